@@ -1,0 +1,75 @@
+"""The streaming program: canonical nodes over frames, the one input of every engine.
+
+Every streamed tensor is an array ``(frames, *frame_shape)``: time comes first, the batch axis is
+gone. A node says which input frames an output frame reads (``Reach``) and what it computes
+(``kind``, ``options``, constants in canonical layout). Engines only compute; when a frame can be
+computed is settled here, by counting.
+
+Canonical layouts (F is the frequency axis of spectrogram models, 1 elsewhere)::
+
+    CONV_2D            x (t, F, C)   weights (O, kt, kf, C / groups)   bias (O,) or absent
+    DEPTHWISE_CONV_2D  x (t, F, C)   weights (kt, kf, C * multiplier)  bias
+    TRANSPOSE_CONV     x (t, F, C)   weights (O, kt, kf, C)            bias or absent
+    *_POOL_2D          x (t, F, C)
+    all others         x (t, *frame_shape); axes in options count time as axis 0
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tcnstream.graph import OptionValue, Tensor
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Which input frames an output frame reads; all counts are frames.
+
+    Put the input on a line with ``up - 1`` gaps between frames. Output frame j reads the ``extent``
+    places from ``stride * j - pad_begin`` on. ``pad_end`` places exist after the end of the signal
+    (negative: the last ones are cut off); None means as many as give ceil(frames / stride) output
+    frames, TFLite's SAME. ``edge`` says what stands in the padding: a constant (``Node.fill``),
+    the mirrored signal, or nothing (the window is clipped).
+    """
+
+    up: int = 1
+    stride: int = 1
+    extent: int = 1
+    pad_begin: int = 0
+    pad_end: int | None = 0
+    edge: Literal["fill", "reflect", "symmetric", "clip"] = "fill"
+
+
+SAME_FRAME = Reach()
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One step of the program.
+
+    ``inputs`` and ``outputs`` index ``Plan.tensors``. ``reach`` holds for every streamed input;
+    a node with several streamed inputs reads frame j of each. ``fill`` is the raw value (in the
+    input's dtype) of padding frames. ``label`` and ``index`` name the operation of the file.
+    """
+
+    kind: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    options: Mapping[str, OptionValue] = field(default_factory=dict)
+    reach: Reach = SAME_FRAME
+    fill: float | int = 0
+    label: str = ""
+    index: int = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Nodes in execution order over ``tensors`` (streams: ``shape`` is the frame's; constants have data)."""
+
+    tensors: tuple[Tensor, ...]
+    nodes: tuple[Node, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    window_frames: int
