@@ -3,7 +3,7 @@
 Every streamed tensor is an array ``(frames, *frame_shape)``: time comes first, the batch axis is
 gone. A node says which input frames an output frame reads (``Reach``) and what it computes
 (``kind``, ``options``, constants in canonical layout). Engines only compute; when a frame can be
-computed is settled here, by counting.
+computed is settled by counting, in ``timing``.
 
 Canonical layouts (F is the frequency axis of spectrogram models, 1 elsewhere)::
 
@@ -12,6 +12,15 @@ Canonical layouts (F is the frequency axis of spectrogram models, 1 elsewhere)::
     TRANSPOSE_CONV     x (t, F, C)   weights (O, kt, kf, C)            bias or absent
     *_POOL_2D          x (t, F, C)
     all others         x (t, *frame_shape); axes in options count time as axis 0
+
+Besides the file's own kinds there are those that only move frames::
+
+    TIME_PAD      frames of padding (constant or mirrored), or a crop, or a decimation
+    TIME_WINDOW   ``extent`` frames side by side as one
+    TIME_UNFOLD   one frame cut into ``up`` frames
+    TIME_REPEAT   each frame ``up`` times
+    TIME_REDUCE   a statistic over all of time; a policy must replace it before it can run
+    TIME_TRAILING, TIME_CUMULATIVE, TIME_FROZEN   what the policies put in its place
 """
 
 from __future__ import annotations
@@ -21,6 +30,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tcnstream.graph import OptionValue, Tensor
+
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -49,14 +60,17 @@ SAME_FRAME = Reach()
 class Node:
     """One step of the program.
 
-    ``inputs`` and ``outputs`` index ``Plan.tensors``. ``reach`` holds for every streamed input;
-    a node with several streamed inputs reads frame j of each. ``fill`` is the raw value (in the
-    input's dtype) of padding frames. ``label`` and ``index`` name the operation of the file.
+    ``inputs`` and ``outputs`` index ``Plan.tensors`` (graph.ABSENT for an operand left out).
+    ``views`` gives, per input, the frame shape in which this node sees it: reshapes cost nothing.
+    ``reach`` holds for every streamed input; a node with several reads frame j of each. ``fill`` is
+    the raw value (in the input's dtype) of padding frames. ``label`` and ``index`` name the
+    operation of the file.
     """
 
     kind: str
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    views: tuple[Shape, ...]
     options: Mapping[str, OptionValue] = field(default_factory=dict)
     reach: Reach = SAME_FRAME
     fill: float | int = 0
@@ -66,10 +80,16 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Nodes in execution order over ``tensors`` (streams: ``shape`` is the frame's; constants have data)."""
+    """Nodes in execution order over ``tensors`` (streams: ``shape`` is the frame's; constants have data).
+
+    ``output_shapes`` are the frame shapes in which the outputs leave; ``window_frames`` is the time
+    length of the file's input, ``windows`` that of each tensor (0 for constants and where time is gone).
+    """
 
     tensors: tuple[Tensor, ...]
     nodes: tuple[Node, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    output_shapes: tuple[Shape, ...]
     window_frames: int
+    windows: tuple[int, ...]

@@ -1,0 +1,146 @@
+"""When a frame can be computed and what it depends on: arithmetic over ``Reach``, folds over a Plan.
+
+Everything here is counting. ``counts`` is a pure function of how many input frames have arrived, so
+edges, odd chunks, strides and joins need no special cases anywhere else.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+from tcnstream.plan import Node, Plan, Reach
+
+
+def first_read(reach: Reach, j: int) -> int:
+    """The oldest input frame that output frame ``j`` reads; negative in the left padding."""
+    return -((reach.pad_begin - reach.stride * j) // reach.up)
+
+
+def last_read(reach: Reach, j: int) -> int:
+    """The newest input frame that output frame ``j`` reads; may lie past the end, in the padding."""
+    return (reach.stride * j - reach.pad_begin + reach.extent - 1) // reach.up
+
+
+def frames_while_open(reach: Reach, n: int) -> int:
+    """Output frames that ``n`` input frames allow while more may come."""
+    if reach.edge == "reflect" and n <= reach.pad_begin:
+        return 0
+    if reach.edge == "symmetric" and n < reach.pad_begin:
+        return 0
+    cut_off = min(reach.pad_end or 0, 0)
+    return max(0, (reach.up * n + reach.pad_begin + cut_off - reach.extent) // reach.stride + 1)
+
+
+def frames_at_end(reach: Reach, n: int) -> int:
+    """Output frames of a whole signal of ``n`` input frames."""
+    if n == 0:
+        return 0
+    if reach.pad_end is None:
+        return -(-n // reach.stride)
+    return max(0, (reach.up * n + reach.pad_begin + reach.pad_end - reach.extent) // reach.stride + 1)
+
+
+def oldest_kept(reach: Reach, j: int, n: int) -> int:
+    """The oldest of ``n`` input frames that output frames from ``j`` on will read."""
+    if reach.edge in ("reflect", "symmetric"):
+        if j == 0:
+            return 0
+        mirrored = n - max(reach.pad_end or 0, 0) - (1 if reach.edge == "reflect" else 0)
+        return max(0, min(j - reach.pad_begin, mirrored))
+    return max(0, first_read(reach, j))
+
+
+def counts(plan: Plan, n: int, ended: bool) -> list[int]:
+    """Frames of every tensor that ``n`` input frames allow (0 for constants)."""
+    have = [0] * len(plan.tensors)
+    for i in plan.inputs:
+        have[i] = n
+    rule = frames_at_end if ended else frames_while_open
+    for node in plan.nodes:
+        m = min(rule(node.reach, have[i]) for i in streamed(plan, node))
+        for o in node.outputs:
+            have[o] = m
+    return have
+
+
+def streamed(plan: Plan, node: Node) -> list[int]:
+    """The node's inputs that carry frames."""
+    return [i for i in node.inputs if i >= 0 and plan.tensors[i].data is None]
+
+
+def oldest_needed(plan: Plan, have: list[int]) -> list[int]:
+    """For every tensor the oldest of its ``have`` frames that some node will still read."""
+    needed = list(have)
+    for node in plan.nodes:
+        j = have[node.outputs[0]]
+        for i in streamed(plan, node):
+            needed[i] = min(needed[i], oldest_kept(node.reach, j, have[i]))
+    return needed
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How a tensor hangs on the model's input.
+
+    Frame j depends on input frames ``oldest(j) .. newest(j)``; both advance by ``step`` input frames
+    per frame and repeat with ``period`` frames. ``unbounded`` marks a tensor that depends on all of
+    the past (a cumulative policy), where ``oldest`` is only what its window would be without it.
+    """
+
+    step: Fraction
+    period: int
+    oldest_by_phase: tuple[int, ...]
+    newest_by_phase: tuple[int, ...]
+    unbounded: bool = False
+
+    def oldest(self, j: int) -> int:
+        return self.oldest_by_phase[j % self.period] + int(self.step * (j - j % self.period))
+
+    def newest(self, j: int) -> int:
+        return self.newest_by_phase[j % self.period] + int(self.step * (j - j % self.period))
+
+    @property
+    def rate(self) -> Fraction:
+        """Frames of this tensor per input frame."""
+        return 1 / self.step
+
+    @property
+    def delay(self) -> int:
+        """Input frames by which frame j trails its own place, floor(step * j), in the input."""
+        return max(self.newest(j) - math.floor(self.step * j) for j in range(self.period))
+
+    @property
+    def receptive_field(self) -> int | None:
+        """Input frames that one frame depends on, from the oldest to the newest; None if unbounded."""
+        if self.unbounded:
+            return None
+        return max(self.newest(j) - self.oldest(j) + 1 for j in range(self.period))
+
+
+def timings(plan: Plan) -> list[Timing | None]:
+    """The Timing of every tensor, as a fold over the nodes (None for constants)."""
+    known: list[Timing | None] = [None] * len(plan.tensors)
+    for i in plan.inputs:
+        known[i] = Timing(Fraction(1), 1, (0,), (0,))
+    for node in plan.nodes:
+        sources = [t for i in streamed(plan, node) if (t := known[i]) is not None]
+        combined = _through(node, sources)
+        for o in node.outputs:
+            known[o] = combined
+    return known
+
+
+def _through(node: Node, sources: list[Timing]) -> Timing:
+    reach = node.reach
+    step = sources[0].step * reach.stride / reach.up
+    source_period = math.lcm(*(s.period for s in sources))
+    period = reach.up * source_period // math.gcd(reach.up * source_period, reach.stride)
+    return Timing(
+        step,
+        period,
+        tuple(min(s.oldest(first_read(reach, j)) for s in sources) for j in range(period)),
+        tuple(max(s.newest(last_read(reach, j)) for s in sources) for j in range(period)),
+        any(s.unbounded for s in sources) or node.kind == "TIME_CUMULATIVE",
+    )
