@@ -25,3 +25,10 @@ class StreamError(TcnStreamError):
 
 class SignalError(TcnStreamError):
     """A recording, a source or a model card cannot be used as asked."""
+
+
+class MissingExtraError(TcnStreamError, ImportError):
+    """A part of this package needs an optional extra that is not installed; the text has the pip line.
+
+    It is an ImportError as well, so that the usual guards around an optional import hold.
+    """

@@ -1,0 +1,392 @@
+"""Temporal convolutional networks from a parameter file (Keras 3, any backend; extra ``train``).
+
+Field names, defaults, layers, layer names and weights are those of neuralspot-edge 0.2.2, so that
+its parameter files and weights carry over. Signals are ``(time, channels)`` and become images of
+height 1: ``(1, time, channels)`` with kernels ``(1, k)``; inputs of shape ``(height, time,
+channels)`` are taken as they are.
+
+The original looks both ways in time and, with squeeze-excite or ``norm="layer"``, at all of the
+window at once, which no endless stream can. Three choices on top, off by default, keep to the past
+and to a bounded part of it: ``TcnParams.padding="causal"``, ``TcnBlockParams.se_window`` and
+``norm="channel"``. None of them changes a convolution's weights.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+from tcnstream.errors import MissingExtraError, ModelError
+
+try:
+    import keras
+    from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+except ImportError as error:
+    raise MissingExtraError(
+        f"tcnstream.zoo.tcn needs Keras 3 with a backend, and pydantic ({error}): pip install tcnstream[train]"
+    ) from error
+
+KerasTensor: TypeAlias = Any
+Padding: TypeAlias = Literal["same", "causal"]
+
+WEIGHT_DECAY = 1e-3
+
+Count = Annotated[int, Field(ge=1)]
+Extent: TypeAlias = Count | tuple[Count, Count]
+Ratio = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+def _no_null_in_toml(value: object) -> object:
+    return None if value == "none" else value
+
+
+Norm = Annotated[Literal["batch", "layer", "channel"] | None, BeforeValidator(_no_null_in_toml)]
+
+
+class _Params(BaseModel):
+    """Validation with this package's errors, and the original's leniency about unknown fields."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ModelError(_explain(type(self).__name__, error)) from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_what_is_ignored(cls, values: Any) -> Any:
+        # The original's own usage example passes model_name, which has never had an effect.
+        unknown = set(values) - set(cls.model_fields) - {"model_name"} if isinstance(values, dict) else set()
+        if unknown:
+            names = ", ".join(sorted(map(repr, unknown)))
+            warnings.warn(f"{cls.__name__} has no field {names}: ignored", UserWarning, stacklevel=4)
+        return values
+
+
+def _explain(where: str, error: ValidationError) -> str:
+    """One sentence for the first field that is wrong: its name, its value and what it should be."""
+    wrong = error.errors(include_url=False)
+    field = str(wrong[0]["loc"][0]) if wrong[0]["loc"] else ""
+    reasons = " or ".join(dict.fromkeys(e["msg"].lower() for e in wrong if str(e["loc"][:1]) == str(wrong[0]["loc"][:1])))
+    if wrong[0]["type"] == "missing":
+        return f"{where}: the field {field!r} is required and has no default."
+    return f"{where}: {field} = {wrong[0]['input']!r} cannot be used: {reasons}."
+
+
+class TcnBlockParams(_Params):
+    """One block. Kernels and dilations are ``(height, time)``, or one number for both.
+
+    ``se_window`` (frames; not in the original) makes squeeze-excite streamable: its statistics are
+    the average over the last ``se_window`` frames, where frames before the start count as zero, so
+    that it converts to plain padding and average pooling. None: the average over the whole window.
+    ``norm="channel"`` (not in the original) normalises each frame over its channels; ``"layer"``
+    normalises each channel over the window.
+    """
+
+    depth: Annotated[int, Field(ge=0)] = 1
+    branch: Count = 1
+    filters: Count
+    kernel: Extent = 3
+    dilation: Extent = 1
+    ex_ratio: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1
+    se_ratio: Ratio = 0
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
+    norm: Norm = "layer"
+    activation: str = "relu6"
+    se_window: Count | None = None
+
+
+class TcnParams(_Params):
+    """The whole network. ``padding="causal"`` (not in the original) pads every convolution in the past only.
+
+    Unknown fields are ignored with a warning. Files without a null (TOML) write ``"none"`` for no
+    normalization.
+    """
+
+    input_kernel: Extent | None = None
+    input_norm: Norm = "layer"
+    block_type: Literal["lg", "mb", "sm"] = "mb"
+    blocks: list[TcnBlockParams] = Field(default_factory=list)
+    output_kernel: Extent = 3
+    include_top: bool = True
+    use_logits: bool = True
+    output_activation: str | None = None
+    name: str = "TCN"
+    padding: Padding = "same"
+
+    @field_validator("blocks", mode="before")
+    @classmethod
+    def _say_which_block(cls, blocks: object) -> object:
+        if not isinstance(blocks, list | tuple):
+            return blocks
+        built = []
+        for i, block in enumerate(blocks):
+            try:
+                built.append(TcnBlockParams(**block) if isinstance(block, Mapping) else block)
+            except ModelError as error:
+                raise ModelError(f"blocks[{i}]: {error}") from None
+        return built
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> TcnParams:
+        """Parameters of a .json or .toml file; ModelError if it is neither or a value cannot be used."""
+        path = Path(path)
+        decoders: dict[str, Callable[[str], object]] = {".json": json.loads, ".toml": tomllib.loads}
+        decode = decoders.get(path.suffix.lower())
+        if decode is None:
+            raise ModelError(f"{path}: parameter files end in .json or .toml, not {path.suffix!r}.")
+        try:
+            values = decode(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ModelError(f"{path}: cannot be read: {error.strerror}.") from error
+        except ValueError as error:
+            raise ModelError(f"{path}: not a {path.suffix[1:].upper()} file: {error}.") from error
+        if not isinstance(values, dict):
+            raise ModelError(f"{path}: holds a {type(values).__name__}; a table with the fields of TcnParams is needed.")
+        try:
+            return cls(**values)
+        except ModelError as error:
+            raise ModelError(f"{path}: {error}") from None
+
+
+class TcnModel:
+    """Builds Keras layers or models from parameters."""
+
+    @staticmethod
+    def layer_from_params(
+        inputs: KerasTensor, params: TcnParams | Mapping[str, Any], num_classes: int | None = None
+    ) -> KerasTensor:
+        """The network's output tensor for ``inputs`` (batch, time, channels) or (batch, height, time, channels).
+
+        The output has ``num_classes`` channels per frame, or the last block's with
+        ``include_top=False``. Raises ModelError if the parameters do not make a network.
+        """
+        params = params if isinstance(params, TcnParams) else TcnParams(**params)
+        return _network(inputs, params, num_classes)
+
+    @staticmethod
+    def model_from_params(
+        inputs: KerasTensor, params: TcnParams | Mapping[str, Any], num_classes: int | None = None
+    ) -> Any:
+        """A ``keras.Model`` from ``inputs`` to the output of ``layer_from_params``."""
+        outputs = TcnModel.layer_from_params(inputs, params, num_classes)
+        return keras.Model(inputs=inputs, outputs=outputs)
+
+
+def _network(x: KerasTensor, params: TcnParams, num_classes: int | None) -> KerasTensor:
+    if len(x.shape) not in (3, 4):
+        raise ModelError(f"TcnModel: an input of shape {tuple(x.shape[1:])}; (time, channels) is needed.")
+    is_signal = len(x.shape) == 3
+    y = keras.layers.Reshape((1, *x.shape[1:]))(x) if is_signal else x
+
+    if params.input_kernel is not None:
+        y = _depthwise(
+            y,
+            params.input_kernel,
+            1,
+            params.padding,
+            "ENC.CN",
+            use_bias=params.input_norm is None,
+        )
+        y = _normalise(y, params.input_norm, "ENC")
+
+    block_layer = {"lg": _block_lg, "mb": _block_mb, "sm": _block_sm}[params.block_type]
+    for i, block in enumerate(params.blocks, start=1):
+        y = block_layer(y, block, params.padding, f"B{i}")
+
+    if params.include_top:
+        if num_classes is None or num_classes < 1:
+            raise ModelError(f"TcnModel: num_classes = {num_classes!r}; include_top=True needs one class at least.")
+        y = _convolution(y, num_classes, params.output_kernel, 1, params.padding, "NECK.conv", use_bias=True)
+        if params.output_activation:
+            y = _activation(y, params.output_activation, None)
+        elif not params.use_logits:
+            y = keras.layers.Softmax()(y)
+
+    return keras.layers.Reshape(y.shape[2:])(y) if is_signal else y
+
+
+def _block_lg(x: KerasTensor, params: TcnBlockParams, padding: Padding, name: str) -> KerasTensor:
+    """Pairs of full convolutions, each pair with a residual and its own squeeze-excite."""
+    y = x
+    for d in range(1, params.depth + 1):
+        prefix = f"{name}.D{d}"
+        skip = y
+        # The original gives the first convolution no bias, whatever follows it.
+        for suffix, use_bias in (("CN1", False), ("CN2", params.norm is None)):
+            layer = f"{prefix}.{suffix}"
+            y = _convolution(
+                y, params.filters, params.kernel, params.dilation, padding, layer, use_bias=use_bias, **_regular()
+            )
+            y = _normalise(y, params.norm, layer)
+        y = _residual(y, skip, prefix)
+        y = _activation(y, params.activation, f"{prefix}.ACT")
+        if params.se_ratio > 0:
+            y = _squeeze_excite(y, params, f"{prefix}.SE")
+        y = _dropout(y, params.dropout, prefix)
+    return y
+
+
+def _block_mb(x: KerasTensor, params: TcnBlockParams, padding: Padding, name: str) -> KerasTensor:
+    """Inverted bottlenecks: expand, depthwise, squeeze-excite, project; one residual around all of them."""
+    y = x
+    for d in range(1, params.depth + 1):
+        prefix = f"{name}.D{d}"
+        if params.ex_ratio != 1:
+            y = _pointwise(y, int(params.filters * params.ex_ratio), params, f"{prefix}.EX.CN", f"{prefix}.EX")
+            y = _activation(y, params.activation, f"{prefix}.EX.ACT")
+        y = _depthwise_branches(y, params, padding, prefix)
+        if params.se_ratio > 0 and y.shape[-1] // params.se_ratio > 0:
+            y = _squeeze_excite(y, params, f"{prefix}.SE")
+        y = _pointwise_branches(y, params, prefix)
+    return _dropout(_residual(y, x, name), params.dropout, name)
+
+
+def _block_sm(x: KerasTensor, params: TcnBlockParams, padding: Padding, name: str) -> KerasTensor:
+    """Depthwise separable convolutions; one squeeze-excite and one residual at the end."""
+    y = x
+    for d in range(1, params.depth + 1):
+        prefix = f"{name}.D{d}"
+        y = _depthwise_branches(y, params, padding, prefix)
+        y = _pointwise_branches(y, params, prefix)
+    # Unlike mb, the original leaves out a squeeze to a single channel here.
+    if params.se_ratio > 0 and y.shape[-1] // params.se_ratio > 1:
+        y = _squeeze_excite(y, params, f"{name}.SE")
+    return _dropout(_residual(y, x, name), params.dropout, name)
+
+
+def _depthwise_branches(x: KerasTensor, params: TcnBlockParams, padding: Padding, prefix: str) -> KerasTensor:
+    branches = []
+    for b in range(1, params.branch + 1):
+        layer = f"{prefix}.DW.B{b}"
+        y = _depthwise(
+            x,
+            params.kernel,
+            params.dilation,
+            padding,
+            f"{layer}.CN",
+            use_bias=params.norm is None,
+            depthwise_initializer="he_normal",
+            depthwise_regularizer=keras.regularizers.L2(WEIGHT_DECAY),
+        )
+        branches.append(_normalise(y, params.norm, layer))
+    return _activation(_sum(branches, f"{prefix}.DW.ADD"), params.activation, f"{prefix}.DW.ACT")
+
+
+def _pointwise_branches(x: KerasTensor, params: TcnBlockParams, prefix: str) -> KerasTensor:
+    branches = []
+    for b in range(1, params.branch + 1):
+        layer = f"{prefix}.PW.B{b}"
+        branches.append(_pointwise(x, params.filters, params, f"{layer}.CN", layer))
+    return _activation(_sum(branches, f"{prefix}.PW.ADD"), params.activation, f"{prefix}.PW.ACT")
+
+
+def _squeeze_excite(x: KerasTensor, params: TcnBlockParams, name: str) -> KerasTensor:
+    """Hu et al., Squeeze-and-Excitation Networks (arXiv:1709.01507), with relu6 and hard sigmoid."""
+    channels = x.shape[-1]
+    squeezed = int(channels // params.se_ratio)
+    if squeezed < 1:
+        raise ModelError(
+            f"{name}: se_ratio = {params.se_ratio:g} squeezes {channels} channels to none; at most {channels} here."
+        )
+    if params.se_window is None:
+        y = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}.pool")(x)
+    else:
+        y = keras.layers.ZeroPadding2D(((0, 0), (params.se_window - 1, 0)), name=f"{name}.pad")(x)
+        y = keras.layers.AveragePooling2D((x.shape[1], params.se_window), strides=(1, 1), name=f"{name}.pool")(y)
+    y = keras.layers.Conv2D(squeezed, (1, 1), name=f"{name}.sq")(y)
+    y = keras.layers.Activation("relu6", name=f"{name}.sq.act")(y)
+    y = keras.layers.Conv2D(channels, (1, 1), name=f"{name}.ex")(y)
+    y = keras.layers.Activation("hard_sigmoid", name=f"{name}.ex.act")(y)
+    return keras.layers.Multiply(name=f"{name}.ex.mul")([x, y])
+
+
+def _pointwise(x: KerasTensor, filters: int, params: TcnBlockParams, name: str, norm_name: str) -> KerasTensor:
+    if filters < 1:
+        raise ModelError(
+            f"{name}: ex_ratio = {params.ex_ratio:g} leaves no channel of filters = {params.filters}; raise one of them."
+        )
+    y = _convolution(x, filters, 1, 1, "same", name, use_bias=params.norm is None, **_regular())
+    return _normalise(y, params.norm, norm_name)
+
+
+def _convolution(
+    x: KerasTensor, filters: int, kernel: Extent, dilation: Extent, padding: Padding, name: str, **options: Any
+) -> KerasTensor:
+    x, keras_padding = _pad(x, kernel, dilation, padding, name)
+    return keras.layers.Conv2D(
+        filters, _pair(kernel), padding=keras_padding, dilation_rate=_pair(dilation), name=name, **options
+    )(x)
+
+
+def _depthwise(
+    x: KerasTensor, kernel: Extent, dilation: Extent, padding: Padding, name: str, **options: Any
+) -> KerasTensor:
+    x, keras_padding = _pad(x, kernel, dilation, padding, name)
+    return keras.layers.DepthwiseConv2D(
+        _pair(kernel), padding=keras_padding, dilation_rate=_pair(dilation), name=name, **options
+    )(x)
+
+
+def _pad(x: KerasTensor, kernel: Extent, dilation: Extent, padding: Padding, name: str) -> tuple[KerasTensor, str]:
+    """Put all of the time axis' padding in the past; the height keeps SAME padding."""
+    (kernel_height, kernel_time), (dilation_height, dilation_time) = _pair(kernel), _pair(dilation)
+    past = (kernel_time - 1) * dilation_time
+    if padding == "same" or past == 0:
+        return x, "same"
+    around = (kernel_height - 1) * dilation_height
+    height = (around // 2, around - around // 2)
+    return keras.layers.ZeroPadding2D((height, (past, 0)), name=f"{name}.PAD")(x), "valid"
+
+
+def _normalise(x: KerasTensor, norm: str | None, name: str) -> KerasTensor:
+    if norm == "batch":
+        return keras.layers.BatchNormalization(axis=-1, name=f"{name}.BN")(x)
+    if norm == "layer":
+        # Its gains belong to places of the window, so such a network has one length for good.
+        if x.shape[1] is None or x.shape[2] is None:
+            raise ModelError(
+                f'{name}.LN: norm="layer" has a gain per frame and needs a fixed window length; '
+                'fix the input\'s length, or use norm="batch" or norm="channel".'
+            )
+        return keras.layers.LayerNormalization(axis=(1, 2), name=f"{name}.LN")(x)
+    if norm == "channel":
+        return keras.layers.LayerNormalization(axis=-1, name=f"{name}.LN")(x)
+    return x
+
+
+def _activation(x: KerasTensor, activation: str, name: str | None) -> KerasTensor:
+    try:
+        layer = keras.layers.Activation(activation, name=name)
+    except ValueError as error:
+        where = name or "output"
+        raise ModelError(f"{where}: activation = {activation!r} is not one that Keras knows.") from error
+    return layer(x)
+
+
+def _residual(x: KerasTensor, skip: KerasTensor, name: str) -> KerasTensor:
+    if skip.shape[-1] != x.shape[-1]:
+        return x
+    return keras.layers.Add(name=f"{name}.ADD")([x, skip])
+
+
+def _sum(branches: list[KerasTensor], name: str) -> KerasTensor:
+    return keras.layers.Add(name=name)(branches) if len(branches) > 1 else branches[0]
+
+
+def _dropout(x: KerasTensor, rate: float | None, name: str) -> KerasTensor:
+    return keras.layers.SpatialDropout2D(rate, name=f"{name}.DROP")(x) if rate else x
+
+
+def _regular() -> dict[str, Any]:
+    return {"kernel_initializer": "he_normal", "kernel_regularizer": keras.regularizers.L2(WEIGHT_DECAY)}
+
+
+def _pair(extent: Extent) -> tuple[int, int]:
+    return extent if isinstance(extent, tuple) else (extent, extent)
