@@ -1,0 +1,186 @@
+"""All that a stream remembers: one queue per tensor, running sums of policies, and how far it is.
+
+There is one kind of queue and one registry of them; reset, snapshot and restore are written here
+once and nowhere per operation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+
+import numpy as np
+
+from tcnstream.errors import StreamError
+from tcnstream.graph import Array
+from tcnstream.plan import Node, Plan, Reach, Shape
+from tcnstream.timing import counts, oldest_needed, streamed
+
+_SNAPSHOT_FORMAT = 1
+
+
+class Queue:
+    """The newest frames of one tensor in a linear buffer that rewinds rarely.
+
+    Appending copies the new frames only; the live ones move once per buffer length, so a push costs
+    the same whatever the dilation.
+    """
+
+    def __init__(self, frame_shape: Shape, dtype: np.dtype[np.generic]) -> None:
+        self._store: Array = np.empty((0, *frame_shape), dtype)
+        self._begin = 0
+        self._end = 0
+        self.first_frame = 0
+
+    @property
+    def end_frame(self) -> int:
+        """One past the newest frame, counted from the start of the stream."""
+        return self.first_frame + self._end - self._begin
+
+    def append(self, frames: Array) -> None:
+        n = len(frames)
+        if self._end + n > len(self._store):
+            self._rewind(n)
+        self._store[self._end : self._end + n] = frames
+        self._end += n
+
+    def _rewind(self, n: int) -> None:
+        live = self._store[self._begin : self._end]
+        room = 2 * (len(live) + n)
+        if len(self._store) < room:
+            grown = np.empty((room, *self._store.shape[1:]), self._store.dtype)
+            grown[: len(live)] = live
+            self._store = grown
+        else:
+            self._store[: len(live)] = live
+        self._begin, self._end = 0, len(live)
+
+    def read(self, begin: int, end: int) -> Array:
+        """Frames ``begin`` to ``end`` (stream counts) as a view."""
+        shift = self._begin - self.first_frame
+        return self._store[begin + shift : end + shift]
+
+    def drop_before(self, frame: int) -> None:
+        gone = min(frame, self.end_frame) - self.first_frame
+        self._begin += gone
+        self.first_frame += gone
+
+
+class State:
+    """The state of one stream of ``plan``.
+
+    ``have[i]`` counts the frames of tensor i so far, ``carries[k]`` is the running sum of node k of
+    the plan (cumulative policies only).
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.reset()
+
+    def reset(self) -> None:
+        self.pushed_frames = 0
+        self.ended = False
+        self.have = counts(self.plan, 0, ended=False)
+        self.queues = {
+            i: Queue(tensor.shape, tensor.dtype) for i, tensor in enumerate(self.plan.tensors) if tensor.data is None
+        }
+        self.carries: dict[int, Array] = {}
+
+    def arrive(self, chunks: Sequence[Array]) -> list[int]:
+        """Take in frames of every input; returns the counts that all tensors must reach now."""
+        for i, chunk in zip(self.plan.inputs, chunks, strict=True):
+            self.queues[i].append(chunk)
+            self.have[i] += len(chunk)
+        self.pushed_frames += len(chunks[0])
+        return counts(self.plan, self.pushed_frames, ended=False)
+
+    def end(self) -> list[int]:
+        """The signal is over; returns the counts that all tensors must reach now."""
+        self.ended = True
+        for node in self.plan.nodes:
+            shortest = node.reach.pad_begin + (node.reach.edge == "reflect")
+            source = streamed(self.plan, node)[0]
+            if node.reach.edge in ("reflect", "symmetric") and 0 < self.have[source] < shortest:
+                raise StreamError(
+                    f"the signal ended after {self.have[source]} frames at `{node.label}`, which mirrors"
+                    f" {node.reach.pad_begin}; push at least {shortest} frames before flush"
+                )
+        return counts(self.plan, self.pushed_frames, ended=True)
+
+    def produce(self, i: int, frames: Array) -> None:
+        """Take in what an engine computed for tensor ``i``."""
+        self.queues[i].append(frames.reshape(len(frames), *self.plan.tensors[i].shape))
+        self.have[i] += len(frames)
+
+    def gather(self, node: Node, position: int, begin: int, end: int) -> Array:
+        """Input frames ``begin`` to ``end`` of a node's operand, edges filled in as the node says.
+
+        Returns (end - begin, *view); a view of the queue where no edge is touched.
+        """
+        i, view = node.inputs[position], node.views[position]
+        n, queue = self.have[i], self.queues[i]
+        inside = queue.read(max(begin, 0), min(end, n))
+        if begin >= 0 and end <= n:
+            return inside.reshape(end - begin, *view)
+        if node.reach.edge in ("reflect", "symmetric"):
+            index = mirror(np.arange(begin, end), n, node.reach)
+            oldest = int(index.min())
+            return queue.read(oldest, int(index.max()) + 1)[index - oldest].reshape(end - begin, *view)
+        padded = np.full((end - begin, *queue.read(0, 0).shape[1:]), node.fill, inside.dtype)
+        start = max(begin, 0) - begin
+        padded[start : start + len(inside)] = inside
+        return padded.reshape(end - begin, *view)
+
+    def trim(self) -> None:
+        """Forget the frames that nothing will read any more."""
+        needed = oldest_needed(self.plan, self.have)
+        for i, queue in self.queues.items():
+            queue.drop_before(needed[i])
+
+    def live_bytes(self) -> int:
+        """Bytes of the frames and sums that must be remembered now."""
+        frames = sum(q.read(q.first_frame, q.end_frame).nbytes for q in self.queues.values())
+        return frames + sum(c.nbytes for c in self.carries.values())
+
+    def snapshot(self, identity: str) -> bytes:
+        """The state as bytes; ``identity`` names the model and its policy."""
+        arrays: dict[str, Array] = {f"queue{i}": q.read(q.first_frame, q.end_frame) for i, q in self.queues.items()}
+        arrays |= {f"carry{k}": carry for k, carry in self.carries.items()}
+        arrays["facts"] = np.array([_SNAPSHOT_FORMAT, self.pushed_frames, int(self.ended)], np.int64)
+        arrays["have"] = np.array(self.have, np.int64)
+        arrays["identity"] = np.array(identity)
+        body = io.BytesIO()
+        np.savez(body, **arrays)  # type: ignore[arg-type]
+        return hashlib.sha256(body.getvalue()).digest() + body.getvalue()
+
+    def restore(self, blob: bytes, identity: str) -> None:
+        """The inverse of ``snapshot``; a foreign or damaged one is a StreamError and changes nothing."""
+        digest, body = blob[:32], blob[32:]
+        if hashlib.sha256(body).digest() != digest:
+            raise StreamError("the snapshot is damaged: its checksum does not match; take a new one")
+        with np.load(io.BytesIO(body)) as arrays:
+            version, pushed, ended = (int(v) for v in arrays["facts"])
+            if version != _SNAPSHOT_FORMAT:
+                raise StreamError(f"the snapshot has format {version}, this version reads {_SNAPSHOT_FORMAT}")
+            theirs = str(arrays["identity"])
+            if theirs != identity:
+                raise StreamError(
+                    f"the snapshot belongs to `{theirs}`, this stream runs `{identity}`;"
+                    " restore it into a stream of the same model and policy"
+                )
+            self.reset()
+            self.pushed_frames, self.ended = pushed, bool(ended)
+            self.have = [int(v) for v in arrays["have"]]
+            for i, queue in self.queues.items():
+                frames = arrays[f"queue{i}"]
+                queue.append(frames)
+                queue.first_frame = self.have[i] - len(frames)
+            self.carries = {int(name[5:]): arrays[name] for name in arrays.files if name.startswith("carry")}
+
+
+def mirror(index: np.ndarray[tuple[int], np.dtype[np.int64]], n: int, reach: Reach) -> Array:
+    """Positions outside of 0 .. n - 1 mirrored into it: on the edge frame (reflect) or between (symmetric)."""
+    between = 1 if reach.edge == "symmetric" else 0
+    left = np.where(index < 0, -index - between, index)
+    return np.where(left >= n, 2 * (n - 1) - left + between, left)
