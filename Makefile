@@ -1,0 +1,22 @@
+# make demo   makes .venv, installs the package and plays the shipped ECG through the shipped model
+# make test   makes an environment for every supported interpreter and runs all checks (see tests/matrix.py)
+
+PYTHON ?= python3
+
+.PHONY: demo test clean
+
+demo: .venv/installed
+	.venv/bin/tcnstream demo ecg
+
+.venv/installed: pyproject.toml
+	@$(PYTHON) -c "import sys; sys.version_info >= (3, 11) or sys.exit('tcnstream needs Python 3.11 or newer: make demo PYTHON=/path/to/python3.11')"
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+test:
+	@$(PYTHON) -c "import sys; sys.version_info >= (3, 11) or sys.exit('tcnstream needs Python 3.11 or newer: make test PYTHON=/path/to/python3.11')"
+	@$(PYTHON) tests/matrix.py
+
+clean:
+	rm -rf .venv .venvs build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*

@@ -1,0 +1,136 @@
+"""All checks of the project, each in an environment that is made here: ``make test``.
+
+Standard library only, so that any Python from 3.11 on can start it. Lint and types first, then the tests
+on every other interpreter from an installed package, last all tests with coverage on the Python that runs this file,
+so that the closing lines are those of the whole suite. ``TCNSTREAM_REQUIRE_ALL=1`` (set by ``.ci/run``)
+turns "skipped, there is no Python 3.12 here" into a failure.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENVS = ROOT / ".venvs"
+REQUIRE_ALL = os.environ.get("TCNSTREAM_REQUIRE_ALL") == "1"
+THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment: what is installed into it, and what must not be there afterwards."""
+
+    name: str
+    python: str
+    install: tuple[str, ...]
+    without_dependencies: tuple[str, ...] = ()
+    uninstall: tuple[str, ...] = ()
+
+
+# neuralspot-edge pins old versions of what it needs; its layers, the oracle of the builder, run with current ones.
+WHOLE = Environment(
+    name="whole",
+    python=THIS_PYTHON,
+    install=("--editable", ".[test,train]", "numpy>=2", "boto3", "pydantic", "plotly", "seaborn", "scikit-learn"),
+    without_dependencies=("neuralspot-edge==0.2.2",),
+)
+OTHERS = (
+    Environment(
+        name="py3.11-tflite-runtime-numpy1",
+        python="3.11",
+        install=(".[test]", "tflite-runtime==2.14.0", "numpy<2"),
+        uninstall=("ai-edge-litert",),
+    ),
+    *(
+        Environment(name=f"py{version}-ai-edge-litert-numpy2", python=version, install=(".[test]", "numpy>=2"))
+        for version in ("3.11", "3.12", "3.13")
+        if version != THIS_PYTHON
+    ),
+)
+
+
+def main() -> int:
+    os.chdir(ROOT)
+    # Two workers on two cores: threads inside NumPy or an interpreter would only fight over them.
+    os.environ.update(OMP_NUM_THREADS="1", TF_CPP_MIN_LOG_LEVEL="2")
+    started = time.monotonic()
+    whole = ready(WHOLE, sys.executable)
+    run("ruff", [whole / "ruff", "check", "."])
+    run("ruff format", [whole / "ruff", "format", "--check", "."])
+    run("mypy --strict on the package", [whole / "mypy"])
+    for environment in OTHERS:
+        python = find_python(environment.python)
+        if python is None:
+            reason = f"no Python {environment.python} on PATH or under pyenv (pyenv install {environment.python})"
+            if REQUIRE_ALL:
+                sys.exit(f"FAILED {environment.name}: {reason}")
+            print(f"SKIPPED {environment.name}: {reason}", flush=True)
+            continue
+        binaries = ready(environment, python)
+        # The installed package is tested, not the checkout: what the wheel forgot must show.
+        pip(binaries, "--no-deps", "--force-reinstall", ".")
+        run(f"tests on {environment.name}", [binaries / "pytest", "-n", "2", "-m", "not slow"])
+    print(f"{time.monotonic() - started:.0f} s so far", flush=True)
+    run("all tests with coverage", [whole / "pytest", "-n", "2", "--cov", "--cov-report=term"])
+    return 0
+
+
+def find_python(version: str) -> str | None:
+    """An interpreter of that version that really starts (pyenv's shims exist for versions that are not active)."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    named = shutil.which(f"python{version}")
+    candidates = [sys.executable, *([named] if named else [])]
+    candidates += sorted(glob.glob(f"{pyenv}/{version}.*/bin/python{version}"), reverse=True)
+    asks = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"
+    for candidate in candidates:
+        answer = subprocess.run([candidate, "-c", asks], capture_output=True, text=True)
+        if answer.returncode == 0 and answer.stdout.strip() == version:
+            return candidate
+    return None
+
+
+def ready(environment: Environment, python: str) -> Path:
+    """The environment's ``bin`` folder; made anew when what it should hold has changed."""
+    folder = VENVS / environment.name
+    binaries = folder / ("Scripts" if os.name == "nt" else "bin")
+    wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + repr((environment, python)).encode()).hexdigest()
+    stamp = folder / "installed"
+    if stamp.exists() and stamp.read_text() == wanted:
+        return binaries
+    shutil.rmtree(folder, ignore_errors=True)
+    run(f"environment {environment.name}", [python, "-m", "venv", folder])
+    pip(binaries, *environment.install)
+    if environment.without_dependencies:
+        pip(binaries, "--no-deps", *environment.without_dependencies)
+    if environment.uninstall:
+        call([binaries / "python", "-m", "pip", "uninstall", "--quiet", "--yes", *environment.uninstall])
+    stamp.write_text(wanted)
+    return binaries
+
+
+def pip(binaries: Path, *arguments: str) -> None:
+    call([binaries / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments])
+
+
+def run(title: str, command: Sequence[str | Path]) -> None:
+    print(f"\n=== {title}", flush=True)
+    call(command)
+
+
+def call(command: Sequence[str | Path]) -> None:
+    answer = subprocess.run(command)
+    if answer.returncode != 0:
+        sys.exit(f"FAILED (exit code {answer.returncode}): {' '.join(map(str, command))}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
