@@ -1,0 +1,450 @@
+"""Bytes of a .tflite file -> Graphs.
+
+The generated accessors of the package ``tflite`` do not verify what they read, and the bytes may
+come from anywhere. Three rules keep every file harmless: each table is re-opened through ``_Table``,
+which checks positions and sizes before they are used; each list is paid for from a budget
+before anything is built from it, so that neither a huge count nor many references to one place
+cost time or memory; and whatever the accessors raise beyond that becomes a ModelError in one place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import graphlib
+import hashlib
+import math
+import os
+import struct
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from flatbuffers import number_types
+from flatbuffers.table import Table
+
+from tcnstream import tflite_schema as schema
+from tcnstream.errors import ModelError
+from tcnstream.graph import ABSENT, Array, Graph, ModelFile, Op, OptionValue, Quantization, Tensor
+
+Source: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview
+
+_COPY_AGAIN = "copy or export the file again"
+
+_MAX_TABLES = 30_000
+_MAX_OPERANDS = 300_000
+_MAX_RANK = 8
+_MAX_TENSOR_BYTES = 2**31 - 1
+_MAX_SLOTS = 64
+"""More fields than any table of the schema has."""
+
+_CALLEES_OF_KIND = {
+    "CALL": ("subgraph",),
+    "CALL_ONCE": ("init_subgraph_index",),
+    "IF": ("then_subgraph_index", "else_subgraph_index"),
+    "WHILE": ("cond_subgraph_index", "body_subgraph_index"),
+}
+
+
+def read_model(source: Source) -> ModelFile:
+    """Read a .tflite file, or its bytes, into frozen Graphs.
+
+    Every subgraph becomes a Graph. Constants keep the file's dtype and are read-only views of its
+    bytes where their alignment allows; 4-bit constants are unpacked to int8. A tensor without a scale
+    has no quantization. Operations without an options table get the schema's defaults; custom
+    operations have the kind ``"CUSTOM"`` and their name in ``options["custom_code"]``; an operation that
+    the schema does not know has the kind ``"BUILTIN_<number>"``.
+
+    Raises ModelError, and nothing else, for a path that cannot be read and for bytes that are not a
+    complete, consistent model.
+    """
+    name, content = _load(source)
+    reader = _Reader(content)
+    try:
+        graphs, description = reader.model()
+    except _MalformedError as error:
+        raise ModelError(f"{name}: {reader.where}: {error.what}; {error.way_out}.") from None
+    except (struct.error, TypeError) as error:
+        raise ModelError(f"{name}: {reader.where}: points outside the file ({error}); {_COPY_AGAIN}.") from None
+    return ModelFile(graphs=graphs, sha256=hashlib.sha256(content).hexdigest(), source=name, description=description)
+
+
+def _load(source: Source) -> tuple[str, bytes]:
+    if isinstance(source, bytes | bytearray | memoryview):
+        return "<bytes>", bytes(source)
+    try:
+        path = Path(source)
+        if not path.is_file():
+            raise ModelError(f"{path}: there is no such file; give the path of a .tflite file.")
+        return str(path), path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{source!s}: cannot be read ({error}); give the path of a readable .tflite file.") from None
+
+
+class _MalformedError(Exception):
+    """What is wrong at ``_Reader.where``, and the way out."""
+
+    def __init__(self, what: str, way_out: str = _COPY_AGAIN) -> None:
+        super().__init__(what)
+        self.what = what
+        self.way_out = way_out
+
+
+class _Table(Table):  # type: ignore[misc]
+    """A flatbuffer table whose field list is checked once, and whose vectors are checked when read."""
+
+    __slots__ = ("slots",)
+
+    def __init__(self, buf: bytes, pos: int) -> None:
+        super().__init__(buf, pos)
+        (back,) = struct.unpack_from("<i", buf, pos)
+        start = pos - back
+        if not 0 <= start <= len(buf) - 4:
+            raise _MalformedError("points outside the file")
+        slots_bytes, table_bytes = struct.unpack_from("<HH", buf, start)
+        if slots_bytes < 4 or slots_bytes % 2 or start + slots_bytes > len(buf) or pos + table_bytes > len(buf):
+            raise _MalformedError("has a damaged list of fields")
+        count = min(slots_bytes // 2, _MAX_SLOTS)
+        self.slots: tuple[int, ...] = struct.unpack_from(f"<{count}H", buf, start)
+        if max(self.slots[2:], default=0) >= max(table_bytes, 1):
+            raise _MalformedError("has a field outside of itself")
+
+    def Offset(self, vtableOffset: int) -> int:  # noqa: N802, N803 (the base class names it)
+        slot = vtableOffset // 2
+        return self.slots[slot] if slot < len(self.slots) else 0
+
+    def VectorLen(self, off: int) -> int:  # noqa: N802
+        count: int = super().VectorLen(off)
+        if self.Vector(off) + count > len(self.Bytes):
+            raise _MalformedError(f"has a list of {count} entries, more than the file can hold")
+        return count
+
+    def GetVectorAsNumpy(self, flags: Any, off: int) -> Array:  # noqa: N802
+        start, count = self.Vector(off), self.VectorLen(off)
+        dtype = np.dtype(number_types.to_numpy_type(flags))
+        if start + count * dtype.itemsize > len(self.Bytes):
+            raise _MalformedError(f"has a list of {count} entries, more than the file can hold")
+        return np.frombuffer(self.Bytes, dtype=dtype, count=count, offset=start)
+
+    def String(self, off: int) -> bytes:  # noqa: N802
+        start = self.Indirect(off)
+        (count,) = struct.unpack_from("<I", self.Bytes, start)
+        if start + 4 + count > len(self.Bytes):
+            raise _MalformedError(f"has a text of {count} bytes, more than the file can hold")
+        return super().String(off)  # type: ignore[no-any-return]
+
+
+class _Reader:
+    """One pass over a file; ``where`` names the place being read, for the error's text."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.where = "the file's header"
+        # Honest files store every list once, so that all lists together are smaller than the file.
+        self.left = {
+            "tables": _MAX_TABLES,
+            "operands": _MAX_OPERANDS,
+            "bytes of lists": 2 * len(content) + 65536,
+        }
+
+    def spend(self, what: str, amount: int) -> None:
+        self.left[what] -= amount
+        if self.left[what] < 0:
+            raise _MalformedError(f"too many {what}, of which a model of this size has fewer", "split the model")
+
+    def open(self, accessor: Any) -> Any:
+        """The same accessor, reading through a checked table."""
+        self.spend("tables", 1)
+        accessor._tab = _Table(self.content, accessor._tab.Pos)
+        return accessor
+
+    def text(self, value: bytes | None) -> str:
+        self.spend("bytes of lists", len(value or b""))
+        return (value or b"").decode("utf-8", "replace")
+
+    def numbers(self, owner: Any, field: str) -> Array:
+        """A vector of numbers as a view of the file; empty where the file has none."""
+        if getattr(owner, f"{field}IsNone")():
+            return np.zeros(0, np.int32)
+        values: Array = getattr(owner, f"{field}AsNumpy")()
+        self.spend("bytes of lists", values.nbytes)
+        return values
+
+    def model(self) -> tuple[tuple[Graph, ...], str]:
+        if self.content[4:8] != schema.IDENTIFIER:
+            raise _MalformedError(
+                "the identifier TFL3 is missing, so this is no TFLite file", "give a .tflite file (LiteRT, TFLite)"
+            )
+        (root,) = struct.unpack_from("<I", self.content)
+        model = schema.GENERATED.Model()
+        model.Init(self.content, root)
+        self.open(model)
+        if model.Version() != schema.VERSION:
+            raise _MalformedError(
+                f"schema version {model.Version()} where {schema.VERSION} is the only one in use",
+                "convert the model with a current TFLite converter",
+            )
+        description = self.text(model.Description())
+        self.kinds = [self.kind(model, i) for i in range(model.OperatorCodesLength())]
+        self.buffers = _Buffers(self, model)
+        count = model.SubgraphsLength()
+        if count == 0:
+            raise _MalformedError("the file has no graph")
+        graphs = []
+        for i in range(count):
+            self.where = f"graph {i}"
+            graphs.append(self.graph(self.open(model.Subgraphs(i)), self.where))
+        self.where = "the file's graphs"
+        _check_calls(graphs)
+        return tuple(graphs), description
+
+    def kind(self, model: Any, i: int) -> tuple[str, str]:
+        self.where = f"operator code {i}"
+        code = self.open(model.OperatorCodes(i))
+        # Converters write codes above 127 to the new field only, older ones write the old field only.
+        number = max(code.DeprecatedBuiltinCode(), code.BuiltinCode())
+        return schema.KIND_OF_CODE.get(number, f"BUILTIN_{number}"), self.text(code.CustomCode())
+
+    def graph(self, graph: Any, where: str) -> Graph:
+        name = self.text(graph.Name())
+        count = graph.TensorsLength()
+        inputs = self.indices(graph, "Inputs", count)
+        outputs = self.indices(graph, "Outputs", count)
+        tensors, stored = [], set()
+        for i in range(count):
+            self.where = f"tensor {i} of {where}"
+            tensor, is_stored = self.tensor(self.open(graph.Tensors(i)))
+            tensors.append(tensor)
+            if is_stored:
+                stored.add(i)
+        ops = []
+        for i in range(graph.OperatorsLength()):
+            self.where = f"operator {i} of {where}"
+            ops.append(self.op(self.open(graph.Operators(i)), i, count))
+        self.where = where
+        result = Graph(_fill_empty(tensors, ops, inputs, outputs), tuple(ops), inputs, outputs, name)
+        _check_order(result, stored)
+        return result
+
+    def indices(self, owner: Any, field: str, count: int, *, optional: bool = False) -> tuple[int, ...]:
+        values = self.numbers(owner, field)
+        self.spend("operands", values.size)
+        lowest = ABSENT if optional else 0
+        if values.size and not lowest <= int(values.min()) <= int(values.max()) < count:
+            raise _MalformedError(f"{field.lower()} name a tensor outside 0..{count - 1}")
+        return tuple(values.tolist())
+
+    def tensor(self, tensor: Any) -> tuple[Tensor, bool]:
+        """The tensor, and whether it has a value before any operation ran."""
+        name = self.text(tensor.Name())
+        if name:
+            self.where += f" ('{name[:80]}')"
+        type_name = schema.TENSOR_TYPES.get(tensor.Type(), str(tensor.Type()))
+        dtype = np.dtype(np.int8) if type_name == "INT4" else schema.DTYPE_OF_TENSOR_TYPE.get(type_name)
+        if dtype is None:
+            raise _MalformedError(f"values of type {type_name} are not supported", "convert the model to float or int8")
+        if tensor.Sparsity() is not None:
+            raise _MalformedError("its values are stored sparsely", "convert the model without sparsity")
+        shape = self.shape(tensor, dtype)
+        quantization = self.quantization(tensor, shape, dtype)
+        raw = self.buffers[tensor.Buffer()]
+        if type_name == "INT4" and not raw.size:
+            raise _MalformedError("4-bit values are supported as constants only", "convert the model to int8")
+        data = None
+        if raw.size and dtype != schema.OBJECT:
+            data = self.constant(raw, shape, dtype, packed=type_name == "INT4")
+        is_stored = bool(raw.size) or bool(tensor.IsVariable())
+        return Tensor(name, shape, dtype, quantization, data), is_stored
+
+    def shape(self, tensor: Any, dtype: np.dtype[np.generic]) -> tuple[int, ...]:
+        dims = self.numbers(tensor, "Shape")
+        if dims.size > _MAX_RANK:
+            raise _MalformedError(
+                f"has {dims.size} dimensions, at most {_MAX_RANK} are supported", "flatten some of them"
+            )
+        shape: tuple[int, ...] = tuple(dims.tolist())
+        if min(shape, default=0) < 0:
+            raise _MalformedError(f"its shape {shape} has a negative dimension", "export the model with fixed shapes")
+        if math.prod(shape) * dtype.itemsize > _MAX_TENSOR_BYTES:
+            raise _MalformedError(
+                f"its shape {shape} takes more than {_MAX_TENSOR_BYTES} bytes", "use a shorter window"
+            )
+        return shape
+
+    def quantization(self, tensor: Any, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Quantization | None:
+        parameters = tensor.Quantization()
+        if parameters is None:
+            return None
+        self.open(parameters)
+        scale = self.numbers(parameters, "Scale").astype(np.float32)
+        if not scale.size:
+            return None
+        axis = parameters.QuantizedDimension()
+        if scale.size > 1 and not (0 <= axis < len(shape) and shape[axis] == scale.size):
+            raise _MalformedError(f"has {scale.size} scales along axis {axis}, which do not fit its shape {shape}")
+        if not (np.isfinite(scale).all() and (scale > 0).all()):
+            raise _MalformedError("has a quantization scale that is not a positive number", "quantize the model again")
+        zero_point = self.numbers(parameters, "ZeroPoint").astype(np.int64)
+        if not zero_point.size:
+            zero_point = np.zeros(scale.size, np.int64)
+        if zero_point.size != scale.size:
+            raise _MalformedError(f"has {zero_point.size} zero points for {scale.size} scales")
+        if dtype.kind in "iu":
+            limits = np.iinfo(dtype)  # type: ignore[type-var]
+            if zero_point.min() < limits.min or zero_point.max() > limits.max:
+                raise _MalformedError(f"has a zero point that {dtype} cannot hold", "quantize the model again")
+        scale.flags.writeable = zero_point.flags.writeable = False
+        return Quantization(scale, zero_point, axis if scale.size > 1 else 0)
+
+    def constant(
+        self, raw: npt.NDArray[np.uint8], shape: tuple[int, ...], dtype: np.dtype[np.generic], *, packed: bool
+    ) -> Array:
+        elements = math.prod(shape)
+        expected = (elements + 1) // 2 if packed else elements * dtype.itemsize
+        if raw.size != expected:
+            raise _MalformedError(f"has {raw.size} bytes of data where its shape {shape} takes {expected}")
+        if packed:
+            self.spend("bytes of lists", elements)
+            nibbles = np.stack([raw << 4, raw & 0xF0], axis=-1).reshape(-1)[:elements]
+            values: Array = nibbles.view(np.int8) >> 4
+        elif dtype == np.bool_:
+            self.spend("bytes of lists", raw.size)
+            values = raw != 0
+        else:
+            values = raw.view(dtype)
+            if not values.flags.aligned:
+                self.spend("bytes of lists", raw.size)
+                values = values.copy()
+        values = values.reshape(shape)
+        values.flags.writeable = False
+        return values
+
+    def op(self, op: Any, index: int, tensor_count: int) -> Op:
+        code = op.OpcodeIndex()
+        if code >= len(self.kinds):
+            raise _MalformedError(f"names operator code {code} of {len(self.kinds)}")
+        kind, custom_code = self.kinds[code]
+        self.where += f" ({kind})"
+        return Op(
+            kind=kind,
+            inputs=self.indices(op, "Inputs", tensor_count, optional=True),
+            outputs=self.indices(op, "Outputs", tensor_count),
+            options={"custom_code": custom_code} if kind == "CUSTOM" else self.options(op, kind),
+            index=index,
+        )
+
+    def options(self, op: Any, kind: str) -> dict[str, OptionValue]:
+        table = schema.options_table(kind)
+        if table is None:
+            return {}
+        found = schema.TABLE_OF_OPTIONS_TYPE.get(op.BuiltinOptionsType(), "unknown options")
+        stored = op.BuiltinOptions()
+        if stored is None or found == "NONE":
+            return dict(schema.default_options(table))
+        if found != table:
+            raise _MalformedError(f"carries {found} where {table} belong")
+        accessor = schema.accessors(table)
+        accessor.Init(stored.Bytes, stored.Pos)
+        self.open(accessor)
+        return {field.name: self.option(accessor, field) for field in schema.option_fields(table)}
+
+    def option(self, accessor: Any, field: schema.Field) -> OptionValue:
+        if field.is_list:
+            values = self.numbers(accessor, field.accessor)
+            self.spend("operands", values.size)
+            return tuple(values.tolist())
+        value = getattr(accessor, field.accessor)()
+        if field.members is not None:
+            if value not in field.members:
+                raise _MalformedError(f"its option {field.name} is {value}, which the schema does not know")
+            return field.members[value]
+        if field.is_text:
+            return self.text(value)
+        result: int | float | bool = value
+        return result
+
+
+class _Buffers:
+    """The file's constants by buffer index, as views of its bytes; empty where a buffer has no data."""
+
+    def __init__(self, reader: _Reader, model: Any) -> None:
+        self.reader = reader
+        self.model = model
+        self.count = model.BuffersLength()
+        self.known: dict[int, npt.NDArray[np.uint8]] = {}
+
+    def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
+        if index >= self.count:
+            raise _MalformedError(f"names buffer {index} of {self.count}")
+        if index not in self.known:
+            self.known[index] = self.read(index)
+        return self.known[index]
+
+    def read(self, index: int) -> npt.NDArray[np.uint8]:
+        buffer = self.reader.open(self.model.Buffers(index))
+        content = self.reader.content
+        # Files above 2 GB keep constants behind the flatbuffer; TFLite reads offsets 0 and 1 as "not so".
+        start, size = buffer.Offset(), buffer.Size()
+        if start > 1:
+            if start + size > len(content):
+                raise _MalformedError(f"its buffer {index} ends at byte {start + size} of {len(content)}")
+            return np.frombuffer(content, np.uint8, count=size, offset=start)
+        return buffer.DataAsNumpy() if not buffer.DataIsNone() else np.zeros(0, np.uint8)
+
+
+def _fill_empty(
+    tensors: list[Tensor], ops: list[Op], inputs: tuple[int, ...], outputs: tuple[int, ...]
+) -> tuple[Tensor, ...]:
+    """Turn tensors without elements that nothing computes into (empty) constants; refuse all others."""
+    computed = {i for op in ops for i in op.outputs} | set(inputs)
+    filled = []
+    for i, tensor in enumerate(tensors):
+        if 0 in tensor.shape and not tensor.is_constant and tensor.dtype != schema.OBJECT:
+            if i in computed:
+                raise _MalformedError(f"tensor {i} ('{tensor.name[:80]}') has no elements, its shape is {tensor.shape}")
+            data = np.zeros(tensor.shape, tensor.dtype)
+            data.flags.writeable = False
+            tensor = dataclasses.replace(tensor, data=data)
+        filled.append(tensor)
+    return tuple(filled)
+
+
+def _check_order(graph: Graph, stored: set[int]) -> None:
+    """Refuse a graph in which an operation reads what nothing has computed before it."""
+    constants = {i for i, tensor in enumerate(graph.tensors) if tensor.is_constant}
+    if len(set(graph.inputs)) < len(graph.inputs):
+        raise _MalformedError("one tensor is two inputs")
+    if written := constants.intersection(graph.inputs):
+        raise _MalformedError(f"input tensor {min(written)} is a constant")
+    known = stored | constants | set(graph.inputs) | {ABSENT}
+    fixed = constants | set(graph.inputs)
+    for op in graph.ops:
+        for i in op.inputs:
+            if i not in known:
+                raise _MalformedError(
+                    f"operator {op.index} ({op.kind}) reads tensor {i} ('{graph.tensors[i].name[:80]}'), which is "
+                    "computed by no earlier operator (a cycle, or a lost operator)"
+                )
+        for i in op.outputs:
+            if i in fixed:
+                raise _MalformedError(f"operator {op.index} ({op.kind}) writes tensor {i}, which has a value already")
+        fixed.update(op.outputs)
+        known.update(op.outputs)
+    if lost := [i for i in graph.outputs if i not in known]:
+        raise _MalformedError(f"output tensor {lost[0]} is computed by no operator")
+
+
+def _check_calls(graphs: list[Graph]) -> None:
+    """Refuse references to graphs that do not exist, and graphs that call themselves."""
+    callees: dict[int, set[int]] = {}
+    for caller, graph in enumerate(graphs):
+        for op in graph.ops:
+            for option in _CALLEES_OF_KIND.get(op.kind, ()):
+                callee = op.options[option]
+                if not (isinstance(callee, int) and 0 <= callee < len(graphs)):
+                    raise _MalformedError(f"operator {op.index} ({op.kind}) of graph {caller} calls graph {callee}")
+                callees.setdefault(caller, set()).add(callee)
+    try:
+        graphlib.TopologicalSorter(callees).prepare()
+    except graphlib.CycleError:
+        raise _MalformedError("graphs call each other in a cycle") from None
