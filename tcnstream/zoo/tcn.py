@@ -14,71 +14,149 @@ and to a bounded part of it: ``TcnParams.padding="causal"``, ``TcnBlockParams.se
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, SupportsFloat, TypeAlias, get_type_hints
 
 from tcnstream.errors import MissingExtraError, ModelError
 
 try:
     import keras
-    from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 except ImportError as error:
     raise MissingExtraError(
-        f"tcnstream.zoo.tcn needs Keras 3 with a backend, and pydantic ({error}): pip install tcnstream[train]"
+        f"tcnstream.zoo.tcn builds Keras models, and Keras 3 cannot be imported ({error}): pip install tcnstream[train]"
     ) from error
 
 KerasTensor: TypeAlias = Any
+Extent: TypeAlias = int | tuple[int, int]
+Norm: TypeAlias = Literal["batch", "layer", "channel"] | None
 Padding: TypeAlias = Literal["same", "causal"]
 
 WEIGHT_DECAY = 1e-3
 
-Count = Annotated[int, Field(ge=1)]
-Extent: TypeAlias = Count | tuple[Count, Count]
-Ratio = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+def _number(value: object) -> float:
+    # Like the original, digits in a string pass: parameter files come out of many tools.
+    if isinstance(value, bool) or not isinstance(value, str | SupportsFloat):
+        raise ValueError
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError
+    return number
 
 
-def _no_null_in_toml(value: object) -> object:
-    return None if value == "none" else value
+def _whole(value: object) -> int:
+    number = _number(value)
+    if not number.is_integer():
+        raise ValueError
+    return int(number)
 
 
-Norm = Annotated[Literal["batch", "layer", "channel"] | None, BeforeValidator(_no_null_in_toml)]
+def _count(value: object, least: int = 1) -> int:
+    number = _whole(value)
+    if number < least:
+        raise ValueError
+    return number
 
 
-class _Params(BaseModel):
-    """Validation with this package's errors, and the original's leniency about unknown fields."""
+def _extent(value: object) -> Extent:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        height, time = value
+        return _count(height), _count(time)
+    return _count(value)
 
-    model_config = ConfigDict(extra="ignore")
+
+def _within(value: object, accept: Callable[[float], bool]) -> float:
+    number = _number(value)
+    if not accept(number):
+        raise ValueError
+    return number
+
+
+def _flag(value: object) -> bool:
+    if value not in (True, False):
+        raise ValueError
+    return bool(value)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError
+    return value
+
+
+def _one_of(*choices: str) -> Callable[[object], str]:
+    def check(value: object) -> str:
+        if not isinstance(value, str) or value not in choices:
+            raise ValueError
+        return value
+
+    return check
+
+
+def _or_none(check: Callable[[Any], object]) -> Callable[[object], object]:
+    return lambda value: None if value is None else check(value)
+
+
+def _norm(value: object) -> str | None:
+    # TOML has no null, so "none" stands for it.
+    return None if value in (None, "none") else _one_of("batch", "layer", "channel")(value)
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """How a field's value is read: ``check`` converts it or raises ValueError or TypeError."""
+
+    check: Callable[[Any], object]
+    should_be: str
+
+
+_COUNT = _Rule(_count, "a whole number from 1 on")
+_EXTENT = _Rule(_extent, "a whole number from 1 on, or two of them (height, time)")
+_NORM = _Rule(_norm, '"batch", "layer", "channel" or none')
+_FLAG = _Rule(_flag, "true or false")
+_DEPTH = _Rule(lambda v: _count(v, 0), "a whole number from 0 on")
+_EXPANSION = _Rule(lambda v: _within(v, lambda n: n > 0), "a number above 0")
+_REDUCTION = _Rule(lambda v: _within(v, lambda n: n >= 0), "a number from 0 (none) on")
+_DROPOUT = _Rule(_or_none(lambda v: _within(v, lambda n: 0 <= n < 1)), "none or a number from 0 to below 1")
+_WINDOW = _Rule(_or_none(_count), "none or a whole number of frames from 1 on")
+_ACTIVATION = _Rule(_text, "the name of an activation")
+
+
+def _rules(kind: type) -> dict[str, _Rule]:
+    return {name: hint.__metadata__[0] for name, hint in get_type_hints(kind, include_extras=True).items()}
+
+
+@dataclass(frozen=True, init=False)
+class _Params:
+    """Checks every value by its field's own rule; ignores unknown fields, with a warning."""
 
     def __init__(self, **values: Any) -> None:
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            raise ModelError(_explain(type(self).__name__, error)) from None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _name_what_is_ignored(cls, values: Any) -> Any:
+        kind = type(self).__name__
+        known = {f.name for f in fields(self)}
         # The original's own usage example passes model_name, which has never had an effect.
-        unknown = set(values) - set(cls.model_fields) - {"model_name"} if isinstance(values, dict) else set()
+        unknown = sorted(set(values) - known - {"model_name"})
         if unknown:
-            names = ", ".join(sorted(map(repr, unknown)))
-            warnings.warn(f"{cls.__name__} has no field {names}: ignored", UserWarning, stacklevel=4)
-        return values
+            warnings.warn(f"{kind} has no field {', '.join(map(repr, unknown))}: ignored", UserWarning, stacklevel=2)
+        rules = _rules(type(self))
+        for f in fields(self):
+            if f.name not in values and f.default is MISSING:
+                raise ModelError(f"{kind}: {f.name} is missing; it should be {rules[f.name].should_be}.")
+            value = values.get(f.name, f.default)
+            try:
+                value = rules[f.name].check(value)
+            except (TypeError, ValueError):
+                raise ModelError(
+                    f"{kind}: {f.name} = {value!r} cannot be used; it should be {rules[f.name].should_be}."
+                ) from None
+            object.__setattr__(self, f.name, value)
 
 
-def _explain(where: str, error: ValidationError) -> str:
-    """One sentence for the first field that is wrong: its name, its value and what it should be."""
-    wrong = error.errors(include_url=False)
-    field = str(wrong[0]["loc"][0]) if wrong[0]["loc"] else ""
-    reasons = " or ".join(dict.fromkeys(e["msg"].lower() for e in wrong if str(e["loc"][:1]) == str(wrong[0]["loc"][:1])))
-    if wrong[0]["type"] == "missing":
-        return f"{where}: the field {field!r} is required and has no default."
-    return f"{where}: {field} = {wrong[0]['input']!r} cannot be used: {reasons}."
-
-
+@dataclass(frozen=True, init=False, kw_only=True)
 class TcnBlockParams(_Params):
     """One block. Kernels and dilations are ``(height, time)``, or one number for both.
 
@@ -86,52 +164,56 @@ class TcnBlockParams(_Params):
     the average over the last ``se_window`` frames, where frames before the start count as zero, so
     that it converts to plain padding and average pooling. None: the average over the whole window.
     ``norm="channel"`` (not in the original) normalises each frame over its channels; ``"layer"``
-    normalises each channel over the window.
-    """
-
-    depth: Annotated[int, Field(ge=0)] = 1
-    branch: Count = 1
-    filters: Count
-    kernel: Extent = 3
-    dilation: Extent = 1
-    ex_ratio: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1
-    se_ratio: Ratio = 0
-    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
-    norm: Norm = "layer"
-    activation: str = "relu6"
-    se_window: Count | None = None
-
-
-class TcnParams(_Params):
-    """The whole network. ``padding="causal"`` (not in the original) pads every convolution in the past only.
-
-    Unknown fields are ignored with a warning. Files without a null (TOML) write ``"none"`` for no
+    normalises each channel over the window. Files without a null (TOML) write ``"none"`` for no
     normalization.
     """
 
-    input_kernel: Extent | None = None
-    input_norm: Norm = "layer"
-    block_type: Literal["lg", "mb", "sm"] = "mb"
-    blocks: list[TcnBlockParams] = Field(default_factory=list)
-    output_kernel: Extent = 3
-    include_top: bool = True
-    use_logits: bool = True
-    output_activation: str | None = None
-    name: str = "TCN"
-    padding: Padding = "same"
+    depth: Annotated[int, _DEPTH] = 1
+    branch: Annotated[int, _COUNT] = 1
+    filters: Annotated[int, _COUNT]
+    kernel: Annotated[Extent, _EXTENT] = 3
+    dilation: Annotated[Extent, _EXTENT] = 1
+    ex_ratio: Annotated[float, _EXPANSION] = 1.0
+    se_ratio: Annotated[float, _REDUCTION] = 0.0
+    dropout: Annotated[float | None, _DROPOUT] = None
+    norm: Annotated[Norm, _NORM] = "layer"
+    activation: Annotated[str, _ACTIVATION] = "relu6"
+    se_window: Annotated[int | None, _WINDOW] = None
 
-    @field_validator("blocks", mode="before")
-    @classmethod
-    def _say_which_block(cls, blocks: object) -> object:
-        if not isinstance(blocks, list | tuple):
-            return blocks
-        built = []
-        for i, block in enumerate(blocks):
-            try:
-                built.append(TcnBlockParams(**block) if isinstance(block, Mapping) else block)
-            except ModelError as error:
-                raise ModelError(f"blocks[{i}]: {error}") from None
-        return built
+
+def _blocks(value: object) -> tuple[TcnBlockParams, ...]:
+    if not isinstance(value, Sequence) or not all(isinstance(b, Mapping | TcnBlockParams) for b in value):
+        raise ValueError
+    return tuple(_block(i, block) for i, block in enumerate(value))
+
+
+def _block(i: int, block: TcnBlockParams | Mapping[str, Any]) -> TcnBlockParams:
+    if isinstance(block, TcnBlockParams):
+        return block
+    try:
+        return TcnBlockParams(**block)
+    except ModelError as error:
+        raise ModelError(f"blocks[{i}]: {error}") from None
+
+
+@dataclass(frozen=True, init=False, kw_only=True)
+class TcnParams(_Params):
+    """The whole network. ``padding="causal"`` (not in the original) pads every convolution in the past only.
+
+    ``blocks`` may be given as TcnBlockParams or as tables with their fields. ``name`` is kept and,
+    as in the original, names nothing.
+    """
+
+    input_kernel: Annotated[Extent | None, _Rule(_or_none(_extent), f"none, or {_EXTENT.should_be}")] = None
+    input_norm: Annotated[Norm, _NORM] = "layer"
+    block_type: Annotated[Literal["lg", "mb", "sm"], _Rule(_one_of("lg", "mb", "sm"), '"lg", "mb" or "sm"')] = "mb"
+    blocks: Annotated[tuple[TcnBlockParams, ...], _Rule(_blocks, "a list of blocks")] = ()
+    output_kernel: Annotated[Extent, _EXTENT] = 3
+    include_top: Annotated[bool, _FLAG] = True
+    use_logits: Annotated[bool, _FLAG] = True
+    output_activation: Annotated[str | None, _Rule(_or_none(_text), "none or the name of an activation")] = None
+    name: Annotated[str, _Rule(_text, "a text")] = "TCN"
+    padding: Annotated[Padding, _Rule(_one_of("same", "causal"), '"same" or "causal"')] = "same"
 
     @classmethod
     def from_file(cls, path: str | Path) -> TcnParams:
@@ -148,7 +230,7 @@ class TcnParams(_Params):
         except ValueError as error:
             raise ModelError(f"{path}: not a {path.suffix[1:].upper()} file: {error}.") from error
         if not isinstance(values, dict):
-            raise ModelError(f"{path}: holds a {type(values).__name__}; a table with the fields of TcnParams is needed.")
+            raise ModelError(f"{path}: holds a {type(values).__name__}; a table of TcnParams' fields is needed.")
         try:
             return cls(**values)
         except ModelError as error:
@@ -186,14 +268,7 @@ def _network(x: KerasTensor, params: TcnParams, num_classes: int | None) -> Kera
     y = keras.layers.Reshape((1, *x.shape[1:]))(x) if is_signal else x
 
     if params.input_kernel is not None:
-        y = _depthwise(
-            y,
-            params.input_kernel,
-            1,
-            params.padding,
-            "ENC.CN",
-            use_bias=params.input_norm is None,
-        )
+        y = _depthwise(y, params.input_kernel, 1, params.padding, "ENC.CN", use_bias=params.input_norm is None)
         y = _normalise(y, params.input_norm, "ENC")
 
     block_layer = {"lg": _block_lg, "mb": _block_mb, "sm": _block_sm}[params.block_type]
@@ -310,7 +385,7 @@ def _squeeze_excite(x: KerasTensor, params: TcnBlockParams, name: str) -> KerasT
 def _pointwise(x: KerasTensor, filters: int, params: TcnBlockParams, name: str, norm_name: str) -> KerasTensor:
     if filters < 1:
         raise ModelError(
-            f"{name}: ex_ratio = {params.ex_ratio:g} leaves no channel of filters = {params.filters}; raise one of them."
+            f"{name}: ex_ratio = {params.ex_ratio:g} of filters = {params.filters} is no channel; raise one of them."
         )
     y = _convolution(x, filters, 1, 1, "same", name, use_bias=params.norm is None, **_regular())
     return _normalise(y, params.norm, norm_name)
@@ -357,6 +432,8 @@ def _normalise(x: KerasTensor, norm: str | None, name: str) -> KerasTensor:
             )
         return keras.layers.LayerNormalization(axis=(1, 2), name=f"{name}.LN")(x)
     if norm == "channel":
+        if x.shape[-1] == 1:
+            raise ModelError(f'{name}.LN: norm="channel" of one channel is a constant; use norm="batch" here.')
         return keras.layers.LayerNormalization(axis=-1, name=f"{name}.LN")(x)
     return x
 
