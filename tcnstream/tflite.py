@@ -203,7 +203,7 @@ class _Reader:
         code = self.open(model.OperatorCodes(i))
         # Converters write codes above 127 to the new field only, older ones write the old field only.
         number = max(code.DeprecatedBuiltinCode(), code.BuiltinCode())
-        return schema.KIND_OF_CODE.get(number, f"BUILTIN_{number}"), self.text(code.CustomCode())
+        return schema.kind_of_code(number), self.text(code.CustomCode())
 
     def graph(self, graph: Any, where: str) -> Graph:
         name = self.text(graph.Name())

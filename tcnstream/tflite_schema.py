@@ -30,8 +30,8 @@ def _members(enum: type) -> dict[int, str]:
     return {value: name for name, value in vars(enum).items() if not name.startswith("_")}
 
 
-KIND_OF_CODE: Mapping[int, str] = _members(GENERATED.BuiltinOperator)
-CODE_OF_KIND: Mapping[str, int] = {kind: code for code, kind in KIND_OF_CODE.items()}
+_KIND_OF_CODE: Mapping[int, str] = _members(GENERATED.BuiltinOperator)
+_CODE_OF_KIND: Mapping[str, int] = {kind: code for code, kind in _KIND_OF_CODE.items()}
 TABLE_OF_OPTIONS_TYPE: Mapping[int, str] = _members(GENERATED.BuiltinOptions)
 OPTIONS_TYPE_OF_TABLE: Mapping[str, int] = {table: number for number, table in TABLE_OF_OPTIONS_TYPE.items()}
 TENSOR_TYPES: Mapping[int, str] = _members(GENERATED.TensorType)
@@ -97,6 +97,17 @@ _TABLE_OF_KIND: Mapping[str, str] = {
     "UNIDIRECTIONAL_SEQUENCE_RNN": "SequenceRNNOptions",
 }
 _TABLE_OF_SQUASHED_NAME = {table.removesuffix("Options").lower(): table for table in OPTIONS_TYPE_OF_TABLE}
+
+
+def kind_of_code(code: int) -> str:
+    """The schema's name of an operator code, ``"BUILTIN_<code>"`` for codes that it does not know."""
+    return _KIND_OF_CODE.get(code, f"BUILTIN_{code}")
+
+
+def code_of_kind(kind: str) -> int | None:
+    """The inverse of ``kind_of_code``; None if there is no such kind."""
+    unknown = re.fullmatch(r"BUILTIN_(\d+)", kind)
+    return int(unknown[1]) if unknown else _CODE_OF_KIND.get(kind)
 
 
 def options_table(kind: str) -> str | None:
