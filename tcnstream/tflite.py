@@ -31,7 +31,8 @@ Source: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview
 
 _COPY_AGAIN = "copy or export the file again"
 
-_MAX_TABLES = 30_000
+_MAX_TABLES = 16_000
+"""Tensors, operators, buffers, options: about 2,400 operations, and as many as are read in a second."""
 _MAX_OPERANDS = 300_000
 _MAX_RANK = 8
 _MAX_TENSOR_BYTES = 2**31 - 1
@@ -64,8 +65,9 @@ def read_model(source: Source) -> ModelFile:
         graphs, description = reader.model()
     except _MalformedError as error:
         raise ModelError(f"{name}: {reader.where}: {error.what}; {error.way_out}.") from None
-    except (struct.error, TypeError) as error:
-        raise ModelError(f"{name}: {reader.where}: points outside the file ({error}); {_COPY_AGAIN}.") from None
+    except (struct.error, TypeError):
+        # What the accessors raise for a position beyond the file, and for one beyond 32 bits.
+        raise ModelError(f"{name}: {reader.where}: an offset points outside the file; {_COPY_AGAIN}.") from None
     return ModelFile(graphs=graphs, sha256=hashlib.sha256(content).hexdigest(), source=name, description=description)
 
 
@@ -90,8 +92,15 @@ class _MalformedError(Exception):
         self.way_out = way_out
 
 
+_UOFFSET = struct.Struct("<I")
+
+
 class _Table(Table):  # type: ignore[misc]
-    """A flatbuffer table whose field list is checked once, and whose vectors are checked when read."""
+    """A flatbuffer table that checks its list of fields when opened, and its vectors when read.
+
+    A position beyond the file makes ``unpack_from`` raise struct.error; none can be negative, since
+    the only signed offset of the format is checked here.
+    """
 
     __slots__ = ("slots",)
 
@@ -100,22 +109,32 @@ class _Table(Table):  # type: ignore[misc]
         (back,) = struct.unpack_from("<i", buf, pos)
         start = pos - back
         if not 0 <= start <= len(buf) - 4:
-            raise _MalformedError("points outside the file")
+            raise _MalformedError("an offset points outside the file")
         slots_bytes, table_bytes = struct.unpack_from("<HH", buf, start)
         if slots_bytes < 4 or slots_bytes % 2 or start + slots_bytes > len(buf) or pos + table_bytes > len(buf):
-            raise _MalformedError("has a damaged list of fields")
+            raise _MalformedError("its list of fields is damaged")
         count = min(slots_bytes // 2, _MAX_SLOTS)
         self.slots: tuple[int, ...] = struct.unpack_from(f"<{count}H", buf, start)
         if max(self.slots[2:], default=0) >= max(table_bytes, 1):
-            raise _MalformedError("has a field outside of itself")
+            raise _MalformedError("its list of fields is damaged")
 
-    def Offset(self, vtableOffset: int) -> int:  # noqa: N802, N803 (the base class names it)
+    def Offset(self, vtableOffset: int) -> int:  # noqa: N802 (the base class names it)
         slot = vtableOffset // 2
         return self.slots[slot] if slot < len(self.slots) else 0
 
+    def Get(self, flags: Any, off: int) -> Any:  # noqa: N802
+        return flags.packer_type.unpack_from(self.Bytes, off)[0]
+
+    def Indirect(self, off: int) -> int:  # noqa: N802
+        return off + int(_UOFFSET.unpack_from(self.Bytes, off)[0])
+
+    def Vector(self, off: int) -> int:  # noqa: N802
+        return self.Indirect(self.Pos + off) + _UOFFSET.size
+
     def VectorLen(self, off: int) -> int:  # noqa: N802
-        count: int = super().VectorLen(off)
-        if self.Vector(off) + count > len(self.Bytes):
+        start = self.Vector(off)
+        count = int(_UOFFSET.unpack_from(self.Bytes, start - _UOFFSET.size)[0])
+        if start + count > len(self.Bytes):
             raise _MalformedError(f"has a list of {count} entries, more than the file can hold")
         return count
 
@@ -127,11 +146,9 @@ class _Table(Table):  # type: ignore[misc]
         return np.frombuffer(self.Bytes, dtype=dtype, count=count, offset=start)
 
     def String(self, off: int) -> bytes:  # noqa: N802
-        start = self.Indirect(off)
-        (count,) = struct.unpack_from("<I", self.Bytes, start)
-        if start + 4 + count > len(self.Bytes):
-            raise _MalformedError(f"has a text of {count} bytes, more than the file can hold")
-        return super().String(off)  # type: ignore[no-any-return]
+        count = self.VectorLen(off - self.Pos)
+        start = self.Vector(off - self.Pos)
+        return self.Bytes[start : start + count]  # type: ignore[no-any-return]
 
 
 class _Reader:
@@ -140,17 +157,17 @@ class _Reader:
     def __init__(self, content: bytes) -> None:
         self.content = content
         self.where = "the file's header"
-        # Honest files store every list once, so that all lists together are smaller than the file.
-        self.left = {
-            "tables": _MAX_TABLES,
-            "operands": _MAX_OPERANDS,
-            "bytes of lists": 2 * len(content) + 65536,
-        }
+        # Honest files store every list once, so that all lists together are smaller than the file, and
+        # unpacking 4-bit constants doubles them.
+        self.limits = {"tables": _MAX_TABLES, "operands": _MAX_OPERANDS, "bytes in lists": 4 * len(content) + 65536}
+        self.spent = dict.fromkeys(self.limits, 0)
 
     def spend(self, what: str, amount: int) -> None:
-        self.left[what] -= amount
-        if self.left[what] < 0:
-            raise _MalformedError(f"too many {what}, of which a model of this size has fewer", "split the model")
+        self.spent[what] += amount
+        if self.spent[what] > self.limits[what]:
+            raise _MalformedError(
+                f"the file holds more than {self.limits[what]} {what}", "split the model or simplify it"
+            )
 
     def open(self, accessor: Any) -> Any:
         """The same accessor, reading through a checked table."""
@@ -159,7 +176,7 @@ class _Reader:
         return accessor
 
     def text(self, value: bytes | None) -> str:
-        self.spend("bytes of lists", len(value or b""))
+        self.spend("bytes in lists", len(value or b""))
         return (value or b"").decode("utf-8", "replace")
 
     def numbers(self, owner: Any, field: str) -> Array:
@@ -167,7 +184,7 @@ class _Reader:
         if getattr(owner, f"{field}IsNone")():
             return np.zeros(0, np.int32)
         values: Array = getattr(owner, f"{field}AsNumpy")()
-        self.spend("bytes of lists", values.nbytes)
+        self.spend("bytes in lists", values.nbytes)
         return values
 
     def model(self) -> tuple[tuple[Graph, ...], str]:
@@ -187,6 +204,7 @@ class _Reader:
         description = self.text(model.Description())
         self.kinds = [self.kind(model, i) for i in range(model.OperatorCodesLength())]
         self.buffers = _Buffers(self, model)
+        self.where = "the list of graphs"
         count = model.SubgraphsLength()
         if count == 0:
             raise _MalformedError("the file has no graph")
@@ -194,7 +212,7 @@ class _Reader:
         for i in range(count):
             self.where = f"graph {i}"
             graphs.append(self.graph(self.open(model.Subgraphs(i)), self.where))
-        self.where = "the file's graphs"
+        self.where = "the list of graphs"
         _check_calls(graphs)
         return tuple(graphs), description
 
@@ -203,6 +221,8 @@ class _Reader:
         code = self.open(model.OperatorCodes(i))
         # Converters write codes above 127 to the new field only, older ones write the old field only.
         number = max(code.DeprecatedBuiltinCode(), code.BuiltinCode())
+        if number < 0:
+            raise _MalformedError(f"the number {number} is negative")
         return schema.kind_of_code(number), self.text(code.CustomCode())
 
     def graph(self, graph: Any, where: str) -> Graph:
@@ -230,15 +250,16 @@ class _Reader:
         values = self.numbers(owner, field)
         self.spend("operands", values.size)
         lowest = ABSENT if optional else 0
-        if values.size and not lowest <= int(values.min()) <= int(values.max()) < count:
-            raise _MalformedError(f"{field.lower()} name a tensor outside 0..{count - 1}")
-        return tuple(values.tolist())
+        numbers: tuple[int, ...] = tuple(values.tolist())
+        if numbers and not lowest <= min(numbers) <= max(numbers) < count:
+            raise _MalformedError(f"its {field.lower()} name a tensor that is none of the graph's {count}")
+        return numbers
 
     def tensor(self, tensor: Any) -> tuple[Tensor, bool]:
         """The tensor, and whether it has a value before any operation ran."""
         name = self.text(tensor.Name())
         if name:
-            self.where += f" ('{name[:80]}')"
+            self.where += f" ({name[:80]!r})"
         type_name = schema.TENSOR_TYPES.get(tensor.Type(), str(tensor.Type()))
         dtype = np.dtype(np.int8) if type_name == "INT4" else schema.DTYPE_OF_TENSOR_TYPE.get(type_name)
         if dtype is None:
@@ -282,7 +303,7 @@ class _Reader:
         axis = parameters.QuantizedDimension()
         if scale.size > 1 and not (0 <= axis < len(shape) and shape[axis] == scale.size):
             raise _MalformedError(f"has {scale.size} scales along axis {axis}, which do not fit its shape {shape}")
-        if not (np.isfinite(scale).all() and (scale > 0).all()):
+        if not 0 < scale.min() <= scale.max() < np.inf:
             raise _MalformedError("has a quantization scale that is not a positive number", "quantize the model again")
         zero_point = self.numbers(parameters, "ZeroPoint").astype(np.int64)
         if not zero_point.size:
@@ -304,16 +325,16 @@ class _Reader:
         if raw.size != expected:
             raise _MalformedError(f"has {raw.size} bytes of data where its shape {shape} takes {expected}")
         if packed:
-            self.spend("bytes of lists", elements)
+            self.spend("bytes in lists", elements)
             nibbles = np.stack([raw << 4, raw & 0xF0], axis=-1).reshape(-1)[:elements]
             values: Array = nibbles.view(np.int8) >> 4
         elif dtype == np.bool_:
-            self.spend("bytes of lists", raw.size)
+            self.spend("bytes in lists", raw.size)
             values = raw != 0
         else:
             values = raw.view(dtype)
             if not values.flags.aligned:
-                self.spend("bytes of lists", raw.size)
+                self.spend("bytes in lists", raw.size)
                 values = values.copy()
         values = values.reshape(shape)
         values.flags.writeable = False
@@ -401,7 +422,7 @@ def _fill_empty(
     for i, tensor in enumerate(tensors):
         if 0 in tensor.shape and not tensor.is_constant and tensor.dtype != schema.OBJECT:
             if i in computed:
-                raise _MalformedError(f"tensor {i} ('{tensor.name[:80]}') has no elements, its shape is {tensor.shape}")
+                raise _MalformedError(f"tensor {i} ({tensor.name[:80]!r}) has no elements, its shape is {tensor.shape}")
             data = np.zeros(tensor.shape, tensor.dtype)
             data.flags.writeable = False
             tensor = dataclasses.replace(tensor, data=data)
@@ -422,7 +443,7 @@ def _check_order(graph: Graph, stored: set[int]) -> None:
         for i in op.inputs:
             if i not in known:
                 raise _MalformedError(
-                    f"operator {op.index} ({op.kind}) reads tensor {i} ('{graph.tensors[i].name[:80]}'), which is "
+                    f"operator {op.index} ({op.kind}) reads tensor {i} ({graph.tensors[i].name[:80]!r}), which is "
                     "computed by no earlier operator (a cycle, or a lost operator)"
                 )
         for i in op.outputs:
