@@ -1,0 +1,135 @@
+"""Model cards: a TOML file beside a .tflite that says what goes in, what comes out and how good it is.
+
+A card for a model of three waves::
+
+    name = "ecg"
+    file = "ecg.tflite"
+    rate_hz = 250
+    units = "mV"
+    labels = ["none", "p", "qrs", "t"]
+    label_delay_frames = 45
+    look_ahead_ms = 180
+    training_data = "LUDB 1.0.1, 150 records"
+    licence = "Apache-2.0"
+
+    [[preprocessing]]
+    kind = "sos"
+    sections = [[0.98, -1.96, 0.98, 1.0, -1.96, 0.96]]
+    start = "steady"
+
+    [segments]
+    background = "none"
+    min_duration_s = { p = 0.04, qrs = 0.04 }
+    merge_gap_s = { t = 0.04 }
+
+    [quality]
+    qrs_f1 = 0.995
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from tcnstream.errors import SignalError
+from tcnstream.signal.condition import Step
+
+MODELS = Path(__file__).resolve().parent.parent / "models"
+"""Where the shipped models and their cards live."""
+
+
+class SegmentRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How frames become segments: label -> seconds. ``background`` is the label that makes no segment."""
+
+    background: str = "none"
+    min_duration_s: dict[str, float] = {}
+    merge_gap_s: dict[str, float] = {}
+
+
+class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a model card says. ``labels[i]`` names output channel i; ``output`` says whether a softmax is still to be
+    taken. Output frame k describes the signal ``label_delay_frames`` output frames earlier. ``look_ahead_ms`` is
+    the signal that is needed after an instant to label it, all told.
+    """
+
+    name: str
+    file: str
+    rate_hz: float
+    labels: tuple[str, ...]
+    units: str = ""
+    label_delay_frames: int = 0
+    look_ahead_ms: float = 0.0
+    output: Literal["logits", "probabilities"] = "logits"
+    preprocessing: tuple[Step, ...] = ()
+    segments: SegmentRules = SegmentRules()
+    description: str = ""
+    training_data: str = ""
+    licence: str = ""
+    quality: dict[str, Any] = {}
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rate_hz < float("inf"):
+            raise ValueError(f"rate_hz must be above 0, not {self.rate_hz:g}")
+        if self.label_delay_frames < 0:
+            raise ValueError(f"label_delay_frames must be 0 or more, not {self.label_delay_frames}")
+        if not self.labels or len(set(self.labels)) != len(self.labels):
+            raise ValueError("labels must be a list of different names")
+        if Path(self.file).name != self.file:
+            raise ValueError(f"file must be the name of a file beside the card, not {self.file!r}")
+        for field in ("min_duration_s", "merge_gap_s"):
+            for label, seconds in getattr(self.segments, field).items():
+                if label not in self.labels:
+                    raise ValueError(f"segments.{field} names {label!r}, which is not one of the labels")
+                if not 0 <= seconds < float("inf"):
+                    raise ValueError(f"segments.{field}.{label} must be 0 s or more, not {seconds:g}")
+
+
+def load_card(path: str | Path) -> Card:
+    """Reads a card. Raises SignalError that names the field that is unknown, missing or wrong."""
+    try:
+        fields = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return msgspec.convert(fields, Card)
+    except OSError as error:
+        raise SignalError(f"the model card {path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SignalError(f"the model card {path} is not TOML: {error}") from error
+    except msgspec.ValidationError as error:
+        raise SignalError(f"the model card {path} is wrong: {error}; mend the field or leave it out") from error
+
+
+def shipped_models() -> dict[str, Path]:
+    """Name -> card of every model that the package ships."""
+    return {path.stem: path for path in sorted(MODELS.glob("*.toml"))}
+
+
+def find_model(model: str | Path) -> tuple[Path, Card | None]:
+    """The .tflite file and the card for a shipped model's name, a .tflite file or a card's path.
+
+    A file's card is the .toml beside it that has the same stem, or whose ``file`` names it.
+    """
+    path = Path(model)
+    if str(model) in shipped_models() and not path.is_file():
+        path = shipped_models()[str(model)]
+    if not path.is_file():
+        known = ", ".join(shipped_models()) or "none"
+        raise SignalError(f"there is no model {str(model)!r}: give a .tflite file or a shipped model ({known})")
+    if path.suffix.lower() == ".toml":
+        card = load_card(path)
+        file = path.parent / card.file
+        if not file.is_file():
+            raise SignalError(f"the model card {path} names {card.file}, which is not beside it")
+        return file, card
+    for beside in sorted(path.parent.glob("*.toml"), key=lambda card: card.stem != path.stem):
+        if beside.stem == path.stem or _names(beside, path.name):
+            return path, load_card(beside)
+    return path, None
+
+
+def _names(card: Path, file: str) -> bool:
+    try:
+        return tomllib.loads(card.read_text(encoding="utf-8")).get("file") == file
+    except (OSError, ValueError):
+        return False

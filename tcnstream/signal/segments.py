@@ -1,0 +1,165 @@
+"""From output frames to labelled segments of time, as a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tcnstream.errors import SignalError
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of one label, ``start_s <= time < end_s``; ``probability`` is the mean over its frames."""
+
+    start_s: float
+    end_s: float
+    label: str
+    probability: float
+
+
+@dataclass
+class _Run:
+    """Neighbouring frames of one label, ``start <= frame < end``; gaps that were closed add length but no frames."""
+
+    label: int
+    start: int
+    end: int
+    frames: int
+    probability_sum: float
+
+
+class Segmenter:
+    """Turns output frames into segments, the same ones however the frames are cut into chunks.
+
+    Each frame belongs to the label with the largest value (the first one of equals). Runs of one label make a
+    segment; those of ``background`` make none. Two runs of a label become one if at most ``merge_gap_s[label]`` lies
+    between them and no run of another label in that gap is as long as its own minimum (the ``background`` never is in
+    the way). What then is shorter than ``min_duration_s[label]`` is dropped. A segment is given as soon as nothing to
+    come can change it, in order of start.
+
+    Frame k covers the time ``(k - label_delay_frames) / rate_hz`` and one frame on. The first ``label_delay_frames``
+    frames speak of the time before the signal and are ignored; the last ones of a signal have no label.
+    """
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        rate_hz: float,
+        *,
+        probabilities: bool = False,
+        background: str | None = None,
+        min_duration_s: Mapping[str, float] | None = None,
+        merge_gap_s: Mapping[str, float] | None = None,
+        label_delay_frames: int = 0,
+    ) -> None:
+        self.labels = tuple(labels)
+        self.rate_hz = rate_hz
+        self.probabilities = probabilities
+        self.label_delay_frames = label_delay_frames
+        self._background = self.labels.index(background) if background in self.labels else -1
+        # A thousandth of a frame forgives that 0.04 s * 250 Hz is not quite 10.
+        self._min_frames = [(min_duration_s or {}).get(label, 0.0) * rate_hz - 1e-3 for label in self.labels]
+        self._gap_frames = [(merge_gap_s or {}).get(label, 0.0) * rate_hz + 1e-3 for label in self.labels]
+        self.reset()
+
+    def reset(self) -> None:
+        """Back to before the first frame."""
+        self._frame = -self.label_delay_frames
+        self._open: _Run | None = None
+        self._pending: list[_Run] = []
+
+    def push(self, frames: npt.ArrayLike) -> list[Segment]:
+        """``frames`` (n, labels): logits, or probabilities if the Segmenter was told so. Returns what is final."""
+        values = np.asarray(frames, np.float64)
+        if values.ndim != 2 or values.shape[1] != len(self.labels):
+            raise SignalError(
+                f"frames of shape {values.shape[1:]} do not fit {len(self.labels)} labels ({', '.join(self.labels)}): "
+                "correct the labels of the card"
+            )
+        early = max(0, min(-self._frame, len(values)))
+        self._frame += early
+        for label, probability in self._label(values[early:]):
+            self._take(label, probability)
+        return list(self._final())
+
+    def flush(self) -> list[Segment]:
+        """Ends the signal: the segments that were waiting for more."""
+        self._close()
+        finished = [segment for run in self._pending for segment in self._segment(run)]
+        self._pending = []
+        return finished
+
+    def _label(self, values: npt.NDArray[np.float64]) -> Iterator[tuple[int, float]]:
+        if not len(values):
+            return iter(())
+        best = values.argmax(axis=1)
+        if not self.probabilities:
+            values = np.exp(values - values.max(axis=1, keepdims=True))
+            values /= values.sum(axis=1, keepdims=True)
+        return zip(best.tolist(), values[np.arange(len(values)), best].tolist(), strict=True)
+
+    def _take(self, label: int, probability: float) -> None:
+        if self._open is None or self._open.label != label:
+            self._close()
+            self._open = _Run(label, self._frame, self._frame, 0, 0.0)
+        self._frame += 1
+        self._open.end = self._frame
+        self._open.frames += 1
+        self._open.probability_sum += probability
+
+    def _close(self) -> None:
+        """The open run has ended: it continues a waiting run, or waits itself."""
+        run, self._open = self._open, None
+        if run is None or run.label == self._background:
+            return
+        before = self._joins(run)
+        if before is None:
+            self._pending.append(run)
+            return
+        del self._pending[before + 1 :]
+        joined = self._pending[before]
+        joined.end = run.end
+        joined.frames += run.frames
+        joined.probability_sum += run.probability_sum
+
+    def _joins(self, run: _Run) -> int | None:
+        """Which waiting run this one continues."""
+        for at in range(len(self._pending) - 1, -1, -1):
+            other = self._pending[at]
+            if other.label == run.label:
+                return at if run.start - other.end <= self._gap_frames[run.label] else None
+            if self._long(other):
+                return None
+        return None
+
+    def _final(self) -> Iterator[Segment]:
+        while self._pending and not self._may_grow():
+            yield from self._segment(self._pending.pop(0))
+
+    def _may_grow(self) -> bool:
+        """Whether a frame to come may still join the first waiting run, or a frame that is there already."""
+        first, *later = self._pending
+        opened = self._open if self._open is not None and self._open.label != self._background else None
+        if any(run.label == first.label or self._long(run) for run in later):
+            return False
+        if opened is not None and opened.label == first.label:
+            return opened.start - first.end <= self._gap_frames[first.label]
+        if opened is not None and self._long(opened):
+            return False
+        return self._frame - first.end <= self._gap_frames[first.label]
+
+    def _long(self, run: _Run) -> bool:
+        return run.end - run.start >= max(1.0, self._min_frames[run.label])
+
+    def _segment(self, run: _Run) -> Iterator[Segment]:
+        if self._long(run):
+            yield Segment(
+                start_s=run.start / self.rate_hz,
+                end_s=run.end / self.rate_hz,
+                label=self.labels[run.label],
+                probability=run.probability_sum / run.frames,
+            )
