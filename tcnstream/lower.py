@@ -782,6 +782,8 @@ def _reduce(lw: _Lowering, op: Op) -> None:
     axis = None
     if stream.axis is not None and not time:
         axis = stream.axis if keep else stream.axis - sum(a < stream.axis for a in reduced)
+    if time and op.kind == "REDUCE_PROD":
+        lw.refuse(op, f"multiplies all {shape[stream.axis or 0]} frames")
     if time and shape[stream.axis or 0] > 1:
         options: dict[str, OptionValue] = {"reduce": op.kind, "axes": (0, *axes)}
         return lw.emit(op, [lw.operand(i)], None, kind="TIME_REDUCE", options=options, window=stream.window)

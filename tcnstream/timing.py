@@ -144,3 +144,20 @@ def _through(node: Node, sources: list[Timing]) -> Timing:
         tuple(max(s.newest(last_read(reach, j)) for s in sources) for j in range(period)),
         any(s.unbounded for s in sources) or node.kind == "TIME_CUMULATIVE",
     )
+
+
+def steady_frames(plan: Plan) -> list[int]:
+    """For every tensor the most frames that must be remembered between two pushes of one frame.
+
+    Counted over one period of the plan's phases, far enough from the left edge.
+    """
+    known = [t for t in timings(plan) if t is not None]
+    period = math.lcm(*(int(t.period * t.step) for t in known))
+    reach = max(t.newest(0) - t.oldest(0) for t in known)
+    start = (2 * reach // period + 2) * period
+    most = [0] * len(plan.tensors)
+    for n in range(start, start + period):
+        have = counts(plan, n, ended=False)
+        kept = [h - o for h, o in zip(have, oldest_needed(plan, have), strict=True)]
+        most = [max(m, k) for m, k in zip(most, kept, strict=True)]
+    return most

@@ -4,13 +4,42 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from tcnstream.errors import EngineError
+from tcnstream.plan import Plan
 from tcnstream.state import State
+
+ENGINES = ("interpreter", "reference")
+"""The engines by name, fastest first."""
 
 
 class Executor(Protocol):
-    """Computes frames for any number of streams of one plan; holds nothing of a stream itself."""
+    """Computes frames for any number of streams of one plan; holds nothing of a stream itself.
+
+    ``block_frames`` are the chunk sizes that it likes, largest first; a push is cut into those, and
+    what is left over, if the last one is not 1, is a block of its own.
+    """
 
     name: str
+    plan: Plan
+    block_frames: tuple[int, ...]
 
     def run(self, state: State, goal: list[int]) -> None:
         """Bring every tensor of ``state`` from ``state.have`` to ``goal`` frames."""
+
+
+def make_executor(engine: str, plan: Plan, exact: bool = True) -> Executor:
+    """The named engine for ``plan``; "auto" takes the fastest that has all of its operations."""
+    if engine == "auto":
+        for name in ENGINES[:-1]:
+            try:
+                return make_executor(name, plan, exact)
+            except EngineError:
+                continue
+        return make_executor(ENGINES[-1], plan, exact)
+    if engine == "interpreter":
+        from tcnstream.engines.interpreter import InterpreterExecutor
+
+        return InterpreterExecutor(plan, exact=exact)
+    from tcnstream.engines.reference import ReferenceExecutor
+
+    return ReferenceExecutor(plan)

@@ -1,0 +1,42 @@
+"""Run temporal convolutional networks, trained on windows, as exact live streams.
+
+::
+
+    import tcnstream
+
+    model = tcnstream.load("ecg.tflite")       # unmodified, as the converter wrote it
+    print(model.summary())                     # per operation: rate, delay, state, cost
+    stream = model.stream()
+    for chunk in signal:                       # (n, *frame_shape), any n
+        frames = stream.push(chunk)            # (m, *frame_shape), each computed once
+    tail = stream.flush()                      # the end of the signal, both edges as offline
+
+``load`` gives a Model, ``Model.stream`` a Stream, ``Model.pool`` a Pool of them. All errors derive
+from TcnStreamError.
+"""
+
+from tcnstream.errors import (
+    EngineError,
+    ModelError,
+    NotStreamableError,
+    SignalError,
+    StreamError,
+    TcnStreamError,
+)
+from tcnstream.model import Model, load
+from tcnstream.stream import Pool, Stream
+
+__version__ = "0.1.0"
+
+__all__ = (
+    "EngineError",
+    "Model",
+    "ModelError",
+    "NotStreamableError",
+    "Pool",
+    "SignalError",
+    "Stream",
+    "StreamError",
+    "TcnStreamError",
+    "load",
+)

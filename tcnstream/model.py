@@ -1,0 +1,277 @@
+"""Model: a .tflite file that is ready to stream, and what can be said about it before it runs."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from tcnstream.engines import ENGINES, Executor, make_executor
+from tcnstream.errors import ModelError, StreamError, TcnStreamError
+from tcnstream.graph import Array, Graph, ModelFile, Quantization
+from tcnstream.lower import lower
+from tcnstream.normalise import is_dynamic_range, normalise
+from tcnstream.plan import Node, Plan, Shape
+from tcnstream.policies import apply_policy, global_nodes, parse_policy
+from tcnstream.stream import Pool, Stream, as_frames
+from tcnstream.tflite import read_model
+from tcnstream.timing import steady_frames, streamed, timings
+
+
+@dataclass(frozen=True, eq=False)
+class Port:
+    """One end of a model: what a frame of it looks like.
+
+    ``shape`` is the frame's (without batch and time), ``rate`` its frames per input frame.
+    """
+
+    name: str
+    shape: Shape
+    dtype: np.dtype[np.generic]
+    quantization: Quantization | None
+    rate: Fraction
+
+    def quantize(self, x: npt.NDArray[np.float32]) -> Array:
+        """float32 values as this port's dtype, rounded half away from zero and clipped as TFLite does.
+
+        A NaN has no integer: StreamError. A port of a float type returns ``x`` in that type.
+        """
+        if self.quantization is None or self.dtype.kind == "f":
+            return x.astype(self.dtype)
+        if np.isnan(x).any():
+            frame = int(np.argwhere(np.isnan(x))[0][0])
+            raise StreamError(
+                f"frame {frame} of the chunk holds NaN, which {self.dtype} input `{self.name}` cannot hold; clean it first"
+            )
+        limits = np.iinfo(self.dtype.str)
+        scaled = x / self.quantization.scale.reshape(-1)[0]
+        rounded = np.trunc(scaled + np.copysign(np.float32(0.5), scaled)) + float(self.quantization.zero_point[0])
+        return np.clip(rounded, limits.min, limits.max).astype(self.dtype)
+
+    def dequantize(self, y: Array) -> npt.NDArray[np.float32]:
+        """Values in this port's dtype as float32 real numbers."""
+        if self.quantization is None or self.dtype.kind == "f":
+            return y.astype(np.float32)
+        scale, zero_point = self.quantization.scale.reshape(-1)[0], self.quantization.zero_point.reshape(-1)[0]
+        return ((y.astype(np.float32) - np.float32(zero_point)) * scale).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One operation as ``inspect`` shows it; counts are per input frame unless named otherwise."""
+
+    index: int
+    label: str
+    kind: str
+    out_shape: Shape
+    dtype: str
+    rate: Fraction
+    delay_frames: int
+    receptive_field_frames: int | None
+    state_bytes: int
+    macs_per_frame: float
+
+
+class Model:
+    """A model that can be streamed; made by ``load``. Holds nothing of any stream.
+
+    ``inputs`` and ``outputs`` are Ports, ``delay`` and ``receptive_field`` count input frames (the
+    largest over the outputs; receptive_field is None under a cumulative policy), ``state_bytes`` is
+    what one stream must remember, ``macs_per_frame`` the multiply-adds per input frame.
+    """
+
+    def __init__(self, file: ModelFile, time_axis: int | None = None) -> None:
+        self.file = file
+        self.time_axis = time_axis
+        self.plan = _plan(file, time_axis)
+        facts = timings(self.plan)
+        self.inputs = tuple(self._port(i, self.plan.tensors[i].shape) for i in self.plan.inputs)
+        self.outputs = tuple(
+            self._port(o, shape) for o, shape in zip(self.plan.outputs, self.plan.output_shapes, strict=True)
+        )
+        ends = [t for o in self.plan.outputs if (t := facts[o]) is not None]
+        self.delay = max(t.delay for t in ends)
+        fields = [t.receptive_field for t in ends]
+        self.receptive_field = None if None in fields else max(f for f in fields if f is not None)
+        self.window_frames = self.plan.window_frames
+
+    def _port(self, i: int, shape: Shape) -> Port:
+        tensor = self.plan.tensors[i]
+        timing = timings(self.plan)[i]
+        assert timing is not None
+        return Port(tensor.name, shape, tensor.dtype, tensor.quantization, timing.rate)
+
+    @property
+    def graph(self) -> Graph:
+        """The file's main subgraph, as read."""
+        return self.file.graphs[0]
+
+    @property
+    def is_dynamic_range(self) -> bool:
+        """Whether TFLite would quantize activations by the whole window's range; streamed in float instead."""
+        return is_dynamic_range(self.graph)
+
+    @property
+    def needs_time_pooling(self) -> bool:
+        """Whether an operation needs all of time, so that ``stream`` asks for a policy."""
+        return bool(global_nodes(self.plan))
+
+    @cached_property
+    def state_bytes(self) -> int:
+        return sum(row.state_bytes for row in self.rows())
+
+    @cached_property
+    def macs_per_frame(self) -> float:
+        return sum(row.macs_per_frame for row in self.rows())
+
+    def rows(self) -> list[Row]:
+        """One row per input and per operation, in order; a queue counts where its tensor is made."""
+        plan, facts, kept = self.plan, timings(self.plan), steady_frames(self.plan)
+        rows = []
+        made: list[tuple[Node | None, tuple[int, ...]]] = [(None, (i,)) for i in plan.inputs]
+        made += [(node, node.outputs) for node in plan.nodes]
+        for node, outputs in made:
+            tensor, timing = plan.tensors[outputs[0]], facts[outputs[0]]
+            assert timing is not None
+            queued = sum(kept[o] * math.prod(plan.tensors[o].shape) * plan.tensors[o].dtype.itemsize for o in outputs)
+            rows.append(
+                Row(
+                    index=-1 if node is None else node.index,
+                    label=tensor.name if node is None else node.label,
+                    kind="INPUT" if node is None else str(node.options.get("reduce", node.kind)),
+                    out_shape=tensor.shape,
+                    dtype=str(tensor.dtype),
+                    rate=timing.rate,
+                    delay_frames=timing.delay,
+                    receptive_field_frames=timing.receptive_field,
+                    state_bytes=queued,
+                    macs_per_frame=0.0 if node is None else float(_macs(plan, node) * timing.rate),
+                )
+            )
+        return rows
+
+    def summary(self) -> str:
+        """A row per operation (rate, delay, receptive field, state, cost) and the totals, as text."""
+        head = ("op", "kind", "label", "frame", "dtype", "rate", "delay", "field", "state B", "MACs")
+        table = [head]
+        for r in self.rows():
+            field = "all" if r.receptive_field_frames is None else str(r.receptive_field_frames)
+            table.append(
+                (
+                    "" if r.index < 0 else str(r.index),
+                    r.kind,
+                    r.label if len(r.label) <= 40 else "..." + r.label[-37:],
+                    "x".join(map(str, r.out_shape)),
+                    r.dtype,
+                    str(r.rate),
+                    str(r.delay_frames),
+                    field,
+                    str(r.state_bytes),
+                    f"{r.macs_per_frame:g}",
+                )
+            )
+        widths = [max(len(row[k]) for row in table) for k in range(len(head))]
+        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table]
+        field = "all of the past" if self.receptive_field is None else f"{self.receptive_field} frames"
+        lines.append(
+            f"total: delay {self.delay} frames, receptive field {field}, state {self.state_bytes} bytes,"
+            f" {self.macs_per_frame:g} multiply-adds per input frame"
+        )
+        if self.needs_time_pooling:
+            names = ", ".join(f"`{n.options['reduce']}` (op {n.index})" for n in global_nodes(self.plan))
+            lines.append(f"needs time_pooling=: {names} run over all of time")
+        if self.is_dynamic_range:
+            lines.append("dynamic-range weights: streamed with float activations; `verify` reports the distance")
+        return "\n".join(lines)
+
+    def stream(
+        self,
+        engine: str = "auto",
+        time_pooling: str | None = None,
+        calibration: Array | Sequence[Array] | None = None,
+        exact: bool = True,
+    ) -> Stream:
+        """A new stream at its start.
+
+        ``engine``: "auto" (the fastest that has all operations), "interpreter" or "reference".
+        ``time_pooling``: the policy for operations over all of time, "trailing", "trailing:FRAMES",
+        "cumulative" or "frozen" (which measures on ``calibration``, (frames, *frame_shape)).
+        ``exact=False`` lets the interpreter engine use TFLite's fast kernels.
+        Raises NotStreamableError without a policy where one is needed, EngineError where the engine
+        lacks an operation or is not installed, StreamError for an unknown policy.
+        """
+        executor, identity = self._executor(engine, time_pooling, calibration, exact)
+        return Stream(executor, self.inputs, self.outputs, identity)
+
+    def pool(
+        self,
+        lanes: int,
+        engine: str = "auto",
+        time_pooling: str | None = None,
+        calibration: Array | Sequence[Array] | None = None,
+        exact: bool = True,
+    ) -> Pool:
+        """``lanes`` independent streams that share the plan and its constants; arguments as for ``stream``."""
+        if lanes < 1:
+            raise StreamError(f"a pool of {lanes} lanes is empty; ask for at least one")
+        executor, identity = self._executor(engine, time_pooling, calibration, exact)
+        return Pool([Stream(executor, self.inputs, self.outputs, identity) for _ in range(lanes)])
+
+    def _executor(
+        self, engine: str, time_pooling: str | None, calibration: Array | Sequence[Array] | None, exact: bool
+    ) -> tuple[Executor, str]:
+        if engine not in ("auto", *ENGINES):
+            raise StreamError(f"engine={engine!r} is unknown; use 'auto' or one of {', '.join(map(repr, ENGINES))}")
+        policy = None if time_pooling is None else parse_policy(time_pooling)
+        if calibration is not None:
+            chunks = [calibration] if isinstance(calibration, np.ndarray) else list(calibration)
+            calibration = [as_frames(port, chunk) for port, chunk in zip(self.inputs, chunks, strict=True)]
+        plan = apply_policy(self.plan, policy, calibration)
+        identity = f"{self.file.sha256[:16]}/axis={self.time_axis}/pooling={policy if plan is not self.plan else None}"
+        frozen = [plan.tensors[n.inputs[1]].data for n in plan.nodes if n.kind == "TIME_FROZEN"]
+        if frozen:
+            identity += ":" + hashlib.sha256(b"".join(np.asarray(f).tobytes() for f in frozen)).hexdigest()[:8]
+        return make_executor(engine, plan, exact), identity
+
+
+def load(source: str | os.PathLike[str] | bytes, time_axis: int | None = None) -> Model:
+    """Read a .tflite file (a path, or its bytes) and make it ready to stream.
+
+    ``time_axis`` is the axis of the file's inputs that is time; None takes the first axis longer than
+    1 after the batch: 1 for (1, 800, 1) and for a spectrogram (1, frames, bins, 1), 2 for (1, 1, 800, 1).
+    Raises ModelError for what is not a sound model, NotStreamableError for what has no streaming form.
+    """
+    return Model(read_model(source), time_axis)
+
+
+def _plan(file: ModelFile, time_axis: int | None) -> Plan:
+    try:
+        return lower(normalise(file.graphs[0]), time_axis)
+    except TcnStreamError:
+        raise
+    except (ValueError, TypeError, IndexError, KeyError, AssertionError, ArithmeticError, MemoryError, struct.error) as e:
+        raise ModelError(
+            f"{file.source}: the operations do not fit together ({type(e).__name__}: {e}); convert the model again"
+        ) from e
+
+
+def _macs(plan: Plan, node: Node) -> int:
+    """Multiply-adds for one output frame of a node."""
+    out = math.prod(plan.tensors[node.outputs[0]].shape)
+    if node.kind in ("CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"):
+        weights = plan.tensors[node.inputs[1]].shape
+        return out * math.prod(weights[1:]) // node.reach.up
+    if node.kind == "DEPTHWISE_CONV_2D":
+        weights = plan.tensors[node.inputs[1]].shape
+        return out * weights[0] * weights[1]
+    if node.kind == "BATCH_MATMUL":
+        return out * plan.tensors[node.inputs[1]].shape[0]
+    return 0

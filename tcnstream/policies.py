@@ -1,0 +1,123 @@
+"""What stands in for an operation that needs all of time: trailing, cumulative or frozen statistics.
+
+Each TIME_REDUCE of a plan is replaced, operation by operation, by exactly the definition that the
+policy's name says; integer models use the file's own integer arithmetic for as many frames as there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tcnstream.engines.kernels import mean_of
+from tcnstream.engines.reference import ReferenceExecutor
+from tcnstream.errors import NotStreamableError, StreamError
+from tcnstream.graph import Array, Tensor
+from tcnstream.plan import Node, Plan, Reach
+from tcnstream.state import State
+
+_WAYS_OUT = (
+    "Choose what stands in for it: time_pooling='trailing' (the last frames), 'cumulative' (all frames so far) or"
+    " 'frozen' (constants from a calibration recording); or end the model before it"
+)
+_STATISTIC = {"MEAN": "averages", "SUM": "sums", "REDUCE_MAX": "takes the maximum of", "REDUCE_MIN": "takes the minimum of"}
+
+
+@dataclass(frozen=True)
+class Policy:
+    """``kind`` is trailing, cumulative or frozen; ``window_frames`` None means the file's own window."""
+
+    kind: str
+    window_frames: int | None = None
+
+    def __str__(self) -> str:
+        return self.kind if self.window_frames is None else f"{self.kind}:{self.window_frames}"
+
+
+def parse_policy(text: str) -> Policy:
+    """``"trailing"``, ``"trailing:400"``, ``"cumulative"`` or ``"frozen"``; else a StreamError."""
+    kind, colon, window = text.partition(":")
+    if kind == "trailing" and colon:
+        if window.isdecimal() and int(window) > 0:
+            return Policy(kind, int(window))
+    elif kind in ("trailing", "cumulative", "frozen") and not colon:
+        return Policy(kind)
+    raise StreamError(f"time_pooling={text!r} is unknown; use 'trailing', 'trailing:FRAMES', 'cumulative' or 'frozen'")
+
+
+def global_nodes(plan: Plan) -> list[Node]:
+    """The nodes that need all of time."""
+    return [node for node in plan.nodes if node.kind == "TIME_REDUCE"]
+
+
+def apply_policy(plan: Plan, policy: Policy | None, calibration: Sequence[Array] | None = None) -> Plan:
+    """The plan with every TIME_REDUCE replaced.
+
+    Without a policy a plan that has one is a NotStreamableError that names the operation.
+    ``calibration`` is a recording per input, (frames, *frame_shape) in the model's dtype, for "frozen".
+    """
+    needy = global_nodes(plan)
+    if not needy:
+        return plan
+    if policy is None:
+        node = needy[0]
+        frames = plan.windows[node.inputs[0]]
+        others = f", and {len(needy) - 1} more like it" if len(needy) > 1 else ""
+        raise NotStreamableError(
+            f"`{node.options['reduce']}` (op {node.index}, `{node.label}`) {_STATISTIC[str(node.options['reduce'])]}"
+            f" all {frames} frames{others}, so it has no exact streaming form. {_WAYS_OUT}."
+        )
+    if policy.kind == "frozen":
+        return _freeze(plan, calibration)
+    return replace(plan, nodes=tuple(_replaced(plan, node, policy) for node in plan.nodes))
+
+
+def _replaced(plan: Plan, node: Node, policy: Policy) -> Node:
+    if node.kind != "TIME_REDUCE":
+        return node
+    if policy.kind == "cumulative":
+        return replace(node, kind="TIME_CUMULATIVE")
+    frames = policy.window_frames or plan.windows[node.inputs[0]]
+    reach = Reach(extent=frames, pad_begin=frames - 1, edge="clip")
+    return replace(node, kind="TIME_TRAILING", reach=reach)
+
+
+def _freeze(plan: Plan, calibration: Sequence[Array] | None) -> Plan:
+    """Measure each statistic on the calibration recording, in order, and put the constant in its place."""
+    if calibration is None or not len(calibration[0]):
+        raise StreamError("time_pooling='frozen' needs a recording to measure on; pass calibration=")
+    while needy := global_nodes(plan):
+        k = plan.nodes.index(needy[0])
+        node = plan.nodes[k]
+        source = node.inputs[0]
+        frames = _offline_tensor(replace(plan, nodes=plan.nodes[:k], outputs=(source,)), calibration, source)
+        target = plan.tensors[node.outputs[0]]
+        axes = node.options["axes"]
+        assert isinstance(axes, tuple)
+        values = frames.reshape(len(frames), *node.views[0])
+        measured = mean_of(values, axes, plan.tensors[source], target, str(node.options["reduce"]))
+        measured = np.asarray(measured).reshape(target.shape)
+        constant = Tensor(f"{node.label}/frozen", target.shape, target.dtype, target.quantization, measured)
+        frozen = replace(
+            node,
+            kind="TIME_FROZEN",
+            inputs=(*node.inputs, len(plan.tensors)),
+            views=(*node.views, target.shape),
+        )
+        plan = replace(
+            plan,
+            tensors=(*plan.tensors, constant),
+            windows=(*plan.windows, 0),
+            nodes=(*plan.nodes[:k], frozen, *plan.nodes[k + 1 :]),
+        )
+    return plan
+
+
+def _offline_tensor(plan: Plan, signal: Sequence[Array], tensor: int) -> Array:
+    state, executor = State(plan), ReferenceExecutor(plan)
+    executor.run(state, state.arrive(signal))
+    executor.run(state, state.end())
+    queue = state.queues[tensor]
+    return queue.read(queue.first_frame, queue.end_frame)

@@ -1,0 +1,230 @@
+"""Stream and Pool: what a user holds while a signal comes in."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tcnstream.engines import Executor
+from tcnstream.errors import StreamError
+from tcnstream.graph import Array
+from tcnstream.state import State
+
+if TYPE_CHECKING:
+    from tcnstream.model import Port
+
+
+class Stream:
+    """One signal through one model.
+
+    The concatenation of all that ``push`` and ``flush`` return is the model's offline answer on the
+    whole signal, both edges included, whatever the chunks. Thread-compatible: different streams may
+    run in different threads; two threads on one stream at a time are a StreamError.
+    """
+
+    def __init__(
+        self, executor: Executor, inputs: tuple[Port, ...], outputs: tuple[Port, ...], identity: str
+    ) -> None:
+        self.inputs = inputs
+        self.outputs = outputs
+        self._executor = executor
+        self._identity = identity
+        self._state = State(executor.plan)
+        self._busy = threading.Lock()
+        self._broken = False
+
+    @property
+    def engine(self) -> str:
+        """The name of the engine that computes this stream."""
+        return self._executor.name
+
+    @property
+    def frames_in(self) -> int:
+        """Input frames pushed since the start or the last reset."""
+        return self._state.pushed_frames
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes that the stream remembers right now."""
+        return self._state.live_bytes()
+
+    def push(self, *chunks: Array) -> Array | tuple[Array, ...]:
+        """Take in frames, return every output frame that they make possible.
+
+        One chunk per input of the model, each (n, *frame_shape) with the same n >= 0, in the model's
+        dtype or in float32, which is quantized to it. Returns (m, *frame_shape) in the output's dtype,
+        a tuple of those if the model has several outputs; m may be 0. Raises StreamError for a wrong
+        shape or dtype, after ``flush``, or while another thread uses the stream; the stream is then as before.
+        """
+        with _Exclusive(self):
+            self._refuse_if_over("push")
+            frames = self._accept(chunks)
+            collected = [self._empty()]
+            begin = 0
+            for n in _blocks(len(frames[0]), self._executor.block_frames):
+                collected.append(self._advance([chunk[begin : begin + n] for chunk in frames]))
+                begin += n
+            return _one_or_all([np.concatenate(parts) for parts in zip(*collected, strict=True)])
+
+    def flush(self) -> Array | tuple[Array, ...]:
+        """End the signal: the right padding arrives and the tail comes out, as ``push`` returns it.
+
+        Raises StreamError if the stream is flushed already, or if the signal is shorter than a mirrored edge.
+        """
+        with _Exclusive(self):
+            self._refuse_if_over("flush")
+            return _one_or_all([frames.copy() for frames in self._advance(None)])
+
+    def reset(self) -> None:
+        """Back to the start: the next frame pushed is the first one of a new signal."""
+        with _Exclusive(self):
+            self._state.reset()
+            self._broken = False
+
+    def snapshot(self) -> bytes:
+        """All that the stream remembers, for ``restore`` in any engine or process with the same model and policy."""
+        with _Exclusive(self):
+            self._refuse_if_broken()
+            return self._state.snapshot(self._identity)
+
+    def restore(self, blob: bytes) -> None:
+        """Continue where ``snapshot`` was taken, bit for bit.
+
+        Raises StreamError for a damaged snapshot or one of another model or policy; the stream is then as before.
+        """
+        with _Exclusive(self):
+            self._state.restore(blob, self._identity)
+            self._broken = False
+
+    def _advance(self, chunks: Sequence[Array] | None) -> list[Array]:
+        """One block (None: the end) through the engine; returns views of the new output frames."""
+        state = self._state
+        outputs = self._executor.plan.outputs
+        before = [state.have[o] for o in outputs]
+        self._broken = True
+        goal = state.end() if chunks is None else state.arrive(chunks)
+        self._executor.run(state, goal)
+        made = []
+        for o, begin, port in zip(outputs, before, self.outputs, strict=True):
+            frames = state.queues[o].read(begin, state.have[o])
+            made.append(frames.reshape(len(frames), *port.shape))
+        state.trim()
+        self._broken = False
+        return made
+
+    def _accept(self, chunks: tuple[Array, ...]) -> list[Array]:
+        if len(chunks) != len(self.inputs):
+            raise StreamError(f"push takes {len(self.inputs)} chunks, one per input, and got {len(chunks)}")
+        frames = [as_frames(port, chunk) for port, chunk in zip(self.inputs, chunks, strict=True)]
+        if len({len(chunk) for chunk in frames}) > 1:
+            raise StreamError(
+                f"the chunks have {', '.join(str(len(c)) for c in frames)} frames; all inputs advance together"
+            )
+        return frames
+
+    def _empty(self) -> list[Array]:
+        return [np.empty((0, *port.shape), port.dtype) for port in self.outputs]
+
+    def _refuse_if_over(self, what: str) -> None:
+        self._refuse_if_broken()
+        if self._state.ended:
+            raise StreamError(f"{what} after flush: the signal has ended; call reset() to start a new one")
+
+    def _refuse_if_broken(self) -> None:
+        if self._broken:
+            raise StreamError("an earlier call failed midway; call reset() or restore() before going on")
+
+
+class Pool:
+    """Many streams of one model, side by side; nothing is shared between lanes but the plan.
+
+    ``pool[k]`` is lane k's Stream, for flush, reset, snapshot and restore of its own.
+    """
+
+    def __init__(self, lanes: Sequence[Stream]) -> None:
+        self._lanes = tuple(lanes)
+
+    def __len__(self) -> int:
+        return len(self._lanes)
+
+    def __getitem__(self, lane: int) -> Stream:
+        return self._lanes[lane]
+
+    def __iter__(self) -> Iterator[Stream]:
+        return iter(self._lanes)
+
+    def push(self, chunks: Sequence[Array | tuple[Array, ...] | None]) -> list[Array | tuple[Array, ...]]:
+        """Push ``chunks[k]`` into lane k and return what each lane returns; None lets a lane pause.
+
+        ``chunks`` has one entry per lane: an array (lanes, n, *frame_shape), or a list whose chunks may
+        differ in length (a tuple per lane if the model has several inputs). All chunks are checked before
+        any lane moves. Raises StreamError as ``Stream.push`` does, naming the lane.
+        """
+        if len(chunks) != len(self._lanes):
+            raise StreamError(f"the pool has {len(self._lanes)} lanes and got {len(chunks)} chunks; pass None to pause one")
+        ready: list[tuple[Array, ...] | None] = []
+        for k, (lane, chunk) in enumerate(zip(self._lanes, chunks, strict=True)):
+            try:
+                if chunk is None:
+                    ready.append(None)
+                    continue
+                lane._refuse_if_over("push")
+                ready.append(tuple(lane._accept(chunk if isinstance(chunk, tuple) else (chunk,))))
+            except StreamError as e:
+                raise StreamError(f"lane {k}: {e}") from e
+        return [
+            _one_or_all(lane._empty()) if chunk is None else lane.push(*chunk)
+            for lane, chunk in zip(self._lanes, ready, strict=True)
+        ]
+
+    def flush(self) -> list[Array | tuple[Array, ...]]:
+        """End every lane that has not ended; the tails, empty for those that had."""
+        return [_one_or_all(lane._empty()) if lane._state.ended else lane.flush() for lane in self._lanes]
+
+    def reset(self) -> None:
+        """Every lane back to its start."""
+        for lane in self._lanes:
+            lane.reset()
+
+
+class _Exclusive:
+    """Holds a stream for one call; a second thread is told so instead of waiting."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._busy = stream._busy
+
+    def __enter__(self) -> None:
+        if not self._busy.acquire(blocking=False):
+            raise StreamError("two threads use one stream at the same time; give each thread its own, or lock around it")
+
+    def __exit__(self, *exc: object) -> None:
+        self._busy.release()
+
+
+def as_frames(port: Port, chunk: Array) -> Array:
+    """A user's chunk checked against a port: (n, *frame_shape) in the port's dtype, float32 quantized to it."""
+    frames = np.asarray(chunk)
+    if frames.ndim != 1 + len(port.shape) or frames.shape[1:] != port.shape:
+        wanted = ", ".join(["n", *map(str, port.shape)])
+        raise StreamError(f"input `{port.name}` takes chunks of shape ({wanted}) and got {frames.shape}")
+    if frames.dtype == port.dtype:
+        return frames
+    if frames.dtype == np.float32:
+        return port.quantize(frames)
+    raise StreamError(f"input `{port.name}` takes {port.dtype} or float32 and got {frames.dtype}; convert the chunk")
+
+
+def _blocks(n: int, sizes: tuple[int, ...]) -> Iterator[int]:
+    for size in sizes:
+        while n >= size:
+            yield size
+            n -= size
+    if n:
+        yield n
+
+
+def _one_or_all(arrays: list[Array]) -> Array | tuple[Array, ...]:
+    return arrays[0] if len(arrays) == 1 else tuple(arrays)
