@@ -1,0 +1,205 @@
+"""Operations that read a window of frames: convolutions and pools.
+
+Time (axis 0) needs no padding here; frequency is padded inside. Products of int8 or int16 and
+int8 are summed in float64, which holds such integers exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from tcnstream.engines.kernels.call import (
+    Call,
+    Doubles,
+    Ints,
+    as_frames,
+    is_quantized,
+    scale_of,
+    zero_point_of,
+)
+from tcnstream.engines.kernels.dense import dense_rescale
+from tcnstream.engines.kernels.fixed_point import (
+    activation_range,
+    clip_floats,
+    clip_to_output,
+    divide_truncating,
+    integer_range,
+    multiply,
+    multiply_wide,
+    quantize_multiplier,
+    wrap_int32,
+)
+from tcnstream.graph import Array, Tensor
+
+
+def centred(call: Call, position: int) -> Doubles:
+    """An operand without its zero point (integer models), as float64."""
+    tensor = call.tensor(position)
+    values = call.array(position).astype(np.float64)
+    if not is_quantized(tensor) or tensor.quantization is None:
+        return values
+    zero_points = tensor.quantization.zero_point.astype(np.float64)
+    if zero_points.size > 1:
+        shape = [1] * values.ndim
+        shape[tensor.quantization.axis] = -1
+        zero_points = zero_points.reshape(shape)
+    return values - zero_points
+
+
+def channel_scales(call: Call) -> Doubles:
+    """Real multiplier from accumulator to output, one per output channel (or one for all)."""
+    weights = call.tensor(1).quantization
+    if weights is None:
+        raise call.unsupported("integer activations and weights without quantization")
+    input_scale = np.float64(scale_of(call, call.tensor(0)))
+    return input_scale * weights.scale.astype(np.float64) / np.float64(scale_of(call, call.output))
+
+
+def finish(call: Call, sums: Doubles) -> tuple[Array, ...]:
+    """Bias, rescaling, fused activation: from accumulators (..., channels) to the output."""
+    bias = call.optional(2)
+    if not is_quantized(call.output):
+        values = sums.astype(np.float32).astype(np.float64)
+        return (as_frames(call, clip_floats(values if bias is None else values + bias, call.activation)),)
+    accumulators = sums.astype(np.int64)
+    if bias is not None:
+        accumulators = accumulators + bias.astype(np.int64)
+    if call.node.options.get("arithmetic") == "FULLY_CONNECTED":
+        scaled = dense_rescale(call, accumulators)
+    elif call.output.dtype == np.int16:
+        scaled = multiply_wide(accumulators, *quantize_multiplier(channel_scales(call)))
+    else:
+        scaled = multiply(wrap_int32(accumulators), *quantize_multiplier(channel_scales(call)))
+    return (as_frames(call, clip_to_output(call, scaled + zero_point_of(call, call.output))),)
+
+
+def pad_frequency(call: Call, x: Doubles, fill: float) -> Doubles:
+    """Axis 1 of ``x`` (t, F, C) with the node's frequency padding."""
+    begin, end = call.integer("pad_f_begin", 0), call.integer("pad_f_end", 0)
+    return np.pad(x, ((0, 0), (begin, end), (0, 0)), constant_values=fill)
+
+
+def taps(call: Call, x: Doubles, kernel_t: int, kernel_f: int) -> Iterator[tuple[int, int, Doubles]]:
+    """For every kernel element, what it reads: (t index, f index, (n_frames, F_out, C))."""
+    stride_t, stride_f = call.node.reach.stride, call.integer("stride_f", 1)
+    dilation_t, dilation_f = call.integer("dilation_t", 1), call.integer("dilation_f", 1)
+    frequencies = call.output.shape[0]
+    for i in range(kernel_t):
+        frames = x[i * dilation_t :: stride_t][: call.n_frames]
+        for k in range(kernel_f):
+            yield i, k, frames[:, k * dilation_f :: stride_f][:, :frequencies]
+
+
+def conv_2d(call: Call) -> tuple[Array, ...]:
+    """x (t, F, C), weights (O, kt, kf, C / groups), bias (O,) -> (n_frames, F_out, O).
+
+    Source: ``reference_integer_ops::ConvPerChannel``, ``reference_ops::Conv``.
+    """
+    x, weights = pad_frequency(call, centred(call, 0), 0.0), centred(call, 1)
+    channels_out, kernel_t, kernel_f, depth = weights.shape
+    groups = x.shape[-1] // depth
+    grouped_weights = weights.reshape(groups, channels_out // groups, kernel_t, kernel_f, depth)
+    sums = np.zeros((groups, call.n_frames * call.output.shape[0], channels_out // groups))
+    for i, k, read in taps(call, x, kernel_t, kernel_f):
+        grouped = read.reshape(-1, groups, depth).transpose(1, 0, 2)
+        sums += grouped @ grouped_weights[:, :, i, k].transpose(0, 2, 1)
+    return finish(call, sums.transpose(1, 0, 2).reshape(call.n_frames, -1, channels_out))
+
+
+def depthwise_conv_2d(call: Call) -> tuple[Array, ...]:
+    """x (t, F, C), weights (kt, kf, C * multiplier), bias -> (n_frames, F_out, C * multiplier).
+
+    Source: ``reference_integer_ops::DepthwiseConvPerChannel``.
+    """
+    x, weights = pad_frequency(call, centred(call, 0), 0.0), centred(call, 1)
+    kernel_t, kernel_f, channels_out = weights.shape
+    spread = np.repeat(x, channels_out // x.shape[-1], axis=-1)
+    sums = np.zeros((call.n_frames, call.output.shape[0], channels_out))
+    for i, k, read in taps(call, spread, kernel_t, kernel_f):
+        sums += read * weights[i, k]
+    return finish(call, sums)
+
+
+def transpose_conv(call: Call) -> tuple[Array, ...]:
+    """x (t, F, C), weights (O, kt, kf, C), bias -> (n_frames, F_out, O).
+
+    Output frame j is the sum over input frames i and kernel elements k with i * up + k - pad = j.
+    Source: ``reference_integer_ops::TransposeConv``.
+    """
+    x, weights = centred(call, 0), centred(call, 1)
+    channels_out, kernel_t, kernel_f, _ = weights.shape
+    up, stride_f = call.node.reach.up, call.integer("stride_f", 1)
+    pad_t = kernel_t - 1 - call.node.reach.pad_begin
+    pad_f = call.integer("pad_f_begin", 0)
+    frequencies = call.output.shape[0]
+    sums = np.zeros((call.n_frames, frequencies, channels_out))
+    into_t = (np.arange(x.shape[0]) + call.first_input_frame) * up - pad_t - call.first_frame
+    into_f = np.arange(x.shape[1]) * stride_f - pad_f
+    for i in range(kernel_t):
+        read_t = np.flatnonzero((into_t + i >= 0) & (into_t + i < call.n_frames))
+        for k in range(kernel_f):
+            read_f = np.flatnonzero((into_f + k >= 0) & (into_f + k < frequencies))
+            products = x[np.ix_(read_t, read_f)] @ weights[:, i, k].T
+            sums[np.ix_(into_t[read_t] + i, into_f[read_f] + k)] += products
+    return finish(call, sums)
+
+
+def _inside(call: Call) -> Doubles:
+    """1 where arrays[0] with its frequency padding is signal, 0 in padding: (t, F, 1)."""
+    begin, end = call.valid
+    inside = np.zeros((call.array(0).shape[0], call.array(0).shape[1], 1))
+    inside[begin:end] = 1.0
+    return pad_frequency(call, inside, 0.0)
+
+
+def max_pool_2d(call: Call) -> tuple[Array, ...]:
+    """x (t, F, C) -> (n_frames, F_out, C), the greatest of the window's signal.
+
+    Source: ``reference_ops::MaxPool``, ``reference_integer_ops::MaxPool``.
+    """
+    x = pad_frequency(call, call.array(0).astype(np.float64), 0.0)
+    lowest = _lowest(call.tensor(0))
+    masked = np.where(_inside(call) > 0, x, lowest)
+    best = np.full((call.n_frames, *call.output.shape), lowest)
+    for _, _, read in taps(call, masked, call.integer("filter_t"), call.integer("filter_f", 1)):
+        # as std::max(best, value): a NaN is never greater
+        best = np.where(best < read, read, best)
+    return (as_frames(call, _clip_pool(call, best)),)
+
+
+def average_pool_2d(call: Call) -> tuple[Array, ...]:
+    """x (t, F, C) -> (n_frames, F_out, C), the mean of the window's signal, padding not counted.
+
+    Source: ``reference_ops::AveragePool``, ``reference_integer_ops::AveragePool`` (whose rounding
+    of a half goes away from zero of the raw integers, the zero point included).
+    """
+    x = pad_frequency(call, call.array(0).astype(np.float64), 0.0)
+    inside = _inside(call)
+    kernel = call.integer("filter_t"), call.integer("filter_f", 1)
+    sums = np.zeros((call.n_frames, *call.output.shape))
+    for _, _, read in taps(call, np.where(inside > 0, x, 0.0), *kernel):
+        sums += read
+    counts = np.zeros((call.n_frames, call.output.shape[0], 1))
+    for _, _, read in taps(call, inside, *kernel):
+        counts += read
+    if not is_quantized(call.output):
+        return (as_frames(call, clip_floats(sums / counts, call.activation)),)
+    total, count = sums.astype(np.int64), counts.astype(np.int64)
+    half = count // 2
+    mean: Ints = divide_truncating(np.where(total > 0, total + half, total - half), count)
+    return (as_frames(call, clip_to_output(call, mean)),)
+
+
+def _lowest(tensor: Tensor) -> float:
+    if is_quantized(tensor):
+        return float(integer_range(tensor.dtype)[0])
+    return float(np.finfo(np.float32).min)
+
+
+def _clip_pool(call: Call, values: Doubles) -> Array:
+    if not is_quantized(call.output):
+        return clip_floats(values, call.activation)
+    least, greatest = activation_range(call, call.activation, call.output)
+    return np.clip(values, least, greatest)
