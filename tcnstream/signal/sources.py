@@ -239,7 +239,7 @@ def _npy(path: Path, channels: Sequence[str] | int) -> Recording:
 
 
 def _wfdb(record: Path, channels: Sequence[str] | int) -> Recording:
-    wfdb = _package("wfdb", f"{record} is a WFDB record")
+    wfdb = optional_package("wfdb", f"{record} is a WFDB record")
     if not record.with_name(record.name + ".hea").is_file():
         raise SignalError(f"there is no file {record}.hea: a WFDB record needs its header")
     header = _third_party(f"the WFDB header {record}.hea", wfdb.rdheader, str(record))
@@ -262,7 +262,7 @@ def _wfdb(record: Path, channels: Sequence[str] | int) -> Recording:
 
 
 def _edf(path: Path, channels: Sequence[str] | int) -> Recording:
-    pyedflib = _package("pyedflib", f"{path} is an EDF file")
+    pyedflib = optional_package("pyedflib", f"{path} is an EDF file")
     reader = _third_party(f"the EDF file {path}", pyedflib.EdfReader, str(path))
     available = tuple(reader.getSignalLabels())
     chosen = choose_channels(available, channels, str(path))
@@ -362,7 +362,7 @@ def _row(line: int, cells: list[str], chosen: list[int], columns: int, source: s
     return [_number(cells[number], f"{source}, line {line}, column {number}") for number in chosen]
 
 
-def _package(name: str, why: str) -> Any:
+def optional_package(name: str, why: str) -> Any:
     """Imports a reader where it is needed: some are slow to load, and 32-bit ARM has no wheels of them."""
     try:
         return importlib.import_module(name)
