@@ -36,6 +36,7 @@ _MAX_TABLES = 16_000
 _MAX_OPERANDS = 300_000
 _MAX_RANK = 8
 _MAX_TENSOR_BYTES = 2**31 - 1
+_BUILTIN_CODE_SLOT = 10
 _MAX_SLOTS = 64
 """More fields than any table of the schema has."""
 
@@ -68,7 +69,8 @@ def read_model(source: Source) -> ModelFile:
     except (struct.error, TypeError):
         # What the accessors raise for a position beyond the file, and for one beyond 32 bits.
         raise ModelError(f"{name}: {reader.where}: an offset points outside the file; {_COPY_AGAIN}.") from None
-    return ModelFile(graphs=graphs, sha256=hashlib.sha256(content).hexdigest(), source=name, description=description)
+    sha256 = hashlib.sha256(content).hexdigest()
+    return ModelFile(graphs, sha256, name, description, content)
 
 
 def _load(source: Source) -> tuple[str, bytes]:
@@ -219,8 +221,10 @@ class _Reader:
     def kind(self, model: Any, i: int) -> tuple[str, str]:
         self.where = f"operator code {i}"
         code = self.open(model.OperatorCodes(i))
-        # Converters write codes above 127 to the new field only, older ones write the old field only.
-        number = max(code.DeprecatedBuiltinCode(), code.BuiltinCode())
+        # Converters write codes above 127 to the new field only, older ones write the old field only; the
+        # accessor BuiltinCode ignores a new field below 127.
+        stored = code._tab.GetSlot(_BUILTIN_CODE_SLOT, 0, number_types.Int32Flags)
+        number = max(code.DeprecatedBuiltinCode(), stored)
         if number < 0:
             raise _MalformedError(f"the number {number} is negative")
         return schema.kind_of_code(number), self.text(code.CustomCode())
@@ -280,16 +284,12 @@ class _Reader:
     def shape(self, tensor: Any, dtype: np.dtype[np.generic]) -> tuple[int, ...]:
         dims = self.numbers(tensor, "Shape")
         if dims.size > _MAX_RANK:
-            raise _MalformedError(
-                f"has {dims.size} dimensions, at most {_MAX_RANK} are supported", "flatten some of them"
-            )
+            raise _MalformedError(f"it has {dims.size} dimensions, more than {_MAX_RANK}", "flatten some of them")
         shape: tuple[int, ...] = tuple(dims.tolist())
         if min(shape, default=0) < 0:
             raise _MalformedError(f"its shape {shape} has a negative dimension", "export the model with fixed shapes")
         if math.prod(shape) * dtype.itemsize > _MAX_TENSOR_BYTES:
-            raise _MalformedError(
-                f"its shape {shape} takes more than {_MAX_TENSOR_BYTES} bytes", "use a shorter window"
-            )
+            raise _MalformedError(f"its shape {shape} takes 2 GB or more", "use a shorter window")
         return shape
 
     def quantization(self, tensor: Any, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Quantization | None:

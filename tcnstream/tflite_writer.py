@@ -11,7 +11,7 @@ from flatbuffers import Builder
 
 from tcnstream import tflite_schema as schema
 from tcnstream.errors import ModelError
-from tcnstream.graph import Graph, Op, OptionValue, Quantization, Tensor
+from tcnstream.graph import ABSENT, Graph, Op, OptionValue, Quantization, Tensor
 
 _g = schema.GENERATED
 
@@ -108,6 +108,8 @@ class _Writer:
         )
 
     def op(self, op: Op, tensors: Sequence[Tensor], where: str) -> int:
+        if bad := [i for i in (*op.inputs, *op.outputs) if not ABSENT <= i < len(tensors)]:
+            raise ModelError(f"{where} ({op.kind}): there is no tensor {bad[0]}; use 0 to {len(tensors) - 1}.")
         table = schema.options_table(op.kind)
         return self.table(
             "Operator",
