@@ -14,7 +14,7 @@ A card for a model of three waves::
 
     [[preprocessing]]
     kind = "sos"
-    sections = [[0.98, -1.96, 0.98, 1.0, -1.96, 0.96]]
+    sections = [[0.991, -1.982, 0.991, 1.0, -1.98222, 0.98238]]
     start = "steady"
 
     [segments]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import importlib
 import io
+import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -314,16 +315,18 @@ def _text(stream: BinaryIO, channels: Sequence[str] | int, delimiter: str, sourc
 
     def chunks() -> Iterator[Chunk]:
         with stream:
-            rows = [] if named else [_row(*first, chosen, len(available), source)]
-            for number, line in lines:
-                if line.strip() and not line.startswith("#"):
-                    rows.append(_row(number, _cells(line, delimiter), chosen, len(available), source))
+            rows = []
+            for number, cells in itertools.chain([] if named else [first], cells_of_lines):
+                rows.append(_row(number, cells, chosen, len(available), source))
                 if len(rows) >= chunk_frames:
                     yield np.array(rows, np.float32)
                     rows.clear()
             if rows:
                 yield np.array(rows, np.float32)
 
+    cells_of_lines = (
+        (number, _cells(line, delimiter)) for number, line in lines if line.strip() and not line.startswith("#")
+    )
     # A pipe may be a person typing: there every line is a chunk.
     chunk_frames = CHUNK_FRAMES if stream.seekable() else 1
     names = tuple(available[number] for number in chosen)

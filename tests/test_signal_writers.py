@@ -1,0 +1,88 @@
+"""Writers and the heart rate."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tcnstream.errors import SignalError
+from tcnstream.signal.heart import HeartRate
+from tcnstream.signal.segments import Segment
+from tcnstream.signal.writers import CsvWriter, JsonLinesWriter, NpyWriter, RawWriter, WfdbWriter
+
+SEGMENTS = [
+    Segment(0.1, 0.2, "p", 0.75),
+    Segment(0.3, 0.4, "qrs", 0.987654321),
+    Segment(0.5, 0.8, 'odd, "label"', 0.5),
+]
+
+
+def test_json_lines() -> None:
+    stream = io.StringIO()
+    JsonLinesWriter(stream).write(SEGMENTS)
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert lines[1] == {"start_s": 0.3, "end_s": 0.4, "label": "qrs", "probability": 0.9877}
+    assert [line["label"] for line in lines] == [segment.label for segment in SEGMENTS]
+
+
+def test_csv() -> None:
+    stream = io.StringIO()
+    CsvWriter(stream).write(SEGMENTS)
+    rows = list(csv.DictReader(io.StringIO(stream.getvalue())))
+    assert [row["label"] for row in rows] == [segment.label for segment in SEGMENTS]
+    assert float(rows[0]["end_s"]) == 0.2
+
+
+def test_wfdb_annotations(tmp_path: Path) -> None:
+    wfdb = pytest.importorskip("wfdb")
+    writer = WfdbWriter(tmp_path / "rec.tcn", 500)
+    writer.write(SEGMENTS)
+    writer.close()
+    read = wfdb.rdann(str(tmp_path / "rec"), "tcn")
+    assert read.symbol == ["(", "p", ")", "(", "N", ")", "(", '"', ")"]
+    assert read.sample.tolist() == [50, 74, 99, 150, 174, 199, 250, 324, 399]
+    assert read.num[:6].tolist() == [0, 0, 0, 1, 0, 1]
+    assert read.aux_note[7] == 'odd, "label"' and read.fs == 500
+
+
+def test_wfdb_names_and_emptiness_are_refused(tmp_path: Path) -> None:
+    pytest.importorskip("wfdb")
+    with pytest.raises(SignalError, match="cannot name WFDB annotations"):
+        WfdbWriter(tmp_path / "a record.tcn", 500)
+    with pytest.raises(SignalError, match="no segment to annotate"):
+        WfdbWriter(tmp_path / "rec.tcn", 500).close()
+
+
+def test_frames(tmp_path: Path) -> None:
+    frames = np.arange(6, dtype=np.float32).reshape(3, 2)
+    stream = io.BytesIO()
+    RawWriter(stream).write(frames)
+    np.testing.assert_array_equal(np.frombuffer(stream.getvalue(), "<f4").reshape(-1, 2), frames)
+    writer = NpyWriter(tmp_path / "y.npy")
+    writer.write(frames[:1])
+    writer.write(frames[1:])
+    writer.close()
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), frames)
+
+
+def beat(at_s: float) -> Segment:
+    return Segment(at_s - 0.05, at_s + 0.05, "qrs", 1.0)
+
+
+def test_heart_rate_is_the_median_of_recent_intervals() -> None:
+    heart = HeartRate(beats=3)
+    assert heart.push([beat(1.0)]) is None
+    assert heart.push([Segment(1.2, 1.4, "t", 1.0)]) is None
+    assert heart.push([beat(2.0), beat(3.0)]) == pytest.approx(60)
+    assert heart.push([beat(3.5), beat(4.0), beat(4.5)]) == pytest.approx(120)
+
+
+def test_missed_and_doubled_beats_do_not_count() -> None:
+    heart = HeartRate()
+    heart.push([beat(1.0), beat(2.0)])
+    assert heart.push([beat(2.1), beat(9.0)]) == pytest.approx(60)
