@@ -1,0 +1,571 @@
+"""Plan nodes -> TFLite operations: one step of a stream as a .tflite graph.
+
+A step is a graph for fixed numbers of new frames. Frames lie on axis 1: a tensor of frames ``(F, C)``
+is ``(1, n, F, C)``, and frame shapes of less than two axes get leading 1s, so that views which only
+move 1s around need no operation. What an operation reads of the past enters as graph inputs
+(``Feed``), which the host fills from the queues, padding included.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tcnstream.graph import Array, Graph, Op, OptionValue, Quantization, Tensor
+from tcnstream.plan import Node, Plan, Shape
+from tcnstream.timing import first_read, last_read, streamed
+
+Range = tuple[int, int]
+
+
+class NeedsHost(Exception):  # noqa: N818 (control flow, never seen by users)
+    """This node has no TFLite form in this step."""
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Frames of one operand that the host copies into graph input ``graph_input`` from ``offset`` on.
+
+    ``begin`` and ``end`` count from the frames that the tensor had before the step.
+    """
+
+    graph_input: int
+    offset: int
+    node: int
+    position: int
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """What node ``index`` has to compute in a step: ``frames`` new frames from ``first_frame`` on."""
+
+    index: int
+    first_frame: int
+    frames: int
+
+
+@dataclass(frozen=True)
+class Span:
+    """A streamed tensor in a step: frames before it and after it."""
+
+    have: int
+    goal: int
+
+
+def lay_out(frame: Shape) -> Shape:
+    """A frame's shape in a step graph, with at least two axes."""
+    return (1,) * (2 - len(frame)) + frame
+
+
+class StepGraph:
+    """The graph of consecutive nodes of one step, under construction."""
+
+    def __init__(self, plan: Plan, spans: Sequence[Span]) -> None:
+        self.plan = plan
+        self.spans = spans
+        self.tensors: list[Tensor] = []
+        self.ops: list[Op] = []
+        self.inputs: list[int] = []
+        self.feeds: list[Feed] = []
+        self.nodes: list[int] = []
+        self.made: dict[int, int] = {}
+        self._fed: dict[tuple[object, ...], int] = {}
+        self._constants: dict[tuple[int, Shape], int] = {}
+
+    def add(self, work: Work) -> None:
+        """Append a node; raises NeedsHost, without a trace, where TFLite cannot do it."""
+        node = self.plan.nodes[work.index]
+        rule = EMIT.get(node.kind)
+        if rule is None:
+            raise NeedsHost(node.kind)
+        made = rule(self, node, work)
+        for o, value in zip(node.outputs, made, strict=True):
+            tensor = self.plan.tensors[o]
+            self.made[o] = self.reshape(value, (1, work.frames, *lay_out(tensor.shape)))
+        self.nodes.append(work.index)
+
+    def graph(self, kept: Sequence[int]) -> Graph:
+        """The graph whose outputs are the new frames of the plan's tensors ``kept``."""
+        return Graph(tuple(self.tensors), tuple(self.ops), tuple(self.inputs), tuple(self.made[i] for i in kept))
+
+    # --- building blocks ---------------------------------------------------------------------
+
+    def value(self, like: Tensor, shape: Shape) -> int:
+        self.tensors.append(Tensor(f"{like.name}:{len(self.tensors)}", shape, like.dtype, like.quantization))
+        return len(self.tensors) - 1
+
+    def constant(self, data: Array, quantization: Quantization | None = None) -> int:
+        self.tensors.append(Tensor(f"constant:{len(self.tensors)}", data.shape, data.dtype, quantization, data))
+        return len(self.tensors) - 1
+
+    def integers(self, values: Sequence[int] | Sequence[Sequence[int]]) -> int:
+        return self.constant(np.array(values, np.int32))
+
+    def plan_constant(self, i: int, shape: Shape, axis: int = 0) -> int:
+        """A constant of the plan in ``shape``; ``axis`` is where its per-channel axis lies there."""
+        key = (i, shape)
+        if key not in self._constants:
+            tensor = self.plan.tensors[i]
+            assert tensor.data is not None
+            q = tensor.quantization
+            self._constants[key] = self.constant(
+                tensor.data.reshape(shape), replace(q, axis=axis) if q is not None and q.per_channel else q
+            )
+        return self._constants[key]
+
+    def op(
+        self,
+        kind: str,
+        inputs: Sequence[int],
+        like: Tensor,
+        shape: Shape,
+        options: Mapping[str, OptionValue] | None = None,
+    ) -> int:
+        """Append an operation with one output of ``shape``, typed and quantized as ``like``."""
+        out = self.value(like, shape)
+        self.ops.append(Op(kind, tuple(inputs), (out,), options or {}))
+        return out
+
+    def reshape(self, i: int, shape: Shape) -> int:
+        tensor = self.tensors[i]
+        if tensor.shape == shape:
+            return i
+        return self.op("RESHAPE", (i, self.integers(shape)), tensor, shape, {"new_shape": shape})
+
+    def concatenate(self, parts: Sequence[int]) -> int:
+        if len(parts) == 1:
+            return parts[0]
+        first = self.tensors[parts[0]]
+        frames = sum(self.tensors[p].shape[1] for p in parts)
+        shape = (1, frames, *first.shape[2:])
+        return self.op("CONCATENATION", parts, first, shape, {"axis": 1})
+
+    def cut(self, i: int, begin: int, frames: int, stride: int = 1) -> int:
+        """Every ``stride``-th frame from ``begin`` on."""
+        tensor = self.tensors[i]
+        if frames == tensor.shape[1]:
+            return i
+        shape = (1, frames, *tensor.shape[2:])
+        rest = (0,) * (len(shape) - 2)
+        start = self.integers((0, begin, *rest))
+        if stride == 1:
+            return self.op("SLICE", (i, start, self.integers(shape)), tensor, shape)
+        stop = self.integers((1, begin + (frames - 1) * stride + 1, *shape[2:]))
+        strides = self.integers((1, stride, *(1 for _ in rest)))
+        return self.op("STRIDED_SLICE", (i, start, stop, strides), tensor, shape)
+
+    def padded_frequency(self, i: int, node: Node) -> int:
+        """Frames ``(F, C)`` with the node's frequency padding."""
+        begin, end = _integer(node, "pad_f_begin", 0), _integer(node, "pad_f_end", 0)
+        if begin == end == 0:
+            return i
+        return self.pad(i, ((0, 0), (0, 0), (begin, end), (0, 0)), node.fill)
+
+    def pad(self, i: int, paddings: Sequence[tuple[int, int]], fill: float | int) -> int:
+        tensor = self.tensors[i]
+        shape = tuple(n + a + b for n, (a, b) in zip(tensor.shape, paddings, strict=True))
+        value = self.constant(np.array(fill, tensor.dtype).reshape(1), tensor.quantization)
+        return self.op("PADV2", (i, self.integers(paddings), value), tensor, shape)
+
+    # --- what nodes read ---------------------------------------------------------------------
+
+    def whole_range(self, node: Node, work: Work) -> Range:
+        last = work.first_frame + work.frames - 1
+        return first_read(node.reach, work.first_frame), last_read(node.reach, last) + 1
+
+    def read(self, node: Node, work: Work, position: int, ranges: Sequence[Range] | None = None) -> int:
+        """The frames of an operand that the node reads, one range behind the other, in the node's view."""
+        i, view = node.inputs[position], node.views[position]
+        tensor, span = self.plan.tensors[i], self.spans[i]
+        parts: list[int | list[Range]] = []
+
+        def from_host(begin: int, end: int) -> None:
+            if parts and isinstance(parts[-1], list):
+                parts[-1].append((begin, end))
+            else:
+                parts.append([(begin, end)])
+
+        for begin, end in ranges or [self.whole_range(node, work)]:
+            if i not in self.made:
+                from_host(begin, end)
+                continue
+            if begin < span.have:
+                from_host(begin, min(end, span.have))
+            new_begin, new_end = max(begin, span.have), min(end, span.goal)
+            if new_begin < new_end:
+                parts.append(self.cut(self.made[i], new_begin - span.have, new_end - new_begin))
+            if end > span.goal:
+                missing = (1, end - max(begin, span.goal), *lay_out(tensor.shape))
+                parts.append(self.constant(np.full(missing, node.fill, tensor.dtype), tensor.quantization))
+        found = self.concatenate([p if isinstance(p, int) else self.feed(work, position, p) for p in parts])
+        return self.reshape(found, (1, self.tensors[found].shape[1], *lay_out(view)))
+
+    def feed(self, work: Work, position: int, ranges: Sequence[Range]) -> int:
+        """A graph input that the host fills with these ranges of an operand."""
+        node = self.plan.nodes[work.index]
+        i = node.inputs[position]
+        key = (i, tuple(ranges), node.fill, node.reach.edge)
+        if key not in self._fed:
+            tensor = self.plan.tensors[i]
+            frames = sum(end - begin for begin, end in ranges)
+            made = self.value(tensor, (1, frames, *lay_out(tensor.shape)))
+            offset, base = 0, self.spans[i].have
+            for begin, end in ranges:
+                self.feeds.append(Feed(len(self.inputs), offset, work.index, position, begin - base, end - base))
+                offset += end - begin
+            self.inputs.append(made)
+            self._fed[key] = made
+        return self._fed[key]
+
+
+def touches_edge(plan: Plan, node: Node, work: Work, spans: Sequence[Span]) -> bool:
+    """Whether the node reads frames before the start or after the end of the signal in this step."""
+    begin = first_read(node.reach, work.first_frame)
+    end = last_read(node.reach, work.first_frame + work.frames - 1) + 1
+    return begin < 0 or any(end > spans[i].goal for i in streamed(plan, node))
+
+
+def depends_on_edge(node: Node) -> bool:
+    """Whether the node treats padding other than as frames of the constant ``fill``."""
+    return node.reach.edge != "fill" or node.kind in ("MAX_POOL_2D", "AVERAGE_POOL_2D")
+
+
+def _integer(node: Node, name: str, default: int) -> int:
+    value = node.options.get(name, default)
+    assert isinstance(value, int)
+    return value
+
+
+def _integers(node: Node, name: str) -> tuple[int, ...]:
+    value = node.options[name]
+    assert isinstance(value, tuple)
+    return value
+
+
+def _keep(node: Node, *names: str) -> dict[str, OptionValue]:
+    return {name: node.options[name] for name in names if name in node.options}
+
+
+def _axis_shift(view: Shape) -> int:
+    """From an axis of (time, *view) to the same axis of the step graph's tensor."""
+    return 1 + max(0, 2 - len(view))
+
+
+def _output(step: StepGraph, node: Node, position: int = 0) -> Tensor:
+    return step.plan.tensors[node.outputs[position]]
+
+
+def _shape_out(step: StepGraph, node: Node, work: Work, position: int = 0) -> Shape:
+    return (1, work.frames, *lay_out(_output(step, node, position).shape))
+
+
+# --- convolutions, pools, dense layers ---------------------------------------------------------
+
+
+def _convolution(step: StepGraph, node: Node, work: Work) -> list[int]:
+    if "arithmetic" in node.options:
+        return [_dense_over_window(step, node, work)]
+    weights = step.plan.tensors[node.inputs[1]]
+    depthwise = node.kind == "DEPTHWISE_CONV_2D"
+    kernel = weights.shape[0 if depthwise else 1]
+    dilation = _integer(node, "dilation_t", 1)
+    ranges = None
+    if kernel > 1 and (work.frames == 1 or node.reach.stride == 1) and work.frames < dilation:
+        # One range per tap, so that what a step touches does not grow with the dilation.
+        begin, _ = step.whole_range(node, work)
+        ranges = [(begin + k * dilation, begin + k * dilation + work.frames) for k in range(kernel)]
+        dilation = work.frames
+    x = step.padded_frequency(step.read(node, work, 0, ranges), node)
+    operands = [x]
+    if depthwise:
+        operands.append(step.plan_constant(node.inputs[1], (1, *weights.shape), 3))
+    else:
+        operands.append(step.plan_constant(node.inputs[1], weights.shape, 0))
+    operands += _bias(step, node, 2)
+    options: dict[str, OptionValue] = {
+        "padding": "VALID",
+        "stride_h": node.reach.stride if work.frames > 1 else 1,
+        "stride_w": _integer(node, "stride_f", 1),
+        "dilation_h_factor": dilation,
+        "dilation_w_factor": _integer(node, "dilation_f", 1),
+        **_keep(node, "fused_activation_function"),
+    }
+    if depthwise:
+        options["depth_multiplier"] = weights.shape[2] // step.tensors[x].shape[3]
+    shape = _shape_out(step, node, work)
+    return [step.op(node.kind, operands, _output(step, node), shape, options)]
+
+
+def _bias(step: StepGraph, node: Node, position: int) -> list[int]:
+    if len(node.inputs) <= position or node.inputs[position] < 0:
+        return []
+    i = node.inputs[position]
+    return [step.plan_constant(i, step.plan.tensors[i].shape)]
+
+
+def _transpose_convolution(step: StepGraph, node: Node, work: Work) -> list[int]:
+    weights = step.plan.tensors[node.inputs[1]]
+    channels, kernel, kernel_f, _ = weights.shape
+    up, stride_f, pad_f = node.reach.up, _integer(node, "stride_f", 1), _integer(node, "pad_f_begin", 0)
+    out = _output(step, node)
+    if pad_f or (node.views[0][0] - 1) * stride_f + kernel_f != out.shape[0]:
+        raise NeedsHost("frequency padding")
+    begin, end = step.whole_range(node, work)
+    x = step.read(node, work, 0)
+    shape = (1, (end - begin - 1) * up + kernel, out.shape[0], channels)
+    operands = [step.integers(shape), step.plan_constant(node.inputs[1], weights.shape, 0), x, *_bias(step, node, 2)]
+    options: dict[str, OptionValue] = {
+        "padding": "VALID",
+        "stride_h": up,
+        "stride_w": stride_f,
+        **_keep(node, "fused_activation_function"),
+    }
+    whole = step.op("TRANSPOSE_CONV", operands, out, shape, options)
+    pad = kernel - 1 - node.reach.pad_begin
+    return [step.cut(whole, work.first_frame + pad - begin * up, work.frames)]
+
+
+def _pool(step: StepGraph, node: Node, work: Work) -> list[int]:
+    if touches_edge(step.plan, node, work, step.spans):
+        raise NeedsHost("padding does not count")
+    if _integer(node, "pad_f_begin", 0) or _integer(node, "pad_f_end", 0):
+        raise NeedsHost("padding does not count")
+    options: dict[str, OptionValue] = {
+        "padding": "VALID",
+        "stride_h": node.reach.stride,
+        "stride_w": _integer(node, "stride_f", 1),
+        "filter_height": _integer(node, "filter_t", 1),
+        "filter_width": _integer(node, "filter_f", 1),
+        **_keep(node, "fused_activation_function"),
+    }
+    x = step.read(node, work, 0)
+    return [step.op(node.kind, [x], _output(step, node), _shape_out(step, node, work), options)]
+
+
+def _dense(step: StepGraph, node: Node, work: Work) -> list[int]:
+    return [_dense_rows(step, node, step.read(node, work, 0))]
+
+
+def _dense_rows(step: StepGraph, node: Node, rows: int) -> int:
+    weights = step.plan.tensors[node.inputs[1]]
+    out = weights.shape[0]
+    matrix = step.plan_constant(node.inputs[1], (out, math.prod(weights.shape[1:])))
+    shape = (*step.tensors[rows].shape[:-1], out)
+    options = {"keep_num_dims": True, **_keep(node, "fused_activation_function")}
+    return step.op("FULLY_CONNECTED", [rows, matrix, *_bias(step, node, 2)], _output(step, node), shape, options)
+
+
+def _dense_over_window(step: StepGraph, node: Node, work: Work) -> int:
+    """A dense layer over the flattened window: as many rows as frames."""
+    weights = step.plan.tensors[node.inputs[1]]
+    kernel = weights.shape[1]
+    row = (1, 1, 1, math.prod(weights.shape[1:]))
+    whole = weights.shape[2] == node.views[0][0] and weights.shape[3] == node.views[0][1]
+    if node.kind != "CONV_2D" or not whole or _integer(node, "dilation_t", 1) != 1:
+        raise NeedsHost("a dense layer over part of a frame")
+    x = step.read(node, work, 0)
+    stride = node.reach.stride
+    rows = [step.reshape(step.cut(x, j * stride, kernel), row) for j in range(work.frames)]
+    return _dense_rows(step, node, step.concatenate(rows))
+
+
+# --- operations on one frame -------------------------------------------------------------------
+
+
+def _pointwise(step: StepGraph, node: Node, work: Work) -> list[int]:
+    x = step.read(node, work, 0)
+    return [step.op(node.kind, [x], _output(step, node), step.tensors[x].shape, node.options)]
+
+
+def _join(step: StepGraph, node: Node, work: Work) -> list[int]:
+    operands = []
+    for position, i in enumerate(node.inputs):
+        if step.plan.tensors[i].data is None:
+            operands.append(step.read(node, work, position))
+        else:
+            operands.append(step.plan_constant(i, step.plan.tensors[i].shape, _last(step.plan.tensors[i])))
+    shape = (1, work.frames, *lay_out(np.broadcast_shapes(*node.views)))
+    return [step.op(node.kind, operands, _output(step, node), shape, node.options)]
+
+
+def _last(tensor: Tensor) -> int:
+    return max(0, len(tensor.shape) - 1)
+
+
+def _concatenation(step: StepGraph, node: Node, work: Work) -> list[int]:
+    axis = _integer(node, "axis", 1) + _axis_shift(node.views[0])
+    operands = []
+    for position, i in enumerate(node.inputs):
+        tensor = step.plan.tensors[i]
+        if tensor.data is None:
+            operands.append(step.read(node, work, position))
+        else:
+            frames = np.broadcast_to(tensor.data, (1, work.frames, *lay_out(node.views[position])))
+            operands.append(step.constant(np.ascontiguousarray(frames), tensor.quantization))
+    shape = list(step.tensors[operands[0]].shape)
+    shape[axis] = sum(step.tensors[o].shape[axis] for o in operands)
+    options = {"axis": axis, **_keep(node, "fused_activation_function")}
+    return [step.op("CONCATENATION", operands, _output(step, node), tuple(shape), options)]
+
+
+def _split(step: StepGraph, node: Node, work: Work) -> list[int]:
+    axis = _integer(node, "axis", 1) + _axis_shift(node.views[0])
+    x = step.read(node, work, 0)
+    source = step.tensors[x].shape
+    made, begin = [], 0
+    for position in range(len(node.outputs)):
+        out = _output(step, node, position)
+        size = list(source)
+        size[axis] = out_size = lay_out(out.shape)[axis - 2]
+        start = [0] * len(source)
+        start[axis] = begin
+        made.append(step.op("SLICE", (x, step.integers(start), step.integers(size)), out, tuple(size)))
+        begin += out_size
+    return made
+
+
+def _strided_slice(step: StepGraph, node: Node, work: Work) -> list[int]:
+    view = node.views[0]
+    shift = _axis_shift(view) + 1
+    begin, end, stride = (_integers(node, name) for name in ("begin", "end", "stride"))
+    if len(begin) != len(view) or min(stride, default=1) < 1:
+        raise NeedsHost("a cut against the order of the values")
+    x = step.read(node, work, 0)
+    shape = list(step.tensors[x].shape)
+    starts, stops = [0] * len(shape), list(shape)
+    strides = [1] * len(shape)
+    for a, (b, e, s) in enumerate(zip(begin, end, stride, strict=True)):
+        starts[shift + a], stops[shift + a], strides[shift + a] = b, e, s
+        shape[shift + a] = len(range(b, e, s))
+    operands = (x, step.integers(starts), step.integers(stops), step.integers(strides))
+    return [step.op("STRIDED_SLICE", operands, _output(step, node), tuple(shape))]
+
+
+def _pad(step: StepGraph, node: Node, work: Work) -> list[int]:
+    x = step.read(node, work, 0)
+    flat = _integers(node, "paddings")
+    outer = [(0, 0)] * (len(step.tensors[x].shape) - len(flat) // 2)
+    return [step.pad(x, [*outer, *zip(flat[::2], flat[1::2], strict=True)], node.fill)]
+
+
+def _transpose(step: StepGraph, node: Node, work: Work) -> list[int]:
+    perm, shift = _integers(node, "perm"), _axis_shift(node.views[0])
+    if shift != 1 or perm[0] != 0:
+        raise NeedsHost("time moves")
+    x = step.read(node, work, 0)
+    order = (0, *(p + 1 for p in perm))
+    shape = tuple(step.tensors[x].shape[a] for a in order)
+    return [step.op("TRANSPOSE", (x, step.integers(order)), _output(step, node), shape)]
+
+
+def _tile(step: StepGraph, node: Node, work: Work) -> list[int]:
+    x = step.read(node, work, 0)
+    own = _integers(node, "multiples")
+    shape = step.tensors[x].shape
+    multiples = (*(1,) * (len(shape) - len(own)), *own)
+    tiled = tuple(n * k for n, k in zip(shape, multiples, strict=True))
+    return [step.op("TILE", (x, step.integers(multiples)), _output(step, node), tiled)]
+
+
+def _reduce(step: StepGraph, node: Node, work: Work) -> list[int]:
+    shift = _axis_shift(node.views[0])
+    axes = [a + shift for a in _integers(node, "axes")]
+    x = step.read(node, work, 0)
+    shape = tuple(1 if a in axes else n for a, n in enumerate(step.tensors[x].shape))
+    return [step.op(node.kind, (x, step.integers(axes)), _output(step, node), shape, {"keep_dims": True})]
+
+
+def _arg_extreme(step: StepGraph, node: Node, work: Work) -> list[int]:
+    x = step.read(node, work, 0)
+    axis = _integer(node, "axis", 1) + _axis_shift(node.views[0])
+    shape = step.tensors[x].shape
+    operands = (x, step.constant(np.array(axis, np.int32)))
+    shape = shape[:axis] + shape[axis + 1 :]
+    return [step.op(node.kind, operands, _output(step, node), shape, _keep(node, "output_type"))]
+
+
+# --- operations that only move frames ----------------------------------------------------------
+
+
+def _copy(step: StepGraph, i: int) -> int:
+    """The same frames as a tensor of their own."""
+    tensor = step.tensors[i]
+    return step.op("RESHAPE", (i, step.integers(tensor.shape)), tensor, tensor.shape, {"new_shape": tensor.shape})
+
+
+def _time_pad(step: StepGraph, node: Node, work: Work) -> list[int]:
+    if depends_on_edge(node) and touches_edge(step.plan, node, work, step.spans):
+        raise NeedsHost("mirrors the signal")
+    read = step.read(node, work, 0)
+    return [_copy(step, step.cut(read, 0, work.frames, node.reach.stride))]
+
+
+def _time_window(step: StepGraph, node: Node, work: Work) -> list[int]:
+    extent, stride = node.reach.extent, node.reach.stride
+    shape = (1, 1, *lay_out(_output(step, node).shape))
+    x = step.read(node, work, 0)
+    if stride == extent:
+        return [_copy(step, step.reshape(x, (1, work.frames, *shape[2:])))]
+    rows = [step.reshape(step.cut(x, j * stride, extent), shape) for j in range(work.frames)]
+    return [_copy(step, step.concatenate(rows))]
+
+
+def _time_unfold(step: StepGraph, node: Node, work: Work) -> list[int]:
+    up = node.reach.up
+    begin, end = step.whole_range(node, work)
+    x = step.read(node, work, 0)
+    frames = step.reshape(x, (1, (end - begin) * up, *lay_out(_output(step, node).shape)))
+    return [_copy(step, step.cut(frames, work.first_frame - begin * up, work.frames))]
+
+
+def _time_repeat(step: StepGraph, node: Node, work: Work) -> list[int]:
+    up = node.reach.up
+    begin, end = step.whole_range(node, work)
+    x = step.read(node, work, 0)
+    frame = step.tensors[x].shape[2:]
+    # Side by side in the frame first: TILE repeats whole axes.
+    flat = math.prod(frame)
+    rows = step.reshape(x, (1, end - begin, 1, flat))
+    tiled = step.op("TILE", (rows, step.integers((1, 1, up, 1))), step.tensors[x], (1, end - begin, up, flat))
+    frames = step.reshape(tiled, (1, (end - begin) * up, *frame))
+    return [step.cut(frames, work.first_frame - begin * up, work.frames)]
+
+
+# fmt: off
+_POINTWISE = (
+    "LOGISTIC", "TANH", "RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1", "LEAKY_RELU", "ELU", "GELU", "HARD_SWISH",
+    "ABS", "NEG", "EXP", "LOG", "SQRT", "RSQRT", "SQUARE", "SIN", "COS", "FLOOR", "CEIL", "ROUND", "SIGN", "QUANTIZE",
+    "DEQUANTIZE", "CAST", "LOGICAL_NOT", "SOFTMAX", "LOG_SOFTMAX",
+)
+_JOINS = (
+    "ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE", "POW", "PRELU", "LOGICAL_AND",
+    "LOGICAL_OR", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL", "EQUAL", "NOT_EQUAL",
+)
+# fmt: on
+
+EMIT: Mapping[str, Callable[[StepGraph, Node, Work], list[int]]] = {
+    **dict.fromkeys(_POINTWISE, _pointwise),
+    **dict.fromkeys(_JOINS, _join),
+    **dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D"), _convolution),
+    **dict.fromkeys(("MAX_POOL_2D", "AVERAGE_POOL_2D"), _pool),
+    **dict.fromkeys(("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD"), _reduce),
+    **dict.fromkeys(("ARG_MAX", "ARG_MIN"), _arg_extreme),
+    "TRANSPOSE_CONV": _transpose_convolution,
+    "FULLY_CONNECTED": _dense,
+    "CONCATENATION": _concatenation,
+    "SPLIT": _split,
+    "STRIDED_SLICE": _strided_slice,
+    "PAD": _pad,
+    "TRANSPOSE": _transpose,
+    "TILE": _tile,
+    "TIME_PAD": _time_pad,
+    "TIME_WINDOW": _time_window,
+    "TIME_UNFOLD": _time_unfold,
+    "TIME_REPEAT": _time_repeat,
+}
+"""Every node kind that TFLite computes; all others run on the host's kernels."""

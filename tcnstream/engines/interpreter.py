@@ -1,0 +1,308 @@
+"""The interpreter engine: every step of a stream is a generated .tflite graph.
+
+Execution is by availability. How many frames each operation computes in a step, and which of the
+frames that it reads are remembered, new or padding, is the step's pattern. Each pattern is compiled
+once, without masks, so that edges cost nothing in the middle of a signal: in steady state there is
+one pattern per phase of the model's strides. What TFLite cannot express runs on the reference kernels
+between two graphs.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tcnstream.engines.emit import Feed, NeedsHost, Span, StepGraph, Work, depends_on_edge, touches_edge
+from tcnstream.engines.frames import FRAME_KERNELS
+from tcnstream.engines.kernels import KERNELS
+from tcnstream.engines.reference import ReferenceExecutor, compute
+from tcnstream.engines.runtime import dense_is_wrong, find_runtime, memory_of, open_interpreter
+from tcnstream.errors import EngineError
+from tcnstream.graph import Array
+from tcnstream.plan import Plan
+from tcnstream.state import State
+from tcnstream.tflite_writer import write_model
+from tcnstream.timing import counts, first_read, last_read, oldest_needed, streamed, timings
+
+_MAX_PROGRAMS = 256
+
+
+@dataclass(frozen=True, eq=False)
+class _Fill:
+    """Copy frames ``begin`` to ``end`` of a tensor, counted from those before the step, into ``memory``."""
+
+    memory: Array
+    tensor: int
+    begin: int
+    end: int
+    padding: float | int
+
+
+@dataclass(frozen=True, eq=False)
+class _Invoke:
+    """Consecutive nodes as one graph."""
+
+    interpreter: Any
+    fills: tuple[_Fill, ...]
+    fetches: tuple[tuple[int, Array], ...]
+
+
+@dataclass(frozen=True)
+class _OnHost:
+    """One node on the reference kernels."""
+
+    node: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Program:
+    """A compiled pattern. ``unseen`` tensors have new frames that never leave the interpreter."""
+
+    stages: tuple[_Invoke | _OnHost, ...]
+    unseen: tuple[int, ...]
+
+
+class InterpreterExecutor:
+    """Runs a plan in the installed TFLite interpreter; safe to share between streams and threads.
+
+    ``exact`` takes the interpreter's reference kernels, whose integer results are the definition;
+    else its optimised kernels and delegates run, a step or more apart in integer models (see
+    ``measure_deviation``).
+
+    Raises EngineError if no interpreter is installed or an operation has no form here.
+    """
+
+    name = "interpreter"
+    block_frames: tuple[int, ...] = (256, 64, 16, 4, 1)
+
+    def __init__(self, plan: Plan, exact: bool = True) -> None:
+        for node in plan.nodes:
+            if node.kind not in KERNELS and node.kind not in FRAME_KERNELS and node.kind != "TIME_CUMULATIVE":
+                raise EngineError(
+                    f"the interpreter engine lacks `{node.kind}` (op {node.index}, `{node.label}`), and no other"
+                    " engine has it; end the model before it"
+                )
+        self.plan = plan
+        self.exact = exact
+        self._avoids_dense = exact and find_runtime().wrong_dense_reference
+        self._never_emitted: set[int] = set()
+        self._programs: OrderedDict[object, _Program] = OrderedDict()
+        self._steady: dict[object, _Program] = {}
+        self._lock = threading.Lock()
+        self._period, self._probe, self._probe_frames = _steady_state(plan)
+
+    def run(self, state: State, goal: list[int]) -> None:
+        """Bring every tensor of ``state`` from ``state.have`` to ``goal`` frames."""
+        with self._lock:
+            _execute(self._program(state, goal), state, goal)
+
+    def _program(self, state: State, goal: list[int]) -> _Program:
+        if state.ended or state.have[self._probe] <= self._probe_frames:
+            return self._compiled(state.have, goal)
+        key = state.pushed_frames % self._period, tuple(map(operator.sub, goal, state.have))
+        program = self._steady.get(key)
+        if program is None:
+            program = self._steady[key] = self._compiled(state.have, goal)
+        return program
+
+    def _compiled(self, have: list[int], goal: list[int]) -> _Program:
+        pattern = self._pattern(have, goal)
+        program = self._programs.get(pattern)
+        if program is None:
+            if len(self._programs) >= _MAX_PROGRAMS:
+                self._programs.popitem(last=False)
+                self._steady.clear()
+            program = self._programs[pattern] = self._compile(have, goal)
+        self._programs.move_to_end(pattern)
+        return program
+
+    def _pattern(self, have: list[int], goal: list[int]) -> object:
+        """All that a compiled step depends on, free of how long the stream has been running."""
+        pattern: list[object] = [tuple(map(operator.lt, oldest_needed(self.plan, goal), goal))]
+        for work in _works(self.plan, have, goal):
+            node = self.plan.nodes[work.index]
+            begin = first_read(node.reach, work.first_frame)
+            end = last_read(node.reach, work.first_frame + work.frames - 1) + 1
+            phase = (node.reach.stride * work.first_frame - node.reach.pad_begin) % node.reach.up
+            sources = tuple((begin - have[i], end - have[i], goal[i] - have[i]) for i in streamed(self.plan, node))
+            pattern.append((work.index, work.frames, phase, sources, begin < 0 and depends_on_edge(node)))
+        return tuple(pattern)
+
+    def _compile(self, have: list[int], goal: list[int]) -> _Program:
+        plan = self.plan
+        spans = [Span(h, g) for h, g in zip(have, goal, strict=True)]
+        works = _works(plan, have, goal)
+        parts: list[StepGraph | _OnHost] = []
+        for work in works:
+            try:
+                self._emit(plan, parts, spans, work)
+            except NeedsHost:
+                parts.append(_OnHost(work.index))
+        needed = oldest_needed(plan, goal)
+        kept = {i for i in range(len(goal)) if needed[i] < goal[i] or i in plan.outputs}
+        stages: list[_Invoke | _OnHost] = []
+        for k, part in enumerate(parts):
+            if isinstance(part, _OnHost):
+                stages.append(part)
+                continue
+            later = {i for other in parts[k + 1 :] for n in _node_indices(other) for i in plan.nodes[n].inputs}
+            fetched = [i for i in part.made if i in kept or i in later]
+            try:
+                stages.append(self._open(part, fetched))
+            except (RuntimeError, ValueError):
+                self._find_unsupported(part, works, spans)
+                return self._compile(have, goal)
+        in_queues = {i for stage in stages for i in _produced(plan, stage)}
+        unseen = tuple(i for work in works for i in plan.nodes[work.index].outputs if i not in in_queues)
+        return _Program(tuple(stages), unseen)
+
+    def _emit(self, plan: Plan, parts: list[StepGraph | _OnHost], spans: Sequence[Span], work: Work) -> None:
+        node = plan.nodes[work.index]
+        if work.index in self._never_emitted or (depends_on_edge(node) and touches_edge(plan, node, work, spans)):
+            raise NeedsHost(node.kind)
+        step = parts[-1] if parts and isinstance(parts[-1], StepGraph) else StepGraph(plan, spans)
+        before = len(step.ops)
+        step.add(work)
+        if self._avoids_dense and dense_is_wrong(step.graph(())):
+            del step.ops[before:]
+            for o in node.outputs:
+                del step.made[o]
+            step.nodes.pop()
+            raise NeedsHost(node.kind)
+        if not parts or parts[-1] is not step:
+            parts.append(step)
+
+    def _open(self, step: StepGraph, fetched: Sequence[int]) -> _Invoke:
+        interpreter = open_interpreter(write_model([step.graph(fetched)]), self.exact)
+        inputs = [memory_of(interpreter, d["index"]) for d in interpreter.get_input_details()]
+        outputs = [memory_of(interpreter, d["index"]) for d in interpreter.get_output_details()]
+        fills = tuple(self._fill(inputs[feed.graph_input], feed) for feed in step.feeds)
+        tensors = self.plan.tensors
+        fetches = tuple((i, a.reshape(a.shape[1], *tensors[i].shape)) for i, a in zip(fetched, outputs, strict=True))
+        return _Invoke(interpreter, fills, fetches)
+
+    def _fill(self, memory: Array, feed: Feed) -> _Fill:
+        node = self.plan.nodes[feed.node]
+        i = node.inputs[feed.position]
+        frames = memory.reshape(memory.shape[1], *self.plan.tensors[i].shape)
+        part = frames[feed.offset : feed.offset + feed.end - feed.begin]
+        return _Fill(part, i, feed.begin, feed.end, node.fill)
+
+    def _find_unsupported(self, step: StepGraph, works: Sequence[Work], spans: Sequence[Span]) -> None:
+        """Mark the nodes of a graph that the interpreter rejects, so that they run on the host."""
+        found = False
+        by_index = {work.index: work for work in works}
+        for k in step.nodes:
+            alone = StepGraph(self.plan, spans)
+            alone.add(by_index[k])
+            try:
+                self._open(alone, self.plan.nodes[k].outputs)
+            except (RuntimeError, ValueError):
+                self._never_emitted.add(k)
+                found = True
+        if not found:
+            raise EngineError(
+                "the installed TFLite interpreter rejects the generated graph though it takes each operation of it;"
+                ' use engine="reference" or engine="native"'
+            )
+
+
+def measure_deviation(plan: Plan, signal: Sequence[Array]) -> float:
+    """How far the fast kernels are from the exact answer on ``signal``, the largest over all outputs.
+
+    ``signal`` has one array ``(n, *frame_shape)`` in the model's dtype per input. In quantization
+    steps for integer outputs, in the output's unit for float ones.
+    """
+    exact = _run_whole(ReferenceExecutor(plan), plan, signal)
+    fast = _run_whole(InterpreterExecutor(plan, exact=False), plan, signal)
+    distances = (np.abs(a.astype(np.float64) - b.astype(np.float64)) for a, b in zip(exact, fast, strict=True))
+    return max(float(d.max(initial=0.0)) for d in distances)
+
+
+def _run_whole(executor: ReferenceExecutor | InterpreterExecutor, plan: Plan, signal: Sequence[Array]) -> list[Array]:
+    state = State(plan)
+    parts: list[list[Array]] = [[] for _ in plan.outputs]
+
+    def take(goal: list[int]) -> None:
+        before = list(state.have)
+        executor.run(state, goal)
+        for part, o in zip(parts, plan.outputs, strict=True):
+            part.append(state.queues[o].read(before[o], goal[o]).copy())
+        state.trim()
+
+    block = executor.block_frames[0]
+    for begin in range(0, len(signal[0]), block):
+        take(state.arrive([x[begin : begin + block] for x in signal]))
+    take(state.end())
+    return [np.concatenate(part) for part in parts]
+
+
+def _execute(program: _Program, state: State, goal: list[int]) -> None:
+    have = list(state.have)
+    queues = state.queues
+    for stage in program.stages:
+        if isinstance(stage, _OnHost):
+            outputs = state.plan.nodes[stage.node].outputs
+            for o, frames in zip(outputs, compute(state, stage.node, goal), strict=True):
+                state.produce(o, frames)
+            continue
+        for fill in stage.fills:
+            i = fill.tensor
+            begin, end = have[i] + fill.begin, have[i] + fill.end
+            if begin >= 0 and end <= state.have[i]:
+                fill.memory[...] = queues[i].read(begin, end)
+            else:
+                fill.memory[...] = fill.padding
+                inside_begin, inside_end = max(begin, 0), min(end, state.have[i])
+                if inside_begin < inside_end:
+                    fill.memory[inside_begin - begin : inside_end - begin] = queues[i].read(inside_begin, inside_end)
+        stage.interpreter.invoke()
+        for i, memory in stage.fetches:
+            state.produce(i, memory)
+    for i in program.unseen:
+        state.have[i] = goal[i]
+        queues[i].drop_before(goal[i])
+        queues[i].first_frame = goal[i]
+
+
+def _works(plan: Plan, have: list[int], goal: list[int]) -> list[Work]:
+    """What each node has to compute, without those that have nothing to do."""
+    works = []
+    for k, node in enumerate(plan.nodes):
+        o = node.outputs[0]
+        if goal[o] > have[o]:
+            works.append(Work(k, have[o], goal[o] - have[o]))
+    return works
+
+
+def _node_indices(part: StepGraph | _OnHost) -> list[int]:
+    return [part.node] if isinstance(part, _OnHost) else part.nodes
+
+
+def _produced(plan: Plan, stage: _Invoke | _OnHost) -> Sequence[int]:
+    return plan.nodes[stage.node].outputs if isinstance(stage, _OnHost) else [i for i, _ in stage.fetches]
+
+
+def _steady_state(plan: Plan) -> tuple[int, int, int]:
+    """(period, probe, frames): patterns repeat every ``period`` input frames once ``probe`` has over ``frames``."""
+    known = [t for t in timings(plan) if t is not None]
+    period = math.lcm(*((t.step * t.period).numerator for t in known))
+
+    def is_steady(n: int) -> bool:
+        have = counts(plan, n, ended=False)
+        return all(have[node.outputs[0]] > 0 for node in plan.nodes) and all(
+            first_read(node.reach, have[node.outputs[0]]) >= 0 for node in plan.nodes
+        )
+
+    n = 1
+    while not is_steady(n):
+        n *= 2
+    probe = plan.nodes[-1].outputs[0] if plan.nodes else plan.inputs[0]
+    return period, probe, counts(plan, n, ended=False)[probe]
