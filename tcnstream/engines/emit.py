@@ -8,6 +8,7 @@ move 1s around need no operation. What an operation reads of the past enters as 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +28,7 @@ class NeedsHost(Exception):  # noqa: N818 (control flow, never seen by users)
 
 @dataclass(frozen=True)
 class Feed:
-    """Frames of one operand that the host copies into graph input ``graph_input`` from ``offset`` on.
+    """Every ``stride``-th frame of an operand that the host copies into graph input ``graph_input`` from ``offset`` on.
 
     ``begin`` and ``end`` count from the frames that the tensor had before the step.
     """
@@ -38,6 +39,11 @@ class Feed:
     position: int
     begin: int
     end: int
+    stride: int = 1
+
+    @property
+    def frames(self) -> int:
+        return -(-(self.end - self.begin) // self.stride)
 
 
 @dataclass(frozen=True)
@@ -215,12 +221,22 @@ class StepGraph:
             frames = sum(end - begin for begin, end in ranges)
             made = self.value(tensor, (1, frames, *lay_out(tensor.shape)))
             offset, base = 0, self.spans[i].have
-            for begin, end in ranges:
-                self.feeds.append(Feed(len(self.inputs), offset, work.index, position, begin - base, end - base))
-                offset += end - begin
+            for begin, end, stride in _as_slices(ranges):
+                feed = Feed(len(self.inputs), offset, work.index, position, begin - base, end - base, stride)
+                self.feeds.append(feed)
+                offset += feed.frames
             self.inputs.append(made)
             self._fed[key] = made
         return self._fed[key]
+
+
+def _as_slices(ranges: Sequence[Range]) -> list[tuple[int, int, int]]:
+    """Single frames at one distance as one slice with that stride; all else range by range."""
+    firsts = [begin for begin, _ in ranges]
+    distances = {b - a for a, b in itertools.pairwise(firsts)}
+    if len(distances) == 1 and all(end - begin == 1 for begin, end in ranges):
+        return [(firsts[0], firsts[-1] + 1, distances.pop())]
+    return [(begin, end, 1) for begin, end in ranges]
 
 
 def touches_edge(plan: Plan, node: Node, work: Work, spans: Sequence[Span]) -> bool:

@@ -15,7 +15,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,21 +27,24 @@ from tcnstream.engines.runtime import dense_is_wrong, find_runtime, memory_of, o
 from tcnstream.errors import EngineError
 from tcnstream.graph import Array
 from tcnstream.plan import Plan
-from tcnstream.state import State
+from tcnstream.state import Queue, State
 from tcnstream.tflite_writer import write_model
 from tcnstream.timing import counts, first_read, last_read, oldest_needed, streamed, timings
 
 _MAX_PROGRAMS = 256
 
 
-@dataclass(frozen=True, eq=False)
-class _Fill:
-    """Copy frames ``begin`` to ``end`` of a tensor, counted from those before the step, into ``memory``."""
+class _Fill(NamedTuple):
+    """Copy every ``stride``-th frame from ``begin`` to ``end`` of a tensor into ``memory``.
+
+    Both count from the frames before the step; what lies outside of the signal is ``padding``.
+    """
 
     memory: Array
     tensor: int
     begin: int
     end: int
+    stride: int
     padding: float | int
 
 
@@ -63,10 +66,18 @@ class _OnHost:
 
 @dataclass(frozen=True, eq=False)
 class _Program:
-    """A compiled pattern. ``unseen`` tensors have new frames that never leave the interpreter."""
+    """A compiled pattern. Frames that nothing reads later never leave the interpreter."""
 
     stages: tuple[_Invoke | _OnHost, ...]
-    unseen: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Push:
+    """A push in steady state: new frames of every tensor, and (tensor, frames) that its queues keep."""
+
+    program: _Program
+    frames: tuple[int, ...]
+    kept: tuple[tuple[int, int], ...]
 
 
 class InterpreterExecutor:
@@ -95,6 +106,7 @@ class InterpreterExecutor:
         self._never_emitted: set[int] = set()
         self._programs: OrderedDict[object, _Program] = OrderedDict()
         self._steady: dict[object, _Program] = {}
+        self._pushes: dict[tuple[int, int], _Push] = {}
         self._lock = threading.Lock()
         self._period, self._probe, self._probe_frames = _steady_state(plan)
 
@@ -102,6 +114,50 @@ class InterpreterExecutor:
         """Bring every tensor of ``state`` from ``state.have`` to ``goal`` frames."""
         with self._lock:
             _execute(self._program(state, goal), state, goal)
+
+    def advance(self, state: State, chunks: Sequence[Array]) -> list[Array]:
+        """``State.arrive``, ``run``, ``State.trim`` in one, without counting anew what repeats in steady state.
+
+        Returns the new frames of every output as views that hold until the next call.
+        """
+        with self._lock:
+            key = state.pushed_frames % self._period, len(chunks[0])
+            push = None
+            if state.have[self._probe] > self._probe_frames:
+                push = self._pushes.get(key)
+                if push is None:
+                    push = self._pushes[key] = self._steady_push(state, len(chunks[0]))
+            before = state.have
+            if push is None:
+                before = list(before)
+                goal = state.arrive(chunks)
+                _execute(self._program(state, goal), state, goal)
+                made = [state.queues[o].read(before[o], goal[o]) for o in self.plan.outputs]
+                state.trim()
+                return made
+            goal = list(map(operator.add, before, push.frames))
+            queues = state.queues
+            for i, chunk in zip(self.plan.inputs, chunks, strict=True):
+                queues[i].append(chunk)
+                before[i] = goal[i]
+            state.pushed_frames += len(chunks[0])
+            begins = [before[o] for o in self.plan.outputs]
+            _execute(push.program, state, goal)
+            made = [queues[o].read(begin, goal[o]) for begin, o in zip(begins, self.plan.outputs, strict=True)]
+            for i, frames in push.kept:
+                queues[i].drop_before(goal[i] - frames)
+            return made
+
+    def _steady_push(self, state: State, n: int) -> _Push:
+        goal = counts(self.plan, state.pushed_frames + n, ended=False)
+        have = list(state.have)
+        new_frames = tuple(map(operator.sub, goal, have))
+        for i in self.plan.inputs:
+            have[i] = goal[i]
+        program = self._compiled(have, goal)
+        needed = oldest_needed(self.plan, goal)
+        touched = {i for stage in program.stages for i in _produced(self.plan, stage)} | set(self.plan.inputs)
+        return _Push(program, new_frames, tuple((i, goal[i] - needed[i]) for i in sorted(touched)))
 
     def _program(self, state: State, goal: list[int]) -> _Program:
         if state.ended or state.have[self._probe] <= self._probe_frames:
@@ -119,6 +175,7 @@ class InterpreterExecutor:
             if len(self._programs) >= _MAX_PROGRAMS:
                 self._programs.popitem(last=False)
                 self._steady.clear()
+                self._pushes.clear()
             program = self._programs[pattern] = self._compile(have, goal)
         self._programs.move_to_end(pattern)
         return program
@@ -159,9 +216,7 @@ class InterpreterExecutor:
             except (RuntimeError, ValueError):
                 self._find_unsupported(part, works, spans)
                 return self._compile(have, goal)
-        in_queues = {i for stage in stages for i in _produced(plan, stage)}
-        unseen = tuple(i for work in works for i in plan.nodes[work.index].outputs if i not in in_queues)
-        return _Program(tuple(stages), unseen)
+        return _Program(tuple(stages))
 
     def _emit(self, plan: Plan, parts: list[StepGraph | _OnHost], spans: Sequence[Span], work: Work) -> None:
         node = plan.nodes[work.index]
@@ -192,8 +247,8 @@ class InterpreterExecutor:
         node = self.plan.nodes[feed.node]
         i = node.inputs[feed.position]
         frames = memory.reshape(memory.shape[1], *self.plan.tensors[i].shape)
-        part = frames[feed.offset : feed.offset + feed.end - feed.begin]
-        return _Fill(part, i, feed.begin, feed.end, node.fill)
+        part = frames[feed.offset : feed.offset + feed.frames]
+        return _Fill(part, i, feed.begin, feed.end, feed.stride, node.fill)
 
     def _find_unsupported(self, step: StepGraph, works: Sequence[Work], spans: Sequence[Span]) -> None:
         """Mark the nodes of a graph that the interpreter rejects, so that they run on the host."""
@@ -246,30 +301,38 @@ def _run_whole(executor: ReferenceExecutor | InterpreterExecutor, plan: Plan, si
 
 def _execute(program: _Program, state: State, goal: list[int]) -> None:
     have = list(state.have)
-    queues = state.queues
+    queues, now = state.queues, state.have
     for stage in program.stages:
         if isinstance(stage, _OnHost):
             outputs = state.plan.nodes[stage.node].outputs
             for o, frames in zip(outputs, compute(state, stage.node, goal), strict=True):
-                state.produce(o, frames)
+                _append(queues[o], have[o], frames.reshape(len(frames), *state.plan.tensors[o].shape))
+                now[o] = goal[o]
             continue
-        for fill in stage.fills:
-            i = fill.tensor
-            begin, end = have[i] + fill.begin, have[i] + fill.end
-            if begin >= 0 and end <= state.have[i]:
-                fill.memory[...] = queues[i].read(begin, end)
-            else:
-                fill.memory[...] = fill.padding
-                inside_begin, inside_end = max(begin, 0), min(end, state.have[i])
-                if inside_begin < inside_end:
-                    fill.memory[inside_begin - begin : inside_end - begin] = queues[i].read(inside_begin, inside_end)
+        for memory, i, begin, end, stride, padding in stage.fills:
+            begin, end = have[i] + begin, have[i] + end
+            if begin >= 0 and end <= now[i]:
+                memory[...] = queues[i].read(begin, end)[::stride]
+                continue
+            memory[...] = padding
+            skipped = -(min(begin, 0) // stride)
+            first, last = begin + skipped * stride, min(end, now[i])
+            if first < last:
+                inside = queues[i].read(first, last)[::stride]
+                memory[skipped : skipped + len(inside)] = inside
         stage.interpreter.invoke()
         for i, memory in stage.fetches:
-            state.produce(i, memory)
-    for i in program.unseen:
-        state.have[i] = goal[i]
-        queues[i].drop_before(goal[i])
-        queues[i].first_frame = goal[i]
+            _append(queues[i], have[i], memory)
+            now[i] = goal[i]
+    now[:] = goal
+
+
+def _append(queue: Queue, have: int, frames: Array) -> None:
+    if queue.end_frame != have:
+        # Its latest frames never left the interpreter, because nothing was going to read them.
+        queue.drop_before(queue.end_frame)
+        queue.first_frame = have
+    queue.append(frames)
 
 
 def _works(plan: Plan, have: list[int], goal: list[int]) -> list[Work]:

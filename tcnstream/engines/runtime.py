@@ -67,7 +67,7 @@ def open_interpreter(content: bytes, exact: bool, preserve_all: bool = False) ->
     """
     module = find_runtime().module
     kinds = module.OpResolverType
-    with _quiet():
+    with contextlib.nullcontext() if exact else _quiet():
         interpreter = module.Interpreter(
             model_content=content,
             num_threads=1,
@@ -83,7 +83,7 @@ _announced = False
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Nothing on standard error while the first interpreter announces its delegates (it does so once)."""
+    """Nothing on standard error while the first fast interpreter announces its delegate (it does so once)."""
     global _announced
     if _announced:
         yield
