@@ -31,8 +31,8 @@ Source: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview
 
 _COPY_AGAIN = "copy or export the file again"
 
-_MAX_TABLES = 16_000
-"""Tensors, operators, buffers, options: about 2,400 operations, and as many as are read in a second."""
+_MAX_TABLES = 12_000
+"""Tensors, operators, buffers, options: enough for 1,700 operations, and read within a second."""
 _MAX_OPERANDS = 300_000
 _MAX_RANK = 8
 _MAX_TENSOR_BYTES = 2**31 - 1

@@ -195,6 +195,7 @@ _VERSIONS: Mapping[str, tuple[int, int]] = {
     "GELU": (2, 1),
     "LEAKY_RELU": (1, 2),
     "LOG": (2, 2),
+    "LOGISTIC": (2, 3),
     "MAXIMUM": (2, 4),
     "MAX_POOL_2D": (2, 3),
     "MEAN": (2, 3),
@@ -221,7 +222,6 @@ _VERSIONS: Mapping[str, tuple[int, int]] = {
     "SUB": (2, 5),
     "SUM": (2, 1),
     "TANH": (2, 3),
-    "LOGISTIC": (2, 3),
     "TILE": (3, 1),
     "TRANSPOSE": (2, 5),
     "TRANSPOSE_CONV": (2, 2),
@@ -232,39 +232,57 @@ _VERSIONS: Mapping[str, tuple[int, int]] = {
 _HYBRID_VERSIONS = {"CONV_2D": 5, "DEPTHWISE_CONV_2D": 6, "FULLY_CONNECTED": 9, "BATCH_MATMUL": 4}
 """The version that brought int8 weights (per channel, too) beside float values."""
 
+_RANK_VERSIONS = {"PAD": 4, "PADV2": 4, "SLICE": 5, "STRIDED_SLICE": 4, "TRANSPOSE": 4}
+"""The version that brought more than four dimensions."""
+
 _VALUES_INPUT = {"SPLIT": 1, "TRANSPOSE_CONV": 2}
 """Which operand carries the values, where it is not the first."""
 
 
 def _version(op: Op, tensors: Sequence[Tensor]) -> int:
     """The smallest version with what the operation uses; interpreters refuse larger ones than they know."""
-    version = 2 if op.kind == "BROADCAST_TO" else 1
-    operands = [tensors[i] for i in op.inputs if i >= 0]
     place = _VALUES_INPUT.get(op.kind, 0)
-    if place >= len(operands):
-        return version
-    values, options = operands[place], op.options
-    if values.dtype == np.int8:
-        version = _VERSIONS.get(op.kind, (version, 0))[0]
-    elif values.dtype == np.int16:
-        version = _VERSIONS.get(op.kind, (0, version))[1]
-    elif values.dtype == np.float32 and len(operands) > 1 and operands[1].dtype == np.int8:
-        version = _HYBRID_VERSIONS.get(op.kind, version)
-    if op.kind == "FULLY_CONNECTED" and (options.get("keep_num_dims") or len(operands) == 2):
-        version = max(version, 6 if len(operands) == 2 else 5)
-    if op.kind == "TRANSPOSE_CONV" and len(operands) > 3:
-        version = max(version, 3)
-    if op.kind == "TRANSPOSE_CONV" and options.get("fused_activation_function", "NONE") != "NONE":
-        version = max(version, 4)
-    if op.kind == "DEPTHWISE_CONV_2D" and {options.get("dilation_w_factor"), options.get("dilation_h_factor")} - {
-        1,
-        None,
-    }:
-        version = max(version, 2)
-    if op.kind.startswith("RESIZE_") and (options.get("half_pixel_centers") or options.get("align_corners")):
-        version = max(version, 3)
-    if op.kind == "STRIDED_SLICE" and (options.get("ellipsis_mask") or options.get("new_axis_mask")):
-        version = max(version, 6)
-    if op.kind == "DEQUANTIZE" and values.dtype == np.float16:
-        version = 3
-    return version
+    if place >= len(op.inputs) or op.inputs[place] == ABSENT:
+        return 1
+    values = tensors[op.inputs[place]]
+    weights = tensors[op.inputs[1]] if len(op.inputs) > 1 else values
+    return max(
+        _type_version(op.kind, values.dtype, weights.dtype), _shape_version(op.kind, values), _option_version(op)
+    )
+
+
+def _type_version(kind: str, values: np.dtype[np.generic], weights: np.dtype[np.generic]) -> int:
+    if values == np.int8:
+        return _VERSIONS.get(kind, (1, 1))[0]
+    if values == np.int16:
+        return _VERSIONS.get(kind, (1, 1))[1]
+    if values == np.float32 and weights == np.int8:
+        return _HYBRID_VERSIONS.get(kind, 1)
+    return 3 if kind == "DEQUANTIZE" and values == np.float16 else 1
+
+
+def _shape_version(kind: str, values: Tensor) -> int:
+    rank = len(values.shape)
+    if kind in ("SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND"):
+        return 1 if rank == 4 else 3
+    return _RANK_VERSIONS.get(kind, 1) if rank > 4 else 1
+
+
+def _option_version(op: Op) -> int:
+    def uses(*names: str, unless: OptionValue = 0) -> bool:
+        return any(op.options.get(name, unless) != unless for name in names)
+
+    match op.kind:
+        case "BROADCAST_TO":
+            return 2
+        case "DEPTHWISE_CONV_2D":
+            return 2 if uses("dilation_w_factor", "dilation_h_factor", unless=1) else 1
+        case "FULLY_CONNECTED":
+            return 6 if len(op.inputs) == 2 else 5 if uses("keep_num_dims") else 1
+        case "RESIZE_BILINEAR" | "RESIZE_NEAREST_NEIGHBOR":
+            return 3 if uses("half_pixel_centers", "align_corners") else 1
+        case "STRIDED_SLICE":
+            return 6 if uses("ellipsis_mask", "new_axis_mask") else 1
+        case "TRANSPOSE_CONV":
+            return 4 if uses("fused_activation_function", unless="NONE") else 3 if len(op.inputs) > 3 else 1
+    return 1

@@ -307,6 +307,7 @@ def test_codes_above_127_are_written_to_the_new_field() -> None:
         ("SPLIT", (INT32, np.int16), {}, 4),
         ("DEQUANTIZE", (np.float16,), {}, 3),
         ("BROADCAST_TO", (FLOAT,), {}, 2),
+        ("SPACE_TO_BATCH_ND", (FLOAT,), {}, 1),
         ("NEG", (INT8,), {}, 1),
     ],
 )
@@ -575,13 +576,12 @@ def aliasing(count: int, kind: str) -> bytes:
 @pytest.mark.parametrize("kind", ["tensors", "operators", "operands", "graphs", "codes"])
 def test_many_references_to_one_place_cost_neither_time_nor_memory(kind: str) -> None:
     content = aliasing(100_000, kind)
+    start = time.process_time()
+    assert "the file holds more than" in refusal(content)
+    assert time.process_time() - start < 1
     tracemalloc.start()
-    begin = time.process_time()
     try:
-        assert "the file holds more than" in refusal(content)
-        seconds = time.process_time() - begin
-        peak_bytes = tracemalloc.get_traced_memory()[1]
+        refusal(content)
+        assert tracemalloc.get_traced_memory()[1] < 4 * len(content) + 50e6
     finally:
         tracemalloc.stop()
-    assert seconds < 5, "tracing makes it about five times slower"
-    assert peak_bytes < 4 * len(content) + 50e6
