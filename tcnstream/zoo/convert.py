@@ -18,11 +18,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 try:
     import keras
     import tensorflow as tf
+    from ai_edge_litert.interpreter import Interpreter
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 except ImportError as error:
     raise MissingExtraError(
-        f"tcnstream.zoo.convert needs Keras 3 and TensorFlow, which cannot be imported ({error}): "
-        "pip install tcnstream[train]"
+        f"tcnstream.zoo.convert needs Keras 3, TensorFlow and LiteRT ({error}): pip install tcnstream[train]"
     ) from error
 
 Scheme: TypeAlias = Literal["float32", "float16", "dynamic", "int8", "16x8"]
@@ -39,8 +39,9 @@ def to_tflite(
 ) -> bytes:
     """The bytes of a .tflite file with batch size 1.
 
-    ``quantize``: ``"float32"``; ``"float16"`` (weights); ``"dynamic"`` (int8 weights, float
-    activations); ``"int8"`` (all); ``"16x8"`` (int16 activations, int8 weights). The last two need
+    ``quantize``: ``"float32"``; ``"float16"`` (weights); ``"dynamic"`` (int8 weights of 1024 values
+    and more, float activations); ``"int8"`` (all); ``"16x8"`` (int16 activations, int8 weights; no
+    form of layer normalization in TensorFlow 2.21). The last two need
     ``calibration``: windows ``(n, frames, channels)`` as the network will see them, or an iterable
     of windows ``(frames, channels)``; 100 or more are a good number. Their inputs and outputs are
     int8 or int16 unless ``float_io``.
@@ -48,7 +49,8 @@ def to_tflite(
     ``window_frames``: another window length than the model's, with the same weights. The streaming
     result does not depend on it, unless statistics run over the window.
 
-    The same model and data give the same bytes. Raises ModelError if an argument is wrong or the
+    The file has one signature, ``serving_default``, with input ``inputs``. The same model and data
+    give the same bytes. Raises ModelError if an argument is wrong or the
     model cannot be converted.
     """
     if quantize not in get_args(Scheme):
@@ -58,8 +60,9 @@ def to_tflite(
             f"to_tflite: Keras runs on {keras.backend.backend()} here; save the model to a .keras file and convert it "
             "in a process with KERAS_BACKEND=tensorflow."
         )
-    if len(model.inputs) != 1:
-        raise ModelError(f"to_tflite: the model has {len(model.inputs)} inputs; only one can be converted.")
+    inputs = getattr(model, "inputs", None) or ()
+    if len(inputs) != 1:
+        raise ModelError(f"to_tflite: a functional model with one input is needed; this one has {len(inputs)}.")
     if window_frames is not None:
         model = with_window(model, window_frames)
     shape = tuple(model.inputs[0].shape[1:])
@@ -77,20 +80,29 @@ def to_tflite(
         if not windows:
             raise ModelError("to_tflite: calibration is empty; one window is needed at least.")
 
-    infer = tf.function(
-        lambda x: model(x, training=False),
-        input_signature=[tf.TensorSpec((1, *shape), tf.float32, name=model.inputs[0].name)],
-    )
-    frozen = convert_variables_to_constants_v2(infer.get_concrete_function())
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
-    _configure(converter, quantize, windows, float_io)
     with _quiet():
+        converter = _converter(model, shape)
+        _configure(converter, quantize, windows, float_io)
         try:
-            return bytes(converter.convert())
+            file = bytes(converter.convert())
+            Interpreter(model_content=file).allocate_tensors()
         except Exception as error:
-            # The converter raises its own kinds; the first line names the operation that has no such form.
+            # Both raise kinds of their own; the first line names the operation that has no such form, or (a layer
+            # that was 0 for all calibration windows, say) no usable scale.
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            raise ModelError(f"to_tflite: TensorFlow cannot convert this model to {quantize}: {reason}") from error
+            raise ModelError(f"to_tflite: this model cannot be converted to {quantize}: {reason}") from error
+    return file
+
+
+def _converter(model: Any, shape: tuple[int, ...]) -> Any:
+    # A fixed name, because Keras numbers models by the order they were made in, and names end up in the file.
+    model = keras.Model(model.inputs, model.outputs, name="model")
+    signature = [tf.TensorSpec((1, *shape), tf.float32, name="inputs")]
+    infer = tf.function(lambda inputs: model(inputs, training=False), input_signature=signature)
+    # Frozen by hand: left as variables of a Keras model, weights become variables of the file.
+    module = tf.Module()
+    module.infer = convert_variables_to_constants_v2(infer.get_concrete_function())
+    return tf.lite.TFLiteConverter.from_concrete_functions([module.infer], module)
 
 
 def with_window(model: Any, window_frames: int) -> Any:
@@ -165,7 +177,7 @@ def _windows(calibration: npt.ArrayLike | Iterable[npt.ArrayLike], shape: tuple[
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the converter's log, which C++ writes straight to file descriptor 2, off the terminal."""
+    """Keep TensorFlow's log, which C++ writes straight to file descriptor 2, off the terminal."""
     saved = os.dup(2)
     with tempfile.TemporaryFile() as log, warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -246,8 +246,9 @@ class TcnModel:
     ) -> KerasTensor:
         """The network's output tensor for ``inputs`` (batch, time, channels) or (batch, height, time, channels).
 
-        The output has ``num_classes`` channels per frame, or the last block's with
-        ``include_top=False``. Raises ModelError if the parameters do not make a network.
+        ``time`` may be None (any length) unless a layer is bound to it. The output has
+        ``num_classes`` channels per frame, or the last block's with ``include_top=False``. Raises
+        ModelError if the parameters do not make a network.
         """
         params = params if isinstance(params, TcnParams) else TcnParams(**params)
         return _network(inputs, params, num_classes)
@@ -262,10 +263,10 @@ class TcnModel:
 
 
 def _network(x: KerasTensor, params: TcnParams, num_classes: int | None) -> KerasTensor:
-    if len(x.shape) not in (3, 4):
+    if len(x.shape) not in (3, 4) or x.shape[-1] is None:
         raise ModelError(f"TcnModel: an input of shape {tuple(x.shape[1:])}; (time, channels) is needed.")
     is_signal = len(x.shape) == 3
-    y = keras.layers.Reshape((1, *x.shape[1:]))(x) if is_signal else x
+    y = _reshape(x, (1, *x.shape[1:])) if is_signal else x
 
     if params.input_kernel is not None:
         y = _depthwise(y, params.input_kernel, 1, params.padding, "ENC.CN", use_bias=params.input_norm is None)
@@ -284,7 +285,11 @@ def _network(x: KerasTensor, params: TcnParams, num_classes: int | None) -> Kera
         elif not params.use_logits:
             y = keras.layers.Softmax()(y)
 
-    return keras.layers.Reshape(y.shape[2:])(y) if is_signal else y
+    return _reshape(y, y.shape[2:]) if is_signal else y
+
+
+def _reshape(x: KerasTensor, shape: tuple[int | None, ...]) -> KerasTensor:
+    return keras.layers.Reshape(tuple(-1 if extent is None else extent for extent in shape))(x)
 
 
 def _block_lg(x: KerasTensor, params: TcnBlockParams, padding: Padding, name: str) -> KerasTensor:
