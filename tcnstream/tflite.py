@@ -63,7 +63,7 @@ def read_model(source: Source) -> ModelFile:
     name, content = _load(source)
     reader = _Reader(content)
     try:
-        graphs, description = reader.model()
+        graphs, description = reader.read()
     except _MalformedError as error:
         raise ModelError(f"{name}: {reader.where}: {error.what}; {error.way_out}.") from None
     except (struct.error, TypeError):
@@ -163,6 +163,9 @@ class _Reader:
         # unpacking 4-bit constants doubles them.
         self.limits = {"tables": _MAX_TABLES, "operands": _MAX_OPERANDS, "bytes in lists": 4 * len(content) + 65536}
         self.spent = dict.fromkeys(self.limits, 0)
+        self.file = schema.GENERATED.Model()
+        self.kinds: list[tuple[str, str]] = []
+        self.buffers: dict[int, npt.NDArray[np.uint8]] = {}
 
     def spend(self, what: str, amount: int) -> None:
         self.spent[what] += amount
@@ -189,38 +192,36 @@ class _Reader:
         self.spend("bytes in lists", values.nbytes)
         return values
 
-    def model(self) -> tuple[tuple[Graph, ...], str]:
+    def read(self) -> tuple[tuple[Graph, ...], str]:
         if self.content[4:8] != schema.IDENTIFIER:
             raise _MalformedError(
                 "the identifier TFL3 is missing, so this is no TFLite file", "give a .tflite file (LiteRT, TFLite)"
             )
         (root,) = struct.unpack_from("<I", self.content)
-        model = schema.GENERATED.Model()
-        model.Init(self.content, root)
-        self.open(model)
-        if model.Version() != schema.VERSION:
+        self.file.Init(self.content, root)
+        self.open(self.file)
+        if self.file.Version() != schema.VERSION:
             raise _MalformedError(
-                f"schema version {model.Version()} where {schema.VERSION} is the only one in use",
+                f"schema version {self.file.Version()} where {schema.VERSION} is the only one in use",
                 "convert the model with a current TFLite converter",
             )
-        description = self.text(model.Description())
-        self.kinds = [self.kind(model, i) for i in range(model.OperatorCodesLength())]
-        self.buffers = _Buffers(self, model)
+        description = self.text(self.file.Description())
+        self.kinds = [self.kind(i) for i in range(self.file.OperatorCodesLength())]
         self.where = "the list of graphs"
-        count = model.SubgraphsLength()
+        count = self.file.SubgraphsLength()
         if count == 0:
             raise _MalformedError("the file has no graph")
         graphs = []
         for i in range(count):
             self.where = f"graph {i}"
-            graphs.append(self.graph(self.open(model.Subgraphs(i)), self.where))
+            graphs.append(self.graph(self.open(self.file.Subgraphs(i)), self.where))
         self.where = "the list of graphs"
         _check_calls(graphs)
         return tuple(graphs), description
 
-    def kind(self, model: Any, i: int) -> tuple[str, str]:
+    def kind(self, i: int) -> tuple[str, str]:
         self.where = f"operator code {i}"
-        code = self.open(model.OperatorCodes(i))
+        code = self.open(self.file.OperatorCodes(i))
         # Converters write codes above 127 to the new field only, older ones write the old field only; the
         # accessor BuiltinCode ignores a new field below 127.
         stored = code._tab.GetSlot(_BUILTIN_CODE_SLOT, 0, number_types.Int32Flags)
@@ -272,7 +273,7 @@ class _Reader:
             raise _MalformedError("its values are stored sparsely", "convert the model without sparsity")
         shape = self.shape(tensor, dtype)
         quantization = self.quantization(tensor, shape, dtype)
-        raw = self.buffers[tensor.Buffer()]
+        raw = self.buffer(tensor.Buffer())
         if type_name == "INT4" and not raw.size:
             raise _MalformedError("4-bit values are supported as constants only", "convert the model to int8")
         data = None
@@ -316,6 +317,25 @@ class _Reader:
                 raise _MalformedError(f"has a zero point that {dtype} cannot hold", "quantize the model again")
         scale.flags.writeable = zero_point.flags.writeable = False
         return Quantization(scale, zero_point, axis if scale.size > 1 else 0)
+
+    def buffer(self, index: int) -> npt.NDArray[np.uint8]:
+        """The bytes of a buffer as a view of the file; empty where a buffer has no data."""
+        if index not in self.buffers:
+            self.buffers[index] = self.read_buffer(index)
+        return self.buffers[index]
+
+    def read_buffer(self, index: int) -> npt.NDArray[np.uint8]:
+        count = self.file.BuffersLength()
+        if index >= count:
+            raise _MalformedError(f"names buffer {index} of {count}")
+        buffer = self.open(self.file.Buffers(index))
+        # Files above 2 GB keep constants behind the flatbuffer; TFLite reads offsets 0 and 1 as "not so".
+        start, size = buffer.Offset(), buffer.Size()
+        if start > 1:
+            if start + size > len(self.content):
+                raise _MalformedError(f"its buffer {index} ends at byte {start + size} of {len(self.content)}")
+            return np.frombuffer(self.content, np.uint8, count=size, offset=start)
+        return np.zeros(0, np.uint8) if buffer.DataIsNone() else buffer.DataAsNumpy()
 
     def constant(
         self, raw: npt.NDArray[np.uint8], shape: tuple[int, ...], dtype: np.dtype[np.generic], *, packed: bool
@@ -383,34 +403,6 @@ class _Reader:
             return self.text(value)
         result: int | float | bool = value
         return result
-
-
-class _Buffers:
-    """The file's constants by buffer index, as views of its bytes; empty where a buffer has no data."""
-
-    def __init__(self, reader: _Reader, model: Any) -> None:
-        self.reader = reader
-        self.model = model
-        self.count = model.BuffersLength()
-        self.known: dict[int, npt.NDArray[np.uint8]] = {}
-
-    def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
-        if index >= self.count:
-            raise _MalformedError(f"names buffer {index} of {self.count}")
-        if index not in self.known:
-            self.known[index] = self.read(index)
-        return self.known[index]
-
-    def read(self, index: int) -> npt.NDArray[np.uint8]:
-        buffer = self.reader.open(self.model.Buffers(index))
-        content = self.reader.content
-        # Files above 2 GB keep constants behind the flatbuffer; TFLite reads offsets 0 and 1 as "not so".
-        start, size = buffer.Offset(), buffer.Size()
-        if start > 1:
-            if start + size > len(content):
-                raise _MalformedError(f"its buffer {index} ends at byte {start + size} of {len(content)}")
-            return np.frombuffer(content, np.uint8, count=size, offset=start)
-        return buffer.DataAsNumpy() if not buffer.DataIsNone() else np.zeros(0, np.uint8)
 
 
 def _fill_empty(
