@@ -81,9 +81,10 @@ class Graph:
 
 @dataclass(frozen=True, eq=False)
 class ModelFile:
-    """All of a .tflite file: its subgraphs (the first one is the model) and where it came from."""
+    """All of a .tflite file: its subgraphs (the first one is the model), its bytes and where they came from."""
 
     graphs: tuple[Graph, ...]
     sha256: str
     source: str = "<bytes>"
     description: str = ""
+    content: bytes = b""

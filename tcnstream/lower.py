@@ -199,6 +199,8 @@ class _Lowering:
             tuple(shape for _, shape in outputs),
             self.windows[self.inputs[0]],
             tuple(self.windows),
+            tuple(self.streams[i].axis for i in self.graph.inputs),
+            tuple(self.streams[o].axis for o in self.graph.outputs),
         )
 
 

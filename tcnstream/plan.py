@@ -83,7 +83,8 @@ class Plan:
     """Nodes in execution order over ``tensors`` (streams: ``shape`` is the frame's; constants have data).
 
     ``output_shapes`` are the frame shapes in which the outputs leave; ``window_frames`` is the time
-    length of the file's input, ``windows`` that of each tensor (0 for constants and where time is gone).
+    length of the file's input, ``windows`` that of each tensor (0 for constants, 1 where a window took
+    time away). ``input_axes`` and ``output_axes`` say where time is in the file's own shapes (None: gone).
     """
 
     tensors: tuple[Tensor, ...]
@@ -93,3 +94,5 @@ class Plan:
     output_shapes: tuple[Shape, ...]
     window_frames: int
     windows: tuple[int, ...]
+    input_axes: tuple[int | None, ...] = ()
+    output_axes: tuple[int | None, ...] = ()

@@ -112,12 +112,11 @@ def _compact(plan: Plan) -> Plan:
         )
         for node in reversed(kept)
     )
-    return Plan(
-        tuple(plan.tensors[i] for i in order),
-        nodes,
-        tuple(place[i] for i in plan.inputs),
-        tuple(place[o] for o in plan.outputs),
-        plan.output_shapes,
-        plan.window_frames,
-        tuple(plan.windows[i] for i in order),
+    return replace(
+        plan,
+        tensors=tuple(plan.tensors[i] for i in order),
+        nodes=nodes,
+        inputs=tuple(place[i] for i in plan.inputs),
+        outputs=tuple(place[o] for o in plan.outputs),
+        windows=tuple(plan.windows[i] for i in order),
     )

@@ -11,6 +11,7 @@ import numpy as np
 from tcnstream.engines import Executor
 from tcnstream.errors import StreamError
 from tcnstream.graph import Array
+from tcnstream.plan import Plan
 from tcnstream.state import State
 
 if TYPE_CHECKING:
@@ -40,6 +41,11 @@ class Stream:
     def engine(self) -> str:
         """The name of the engine that computes this stream."""
         return self._executor.name
+
+    @property
+    def plan(self) -> Plan:
+        """The program that runs, with the policy's nodes in place."""
+        return self._executor.plan
 
     @property
     def frames_in(self) -> int:
@@ -76,7 +82,7 @@ class Stream:
         """
         with _Exclusive(self):
             self._refuse_if_over("flush")
-            return _one_or_all([frames.copy() for frames in self._advance(None)])
+            return _one_or_all(self._advance(None))
 
     def reset(self) -> None:
         """Back to the start: the next frame pushed is the first one of a new signal."""
@@ -100,7 +106,7 @@ class Stream:
             self._broken = False
 
     def _advance(self, chunks: Sequence[Array] | None) -> list[Array]:
-        """One block (None: the end) through the engine; returns views of the new output frames."""
+        """One block (None: the end) through the engine; returns the new output frames."""
         state = self._state
         outputs = self._executor.plan.outputs
         before = [state.have[o] for o in outputs]
@@ -110,7 +116,7 @@ class Stream:
         made = []
         for o, begin, port in zip(outputs, before, self.outputs, strict=True):
             frames = state.queues[o].read(begin, state.have[o])
-            made.append(frames.reshape(len(frames), *port.shape))
+            made.append(frames.reshape(len(frames), *port.shape).copy())
         state.trim()
         self._broken = False
         return made
