@@ -36,8 +36,8 @@ def test_audio(tmp_path: Path, suffix: str, subtype: str) -> None:
 
 def test_npy(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", X)
-    recording = open_recording(tmp_path / "x.npy", channels=2, rate_hz=250)
-    assert (recording.rate_hz, recording.channels) == (250, ("0", "1"))
+    recording = open_recording(tmp_path / "x.npy", channels=2)
+    assert (recording.rate_hz, recording.channels) == (None, ("0", "1"))
     np.testing.assert_array_equal(read(recording), X)
     np.save(tmp_path / "i.npy", np.arange(5, dtype=np.int16))
     np.testing.assert_array_equal(read(open_recording(tmp_path / "i.npy"))[:, 0], np.arange(5))

@@ -52,23 +52,22 @@ def open_recording(
     path: str | Path,
     *,
     channels: Sequence[str] | int = 1,
-    rate_hz: float | None = None,
     raw_format: RawFormat | None = None,
     raw_channels: int = 1,
     hold_gaps: bool = False,
 ) -> Recording:
     """Opens a recording.
 
-    ``channels`` chooses by name or number (``["ii"]``, ``["0", "3"]``), or takes the first so many. ``rate_hz``
-    overrides what the file says. ``raw_format`` reads bare samples, ``raw_channels`` interleaved.
-    ``hold_gaps`` repeats the last good value where a sample is missing (NaN); otherwise that is an error.
+    ``channels`` chooses by name or number (``["ii"]``, ``["0", "3"]``), or takes the first so many. ``raw_format``
+    reads bare samples, ``raw_channels`` interleaved. ``hold_gaps`` repeats the last good value where a sample is
+    missing (NaN); otherwise that is an error.
     """
     path = Path(path)
     suffix = path.suffix.lower()
     try:
         if raw_format is not None:
             _must_exist(path)
-            recording = read_raw(path.open("rb"), raw_format, channels, raw_channels, str(path))
+            return read_raw(path.open("rb"), raw_format, channels, raw_channels, str(path), hold_gaps)
         elif suffix in AUDIO:
             recording = _audio(_must_exist(path), channels)
         elif suffix in TEXT:
@@ -87,8 +86,6 @@ def open_recording(
             )
     except OSError as error:
         raise SignalError(f"{path} cannot be read: {error.strerror or error}") from error
-    if rate_hz is not None:
-        recording = replace(recording, rate_hz=rate_hz)
     return replace(recording, chunks=_finite(recording, hold_gaps))
 
 
@@ -98,6 +95,7 @@ def read_raw(
     channels: Sequence[str] | int = 1,
     raw_channels: int = 1,
     source: str = "standard input",
+    hold_gaps: bool = False,
 ) -> Recording:
     """Bare samples from a file or a pipe, given on as soon as they are there.
 
@@ -105,7 +103,8 @@ def read_raw(
     commas, semicolons or white space.
     """
     if raw_format == "text":
-        return _text(stream, channels, "", source)
+        recording = _text(stream, channels, "", source)
+        return replace(recording, chunks=_finite(recording, hold_gaps))
     if raw_channels < 1:
         raise SignalError(f"{raw_channels} raw channels make no signal: give 1 or more (--raw-channels)")
     dtype = np.dtype({"f32le": "<f4", "s16le": "<i2"}[raw_format])
@@ -131,7 +130,8 @@ def read_raw(
             )
 
     names = tuple(available[number] for number in chosen)
-    return Recording(source, None, "", names, available, None, chunks())
+    recording = Recording(source, None, "", names, available, None, chunks())
+    return replace(recording, chunks=_finite(recording, hold_gaps))
 
 
 def choose_channels(available: Sequence[str], wanted: Sequence[str] | int, source: str) -> list[int]:

@@ -1,0 +1,39 @@
+"""The command ``tcnstream``: one module a command, and the only place that prints.
+
+Exit code 0 says that what was asked for was done; 2 that it was not, with one sentence on standard error that says
+why and the way out; 130 that it was interrupted. ``verify`` answers 1 if the contract does not hold.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from tcnstream.errors import TcnStreamError
+
+
+def main() -> None:
+    """Entry point of the command line."""
+    from tcnstream.cli.app import app
+
+    try:
+        app(prog_name="tcnstream")
+    except TcnStreamError as error:
+        _stop(str(error))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _stop(f"{where}{error.strerror or error}; check the path, its permissions and the space left")
+    except MemoryError:
+        _stop("this does not fit into memory; give a shorter recording")
+    except Exception as error:  # a person at a terminal has no use for a traceback
+        if os.environ.get("TCNSTREAM_TRACEBACK"):
+            raise
+        _stop(
+            f"unexpected {type(error).__name__}: {error}; this is a bug: run it again with TCNSTREAM_TRACEBACK=1 "
+            "and report what that shows"
+        )
+
+
+def _stop(sentence: str) -> None:
+    print(f"tcnstream: {' '.join(sentence.split())}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,91 @@
+"""``tcnstream bench``: what a push costs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from tcnstream.bench import HOPS_FRAMES
+from tcnstream.bench import bench as measure
+from tcnstream.cli.common import (
+    JsonOption,
+    ModelArgument,
+    TimeAxisOption,
+    TimePoolingOption,
+    open_model,
+    out,
+    print_json,
+    progress_bar,
+    say,
+)
+from tcnstream.errors import StreamError
+
+
+def bench(
+    model: ModelArgument,
+    hop: Annotated[
+        list[int] | None, typer.Option("--hop", metavar="FRAMES", help="Frames a push; repeat it for several.")
+    ] = None,
+    engine: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--engine", metavar="NAME", help="interpreter, interpreter-fast or reference; repeat it for several."
+        ),
+    ] = None,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds of measurement; medians are shown.")] = 7,
+    time_pooling: TimePoolingOption = None,
+    time_axis: TimeAxisOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Measure the cost per frame of streaming against running the whole window again, at several hops.
+
+    Example: `tcnstream bench ecg --hop 1 --hop 16`
+    """
+    hops = hop or list(HOPS_FRAMES)
+    engines = engine or ["interpreter", "interpreter-fast", "reference"]
+    if min(hops) < 1:
+        raise StreamError(f"a hop of {min(hops)} frames pushes nothing: give 1 or more")
+    opened = open_model(model, time_axis)
+    with progress_bar("measuring") as progress:
+        task = progress.add_task("", total=len(hops) * len(engines))
+        measured = measure(
+            opened.model,
+            hops,
+            engines,
+            time_pooling=time_pooling,
+            rounds=rounds,
+            progress=lambda done, _: progress.update(task, completed=done),
+        )
+    if json:
+        print_json(
+            [
+                {
+                    "engine": row.engine,
+                    "hop_frames": row.hop_frames,
+                    "us_per_frame": round(row.us_per_frame, 3),
+                    "window_us_per_frame": round(row.window_us_per_frame, 3),
+                    "times_faster": round(row.times_faster, 3),
+                }
+                for row in measured
+            ]
+        )
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("engine")
+    for name in ("hop", "µs per frame", "window again, µs per frame", "times faster"):
+        table.add_column(name, justify="right")
+    for row in measured:
+        table.add_row(
+            row.engine,
+            str(row.hop_frames),
+            f"{row.us_per_frame:,.1f}",
+            f"{row.window_us_per_frame:,.1f}",
+            f"{row.times_faster:,.1f}",
+        )
+    out.print(table)
+    say(
+        f"{opened.path.name}: window {opened.model.window_frames} frames. Medians of {rounds} rounds on one thread; "
+        "the window is run again by the interpreter's fast kernels."
+    )

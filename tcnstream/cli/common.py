@@ -1,0 +1,108 @@
+"""What the commands share: options, how a model is opened, how things are shown."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+import tcnstream
+from tcnstream.signal.card import Card, find_model
+
+# A table in a file or a pipe must not be cut to the 80 columns of a terminal that is not there.
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+err = Console(stderr=True, highlight=False)
+
+ModelArgument: TypeAlias = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A .tflite file, a card (.toml), or a shipped model: ecg, ecg_fast.")
+]
+JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+EngineOption: TypeAlias = Annotated[
+    str, typer.Option("--engine", metavar="NAME", help="auto, interpreter or reference.")
+]
+TimePoolingOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--time-pooling",
+        metavar="POLICY",
+        help="Stand-in for operations over all of time: trailing, trailing:FRAMES or cumulative.",
+    ),
+]
+TimeAxisOption: TypeAlias = Annotated[
+    int | None,
+    typer.Option("--time-axis", metavar="AXIS", help="Axis of the file's inputs that is time; else the first one > 1."),
+]
+ChannelOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--channel", "-c", metavar="NAME", help="Channel by name or number; repeat it for several."),
+]
+RateOption: TypeAlias = Annotated[
+    float | None,
+    typer.Option("--rate", metavar="HZ", help="Sample rate of the input, where it does not say it itself."),
+]
+RawFormatOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--raw-format", metavar="KIND", help="Bare samples: f32le, s16le or text; the default for - is f32le."
+    ),
+]
+RawChannelsOption: TypeAlias = Annotated[
+    int, typer.Option("--raw-channels", min=1, help="Interleaved channels in bare samples.")
+]
+UnitsOption: TypeAlias = Annotated[
+    str | None, typer.Option("--units", metavar="UNIT", help="Unit of the input, where it does not say it itself.")
+]
+GainOption: TypeAlias = Annotated[float, typer.Option("--gain", help="The input is multiplied by this first.")]
+HoldGapsOption: TypeAlias = Annotated[
+    bool, typer.Option("--hold-gaps", help="Repeat the last value where a sample is missing; else that is an error.")
+]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model, where it came from and its card, if it has one."""
+
+    path: Path
+    card: Card | None
+    model: tcnstream.Model
+
+    @property
+    def channels(self) -> int:
+        """Numbers in one input frame."""
+        return math.prod(self.model.inputs[0].shape)
+
+
+def open_model(name: str, time_axis: int | None = None) -> Opened:
+    path, card = find_model(name)
+    return Opened(path, card, tcnstream.load(path, time_axis))
+
+
+def print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def say(text: str) -> None:
+    """One sentence of the answer; the terminal wraps it, a pipe gets it whole."""
+    out.print(text, markup=False, soft_wrap=True)
+
+
+def note(text: str) -> None:
+    """One line for a person, beside the data."""
+    err.print(text, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Progress]:
+    """A bar on standard error, on a terminal only."""
+    columns = (TextColumn(title), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+        yield progress

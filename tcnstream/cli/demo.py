@@ -1,0 +1,200 @@
+"""``tcnstream demo``: a real recording through a shipped model, as if it came in live."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from tcnstream.cli.common import EngineOption, JsonOption, Opened, err, open_model, out, print_json, say
+from tcnstream.cli.run import Frames, flat, make_segmenter, output_frames, prepare_for
+from tcnstream.errors import SignalError
+from tcnstream.signal.heart import HeartRate
+from tcnstream.signal.picture import COLOURS, draw
+from tcnstream.signal.segments import Segment
+from tcnstream.signal.sources import Recording, open_recording
+from tcnstream.signal.writers import segment_fields
+
+DATA = Path(__file__).resolve().parent.parent / "data"
+DEMOS = {"ecg": "ecg.csv"}
+CHUNK_S = 0.05
+"""What a live source gives at a time."""
+
+
+def demo(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="ecg: one minute of a real electrocardiogram.")] = "ecg",
+    model: Annotated[
+        str, typer.Option("--model", "-m", metavar="MODEL", help="Shipped model (ecg, ecg_fast), .tflite file or card.")
+    ] = "ecg",
+    picture: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE", help="The picture: .png, .svg or .pdf.")
+    ] = Path("ecg.png"),
+    speed: Annotated[
+        float, typer.Option("--speed", min=0, help="Times real time on a terminal; 0 is as fast as it goes.")
+    ] = 10.0,
+    engine: EngineOption = "auto",
+    json: JsonOption = False,
+) -> None:
+    """Play a real ECG through the shipped model: segments, heart rate, and a picture with the trace coloured by wave.
+
+    Example: `tcnstream demo ecg --model ecg_fast --out ecg.svg`
+    """
+    if name not in DEMOS:
+        raise SignalError(f"there is no demo {name!r}: choose one of {', '.join(DEMOS)}")
+    if picture.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise SignalError(f"{picture.name} is of no kind that can be drawn: end it in .png, .svg or .pdf")
+    opened = open_model(model)
+    recording = open_recording(DATA / DEMOS[name], channels=opened.channels)
+    signal = np.concatenate(list(recording.chunks))
+    assert recording.rate_hz is not None
+    player = Player(opened, replace(recording, frames=len(signal), chunks=live(signal, recording.rate_hz)), engine)
+    player.play(speed if err.is_terminal and not json else 0)
+    bpm = player.heart_rates_bpm
+    draw(
+        picture,
+        signal[:, 0],
+        recording.rate_hz,
+        player.segments,
+        labels=player.waves,
+        units=recording.units,
+        title=f"Real ECG, lead {recording.channels[0]}, segmented by {opened.path.stem}"
+        + (f", heart rate {np.median(bpm):.0f}/min" if bpm else ""),
+    )
+    if json:
+        print_json(
+            {
+                "model": str(opened.path),
+                "engine": player.engine,
+                "signal_s": player.signal_s,
+                "compute_s": round(player.compute_s, 3),
+                "heart_rate_bpm": round(float(np.median(bpm)), 1) if bpm else None,
+                "segments": [segment_fields(segment) for segment in player.segments],
+                "picture": str(picture),
+            }
+        )
+        return
+    out.print(player.table(12))
+    out.print(player.summary())
+    say(
+        f"{player.signal_s:g} s of signal in {player.compute_s:.2f} s, {player.signal_s / player.compute_s:.0f} times "
+        f"real time, {CHUNK_S:g} s a push on the {player.engine} engine"
+    )
+    say(f"picture: {picture}")
+
+
+def live(signal: Frames, rate_hz: float) -> Iterator[Frames]:
+    """The recording in the small pieces that a live source gives."""
+    step = max(1, round(CHUNK_S * rate_hz))
+    for at in range(0, len(signal), step):
+        yield signal[at : at + step]
+
+
+class Player:
+    """Streams a recording through a model and keeps what a person wants to see."""
+
+    def __init__(self, opened: Opened, recording: Recording, engine: str) -> None:
+        self._opened = opened
+        self._prepared = prepare_for(opened, recording, gain=1.0)
+        assert self._prepared.rate_hz is not None
+        self._segmenter = make_segmenter(opened, self._prepared.rate_hz)
+        self._stream = opened.model.stream(engine)
+        self._heart = HeartRate()
+        background = opened.card.segments.background if opened.card else ""
+        self.engine = self._stream.engine
+        self.waves = [label for label in self._segmenter.labels if label != background]
+        self.segments: list[Segment] = []
+        self.heart_rates_bpm: list[float] = []
+        self.signal_s = (recording.frames or 0) / (recording.rate_hz or math.inf)
+        self.compute_s = 0.0
+
+    def play(self, speed: float) -> None:
+        """At ``speed`` times real time with a live view on the terminal, or as fast as it goes without one (0)."""
+        begin = time.monotonic()
+        if not speed:
+            for _ in self._positions():
+                pass
+            self.compute_s = time.monotonic() - begin
+            return
+        busy = 0.0
+        with Live(console=err, refresh_per_second=12, transient=True) as view:
+            mark = time.monotonic()
+            for position_s in self._positions():
+                busy += time.monotonic() - mark
+                view.update(self._view(position_s))
+                time.sleep(max(0.0, begin + position_s / speed - time.monotonic()))
+                mark = time.monotonic()
+        self.compute_s = busy
+
+    def table(self, last: int) -> Table:
+        """The last segments."""
+        table = Table(box=None, header_style="bold", pad_edge=False, title=None)
+        for title in ("start (s)", "end (s)", "ms"):
+            table.add_column(title, justify="right")
+        table.add_column("wave")
+        table.add_column("mean probability", justify="right")
+        for segment in self.segments[-last:]:
+            table.add_row(
+                f"{segment.start_s:.3f}",
+                f"{segment.end_s:.3f}",
+                f"{1000 * (segment.end_s - segment.start_s):.0f}",
+                Text(segment.label.upper(), style=self._style(segment.label)),
+                f"{segment.probability:.3f}",
+            )
+        return table
+
+    def summary(self) -> Group:
+        """Counts, mean durations, heart rate."""
+        counts = Counter(segment.label for segment in self.segments)
+        lines = []
+        for label in self.waves:
+            lengths_ms = [1000 * (s.end_s - s.start_s) for s in self.segments if s.label == label]
+            mean = f", {fmean(lengths_ms):.0f} ms on average" if lengths_ms else ""
+            lines.append(Text.assemble((label.upper(), self._style(label)), f": {counts[label]}{mean}"))
+        bpm = self.heart_rates_bpm
+        if bpm:
+            lines.append(Text(f"heart rate: {np.median(bpm):.0f} beats/min ({min(bpm):.0f} to {max(bpm):.0f})"))
+        return Group(*lines)
+
+    def _positions(self) -> Iterator[float]:
+        """Plays; yields the seconds of signal that have gone in."""
+        frames_in, rate_hz = 0, self._prepared.rate_hz
+        assert rate_hz is not None
+
+        def counted() -> Iterator[Frames]:
+            nonlocal frames_in
+            for chunk in self._prepared.chunks:
+                frames_in += len(chunk)
+                yield chunk
+
+        for frames in output_frames(
+            self._stream, replace(self._prepared, chunks=counted()), self._opened.model.outputs[0]
+        ):
+            self._take(self._segmenter.push(flat(frames)))
+            yield frames_in / rate_hz
+        self._take(self._segmenter.flush())
+
+    def _take(self, segments: list[Segment]) -> None:
+        self.segments += segments
+        for segment in segments:
+            bpm = self._heart.push([segment])
+            if segment.label.lower() == self._heart.label and bpm is not None:
+                self.heart_rates_bpm.append(bpm)
+
+    def _view(self, position_s: float) -> Group:
+        bpm = f"{self.heart_rates_bpm[-1]:.0f}" if self.heart_rates_bpm else "--"
+        return Group(Text(f"{position_s:6.1f} s   heart rate {bpm} beats/min", style="bold"), self.table(10))
+
+    def _style(self, label: str) -> str:
+        return f"bold {COLOURS[self.waves.index(label) % len(COLOURS)]}" if label in self.waves else ""

@@ -1,0 +1,125 @@
+"""``tcnstream inspect``: what a model will do as a stream, before it runs."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from tcnstream.cli.common import JsonOption, ModelArgument, Opened, TimeAxisOption, open_model, out, print_json, say
+from tcnstream.model import Port
+
+
+def inspect(model: ModelArgument, time_axis: TimeAxisOption = None, json: JsonOption = False) -> None:
+    """Show rate, delay, receptive field, state and cost of every operation, and the totals.
+
+    Example: `tcnstream inspect ecg`
+    """
+    opened = open_model(model, time_axis)
+    if json:
+        print_json(facts(opened))
+    else:
+        show(opened)
+
+
+def facts(opened: Opened) -> dict[str, object]:
+    """The same for programs. Delays and fields count input frames; rates are output frames per input frame."""
+    model = opened.model
+    return {
+        "file": str(opened.path),
+        "sha256": model.file.sha256,
+        "inputs": [_port(port) for port in model.inputs],
+        "outputs": [_port(port) for port in model.outputs],
+        "window_frames": model.window_frames,
+        "delay_frames": model.delay,
+        "receptive_field_frames": model.receptive_field,
+        "state_bytes": model.state_bytes,
+        "macs_per_frame": model.macs_per_frame,
+        "needs_time_pooling": model.needs_time_pooling,
+        "dynamic_range": model.is_dynamic_range,
+        "operations": [
+            {
+                "index": row.index,
+                "kind": row.kind,
+                "label": row.label,
+                "frame_shape": list(row.out_shape),
+                "dtype": row.dtype,
+                "rate": str(row.rate),
+                "delay_frames": row.delay_frames,
+                "receptive_field_frames": row.receptive_field_frames,
+                "state_bytes": row.state_bytes,
+                "macs_per_frame": row.macs_per_frame,
+            }
+            for row in model.rows()
+        ],
+    }
+
+
+def _port(port: Port) -> dict[str, object]:
+    return {"name": port.name, "frame_shape": list(port.shape), "dtype": str(port.dtype), "rate": str(port.rate)}
+
+
+def show(opened: Opened) -> None:
+    model, card = opened.model, opened.card
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("op", justify="right")
+    table.add_column("kind", no_wrap=True)
+    table.add_column("label", overflow="ellipsis", no_wrap=True)
+    for name in ("frame", "dtype", "rate", "delay", "field", "state B", "MACs/frame"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in model.rows():
+        table.add_row(
+            str(row.index) if row.index >= 0 else "",
+            row.kind,
+            _short(row.label),
+            "x".join(map(str, row.out_shape)) or "1",
+            row.dtype,
+            str(row.rate),
+            str(row.delay_frames),
+            _field(row.receptive_field_frames),
+            f"{row.state_bytes:,}",
+            f"{row.macs_per_frame:,g}",
+        )
+    table.add_section()
+    table.add_row(
+        "",
+        "total",
+        "",
+        "",
+        "",
+        "",
+        str(model.delay),
+        _field(model.receptive_field),
+        f"{model.state_bytes:,}",
+        f"{model.macs_per_frame:,g}",
+        style="bold",
+    )
+    out.print(table)
+    rate_hz = card.rate_hz if card else None
+    seconds = f" = {1000 * model.delay / rate_hz:g} ms at {rate_hz:g} Hz" if rate_hz else ""
+    lines = [
+        f"{opened.path.name}: window {model.window_frames} frames; delay and field in input frames, rate in frames per "
+        f"input frame; an output frame trails its input by {model.delay} frames{seconds}."
+    ]
+    if card:
+        lines.append(
+            f"card {card.name}: {card.rate_hz:g} Hz, {card.units or 'no unit'}, labels {', '.join(card.labels)}, "
+            f"look-ahead {card.look_ahead_ms:g} ms in all."
+        )
+    if model.needs_time_pooling:
+        lines.append("Some operations run over all of time: stream it with --time-pooling trailing or cumulative.")
+    if model.is_dynamic_range:
+        lines.append(
+            "Dynamic-range weights: TFLite quantizes activations by the whole window, a stream runs them in float; "
+            "`tcnstream verify` reports the distance."
+        )
+    for line in lines:
+        say(line)
+
+
+def _short(label: str, width: int = 36) -> str:
+    """Converters join the names of what they fused with semicolons; the end of the last one says most."""
+    name = label.rsplit(";", 1)[-1]
+    return name if len(name) <= width else "..." + name[3 - width :]
+
+
+def _field(frames: int | None) -> str:
+    return "all" if frames is None else f"{frames:,}"

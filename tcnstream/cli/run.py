@@ -1,0 +1,242 @@
+"""``tcnstream run``: a recording or a pipe through a model."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, cast, get_args
+
+import numpy as np
+import numpy.typing as npt
+import typer
+
+from tcnstream.cli.common import (
+    ChannelOption,
+    EngineOption,
+    GainOption,
+    HoldGapsOption,
+    ModelArgument,
+    Opened,
+    RateOption,
+    RawChannelsOption,
+    RawFormatOption,
+    TimeAxisOption,
+    TimePoolingOption,
+    UnitsOption,
+    note,
+    open_model,
+    progress_bar,
+)
+from tcnstream.errors import SignalError
+from tcnstream.model import Port
+from tcnstream.signal.front import prepare
+from tcnstream.signal.resample import Quality
+from tcnstream.signal.segments import Segment, Segmenter
+from tcnstream.signal.sources import RawFormat, Recording, open_recording, read_raw
+from tcnstream.signal.writers import CsvWriter, JsonLinesWriter, NpyWriter, RawWriter, SegmentWriter, WfdbWriter
+from tcnstream.stream import Stream
+
+FORMATS = ("jsonl", "csv", "wfdb", "raw")
+Frames = npt.NDArray[np.float32]
+
+
+def run(
+    model: ModelArgument,
+    source: Annotated[
+        str,
+        typer.Argument(metavar="INPUT", help="WAV, FLAC, Ogg, CSV, NPY, WFDB or EDF file, or - for standard input."),
+    ],
+    format: Annotated[str, typer.Option("--format", "-f", metavar="KIND", help="jsonl, csv, wfdb or raw.")] = "jsonl",
+    output: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="Where to write; else standard output (not for wfdb)."),
+    ] = None,
+    channel: ChannelOption = None,
+    rate: RateOption = None,
+    units: UnitsOption = None,
+    gain: GainOption = 1.0,
+    raw_format: RawFormatOption = None,
+    raw_channels: RawChannelsOption = 1,
+    hold_gaps: HoldGapsOption = False,
+    low_latency: Annotated[
+        bool,
+        typer.Option(
+            "--low-latency",
+            help="Convert the rate by interpolation (milliseconds of delay, some aliasing) instead of long filters.",
+        ),
+    ] = False,
+    engine: EngineOption = "auto",
+    time_pooling: TimePoolingOption = None,
+    time_axis: TimeAxisOption = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notes on standard error.")] = False,
+) -> None:
+    """Stream a recording through a model and write segments (start, end, label, mean probability) or bare frames.
+
+    With a card, the recording is converted to the model's rate and unit and goes through the card's preprocessing.
+    Without one it goes in as it is, and labels are the numbers of the output channels.
+
+    Example: `tcnstream run ecg record.hea --channel ii --format csv --out waves.csv`
+    """
+    if format not in FORMATS:
+        raise SignalError(f"there is no format {format!r}: choose one of {', '.join(FORMATS)}")
+    if format == "wfdb" and output is None:
+        raise SignalError("WFDB annotations are a file beside the record: name it with --out, for example record.tcn")
+    opened = open_model(model, time_axis)
+    recording = open_input(opened, source, channel, rate, units, raw_format, raw_channels, hold_gaps)
+    record_rate_hz = recording.rate_hz
+    prepared = prepare_for(opened, recording, gain, low_latency)
+    stream = opened.model.stream(engine, time_pooling)
+    if not quiet:
+        note(_what(opened, recording, prepared, stream))
+    with ExitStack() as stack:
+        if format == "raw":
+            take, finish = _frame_sink(output, stack)
+        else:
+            take, finish = _segment_sink(opened, prepared, format, output, record_rate_hz, stack, quiet)
+        for frames in output_frames(stream, prepared, opened.model.outputs[0]):
+            take(frames)
+        finish()
+
+
+def open_input(
+    opened: Opened,
+    source: str,
+    channel: list[str] | None,
+    rate_hz: float | None,
+    units: str | None,
+    raw_format: str | None,
+    raw_channels: int,
+    hold_gaps: bool,
+) -> Recording:
+    """The recording as it is, with the channels that the model takes."""
+    if len(opened.model.inputs) != 1:
+        raise SignalError(
+            f"{opened.path.name} has {len(opened.model.inputs)} inputs and a recording is one signal: "
+            "feed it from Python, with one chunk per input to Stream.push"
+        )
+    if raw_format is not None and raw_format not in get_args(RawFormat):
+        raise SignalError(f"there is no raw format {raw_format!r}: choose one of {', '.join(get_args(RawFormat))}")
+    wanted: list[str] | int = channel or opened.channels
+    if isinstance(wanted, list) and len(wanted) != opened.channels:
+        raise SignalError(
+            f"{opened.path.name} takes {opened.channels} channel(s) and {len(wanted)} are chosen: "
+            "give --channel as many times"
+        )
+    kind = cast(RawFormat | None, raw_format)
+    if source == "-":
+        recording = read_raw(sys.stdin.buffer, kind or "f32le", wanted, raw_channels, hold_gaps=hold_gaps)
+    else:
+        recording = open_recording(
+            source, channels=wanted, raw_format=kind, raw_channels=raw_channels, hold_gaps=hold_gaps
+        )
+    return replace(
+        recording,
+        rate_hz=recording.rate_hz if rate_hz is None else rate_hz,
+        units=recording.units if units is None else units,
+    )
+
+
+def prepare_for(opened: Opened, recording: Recording, gain: float, low_latency: bool = False) -> Recording:
+    """The recording as the model's card asks for it; as it is, but for the gain, without a card."""
+    quality: Quality = "QQ" if low_latency else "HQ"
+    card = opened.card
+    if card is None:
+        return prepare(recording, None, recording.units, gain=gain)
+    return prepare(recording, card.rate_hz, card.units, card.preprocessing, quality, gain)
+
+
+def output_frames(stream: Stream, recording: Recording, port: Port) -> Iterator[Frames]:
+    """Real numbers (m, *frame shape) of the model's first output; the last piece is the flushed tail."""
+
+    def real(answer: npt.NDArray[np.generic] | tuple[npt.NDArray[np.generic], ...]) -> Frames:
+        return port.dequantize(answer[0] if isinstance(answer, tuple) else answer)
+
+    shape = stream.inputs[0].shape
+    with progress_bar("streaming") as progress:
+        task = progress.add_task("", total=recording.frames)
+        for chunk in recording.chunks:
+            yield real(stream.push(chunk.reshape(len(chunk), *shape)))
+            progress.advance(task, len(chunk))
+        yield real(stream.flush())
+
+
+def flat(frames: Frames) -> Frames:
+    """(m, *frame shape) -> (m, labels)."""
+    return frames.reshape(len(frames), int(np.prod(frames.shape[1:])))
+
+
+def make_segmenter(opened: Opened, rate_hz: float) -> Segmenter:
+    """By the card; without one, labels are the numbers of the output channels and every frame counts."""
+    port, card = opened.model.outputs[0], opened.card
+    frame_hz = rate_hz * float(port.rate)
+    if card is not None:
+        return Segmenter(
+            card.labels,
+            frame_hz,
+            probabilities=card.output == "probabilities",
+            background=card.segments.background,
+            min_duration_s=card.segments.min_duration_s,
+            merge_gap_s=card.segments.merge_gap_s,
+            label_delay_frames=card.label_delay_frames,
+        )
+    labels = tuple(str(number) for number in range(int(np.prod(port.shape))))
+    return Segmenter(labels, frame_hz, probabilities=opened.model.rows()[-1].kind == "SOFTMAX")
+
+
+def _what(opened: Opened, recording: Recording, prepared: Recording, stream: Stream) -> str:
+    rate = f"{recording.rate_hz:g} Hz" if recording.rate_hz else "no rate"
+    if prepared.rate_hz != recording.rate_hz:
+        rate += f" -> {prepared.rate_hz:g} Hz"
+    others = len(recording.available) - len(recording.channels)
+    more = f" of {', '.join(recording.available)}" if others else ""
+    return (
+        f"{recording.source}: channel {', '.join(recording.channels)}{more}, {rate}, {recording.units or 'no unit'}; "
+        f"{opened.path.name} on the {stream.engine} engine"
+    )
+
+
+def _frame_sink(output: Path | None, stack: ExitStack) -> tuple[Callable[[Frames], None], Callable[[], None]]:
+    if output is not None and output.suffix.lower() == ".npy":
+        npy = NpyWriter(output)
+        return npy.write, npy.close
+    raw = RawWriter(sys.stdout.buffer if output is None else stack.enter_context(output.open("wb")))
+    return raw.write, raw.close
+
+
+def _segment_sink(
+    opened: Opened,
+    prepared: Recording,
+    format: str,
+    output: Path | None,
+    record_rate_hz: float | None,
+    stack: ExitStack,
+    quiet: bool,
+) -> tuple[Callable[[Frames], None], Callable[[], None]]:
+    if prepared.rate_hz is None or record_rate_hz is None:
+        raise SignalError(f"{prepared.source} does not say its sample rate, so that seconds are unknown: give --rate")
+    segmenter = make_segmenter(opened, prepared.rate_hz)
+    writer: SegmentWriter
+    if format == "wfdb":
+        assert output is not None
+        writer = WfdbWriter(output, record_rate_hz)
+    else:
+        text = sys.stdout if output is None else stack.enter_context(output.open("w", newline="", encoding="utf-8"))
+        writer = JsonLinesWriter(text) if format == "jsonl" else CsvWriter(text)
+    counts: dict[str, int] = {}
+
+    def put(segments: list[Segment]) -> None:
+        for segment in segments:
+            counts[segment.label] = counts.get(segment.label, 0) + 1
+        writer.write(segments)
+
+    def finish() -> None:
+        put(segmenter.flush())
+        writer.close()
+        if not quiet:
+            found = ", ".join(f"{count} {label}" for label, count in sorted(counts.items()))
+            note(f"{sum(counts.values())} segments" + (f": {found}" if found else ""))
+
+    return lambda frames: put(segmenter.push(flat(frames))), finish

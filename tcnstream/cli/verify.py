@@ -1,0 +1,121 @@
+"""``tcnstream verify``: the contract on a user's own model and signal."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.table import Table
+
+from tcnstream.cli.common import (
+    ChannelOption,
+    EngineOption,
+    GainOption,
+    HoldGapsOption,
+    JsonOption,
+    ModelArgument,
+    RateOption,
+    RawChannelsOption,
+    RawFormatOption,
+    TimeAxisOption,
+    TimePoolingOption,
+    UnitsOption,
+    open_model,
+    out,
+    print_json,
+    progress_bar,
+    say,
+)
+from tcnstream.cli.run import open_input, prepare_for
+from tcnstream.verify import VerifyReport
+from tcnstream.verify import verify as compare
+
+
+def verify(
+    model: ModelArgument,
+    source: Annotated[
+        str | None,
+        typer.Option("--input", "-i", metavar="FILE", help="A recording as for `run`; else noise of three windows."),
+    ] = None,
+    channel: ChannelOption = None,
+    rate: RateOption = None,
+    units: UnitsOption = None,
+    gain: GainOption = 1.0,
+    raw_format: RawFormatOption = None,
+    raw_channels: RawChannelsOption = 1,
+    hold_gaps: HoldGapsOption = False,
+    chunkings: Annotated[int, typer.Option("--chunkings", min=1, help="Random ways to cut the signal.")] = 5,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the noise and of the cuts.")] = 0,
+    engine: EngineOption = "auto",
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Let the engine use fast kernels, and report how far they are.")
+    ] = False,
+    time_pooling: TimePoolingOption = None,
+    time_axis: TimeAxisOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Prove that the stream equals the offline answer, over random chunkings, on your own model and signal.
+
+    Exit code 0 if it holds; 1 if not, with the first frame and tensor that differ.
+
+    Example: `tcnstream verify ecg --input record.hea --chunkings 20`
+    """
+    opened = open_model(model, time_axis)
+    signal = None
+    if source is not None:
+        recording = open_input(opened, source, channel, rate, units, raw_format, raw_channels, hold_gaps)
+        chunks = list(prepare_for(opened, recording, gain).chunks)
+        frames = np.concatenate([np.zeros((0, opened.channels), np.float32), *chunks])
+        signal = frames.reshape(len(frames), *opened.model.inputs[0].shape)
+    with progress_bar("verifying") as progress:
+        task = progress.add_task("")
+        report = compare(
+            opened.model,
+            signal,
+            engine=engine,
+            time_pooling=time_pooling,
+            exact=not fast,
+            chunkings=chunkings,
+            seed=seed,
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    if json:
+        print_json({"file": str(opened.path), "passed": report.passed, **asdict(report)})
+    else:
+        _show(opened.path.name, report, opened.model.outputs[0].dtype.kind == "f")
+    if not report.passed:
+        raise typer.Exit(1)
+
+
+def _show(name: str, report: VerifyReport, is_float: bool) -> None:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("comparison")
+    table.add_column("frames", justify="right")
+    table.add_column("largest distance", justify="right")
+    table.add_column("result", overflow="fold")
+    for check in report.checks:
+        result = "equal" if check.passed else "DIFFERENT"
+        distance = f"{check.distance:.3g}"
+        if check.note.startswith("not compared"):
+            distance = ""
+        if check.note:
+            result = check.note if check.passed else f"DIFFERENT: {check.note}"
+        table.add_row(check.name, f"{check.frames:,}", distance, result)
+    out.print(table)
+    if report.passed:
+        allowed = "within 1e-5 of the size of the value" if is_float else "bit for bit"
+        compared = [check for check in report.checks if not check.note]
+        say(
+            f"{name}: {len(compared)} of {len(report.checks)} comparisons equal, {allowed}, over {report.frames_in:,} "
+            f"input frames on the {report.engine} engine; the others say above why they are not equalities."
+            if len(compared) < len(report.checks)
+            else f"{name}: the stream equals the offline answer, {allowed}, over {report.frames_in:,} input frames "
+            f"on the {report.engine} engine."
+        )
+    elif (found := report.first_difference) is not None:
+        say(
+            f"{name}: first difference at frame {found.frame} of tensor {found.tensor}, made by {found.operation}: "
+            f"expected {found.expected:g}, got {found.got:g}."
+        )

@@ -1,0 +1,56 @@
+"""Everything between a recording and a model: units, rate, preprocessing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from tcnstream.errors import SignalError
+from tcnstream.signal.condition import Conditioner, Step
+from tcnstream.signal.resample import Quality, Resampler
+from tcnstream.signal.sources import Chunk, Recording, unit_factor
+
+
+def prepare(
+    recording: Recording,
+    rate_hz: float | None,
+    units: str = "",
+    steps: Sequence[Step] = (),
+    quality: Quality = "HQ",
+    gain: float = 1.0,
+) -> Recording:
+    """The recording as a model wants it: times ``gain``, in ``units``, at ``rate_hz``, through ``steps``.
+
+    ``rate_hz=None`` keeps the recording's rate, whatever it is. Raises SignalError if a rate is asked for and the
+    recording does not know its own, or if its unit cannot be turned into ``units``.
+    """
+    factor = unit_factor(recording.units, units)
+    if factor is None:
+        raise SignalError(
+            f"{recording.source} is in {recording.units} and the model takes {units}: "
+            f"convert the recording, or give --units {units} if its header is wrong"
+        )
+    if rate_hz is not None and recording.rate_hz is None:
+        raise SignalError(f"{recording.source} does not say its sample rate: give it in Hz with --rate")
+    frames = recording.frames
+    if rate_hz is not None and recording.rate_hz is not None and frames is not None:
+        frames = round(frames * rate_hz / recording.rate_hz)
+    chunks = _chunks(recording, rate_hz, np.float32(factor * gain), steps, quality)
+    return replace(recording, rate_hz=rate_hz or recording.rate_hz, units=units, frames=frames, chunks=chunks)
+
+
+def _chunks(
+    recording: Recording, rate_hz: float | None, factor: np.float32, steps: Sequence[Step], quality: Quality
+) -> Iterator[Chunk]:
+    channels = len(recording.channels)
+    conditioner = Conditioner(steps, channels)
+    if rate_hz is None or recording.rate_hz is None:
+        for chunk in recording.chunks:
+            yield conditioner.push(chunk * factor)
+        return
+    resampler = Resampler(recording.rate_hz, rate_hz, channels, quality)
+    for chunk in recording.chunks:
+        yield conditioner.push(resampler.push(chunk * factor))
+    yield conditioner.push(resampler.flush())

@@ -1,0 +1,79 @@
+"""A picture of a recording, its trace coloured by segment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tcnstream.errors import SignalError
+from tcnstream.signal.segments import Segment
+from tcnstream.signal.sources import optional_package
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+"""Okabe and Ito's palette: told apart by people with any colour vision, and on a grey print."""
+PLAIN = "#8a8f98"
+
+
+def draw(
+    path: str | Path,
+    signal: npt.NDArray[np.float32],
+    rate_hz: float,
+    segments: Iterable[Segment],
+    *,
+    labels: Sequence[str],
+    units: str = "",
+    title: str = "",
+    strip_s: float = 10.0,
+) -> None:
+    """Writes ``signal`` (frames,) as strips of ``strip_s`` seconds, each segment in the colour of its label.
+
+    The file's ending says the kind: .png, .svg or .pdf. Raises SignalError for another one, or if the drawing package
+    is missing.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise SignalError(f"{path.name} is of no kind that can be drawn: end it in .png, .svg or .pdf")
+    figure_module = optional_package("matplotlib.figure", "a picture is asked for")
+    ticker = optional_package("matplotlib.ticker", "a picture is asked for")
+    segments = list(segments)
+    colours = {label: COLOURS[number % len(COLOURS)] for number, label in enumerate(labels)}
+    strips = max(1, math.ceil(len(signal) / rate_hz / strip_s))
+    figure = figure_module.Figure(figsize=(14, 0.8 + 1.5 * strips), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.02, hspace=0.0)
+    axes = figure.subplots(strips, 1, squeeze=False)[:, 0]
+    times = np.arange(len(signal)) / rate_hz
+    for strip, ax in enumerate(axes):
+        begin_s, end_s = strip * strip_s, (strip + 1) * strip_s
+        here = (times >= begin_s - 0.1) & (times <= end_s + 0.1)
+        ax.plot(times[here], signal[here], color=PLAIN, linewidth=0.7, zorder=2)
+        for segment in segments:
+            if segment.end_s < begin_s or segment.start_s > end_s:
+                continue
+            inside = here & (times >= segment.start_s) & (times <= segment.end_s)
+            colour = colours.get(segment.label, PLAIN)
+            ax.axvspan(segment.start_s, segment.end_s, color=colour, alpha=0.13, linewidth=0, zorder=1)
+            ax.plot(times[inside], signal[inside], color=colour, linewidth=1.7, solid_capstyle="round", zorder=3)
+        ax.set_xlim(begin_s, end_s)
+        shown = signal[(times >= begin_s) & (times < end_s)]
+        if len(shown):
+            middle, half = (shown.max() + shown.min()) / 2, max(float(np.ptp(shown)) / 2, 1e-6) * 1.1
+            ax.set_ylim(middle - half, middle + half)
+        ax.xaxis.set_major_locator(ticker.MultipleLocator(1.0 if strip_s <= 20 else strip_s / 10))
+        ax.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g s"))
+        ax.grid(True, color="#e7e3e3", linewidth=0.6, zorder=0)
+        ax.tick_params(length=0, labelsize=8, labelcolor="#555555")
+        for side in ax.spines.values():
+            side.set_visible(False)
+        if units:
+            ax.set_ylabel(units, fontsize=8, color="#555555")
+    figure.suptitle(title, x=0.012, ha="left", fontsize=12)
+    handles = [
+        axes[0].plot([], [], color=colour, linewidth=3, label=label.upper() if len(label) <= 3 else label)[0]
+        for label, colour in colours.items()
+    ]
+    figure.legend(handles=handles, loc="upper right", ncols=len(handles), frameon=False, fontsize=10)
+    figure.savefig(path, dpi=120, facecolor="white", metadata={"Date": None} if path.suffix == ".svg" else None)
