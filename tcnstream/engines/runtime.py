@@ -37,10 +37,10 @@ class Runtime:
 
     @property
     def wrong_dense_reference(self) -> bool:
-        """Whether reference FULLY_CONNECTED ignores per-channel scales from the second row on.
+        """Whether reference FULLY_CONNECTED with per-channel weights gives wrong integers.
 
-        Measured on tflite-runtime 2.14, right in ai-edge-litert 2.3; versions between are taken as
-        wrong, which costs speed and never exactness.
+        Measured on tflite-runtime 2.14, where not even the same call gives the same answer twice; right
+        in ai-edge-litert 2.3. All others are taken as wrong, which costs speed and never exactness.
         """
         return self.package != "ai-edge-litert"
 
@@ -114,16 +114,12 @@ def memory_of(interpreter: Any, index: int) -> Array:
 
 
 def dense_is_wrong(graph: Graph) -> bool:
-    """Whether ``graph`` has what tflite-runtime's reference FULLY_CONNECTED computes wrongly.
-
-    That is integer values, per-channel weights and more than one row.
-    """
+    """Whether ``graph`` has what ``Runtime.wrong_dense_reference`` is about."""
     for op in graph.ops:
         if op.kind == "FULLY_CONNECTED":
             values, weights = graph.tensors[op.inputs[0]], graph.tensors[op.inputs[1]]
             per_channel = weights.quantization is not None and weights.quantization.per_channel
-            rows = int(np.prod(values.shape)) // max(weights.shape[-1], 1)
-            if values.dtype in (np.dtype(np.int8), np.dtype(np.int16)) and per_channel and rows > 1:
+            if values.dtype in (np.dtype(np.int8), np.dtype(np.int16)) and per_channel:
                 return True
     return False
 
