@@ -449,8 +449,8 @@ def trained() -> Any:
     return randomise(build({"block_type": "lg", "padding": "causal", "blocks": [first, block]}))
 
 
-# Of the output's standard deviation; measured 0.000001, 0.002, 0.02, 0.1 and 0.02 with these weights.
-TOLERANCE = {"float32": 1e-5, "float16": 1e-2, "dynamic": 0.1, "int8": 0.3, "16x8": 0.1}
+# Of the output's standard deviation; measured 4e-7, 6e-4, 0.02, 0.03 and 0.02 with these weights.
+TOLERANCE = {"float32": 1e-5, "float16": 3e-3, "dynamic": 0.06, "int8": 0.09, "16x8": 0.06}
 
 
 class TestConversion:
