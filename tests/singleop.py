@@ -34,6 +34,10 @@ def tensor(
     return Tensor(name, tuple(int(n) for n in shape), np.dtype(dtype), quantization, constant)
 
 
+ONE_IMPLEMENTATION = frozenset({"ELU", "CEIL", "ROUND", "TILE"})
+"""What the reference resolver lacks (TILE: of int8), although TFLite has only one implementation of it."""
+
+
 @dataclass(frozen=True, eq=False)
 class Trial:
     """One operation in the file's form, and what differs in the plan's form.
@@ -52,14 +56,15 @@ class Trial:
     plan_arrays: Sequence[Array | None] | None = None
     plan_outputs: Sequence[Tensor] | None = None
     n_frames: int | None = None
+    first_frame: int = 0
+    first_input_frame: int = 0
     reach: Reach = SAME_FRAME
     fill: float | int = 0
     valid: tuple[int, int] | None = None
 
 
-def interpret(trial: Trial) -> list[Array]:
-    """The outputs by LiteRT's reference kernels."""
-    litert = pytest.importorskip("ai_edge_litert.interpreter", reason="the reference kernels come from ai-edge-litert")
+def model_of(trial: Trial) -> bytes:
+    """The .tflite file that holds this operation alone."""
     tensors: list[Tensor] = []
     indices: list[int] = []
     for operand in trial.operands:
@@ -72,15 +77,31 @@ def interpret(trial: Trial) -> list[Array]:
     outputs = tuple(range(len(tensors), len(tensors) + len(trial.outputs)))
     tensors.extend(trial.outputs)
     op = Op(trial.kind, tuple(indices), outputs, trial.options)
-    model = write_model([Graph(tuple(tensors), (op,), inputs, outputs)])
-    interpreter = litert.Interpreter(
-        model_content=model, experimental_op_resolver_type=litert.OpResolverType.BUILTIN_REF
-    )
+    return write_model([Graph(tuple(tensors), (op,), inputs, outputs)])
+
+
+def interpret(trial: Trial) -> list[Array]:
+    """The outputs by LiteRT's reference kernels."""
+    litert = pytest.importorskip("ai_edge_litert.interpreter", reason="the reference kernels come from ai-edge-litert")
+    resolver = litert.OpResolverType.BUILTIN_REF
+    if trial.kind in ONE_IMPLEMENTATION:
+        resolver = litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    interpreter = litert.Interpreter(model_content=model_of(trial), experimental_op_resolver_type=resolver)
     interpreter.allocate_tensors()
     for detail, feed in zip(interpreter.get_input_details(), trial.feeds, strict=True):
         interpreter.set_tensor(detail["index"], feed)
     interpreter.invoke()
     return [np.array(interpreter.get_tensor(detail["index"])) for detail in interpreter.get_output_details()]
+
+
+def interpret_micro(trial: Trial) -> list[Array]:
+    """The outputs by TFLite Micro."""
+    micro = pytest.importorskip("tflite_micro", reason="TFLite Micro comes from the package tflite-micro")
+    interpreter = micro.runtime.Interpreter.from_bytes(model_of(trial), arena_size=1 << 20)
+    for position, feed in enumerate(trial.feeds):
+        interpreter.set_input(feed, position)
+    interpreter.invoke()
+    return [np.array(interpreter.get_output(position)) for position in range(len(trial.outputs))]
 
 
 def framed(whole: Tensor) -> Tensor:
@@ -119,6 +140,8 @@ def compute(trial: Trial, rounding: str = "litert") -> list[Array]:
         arrays=tuple(arrays),
         outputs=tuple(outputs),
         n_frames=n_frames,
+        first_frame=trial.first_frame,
+        first_input_frame=trial.first_input_frame,
         valid=trial.valid or (0, first.shape[0]),
         rounding=rounding,
     )

@@ -221,7 +221,7 @@ def table_int16(
     sample = round_half_away(value * scaling).astype(kind)
     interpolated = round_half_away((following * scaling + sample) / kind(2))
     bias = round_half_away((interpolated - round_half_away(middle * scaling)) / 2)
-    entries = np.concatenate([sample - bias, round_half_away(last * scaling)])
+    entries: Doubles = np.concatenate([sample - bias, round_half_away(last * scaling)])
     return np.clip(entries, -32768, 32767).astype(np.int64)
 
 
@@ -229,8 +229,12 @@ def look_up_int16(values: Ints, table: Ints) -> Ints:
     """``LUTLookup``: linear interpolation with 7 fraction bits."""
     index, offset = 256 + (values >> 7), values & 0x7F
     base = table[index]
-    slope = (table[index + 1] - base).astype(np.int16).astype(np.int64)
-    return (base + ((slope * offset + 64) >> 7)).astype(np.int16).astype(np.int64)
+    slope = _wrap_int16(table[index + 1] - base)
+    return _wrap_int16(base + ((slope * offset + 64) >> 7))
+
+
+def _wrap_int16(x: Ints) -> Ints:
+    return x.astype(np.int16).astype(np.int64)
 
 
 @lru_cache(maxsize=1)
@@ -285,11 +289,7 @@ def _clipped(call: Call, activation: str) -> tuple[Array, ...]:
     """RELU and its kin as operations of their own; their multiplier is a float32. Source: ``QuantizedReluX``."""
     if not is_quantized(call.output):
         low, high = CLIPS[activation]
-        x = call.array(0)
-        # as std::max(low, x): a NaN gives the limit
-        with np.errstate(invalid="ignore"):
-            bounded = np.where(x > np.float32(low), x, np.float32(low))
-        return (as_frames(call, bounded if high is None else np.minimum(bounded, np.float32(high))),)
+        return (as_frames(call, np.clip(call.array(0).astype(np.float32), np.float32(low), high)),)
     real = scale_of(call, call.tensor(0)) / scale_of(call, call.output)
     scaled = multiply(ints_without_zero_point(call, 0), *quantize_multiplier(real))
     least, greatest = activation_range(call, activation, call.output)
@@ -365,8 +365,9 @@ def _multiplier_int16(real: np.float32) -> tuple[int, int]:
 def hard_swish(call: Call) -> tuple[Array, ...]:
     """x * relu6(x + 3) / 6. Source: ``hard_swish.h``, 16-bit fixed point for int8."""
     if not is_quantized(call.output):
-        x = call.array(0).astype(np.float64)
-        return (as_frames(call, (x * np.clip(x + 3.0, 0.0, 6.0) / 6.0).astype(np.float32)),)
+        x = call.array(0).astype(np.float32)
+        with np.errstate(all="ignore"):
+            return (as_frames(call, x * np.clip(x + np.float32(3), 0, 6) / np.float32(6)),)
     if call.output.dtype != np.int8:
         raise call.unsupported(f"{call.output.dtype}")
     fine_scale = np.float32(1.0 / 128.0) * scale_of(call, call.tensor(0))
@@ -395,11 +396,15 @@ def elu(call: Call) -> tuple[Array, ...]:
 
 
 # NumPy has no error function
-_erfc = np.frompyfunc(math.erfc, 1, 1)
+_erfc_of_objects = np.frompyfunc(math.erfc, 1, 1)
+
+
+def _erfc(x: Doubles) -> Doubles:
+    return np.asarray(_erfc_of_objects(x), dtype=np.float64)
 
 
 def _gelu(x: Doubles) -> Doubles:
-    return 0.5 * x * _erfc(-x * math.sqrt(0.5)).astype(np.float64)
+    return 0.5 * x * _erfc(-x * math.sqrt(0.5))
 
 
 def _gelu_approximate(x: Doubles) -> Doubles:

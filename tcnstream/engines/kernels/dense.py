@@ -53,7 +53,7 @@ def fully_connected(call: Call) -> tuple[Array, ...]:
     """x (t, ..., in), weights (out, in), bias (out,) or absent -> (n_frames, ..., out).
 
     Per-tensor weights may have a zero point; per-channel ones are symmetric by specification and
-    their zero points are not read. Weights of dynamic-range models are dequantized.
+    their zero points are not read.
     """
     x, weights = call.tensor(0), call.tensor(1)
     rows, matrix = call.array(0), call.array(1)
@@ -61,7 +61,7 @@ def fully_connected(call: Call) -> tuple[Array, ...]:
     bias = call.optional(2)
     if not is_quantized(x):
         sums = rows.astype(np.float64) @ matrix.astype(np.float64).T
-        values = sums if bias is None else sums.astype(np.float32).astype(np.float64) + bias
+        values = sums if bias is None else sums + bias.astype(np.float64)
         return (as_frames(call, clip_floats(values, call.activation)),)
     quantization = quantization_of(call, weights)
     weights_zero_point = 0 if quantization.per_channel else int(quantization.zero_point.flat[0])

@@ -112,7 +112,11 @@ def div(call: Call) -> tuple[Array, ...]:
     headroom = count_leading_zeros(np.where(a < 0, ~a, a)) - 1
     quotient = high_mul(wrap_int32(a << headroom), inverse)
     scaled = high_mul(quotient, multiplier)
-    result = rounding_shift_right(scaled, np.minimum(bits_over_unit + headroom - shift, 62))
+    places = bits_over_unit + headroom - shift
+    # Beyond 31 the reference kernel leaves C's rules: processors shift by the low five bits and its
+    # rounding mask is -1. Small quotients saturate by that, and 0 becomes 1.
+    beyond = (scaled >> (places & 31)) + (scaled >= 0)
+    result = np.where(places > 31, beyond, rounding_shift_right(scaled, np.minimum(places, 31)))
     return (as_frames(call, clip_to_output(call, result + zero_point_of(call, call.output))),)
 
 
@@ -149,14 +153,16 @@ def power(call: Call) -> tuple[Array, ...]:
 def quantize(call: Call) -> tuple[Array, ...]:
     """float32 -> integer, or integer -> integer of another scale.
 
-    Source: ``reference_ops::AffineQuantize`` and ``Requantize``.
+    What is too large saturates, NaN gives the least integer. Source: ``reference_ops::AffineQuantize``
+    (which, beyond 2**31 steps, leaves C's rules) and ``Requantize``.
     """
     source, target = call.tensor(0), call.output
     least, greatest = integer_range(target.dtype)
     if source.dtype == np.float32:
         with np.errstate(all="ignore"):
             real = round_half_away(call.array(0).astype(np.float32) / scale_of(call, target))
-        return (as_frames(call, np.clip(real + zero_point_of(call, target), least, greatest)),)
+        whole = np.nan_to_num(real, nan=-np.inf) + zero_point_of(call, target)
+        return (as_frames(call, np.clip(whole, least, greatest)),)
     scale = np.float64(scale_of(call, source)) / np.float64(scale_of(call, target))
     scaled = multiply(ints_without_zero_point(call, 0), *quantize_multiplier(scale))
     return (as_frames(call, np.clip(scaled + zero_point_of(call, target), least, greatest)),)

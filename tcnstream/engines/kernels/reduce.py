@@ -85,10 +85,9 @@ def mean_of(values: Array, axes: tuple[int, ...], tensor_in: Tensor, tensor_out:
     if kind == "REDUCE_PROD":
         if is_quantized(tensor_in):
             return _product_of(values, unique, tensor_in, tensor_out)
+        wide = values.astype(np.float64 if real else np.int64)
         with np.errstate(all="ignore"):
-            return np.asarray(np.prod(values, axis=unique, dtype=np.float64 if real else np.int64)).astype(
-                tensor_out.dtype
-            )
+            return np.asarray(np.multiply.reduce(wide, axis=unique)).astype(tensor_out.dtype)
     limits = np.finfo(np.float32) if real else np.iinfo(np.dtype(values.dtype.str))
     # fmax and fmin pass over NaN, as (in > current) ? in : current does
     if kind == "REDUCE_MAX":
@@ -107,6 +106,13 @@ def reduction(kind: str) -> Callable[[Call], tuple[Array, ...]]:
     return kernel
 
 
-def arg_extreme(function: Callable[..., Ints]) -> Callable[[Call], tuple[Array, ...]]:
-    """A kernel for ARG_MAX, ARG_MIN: the first index of the extreme along ``axis``."""
-    return lambda call: (as_frames(call, function(call.array(0), axis=call.integer("axis"))),)
+def arg_extreme(function: Callable[..., Ints], passed_over: float) -> Callable[[Call], tuple[Array, ...]]:
+    """A kernel for ARG_MAX, ARG_MIN: the first index of the extreme along ``axis``, NaN passed over."""
+
+    def kernel(call: Call) -> tuple[Array, ...]:
+        values = call.array(0)
+        if np.issubdtype(values.dtype, np.floating):
+            values = np.where(np.isnan(values.astype(np.float32)), passed_over, values)
+        return (as_frames(call, function(values, axis=call.integer("axis"))),)
+
+    return kernel

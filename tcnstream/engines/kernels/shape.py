@@ -63,7 +63,7 @@ def split(call: Call) -> tuple[Array, ...]:
 
 
 def strided_slice(call: Call) -> tuple[Array, ...]:
-    """``begin`` : ``end`` : ``stride`` per frame axis, resolved; a negative end under a negative stride is the start."""
+    """``begin`` : ``end`` : ``stride`` per frame axis, all resolved; going down, end -1 is before the start."""
     begin, end = call.integers("begin"), call.integers("end")
     stride = call.integers("stride") if "stride" in call.node.options else (1,) * len(begin)
     cuts = tuple(slice(b, None if s < 0 and e < 0 else e, s) for b, e, s in zip(begin, end, stride, strict=True))

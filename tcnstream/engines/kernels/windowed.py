@@ -61,8 +61,8 @@ def finish(call: Call, sums: Doubles) -> tuple[Array, ...]:
     """Bias, rescaling, fused activation: from accumulators (..., channels) to the output."""
     bias = call.optional(2)
     if not is_quantized(call.output):
-        values = sums.astype(np.float32).astype(np.float64)
-        return (as_frames(call, clip_floats(values if bias is None else values + bias, call.activation)),)
+        values = sums if bias is None else sums + bias.astype(np.float64)
+        return (as_frames(call, clip_floats(values, call.activation)),)
     accumulators = sums.astype(np.int64)
     if bias is not None:
         accumulators = accumulators + bias.astype(np.int64)
