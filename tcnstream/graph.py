@@ -13,6 +13,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from tcnstream.errors import ModelError
+
 Array: TypeAlias = npt.NDArray[np.generic]
 OptionValue: TypeAlias = int | float | bool | str | tuple[int, ...]
 
@@ -66,6 +68,13 @@ class Op:
     outputs: tuple[int, ...]
     options: Mapping[str, OptionValue] = field(default_factory=dict)
     index: int = -1
+
+    def integer(self, name: str, default: int) -> int:
+        """An integer option of this operation; ModelError where the file has something else there."""
+        value = self.options.get(name, default)
+        if not isinstance(value, int):
+            raise ModelError(f"`{self.kind}` (op {self.index}) has {name}={value!r}, where an integer belongs")
+        return int(value)
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,7 @@ from tcnstream.plan import Node, Plan, Shape
 from tcnstream.policies import apply_policy, global_nodes, parse_policy
 from tcnstream.stream import Pool, Stream, as_frames
 from tcnstream.tflite import read_model
-from tcnstream.timing import steady_frames, streamed, timings
+from tcnstream.timing import steady_frames, timings
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,19 +49,22 @@ class Port:
         if np.isnan(x).any():
             frame = int(np.argwhere(np.isnan(x))[0][0])
             raise StreamError(
-                f"frame {frame} of the chunk holds NaN, which {self.dtype} input `{self.name}` cannot hold; clean it first"
+                f"frame {frame} of the chunk holds NaN, which {self.dtype} input `{self.name}` cannot hold;"
+                " clean the signal first"
             )
         limits = np.iinfo(self.dtype.str)
         scaled = x / self.quantization.scale.reshape(-1)[0]
         rounded = np.trunc(scaled + np.copysign(np.float32(0.5), scaled)) + float(self.quantization.zero_point[0])
-        return np.clip(rounded, limits.min, limits.max).astype(self.dtype)
+        raw: Array = np.clip(rounded, limits.min, limits.max).astype(self.dtype)
+        return raw
 
     def dequantize(self, y: Array) -> npt.NDArray[np.float32]:
         """Values in this port's dtype as float32 real numbers."""
         if self.quantization is None or self.dtype.kind == "f":
             return y.astype(np.float32)
         scale, zero_point = self.quantization.scale.reshape(-1)[0], self.quantization.zero_point.reshape(-1)[0]
-        return ((y.astype(np.float32) - np.float32(zero_point)) * scale).astype(np.float32)
+        real: npt.NDArray[np.float32] = (y.astype(np.float32) - np.float32(zero_point)) * scale
+        return real
 
 
 @dataclass(frozen=True)
@@ -257,7 +260,16 @@ def _plan(file: ModelFile, time_axis: int | None) -> Plan:
         return lower(normalise(file.graphs[0]), time_axis)
     except TcnStreamError:
         raise
-    except (ValueError, TypeError, IndexError, KeyError, AssertionError, ArithmeticError, MemoryError, struct.error) as e:
+    except (
+        ValueError,
+        TypeError,
+        IndexError,
+        KeyError,
+        AssertionError,
+        ArithmeticError,
+        MemoryError,
+        struct.error,
+    ) as e:
         raise ModelError(
             f"{file.source}: the operations do not fit together ({type(e).__name__}: {e}); convert the model again"
         ) from e

@@ -67,8 +67,8 @@ _FOLDS: Mapping[str, _Fold] = {
     "STRIDED_SLICE": _sliced,
     "TRANSPOSE": lambda op, ins, out: np.transpose(_data(ins[0]), _data(ins[1]).tolist()),
     "CAST": lambda op, ins, out: _data(ins[0]).astype(out.dtype),
-    "PACK": lambda op, ins, out: np.stack([_data(t) for t in ins], int(op.options.get("axis", 0))).reshape(out.shape),
-    "CONCATENATION": lambda op, ins, out: np.concatenate([_data(t) for t in ins], int(op.options.get("axis", 0))),
+    "PACK": lambda op, ins, out: np.stack([_data(t) for t in ins], op.integer("axis", 0)).reshape(out.shape),
+    "CONCATENATION": lambda op, ins, out: np.concatenate([_data(t) for t in ins], op.integer("axis", 0)),
     "TILE": lambda op, ins, out: np.tile(_data(ins[0]), _data(ins[1]).tolist()),
     "BROADCAST_TO": lambda op, ins, out: np.broadcast_to(_data(ins[0]), out.shape).copy(),
     "FILL": lambda op, ins, out: np.full(out.shape, _data(ins[1]), out.dtype),
@@ -91,9 +91,10 @@ def _fold_constants(graph: Graph) -> Graph:
         if op.kind == "SHAPE":
             folded: Array = np.array(inputs[0].shape, tensors[op.outputs[0]].dtype)
         elif op.kind in _FOLDS and inputs and all(t.is_constant for t in inputs):
-            plain = op.options.get("fused_activation_function", "NONE") == "NONE" and tensors[
-                op.outputs[0]
-            ].quantization is None
+            plain = (
+                op.options.get("fused_activation_function", "NONE") == "NONE"
+                and tensors[op.outputs[0]].quantization is None
+            )
             if op.kind in _EXACT_ON_PLAIN_NUMBERS and not plain:
                 ops.append(op)
                 continue
@@ -171,7 +172,7 @@ def _dilated(fold: Op, conv: Op, unfold: Op, tensors: list[Tensor]) -> list[Op] 
     before_after = _data(tensors[fold.inputs[2]]).reshape(-1, 2).tolist()
     crops = _data(tensors[unfold.inputs[2]]).reshape(-1, 2).tolist()
     folded_in, weights = tensors[conv.inputs[0]], tensors[conv.inputs[1]]
-    strided = any(int(conv.options.get(f"stride_{axis}", 1)) != 1 for axis in "hw")
+    strided = any(conv.integer(f"stride_{axis}", 1) != 1 for axis in "hw")
     first_axis = _spatial_axis(tensors[fold.outputs[0]].shape, folded_in.shape)
     if strided or first_axis is None:
         return None
@@ -180,7 +181,7 @@ def _dilated(fold: Op, conv: Op, unfold: Op, tensors: list[Tensor]) -> list[Op] 
     in_shape, out_shape = list(folded_in.shape), list(tensors[conv.outputs[0]].shape)
     in_shape[0], out_shape[0] = source.shape[0], target.shape[0]
     for axis, letter in ((1, "h"), (2, "w")):
-        kernel, inner = weights.shape[axis], int(conv.options.get(f"dilation_{letter}_factor", 1))
+        kernel, inner = weights.shape[axis], conv.integer(f"dilation_{letter}_factor", 1)
         same = conv.options.get("padding") == "SAME"
         own = same_padding(folded_in.shape[axis], kernel, 1, inner) if same else (0, 0)
         k = axis - first_axis
@@ -225,8 +226,9 @@ def strided_slice(
     op: Op, shape: tuple[int, ...], begin: list[int], end: list[int], strides: list[int]
 ) -> tuple[slice | int | None, ...]:
     """The NumPy index that a STRIDED_SLICE (begin, end, strides and its five masks) stands for."""
+
     def mask(name: str, k: int) -> bool:
-        return bool(int(op.options.get(name, 0)) >> k & 1)
+        return bool(op.integer(name, 0) >> k & 1)
 
     index: list[slice | int | None] = []
     spare = len(shape) - sum(not mask("new_axis_mask", k) for k in range(len(begin)))

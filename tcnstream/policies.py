@@ -22,7 +22,12 @@ _WAYS_OUT = (
     "Choose what stands in for it: time_pooling='trailing' (the last frames), 'cumulative' (all frames so far) or"
     " 'frozen' (constants from a calibration recording); or end the model before it"
 )
-_STATISTIC = {"MEAN": "averages", "SUM": "sums", "REDUCE_MAX": "takes the maximum of", "REDUCE_MIN": "takes the minimum of"}
+_STATISTIC = {
+    "MEAN": "averages",
+    "SUM": "sums",
+    "REDUCE_MAX": "takes the maximum of",
+    "REDUCE_MIN": "takes the minimum of",
+}
 
 
 @dataclass(frozen=True)

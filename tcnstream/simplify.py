@@ -66,8 +66,10 @@ def simplify(plan: Plan) -> Plan:
             multiples = source.options["multiples"]
             assert isinstance(multiples, tuple)
             grown = next((k for k, m in enumerate(multiples) if m != 1), len(multiples))
-            if multiples[grown : grown + 1] == (ratio,) and set(multiples[grown + 1 :]) <= {1} and all(
-                n == 1 for n in source.views[0][: grown + 1]
+            if (
+                multiples[grown : grown + 1] == (ratio,)
+                and set(multiples[grown + 1 :]) <= {1}
+                and all(n == 1 for n in source.views[0][: grown + 1])
             ):
                 view = tensors[node.outputs[0]].shape
                 node = replace(node, kind="TIME_REPEAT", inputs=source.inputs, views=(view,))

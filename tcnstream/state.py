@@ -126,7 +126,8 @@ class State:
         if node.reach.edge in ("reflect", "symmetric"):
             index = mirror(np.arange(begin, end), n, node.reach)
             oldest = int(index.min())
-            return queue.read(oldest, int(index.max()) + 1)[index - oldest].reshape(end - begin, *view)
+            frames: Array = queue.read(oldest, int(index.max()) + 1)[index - oldest]
+            return frames.reshape(end - begin, *view)
         padded = np.full((end - begin, *queue.read(0, 0).shape[1:]), node.fill, inside.dtype)
         start = max(begin, 0) - begin
         padded[start : start + len(inside)] = inside

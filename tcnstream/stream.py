@@ -26,9 +26,7 @@ class Stream:
     run in different threads; two threads on one stream at a time are a StreamError.
     """
 
-    def __init__(
-        self, executor: Executor, inputs: tuple[Port, ...], outputs: tuple[Port, ...], identity: str
-    ) -> None:
+    def __init__(self, executor: Executor, inputs: tuple[Port, ...], outputs: tuple[Port, ...], identity: str) -> None:
         self.inputs = inputs
         self.outputs = outputs
         self._executor = executor
@@ -170,7 +168,9 @@ class Pool:
         any lane moves. Raises StreamError as ``Stream.push`` does, naming the lane.
         """
         if len(chunks) != len(self._lanes):
-            raise StreamError(f"the pool has {len(self._lanes)} lanes and got {len(chunks)} chunks; pass None to pause one")
+            raise StreamError(
+                f"the pool has {len(self._lanes)} lanes and got {len(chunks)} chunks; pass None to pause one"
+            )
         ready: list[tuple[Array, ...] | None] = []
         for k, (lane, chunk) in enumerate(zip(self._lanes, chunks, strict=True)):
             try:
@@ -204,7 +204,9 @@ class _Exclusive:
 
     def __enter__(self) -> None:
         if not self._busy.acquire(blocking=False):
-            raise StreamError("two threads use one stream at the same time; give each thread its own, or lock around it")
+            raise StreamError(
+                "two threads use one stream at the same time; give each thread its own, or lock around it"
+            )
 
     def __exit__(self, *exc: object) -> None:
         self._busy.release()
@@ -219,7 +221,7 @@ def as_frames(port: Port, chunk: Array) -> Array:
     if frames.dtype == port.dtype:
         return frames
     if frames.dtype == np.float32:
-        return port.quantize(frames)
+        return port.quantize(frames.astype(np.float32, copy=False))
     raise StreamError(f"input `{port.name}` takes {port.dtype} or float32 and got {frames.dtype}; convert the chunk")
 
 

@@ -21,7 +21,9 @@ def pick(call: Call) -> Array:
 def window(call: Call) -> Array:
     """TIME_WINDOW: ``extent`` frames side by side."""
     frames, reach = call.array(0), call.node.reach
-    return np.stack([frames[k : k + (call.n_frames - 1) * reach.stride + 1 : reach.stride] for k in range(reach.extent)], 1)
+    return np.stack(
+        [frames[k : k + (call.n_frames - 1) * reach.stride + 1 : reach.stride] for k in range(reach.extent)], 1
+    )
 
 
 def unfold(call: Call) -> Array:
