@@ -289,7 +289,8 @@ class _Reader:
         shape: tuple[int, ...] = tuple(dims.tolist())
         if min(shape, default=0) < 0:
             raise _MalformedError(f"its shape {shape} has a negative dimension", "export the model with fixed shapes")
-        if math.prod(shape) * dtype.itemsize > _MAX_TENSOR_BYTES:
+        # A zero among the dimensions must not hide the others: numpy refuses their product, too.
+        if math.prod(size or 1 for size in shape) * dtype.itemsize > _MAX_TENSOR_BYTES:
             raise _MalformedError(f"its shape {shape} takes 2 GB or more", "use a shorter window")
         return shape
 
@@ -441,7 +442,7 @@ def _check_order(graph: Graph, stored: set[int]) -> None:
         for i in op.outputs:
             if i in fixed:
                 raise _MalformedError(f"operator {op.index} ({op.kind}) writes tensor {i}, which has a value already")
-        fixed.update(op.outputs)
+            fixed.add(i)
         known.update(op.outputs)
     if lost := [i for i in graph.outputs if i not in known]:
         raise _MalformedError(f"output tensor {lost[0]} is computed by no operator")
