@@ -34,7 +34,13 @@ TimePoolingOption: TypeAlias = Annotated[
     typer.Option(
         "--time-pooling",
         metavar="POLICY",
-        help="Stand-in for operations over all of time: trailing, trailing:FRAMES or cumulative.",
+        help="Stand-in for operations over all of time: trailing, trailing:FRAMES, cumulative or frozen.",
+    ),
+]
+CalibrationOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--calibration", metavar="FILE", help="Recording that --time-pooling frozen measures its constants on."
     ),
 ]
 TimeAxisOption: TypeAlias = Annotated[

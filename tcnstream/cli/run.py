@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, cast, get_args
 
@@ -14,6 +14,7 @@ import numpy.typing as npt
 import typer
 
 from tcnstream.cli.common import (
+    CalibrationOption,
     ChannelOption,
     EngineOption,
     GainOption,
@@ -70,6 +71,7 @@ def run(
     ] = False,
     engine: EngineOption = "auto",
     time_pooling: TimePoolingOption = None,
+    calibration: CalibrationOption = None,
     time_axis: TimeAxisOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notes on standard error.")] = False,
 ) -> None:
@@ -85,57 +87,62 @@ def run(
     if format == "wfdb" and output is None:
         raise SignalError("WFDB annotations are a file beside the record: name it with --out, for example record.tcn")
     opened = open_model(model, time_axis)
-    recording = open_input(opened, source, channel, rate, units, raw_format, raw_channels, hold_gaps)
-    record_rate_hz = recording.rate_hz
+    reading = Reading(channel, rate, units, gain, raw_format, raw_channels, hold_gaps)
+    constants = None if calibration is None else whole(opened, calibration, reading)
+    recording = open_input(opened, source, reading)
     prepared = prepare_for(opened, recording, gain, low_latency)
-    stream = opened.model.stream(engine, time_pooling)
+    stream = opened.model.stream(engine, time_pooling, constants)
     if not quiet:
         note(_what(opened, recording, prepared, stream))
     with ExitStack() as stack:
         if format == "raw":
             take, finish = _frame_sink(output, stack)
         else:
-            take, finish = _segment_sink(opened, prepared, format, output, record_rate_hz, stack, quiet)
+            take, finish = _segment_sink(opened, prepared, format, output, recording.rate_hz, stack, quiet)
         for frames in output_frames(stream, prepared, opened.model.outputs[0]):
             take(frames)
         finish()
 
 
-def open_input(
-    opened: Opened,
-    source: str,
-    channel: list[str] | None,
-    rate_hz: float | None,
-    units: str | None,
-    raw_format: str | None,
-    raw_channels: int,
-    hold_gaps: bool,
-) -> Recording:
+@dataclass(frozen=True)
+class Reading:
+    """How a person says a recording is to be read; None where the recording says it itself."""
+
+    channel: list[str] | None = None
+    rate_hz: float | None = None
+    units: str | None = None
+    gain: float = 1.0
+    raw_format: str | None = None
+    raw_channels: int = 1
+    hold_gaps: bool = False
+
+
+def open_input(opened: Opened, source: str, reading: Reading) -> Recording:
     """The recording as it is, with the channels that the model takes."""
     if len(opened.model.inputs) != 1:
         raise SignalError(
             f"{opened.path.name} has {len(opened.model.inputs)} inputs and a recording is one signal: "
             "feed it from Python, with one chunk per input to Stream.push"
         )
-    if raw_format is not None and raw_format not in get_args(RawFormat):
-        raise SignalError(f"there is no raw format {raw_format!r}: choose one of {', '.join(get_args(RawFormat))}")
-    wanted: list[str] | int = channel or opened.channels
+    kind = reading.raw_format
+    if kind is not None and kind not in get_args(RawFormat):
+        raise SignalError(f"there is no raw format {kind!r}: choose one of {', '.join(get_args(RawFormat))}")
+    wanted: list[str] | int = reading.channel or opened.channels
     if isinstance(wanted, list) and len(wanted) != opened.channels:
         raise SignalError(
             f"{opened.path.name} takes {opened.channels} channel(s) and {len(wanted)} are chosen: "
             "give --channel as many times"
         )
-    kind = cast(RawFormat | None, raw_format)
+    raw = cast(RawFormat | None, kind)
+    count, hold = reading.raw_channels, reading.hold_gaps
     if source == "-":
-        recording = read_raw(sys.stdin.buffer, kind or "f32le", wanted, raw_channels, hold_gaps=hold_gaps)
+        recording = read_raw(sys.stdin.buffer, raw or "f32le", wanted, count, hold_gaps=hold)
     else:
-        recording = open_recording(
-            source, channels=wanted, raw_format=kind, raw_channels=raw_channels, hold_gaps=hold_gaps
-        )
+        recording = open_recording(source, channels=wanted, raw_format=raw, raw_channels=count, hold_gaps=hold)
     return replace(
         recording,
-        rate_hz=recording.rate_hz if rate_hz is None else rate_hz,
-        units=recording.units if units is None else units,
+        rate_hz=recording.rate_hz if reading.rate_hz is None else reading.rate_hz,
+        units=recording.units if reading.units is None else reading.units,
     )
 
 
@@ -146,6 +153,13 @@ def prepare_for(opened: Opened, recording: Recording, gain: float, low_latency: 
     if card is None:
         return prepare(recording, None, recording.units, gain=gain)
     return prepare(recording, card.rate_hz, card.units, card.preprocessing, quality, gain)
+
+
+def whole(opened: Opened, source: str, reading: Reading) -> Frames:
+    """All input frames (n, *frame shape) of a recording, as the model takes them."""
+    chunks = list(prepare_for(opened, open_input(opened, source, reading), reading.gain).chunks)
+    frames = np.concatenate([np.zeros((0, opened.channels), np.float32), *chunks])
+    return frames.reshape(len(frames), *opened.model.inputs[0].shape)
 
 
 def output_frames(stream: Stream, recording: Recording, port: Port) -> Iterator[Frames]:

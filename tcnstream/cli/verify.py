@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated
 
-import numpy as np
 import typer
 from rich.table import Table
 
 from tcnstream.cli.common import (
+    CalibrationOption,
     ChannelOption,
     EngineOption,
     GainOption,
@@ -28,7 +28,7 @@ from tcnstream.cli.common import (
     progress_bar,
     say,
 )
-from tcnstream.cli.run import open_input, prepare_for
+from tcnstream.cli.run import Reading, whole
 from tcnstream.verify import VerifyReport
 from tcnstream.verify import verify as compare
 
@@ -53,6 +53,7 @@ def verify(
         bool, typer.Option("--fast", help="Let the engine use fast kernels, and report how far they are.")
     ] = False,
     time_pooling: TimePoolingOption = None,
+    calibration: CalibrationOption = None,
     time_axis: TimeAxisOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -63,12 +64,9 @@ def verify(
     Example: `tcnstream verify ecg --input record.hea --chunkings 20`
     """
     opened = open_model(model, time_axis)
-    signal = None
-    if source is not None:
-        recording = open_input(opened, source, channel, rate, units, raw_format, raw_channels, hold_gaps)
-        chunks = list(prepare_for(opened, recording, gain).chunks)
-        frames = np.concatenate([np.zeros((0, opened.channels), np.float32), *chunks])
-        signal = frames.reshape(len(frames), *opened.model.inputs[0].shape)
+    reading = Reading(channel, rate, units, gain, raw_format, raw_channels, hold_gaps)
+    signal = None if source is None else whole(opened, source, reading)
+    constants = None if calibration is None else whole(opened, calibration, reading)
     with progress_bar("verifying") as progress:
         task = progress.add_task("")
         report = compare(
@@ -76,6 +74,7 @@ def verify(
             signal,
             engine=engine,
             time_pooling=time_pooling,
+            calibration=constants,
             exact=not fast,
             chunkings=chunkings,
             seed=seed,

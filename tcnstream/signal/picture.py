@@ -70,10 +70,11 @@ def draw(
             side.set_visible(False)
         if units:
             ax.set_ylabel(units, fontsize=8, color="#555555")
-    figure.suptitle(title, x=0.012, ha="left", fontsize=12)
+    axes[0].set_title(title, loc="left", fontsize=12, pad=8)
     handles = [
         axes[0].plot([], [], color=colour, linewidth=3, label=label.upper() if len(label) <= 3 else label)[0]
         for label, colour in colours.items()
     ]
-    figure.legend(handles=handles, loc="upper right", ncols=len(handles), frameon=False, fontsize=10)
+    above = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "borderaxespad": 0.4}
+    axes[0].legend(handles=handles, ncols=len(handles), frameon=False, fontsize=10, **above)
     figure.savefig(path, dpi=120, facecolor="white", metadata={"Date": None} if path.suffix == ".svg" else None)
