@@ -139,7 +139,7 @@ class _Writer:
 
     def option(self, field: schema.Field, value: OptionValue, where: str) -> int | float | str | None:
         if isinstance(value, tuple):
-            return self.numbers(value) if value else None
+            return self.numbers(value, "<f4" if isinstance(value[0], float) else "<i4") if value else None
         if field.members is not None:
             numbers = {name: number for number, name in field.members.items()}
             if value not in numbers:

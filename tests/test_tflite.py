@@ -189,6 +189,7 @@ def test_a_missing_options_table_means_the_defaults_of_the_schema() -> None:
         ("ARG_MAX", {"output_type": "INT64"}),
         ("BATCH_MATMUL", {"adj_x": True, "adj_y": False, "asymmetric_quantize_inputs": True}),
         ("BROADCAST_TO", {}),
+        ("BUCKETIZE", {"boundaries": (-0.5, 0.25)}),
         ("CALL_ONCE", {"init_subgraph_index": 1}),
         ("CAST", {"in_data_type": "INT8", "out_data_type": "FLOAT64"}),
         ("CONCATENATION", {"axis": -1, "fused_activation_function": "NONE"}),
