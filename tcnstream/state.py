@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -81,7 +81,7 @@ class State:
     def reset(self) -> None:
         self.pushed_frames = 0
         self.ended = False
-        self.have = counts(self.plan, 0, ended=False)
+        self.have = [0] * len(self.plan.tensors)
         self.queues = {
             i: Queue(tensor.shape, tensor.dtype) for i, tensor in enumerate(self.plan.tensors) if tensor.data is None
         }
@@ -120,17 +120,18 @@ class State:
         """
         i, view = node.inputs[position], node.views[position]
         n, queue = self.have[i], self.queues[i]
-        inside = queue.read(max(begin, 0), min(end, n))
         if begin >= 0 and end <= n:
-            return inside.reshape(end - begin, *view)
+            return queue.read(begin, end).reshape(end - begin, *view)
         if node.reach.edge in ("reflect", "symmetric"):
             index = mirror(np.arange(begin, end), n, node.reach)
             oldest = int(index.min())
             frames: Array = queue.read(oldest, int(index.max()) + 1)[index - oldest]
             return frames.reshape(end - begin, *view)
-        padded = np.full((end - begin, *queue.read(0, 0).shape[1:]), node.fill, inside.dtype)
-        start = max(begin, 0) - begin
-        padded[start : start + len(inside)] = inside
+        tensor = self.plan.tensors[i]
+        padded = np.full((end - begin, *tensor.shape), node.fill, tensor.dtype)
+        first, last = max(begin, 0), min(end, n)
+        if first < last:
+            padded[first - begin : last - begin] = queue.read(first, last)
         return padded.reshape(end - begin, *view)
 
     def trim(self) -> None:
@@ -178,6 +179,16 @@ class State:
                 queue.append(frames)
                 queue.first_frame = self.have[i] - len(frames)
             self.carries = {int(name[5:]): arrays[name] for name in arrays.files if name.startswith("carry")}
+
+
+def advance(state: State, chunks: Sequence[Array] | None, run: Callable[[State, list[int]], None]) -> list[Array]:
+    """What ``Executor.advance`` promises, for an engine that brings all tensors from ``have`` to a goal."""
+    outputs = state.plan.outputs
+    before = [state.have[o] for o in outputs]
+    run(state, state.end() if chunks is None else state.arrive(chunks))
+    made = [state.queues[o].read(begin, state.have[o]) for o, begin in zip(outputs, before, strict=True)]
+    state.trim()
+    return made
 
 
 def mirror(index: np.ndarray[tuple[int], np.dtype[np.int64]], n: int, reach: Reach) -> Array:

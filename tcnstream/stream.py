@@ -66,9 +66,11 @@ class Stream:
         with _Exclusive(self):
             self._refuse_if_over("push")
             frames = self._accept(chunks)
-            collected = [self._empty()]
-            begin = 0
-            for n in _blocks(len(frames[0]), self._executor.block_frames):
+            blocks = list(_blocks(len(frames[0]), self._executor.block_frames))
+            if len(blocks) == 1:
+                return _one_or_all(self._advance(frames))
+            collected, begin = [self._empty()], 0
+            for n in blocks:
                 collected.append(self._advance([chunk[begin : begin + n] for chunk in frames]))
                 begin += n
             return _one_or_all([np.concatenate(parts) for parts in zip(*collected, strict=True)])
@@ -105,19 +107,11 @@ class Stream:
 
     def _advance(self, chunks: Sequence[Array] | None) -> list[Array]:
         """One block (None: the end) through the engine; returns the new output frames."""
-        state = self._state
-        outputs = self._executor.plan.outputs
-        before = [state.have[o] for o in outputs]
         self._broken = True
-        goal = state.end() if chunks is None else state.arrive(chunks)
-        self._executor.run(state, goal)
-        made = []
-        for o, begin, port in zip(outputs, before, self.outputs, strict=True):
-            frames = state.queues[o].read(begin, state.have[o])
-            made.append(frames.reshape(len(frames), *port.shape).copy())
-        state.trim()
+        made = self._executor.advance(self._state, chunks)
+        frames = [y.reshape(len(y), *port.shape).copy() for y, port in zip(made, self.outputs, strict=True)]
         self._broken = False
-        return made
+        return frames
 
     def _accept(self, chunks: tuple[Array, ...]) -> list[Array]:
         if len(chunks) != len(self.inputs):

@@ -25,7 +25,7 @@ def last_read(reach: Reach, j: int) -> int:
 
 def frames_while_open(reach: Reach, n: int) -> int:
     """Output frames that ``n`` input frames allow while more may come."""
-    if reach.edge == "reflect" and n <= reach.pad_begin:
+    if n == 0 or reach.edge == "reflect" and n <= reach.pad_begin:
         return 0
     if reach.edge == "symmetric" and n < reach.pad_begin:
         return 0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from tcnstream.errors import EngineError
+from tcnstream.graph import Array
 from tcnstream.plan import Plan
 from tcnstream.state import State
 
@@ -23,8 +25,12 @@ class Executor(Protocol):
     plan: Plan
     block_frames: tuple[int, ...]
 
-    def run(self, state: State, goal: list[int]) -> None:
-        """Bring every tensor of ``state`` from ``state.have`` to ``goal`` frames."""
+    def advance(self, state: State, chunks: Sequence[Array] | None) -> list[Array]:
+        """Take in frames of every input (None: the signal is over) and compute all that they allow.
+
+        Returns the new frames of every output, (m, *tensor shape), as views that hold until the next
+        call; what nothing will read any more is forgotten.
+        """
 
 
 def make_executor(engine: str, plan: Plan, exact: bool = True) -> Executor:

@@ -27,7 +27,7 @@ from tcnstream.engines.runtime import dense_is_wrong, find_runtime, memory_of, o
 from tcnstream.errors import EngineError
 from tcnstream.graph import Array
 from tcnstream.plan import Plan
-from tcnstream.state import Queue, State
+from tcnstream.state import Queue, State, advance
 from tcnstream.tflite_writer import write_model
 from tcnstream.timing import counts, first_read, last_read, oldest_needed, streamed, timings
 
@@ -115,11 +115,10 @@ class InterpreterExecutor:
         with self._lock:
             _execute(self._program(state, goal), state, goal)
 
-    def advance(self, state: State, chunks: Sequence[Array]) -> list[Array]:
-        """``State.arrive``, ``run``, ``State.trim`` in one, without counting anew what repeats in steady state.
-
-        Returns the new frames of every output as views that hold until the next call.
-        """
+    def advance(self, state: State, chunks: Sequence[Array] | None) -> list[Array]:
+        """As ``Executor.advance``, without counting anew what repeats in steady state."""
+        if chunks is None:
+            return advance(state, chunks, self.run)
         with self._lock:
             key = state.pushed_frames % self._period, len(chunks[0])
             push = None

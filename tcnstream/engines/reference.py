@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from tcnstream.engines.frames import FRAME_KERNELS, cumulative
 from tcnstream.engines.kernels import KERNELS, Call
 from tcnstream.errors import EngineError
 from tcnstream.graph import Array, Tensor
 from tcnstream.plan import Node, Plan
-from tcnstream.state import State
+from tcnstream.state import State, advance
 from tcnstream.timing import first_read, last_read
 
 
@@ -29,7 +30,11 @@ class ReferenceExecutor:
         self.plan = plan
         self.rounding = rounding
 
+    def advance(self, state: State, chunks: Sequence[Array] | None) -> list[Array]:
+        return advance(state, chunks, self.run)
+
     def run(self, state: State, goal: list[int]) -> None:
+        """Bring every tensor of ``state`` from ``state.have`` to ``goal`` frames."""
         for k, node in enumerate(self.plan.nodes):
             if goal[node.outputs[0]] > state.have[node.outputs[0]]:
                 for o, frames in zip(node.outputs, compute(state, k, goal, self.rounding), strict=True):
