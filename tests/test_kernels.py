@@ -16,8 +16,9 @@ from tcnstream.errors import EngineError
 from tcnstream.graph import Array, Tensor
 from tcnstream.plan import Reach
 
-F32, I8, I16, I32, I64, BOOL = np.float32, np.int8, np.int16, np.int32, np.int64, np.bool_
+F32, I8, U8, I16, I32, I64, BOOL = np.float32, np.int8, np.uint8, np.int16, np.int32, np.int64, np.bool_
 QUANTIZED = (I8, I16)
+ENCODED = (I8, U8, I16)
 
 Rng = np.random.Generator
 Build = Callable[[Rng, Any], Trial]
@@ -29,7 +30,7 @@ def values(rng: Rng, shape: tuple[int, ...], dtype: Any, low: float = -4.0, high
         return rng.uniform(low, high, shape).astype(F32)
     if dtype is BOOL:
         return rng.random(shape) < 0.5
-    limits = np.iinfo(dtype) if dtype in QUANTIZED else np.iinfo(I8)
+    limits = np.iinfo(dtype) if dtype in ENCODED else np.iinfo(I8)
     drawn = rng.integers(limits.min, limits.max, shape, endpoint=True)
     return np.where(rng.random(shape) < 0.05, rng.choice([limits.min, limits.max], shape), drawn).astype(dtype)
 
@@ -41,12 +42,11 @@ def some_scale(rng: Rng, dtype: Any, around: float = 6.0) -> np.float32:
 
 def quantized(rng: Rng, shape: tuple[int, ...], dtype: Any, around: float = 6.0, **fixed: Any) -> Tensor:
     """A tensor of this type, with random quantization if it is int8 or int16."""
-    if dtype not in QUANTIZED:
+    if dtype not in ENCODED:
         return tensor(shape, dtype)
-    chosen = {
-        "scale": some_scale(rng, dtype, around),
-        "zero_point": 0 if dtype is I16 else int(rng.integers(-128, 128)),
-    }
+    limits = np.iinfo(dtype)
+    zero_point = 0 if dtype is I16 else int(rng.integers(limits.min, limits.max, endpoint=True))
+    chosen = {"scale": some_scale(rng, dtype, around), "zero_point": zero_point}
     return tensor(shape, dtype, **(chosen | fixed))
 
 
@@ -634,9 +634,9 @@ def leaking(rng: Rng, dtype: Any) -> Trial:
 
 
 def quantizing(rng: Rng, dtype: Any) -> Trial:
-    """float32 to int8 or int16, and every integer type to the ones that the reference kernels allow."""
+    """float32 to what a model's ends may be, and every integer type to the ones that the reference kernels allow."""
     shape = (9, 40)
-    target = any_of(rng, *{F32: (I8, I16), I8: (I8,), I16: (I8, I16), I32: (I8, I16)}[dtype])
+    target = any_of(rng, *{F32: (I8, U8, I16), I8: (I8, U8), U8: (I8, U8), I16: (I8, I16), I32: (I8, I16)}[dtype])
     if dtype is I32:
         x, feed = tensor(shape, I32, scale=rng.uniform(1e-4, 1e-3)), rng.integers(-1 << 20, 1 << 20, shape).astype(I32)
     else:
@@ -724,8 +724,8 @@ CASES: dict[str, tuple[Build, tuple[Any, ...]]] = {
     "MINIMUM": (two_raw("MINIMUM"), (F32, I8, I16, I32, I64)),
     "SQUARED_DIFFERENCE": (binary("SQUARED_DIFFERENCE"), (F32, I8, I32)),
     "POW": (raising, (F32, I32)),
-    "QUANTIZE": (quantizing, (F32, I8, I16, I32)),
-    "DEQUANTIZE": (dequantizing, (np.float16, I8, I16)),
+    "QUANTIZE": (quantizing, (F32, I8, U8, I16, I32)),
+    "DEQUANTIZE": (dequantizing, (np.float16, I8, U8, I16)),
     "CAST": (casting, (F32, I8, I16, I32, I64, BOOL)),
     "EQUAL": (comparing("EQUAL"), (F32, I8, I16, I32, I64, BOOL)),
     "NOT_EQUAL": (comparing("NOT_EQUAL"), (F32, I8, I16, I32, I64, BOOL)),
@@ -918,4 +918,11 @@ def test_a_form_without_reference_arithmetic_is_refused_by_name(kind: str, dtype
     x = tensor((4, 3), dtype, scale=0.1)
     trial = Trial(kind, (x, replace(x, shape=(3,), data=np.ones(3, dtype))), (np.ones((4, 3), dtype),), (x,))
     with pytest.raises(EngineError, match=rf"{kind} \(test\) with .* has no reference arithmetic; convert"):
+        compute(trial)
+
+
+def test_unsigned_integers_are_refused_inside_a_model() -> None:
+    x = tensor((4, 3), U8, scale=0.1, zero_point=128)
+    trial = Trial("ADD", (x, x), (np.ones((4, 3), U8), np.ones((4, 3), U8)), (x,))
+    with pytest.raises(EngineError, match="quantized to uint8; convert the model to int8"):
         compute(trial)

@@ -214,15 +214,14 @@ def table_int16(
     scaling = kind(65536) / (output_high - output_low)
     i = np.arange(512).astype(kind)
     with np.errstate(all="ignore"):
-        value = function(low + i * step)
-        middle = function(low + i * step + half_step)
-        following = function(low + (i + kind(1)) * step)
-        last = function(np.array([high]))
-    sample = round_half_away(value * scaling).astype(kind)
-    interpolated = round_half_away((following * scaling + sample) / kind(2))
-    bias = round_half_away((interpolated - round_half_away(middle * scaling)) / 2)
-    entries: Doubles = np.concatenate([sample - bias, round_half_away(last * scaling)])
-    return np.clip(entries, -32768, 32767).astype(np.int64)
+        sample = round_half_away(function(low + i * step) * scaling).astype(kind)
+        middle = round_half_away(function(low + i * step + half_step) * scaling)
+        interpolated = round_half_away((function(low + (i + kind(1)) * step) * scaling + sample) / kind(2))
+        bias = round_half_away((interpolated - middle) / 2)
+        last = round_half_away(function(np.array([high])) * scaling)
+        entries: Doubles = np.concatenate([sample - bias, last])
+    # where infinity meets infinity, C's conversion of NaN leaves 0 in the low bits
+    return np.clip(np.nan_to_num(entries, nan=0.0), -32768, 32767).astype(np.int64)
 
 
 def look_up_int16(values: Ints, table: Ints) -> Ints:

@@ -109,7 +109,12 @@ def quantization_of(call: Call, tensor: Tensor) -> Quantization:
 
 
 def is_quantized(tensor: Tensor) -> bool:
-    """Whether the tensor's integers stand for real numbers (int8 or int16 with a scale)."""
+    """Whether the tensor's integers stand for real numbers (int8 or int16 with a scale).
+
+    Unsigned ones are refused: the file format has them at the ends of a model, for QUANTIZE and DEQUANTIZE.
+    """
+    if np.issubdtype(tensor.dtype, np.unsignedinteger) and tensor.quantization is not None:
+        raise EngineError(f"Tensor {tensor.name!r} is quantized to {tensor.dtype}; convert the model to int8 or int16.")
     return tensor.dtype in (np.dtype(np.int8), np.dtype(np.int16)) and tensor.quantization is not None
 
 

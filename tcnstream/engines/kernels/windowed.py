@@ -34,18 +34,10 @@ from tcnstream.engines.kernels.fixed_point import (
 from tcnstream.graph import Array, Tensor
 
 
-def centred(call: Call, position: int) -> Doubles:
-    """An operand without its zero point (integer models), as float64."""
-    tensor = call.tensor(position)
-    values = call.array(position).astype(np.float64)
-    if not is_quantized(tensor) or tensor.quantization is None:
-        return values
-    zero_points = tensor.quantization.zero_point.astype(np.float64)
-    if zero_points.size > 1:
-        shape = [1] * values.ndim
-        shape[tensor.quantization.axis] = -1
-        zero_points = zero_points.reshape(shape)
-    return values - zero_points
+def operands(call: Call) -> tuple[Doubles, Doubles]:
+    """The input without its zero point and the weights, as float64; weights are symmetric, whatever their file says."""
+    x, weights = call.array(0).astype(np.float64), call.array(1).astype(np.float64)
+    return (x - zero_point_of(call, call.tensor(0)) if is_quantized(call.tensor(0)) else x), weights
 
 
 def channel_scales(call: Call) -> Doubles:
@@ -97,7 +89,8 @@ def conv_2d(call: Call) -> tuple[Array, ...]:
 
     Source: ``reference_integer_ops::ConvPerChannel``, ``reference_ops::Conv``.
     """
-    x, weights = pad_frequency(call, centred(call, 0), 0.0), centred(call, 1)
+    x, weights = operands(call)
+    x = pad_frequency(call, x, 0.0)
     channels_out, kernel_t, kernel_f, depth = weights.shape
     groups = x.shape[-1] // depth
     grouped_weights = weights.reshape(groups, channels_out // groups, kernel_t, kernel_f, depth)
@@ -113,7 +106,8 @@ def depthwise_conv_2d(call: Call) -> tuple[Array, ...]:
 
     Source: ``reference_integer_ops::DepthwiseConvPerChannel``.
     """
-    x, weights = pad_frequency(call, centred(call, 0), 0.0), centred(call, 1)
+    x, weights = operands(call)
+    x = pad_frequency(call, x, 0.0)
     kernel_t, kernel_f, channels_out = weights.shape
     spread = np.repeat(x, channels_out // x.shape[-1], axis=-1)
     sums = np.zeros((call.n_frames, call.output.shape[0], channels_out))
@@ -128,7 +122,7 @@ def transpose_conv(call: Call) -> tuple[Array, ...]:
     Output frame j is the sum over input frames i and kernel elements k with i * up + k - pad = j.
     Source: ``reference_integer_ops::TransposeConv``.
     """
-    x, weights = centred(call, 0), centred(call, 1)
+    x, weights = operands(call)
     channels_out, kernel_t, kernel_f, _ = weights.shape
     up, stride_f = call.node.reach.up, call.integer("stride_f", 1)
     pad_t = kernel_t - 1 - call.node.reach.pad_begin
