@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from tcnstream.graph import OptionValue, Tensor
@@ -96,3 +97,8 @@ class Plan:
     windows: tuple[int, ...]
     input_axes: tuple[int | None, ...] = ()
     output_axes: tuple[int | None, ...] = ()
+
+    @cached_property
+    def sources(self) -> tuple[tuple[int, ...], ...]:
+        """For every node, its inputs that carry frames."""
+        return tuple(tuple(i for i in node.inputs if i >= 0 and self.tensors[i].data is None) for node in self.nodes)

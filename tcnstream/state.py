@@ -15,7 +15,7 @@ import numpy as np
 from tcnstream.errors import StreamError
 from tcnstream.graph import Array
 from tcnstream.plan import Node, Plan, Reach, Shape
-from tcnstream.timing import counts, oldest_needed, streamed
+from tcnstream.timing import counts, oldest_needed
 
 _SNAPSHOT_FORMAT = 1
 
@@ -98,9 +98,9 @@ class State:
     def end(self) -> list[int]:
         """The signal is over; returns the counts that all tensors must reach now."""
         self.ended = True
-        for node in self.plan.nodes:
+        for node, sources in zip(self.plan.nodes, self.plan.sources, strict=True):
             shortest = node.reach.pad_begin + (node.reach.edge == "reflect")
-            source = streamed(self.plan, node)[0]
+            source = sources[0]
             if node.reach.edge in ("reflect", "symmetric") and 0 < self.have[source] < shortest:
                 raise StreamError(
                     f"the signal ended after {self.have[source]} frames at `{node.label}`, which mirrors"

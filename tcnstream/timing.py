@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
-from tcnstream.plan import Node, Plan, Reach
+from tcnstream.plan import SAME_FRAME, Node, Plan, Reach
 
 
 def first_read(reach: Reach, j: int) -> int:
@@ -58,25 +58,24 @@ def counts(plan: Plan, n: int, ended: bool) -> list[int]:
     for i in plan.inputs:
         have[i] = n
     rule = frames_at_end if ended else frames_while_open
-    for node in plan.nodes:
-        m = min(rule(node.reach, have[i]) for i in streamed(plan, node))
+    for node, sources in zip(plan.nodes, plan.sources, strict=True):
+        m = min([have[i] for i in sources])
+        if node.reach is not SAME_FRAME:
+            m = rule(node.reach, m)
         for o in node.outputs:
             have[o] = m
     return have
 
 
-def streamed(plan: Plan, node: Node) -> list[int]:
-    """The node's inputs that carry frames."""
-    return [i for i in node.inputs if i >= 0 and plan.tensors[i].data is None]
-
-
 def oldest_needed(plan: Plan, have: list[int]) -> list[int]:
     """For every tensor the oldest of its ``have`` frames that some node will still read."""
     needed = list(have)
-    for node in plan.nodes:
+    for node, sources in zip(plan.nodes, plan.sources, strict=True):
         j = have[node.outputs[0]]
-        for i in streamed(plan, node):
-            needed[i] = min(needed[i], oldest_kept(node.reach, j, have[i]))
+        for i in sources:
+            oldest = j if node.reach is SAME_FRAME else oldest_kept(node.reach, j, have[i])
+            if oldest < needed[i]:
+                needed[i] = oldest
     return needed
 
 
@@ -124,9 +123,8 @@ def timings(plan: Plan) -> list[Timing | None]:
     known: list[Timing | None] = [None] * len(plan.tensors)
     for i in plan.inputs:
         known[i] = Timing(Fraction(1), 1, (0,), (0,))
-    for node in plan.nodes:
-        sources = [t for i in streamed(plan, node) if (t := known[i]) is not None]
-        combined = _through(node, sources)
+    for node, sources in zip(plan.nodes, plan.sources, strict=True):
+        combined = _through(node, [t for i in sources if (t := known[i]) is not None])
         for o in node.outputs:
             known[o] = combined
     return known

@@ -17,7 +17,7 @@ import numpy as np
 
 from tcnstream.graph import Array, Graph, Op, OptionValue, Quantization, Tensor
 from tcnstream.plan import Node, Plan, Shape
-from tcnstream.timing import first_read, last_read, streamed
+from tcnstream.timing import first_read, last_read
 
 Range = tuple[int, int]
 
@@ -69,7 +69,13 @@ def lay_out(frame: Shape) -> Shape:
 
 
 class StepGraph:
-    """The graph of consecutive nodes of one step, under construction."""
+    """The graph of consecutive nodes of one step, under construction.
+
+    ``made`` maps tensors of the plan to their new frames in this graph. ``taps`` lets a dilated
+    convolution read one range per tap, so that what a step touches does not grow with the dilation.
+    """
+
+    taps = True
 
     def __init__(self, plan: Plan, spans: Sequence[Span]) -> None:
         self.plan = plan
@@ -243,7 +249,7 @@ def touches_edge(plan: Plan, node: Node, work: Work, spans: Sequence[Span]) -> b
     """Whether the node reads frames before the start or after the end of the signal in this step."""
     begin = first_read(node.reach, work.first_frame)
     end = last_read(node.reach, work.first_frame + work.frames - 1) + 1
-    return begin < 0 or any(end > spans[i].goal for i in streamed(plan, node))
+    return begin < 0 or any(end > spans[i].goal for i in plan.sources[work.index])
 
 
 def depends_on_edge(node: Node) -> bool:
@@ -291,8 +297,7 @@ def _convolution(step: StepGraph, node: Node, work: Work) -> list[int]:
     kernel = weights.shape[0 if depthwise else 1]
     dilation = _integer(node, "dilation_t", 1)
     ranges = None
-    if kernel > 1 and (work.frames == 1 or node.reach.stride == 1) and work.frames < dilation:
-        # One range per tap, so that what a step touches does not grow with the dilation.
+    if step.taps and (work.frames == 1 or node.reach.stride == 1) and work.frames < dilation:
         begin, _ = step.whole_range(node, work)
         ranges = [(begin + k * dilation, begin + k * dilation + work.frames) for k in range(kernel)]
         dilation = work.frames
@@ -544,10 +549,10 @@ def _time_repeat(step: StepGraph, node: Node, work: Work) -> list[int]:
     begin, end = step.whole_range(node, work)
     x = step.read(node, work, 0)
     frame = step.tensors[x].shape[2:]
-    # Side by side in the frame first: TILE repeats whole axes.
-    flat = math.prod(frame)
-    rows = step.reshape(x, (1, end - begin, 1, flat))
-    tiled = step.op("TILE", (rows, step.integers((1, 1, up, 1))), step.tensors[x], (1, end - begin, up, flat))
+    # Copies of a frame stand side by side first. TILE would say it in one, but lacks int8 in some runtimes.
+    rows = step.reshape(x, (1, end - begin, 1, math.prod(frame)))
+    side_by_side = (1, end - begin, up, math.prod(frame))
+    tiled = step.op("CONCATENATION", [rows] * up, step.tensors[x], side_by_side, {"axis": 2})
     frames = step.reshape(tiled, (1, (end - begin) * up, *frame))
     return [step.cut(frames, work.first_frame - begin * up, work.frames)]
 

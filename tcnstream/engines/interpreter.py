@@ -29,7 +29,7 @@ from tcnstream.graph import Array
 from tcnstream.plan import Plan
 from tcnstream.state import Queue, State, advance
 from tcnstream.tflite_writer import write_model
-from tcnstream.timing import counts, first_read, last_read, oldest_needed, streamed, timings
+from tcnstream.timing import counts, first_read, last_read, oldest_needed, timings
 
 _MAX_PROGRAMS = 256
 
@@ -187,7 +187,7 @@ class InterpreterExecutor:
             begin = first_read(node.reach, work.first_frame)
             end = last_read(node.reach, work.first_frame + work.frames - 1) + 1
             phase = (node.reach.stride * work.first_frame - node.reach.pad_begin) % node.reach.up
-            sources = tuple((begin - have[i], end - have[i], goal[i] - have[i]) for i in streamed(self.plan, node))
+            sources = tuple((begin - have[i], end - have[i], goal[i] - have[i]) for i in self.plan.sources[work.index])
             pattern.append((work.index, work.frames, phase, sources, begin < 0 and depends_on_edge(node)))
         return tuple(pattern)
 
