@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from tcnstream.engines.kernels import activations, dense, elementwise, shape, windowed
+from tcnstream.engines.kernels import activations, dense, elementwise, shape, softmax, windowed
 from tcnstream.engines.kernels.activations import real_function
 from tcnstream.engines.kernels.call import Call
 from tcnstream.engines.kernels.elementwise import comparison, logical
@@ -56,8 +56,8 @@ KERNELS: Mapping[str, Kernel] = MappingProxyType(
         "SELECT_V2": elementwise.select,
         "LOGISTIC": activations.logistic,
         "TANH": activations.tanh,
-        "SOFTMAX": activations.softmax,
-        "LOG_SOFTMAX": activations.log_softmax,
+        "SOFTMAX": softmax.softmax,
+        "LOG_SOFTMAX": softmax.log_softmax,
         "RELU": activations.relu,
         "RELU6": activations.relu6,
         "RELU_N1_TO_1": activations.relu_n1_to_1,

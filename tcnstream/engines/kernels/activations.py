@@ -1,18 +1,11 @@
-"""Functions of one tensor: activations, elementary functions, softmax.
-
-int8 functions are tables of 256 entries that TFLite fills in float32; int16 ones interpolate
-between 513 entries (``tflite/kernels/internal/common.h``, ``LUTPopulate``).
-"""
+"""Functions of one element: activations and elementary functions."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tcnstream.engines.kernels.call import (
     Call,
@@ -27,29 +20,18 @@ from tcnstream.engines.kernels.call import (
 from tcnstream.engines.kernels.fixed_point import (
     CLIPS,
     INT32_MAX,
-    INT32_MIN,
     activation_range,
-    count_leading_zeros,
     divide_truncating,
-    high_mul,
     integer_range,
     multiply,
     quantize_multiplier,
     round_half_away,
     rounding_shift_right,
-    saturating_shift,
     wrap_int32,
 )
-from tcnstream.engines.kernels.gemmlowp import (
-    exp_on_negative_values,
-    inverse_square_root,
-    log_of_at_least_one,
-    reciprocal,
-)
+from tcnstream.engines.kernels.gemmlowp import inverse_square_root
+from tcnstream.engines.kernels.tables import Floats, Function, apply_table, in_float32, logistic_of, sigmoid_table
 from tcnstream.graph import Array
-
-Function = Callable[[Doubles], Doubles]
-Floats = npt.NDArray[np.float32]
 
 
 def _real(call: Call, function: Function) -> tuple[Array, ...]:
@@ -58,56 +40,9 @@ def _real(call: Call, function: Function) -> tuple[Array, ...]:
         return (as_frames(call, function(call.array(0).astype(np.float64)).astype(np.float32)),)
 
 
-def _in_float32(function: Function) -> Callable[[Floats], Floats]:
-    """The correctly rounded float32 form of a function, as a good C library has it."""
-    return lambda x: function(x.astype(np.float64)).astype(np.float32)
-
-
-def _table(call: Call, function: Callable[[Floats], Floats]) -> tuple[Array, ...]:
-    """``LUTPopulate`` and the look-up: 256 entries for int8, interpolation between 513 for int16."""
-    if call.output.dtype == np.int16:
-        source, target = call.tensor(0), call.output
-        entries = table_int16(
-            scale_of(call, source),
-            zero_point_of(call, source),
-            scale_of(call, target),
-            zero_point_of(call, target),
-            function,
-        )
-        return (as_frames(call, look_up_int16(call.array(0).astype(np.int64), entries)),)
-    output_scale = scale_of(call, call.output)
-    every_input = np.arange(-128, 128)
-    dequantized = scale_of(call, call.tensor(0)) * (every_input - zero_point_of(call, call.tensor(0))).astype(
-        np.float32
-    )
-    with np.errstate(all="ignore"):
-        rescaled = round_half_away(function(dequantized) * (np.float32(1) / output_scale))
-    table = np.clip(rescaled + zero_point_of(call, call.output), -128, 127).astype(np.int64)
-    return (as_frames(call, table[call.array(0).astype(np.int64) + 128]),)
-
-
-def logistic_of(x: Doubles) -> Doubles:
-    """1 / (1 + exp(-x))."""
-    return 1.0 / (1.0 + np.exp(-x))
-
-
 def _logistic_float32(x: Floats) -> Floats:
     one = np.float32(1)
-    return one / (one + _in_float32(np.exp)(-x))
-
-
-@lru_cache(maxsize=1)
-def sigmoid_table() -> Ints:
-    """sigmoid(i / 24) as unsigned 0.16 numbers, the table behind int16 LOGISTIC and TANH.
-
-    Each entry is lifted by half of the error that interpolation makes in the middle of its step,
-    which is how TFLite's ``sigmoid_table_uint16`` was made; its last entry is saturated.
-    """
-    i = np.arange(256, dtype=np.float64)
-    here, middle, following = (logistic_of((i + part) / 24) * 65536 for part in (0.0, 0.5, 1.0))
-    table = np.rint(here + (middle - (here + following) / 2) / 2).astype(np.int64)
-    table[-1] = 65535
-    return table
+    return one / (one + in_float32(np.exp)(-x))
 
 
 def _input_multiplier_int16(call: Call, exact_left_shifts: tuple[int, ...]) -> tuple[int, int]:
@@ -125,163 +60,42 @@ def _input_multiplier_int16(call: Call, exact_left_shifts: tuple[int, ...]) -> t
     return int(multiplier), left_shift
 
 
+def _interpolated_sigmoid(
+    call: Call, exact_left_shifts: tuple[int, ...], fraction_bits: int, saturated: int
+) -> tuple[Ints, Ints]:
+    """An int16 input on the sigmoid table's scale, and the table's value at its magnitude."""
+    multiplier, left_shift = _input_multiplier_int16(call, exact_left_shifts)
+    if multiplier == 0:
+        multiplier, left_shift = 3 << left_shift, 0
+    half = 1 << (left_shift - 1) if left_shift > 0 else 0
+    x = wrap_int32(call.array(0).astype(np.int64) * multiplier + half) >> left_shift
+    table, place = sigmoid_table(), np.abs(x) >> fraction_bits
+    index = np.minimum(place, 254)
+    base = table[index]
+    value = (base << fraction_bits) + (np.abs(x) & ((1 << fraction_bits) - 1)) * (table[index + 1] - base)
+    return x, np.where(place >= 255, saturated, value)
+
+
 def logistic(call: Call) -> tuple[Array, ...]:
     """1 / (1 + exp(-x)). Source: ``SigmoidPrepare``, ``integer_ops/logistic.h`` (int16)."""
     if not is_quantized(call.output):
         return _real(call, logistic_of)
     if call.output.dtype == np.int8:
-        return _table(call, _logistic_float32)
-    multiplier, left_shift = _input_multiplier_int16(call, (0,))
-    if multiplier == 0:
-        multiplier, left_shift = 3 << left_shift, 0
-    half = 1 << (left_shift - 1) if left_shift > 0 else 0
-    x = wrap_int32(call.array(0).astype(np.int64) * multiplier + half) >> left_shift
-    table = sigmoid_table()
-    magnitude = np.abs(x)
-    index = np.minimum(magnitude >> 9, 254)
-    base = table[index]
-    result = (base << 9) + (magnitude & 0x1FF) * (table[index + 1] - base)
-    result = np.where(magnitude >> 9 >= 255, 0x7FFF << 10, result)
-    result = np.where(x >= 0, result + (1 << 9), (1 << 25) - result + (1 << 9) - 1)
-    return (as_frames(call, result >> 10),)
+        return apply_table(call, _logistic_float32)
+    x, value = _interpolated_sigmoid(call, (0,), 9, 0x7FFF << 10)
+    rounded = np.where(x >= 0, value + (1 << 9), (1 << 25) - value + (1 << 9) - 1)
+    return (as_frames(call, rounded >> 10),)
 
 
 def tanh(call: Call) -> tuple[Array, ...]:
-    """Hyperbolic tangent. Source: ``TanhPrepare``, ``integer_ops/tanh.h`` (int16)."""
+    """Hyperbolic tangent, 2 * sigmoid(2 * x) - 1 for int16. Source: ``TanhPrepare``, ``integer_ops/tanh.h``."""
     if not is_quantized(call.output):
         return _real(call, np.tanh)
     if call.output.dtype == np.int8:
-        return _table(call, _in_float32(np.tanh))
-    multiplier, left_shift = _input_multiplier_int16(call, (0, 1))
-    if multiplier == 0:
-        multiplier, left_shift = 3 << left_shift, 0
-    half = 1 << (left_shift - 1) if left_shift > 0 else 0
-    x = wrap_int32(call.array(0).astype(np.int64) * multiplier + half) >> left_shift
-    table = sigmoid_table()
-    magnitude = np.abs(x)
-    index = np.minimum(magnitude >> 8, 254)
-    base = table[index]
-    result = (base << 8) + (magnitude & 0xFF) * (table[index + 1] - base)
-    result = np.where(magnitude >> 8 >= 255, 0xFFFF << 8, result)
-    result = np.where(x >= 0, result - (1 << 23) + (1 << 7), -result + (1 << 23) + (1 << 7) - 1)
-    return (as_frames(call, result >> 8),)
-
-
-def softmax(call: Call) -> tuple[Array, ...]:
-    """Softmax over the last axis; ``beta`` scales the input. Source: ``softmax.h``."""
-    beta = call.number("beta", 1.0)
-    if not is_quantized(call.tensor(0)):
-        x = call.array(0).astype(np.float64)
-        with np.errstate(all="ignore"):
-            powers = np.exp((x - x.max(axis=-1, keepdims=True)) * beta)
-            return (as_frames(call, (powers / powers.sum(axis=-1, keepdims=True)).astype(np.float32)),)
-    if call.tensor(0).dtype == np.int16:
-        return _softmax_int16(call, beta)
-    x = call.array(0).astype(np.int64)
-    difference = x - x.max(axis=-1, keepdims=True)
-    multiplier, left_shift, radius = softmax_scaling(call, beta)
-    counted = difference >= -radius
-    scaled = high_mul(wrap_int32(difference << left_shift), multiplier)
-    powers = exp_on_negative_values(np.where(counted, scaled, 0), integer_bits=5)
-    total = np.where(counted, saturating_shift(powers, -12), 0).sum(axis=-1, keepdims=True)
-    inverse, bits_over_unit = reciprocal(total, 12)
-    least, greatest = integer_range(call.output.dtype)
-    places = bits_over_unit + 31 - 8 * call.output.dtype.itemsize
-    result = rounding_shift_right(high_mul(inverse, powers), places) + least
-    return (as_frames(call, np.where(counted, np.clip(result, least, greatest), least)),)
-
-
-def softmax_scaling(call: Call, beta: float) -> tuple[int, int, int]:
-    """``PreprocessSoftmaxScaling`` to Q5.26: multiplier, left shift, greatest difference that counts."""
-    real = min(
-        np.float64(np.float32(beta)) * np.float64(scale_of(call, call.tensor(0))) * (1 << 26), float((1 << 31) - 1)
-    )
-    multiplier, left_shift = (int(part) for part in quantize_multiplier(real))
-    radius = int(np.floor(31.0 * (1 << 26) / (1 << left_shift)))
-    return multiplier, left_shift, radius
-
-
-def table_int16(
-    input_scale: Any, input_zero_point: int, output_scale: Any, output_zero_point: int, function: Callable[[Any], Any]
-) -> Ints:
-    """``LUTPopulateInt16`` in the precision of ``input_scale`` (float32 or float64): 513 entries."""
-    kind = type(input_scale)
-    low, high = input_scale * kind(-32768 - input_zero_point), input_scale * kind(32767 - input_zero_point)
-    output_low = output_scale * kind(-32768 - output_zero_point)
-    output_high = output_scale * kind(32767 - output_zero_point)
-    step = (high - low) / kind(512)
-    half_step = step / kind(2)
-    scaling = kind(65536) / (output_high - output_low)
-    i = np.arange(512).astype(kind)
-    with np.errstate(all="ignore"):
-        sample = round_half_away(function(low + i * step) * scaling).astype(kind)
-        middle = round_half_away(function(low + i * step + half_step) * scaling)
-        interpolated = round_half_away((function(low + (i + kind(1)) * step) * scaling + sample) / kind(2))
-        bias = round_half_away((interpolated - middle) / 2)
-        last = round_half_away(function(np.array([high])) * scaling)
-        entries: Doubles = np.concatenate([sample - bias, last])
-    # where infinity meets infinity, C's conversion of NaN leaves 0 in the low bits
-    return np.clip(np.nan_to_num(entries, nan=0.0), -32768, 32767).astype(np.int64)
-
-
-def look_up_int16(values: Ints, table: Ints) -> Ints:
-    """``LUTLookup``: linear interpolation with 7 fraction bits."""
-    index, offset = 256 + (values >> 7), values & 0x7F
-    base = table[index]
-    slope = _wrap_int16(table[index + 1] - base)
-    return _wrap_int16(base + ((slope * offset + 64) >> 7))
-
-
-def _wrap_int16(x: Ints) -> Ints:
-    return x.astype(np.int16).astype(np.int64)
-
-
-@lru_cache(maxsize=1)
-def _softmax_tables() -> tuple[Ints, Ints]:
-    span = np.float64(65535)
-    exp = table_int16(np.float64(10.0) / span, 32767, np.float64(2.0) / span, 0, np.exp)
-    inverse = table_int16(np.float64(1.0) / span, -32768, np.float64(2.0) / span, 0, lambda x: 1.0 / (1.0 + x))
-    return exp, inverse
-
-
-def _softmax_int16(call: Call, beta: float) -> tuple[Array, ...]:
-    """``SoftmaxInt16``: exp and 1 / (1 + x) by interpolated tables."""
-    exp_table, inverse_table = _softmax_tables()
-    scale = np.float64(scale_of(call, call.tensor(0)) * np.float32(beta)) / (10.0 / 65535.0)
-    x = call.array(0).astype(np.int64)
-    difference = x - x.max(axis=-1, keepdims=True)
-    scaled = multiply(difference, *quantize_multiplier(scale)) + 32767
-    powers = look_up_int16(np.clip(scaled, -32768, 32767), exp_table)
-    total = powers.sum(axis=-1, keepdims=True)
-    headroom_plus_one = count_leading_zeros(total)
-    shifted = ((total << (headroom_plus_one - 1)) + (1 << 13)) >> 14
-    inverse = look_up_int16(np.clip(shifted - (1 << 15) - (1 << 16), -32768, 32767), inverse_table)
-    places = 31 - headroom_plus_one
-    result = (powers * inverse + (np.int64(1) << (places - 1))) >> places
-    return (as_frames(call, np.clip(result, 0, 32767)),)
-
-
-def log_softmax(call: Call) -> tuple[Array, ...]:
-    """log(softmax(x)) over the last axis. Source: ``integer_ops/log_softmax.h``."""
-    if not is_quantized(call.tensor(0)):
-        x = call.array(0).astype(np.float64)
-        with np.errstate(all="ignore"):
-            shifted = x - x.max(axis=-1, keepdims=True)
-            logarithms = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-            return (as_frames(call, logarithms.astype(np.float32)),)
-    if call.tensor(0).dtype != np.int8:
-        raise call.unsupported(f"{call.tensor(0).dtype}")
-    multiplier, left_shift, radius = softmax_scaling(call, 1.0)
-    inverse, inverse_shift = quantize_multiplier((1 << (31 - left_shift)) / float(multiplier))
-    raw = call.array(0).astype(np.int64)
-    difference = raw - raw.max(axis=-1, keepdims=True)
-    counted = difference >= -radius
-    scaled = multiply(np.where(counted, difference, 0), multiplier, left_shift)
-    powers = saturating_shift(exp_on_negative_values(scaled, integer_bits=5), -12)
-    log_of_sum = log_of_at_least_one(np.where(counted, powers, 0).sum(axis=-1, keepdims=True), 12, 5)
-    least = np.maximum(-radius - 1, multiply(log_of_sum + INT32_MIN, inverse, inverse_shift))
-    result = np.clip(rounding_shift_right(wrap_int32(scaled - log_of_sum), 22) + 127, -128, 127)
-    return (as_frames(call, np.where(difference > least, result, -128)),)
+        return apply_table(call, in_float32(np.tanh))
+    x, value = _interpolated_sigmoid(call, (0, 1), 8, 0xFFFF << 8)
+    rounded = np.where(x >= 0, value - (1 << 23) + (1 << 7), -value + (1 << 23) + (1 << 7) - 1)
+    return (as_frames(call, rounded >> 8),)
 
 
 def _clipped(call: Call, activation: str) -> tuple[Array, ...]:
@@ -384,14 +198,14 @@ def hard_swish(call: Call) -> tuple[Array, ...]:
 
 
 def _elu_float32(x: Floats) -> Floats:
-    return np.where(x < 0, _in_float32(np.expm1)(x), x)
+    return np.where(x < 0, in_float32(np.expm1)(x), x)
 
 
 def elu(call: Call) -> tuple[Array, ...]:
     """x, or exp(x) - 1 where x is negative."""
     if not is_quantized(call.output):
         return _real(call, lambda x: np.where(x < 0, np.expm1(x), x))
-    return _table(call, _elu_float32)
+    return apply_table(call, _elu_float32)
 
 
 # NumPy has no error function
@@ -418,7 +232,7 @@ def _gelu_float32(x: Floats) -> Floats:
 def _gelu_approximate_float32(x: Floats) -> Floats:
     half, one, cubic = np.float32(0.5), np.float32(1), np.float32(0.044715)
     inner = np.float32(math.sqrt(2.0 / math.pi)) * (x + cubic * x * x * x)
-    return half * x * (one + _in_float32(np.tanh)(inner))
+    return half * x * (one + in_float32(np.tanh)(inner))
 
 
 def gelu(call: Call) -> tuple[Array, ...]:
@@ -426,7 +240,7 @@ def gelu(call: Call) -> tuple[Array, ...]:
     approximate = call.flag("approximate")
     if not is_quantized(call.output):
         return _real(call, _gelu_approximate if approximate else _gelu)
-    return _table(call, _gelu_approximate_float32 if approximate else _gelu_float32)
+    return apply_table(call, _gelu_approximate_float32 if approximate else _gelu_float32)
 
 
 def absolute(call: Call) -> tuple[Array, ...]:
@@ -457,7 +271,7 @@ def exp(call: Call) -> tuple[Array, ...]:
     """e**x."""
     if not is_quantized(call.output):
         return _real(call, np.exp)
-    return _table(call, _in_float32(np.exp))
+    return apply_table(call, in_float32(np.exp))
 
 
 def log(call: Call) -> tuple[Array, ...]:
@@ -466,7 +280,7 @@ def log(call: Call) -> tuple[Array, ...]:
         return _real(call, np.log)
     scale, zero_point = scale_of(call, call.output), zero_point_of(call, call.output)
     least = np.float32(integer_range(call.output.dtype)[0] - zero_point) * scale
-    return _table(call, lambda x: np.where(x <= 0, least, _in_float32(np.log)(x)))
+    return apply_table(call, lambda x: np.where(x <= 0, least, in_float32(np.log)(x)))
 
 
 def rsqrt(call: Call) -> tuple[Array, ...]:
@@ -479,7 +293,7 @@ def rsqrt(call: Call) -> tuple[Array, ...]:
     output_scale = scale_of(call, call.output)
     if call.output.dtype == np.int16:
         most = np.float32(32767) * output_scale
-        return _table(call, lambda x: np.where(x <= 0, most, np.float32(1) / np.sqrt(x)))
+        return apply_table(call, lambda x: np.where(x <= 0, most, np.float32(1) / np.sqrt(x)))
     # std::sqrt of a float is a float, the product with the output's scale as well
     product = np.sqrt(scale_of(call, call.tensor(0))) * output_scale
     multiplier, shift = quantize_multiplier(1.0 / np.float64(product))
