@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import metadata
 from typing import Annotated
 
 import typer
 
+import tcnstream
 from tcnstream.cli.bench import bench
 from tcnstream.cli.demo import demo
 from tcnstream.cli.export import export
@@ -26,7 +26,7 @@ app = typer.Typer(
 
 def _version(asked: bool) -> None:
     if asked:
-        typer.echo(f"tcnstream {metadata.version('tcnstream')}")
+        typer.echo(f"tcnstream {tcnstream.__version__}")
         raise typer.Exit
 
 

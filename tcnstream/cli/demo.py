@@ -106,7 +106,7 @@ class Player:
 
     def __init__(self, opened: Opened, recording: Recording, engine: str) -> None:
         self._opened = opened
-        self._prepared = prepare_for(opened, recording, gain=1.0)
+        self._prepared = prepare_for(opened, recording, gain=1.0, low_latency=True)
         assert self._prepared.rate_hz is not None
         self._segmenter = make_segmenter(opened, self._prepared.rate_hz)
         self._stream = opened.model.stream(engine)
@@ -172,15 +172,11 @@ class Player:
         frames_in, rate_hz = 0, self._prepared.rate_hz
         assert rate_hz is not None
 
-        def counted() -> Iterator[Frames]:
+        def count(frames: int) -> None:
             nonlocal frames_in
-            for chunk in self._prepared.chunks:
-                frames_in += len(chunk)
-                yield chunk
+            frames_in += frames
 
-        for frames in output_frames(
-            self._stream, replace(self._prepared, chunks=counted()), self._opened.model.outputs[0]
-        ):
+        for frames in output_frames(self._stream, self._prepared, self._opened.model.outputs[0], count):
             self._take(self._segmenter.push(flat(frames)))
             yield frames_in / rate_hz
         self._take(self._segmenter.flush())

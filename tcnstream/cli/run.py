@@ -95,11 +95,15 @@ def run(
     if not quiet:
         note(_what(opened, recording, prepared, stream))
     with ExitStack() as stack:
+        progress = stack.enter_context(progress_bar("streaming"))
+        task = progress.add_task("", total=prepared.frames)
         if format == "raw":
             take, finish = _frame_sink(output, stack)
         else:
             take, finish = _segment_sink(opened, prepared, format, output, recording.rate_hz, stack, quiet)
-        for frames in output_frames(stream, prepared, opened.model.outputs[0]):
+        for frames in output_frames(
+            stream, prepared, opened.model.outputs[0], lambda count: progress.advance(task, count)
+        ):
             take(frames)
         finish()
 
@@ -162,19 +166,20 @@ def whole(opened: Opened, source: str, reading: Reading) -> Frames:
     return frames.reshape(len(frames), *opened.model.inputs[0].shape)
 
 
-def output_frames(stream: Stream, recording: Recording, port: Port) -> Iterator[Frames]:
-    """Real numbers (m, *frame shape) of the model's first output; the last piece is the flushed tail."""
+def output_frames(stream: Stream, recording: Recording, port: Port, advance: Callable[[int], None]) -> Iterator[Frames]:
+    """Real numbers (m, *frame shape) of the model's first output; the last piece is the flushed tail.
+
+    ``advance`` is told of every chunk's input frames.
+    """
 
     def real(answer: npt.NDArray[np.generic] | tuple[npt.NDArray[np.generic], ...]) -> Frames:
         return port.dequantize(answer[0] if isinstance(answer, tuple) else answer)
 
     shape = stream.inputs[0].shape
-    with progress_bar("streaming") as progress:
-        task = progress.add_task("", total=recording.frames)
-        for chunk in recording.chunks:
-            yield real(stream.push(chunk.reshape(len(chunk), *shape)))
-            progress.advance(task, len(chunk))
-        yield real(stream.flush())
+    for chunk in recording.chunks:
+        yield real(stream.push(chunk.reshape(len(chunk), *shape)))
+        advance(len(chunk))
+    yield real(stream.flush())
 
 
 def flat(frames: Frames) -> Frames:

@@ -45,20 +45,23 @@ def draw(
     figure = figure_module.Figure(figsize=(14, 0.8 + 1.5 * strips), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.02, hspace=0.0)
     axes = figure.subplots(strips, 1, squeeze=False)[:, 0]
-    times = np.arange(len(signal)) / rate_hz
     for strip, ax in enumerate(axes):
         begin_s, end_s = strip * strip_s, (strip + 1) * strip_s
-        here = (times >= begin_s - 0.1) & (times <= end_s + 0.1)
-        ax.plot(times[here], signal[here], color=PLAIN, linewidth=0.7, zorder=2)
-        for segment in segments:
-            if segment.end_s < begin_s or segment.start_s > end_s:
-                continue
-            inside = here & (times >= segment.start_s) & (times <= segment.end_s)
-            colour = colours.get(segment.label, PLAIN)
-            ax.axvspan(segment.start_s, segment.end_s, color=colour, alpha=0.13, linewidth=0, zorder=1)
-            ax.plot(times[inside], signal[inside], color=colour, linewidth=1.7, solid_capstyle="round", zorder=3)
+        first = round(begin_s * rate_hz)
+        shown = signal[first : round(end_s * rate_hz) + 1]
+        times = (first + np.arange(len(shown))) / rate_hz
+        ax.plot(times, shown, color=PLAIN, linewidth=0.7, zorder=2)
+        for label, colour in colours.items():
+            here = [s for s in segments if s.label == label and s.end_s > begin_s and s.start_s < end_s]
+            inside = np.zeros(len(shown), bool)
+            for segment in here:
+                inside |= (times >= segment.start_s) & (times <= segment.end_s)
+            trace = np.where(inside, shown, np.nan)
+            ax.plot(times, trace, color=colour, linewidth=1.7, solid_capstyle="round", zorder=3)
+            bars = [(segment.start_s, segment.end_s - segment.start_s) for segment in here]
+            whole_height = ax.get_xaxis_transform()
+            ax.broken_barh(bars, (0, 1), transform=whole_height, facecolor=colour, alpha=0.13, linewidth=0, zorder=1)
         ax.set_xlim(begin_s, end_s)
-        shown = signal[(times >= begin_s) & (times < end_s)]
         if len(shown):
             middle, half = (shown.max() + shown.min()) / 2, max(float(np.ptp(shown)) / 2, 1e-6) * 1.1
             ax.set_ylim(middle - half, middle + half)

@@ -1,0 +1,294 @@
+"""The commands as a person and as a program use them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tcnstream
+from tcnstream.cli import main
+from tcnstream.cli import verify as verify_command
+from tcnstream.cli.demo import DATA
+from tcnstream.verify import Check, Difference, VerifyReport
+
+MODELS = Path(__file__).parent / "data" / "models"
+ECG = DATA / "ecg.csv"
+COMMANDS = ("inspect", "run", "verify", "bench", "export", "demo")
+CARD = """
+name = "test"
+file = "nse_lg.i8.tflite"
+rate_hz = 250
+units = "mV"
+labels = ["none", "p", "qrs", "t", "u"]
+label_delay_frames = 5
+look_ahead_ms = 148
+[[preprocessing]]
+kind = "gain"
+value = 1.5
+[segments]
+min_duration_s = { qrs = 0.02 }
+"""
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def call(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
+    """Runs the command line in this process; returns exit code, standard output and standard error."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["tcnstream", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        output = capfd.readouterr()
+        assert "Traceback" not in output.err
+        return int(stopped.value.code or 0), output.out, output.err
+
+    return run
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A small model with a card beside it."""
+    shutil.copy(MODELS / "nse_lg.i8.tflite", tmp_path)
+    (tmp_path / "nse_lg.i8.toml").write_text(CARD)
+    return tmp_path / "nse_lg.i8.tflite"
+
+
+def start(*arguments: object, **options: object) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "tcnstream", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(call: Call, command: str) -> None:
+    code, out, _ = call(command, "--help")
+    assert code == 0
+    assert f"Example: tcnstream {command}" in re.sub(r"\s+", " ", out.replace("`", ""))
+
+
+def test_version(call: Call) -> None:
+    assert call("--version")[:2] == (0, f"tcnstream {tcnstream.__version__}\n")
+
+
+def test_inspect_shows_a_row_per_operation_and_totals(call: Call, model: Path) -> None:
+    code, out, _ = call("inspect", model)
+    loaded = tcnstream.load(model)
+    assert code == 0
+    for row in loaded.rows():
+        assert any(row.kind in line and f"{row.state_bytes:,}" in line for line in out.splitlines())
+    total = next(line for line in out.splitlines() if "total" in line).split()
+    assert total[1:4] == [str(loaded.delay), str(loaded.receptive_field), f"{loaded.state_bytes:,}"]
+    assert "128 ms at 250 Hz" in out
+
+
+def test_inspect_for_programs(call: Call, model: Path) -> None:
+    code, out, _ = call("inspect", model, "--json")
+    facts = json.loads(out)
+    loaded = tcnstream.load(model)
+    assert code == 0 and facts["delay_frames"] == loaded.delay
+    assert sum(row["state_bytes"] for row in facts["operations"]) == facts["state_bytes"]
+    assert [row["kind"] for row in facts["operations"]] == [row.kind for row in loaded.rows()]
+
+
+def test_run_writes_raw_frames_equal_to_the_offline_answer(call: Call, tmp_path: Path) -> None:
+    with np.load(MODELS / "nse_lg.f32.npz") as known:
+        x, y = known["x"], known["y"]
+    np.save(tmp_path / "x.npy", x.reshape(-1, 1))
+    code, _, _ = call("run", MODELS / "nse_lg.f32.tflite", tmp_path / "x.npy", "-f", "raw", "-o", tmp_path / "y.npy")
+    assert code == 0
+    got = np.load(tmp_path / "y.npy")
+    np.testing.assert_allclose(got, y.reshape(got.shape), rtol=1e-5, atol=1e-5)
+
+
+def test_run_gives_the_same_segments_in_every_format(call: Call, model: Path, tmp_path: Path) -> None:
+    code, out, err = call("run", model, ECG)
+    assert code == 0 and "channel MLII, 360 Hz -> 250 Hz, mV" in err
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert len(lines) > 10 and {line["label"] for line in lines} <= {"p", "qrs", "t", "u"}
+    assert all(0 <= line["start_s"] < line["end_s"] <= 60 and 0 < line["probability"] <= 1 for line in lines)
+    assert all(line["end_s"] - line["start_s"] >= 0.0199 for line in lines if line["label"] == "qrs")
+    assert call("run", model, ECG, "-f", "csv", "-o", tmp_path / "x.csv", "--quiet") == (0, "", "")
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "x.csv").read_text())))
+    assert [(float(row["start_s"]), row["label"]) for row in rows] == [(s["start_s"], s["label"]) for s in lines]
+
+
+def test_run_writes_wfdb_annotations_at_the_rate_of_the_recording(call: Call, model: Path, tmp_path: Path) -> None:
+    wfdb = pytest.importorskip("wfdb")
+    code, _, _ = call("run", model, ECG, "-f", "wfdb", "-o", tmp_path / "ecg.tcn")
+    assert code == 0
+    annotations = wfdb.rdann(str(tmp_path / "ecg"), "tcn")
+    assert annotations.fs == 360 and annotations.sample.max() < 60 * 360
+    assert {"(", ")", "N", "t"} <= set(annotations.symbol)
+
+
+def test_run_reads_wfdb_and_chooses_the_channel(call: Call, model: Path, tmp_path: Path) -> None:
+    wfdb = pytest.importorskip("wfdb")
+    x = np.loadtxt(ECG, comments="#", skiprows=4)
+    signals = np.stack([np.zeros_like(x), x], axis=1)
+    wfdb.wrsamp("r", 360, ["uV", "uV"], ["flat", "ecg"], signals * 1000, fmt=["16", "16"], write_dir=str(tmp_path))
+    code, out, _ = call("run", model, tmp_path / "r.hea", "-c", "ecg")
+    direct = call("run", model, ECG)[1]
+    assert code == 0
+    # Format 16 rounds the microvolts; a boundary here and there moves by a frame.
+    assert abs(len(out.splitlines()) - len(direct.splitlines())) <= len(direct.splitlines()) // 20
+
+
+def test_a_pipe_gives_the_same_as_a_file(model: Path, tmp_path: Path) -> None:
+    x = np.loadtxt(ECG, comments="#", skiprows=4).astype("<f4")
+    np.save(tmp_path / "x.npy", x)
+    arguments = ("--rate", 360, "--units", "mV", "--quiet")
+    with start("run", model, tmp_path / "x.npy", *arguments) as process:
+        expected, _ = process.communicate()
+    with start("run", model, "-", *arguments, stdin=subprocess.PIPE) as process:
+        got, err = process.communicate(x.tobytes())
+    assert process.returncode == 0 and err == b""
+    assert got == expected and len(got.splitlines()) > 10
+
+
+def test_a_pipe_is_answered_while_it_is_open(model: Path) -> None:
+    x = np.loadtxt(ECG, comments="#", skiprows=4).astype("<f4")
+    options = ("--rate", 360, "--raw-format", "f32le", "--low-latency", "--quiet")
+    with start("run", model, "-", *options, stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write(x[:7200].tobytes())
+        process.stdin.flush()
+        first = json.loads(process.stdout.readline())
+        process.stdin.close()
+        process.stdout.read()
+        assert first["start_s"] < 20 and process.wait() == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_an_interrupt_stops_without_a_traceback(model: Path) -> None:
+    with start("run", model, "-", "--rate", "250", stdin=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        end = time.monotonic() + 20
+        while process.poll() is None and time.monotonic() < end:
+            time.sleep(0.05)
+        assert process.returncode == 130
+        assert b"Traceback" not in process.stderr.read()
+
+
+def test_a_closed_pipe_stops_without_a_traceback(model: Path) -> None:
+    with start("run", model, ECG) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.wait() != 0
+        assert b"Traceback" not in process.stderr.read()
+
+
+def test_verify_proves_the_contract_on_a_recording(call: Call, model: Path) -> None:
+    code, out, _ = call("verify", model, "--input", ECG, "--chunkings", 2, "--seed", 3)
+    assert code == 0
+    assert "the stream equals the offline answer, bit for bit, over 15,000 input frames" in out
+
+
+def test_verify_names_the_first_frame_and_tensor_that_differ(
+    call: Call, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Difference(frame=17, tensor="conv_2", operation="CONV_2D (op 4)", expected=3.0, got=4.0)
+    report = VerifyReport("interpreter", 800, (Check("chunking 1 of 1", False, 800, 1.0, "", found),))
+    monkeypatch.setattr(verify_command, "compare", lambda *_, **__: report)
+    code, out, _ = call("verify", model)
+    assert code == 1
+    assert "first difference at frame 17 of tensor conv_2, made by CONV_2D (op 4): expected 3, got 4." in out
+
+
+def test_verify_for_programs(call: Call, model: Path) -> None:
+    code, out, _ = call("verify", model, "--chunkings", 1, "--json")
+    report = json.loads(out)
+    assert code == 0 and report["passed"] and all(check["distance"] == 0 for check in report["checks"])
+
+
+def test_bench_measures_every_engine_and_hop(call: Call, model: Path) -> None:
+    code, out, _ = call("bench", model, "--hop", 1, "--hop", 16, "--engine", "interpreter", "--rounds", 1, "--json")
+    rows = json.loads(out)
+    assert code == 0 and [row["hop_frames"] for row in rows] == [1, 16]
+    assert all(row["us_per_frame"] > 0 for row in rows)
+    assert call("bench", model, "--hop", 160, "--engine", "interpreter-fast", "--rounds", 1)[0] == 0
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+def test_demo_shows_segments_heart_rate_and_a_picture(call: Call, model: Path, tmp_path: Path, suffix: str) -> None:
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / f"ecg.{suffix}"
+    code, out, _ = call("demo", "ecg", "--model", model, "--out", picture)
+    assert code == 0
+    assert "mean probability" in out and "heart rate:" in out and f"picture: {picture}" in out
+    assert picture.read_bytes()[:5] in (b"\x89PNG\r", b"<?xml")
+    code, out, _ = call("demo", "ecg", "--model", model, "--out", picture, "--json")
+    assert code == 0 and json.loads(out)["signal_s"] == 60
+
+
+MISTAKES: list[tuple[tuple[object, ...], str]] = [
+    (("inspect", "nothing"), "there is no model 'nothing'"),
+    (("inspect", __file__), "no TFLite file"),
+    (("inspect", MODELS / "spectro.f32.tflite", "--time-axis", 9), "axis"),
+    (("run", "MODEL", "none.wav"), "there is no file none.wav"),
+    (("run", "MODEL", ECG, "--channel", "V9"), "has no channel 'V9': choose one of MLII"),
+    (("run", "MODEL", ECG, "-c", "0", "-c", "0"), "takes 1 channel(s) and 2 are chosen"),
+    (("run", "MODEL", ECG, "--format", "xml"), "there is no format 'xml'"),
+    (("run", "MODEL", ECG, "--format", "wfdb"), "name it with --out"),
+    (("run", "MODEL", ECG, "--raw-format", "u8"), "there is no raw format 'u8'"),
+    (("run", "MODEL", ECG, "--engine", "magic"), "engine='magic' is unknown"),
+    (("run", "MODEL", ECG, "--units", "bar"), "is in bar and the model takes mV"),
+    (("run", "MODEL", ECG, "--rate", "-5"), "give one above 0"),
+    (("run", "MODEL", ECG, "-o", "/nonexistent/x.jsonl"), "/nonexistent/x.jsonl: No such file"),
+    (("run", MODELS / "nse_lg_se.f32.tflite", ECG), "time_pooling"),
+    (("run", MODELS / "nse_lg_se.f32.tflite", ECG, "--time-pooling", "frozen"), "calibration"),
+    (("verify", "MODEL", "--input", "none.csv"), "there is no file none.csv"),
+    (("bench", "MODEL", "--hop", 0), "pushes nothing"),
+    (("export", "MODEL", "x.tflite", "--to", "onnx"), "there is no export 'onnx'"),
+    (("demo", "eeg"), "there is no demo 'eeg'"),
+    (("demo", "ecg", "--model", "MODEL", "--out", "ecg.doc"), "of no kind that can be drawn"),
+    (("run", "MODEL"), "Missing argument"),
+    (("fly",), "No such command"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "text"), MISTAKES, ids=[" ".join(map(str, m[0][:3]))[-40:] for m in MISTAKES])
+def test_a_mistake_is_one_sentence_and_exit_code_2(
+    call: Call, model: Path, arguments: tuple[object, ...], text: str
+) -> None:
+    code, _, err = call(*(model if argument == "MODEL" else argument for argument in arguments))
+    assert code == 2 and text in err
+    if not err.startswith("Usage"):
+        assert err.splitlines()[-1].startswith("tcnstream: ")
+
+
+def test_an_unexpected_error_is_a_sentence_too(call: Call, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr(tcnstream, "load", broken)
+    code, _, err = call("inspect", model)
+    assert code == 2 and "unexpected ZeroDivisionError: by zero; this is a bug" in err
+
+
+def test_a_recording_with_too_few_channels_is_refused(call: Call, tmp_path: Path) -> None:
+    many = next(path for path in sorted(MODELS.glob("*.tflite")) if inputs(path) > 1)
+    code, _, err = call("run", many, ECG)
+    assert code == 2 and "has 1" in err
+
+
+def inputs(path: Path) -> int:
+    try:
+        return int(np.prod(tcnstream.load(path).inputs[0].shape))
+    except tcnstream.TcnStreamError:
+        return 0
