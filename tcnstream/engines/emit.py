@@ -21,6 +21,9 @@ from tcnstream.timing import first_read, last_read
 
 Range = tuple[int, int]
 
+_MOST_OPERANDS = 10
+"""TFLite Micro's CONCATENATION takes no more."""
+
 
 class NeedsHost(Exception):  # noqa: N818 (control flow, never seen by users)
     """This node has no TFLite form in this step."""
@@ -149,13 +152,16 @@ class StepGraph:
             return i
         return self.op("RESHAPE", (i, self.integers(shape)), tensor, shape, {"new_shape": shape})
 
-    def concatenate(self, parts: Sequence[int]) -> int:
+    def concatenate(self, parts: Sequence[int], axis: int = 1) -> int:
         if len(parts) == 1:
             return parts[0]
+        if len(parts) > _MOST_OPERANDS:
+            groups = [parts[k : k + _MOST_OPERANDS] for k in range(0, len(parts), _MOST_OPERANDS)]
+            return self.concatenate([self.concatenate(group, axis) for group in groups], axis)
         first = self.tensors[parts[0]]
-        frames = sum(self.tensors[p].shape[1] for p in parts)
-        shape = (1, frames, *first.shape[2:])
-        return self.op("CONCATENATION", parts, first, shape, {"axis": 1})
+        shape = list(first.shape)
+        shape[axis] = sum(self.tensors[p].shape[axis] for p in parts)
+        return self.op("CONCATENATION", parts, first, tuple(shape), {"axis": axis})
 
     def cut(self, i: int, begin: int, frames: int, stride: int = 1) -> int:
         """Every ``stride``-th frame from ``begin`` on."""
@@ -551,10 +557,16 @@ def _time_repeat(step: StepGraph, node: Node, work: Work) -> list[int]:
     frame = step.tensors[x].shape[2:]
     # Copies of a frame stand side by side first. TILE would say it in one, but lacks int8 in some runtimes.
     rows = step.reshape(x, (1, end - begin, 1, math.prod(frame)))
-    side_by_side = (1, end - begin, up, math.prod(frame))
-    tiled = step.op("CONCATENATION", [rows] * up, step.tensors[x], side_by_side, {"axis": 2})
-    frames = step.reshape(tiled, (1, (end - begin) * up, *frame))
+    frames = step.reshape(step.concatenate([rows] * up, axis=2), (1, (end - begin) * up, *frame))
     return [step.cut(frames, work.first_frame - begin * up, work.frames)]
+
+
+def _time_frozen(step: StepGraph, node: Node, work: Work) -> list[int]:
+    out = _output(step, node)
+    statistic = step.plan.tensors[node.inputs[1]].data
+    assert statistic is not None
+    frames = np.broadcast_to(statistic.reshape(out.shape), (work.frames, *out.shape))
+    return [_copy(step, step.constant(frames.reshape(_shape_out(step, node, work)), out.quantization))]
 
 
 # fmt: off
@@ -588,5 +600,6 @@ EMIT: Mapping[str, Callable[[StepGraph, Node, Work], list[int]]] = {
     "TIME_WINDOW": _time_window,
     "TIME_UNFOLD": _time_unfold,
     "TIME_REPEAT": _time_repeat,
+    "TIME_FROZEN": _time_frozen,
 }
 """Every node kind that TFLite computes; all others run on the host's kernels."""
