@@ -22,6 +22,7 @@ import tcnstream
 from tcnstream.cli import main
 from tcnstream.cli import verify as verify_command
 from tcnstream.cli.demo import DATA
+from tcnstream.export import export_streaming
 from tcnstream.verify import Check, Difference, VerifyReport
 
 MODELS = Path(__file__).parent / "data" / "models"
@@ -292,3 +293,13 @@ def inputs(path: Path) -> int:
         return int(np.prod(tcnstream.load(path).inputs[0].shape))
     except tcnstream.TcnStreamError:
         return 0
+
+
+def test_export_writes_what_the_library_makes(call: Call, model: Path, tmp_path: Path) -> None:
+    output = tmp_path / "stream.tflite"
+    code, out, _ = call("export", model, output, "--to", "streaming-tflite", "--hop", 10, "--json")
+    facts, made = json.loads(out), export_streaming(tcnstream.load(model), 10)
+    assert code == 0 and output.read_bytes() == made.content
+    assert facts["hop_frames"] == 10 and facts["operations"] == list(made.operations)
+    code, out, _ = call("export", model, output)
+    assert code == 0 and f"drop the first {made.lag_frames[0]}" in out
