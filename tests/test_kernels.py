@@ -378,6 +378,24 @@ def binary(
     return build
 
 
+def adding(kind: str) -> Build:
+    """ADD and SUB; int16 sometimes with the shifts that old converters ask for (the option's default)."""
+
+    def build(rng: Rng, dtype: Any) -> Trial:
+        trial = binary(kind, act=True)(rng, dtype)
+        flag = {"pot_scale_int16": bool(rng.random() < 0.5)}
+        trial = replace(trial, options={**trial.options, **flag})
+        if dtype is not I16 or rng.random() < 0.5:
+            return trial
+        shape, output = trial.outputs[0].shape, 2.0 ** float(rng.integers(-15, -8))
+        scales = [output, output / 2.0 ** float(rng.integers(0, 5))]
+        a, b = (tensor(shape, I16, scale=scale) for scale in rng.permutation(scales))
+        feeds = [values(rng, shape, I16) for _ in range(2)]
+        return replace(trial, operands=(a, b), feeds=feeds, outputs=(tensor(shape, I16, scale=output),))
+
+    return build
+
+
 def two_raw(kind: str, **options: Any) -> Build:
     """Two operands of which the values are copied or compared raw: one scale for all."""
     return binary(kind, same_scale=True, **options)
@@ -729,8 +747,8 @@ CASES: dict[str, tuple[Build, tuple[Any, ...]]] = {
     "AVERAGE_POOL_2D": (pool("AVERAGE_POOL_2D"), ALL),
     "FULLY_CONNECTED": (dense, ALL),
     "BATCH_MATMUL": (matrix_product, ALL),
-    "ADD": (binary("ADD", act=True), (F32, I8, I16, I32, I64)),
-    "SUB": (binary("SUB", act=True), (F32, I8, I16, I32, I64)),
+    "ADD": (adding("ADD"), (F32, I8, I16, I32, I64)),
+    "SUB": (adding("SUB"), (F32, I8, I16, I32, I64)),
     "MUL": (binary("MUL", act=True), (F32, I8, I16, I32, I64)),
     "DIV": (dividing, (F32, I8, I32)),
     "MAXIMUM": (two_raw("MAXIMUM"), (F32, I8, I16, I32, I64)),

@@ -21,11 +21,11 @@ from tcnstream.engines.kernels.fixed_point import (
     CLIPS,
     INT32_MAX,
     activation_range,
+    checked_log2,
     divide_truncating,
     integer_range,
     multiply,
     quantize_multiplier,
-    round_half_away,
     rounding_shift_right,
     wrap_int32,
 )
@@ -48,11 +48,9 @@ def _logistic_float32(x: Floats) -> Floats:
 def _input_multiplier_int16(call: Call, exact_left_shifts: tuple[int, ...]) -> tuple[int, int]:
     """(multiplier, left shift) that bring an int16 input to the table's scale; multiplier 0: a power of two."""
     scale = scale_of(call, call.tensor(0))
-    log2 = np.log(scale) * np.float32(1.0 / np.log(2.0))
-    nearest = float(round_half_away(log2))
-    left_shift = 12 + int(nearest)
-    if abs(float(log2) - nearest) < 1e-3 and left_shift in exact_left_shifts:
-        return 0, left_shift
+    exponent = checked_log2(scale)
+    if exponent is not None and 12 + exponent in exact_left_shifts:
+        return 0, 12 + exponent
     multiplier, left_shift = float(scale) * 4096.0 * 3.0, 0
     while multiplier <= 32767.0 / 2.0 and left_shift <= 30:
         left_shift += 1

@@ -22,7 +22,8 @@ class Call:
 
     ``inputs`` and ``outputs`` are the operands' facts; a streamed tensor's ``shape`` is that of a
     frame, a constant's is whole. ``arrays`` are streams ``(t, *frame_shape)``, already cut to the
-    frames that are needed and padded in time, or whole constants in canonical layout. The kernel
+    frames that are needed, padded in time and seen as the node's ``views`` say, or whole constants
+    in canonical layout. The kernel
     returns ``n_frames`` frames per output, the first of them being frame ``first_frame``.
     ``first_input_frame`` is the signal's index of ``arrays[0][0]`` (negative in the left padding);
     ``valid`` is the part [begin, end) of ``arrays[0]`` along time that is signal, not padding.
@@ -76,10 +77,8 @@ class Call:
         return float(value)
 
     def integers(self, name: str) -> tuple[int, ...]:
-        """A tuple option; a single integer counts as a tuple of one."""
+        """A tuple option."""
         value = self.node.options.get(name)
-        if isinstance(value, int):
-            return (int(value),)
         if not isinstance(value, tuple):
             raise EngineError(f"{self.node.kind} ({self.node.label}) needs the option {name}, a tuple of integers.")
         return value

@@ -17,6 +17,7 @@ from tcnstream.engines.kernels.call import (
     zero_point_of,
 )
 from tcnstream.engines.kernels.fixed_point import (
+    checked_log2,
     clip_floats,
     clip_to_output,
     count_leading_zeros,
@@ -69,13 +70,25 @@ def _add_or_subtract(call: Call, function: Pair) -> tuple[Array, ...]:
     if not is_quantized(call.output):
         return _unquantized(call, function)
     if call.output.dtype == np.int16 and call.flag("pot_scale_int16"):
-        raise call.unsupported("pot_scale_int16")
+        tensors = (call.tensor(0), call.tensor(1), call.output)
+        exponents = [checked_log2(scale_of(call, tensor)) for tensor in tensors]
+        if None not in exponents:
+            return _add_or_subtract_shifted(call, function, [e for e in exponents if e is not None])
     left_shift = 15 if call.output.dtype == np.int16 else 20
     a, b, twice_max = _common_scale(call, left_shift)
     output_scale = np.float64(scale_of(call, call.output))
     multiplier = quantize_multiplier(twice_max / ((1 << left_shift) * output_scale))
     total = multiply(function(a, b), *multiplier) + zero_point_of(call, call.output)
     return (as_frames(call, clip_to_output(call, total)),)
+
+
+def _add_or_subtract_shifted(call: Call, function: Pair, exponents: list[int]) -> tuple[Array, ...]:
+    """The int16 form of old converters for scales that are powers of two: one operand is shifted, none rescaled."""
+    right = [exponents[-1] - exponent for exponent in exponents[:2]]
+    if min(right) != 0:
+        raise call.unsupported(f"power-of-two scales 2**{exponents}")
+    a, b = (rounding_shift_right(call.array(i).astype(np.int64), right[i]) for i in (0, 1))
+    return (as_frames(call, clip_to_output(call, function(a, b))),)
 
 
 def add(call: Call) -> tuple[Array, ...]:

@@ -97,6 +97,13 @@ def count_leading_zeros(x: Ints) -> Ints:
     return 32 - bits.astype(np.int64)
 
 
+def checked_log2(scale: np.float32) -> int | None:
+    """``CheckedLog2``: the exponent of a power of two, within a thousandth; None for other scales."""
+    log2 = np.log(scale) * np.float32(1.0 / np.log(2.0))
+    nearest = float(round_half_away(log2))
+    return int(nearest) if abs(float(log2) - nearest) < 1e-3 else None
+
+
 def integer_range(dtype: np.dtype[np.generic]) -> tuple[int, int]:
     """The least and the greatest value of an integer type."""
     info = np.iinfo(np.dtype(dtype.str))

@@ -55,8 +55,6 @@ def concatenation(call: Call) -> tuple[Array, ...]:
 def split(call: Call) -> tuple[Array, ...]:
     """Pieces along ``axis``, as large as the outputs say."""
     axis, values = call.integer("axis"), call.array(0)
-    if axis < 0:
-        axis += values.ndim
     ends = np.cumsum([tensor.shape[axis - 1] for tensor in call.outputs])
     parts = np.split(values, ends[:-1], axis=axis)
     return tuple(as_frames(call, part, output) for output, part in enumerate(parts))
