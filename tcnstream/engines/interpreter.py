@@ -32,6 +32,7 @@ from tcnstream.tflite_writer import write_model
 from tcnstream.timing import counts, first_read, last_read, oldest_needed, timings
 
 _MAX_PROGRAMS = 256
+_MAX_PROGRAM_BYTES = 1 << 26
 
 
 class _Fill(NamedTuple):
@@ -53,6 +54,7 @@ class _Invoke:
     """Consecutive nodes as one graph."""
 
     interpreter: Any
+    file_bytes: int
     fills: tuple[_Fill, ...]
     fetches: tuple[tuple[int, Array], ...]
 
@@ -69,6 +71,11 @@ class _Program:
     """A compiled pattern. Frames that nothing reads later never leave the interpreter."""
 
     stages: tuple[_Invoke | _OnHost, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the files behind it; what an interpreter takes is in proportion."""
+        return sum(stage.file_bytes for stage in self.stages if isinstance(stage, _Invoke))
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,9 +109,11 @@ class InterpreterExecutor:
                 )
         self.plan = plan
         self.exact = exact
-        self._avoids_dense = exact and find_runtime().wrong_dense_reference
+        runtime = find_runtime()
+        self._avoids_dense = exact and runtime.wrong_dense_reference
         self._never_emitted: set[int] = set()
         self._programs: OrderedDict[object, _Program] = OrderedDict()
+        self._program_bytes = 0
         self._steady: dict[object, _Program] = {}
         self._pushes: dict[tuple[int, int], _Push] = {}
         self._lock = threading.Lock()
@@ -135,12 +144,12 @@ class InterpreterExecutor:
                 state.trim()
                 return made
             goal = list(map(operator.add, before, push.frames))
+            begins = [before[o] for o in self.plan.outputs]
             queues = state.queues
             for i, chunk in zip(self.plan.inputs, chunks, strict=True):
                 queues[i].append(chunk)
                 before[i] = goal[i]
             state.pushed_frames += len(chunks[0])
-            begins = [before[o] for o in self.plan.outputs]
             _execute(push.program, state, goal)
             made = [queues[o].read(begin, goal[o]) for begin, o in zip(begins, self.plan.outputs, strict=True)]
             for i, frames in push.kept:
@@ -171,13 +180,20 @@ class InterpreterExecutor:
         pattern = self._pattern(have, goal)
         program = self._programs.get(pattern)
         if program is None:
-            if len(self._programs) >= _MAX_PROGRAMS:
-                self._programs.popitem(last=False)
-                self._steady.clear()
-                self._pushes.clear()
             program = self._programs[pattern] = self._compile(have, goal)
+            self._program_bytes += program.nbytes
+            self._forget_oldest()
         self._programs.move_to_end(pattern)
         return program
+
+    def _forget_oldest(self) -> None:
+        while len(self._programs) > _MAX_PROGRAMS or (
+            self._program_bytes > _MAX_PROGRAM_BYTES and len(self._programs) > 1
+        ):
+            _, oldest = self._programs.popitem(last=False)
+            self._program_bytes -= oldest.nbytes
+            self._steady.clear()
+            self._pushes.clear()
 
     def _pattern(self, have: list[int], goal: list[int]) -> object:
         """All that a compiled step depends on, free of how long the stream has been running."""
@@ -234,13 +250,18 @@ class InterpreterExecutor:
             parts.append(step)
 
     def _open(self, step: StepGraph, fetched: Sequence[int]) -> _Invoke:
-        interpreter = open_interpreter(write_model([step.graph(fetched)]), self.exact)
+        content = write_model([step.graph(fetched)])
+        interpreter = open_interpreter(content, self.exact)
         inputs = [memory_of(interpreter, d["index"]) for d in interpreter.get_input_details()]
         outputs = [memory_of(interpreter, d["index"]) for d in interpreter.get_output_details()]
+        for memory in inputs:
+            memory[...] = 0
+        # Some kernels reject a type only when they run.
+        interpreter.invoke()
         fills = tuple(self._fill(inputs[feed.graph_input], feed) for feed in step.feeds)
         tensors = self.plan.tensors
         fetches = tuple((i, a.reshape(a.shape[1], *tensors[i].shape)) for i, a in zip(fetched, outputs, strict=True))
-        return _Invoke(interpreter, fills, fetches)
+        return _Invoke(interpreter, len(content), fills, fetches)
 
     def _fill(self, memory: Array, feed: Feed) -> _Fill:
         node = self.plan.nodes[feed.node]
