@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +41,7 @@ class Environment:
 WHOLE = Environment(
     name="whole",
     python=THIS_PYTHON,
-    install=("--editable", ".[test,train]", "numpy>=2", "boto3", "pydantic", "plotly", "seaborn", "scikit-learn"),
+    install=("--editable", ".[lint,test,train]", "numpy>=2", "boto3", "pydantic", "plotly", "seaborn", "scikit-learn"),
     without_dependencies=("neuralspot-edge==0.2.2",),
 )
 OTHERS = (
@@ -63,22 +64,24 @@ def main() -> int:
     # Two workers on two cores: threads inside NumPy or an interpreter would only fight over them.
     os.environ.update(OMP_NUM_THREADS="1", TF_CPP_MIN_LOG_LEVEL="2")
     started = time.monotonic()
-    whole = ready(WHOLE, sys.executable)
+    pythons = {environment: find_python(environment.python) for environment in OTHERS}
+    for environment in (environment for environment, python in pythons.items() if python is None):
+        reason = f"no Python {environment.python} on PATH or under pyenv (pyenv install {environment.python})"
+        if REQUIRE_ALL:
+            sys.exit(f"FAILED {environment.name}: {reason}")
+        print(f"SKIPPED {environment.name}: {reason}", flush=True)
+    wanted = {WHOLE: sys.executable} | {env: python for env, python in pythons.items() if python is not None}
+    with ThreadPoolExecutor(2) as two:  # installing waits for disk and network as much as it computes
+        binaries = dict(zip(wanted, two.map(ready, wanted, wanted.values()), strict=True))
+    whole = binaries[WHOLE]
     run("ruff", [whole / "ruff", "check", "."])
-    run("ruff format", [whole / "ruff", "format", "--check", "."])
     run("mypy --strict on the package", [whole / "mypy"])
-    for environment in OTHERS:
-        python = find_python(environment.python)
-        if python is None:
-            reason = f"no Python {environment.python} on PATH or under pyenv (pyenv install {environment.python})"
-            if REQUIRE_ALL:
-                sys.exit(f"FAILED {environment.name}: {reason}")
-            print(f"SKIPPED {environment.name}: {reason}", flush=True)
+    for environment in wanted:
+        if environment is WHOLE:
             continue
-        binaries = ready(environment, python)
         # The installed package is tested, not the checkout: what the wheel forgot must show.
-        pip(binaries, "--no-deps", "--force-reinstall", ".")
-        run(f"tests on {environment.name}", [binaries / "pytest", "-n", "2", "-m", "not slow"])
+        pip(binaries[environment], "--no-deps", "--force-reinstall", ".")
+        run(f"tests on {environment.name}", [binaries[environment] / "pytest", "-n", "2", "-m", "not slow"])
     print(f"{time.monotonic() - started:.0f} s so far", flush=True)
     run("all tests with coverage", [whole / "pytest", "-n", "2", "--cov", "--cov-report=term"])
     return 0
