@@ -42,6 +42,8 @@ def simplify(plan: Plan) -> Plan:
                     q = Quantization(q.scale, q.zero_point, 0)
                 tensors.append(dataclasses.replace(weights, shape=kernel.shape, data=kernel, quantization=q))
                 windows.append(0)
+                made = tensors[node.outputs[0]]
+                tensors[node.outputs[0]] = replace(made, shape=(1, *made.shape))
                 node = Node(
                     "CONV_2D",
                     (source.inputs[0], len(tensors) - 1, *node.inputs[2:]),

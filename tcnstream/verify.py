@@ -121,10 +121,21 @@ def verify(
 
 def _against_file(model: Model, stream: Stream, name: str, window: list[Array], pooled: bool) -> Check:
     """The unmodified file on one window against the stream on the same frames."""
+    arrays = _file_arrays(model, window)
+    why = ""
+    if pooled:
+        why = "time_pooling stands in for all of time"
+    elif model.is_dynamic_range:
+        why = "dynamic-range weights, float activations"
     try:
-        offline = [np.asarray(y) for y in run_offline(model.file.content, _file_arrays(model, window))]
-    except (EngineError, RuntimeError, ValueError) as e:
-        return Check(f"file, {name}", True, 0, 0.0, f"not compared: {e}")
+        offline = [np.asarray(y) for y in run_offline(model.file.content, arrays)]
+    except (EngineError, RuntimeError, ValueError):
+        # An operation without a reference kernel (ELU in ai-edge-litert 2.3), or one that is known to be wrong.
+        why = "the installed interpreter has no sound reference kernels for this model; its fast ones answered"
+        try:
+            offline = [np.asarray(y) for y in run_offline(model.file.content, arrays, exact=False)]
+        except (EngineError, RuntimeError, ValueError) as e:
+            return Check(f"file, {name}", True, 0, 0.0, f"not compared, the interpreter cannot run the file: {e}")
     streamed = _whole(stream, window)
     expected = []
     got = []
@@ -136,8 +147,7 @@ def _against_file(model: Model, stream: Stream, name: str, window: list[Array], 
             moved = np.moveaxis(y, axis, 0)
             expected.append(moved.reshape(len(moved), *frames.shape[1:]))
             got.append(frames)
-    if pooled or model.is_dynamic_range:
-        why = "time_pooling stands in for all of time" if pooled else "dynamic-range weights, float activations"
+    if why:
         distance = max(_distance(e, g) for e, g in zip(expected, got, strict=True))
         return Check(f"file, {name}", True, len(got[0]), distance, f"a distance, not an equality: {why}")
     return _compare(f"file, {name}", expected, got, lambda: _first_file_tensor(model, window))

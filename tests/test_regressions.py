@@ -37,3 +37,54 @@ def test_frames_of_a_padding_operation_are_made_and_not_only_counted(chunk_frame
     padded = np.concatenate([np.zeros((3, 1, 2), np.float32), x])
     expected = np.stack([padded[j : j + 4].mean(axis=0) for j in range(24)])
     np.testing.assert_allclose(np.concatenate([*parts, stream.flush()]), expected, rtol=0, atol=1e-6)
+
+
+def _constant(name: str, data: np.ndarray) -> Tensor:
+    return Tensor(name, data.shape, data.dtype, None, data)
+
+
+def test_dense_layer_over_flattened_time_is_a_sliding_window() -> None:
+    """(1, 6, 2) -> (1, 12) was taken for 12 frames of one value, and the fused convolution for 3 frequencies."""
+    rng = np.random.default_rng(1)
+    weights = rng.standard_normal((3, 12)).astype(np.float32)
+    tensors = (
+        _float("x", 1, 6, 2),
+        _constant("shape", np.array([1, 12], np.int32)),
+        _float("flat", 1, 12),
+        _constant("weights", weights),
+        _float("y", 1, 3),
+    )
+    ops = (Op("RESHAPE", (0, 1), (2,)), Op("FULLY_CONNECTED", (2, 3, -1), (4,)))
+    model = tcnstream.load(write_model([Graph(tensors, ops, (0,), (4,))]))
+    x = rng.standard_normal((20, 2)).astype(np.float32)
+    expected = np.stack([weights @ x[j : j + 6].reshape(-1) for j in range(15)])
+    stream = model.stream("reference")
+    got = np.concatenate([stream.push(x[:4]), stream.push(x[4:]), stream.flush()])
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5)
+    assert (model.delay, model.receptive_field) == (5, 6)
+
+
+def test_float_sums_cancel_as_in_the_reference_kernels() -> None:
+    """Another order of the same products is 4e-5 away where terms cancel, four times what the contract allows."""
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter", reason="the oracle: pip install ai-edge-litert")
+    rng = np.random.default_rng(2)
+    weights = (8 * rng.standard_normal((32, 1, 5, 64))).astype(np.float32)
+    tensors = (
+        _float("x", 1, 1, 60, 64),
+        _constant("weights", weights),
+        _constant("bias", rng.standard_normal(32).astype(np.float32)),
+        _float("y", 1, 1, 60, 32),
+    )
+    options = {"padding": "SAME", "stride_h": 1, "stride_w": 1}
+    content = write_model([Graph(tensors, (Op("CONV_2D", (0, 1, 2), (3,), options),), (0,), (3,))])
+    x = (8 * rng.standard_normal((60, 1, 64))).astype(np.float32)
+    oracle = interpreter.Interpreter(
+        model_content=content, experimental_op_resolver_type=interpreter.OpResolverType.BUILTIN_REF
+    )
+    oracle.allocate_tensors()
+    oracle.set_tensor(oracle.get_input_details()[0]["index"], x.reshape(1, 1, 60, 64))
+    oracle.invoke()
+    expected = oracle.get_tensor(oracle.get_output_details()[0]["index"])
+    stream = tcnstream.load(content, time_axis=2).stream("reference")
+    got = np.concatenate([stream.push(x), stream.flush()])
+    np.testing.assert_array_equal(got.reshape(expected.shape), expected)

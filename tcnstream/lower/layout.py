@@ -29,7 +29,8 @@ def reshape(lw: Lowering, op: Op) -> None:
         rest = math.prod(out[axis + 1 :])
         if n == frames:
             return lw.alias(op, i, axis)
-        if before == 1 and n > frames and n % frames == 0 and after % (n // frames) == 0 and rest * n == after * frames:
+        unfolds = len(out) - axis > 1 or op.outputs[0] in lw.graph.outputs
+        if before == 1 and unfolds and n > frames and n % frames == 0 and rest * n == after * frames:
             ratio = n // frames
             reach = Reach(up=ratio, extent=ratio, pad_begin=ratio - 1)
             view = (ratio, *frame_shape(out, axis))

@@ -25,6 +25,7 @@ from tcnstream.engines.kernels.fixed_point import (
     round_half_away,
     wrap_int32,
 )
+from tcnstream.engines.kernels.sums import add_products
 from tcnstream.graph import Array
 
 
@@ -60,9 +61,12 @@ def fully_connected(call: Call) -> tuple[Array, ...]:
     rows = rows.reshape(-1, matrix.shape[1])
     bias = call.optional(2)
     if not is_quantized(x):
-        sums = rows.astype(np.float64) @ matrix.astype(np.float64).T
-        values = sums if bias is None else sums + bias.astype(np.float64)
-        return (as_frames(call, clip_floats(values, call.activation)),)
+        sums = add_products(
+            np.zeros((len(rows), len(matrix)), np.float32), rows.astype(np.float32), matrix.T.astype(np.float32)
+        )
+        return (
+            as_frames(call, clip_floats(sums if bias is None else sums + bias.astype(np.float32), call.activation)),
+        )
     quantization = quantization_of(call, weights)
     weights_zero_point = 0 if quantization.per_channel else int(quantization.zero_point.flat[0])
     centred_rows = rows.astype(np.float64) - zero_point_of(call, x)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from tcnstream.engines.kernels.call import Call, Doubles, Ints, scale_of, zero_point_of
+from tcnstream.engines.kernels.call import Call, Doubles, Ints, Reals, scale_of, zero_point_of
 from tcnstream.graph import Tensor
 
 INT32_MIN = -(1 << 31)
@@ -133,11 +133,11 @@ def clip_to_output(call: Call, values: Ints) -> Ints:
     return np.minimum(np.maximum(values, least), greatest)
 
 
-def clip_floats(values: Doubles, activation: str) -> npt.NDArray[np.float32]:
+def clip_floats(values: Reals, activation: str) -> npt.NDArray[np.float32]:
     """``CalculateActivationRange`` applied to float32: infinities become the largest finite number."""
     low, high = CLIPS.get(activation, (None, None))
     limits = np.finfo(np.float32)
     with np.errstate(over="ignore"):
-        rounded = values.astype(np.float32)
+        rounded: npt.NDArray[np.float32] = values.astype(np.float32)
     at_least = np.maximum(rounded, limits.min if low is None else np.float32(low))
     return np.minimum(at_least, limits.max if high is None else np.float32(high))

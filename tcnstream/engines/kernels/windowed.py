@@ -1,7 +1,7 @@
 """Operations that read a window of frames: convolutions and pools.
 
-Time (axis 0) needs no padding here; frequency is padded inside. Products of int8 or int16 and
-int8 are summed in float64, which holds such integers exactly.
+Time (axis 0) needs no padding here; frequency is padded inside. Integers are multiplied and summed
+in float64, which holds them exactly; float32 in the order of the reference kernels' loops (``sums``).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from tcnstream.engines.kernels.call import (
     Call,
     Doubles,
     Ints,
+    Reals,
     as_frames,
     is_quantized,
     scale_of,
@@ -31,13 +32,16 @@ from tcnstream.engines.kernels.fixed_point import (
     quantize_multiplier,
     wrap_int32,
 )
+from tcnstream.engines.kernels.sums import add_products
 from tcnstream.graph import Array, Tensor
 
 
-def operands(call: Call) -> tuple[Doubles, Doubles]:
-    """The input without its zero point and the weights, as float64; weights are symmetric, whatever their file says."""
-    x, weights = call.array(0).astype(np.float64), call.array(1).astype(np.float64)
-    return (x - zero_point_of(call, call.tensor(0)) if is_quantized(call.tensor(0)) else x), weights
+def operands(call: Call) -> tuple[Reals, Reals]:
+    """The input without its zero point and the weights (symmetric, whatever their file says), ready for ``add_products``."""
+    x, weights = call.array(0), call.array(1)
+    if not is_quantized(call.tensor(0)):
+        return x.astype(np.float32, copy=False), weights.astype(np.float32, copy=False)
+    return x.astype(np.float64) - zero_point_of(call, call.tensor(0)), weights.astype(np.float64)
 
 
 def channel_scales(call: Call) -> Doubles:
@@ -49,12 +53,13 @@ def channel_scales(call: Call) -> Doubles:
     return input_scale * weights.scale.astype(np.float64) / np.float64(scale_of(call, call.output))
 
 
-def finish(call: Call, sums: Doubles) -> tuple[Array, ...]:
+def finish(call: Call, sums: Reals) -> tuple[Array, ...]:
     """Bias, rescaling, fused activation: from accumulators (..., channels) to the output."""
     bias = call.optional(2)
     if not is_quantized(call.output):
-        values = sums if bias is None else sums + bias.astype(np.float64)
-        return (as_frames(call, clip_floats(values, call.activation)),)
+        return (
+            as_frames(call, clip_floats(sums if bias is None else sums + bias.astype(np.float32), call.activation)),
+        )
     accumulators = sums.astype(np.int64)
     if bias is not None:
         accumulators = accumulators + bias.astype(np.int64)
@@ -67,13 +72,14 @@ def finish(call: Call, sums: Doubles) -> tuple[Array, ...]:
     return (as_frames(call, clip_to_output(call, scaled + zero_point_of(call, call.output))),)
 
 
-def pad_frequency(call: Call, x: Doubles, fill: float) -> Doubles:
+def pad_frequency(call: Call, x: Reals, fill: float) -> Reals:
     """Axis 1 of ``x`` (t, F, C) with the node's frequency padding."""
     begin, end = call.integer("pad_f_begin", 0), call.integer("pad_f_end", 0)
-    return np.pad(x, ((0, 0), (begin, end), (0, 0)), constant_values=fill)
+    padded: Reals = np.pad(x, ((0, 0), (begin, end), (0, 0)), constant_values=fill)
+    return padded
 
 
-def taps(call: Call, x: Doubles, kernel_t: int, kernel_f: int) -> Iterator[tuple[int, int, Doubles]]:
+def taps(call: Call, x: Reals, kernel_t: int, kernel_f: int) -> Iterator[tuple[int, int, Reals]]:
     """For every kernel element, what it reads: (t index, f index, (n_frames, F_out, C))."""
     stride_t, stride_f = call.node.reach.stride, call.integer("stride_f", 1)
     dilation_t, dilation_f = call.integer("dilation_t", 1), call.integer("dilation_f", 1)
@@ -94,10 +100,10 @@ def conv_2d(call: Call) -> tuple[Array, ...]:
     channels_out, kernel_t, kernel_f, depth = weights.shape
     groups = x.shape[-1] // depth
     grouped_weights = weights.reshape(groups, channels_out // groups, kernel_t, kernel_f, depth)
-    sums = np.zeros((groups, call.n_frames * call.output.shape[0], channels_out // groups))
+    sums: Reals = np.zeros((groups, call.n_frames * call.output.shape[0], channels_out // groups), x.dtype)
     for i, k, read in taps(call, x, kernel_t, kernel_f):
         grouped = read.reshape(-1, groups, depth).transpose(1, 0, 2)
-        sums += grouped @ grouped_weights[:, :, i, k].transpose(0, 2, 1)
+        sums = add_products(sums, grouped, grouped_weights[:, :, i, k].transpose(0, 2, 1))
     return finish(call, sums.transpose(1, 0, 2).reshape(call.n_frames, -1, channels_out))
 
 
@@ -109,10 +115,10 @@ def depthwise_conv_2d(call: Call) -> tuple[Array, ...]:
     x, weights = operands(call)
     x = pad_frequency(call, x, 0.0)
     kernel_t, kernel_f, channels_out = weights.shape
-    spread = np.repeat(x, channels_out // x.shape[-1], axis=-1)
-    sums = np.zeros((call.n_frames, call.output.shape[0], channels_out))
+    spread: Reals = np.repeat(x, channels_out // x.shape[-1], axis=-1)
+    sums: Reals = np.zeros((call.n_frames, call.output.shape[0], channels_out), x.dtype)
     for i, k, read in taps(call, spread, kernel_t, kernel_f):
-        sums += read * weights[i, k]
+        sums = sums + read * weights[i, k]
     return finish(call, sums)
 
 
@@ -128,19 +134,20 @@ def transpose_conv(call: Call) -> tuple[Array, ...]:
     pad_t = kernel_t - 1 - call.node.reach.pad_begin
     pad_f = call.integer("pad_f_begin", 0)
     frequencies = call.output.shape[0]
-    sums = np.zeros((call.n_frames, frequencies, channels_out))
+    sums: Reals = np.zeros((call.n_frames, frequencies, channels_out), x.dtype)
     into_t = (np.arange(x.shape[0]) + call.first_input_frame) * up - pad_t - call.first_frame
     into_f = np.arange(x.shape[1]) * stride_f - pad_f
-    for i in range(kernel_t):
+    # From the last kernel element on, so that the oldest input frame is added first.
+    for i in reversed(range(kernel_t)):
         read_t = np.flatnonzero((into_t + i >= 0) & (into_t + i < call.n_frames))
-        for k in range(kernel_f):
+        for k in reversed(range(kernel_f)):
             read_f = np.flatnonzero((into_f + k >= 0) & (into_f + k < frequencies))
-            products = x[np.ix_(read_t, read_f)] @ weights[:, i, k].T
-            sums[np.ix_(into_t[read_t] + i, into_f[read_f] + k)] += products
+            into = np.ix_(into_t[read_t] + i, into_f[read_f] + k)
+            sums[into] = add_products(sums[into], x[np.ix_(read_t, read_f)], weights[:, i, k].T)
     return finish(call, sums)
 
 
-def _inside(call: Call) -> Doubles:
+def _inside(call: Call) -> Reals:
     """1 where arrays[0] with its frequency padding is signal, 0 in padding: (t, F, 1)."""
     begin, end = call.valid
     inside = np.zeros((call.array(0).shape[0], call.array(0).shape[1], 1))
@@ -169,17 +176,18 @@ def average_pool_2d(call: Call) -> tuple[Array, ...]:
     Source: ``reference_ops::AveragePool``, ``reference_integer_ops::AveragePool`` (whose rounding
     of a half goes away from zero of the raw integers, the zero point included).
     """
-    x = pad_frequency(call, call.array(0).astype(np.float64), 0.0)
+    wide = np.float64 if is_quantized(call.output) else np.float32
+    x = pad_frequency(call, call.array(0).astype(wide), 0.0)
     inside = _inside(call)
     kernel = call.integer("filter_t"), call.integer("filter_f", 1)
-    sums = np.zeros((call.n_frames, *call.output.shape))
-    for _, _, read in taps(call, np.where(inside > 0, x, 0.0), *kernel):
+    sums = np.zeros((call.n_frames, *call.output.shape), wide)
+    for _, _, read in taps(call, np.where(inside > 0, x, wide(0.0)), *kernel):
         sums += read
     counts = np.zeros((call.n_frames, call.output.shape[0], 1))
     for _, _, read in taps(call, inside, *kernel):
         counts += read
     if not is_quantized(call.output):
-        return (as_frames(call, clip_floats(sums / counts, call.activation)),)
+        return (as_frames(call, clip_floats(sums / counts.astype(wide), call.activation)),)
     total, count = sums.astype(np.int64), counts.astype(np.int64)
     half = count // 2
     mean: Ints = divide_truncating(np.where(total > 0, total + half, total - half), count)
