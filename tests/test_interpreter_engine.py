@@ -127,6 +127,17 @@ def test_steady_pushes_equal_counted_ones(name: str) -> None:
         assert_same(drive(executor, xs, chunks, advance=True), expected)
 
 
+@pytest.mark.parametrize("before, after", [(0, 5), (3, 5), (5, 2)])
+def test_frames_that_the_end_will_mirror_are_kept_from_the_first_steady_push_on(before: int, after: int) -> None:
+    paddings = ints(0, 0, before, after, 0, 0, 0, 0).reshape(4, 2)
+    a_plan = tcnstream.load(one_op("MIRROR_PAD", (1, 48 + before + after, 4, 6), {}, [paddings])).plan
+    executor = InterpreterExecutor(a_plan)
+    xs = signal(a_plan, 96)
+    expected = drive(ReferenceExecutor(a_plan), xs, [96])
+    for chunks in ([2, 1], [1, 2, 3, 64], [8, 1, 1]):
+        assert_same(drive(executor, xs, chunks, advance=True), expected)
+
+
 def test_steps_are_forgotten_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "_MAX_PROGRAMS", 3)
     executor = InterpreterExecutor(plan("strided.f32"))
@@ -226,6 +237,14 @@ OPERATIONS = {
     "softmax": one_op("SOFTMAX", (1, 48, 4, 6), {"beta": 1.0}),
     "maximum": one_op("MAXIMUM", (1, 48, 4, 6), {}, [floats(1, 1, 4, 1)]),
     "batch_matmul": one_op("BATCH_MATMUL", (1, 48, 4, 3), {}, [floats(6, 3)]),
+    "batch_matmul_int8": one_op(
+        "BATCH_MATMUL", (1, 48, 4, 3), {}, [(20 * floats(6, 3)).astype(np.int8)], dtype=np.int8
+    ),
+    "mirror_frequency": one_op(
+        "MIRROR_PAD", (1, 48, 7, 6), {"mode": "REFLECT"}, [ints(0, 0, 0, 0, 1, 2, 0, 0).reshape(4, 2)]
+    ),
+    "stretched_frequency": one_op("RESIZE_NEAREST_NEIGHBOR", (1, 48, 12, 6), {}, [ints(48, 12)], dtype=np.int8),
+    "mean_int8": one_op("MEAN", (1, 48, 6), {"keep_dims": False}, [ints(2)], dtype=np.int8),
     "gather": one_op("GATHER", (1, 48, 4, 3), {"axis": 3}, [ints(5, 0, 2)]),
     "concatenation": one_op("CONCATENATION", (1, 48, 4, 7), {"axis": 3}, [np.ones((1, 48, 4, 1), np.float32)]),
     "upsampling": one_op(

@@ -516,6 +516,42 @@ def _arg_extreme(step: StepGraph, node: Node, work: Work) -> list[int]:
     return [step.op(node.kind, operands, _output(step, node), shape, _keep(node, "output_type"))]
 
 
+def _batch_matmul(step: StepGraph, node: Node, work: Work) -> list[int]:
+    x = step.read(node, work, 0)
+    matrix = step.plan.tensors[node.inputs[1]]
+    shape = (*step.tensors[x].shape[:-1], matrix.shape[1])
+    constant = step.plan_constant(node.inputs[1], (*(1 for _ in shape[2:]), *matrix.shape))
+    return [step.op("BATCH_MATMUL", (x, constant), _output(step, node), shape)]
+
+
+def _gather(step: StepGraph, node: Node, work: Work) -> list[int]:
+    x = step.read(node, work, 0)
+    axis = _integer(node, "axis", 1) + _axis_shift(node.views[0])
+    places = step.plan.tensors[node.inputs[1]]
+    shape = list(step.tensors[x].shape)
+    shape[axis] = places.shape[0]
+    operands = (x, step.plan_constant(node.inputs[1], places.shape))
+    return [step.op("GATHER", operands, _output(step, node), tuple(shape), {"axis": axis})]
+
+
+def _mirror_pad(step: StepGraph, node: Node, work: Work) -> list[int]:
+    x = step.read(node, work, 0)
+    flat = _integers(node, "paddings")
+    source = step.tensors[x].shape
+    pairs = [(0, 0)] * (len(source) - len(flat) // 2) + list(zip(flat[::2], flat[1::2], strict=True))
+    shape = tuple(n + a + b for n, (a, b) in zip(source, pairs, strict=True))
+    return [step.op("MIRROR_PAD", (x, step.integers(pairs)), _output(step, node), shape, _keep(node, "mode"))]
+
+
+def _resize(step: StepGraph, node: Node, work: Work) -> list[int]:
+    if node.options.get("align_corners"):
+        raise NeedsHost("the frames of a step have other corners than the window")
+    x = step.read(node, work, 0)
+    shape = _shape_out(step, node, work)
+    operands = (x, step.integers(shape[1:3]))
+    return [step.op(node.kind, operands, _output(step, node), shape, _keep(node, "half_pixel_centers"))]
+
+
 # --- operations that only move frames ----------------------------------------------------------
 
 
@@ -594,6 +630,10 @@ EMIT: Mapping[str, Callable[[StepGraph, Node, Work], list[int]]] = {
     "SPLIT": _split,
     "STRIDED_SLICE": _strided_slice,
     "PAD": _pad,
+    "MIRROR_PAD": _mirror_pad,
+    "RESIZE_NEAREST_NEIGHBOR": _resize,
+    "BATCH_MATMUL": _batch_matmul,
+    "GATHER": _gather,
     "TRANSPOSE": _transpose,
     "TILE": _tile,
     "TIME_PAD": _time_pad,

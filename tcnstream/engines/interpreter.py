@@ -29,7 +29,7 @@ from tcnstream.graph import Array
 from tcnstream.plan import Plan
 from tcnstream.state import Queue, State, advance
 from tcnstream.tflite_writer import write_model
-from tcnstream.timing import counts, first_read, last_read, oldest_needed, timings
+from tcnstream.timing import counts, first_read, last_read, oldest_kept, oldest_needed, timings
 
 _MAX_PROGRAMS = 256
 _MAX_PROGRAM_BYTES = 1 << 26
@@ -380,9 +380,13 @@ def _steady_state(plan: Plan) -> tuple[int, int, int]:
 
     def is_steady(n: int) -> bool:
         have = counts(plan, n, ended=False)
-        return all(have[node.outputs[0]] > 0 for node in plan.nodes) and all(
-            first_read(node.reach, have[node.outputs[0]]) >= 0 for node in plan.nodes
-        )
+        for node, sources in zip(plan.nodes, plan.sources, strict=True):
+            j = have[node.outputs[0]]
+            if j == 0 or first_read(node.reach, j) < 0:
+                return False
+            if node.reach.edge != "fill" and any(oldest_kept(node.reach, j, have[i]) == 0 for i in sources):
+                return False
+        return True
 
     n = 1
     while not is_steady(n):
