@@ -10,7 +10,11 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
+from tcnstream.errors import NotStreamableError
 from tcnstream.plan import SAME_FRAME, Node, Plan, Reach
+
+_MOST_PHASES = 1 << 16
+"""Rates of real models repeat within a few frames; a hostile file must not make us list millions."""
 
 
 def first_read(reach: Reach, j: int) -> int:
@@ -135,6 +139,11 @@ def _through(node: Node, sources: list[Timing]) -> Timing:
     step = sources[0].step * reach.stride / reach.up
     source_period = math.lcm(*(s.period for s in sources))
     period = reach.up * source_period // math.gcd(reach.up * source_period, reach.stride)
+    if period > _MOST_PHASES:
+        raise NotStreamableError(
+            f"`{node.kind}` (op {node.index}, `{node.label}`) makes a rate that repeats only every {period} frames,"
+            f" more than {_MOST_PHASES}; use strides and up-sampling factors with common divisors"
+        )
     return Timing(
         step,
         period,
@@ -147,14 +156,15 @@ def _through(node: Node, sources: list[Timing]) -> Timing:
 def steady_frames(plan: Plan) -> list[int]:
     """For every tensor the most frames that must be remembered between two pushes of one frame.
 
-    Counted over one period of the plan's phases, far enough from the left edge.
+    Counted over one period of the plan's phases, far enough from the left edge; where a period is longer
+    than 4096 frames, at 4096 places of it.
     """
     known = [t for t in timings(plan) if t is not None]
     period = math.lcm(*(int(t.period * t.step) for t in known))
     reach = max(t.newest(0) - t.oldest(0) for t in known)
     start = (2 * reach // period + 2) * period
     most = [0] * len(plan.tensors)
-    for n in range(start, start + period):
+    for n in range(start, start + period, max(1, period // 4096)):
         have = counts(plan, n, ended=False)
         kept = [h - o for h, o in zip(have, oldest_needed(plan, have), strict=True)]
         most = [max(m, k) for m, k in zip(most, kept, strict=True)]
