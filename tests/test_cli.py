@@ -303,3 +303,9 @@ def test_export_writes_what_the_library_makes(call: Call, model: Path, tmp_path:
     assert facts["hop_frames"] == 10 and facts["operations"] == list(made.operations)
     code, out, _ = call("export", model, output)
     assert code == 0 and f"drop the first {made.lag_frames[0]}" in out
+
+
+def test_an_output_is_chosen_by_name_or_number(call: Call, model: Path) -> None:
+    assert call("run", model, ECG, "--head", "0", "--quiet") == call("run", model, ECG, "--quiet")
+    code, _, err = call("run", model, ECG, "--head", "nose")
+    assert code == 2 and "has no output 'nose': choose one of" in err

@@ -107,8 +107,11 @@ def note(text: str) -> None:
 
 
 @contextmanager
-def progress_bar(title: str) -> Iterator[Progress]:
-    """A bar on standard error, on a terminal only."""
+def progress_bar(title: str, show: bool = True) -> Iterator[Progress]:
+    """A bar on standard error, on a terminal only; what goes to standard output is left alone."""
     columns = (TextColumn(title), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+    hidden = not (show and err.is_terminal)
+    with Progress(
+        *columns, console=err, transient=True, disable=hidden, redirect_stdout=False, redirect_stderr=False
+    ) as progress:
         yield progress

@@ -105,10 +105,10 @@ class Player:
     """Streams a recording through a model and keeps what a person wants to see."""
 
     def __init__(self, opened: Opened, recording: Recording, engine: str) -> None:
-        self._opened = opened
         self._prepared = prepare_for(opened, recording, gain=1.0, low_latency=True)
         assert self._prepared.rate_hz is not None
-        self._segmenter = make_segmenter(opened, self._prepared.rate_hz)
+        self._port = opened.model.outputs[0]
+        self._segmenter = make_segmenter(opened, self._port, self._prepared.rate_hz)
         self._stream = opened.model.stream(engine)
         self._heart = HeartRate()
         background = opened.card.segments.background if opened.card else ""
@@ -176,7 +176,7 @@ class Player:
             nonlocal frames_in
             frames_in += frames
 
-        for frames in output_frames(self._stream, self._prepared, self._opened.model.outputs[0], count):
+        for frames in output_frames(self._stream, self._prepared, self._port, count):
             self._take(self._segmenter.push(flat(frames)))
             yield frames_in / rate_hz
         self._take(self._segmenter.flush())

@@ -69,6 +69,10 @@ def run(
             help="Convert the rate by interpolation (milliseconds of delay, some aliasing) instead of long filters.",
         ),
     ] = False,
+    head: Annotated[
+        str | None,
+        typer.Option("--head", metavar="NAME", help="Which output of several, by name or number; else the first."),
+    ] = None,
     engine: EngineOption = "auto",
     time_pooling: TimePoolingOption = None,
     calibration: CalibrationOption = None,
@@ -87,6 +91,7 @@ def run(
     if format == "wfdb" and output is None:
         raise SignalError("WFDB annotations are a file beside the record: name it with --out, for example record.tcn")
     opened = open_model(model, time_axis)
+    port = choose_output(opened, head)
     reading = Reading(channel, rate, units, gain, raw_format, raw_channels, hold_gaps)
     constants = None if calibration is None else whole(opened, calibration, reading)
     recording = open_input(opened, source, reading)
@@ -95,15 +100,15 @@ def run(
     if not quiet:
         note(_what(opened, recording, prepared, stream))
     with ExitStack() as stack:
-        progress = stack.enter_context(progress_bar("streaming"))
+        # A bar between the lines of the answer would make both unreadable.
+        show = not quiet and (output is not None or not sys.stdout.isatty())
+        progress = stack.enter_context(progress_bar("streaming", show))
         task = progress.add_task("", total=prepared.frames)
         if format == "raw":
             take, finish = _frame_sink(output, stack)
         else:
-            take, finish = _segment_sink(opened, prepared, format, output, recording.rate_hz, stack, quiet)
-        for frames in output_frames(
-            stream, prepared, opened.model.outputs[0], lambda count: progress.advance(task, count)
-        ):
+            take, finish = _segment_sink(opened, port, prepared, format, output, recording.rate_hz, stack, quiet)
+        for frames in output_frames(stream, prepared, port, lambda count: progress.advance(task, count)):
             take(frames)
         finish()
 
@@ -167,15 +172,15 @@ def whole(opened: Opened, source: str, reading: Reading) -> Frames:
 
 
 def output_frames(stream: Stream, recording: Recording, port: Port, advance: Callable[[int], None]) -> Iterator[Frames]:
-    """Real numbers (m, *frame shape) of the model's first output; the last piece is the flushed tail.
+    """Real numbers (m, *frame shape) of one output; the last piece is the flushed tail.
 
     ``advance`` is told of every chunk's input frames.
     """
 
     def real(answer: npt.NDArray[np.generic] | tuple[npt.NDArray[np.generic], ...]) -> Frames:
-        return port.dequantize(answer[0] if isinstance(answer, tuple) else answer)
+        return port.dequantize(answer[which] if isinstance(answer, tuple) else answer)
 
-    shape = stream.inputs[0].shape
+    shape, which = stream.inputs[0].shape, stream.outputs.index(port)
     for chunk in recording.chunks:
         yield real(stream.push(chunk.reshape(len(chunk), *shape)))
         advance(len(chunk))
@@ -187,9 +192,19 @@ def flat(frames: Frames) -> Frames:
     return frames.reshape(len(frames), int(np.prod(frames.shape[1:])))
 
 
-def make_segmenter(opened: Opened, rate_hz: float) -> Segmenter:
+def choose_output(opened: Opened, head: str | None) -> Port:
+    """The model's output of that name or number; the first one if nothing is said."""
+    ports = opened.model.outputs
+    for number, port in enumerate(ports):
+        if head in (None, port.name, str(number)):
+            return port
+    names = ", ".join(port.name for port in ports)
+    raise SignalError(f"{opened.path.name} has no output {head!r}: choose one of {names} (--head)")
+
+
+def make_segmenter(opened: Opened, port: Port, rate_hz: float) -> Segmenter:
     """By the card; without one, labels are the numbers of the output channels and every frame counts."""
-    port, card = opened.model.outputs[0], opened.card
+    card = opened.card
     frame_hz = rate_hz * float(port.rate)
     if card is not None:
         return Segmenter(
@@ -202,7 +217,13 @@ def make_segmenter(opened: Opened, rate_hz: float) -> Segmenter:
             label_delay_frames=card.label_delay_frames,
         )
     labels = tuple(str(number) for number in range(int(np.prod(port.shape))))
-    return Segmenter(labels, frame_hz, probabilities=opened.model.rows()[-1].kind == "SOFTMAX")
+    return Segmenter(labels, frame_hz, probabilities=_ends_in_softmax(opened, port))
+
+
+def _ends_in_softmax(opened: Opened, port: Port) -> bool:
+    plan = opened.model.plan
+    tensor = plan.outputs[opened.model.outputs.index(port)]
+    return any(node.kind == "SOFTMAX" and tensor in node.outputs for node in plan.nodes)
 
 
 def _what(opened: Opened, recording: Recording, prepared: Recording, stream: Stream) -> str:
@@ -227,6 +248,7 @@ def _frame_sink(output: Path | None, stack: ExitStack) -> tuple[Callable[[Frames
 
 def _segment_sink(
     opened: Opened,
+    port: Port,
     prepared: Recording,
     format: str,
     output: Path | None,
@@ -236,7 +258,7 @@ def _segment_sink(
 ) -> tuple[Callable[[Frames], None], Callable[[], None]]:
     if prepared.rate_hz is None or record_rate_hz is None:
         raise SignalError(f"{prepared.source} does not say its sample rate, so that seconds are unknown: give --rate")
-    segmenter = make_segmenter(opened, prepared.rate_hz)
+    segmenter = make_segmenter(opened, port, prepared.rate_hz)
     writer: SegmentWriter
     if format == "wfdb":
         assert output is not None
