@@ -6,24 +6,29 @@ import hashlib
 import math
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from tcnstream.engines import ENGINES, Executor, make_executor
-from tcnstream.errors import ModelError, StreamError, TcnStreamError
+from tcnstream.errors import EngineError, ModelError, StreamError, TcnStreamError
 from tcnstream.graph import Array, Graph, ModelFile, Quantization
 from tcnstream.lower import lower
 from tcnstream.normalise import is_dynamic_range, normalise
 from tcnstream.plan import Node, Plan, Shape
 from tcnstream.policies import apply_policy, global_nodes, parse_policy
+from tcnstream.stateful import StatefulExecutor, StatefulModel, is_stateful
 from tcnstream.stream import Pool, Stream, as_frames
 from tcnstream.tflite import read_model
 from tcnstream.timing import steady_frames, timings
+
+
+_Made = TypeVar("_Made")
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +99,8 @@ class Model:
     def __init__(self, file: ModelFile, time_axis: int | None = None) -> None:
         self.file = file
         self.time_axis = time_axis
-        self.plan = _plan(file, time_axis)
+        self._stateful = _checked(file, StatefulModel, time_axis) if is_stateful(file) else None
+        self.plan = _checked(file, _lowered, time_axis) if self._stateful is None else self._stateful.plan
         facts = timings(self.plan)
         self.inputs = tuple(self._port(i, self.plan.tensors[i].shape) for i in self.plan.inputs)
         self.outputs = tuple(
@@ -123,13 +129,19 @@ class Model:
         return is_dynamic_range(self.graph)
 
     @property
+    def is_stateful(self) -> bool:
+        """Whether the file brings its own state in resource variables; it runs as it is, hop by hop."""
+        return self._stateful is not None
+
+    @property
     def needs_time_pooling(self) -> bool:
         """Whether an operation needs all of time, so that ``stream`` asks for a policy."""
         return bool(global_nodes(self.plan))
 
     @cached_property
     def state_bytes(self) -> int:
-        return sum(row.state_bytes for row in self.rows())
+        own = 0 if self._stateful is None else self._stateful.state_bytes
+        return own + sum(row.state_bytes for row in self.rows())
 
     @cached_property
     def macs_per_frame(self) -> float:
@@ -242,7 +254,13 @@ class Model:
         frozen = [plan.tensors[n.inputs[1]].data for n in plan.nodes if n.kind == "TIME_FROZEN"]
         if frozen:
             identity += ":" + hashlib.sha256(b"".join(np.asarray(f).tobytes() for f in frozen)).hexdigest()[:8]
-        return make_executor(engine, plan, exact), identity
+        if self._stateful is None:
+            return make_executor(engine, plan, exact), identity
+        if engine not in ("auto", StatefulExecutor.name):
+            raise EngineError(
+                f"the {engine} engine cannot run a model with variables of its own; use engine='{StatefulExecutor.name}'"
+            )
+        return self._stateful.executor(exact), identity
 
 
 def load(source: str | os.PathLike[str] | bytes, time_axis: int | None = None) -> Model:
@@ -255,9 +273,14 @@ def load(source: str | os.PathLike[str] | bytes, time_axis: int | None = None) -
     return Model(read_model(source), time_axis)
 
 
-def _plan(file: ModelFile, time_axis: int | None) -> Plan:
+def _lowered(file: ModelFile, time_axis: int | None) -> Plan:
+    return lower(normalise(file.graphs[0]), time_axis)
+
+
+def _checked(file: ModelFile, make: Callable[[ModelFile, int | None], _Made], time_axis: int | None) -> _Made:
+    """What ``make`` makes of the file; whatever does not fit together in it is a ModelError."""
     try:
-        return lower(normalise(file.graphs[0]), time_axis)
+        return make(file, time_axis)
     except TcnStreamError:
         raise
     except (

@@ -17,6 +17,9 @@ _MOST_PHASES = 1 << 16
 """Rates of real models repeat within a few frames; a hostile file must not make us list millions."""
 
 
+_REMEMBER_ALL = ("TIME_CUMULATIVE", "STATEFUL_GRAPH")
+
+
 def first_read(reach: Reach, j: int) -> int:
     """The oldest input frame that output frame ``j`` reads; negative in the left padding."""
     return -((reach.pad_begin - reach.stride * j) // reach.up)
@@ -89,7 +92,7 @@ class Timing:
 
     Frame j depends on input frames ``oldest(j) .. newest(j)``; both advance by ``step`` input frames
     per frame and repeat with ``period`` frames. ``unbounded`` marks a tensor that depends on all of
-    the past (a cumulative policy), where ``oldest`` is only what its window would be without it.
+    the past (a cumulative policy, a model with its own state), where ``oldest`` is only what its window would be without it.
     """
 
     step: Fraction
@@ -149,7 +152,7 @@ def _through(node: Node, sources: list[Timing]) -> Timing:
         period,
         tuple(min(s.oldest(first_read(reach, j)) for s in sources) for j in range(period)),
         tuple(max(s.newest(last_read(reach, j)) for s in sources) for j in range(period)),
-        any(s.unbounded for s in sources) or node.kind == "TIME_CUMULATIVE",
+        any(s.unbounded for s in sources) or node.kind in _REMEMBER_ALL,
     )
 
 

@@ -3,7 +3,8 @@
 Three comparisons, each over the whole output:
 
 1. the unmodified file in the installed TFLite interpreter (reference kernels) on windows of the
-   signal, against a stream that is fed that window and flushed;
+   signal, against a stream that is fed that window and flushed (a model with its own state: hop after
+   hop of the whole signal instead);
 2. the whole signal at once through the reference engine, against the stream under random chunkings;
 3. where a policy stands in for statistics over all of time, or weights are dynamic-range: not equality,
    but the distance from the file's own answer.
@@ -32,6 +33,7 @@ FLOAT_TOLERANCE = 1e-5
 
 _CHUNK_FRAMES = (0, 1, 2, 7, 16, 61, 160, 1000)
 _MOST_WINDOWS = 5
+_LEAST_NOISE_FRAMES = 200
 
 
 @dataclass(frozen=True)
@@ -93,14 +95,13 @@ def verify(
     """Compare streams of ``model`` with offline answers.
 
     ``signal`` is (frames, *frame_shape) per input, in the model's dtype or float32; None makes three
-    windows of noise from ``seed``. ``chunkings`` random ways of cutting it are tried. ``progress`` is
+    windows (at least 200 frames) of noise from ``seed``. ``chunkings`` random ways of cutting it are tried. ``progress`` is
     called with (steps done, steps in all). Raises what ``Model.stream`` raises.
     """
     rng = np.random.default_rng(seed)
-    inputs = _noise(model, 3 * model.window_frames, rng) if signal is None else _frames(model, signal)
+    inputs = _noise(model, max(3 * model.window_frames, _LEAST_NOISE_FRAMES), rng) if signal is None else _frames(model, signal)
     stream = model.stream(engine, time_pooling, calibration, exact)
-    judge = model.stream("reference", time_pooling, calibration)
-    windows = list(_windows(model, inputs, rng))
+    windows = [] if model.is_stateful else list(_windows(model, inputs, rng))
     steps = len(windows) + chunkings
     checks: list[Check] = []
 
@@ -111,7 +112,11 @@ def verify(
 
     for name, window in windows:
         done(_against_file(model, stream, name, window, time_pooling is not None and model.needs_time_pooling))
-    offline = _whole(judge, inputs)
+    if model.is_stateful:
+        judge, offline = None, _hop_by_hop(model, inputs)
+    else:
+        judge = model.stream("reference", time_pooling, calibration)
+        offline = _whole(judge, inputs)
     for k, cut in enumerate(_chunkings(len(inputs[0]), chunkings, rng)):
         streamed = _in_chunks(stream, inputs, cut)
         name = f"chunking {k + 1} of {chunkings}: {len(cut)} chunks"
@@ -201,19 +206,18 @@ def _distance(expected: Array, got: Array) -> float:
         return float(np.nanmax(np.abs(expected[:n].astype(np.float64) - got[:n].astype(np.float64)), initial=0.0))
 
 
-def _first_tensor(model: Model, stream: Stream, judge: Stream, inputs: list[Array]) -> tuple[str, str]:
+def _first_tensor(model: Model, stream: Stream, judge: Stream | None, inputs: list[Array]) -> tuple[str, str]:
     """The first tensor of the plan that the engine computes otherwise than the reference, and its operation."""
+    if judge is None:
+        return model.outputs[0].name, "the model with its own state"
     plan = stream.plan
     wanted = _all_tensors(judge.plan, inputs)
     for node in plan.nodes:
         for o in node.outputs:
             tap = replace(plan, outputs=(o,), output_shapes=(plan.tensors[o].shape,))
             executor = make_executor(stream.engine, tap)
-            state = State(tap)
-            executor.run(state, state.arrive(inputs))
-            queue = state.queues[o]
-            frames = queue.read(queue.first_frame, queue.end_frame)
-            expected = wanted[o][queue.first_frame : queue.end_frame]
+            (frames,) = executor.advance(State(tap), inputs)
+            expected = wanted[o][: len(frames)]
             if len(expected) != len(frames) or _first_difference(expected, frames) is not None:
                 return plan.tensors[o].name, f"{node.kind} (op {node.index})"
     return "the state between pushes", "the queues"
@@ -244,6 +248,20 @@ def _all_tensors(plan: Plan, inputs: list[Array]) -> dict[int, Array]:
     executor.run(state, state.arrive(inputs))
     executor.run(state, state.end())
     return {i: queue.read(queue.first_frame, queue.end_frame) for i, queue in state.queues.items()}
+
+
+def _hop_by_hop(model: Model, inputs: list[Array]) -> list[Array]:
+    """What the unmodified file with its own state answers, invoked with one hop of frames after the other."""
+    interpreter = open_interpreter(model.file.content, exact=True)
+    hop, parts = model.window_frames, []
+    for begin in range(0, len(inputs[0]) - hop + 1, hop):
+        arrays = _file_arrays(model, [x[begin : begin + hop] for x in inputs])
+        for detail, array in zip(interpreter.get_input_details(), arrays, strict=True):
+            interpreter.set_tensor(detail["index"], array)
+        interpreter.invoke()
+        made = [np.asarray(interpreter.get_tensor(d["index"])) for d in interpreter.get_output_details()]
+        parts.append([y.reshape(-1, *port.shape) for y, port in zip(made, model.outputs, strict=True)])
+    return [np.concatenate(frames) for frames in zip(*parts, strict=True)]
 
 
 def _whole(stream: Stream, inputs: list[Array]) -> list[Array]:

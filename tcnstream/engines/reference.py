@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+import numpy as np
+
 from tcnstream.engines.frames import FRAME_KERNELS, cumulative
 from tcnstream.engines.kernels import KERNELS, Call
 from tcnstream.errors import EngineError
@@ -46,12 +48,14 @@ def compute(state: State, k: int, goal: list[int], rounding: str = "litert") -> 
     plan = state.plan
     node = plan.nodes[k]
     call = _call(plan, state, node, state.have[node.outputs[0]], goal[node.outputs[0]], rounding)
-    if node.kind == "TIME_CUMULATIVE":
-        frames, state.carries[k] = cumulative(call, state.carries.get(k))
-        return (frames,)
-    if node.kind in FRAME_KERNELS:
-        return (FRAME_KERNELS[node.kind](call),)
-    return KERNELS[node.kind](call)
+    # A NaN or an infinity in the signal passes through, as it does in the reference kernels.
+    with np.errstate(all="ignore"):
+        if node.kind == "TIME_CUMULATIVE":
+            frames, state.carries[k] = cumulative(call, state.carries.get(k))
+            return (frames,)
+        if node.kind in FRAME_KERNELS:
+            return (FRAME_KERNELS[node.kind](call),)
+        return KERNELS[node.kind](call)
 
 
 def _call(plan: Plan, state: State, node: Node, begin: int, end: int, rounding: str) -> Call:
