@@ -157,15 +157,16 @@ class InterpreterExecutor:
             return made
 
     def _steady_push(self, state: State, n: int) -> _Push:
-        goal = counts(self.plan, state.pushed_frames + n, ended=False)
-        have = list(state.have)
+        plan, have = self.plan, list(state.have)
+        goal = counts(plan, state.pushed_frames + n, ended=False)
+        before, after = oldest_needed(plan, have), oldest_needed(plan, goal)
         new_frames = tuple(map(operator.sub, goal, have))
-        for i in self.plan.inputs:
+        in_use = {i for i in range(len(have)) if before[i] < have[i]} | set(plan.inputs)
+        for i in plan.inputs:
             have[i] = goal[i]
         program = self._compiled(have, goal)
-        needed = oldest_needed(self.plan, goal)
-        touched = {i for stage in program.stages for i in _produced(self.plan, stage)} | set(self.plan.inputs)
-        return _Push(program, new_frames, tuple((i, goal[i] - needed[i]) for i in sorted(touched)))
+        in_use |= {i for stage in program.stages for i in _produced(plan, stage)}
+        return _Push(program, new_frames, tuple((i, goal[i] - after[i]) for i in sorted(in_use)))
 
     def _program(self, state: State, goal: list[int]) -> _Program:
         if state.ended or state.have[self._probe] <= self._probe_frames:
