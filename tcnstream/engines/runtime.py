@@ -89,8 +89,13 @@ def _quiet() -> Iterator[None]:
         yield
         return
     _announced = True
-    sys.stderr.flush()
-    saved = os.dup(2)
+    try:
+        saved = os.dup(2)
+    except OSError:  # a process without standard error has nothing to keep quiet
+        yield
+        return
+    if sys.stderr is not None:
+        sys.stderr.flush()
     try:
         with open(os.devnull, "wb") as sink:
             os.dup2(sink.fileno(), 2)
