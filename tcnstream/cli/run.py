@@ -33,6 +33,7 @@ from tcnstream.cli.common import (
 )
 from tcnstream.errors import SignalError
 from tcnstream.model import Port
+from tcnstream.signal.card import card_segmenter
 from tcnstream.signal.front import prepare
 from tcnstream.signal.resample import Quality
 from tcnstream.signal.segments import Segment, Segmenter
@@ -204,18 +205,9 @@ def choose_output(opened: Opened, head: str | None) -> Port:
 
 def make_segmenter(opened: Opened, port: Port, rate_hz: float) -> Segmenter:
     """By the card; without one, labels are the numbers of the output channels and every frame counts."""
-    card = opened.card
     frame_hz = rate_hz * float(port.rate)
-    if card is not None:
-        return Segmenter(
-            card.labels,
-            frame_hz,
-            probabilities=card.output == "probabilities",
-            background=card.segments.background,
-            min_duration_s=card.segments.min_duration_s,
-            merge_gap_s=card.segments.merge_gap_s,
-            label_delay_frames=card.label_delay_frames,
-        )
+    if opened.card is not None:
+        return card_segmenter(opened.card, frame_hz)
     labels = tuple(str(number) for number in range(int(np.prod(port.shape))))
     return Segmenter(labels, frame_hz, probabilities=_ends_in_softmax(opened, port))
 

@@ -36,6 +36,7 @@ import msgspec
 
 from tcnstream.errors import SignalError
 from tcnstream.signal.condition import Step
+from tcnstream.signal.segments import Segmenter
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
 """Where the shipped models and their cards live."""
@@ -98,6 +99,19 @@ def load_card(path: str | Path) -> Card:
         raise SignalError(f"the model card {path} is not TOML: {error}") from error
     except msgspec.ValidationError as error:
         raise SignalError(f"the model card {path} is wrong: {error}; mend the field or leave it out") from error
+
+
+def card_segmenter(card: Card, frame_hz: float) -> Segmenter:
+    """The Segmenter that a card describes, for output frames at ``frame_hz``."""
+    return Segmenter(
+        card.labels,
+        frame_hz,
+        probabilities=card.output == "probabilities",
+        background=card.segments.background,
+        min_duration_s=card.segments.min_duration_s,
+        merge_gap_s=card.segments.merge_gap_s,
+        label_delay_frames=card.label_delay_frames,
+    )
 
 
 def shipped_models() -> dict[str, Path]:
