@@ -46,7 +46,8 @@ def conditioned(signal: Floats, rate_hz: float) -> Floats:
 
 def quantised(signal: npt.NDArray[np.floating]) -> Floats:
     """Clipped and rounded to the steps of the int8 input."""
-    return (np.round(np.clip(signal, -LIMIT_MV, LIMIT_MV) / STEP_MV) * STEP_MV).astype(np.float32)
+    rounded: Floats = (np.round(np.clip(signal, -LIMIT_MV, LIMIT_MV) / STEP_MV) * STEP_MV).astype(np.float32)
+    return rounded
 
 
 @dataclass(frozen=True, eq=False)
