@@ -1,0 +1,142 @@
+/* internal.h - what the parts of the core share: the laid-out scratch of a tcn_work, lanes, rows. */
+#ifndef TCN_INTERNAL_H
+#define TCN_INTERNAL_H
+
+#include <string.h>
+
+#include "kernels/kernels.h"
+
+#define TCN_STATE_MAGIC 0x534E4354u /* "TCNS" */
+#define TCN_LIMBS 10u
+
+struct tcn_state {
+    uint32_t magic;
+    uint32_t ended;
+    int64_t frames; /* pushed since the start */
+    const tcn_plan *plan;
+    /* then: uint32_t place[n_rings], the next frame to overwrite in each ring; carries; rings */
+};
+
+/* Where a tensor's frames are while a block is computed: new ones in `block`, older ones in the ring. */
+typedef struct {
+    uint32_t bytes;  /* of a frame */
+    uint32_t frames; /* of the ring */
+    uint32_t ring;   /* number, TCN_NONE without one */
+    uint32_t ring_at;
+    uint32_t capacity; /* new frames that the block holds */
+    uint8_t *base;     /* block of lane 0; NULL for the model's inputs */
+    size_t pitch;      /* from lane to lane */
+} tcn_place;
+
+typedef struct {
+    tcn_state *state;
+    uint32_t *place;   /* of the rings */
+    uint8_t *carries, *rings;
+    const uint8_t **block; /* [tensors] new frames of each */
+    int64_t *have, *goal;  /* [tensors] frames before and after the block */
+    int64_t *limit;        /* [tensors] frames of the whole signal, once that is known; NULL while it is open */
+    uint32_t index;        /* which of the scratch's lanes */
+    uint32_t number;       /* in the caller's array */
+} tcn_lane_run;
+
+typedef struct {
+    const uint8_t *plan;
+    const tcn_header *header;
+    const tcn_tensor_record *tensors;
+    const tcn_node_record *nodes;
+    const uint32_t *ports;
+    const tcn_kernels *kernels;
+    uint32_t table; /* entries of rows */
+    uint32_t positions;
+    tcn_place *places;
+    uint32_t *commits;      /* tensors in the order in which their rings take in new frames */
+    uint32_t *commit_until; /* [nodes] end of each node's part of commits */
+    const void **rows;
+    void **outs;
+    uint8_t *spare;         /* one frame of any tensor, for operands that are rearranged; twice */
+    uint32_t spare_bytes;
+    int64_t *limits;        /* [tensors] for the lane that is flushed */
+    tcn_lane_run *lanes;
+} tcn_program;
+
+static inline const tcn_header *header_of(const tcn_plan *plan) { return (const tcn_header *)(const void *)plan; }
+
+static inline uint32_t carries_at(const tcn_header *h)
+{
+    return ((uint32_t)sizeof(struct tcn_state) + 4 * h->n_rings + 7u) & ~7u;
+}
+
+static inline uint32_t rings_at(const tcn_header *h) { return carries_at(h) + ((h->carry_bytes + 7u) & ~7u); }
+
+/* Frame `f` of tensor `t`, which exists: in the block or in the ring. */
+static inline const uint8_t *frame_of(const tcn_program *p, const tcn_lane_run *lane, uint32_t t, int64_t f)
+{
+    const tcn_place *at = &p->places[t];
+    int64_t offset = f - lane->have[t];
+    if (offset >= 0)
+        return lane->block[t] + (size_t)offset * at->bytes;
+    if (at->ring == TCN_NONE)
+        return p->spare;
+    offset += lane->place[at->ring];
+    if (offset < 0) {
+        offset += at->frames;
+        if (offset < 0) /* only in a plan that no writer makes */
+            offset = 0;
+    }
+    return lane->rings + at->ring_at + (size_t)offset * at->bytes;
+}
+
+/* Frames of tensor `t` from `f` on that stand side by side, at most `most`. */
+static inline int64_t run_of(const tcn_program *p, const tcn_lane_run *lane, uint32_t t, int64_t f, int64_t most)
+{
+    const tcn_place *at = &p->places[t];
+    int64_t offset = f - lane->have[t], run;
+    if (offset >= 0)
+        return most;
+    if (at->ring == TCN_NONE)
+        return 1;
+    run = -offset;
+    offset += lane->place[at->ring];
+    if (offset < 0) {
+        offset += at->frames;
+        run = at->frames - offset;
+        if (run > -(f - lane->have[t]))
+            run = 1;
+    }
+    return run < most ? run : most;
+}
+
+/* Frame `f` as `node` sees it: signal, or what stands in the padding; NULL where the window is clipped. */
+static inline const uint8_t *row_of(const tcn_program *p, const tcn_lane_run *lane, const tcn_node_record *node,
+                                    uint32_t t, int64_t f)
+{
+    if (f < 0 || (lane->limit && f >= lane->limit[t])) {
+        int64_t n = lane->limit ? lane->limit[t] : lane->goal[t], between = node->edge == EDGE_SYMMETRIC;
+        if (node->edge == EDGE_CLIP)
+            return NULL;
+        if (node->edge == EDGE_FILL)
+            return node->fill_at ? p->plan + node->fill_at : p->spare;
+        if (f < 0)
+            f = -f - between;
+        if (f >= n)
+            f = 2 * (n - 1) - f + between;
+        if (f < 0 || f >= lane->goal[t]) /* only in a plan that no writer makes */
+            return p->spare;
+    }
+    return frame_of(p, lane, t, f);
+}
+
+static inline uint8_t *out_frame(const tcn_program *p, const tcn_lane_run *lane, uint32_t t, int64_t f)
+{
+    return p->places[t].base + p->places[t].pitch * lane->index + (size_t)(f - lane->have[t]) * p->places[t].bytes;
+}
+
+/* Computes the new frames of node `k` in all lanes. */
+void tcn_run_node(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes);
+
+/* Brings the running sums of policies to what the rings hold. */
+void tcn_rebuild_carries(const tcn_program *p, tcn_lane_run *lane);
+
+const tcn_kernels *tcn_kernels_for(int isa);
+
+#endif

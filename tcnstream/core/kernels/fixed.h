@@ -1,0 +1,87 @@
+/* fixed.h - fixed-point arithmetic of the TFLite reference kernels, bit for bit.
+ * Sources: gemmlowp's fixedpoint.h; TFLite's kernels/internal/common.{h,cc}. */
+#ifndef TCN_FIXED_H
+#define TCN_FIXED_H
+
+#include <stdint.h>
+
+static inline int32_t wrap32(int64_t x) { return (int32_t)(uint32_t)(uint64_t)x; }
+
+/* SaturatingRoundingDoublingHighMul; the one overflow, INT32_MIN squared, saturates */
+static inline int32_t high_mul(int32_t a, int32_t b)
+{
+    int64_t product = ((int64_t)a * b + (1 << 30)) >> 31;
+    return product > INT32_MAX ? INT32_MAX : (int32_t)product;
+}
+
+/* RoundingDivideByPOT: to nearest, halves away from zero; 0 <= exponent <= 31 */
+static inline int32_t shift_right(int32_t x, int exponent)
+{
+    int32_t mask = (int32_t)((1u << exponent) - 1u);
+    int32_t threshold = (mask >> 1) + (x < 0);
+    return (x >> exponent) + ((x & mask) > threshold);
+}
+
+/* MultiplyByQuantizedMultiplier of int32 values; rounds twice */
+static inline int32_t multiply_twice(int32_t x, int32_t multiplier, int32_t shift)
+{
+    int left = shift > 0 ? shift : 0, right = shift > 0 ? 0 : -shift;
+    return shift_right(high_mul((int32_t)((uint32_t)x << left), multiplier), right);
+}
+
+/* MultiplyByQuantizedMultiplier of int64 values; keeps 15 bits of the multiplier */
+static inline int32_t multiply_wide(int64_t x, int32_t multiplier, int32_t shift)
+{
+    int32_t reduced = multiplier < 0x7FFF0000 ? (multiplier + (1 << 15)) >> 16 : 0x7FFF;
+    int places = 15 - shift;
+    return wrap32((int64_t)((uint64_t)x * (uint64_t)(int64_t)reduced + ((uint64_t)1 << (places - 1))) >> places);
+}
+
+/* round(x * (mantissa * 2^exponent)) as IEEE doubles give it: the product to 53 bits (ties to even), then
+ * to an integer (halves away from zero), within int32. LiteRT's FULLY_CONNECTED does this in floating point. */
+static inline int32_t multiply_exact(int32_t x, int64_t mantissa, int32_t exponent)
+{
+    uint32_t magnitude = x < 0 ? 0u - (uint32_t)x : (uint32_t)x;
+    uint64_t m = (uint64_t)mantissa, low, high, result;
+    int spare, places;
+    if (magnitude == 0 || m == 0)
+        return 0;
+    low = (m & 0xFFFFFFFFu) * magnitude;
+    high = (m >> 32) * magnitude + (low >> 32);
+    low &= 0xFFFFFFFFu;
+    /* the product is high * 2^32 + low, of at most 85 bits: bring it to 53 */
+    spare = 0;
+    while (high >> (21 + spare))
+        spare++;
+    if (spare > 0) {
+        /* 32 + 21 = 53 bits stay; `spare` bits go */
+        uint64_t all, rest, half = (uint64_t)1 << (spare - 1);
+        rest = low & (((uint64_t)1 << spare) - 1);
+        all = (high << (32 - spare)) | (low >> spare);
+        if (rest > half || (rest == half && (all & 1)))
+            all++;
+        result = all;
+    } else {
+        result = (high << 32) | low;
+    }
+    places = -(exponent + spare);
+    if (places <= 0)
+        result = places < -31 || result > (uint64_t)INT32_MAX ? (uint64_t)1 << 31 : result << -places;
+    else if (places > 62)
+        result = 0;
+    else
+        result = (result + ((uint64_t)1 << (places - 1))) >> places;
+    if (x < 0)
+        return result >= (uint64_t)1 << 31 ? INT32_MIN : -(int32_t)result;
+    return result > INT32_MAX ? INT32_MAX : (int32_t)result;
+}
+
+static inline int32_t clip32(int32_t x, int32_t low, int32_t high) { return x < low ? low : x > high ? high : x; }
+
+/* a + b of values whose sum may leave int32 only in a plan that no writer makes */
+static inline int32_t add32(int32_t a, int32_t b) { return (int32_t)((uint32_t)a + (uint32_t)b); }
+static inline int32_t sub32(int32_t a, int32_t b) { return (int32_t)((uint32_t)a - (uint32_t)b); }
+static inline int32_t mul32(int32_t a, int32_t b) { return (int32_t)((uint32_t)a * (uint32_t)b); }
+static inline int32_t left32(int32_t a, int places) { return (int32_t)((uint32_t)a << places); }
+
+#endif

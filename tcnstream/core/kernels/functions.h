@@ -1,0 +1,131 @@
+/* functions.h - elementary functions in float32 without a C library; errors stay below 3 ulp.
+ * exp: argument reduced by ln 2, polynomial of degree 6 (Cephes' expf). NaN goes through all of them. */
+#ifndef TCN_FUNCTIONS_H
+#define TCN_FUNCTIONS_H
+
+#include <stdint.h>
+#include <string.h>
+
+static inline float float_of_bits(uint32_t bits)
+{
+    float x;
+    memcpy(&x, &bits, 4);
+    return x;
+}
+
+static inline uint32_t bits_of_float(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    return bits;
+}
+
+static inline float tcn_exp(float x)
+{
+    float n, r, p;
+    int32_t k, half;
+    if (!(x < 88.8f)) /* also NaN */
+        return x > 88.8f ? float_of_bits(0x7F800000u) : x != x ? x : float_of_bits(0x7F800000u);
+    if (x < -104.0f)
+        return 0.0f;
+    n = x * 1.44269504088896341f;
+    k = (int32_t)(n + (n < 0 ? -0.5f : 0.5f));
+    r = x - (float)k * 0.693359375f;
+    r = r - (float)k * -2.12194440e-4f;
+    p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    half = k / 2; /* 2^k in two steps, so that neither leaves the range of exponents */
+    return p * float_of_bits((uint32_t)(half + 127) << 23) * float_of_bits((uint32_t)(k - half + 127) << 23);
+}
+
+static inline float tcn_logistic(float x)
+{
+    float e = tcn_exp(x < 0 ? x : -x);
+    return (x < 0 ? e : 1.0f) / (1.0f + e);
+}
+
+static inline float tcn_tanh(float x)
+{
+    float magnitude = x < 0 ? -x : x, e, square, p;
+    if (magnitude < 0.625f) {
+        square = x * x;
+        p = -5.70498872745e-3f;
+        p = p * square + 2.06390887954e-2f;
+        p = p * square - 5.37397155531e-2f;
+        p = p * square + 1.33314422036e-1f;
+        p = p * square - 3.33332819422e-1f;
+        return p * square * x + x;
+    }
+    if (magnitude > 9.5f)
+        return x < 0 ? -1.0f : 1.0f;
+    e = tcn_exp(-2.0f * magnitude); /* NaN comes this far and stays */
+    p = (1.0f - e) / (1.0f + e);
+    return x < 0 ? -p : p;
+}
+
+/* natural logarithm, Cephes' logf */
+static inline float tcn_log(float x)
+{
+    uint32_t bits;
+    int32_t e;
+    float m, square, p;
+    if (!(x > 0.0f))
+        return x < 0.0f ? float_of_bits(0x7FC00000u) : x != x ? x : float_of_bits(0xFF800000u);
+    bits = bits_of_float(x);
+    if (bits >= 0x7F800000u)
+        return x;
+    e = 0;
+    if (bits < 0x00800000u) {
+        bits = bits_of_float(x * 8388608.0f);
+        e = -23;
+    }
+    e += (int32_t)(bits >> 23) - 126;
+    m = float_of_bits((bits & 0x007FFFFFu) | 0x3F000000u);
+    if (m < 0.707106781186547524f) {
+        e--;
+        m = m + m - 1.0f;
+    } else {
+        m = m - 1.0f;
+    }
+    square = m * m;
+    p = 7.0376836292e-2f;
+    p = p * m - 1.1514610310e-1f;
+    p = p * m + 1.1676998740e-1f;
+    p = p * m - 1.2420140846e-1f;
+    p = p * m + 1.4249322787e-1f;
+    p = p * m - 1.6668057665e-1f;
+    p = p * m + 2.0000714765e-1f;
+    p = p * m - 2.4999993993e-1f;
+    p = p * m + 3.3333331174e-1f;
+    p = p * m * square;
+    p = p - 2.12194440e-4f * (float)e - 0.5f * square;
+    return m + p + 0.693359375f * (float)e;
+}
+
+/* square root to the last bit or nearly: an estimate from the exponent and Newton's steps in double */
+static inline float tcn_sqrt(float x)
+{
+    double root, a;
+    uint32_t bits = bits_of_float(x);
+    int scaled = 0, step;
+    if (!(x > 0.0f))
+        return x < 0.0f ? float_of_bits(0x7FC00000u) : x; /* -0, 0 and NaN as they are */
+    if (bits >= 0x7F800000u)
+        return x;
+    if (bits < 0x00800000u) {
+        bits = bits_of_float(x * 16777216.0f);
+        scaled = 1;
+    }
+    a = (double)float_of_bits(bits);
+    root = (double)float_of_bits((bits >> 1) + 0x1FC00000u);
+    for (step = 0; step < 4; step++)
+        root = 0.5 * (root + a / root);
+    return (float)(scaled ? root / 4096.0 : root);
+}
+
+#endif

@@ -1,0 +1,32 @@
+/* kernels.h - the arithmetic of one instruction set: a table of functions, one per kernel shape.
+ *
+ * `rows` are pointers to the rows that output positions read: rows[p * taps + k] is the row of `channels`
+ * elements for position p and tap k, wherever it stands (ring, scratch, padding). `outs[p]` is where
+ * the outputs of position p go. */
+#ifndef TCN_KERNELS_H
+#define TCN_KERNELS_H
+
+#include "../format.h"
+
+typedef void (*tcn_window_kernel)(const conv_args *a, const uint8_t *plan, const void *const *rows,
+                                  void *const *outs, uint32_t positions);
+
+typedef struct {
+    int isa;
+    tcn_window_kernel conv_f32, conv_i8, conv_i16;
+    tcn_window_kernel depthwise_f32, depthwise_i8, depthwise_i16;
+    /* n elements; a constant operand repeats every `elements` */
+    void (*binary_f32)(const binary_args *a, int op, const float *x, const float *y, float *out, uint32_t n);
+    void (*binary_i8)(const binary_args *a, int op, const int8_t *x, const int8_t *y, int8_t *out, uint32_t n);
+    void (*binary_i16)(const binary_args *a, int op, const int16_t *x, const int16_t *y, int16_t *out, uint32_t n);
+    void (*unary_f32)(const unary_args *a, int op, const float *x, float *out, uint32_t n);
+} tcn_kernels;
+
+extern const tcn_kernels tcn_kernels_plain;
+extern const tcn_kernels tcn_kernels_base;
+extern const tcn_kernels tcn_kernels_avx2;
+extern const tcn_kernels tcn_kernels_avx512;
+extern const tcn_kernels tcn_kernels_vnni;
+extern const tcn_kernels tcn_kernels_dot;
+
+#endif

@@ -1,0 +1,174 @@
+/* tcn.h - runs a streaming program ("plan") of a temporal convolutional network, frame by frame.
+ *
+ * C99; no malloc, no stdio, no globals. Three kinds of memory, all of them the caller's:
+ *
+ *   plan     const bytes, 16-aligned, used in place (flash or a mapped file)    any number of streams
+ *   state    tcn_state_size(plan) bytes, 8-aligned: all that a stream remembers  one per stream
+ *   scratch  tcn_scratch_size(plan, block, lanes) bytes, 64-aligned              one per thread
+ *
+ *     static const uint8_t plan[] = ...;                  // from `tcnstream export --to c-header`
+ *     int error = tcn_check(plan, sizeof plan, &position); // trusts nothing; once, before all else
+ *     tcn_work work;
+ *     tcn_prepare(&work, scratch, scratch_size, plan, 64, 1, TCN_ISA_BEST);
+ *     tcn_init(state, state_size, plan);
+ *     tcn_push(&work, state, in, n, out, room, made);      // every output frame that n frames make possible
+ *     tcn_flush(&work, state, out, room, made);            // the signal is over: the tail
+ *
+ * Frames are dense rows in the tensor's own type, oldest first: in[i] is (n, frame of input i), out[o]
+ * is (made[o], frame of output o). The concatenation of all frames that push and flush return is the
+ * model's offline answer, both edges included, whatever the chunks.
+ *
+ * Every function that can fail returns 0 or a TCN_* code, and then has changed nothing.
+ * Two threads must not use one state or one scratch at the same time.
+ * The plan's format is described in tcnstream/planfile.py.
+ */
+#ifndef TCN_H
+#define TCN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum {
+    TCN_OK = 0,
+    TCN_TRUNCATED = 1,   /* fewer bytes than the plan says */
+    TCN_MAGIC = 2,       /* not a plan, or of another version, or for the other byte order */
+    TCN_CHECKSUM = 3,    /* damaged */
+    TCN_BOUNDS = 4,      /* an offset, size or index points outside of what it may */
+    TCN_VALUE = 5,       /* a number that no writer makes */
+    TCN_UNKNOWN = 6,     /* an operation that this core does not have */
+    TCN_ALIGNMENT = 7,   /* plan, state or scratch stands at an odd address */
+    TCN_STATE_SIZE = 8,  /* the state memory is too small */
+    TCN_SCRATCH_SIZE = 9,/* the scratch memory is too small for the block and the lanes */
+    TCN_ROOM = 10,       /* an output buffer is too small for what would come out */
+    TCN_ENDED = 11,      /* push or flush after flush; reset first */
+    TCN_SHORT = 12,      /* the signal ended before a mirrored edge had the frames that it mirrors */
+    TCN_NO_STATE = 13,   /* the state was never initialised, or was overwritten */
+    TCN_SNAPSHOT = 14,   /* the snapshot is damaged or of another plan */
+    TCN_ISA = 15,        /* this processor or build does not have the instructions asked for */
+    TCN_PLAN = 16        /* state and work are of different plans */
+};
+
+enum { TCN_F32 = 0, TCN_I8 = 1, TCN_I16 = 2, TCN_I32 = 3, TCN_I64 = 4, TCN_BOOL = 5 };
+
+enum { TCN_MAX_PORTS = 16, TCN_MAX_OPERANDS = 64 };
+
+/* Kernels are compiled for several instruction sets; tcn_prepare takes the best one that runs here. */
+enum {
+    TCN_ISA_BEST = 0,
+    TCN_ISA_PLAIN = 1,
+    TCN_ISA_BASE = 2,    /* what the compiler was told: SSE2, NEON, DSP, Helium */
+    TCN_ISA_AVX2 = 3,    /* AVX2 and FMA */
+    TCN_ISA_AVX512 = 4,  /* AVX-512 F, BW, DQ, VL */
+    TCN_ISA_VNNI = 5,    /* AVX-512 and VNNI */
+    TCN_ISA_DOT = 6      /* aarch64 with the dot product */
+};
+
+typedef struct tcn_plan tcn_plan;   /* the bytes of a plan that tcn_check found sound */
+typedef struct tcn_state tcn_state;
+
+/* Optional: what to watch while frames are computed. */
+typedef struct {
+    uint32_t (*clock)(void); /* a free-running counter, read around every operation */
+    uint64_t *ticks;         /* [operations of the plan]: the counter's sums */
+    uint32_t tap_tensor;     /* tensor whose newest frames go to tap_frames */
+    void *tap_frames;        /* (tap_room, frame of that tensor), oldest first; NULL: no tap */
+    uint32_t tap_room;
+    uint32_t tap_count;      /* out: frames in tap_frames */
+    int64_t tap_first;       /* out: number of the first of them, counted from the start of the stream */
+} tcn_hooks;
+
+/* One thread's means to compute: scratch memory laid out for a plan, a block size and a number of lanes. */
+typedef struct {
+    const tcn_plan *plan;
+    void *program;           /* in the scratch memory */
+    tcn_hooks *hooks;        /* NULL, or what to watch */
+    uint32_t block;          /* input frames per pass */
+    uint32_t lanes;
+    int isa;                 /* the instruction set in use, TCN_ISA_... */
+} tcn_work;
+
+/* What a plan says about itself ------------------------------------------------------------------ */
+
+typedef struct {
+    const char *name;
+    uint8_t dtype;           /* TCN_F32 ... */
+    uint8_t rank;
+    uint32_t shape[4];       /* of a frame */
+    uint32_t frame_elements;
+    uint32_t frame_bytes;
+    uint32_t ring_frames;    /* frames that the state remembers */
+    float scale;             /* real = scale * (q - zero_point); 0 if not quantized */
+    int32_t zero_point;
+} tcn_tensor_facts;
+
+typedef struct {
+    const char *name;        /* the operation's label in the model file */
+    const char *kind;        /* its name in the schema */
+    int32_t index;           /* its position in the file */
+    uint32_t output;         /* the first tensor that it makes */
+} tcn_node_facts;
+
+/* 0 if `size` bytes at `plan` are a sound plan; else a code, and *position is the byte that is wrong. */
+int tcn_check(const void *plan, size_t size, size_t *position);
+
+uint32_t tcn_inputs(const tcn_plan *plan);
+uint32_t tcn_outputs(const tcn_plan *plan);
+uint32_t tcn_tensors(const tcn_plan *plan);
+uint32_t tcn_nodes(const tcn_plan *plan);
+uint32_t tcn_input_tensor(const tcn_plan *plan, uint32_t input);
+uint32_t tcn_output_tensor(const tcn_plan *plan, uint32_t output);
+void tcn_describe_tensor(const tcn_plan *plan, uint32_t tensor, tcn_tensor_facts *facts);
+void tcn_describe_node(const tcn_plan *plan, uint32_t node, tcn_node_facts *facts);
+const char *tcn_identity(const tcn_plan *plan);   /* the model and its policy */
+
+/* Streams ---------------------------------------------------------------------------------------- */
+
+size_t tcn_state_size(const tcn_plan *plan);
+size_t tcn_scratch_size(const tcn_plan *plan, uint32_t block, uint32_t lanes);
+
+int tcn_prepare(tcn_work *work, void *scratch, size_t size, const tcn_plan *plan, uint32_t block, uint32_t lanes,
+                int isa);
+
+int tcn_init(tcn_state *state, size_t size, const tcn_plan *plan);
+int tcn_reset(tcn_state *state);
+int64_t tcn_frames_in(const tcn_state *state);
+int tcn_ended(const tcn_state *state);
+
+/* Frames of each output that a push of n frames (flush: n < 0) would return now. */
+int tcn_ready(const tcn_work *work, const tcn_state *state, int64_t n, int64_t frames[/* outputs */]);
+
+/* room[o] and made[o] count frames of output o. */
+int tcn_push(const tcn_work *work, tcn_state *state, const void *const in[/* inputs */], int64_t n,
+             void *const out[/* outputs */], const int64_t room[/* outputs */], int64_t made[/* outputs */]);
+int tcn_flush(const tcn_work *work, tcn_state *state, void *const out[/* outputs */],
+              const int64_t room[/* outputs */], int64_t made[/* outputs */]);
+
+/* Many streams of one plan in one call: weights are read once for several lanes. */
+typedef struct {
+    tcn_state *state;
+    const void *in[TCN_MAX_PORTS];
+    int64_t n;                   /* frames to push, 0 to pause */
+    void *out[TCN_MAX_PORTS];
+    int64_t room[TCN_MAX_PORTS];
+    int64_t made[TCN_MAX_PORTS]; /* out */
+} tcn_lane;
+
+/* All lanes or, on an error, none; *bad is then the lane at fault. `lanes` at most those that were prepared. */
+int tcn_push_lanes(const tcn_work *work, tcn_lane *lane, uint32_t lanes, uint32_t *bad);
+
+/* Snapshots: little-endian, the same bytes on every target that runs the same plan. ---------------- */
+
+size_t tcn_snapshot_size(const tcn_plan *plan);
+int tcn_snapshot(const tcn_state *state, void *blob /* tcn_snapshot_size */);
+int tcn_restore(const tcn_work *work, tcn_state *state, const void *blob, size_t size);
+
+uint32_t tcn_crc32(uint32_t crc, const void *bytes, size_t size);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

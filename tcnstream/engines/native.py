@@ -1,0 +1,167 @@
+"""The native engine: the C core in ``tcnstream/core`` behind the same protocol as the other engines.
+
+All that a stream remembers lives in the core's own memory. Snapshots are those of ``state.State``, so
+they continue in any engine; ``to_core`` and ``from_core`` translate.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import struct
+import zlib
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from tcnstream.errors import EngineError
+from tcnstream.graph import Array
+from tcnstream.plan import Plan
+from tcnstream.planfile import PlanFacts, read_facts, write_plan
+from tcnstream.state import State
+from tcnstream.timing import counts, oldest_needed
+
+BLOCK_FRAMES = 64
+"""Input frames per pass of a large push: the working set of a block stays in the cache."""
+
+_SNAPSHOT_MAGIC = b"TCNSNAP\n"
+_SNAPSHOT_HEAD = struct.Struct("<8sIIq")
+_RELEASE_FROM_MACS = 200_000
+"""A push of so many multiply-adds (some 20 microseconds) lets other threads run; shorter ones keep the GIL."""
+
+
+def load_core() -> ModuleType:
+    """The compiled core; EngineError where it was not built."""
+    try:
+        return importlib.import_module("tcnstream._native")
+    except ImportError as e:
+        raise EngineError(
+            f"the native core is not built here ({e}); install tcnstream again with a C compiler,"
+            ' or use engine="interpreter" or engine="reference"'
+        ) from e
+
+
+class NativeExecutor:
+    """Runs plans whose operations the core has; EngineError names the first one that it lacks."""
+
+    name = "native"
+    block_frames: tuple[int, ...] = ()
+
+    def __init__(self, plan: Plan, rounding: str = "litert", isa: int = 0) -> None:
+        core = load_core()
+        content = write_plan(plan, rounding=rounding)
+        self.plan = plan
+        self.facts = read_facts(content)
+        self.shapes = tuple((plan.tensors[o].shape, plan.tensors[o].dtype) for o in plan.outputs)
+        self._core = core
+        self._shared = core.Plan(content, block=BLOCK_FRAMES, isa=isa)
+        self._release_from = max(1, _RELEASE_FROM_MACS // max(1, len(content)))
+
+    def new_memory(self) -> NativeMemory:
+        """A stream's memory at its start."""
+        return NativeMemory(self, self._core.Stream(self._shared, release_from=self._release_from))
+
+    def advance(self, memory: NativeMemory, chunks: Sequence[Array] | None) -> list[Array]:
+        """As ``Executor.advance``; the frames belong to the caller."""
+        stream = memory.stream
+        ready = stream.ready(-1 if chunks is None else len(chunks[0]))
+        counted = ready if isinstance(ready, tuple) else (ready,)
+        made = tuple(np.empty((n, *shape), dtype) for n, (shape, dtype) in zip(counted, self.shapes, strict=True))
+        if chunks is None:
+            stream.flush_into(made)
+        else:
+            stream.push_into(tuple(np.ascontiguousarray(chunk) for chunk in chunks), made)
+        return list(made)
+
+
+class NativeMemory:
+    """One stream's memory in the core, with the face of ``state.State``."""
+
+    def __init__(self, executor: NativeExecutor, stream: Any) -> None:
+        self.stream = stream
+        self.push_into = stream.push_into
+        self._plan = executor.plan
+        self._facts = executor.facts
+
+    @property
+    def pushed_frames(self) -> int:
+        return int(self.stream.frames_in)
+
+    @property
+    def ended(self) -> bool:
+        return bool(self.stream.ended)
+
+    def reset(self) -> None:
+        self.stream.reset()
+
+    def live_bytes(self) -> int:
+        return from_core(self._plan, self._facts, self.stream.snapshot()).live_bytes()
+
+    def snapshot(self, identity: str) -> bytes:
+        return from_core(self._plan, self._facts, self.stream.snapshot()).snapshot(identity)
+
+    def restore(self, blob: bytes, identity: str) -> None:
+        state = State(self._plan)
+        state.restore(blob, identity)
+        self.stream.restore(to_core(state, self._facts))
+
+
+def from_core(plan: Plan, facts: PlanFacts, blob: bytes) -> State:
+    """The core's snapshot as the state of the other engines."""
+    _, _, ended, pushed = _SNAPSHOT_HEAD.unpack_from(blob)
+    state = State(plan)
+    state.pushed_frames, state.ended = pushed, bool(ended)
+    if pushed == 0:
+        return state
+    state.have = counts(plan, pushed, ended=bool(ended))
+    kept = [h - o for h, o in zip(state.have, oldest_needed(plan, state.have), strict=True)]
+    for i, queue in state.queues.items():
+        tensor, ring = plan.tensors[i], facts.tensors[i]
+        n = 0 if ended else kept[i]
+        frame_bytes = math.prod(tensor.shape) * tensor.dtype.itemsize
+        begin = _SNAPSHOT_HEAD.size + ring.ring_at + (ring.ring_frames - n) * frame_bytes
+        frames = np.frombuffer(blob, tensor.dtype, n * math.prod(tensor.shape), begin)
+        queue.append(frames.reshape(n, *tensor.shape))
+        queue.first_frame = state.have[i] - n
+    for k, (place, dtype) in _carries(plan, facts).items():
+        outputs = plan.nodes[k].outputs
+        if state.have[outputs[0]] > 0:
+            count = math.prod(plan.tensors[outputs[0]].shape)
+            begin = _SNAPSHOT_HEAD.size + facts.ring_bytes + place
+            values = np.frombuffer(blob, np.float64 if dtype.kind == "f" else np.int64, count, begin)
+            state.carries[k] = values.reshape(plan.tensors[outputs[0]].shape).astype(dtype)
+    return state
+
+
+def to_core(state: State, facts: PlanFacts) -> bytes:
+    """The state of another engine as the core's snapshot."""
+    plan = state.plan
+    rings, carries = bytearray(facts.ring_bytes), bytearray(facts.carry_bytes)
+    for i, queue in state.queues.items():
+        ring = facts.tensors[i]
+        if ring.ring_frames:
+            first = max(queue.first_frame, queue.end_frame - ring.ring_frames)
+            newest = queue.read(first, queue.end_frame).tobytes()
+            end = ring.ring_at + ring.ring_bytes
+            rings[end - len(newest) : end] = newest
+    for k, (place, dtype) in _carries(plan, facts).items():
+        if k in state.carries:
+            values = state.carries[k].astype(np.float64 if dtype.kind == "f" else np.int64).tobytes()
+            carries[place : place + len(values)] = values
+    head = _SNAPSHOT_HEAD.pack(_SNAPSHOT_MAGIC, facts.crc32, int(state.ended), state.pushed_frames)
+    blob = head + rings + carries
+    return blob + struct.pack("<I", zlib.crc32(blob))
+
+
+def _carries(plan: Plan, facts: PlanFacts) -> dict[int, tuple[int, np.dtype[np.generic]]]:
+    """For every cumulative node the place of its sums in the core and their type in ``State.carries``."""
+    found = {}
+    for k, (node, record) in enumerate(zip(plan.nodes, facts.nodes, strict=True)):
+        if node.kind == "TIME_CUMULATIVE":
+            source = plan.tensors[node.inputs[0]].dtype
+            summed = str(node.options["reduce"]) in ("MEAN", "SUM")
+            wide = np.dtype(np.float64 if source.kind == "f" else np.int64)
+            found[k] = record.carry_at, wide if summed else source
+    return found
