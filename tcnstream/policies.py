@@ -72,7 +72,7 @@ def apply_policy(plan: Plan, policy: Policy | None, calibration: Sequence[Array]
         others = f", and {len(needy) - 1} more like it" if len(needy) > 1 else ""
         raise NotStreamableError(
             f"`{node.options['reduce']}` (op {node.index}, `{node.label}`) {_STATISTIC[str(node.options['reduce'])]}"
-            f" all {frames} frames{others}, so it has no exact streaming form. {_WAYS_OUT}."
+            f" all {frames} frames of the window{others}, so it has no exact streaming form. {_WAYS_OUT}."
         )
     if policy.kind == "frozen":
         return _freeze(plan, calibration)

@@ -16,7 +16,18 @@ from tcnstream.graph import Graph, Op
 from tcnstream.lower.build import Lowering
 from tcnstream.lower.cuts import pad, resize, slice_, strided
 from tcnstream.lower.joins import concatenation, join, last_axis, pointwise
-from tcnstream.lower.layout import arg_extreme, gather, reshape, split, tile, transpose
+from tcnstream.lower.layout import (
+    arg_extreme,
+    expand_dims,
+    gather,
+    pack,
+    reshape,
+    split,
+    squeeze,
+    tile,
+    transpose,
+    unpack,
+)
 from tcnstream.lower.statistics import reduce
 from tcnstream.lower.windows import batch_matmul, convolution, fully_connected, pool, transpose_convolution
 from tcnstream.plan import Plan
@@ -49,8 +60,8 @@ _POINTWISE = (
     "SIGN", "QUANTIZE", "DEQUANTIZE", "CAST", "LOGICAL_NOT",
 )
 _JOINS = (
-    "ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE", "POW", "PRELU", "FLOOR_DIV",
-    "FLOOR_MOD", "SELECT", "SELECT_V2", "LOGICAL_AND", "LOGICAL_OR", "GREATER", "GREATER_EQUAL", "LESS",
+    "ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE", "POW", "PRELU",
+    "SELECT", "SELECT_V2", "LOGICAL_AND", "LOGICAL_OR", "GREATER", "GREATER_EQUAL", "LESS",
     "LESS_EQUAL", "EQUAL", "NOT_EQUAL",
 )
 # fmt: on
@@ -61,7 +72,11 @@ _LOWER: Mapping[str, Callable[[Lowering, Op], None]] = {
     **dict.fromkeys(("SOFTMAX", "LOG_SOFTMAX"), last_axis),
     **dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D"), convolution),
     **dict.fromkeys(("MAX_POOL_2D", "AVERAGE_POOL_2D"), pool),
-    **dict.fromkeys(("RESHAPE", "EXPAND_DIMS", "SQUEEZE"), reshape),
+    "RESHAPE": reshape,
+    "EXPAND_DIMS": expand_dims,
+    "SQUEEZE": squeeze,
+    "PACK": pack,
+    "UNPACK": unpack,
     **dict.fromkeys(("PAD", "PADV2", "MIRROR_PAD"), pad),
     **dict.fromkeys(("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD"), reduce),
     **dict.fromkeys(("SPLIT", "SPLIT_V"), split),

@@ -44,6 +44,45 @@ def reshape(lw: Lowering, op: Op) -> None:
     return _flatten(lw, op, i)
 
 
+def expand_dims(lw: Lowering, op: Op) -> None:
+    i, rank = op.inputs[0], len(lw.shape(op.outputs[0]))
+    new, time = lw.integers(op, 1)[0] % rank, lw.streams[i].axis
+    lw.alias(op, i, time if time is None or time < new else time + 1)
+
+
+def squeeze(lw: Lowering, op: Op) -> None:
+    i, shape = op.inputs[0], lw.shape(op.inputs[0])
+    named = op.options.get("squeeze_dims", ())
+    dims = named if isinstance(named, tuple) else ()
+    gone = {d % len(shape) for d in dims} or {a for a, n in enumerate(shape) if n == 1}
+    time = lw.streams[i].axis
+    if time in gone and dims:
+        lw.refuse(op, "removes the time axis")
+    lw.alias(op, i, None if time is None else time - sum(a < time for a in gone))
+
+
+def pack(lw: Lowering, op: Op) -> None:
+    rank = len(lw.shape(op.outputs[0]))
+    new = op.integer("axis", 0) % rank
+    times = {lw.streams[i].axis if i in lw.streams else None for i in op.inputs}
+    if len(times) > 1:
+        lw.refuse(op, "stacks tensors whose time lies on different axes")
+    time = times.pop()
+    if new == 0 and time != 0:
+        lw.refuse(op, "stacks along the batch axis")
+    axis = time if time is None or time < new else time + 1
+    kept = [a for a in range(1, rank) if a != axis]
+    lw.emit(op, [lw.operand(i) for i in op.inputs], axis, options={"axis": kept.index(new) + 1})
+
+
+def unpack(lw: Lowering, op: Op) -> None:
+    i = op.inputs[0]
+    axis = op.integer("axis", 0) % len(lw.shape(i))
+    frame_axis = frame_axis_of(lw, op, i, axis, "takes apart")
+    time = lw.streams[i].axis
+    lw.emit(op, [lw.operand(i)], time if time is None or time < axis else time - 1, options={"axis": frame_axis})
+
+
 def _flatten(lw: Lowering, op: Op, i: int) -> None:
     """All frames of the window side by side: a window that advances frame by frame."""
     stream, shape = lw.streams[i], lw.shape(i)

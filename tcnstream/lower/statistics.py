@@ -20,7 +20,7 @@ def reduce(lw: Lowering, op: Op) -> None:
         axis = stream.axis if keep else stream.axis - sum(a < stream.axis for a in reduced)
     if time and op.kind == "REDUCE_PROD":
         lw.refuse(op, f"multiplies all {shape[stream.axis or 0]} frames")
-    if time and shape[stream.axis or 0] > 1:
+    if time:
         options: dict[str, OptionValue] = {"reduce": op.kind, "axes": (0, *axes)}
         return lw.emit(op, [lw.operand(i)], None, kind="TIME_REDUCE", options=options, window=stream.window)
     return lw.emit(op, [lw.operand(i)], axis, options={"axes": axes})
