@@ -27,7 +27,6 @@ from tcnstream.stream import Pool, Stream, as_frames
 from tcnstream.tflite import read_model
 from tcnstream.timing import steady_frames, timings
 
-
 _Made = TypeVar("_Made")
 
 
@@ -111,6 +110,8 @@ class Model:
         fields = [t.receptive_field for t in ends]
         self.receptive_field = None if None in fields else max(f for f in fields if f is not None)
         self.window_frames = self.plan.window_frames
+        # What an executor has compiled serves all streams of one kind.
+        self._executors: dict[tuple[str, str, bool], Executor] = {}
 
     def _port(self, i: int, shape: Shape) -> Port:
         tensor = self.plan.tensors[i]
@@ -216,7 +217,7 @@ class Model:
     ) -> Stream:
         """A new stream at its start.
 
-        ``engine``: "auto" (the fastest that has all operations), "interpreter" or "reference".
+        ``engine``: "auto" (the fastest that has all operations), "native", "interpreter" or "reference".
         ``time_pooling``: the policy for operations over all of time, "trailing", "trailing:FRAMES",
         "cumulative" or "frozen" (which measures on ``calibration``, (frames, *frame_shape)).
         ``exact=False`` lets the interpreter engine use TFLite's fast kernels.
@@ -254,13 +255,22 @@ class Model:
         frozen = [plan.tensors[n.inputs[1]].data for n in plan.nodes if n.kind == "TIME_FROZEN"]
         if frozen:
             identity += ":" + hashlib.sha256(b"".join(np.asarray(f).tobytes() for f in frozen)).hexdigest()[:8]
+        if calibration is not None:
+            return self._new_executor(engine, plan, exact), identity
+        key = engine, str(policy), exact
+        if key not in self._executors:
+            self._executors[key] = self._new_executor(engine, plan, exact)
+        return self._executors[key], identity
+
+    def _new_executor(self, engine: str, plan: Plan, exact: bool) -> Executor:
         if self._stateful is None:
-            return make_executor(engine, plan, exact), identity
+            return make_executor(engine, plan, exact)
         if engine not in ("auto", StatefulExecutor.name):
             raise EngineError(
-                f"the {engine} engine cannot run a model with variables of its own; use engine='{StatefulExecutor.name}'"
+                f"the {engine} engine cannot run a model with variables of its own;"
+                f" use engine='{StatefulExecutor.name}'"
             )
-        return self._stateful.executor(exact), identity
+        return self._stateful.executor(exact)
 
 
 def load(source: str | os.PathLike[str] | bytes, time_axis: int | None = None) -> Model:

@@ -96,17 +96,21 @@ class State:
         return counts(self.plan, self.pushed_frames, ended=False)
 
     def end(self) -> list[int]:
-        """The signal is over; returns the counts that all tensors must reach now."""
-        self.ended = True
+        """The signal is over; returns the counts that all tensors must reach now.
+
+        Raises StreamError, with the state as before, if a mirrored edge is longer than the signal.
+        """
+        goal = counts(self.plan, self.pushed_frames, ended=True)
         for node, sources in zip(self.plan.nodes, self.plan.sources, strict=True):
-            shortest = node.reach.pad_begin + (node.reach.edge == "reflect")
-            source = sources[0]
-            if node.reach.edge in ("reflect", "symmetric") and 0 < self.have[source] < shortest:
+            reach, frames = node.reach, goal[sources[0]]
+            shortest = max(reach.pad_begin, reach.pad_end or 0) + (reach.edge == "reflect")
+            if reach.edge in ("reflect", "symmetric") and 0 < frames < shortest:
                 raise StreamError(
-                    f"the signal ended after {self.have[source]} frames at `{node.label}`, which mirrors"
-                    f" {node.reach.pad_begin}; push at least {shortest} frames before flush"
+                    f"the signal is too short to end: `{node.label}` mirrors {shortest} frames and has {frames};"
+                    " push more frames before flush"
                 )
-        return counts(self.plan, self.pushed_frames, ended=True)
+        self.ended = True
+        return goal
 
     def produce(self, i: int, frames: Array) -> None:
         """Take in what an engine computed for tensor ``i``."""

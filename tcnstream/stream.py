@@ -108,7 +108,12 @@ class Stream:
     def _advance(self, chunks: Sequence[Array] | None) -> list[Array]:
         """One block (None: the end) through the engine; returns the new output frames."""
         self._broken = True
-        made = self._executor.advance(self._state, chunks)
+        try:
+            made = self._executor.advance(self._state, chunks)
+        except StreamError:
+            # Refused before anything moved.
+            self._broken = False
+            raise
         frames = [y.reshape(len(y), *port.shape).copy() for y, port in zip(made, self.outputs, strict=True)]
         self._broken = False
         return frames

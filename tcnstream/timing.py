@@ -32,7 +32,7 @@ def last_read(reach: Reach, j: int) -> int:
 
 def frames_while_open(reach: Reach, n: int) -> int:
     """Output frames that ``n`` input frames allow while more may come."""
-    if n == 0 or reach.edge == "reflect" and n <= reach.pad_begin:
+    if n == 0 or (reach.edge == "reflect" and n <= reach.pad_begin):
         return 0
     if reach.edge == "symmetric" and n < reach.pad_begin:
         return 0
@@ -92,7 +92,8 @@ class Timing:
 
     Frame j depends on input frames ``oldest(j) .. newest(j)``; both advance by ``step`` input frames
     per frame and repeat with ``period`` frames. ``unbounded`` marks a tensor that depends on all of
-    the past (a cumulative policy, a model with its own state), where ``oldest`` is only what its window would be without it.
+    the past (a cumulative policy, a model with its own state); ``oldest`` is then only what its window
+    would be without that.
     """
 
     step: Fraction

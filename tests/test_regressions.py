@@ -88,3 +88,31 @@ def test_float_sums_cancel_as_in_the_reference_kernels() -> None:
     stream = tcnstream.load(content, time_axis=2).stream("reference")
     got = np.concatenate([stream.push(x), stream.flush()])
     np.testing.assert_array_equal(got.reshape(expected.shape), expected)
+
+
+def test_a_signal_shorter_than_an_inner_mirrored_edge_is_refused_and_can_go_on() -> None:
+    """The length was checked before the tail had reached the inner layer, and flush ended in an IndexError."""
+    pairs = np.array([[0, 0], [4, 4], [0, 0]], np.int32)
+    shape = np.array([1, 20, 1], np.int32)
+    options = {"padding": "SAME", "stride_h": 1, "stride_w": 1, "filter_height": 5, "filter_width": 1}
+    tensors = (
+        _float("x", 1, 20, 1, 1),
+        _float("pooled", 1, 20, 1, 1),
+        _constant("shape", shape),
+        _float("flat", 1, 20, 1),
+        _constant("pairs", pairs),
+        _float("y", 1, 28, 1),
+    )
+    ops = (
+        Op("MAX_POOL_2D", (0,), (1,), options),
+        Op("RESHAPE", (1, 2), (3,)),
+        Op("MIRROR_PAD", (3, 4), (5,), {"mode": "REFLECT"}),
+    )
+    stream = tcnstream.load(write_model([Graph(tensors, ops, (0,), (5,))])).stream("reference")
+    x = np.arange(9, dtype=np.float32).reshape(9, 1, 1)
+    early = stream.push(x[:4])
+    with pytest.raises(tcnstream.StreamError, match="too short to end"):
+        stream.flush()
+    got = np.concatenate([early, stream.push(x[4:]), stream.flush()])
+    pooled = np.array([x[max(0, j - 2) : j + 3].max() for j in range(9)])
+    np.testing.assert_array_equal(got.reshape(-1), np.pad(pooled, 4, mode="reflect"))
