@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tcnstream.engines import Executor
+from tcnstream.engines import Executor, new_memory
 from tcnstream.errors import StreamError
 from tcnstream.graph import Array
 from tcnstream.plan import Plan
-from tcnstream.state import State
+from tcnstream.timing import counts
 
 if TYPE_CHECKING:
     from tcnstream.model import Port
@@ -31,7 +31,8 @@ class Stream:
         self.outputs = outputs
         self._executor = executor
         self._identity = identity
-        self._state = State(executor.plan)
+        self._state = new_memory(executor)
+        self._direct_push_into = getattr(self._state, "push_into", None)
         self._busy = threading.Lock()
         self._broken = False
 
@@ -74,6 +75,42 @@ class Stream:
                 collected.append(self._advance([chunk[begin : begin + n] for chunk in frames]))
                 begin += n
             return _one_or_all([np.concatenate(parts) for parts in zip(*collected, strict=True)])
+
+    def push_into(self, x: Array | tuple[Array, ...], out: Array | tuple[Array, ...]) -> int | tuple[int, ...]:
+        """As ``push``, into arrays of the caller's; in the native engine nothing is allocated.
+
+        ``x`` is a dense array (n, *frame_shape) in the model's own dtype, a tuple of those for several
+        inputs; ``out`` is (room, *frame_shape), or a tuple. Returns how many frames were written, per
+        output if there are several. Raises StreamError as ``push`` does, and where ``out`` is too small for
+        what would come out; the stream is then as before.
+        """
+        if self._direct_push_into is not None:
+            made: int | tuple[int, ...] = self._direct_push_into(x, out)
+            return made
+        chunks = x if isinstance(x, tuple) else (x,)
+        into = out if isinstance(out, tuple) else (out,)
+        self._refuse_if_over("push")
+        frames = self._accept(chunks)
+        self._check_room(len(frames[0]), into)
+        pushed = self.push(*frames)
+        for room, y in zip(into, pushed if isinstance(pushed, tuple) else (pushed,), strict=True):
+            room[: len(y)] = y
+        written = tuple(len(y) for y in (pushed if isinstance(pushed, tuple) else (pushed,)))
+        return written[0] if len(written) == 1 else written
+
+    def _check_room(self, n: int, into: tuple[Array, ...]) -> None:
+        if len(into) != len(self.outputs):
+            raise StreamError(f"push_into takes {len(self.outputs)} output arrays and got {len(into)}")
+        plan, pushed = self._executor.plan, self._state.pushed_frames
+        before, after = counts(plan, pushed, ended=False), counts(plan, pushed + n, ended=False)
+        for port, o, room in zip(self.outputs, plan.outputs, into, strict=True):
+            if room.dtype != port.dtype or room.shape[1:] != port.shape or not room.flags.writeable:
+                raise StreamError(f"output `{port.name}` takes a writable {port.dtype} array (room, *{port.shape})")
+            if after[o] - before[o] > len(room):
+                raise StreamError(
+                    f"{after[o] - before[o]} frames would come out and the output array holds {len(room)};"
+                    " give it room for them (nothing was lost)"
+                )
 
     def flush(self) -> Array | tuple[Array, ...]:
         """End the signal: the right padding arrives and the tail comes out, as ``push`` returns it.

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from tcnstream.engines import make_executor
+from tcnstream.engines import make_executor, new_memory
 from tcnstream.engines.reference import ReferenceExecutor
 from tcnstream.engines.runtime import open_interpreter, run_offline
 from tcnstream.errors import EngineError, StreamError
@@ -95,11 +95,14 @@ def verify(
     """Compare streams of ``model`` with offline answers.
 
     ``signal`` is (frames, *frame_shape) per input, in the model's dtype or float32; None makes three
-    windows (at least 200 frames) of noise from ``seed``. ``chunkings`` random ways of cutting it are tried. ``progress`` is
-    called with (steps done, steps in all). Raises what ``Model.stream`` raises.
+    windows (at least 200 frames) of noise from ``seed``. ``chunkings`` random ways of cutting it are
+    tried. ``progress`` is called with (steps done, steps in all). Raises what ``Model.stream`` raises.
     """
     rng = np.random.default_rng(seed)
-    inputs = _noise(model, max(3 * model.window_frames, _LEAST_NOISE_FRAMES), rng) if signal is None else _frames(model, signal)
+    if signal is None:
+        inputs = _noise(model, max(3 * model.window_frames, _LEAST_NOISE_FRAMES), rng)
+    else:
+        inputs = _frames(model, signal)
     stream = model.stream(engine, time_pooling, calibration, exact)
     windows = [] if model.is_stateful else list(_windows(model, inputs, rng))
     steps = len(windows) + chunkings
@@ -216,7 +219,7 @@ def _first_tensor(model: Model, stream: Stream, judge: Stream | None, inputs: li
         for o in node.outputs:
             tap = replace(plan, outputs=(o,), output_shapes=(plan.tensors[o].shape,))
             executor = make_executor(stream.engine, tap)
-            (frames,) = executor.advance(State(tap), inputs)
+            (frames,) = executor.advance(new_memory(executor), inputs)
             expected = wanted[o][: len(frames)]
             if len(expected) != len(frames) or _first_difference(expected, frames) is not None:
                 return plan.tensors[o].name, f"{node.kind} (op {node.index})"

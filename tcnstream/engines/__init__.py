@@ -2,35 +2,62 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from tcnstream.errors import EngineError
 from tcnstream.graph import Array
 from tcnstream.plan import Plan
 from tcnstream.state import State
 
-ENGINES = ("interpreter", "reference")
+ENGINES = ("native", "interpreter", "reference")
 """The engines by name, fastest first."""
+
+
+class Memory(Protocol):
+    """All that a stream remembers, wherever the engine keeps it; ``state.State`` says what each member means."""
+
+    @property
+    def pushed_frames(self) -> int: ...
+
+    @property
+    def ended(self) -> bool: ...
+
+    def reset(self) -> None: ...
+
+    def live_bytes(self) -> int: ...
+
+    def snapshot(self, identity: str) -> bytes: ...
+
+    def restore(self, blob: bytes, identity: str) -> None: ...
 
 
 class Executor(Protocol):
     """Computes frames for any number of streams of one plan; holds nothing of a stream itself.
 
     ``block_frames`` are the chunk sizes that it likes, largest first; a push is cut into those, and
-    what is left over, if the last one is not 1, is a block of its own.
+    what is left over, if the last one is not 1, is a block of its own. An engine that keeps a stream's
+    memory in its own form has a method ``new_memory``; the others work on ``state.State``.
     """
 
     name: str
     plan: Plan
     block_frames: tuple[int, ...]
 
-    def advance(self, state: State, chunks: Sequence[Array] | None) -> list[Array]:
+    def advance(self, state: Any, chunks: Sequence[Array] | None) -> list[Array]:
         """Take in frames of every input (None: the signal is over) and compute all that they allow.
 
         Returns the new frames of every output, (m, *tensor shape), as views that hold until the next
         call; what nothing will read any more is forgotten.
         """
+
+
+def new_memory(executor: Executor) -> Memory:
+    """A stream's memory at its start, in the form that the engine works on."""
+    make = getattr(executor, "new_memory", None)
+    memory: Memory = State(executor.plan) if make is None else make()
+    return memory
 
 
 def make_executor(engine: str, plan: Plan, exact: bool = True) -> Executor:
@@ -39,9 +66,15 @@ def make_executor(engine: str, plan: Plan, exact: bool = True) -> Executor:
         for name in ENGINES[:-1]:
             try:
                 return make_executor(name, plan, exact)
-            except EngineError:
-                continue
+            except EngineError as e:
+                if "not built" in str(e):
+                    # once per process and place, which is all that Python's default filter shows
+                    warnings.warn(f"{e}; a slower engine takes over", RuntimeWarning, stacklevel=2)
         return make_executor(ENGINES[-1], plan, exact)
+    if engine == "native":
+        from tcnstream.engines.native import NativeExecutor
+
+        return NativeExecutor(plan)
     if engine == "interpreter":
         from tcnstream.engines.interpreter import InterpreterExecutor
 
