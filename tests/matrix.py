@@ -38,11 +38,12 @@ class Environment:
 
 
 # neuralspot-edge pins old versions of what it needs; its layers, the oracle of the builder, run with current ones.
+# The wake-word packages are wanted for the models inside: networks that others trained.
 WHOLE = Environment(
     name="whole",
     python=THIS_PYTHON,
     install=("--editable", ".[lint,test,train]", "numpy>=2", "boto3", "pydantic", "plotly", "seaborn", "scikit-learn"),
-    without_dependencies=("neuralspot-edge==0.2.2",),
+    without_dependencies=("neuralspot-edge==0.2.2", "pymicro-wakeword==2.5.0", "pyopen-wakeword==1.1.0"),
 )
 OTHERS = (
     Environment(
