@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -309,3 +310,17 @@ def test_an_output_is_chosen_by_name_or_number(call: Call, model: Path) -> None:
     assert call("run", model, ECG, "--head", "0", "--quiet") == call("run", model, ECG, "--quiet")
     code, _, err = call("run", model, ECG, "--head", "nose")
     assert code == 2 and "has no output 'nose': choose one of" in err
+
+
+def test_a_warning_is_a_note_without_code(call: Call, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def warned(path: Path, time_axis: int | None) -> tcnstream.Model:
+        warnings.warn("the core is not built here", RuntimeWarning, stacklevel=1)
+        return load(path, time_axis)
+
+    load = tcnstream.load
+    monkeypatch.setattr(tcnstream, "load", warned)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        code, _, err = call("inspect", model)
+    assert code == 0 and err == "tcnstream: note: the core is not built here\n"

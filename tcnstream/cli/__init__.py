@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
+from typing import TextIO
 
 from tcnstream.errors import TcnStreamError
 
@@ -16,6 +18,7 @@ def main() -> None:
     """Entry point of the command line."""
     from tcnstream.cli.app import app
 
+    warnings.showwarning = _warn
     try:
         app(prog_name="tcnstream")
     except TcnStreamError as error:
@@ -32,6 +35,19 @@ def main() -> None:
             f"unexpected {type(error).__name__}: {error}; this is a bug: run it again with TCNSTREAM_TRACEBACK=1 "
             "and report what that shows"
         )
+
+
+def _warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A person gets the sentence of a warning, without the line of code that gave it; of other packages nothing."""
+    if issubclass(category, RuntimeWarning):
+        print(f"tcnstream: note: {message}", file=sys.stderr)
 
 
 def _stop(sentence: str) -> None:

@@ -27,7 +27,7 @@ ModelArgument: TypeAlias = Annotated[
 ]
 JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 EngineOption: TypeAlias = Annotated[
-    str, typer.Option("--engine", metavar="NAME", help="auto, interpreter or reference.")
+    str, typer.Option("--engine", metavar="NAME", help="auto, native, interpreter or reference.")
 ]
 TimePoolingOption: TypeAlias = Annotated[
     str | None,
