@@ -165,8 +165,9 @@ def steady_frames(plan: Plan) -> list[int]:
     """
     known = [t for t in timings(plan) if t is not None]
     period = math.lcm(*(int(t.period * t.step) for t in known))
-    reach = max(t.newest(0) - t.oldest(0) for t in known)
-    start = (2 * reach // period + 2) * period
+    # Past the look-ahead of every tensor, a crop at the start among it, and past its receptive field.
+    settled = max(max(t.newest(0), 0) + t.newest(0) - t.oldest(0) for t in known)
+    start = (2 * settled // period + 2) * period
     most = [0] * len(plan.tensors)
     for n in range(start, start + period, max(1, period // 4096)):
         have = counts(plan, n, ended=False)

@@ -116,3 +116,33 @@ def test_a_signal_shorter_than_an_inner_mirrored_edge_is_refused_and_can_go_on()
     got = np.concatenate([early, stream.push(x[4:]), stream.flush()])
     pooled = np.array([x[max(0, j - 2) : j + 3].max() for j in range(9)])
     np.testing.assert_array_equal(got.reshape(-1), np.pad(pooled, 4, mode="reflect"))
+
+
+def test_queues_are_measured_past_a_crop_at_the_start() -> None:
+    """Steady state was looked for before the crop had let a frame through, and found queues of nothing."""
+    begin, end, strides = (np.array(v, np.int32) for v in ([0, 40, 0], [1, 48, 2], [1, 1, 1]))
+    rng = np.random.default_rng(3)
+    weights = rng.standard_normal((3, 16)).astype(np.float32)
+    tensors = (
+        _float("x", 1, 48, 2),
+        _constant("begin", begin),
+        _constant("end", end),
+        _constant("strides", strides),
+        _float("last", 1, 8, 2),
+        _constant("shape", np.array([1, 16], np.int32)),
+        _float("flat", 1, 16),
+        _constant("weights", weights),
+        _float("y", 1, 3),
+    )
+    ops = (
+        Op("STRIDED_SLICE", (0, 1, 2, 3), (4,)),
+        Op("RESHAPE", (4, 5), (6,)),
+        Op("FULLY_CONNECTED", (6, 7, -1), (8,)),
+    )
+    model = tcnstream.load(write_model([Graph(tensors, ops, (0,), (8,))]))
+    assert model.state_bytes == 7 * 2 * 4
+    x = rng.standard_normal((60, 2)).astype(np.float32)
+    expected = np.stack([weights @ x[j + 40 : j + 48].reshape(-1) for j in range(13)])
+    stream = model.stream()
+    got = np.concatenate([*(stream.push(x[i : i + 1]) for i in range(60)), stream.flush()])
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5)
