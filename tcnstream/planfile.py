@@ -33,7 +33,7 @@ import numpy as np
 from tcnstream.engines.pack import KINDS, Arguments, Packed, lacks, pack
 from tcnstream.errors import EngineError, ModelError
 from tcnstream.plan import Node, Plan, Reach
-from tcnstream.timing import counts, oldest_needed, steady_frames, timings
+from tcnstream.timing import most_kept, settled_frames, steady_frames
 
 MAGIC = b"TCNPLAN\n"
 VERSION = 1
@@ -123,18 +123,11 @@ def lacking(plan: Plan, rounding: str = "litert") -> list[EngineError]:
 
 def ring_frames(plan: Plan) -> list[int]:
     """For every tensor the most frames that must outlive a push, at any time of the stream."""
-    most = steady_frames(plan)
     if not any(_bursts(node.reach) for node in plan.nodes):
         # at the left edge every count is clamped upwards, so less waits there than in the middle
-        return most
-    known = [t for t in timings(plan) if t is not None]
-    period = math.lcm(*(int(t.period * t.step) for t in known))
-    reach = max(t.newest(0) - t.oldest(0) for t in known)
-    for n in range(1, (2 * reach // period + 3) * period):
-        have = counts(plan, n, ended=False)
-        kept = (h - o for h, o in zip(have, oldest_needed(plan, have), strict=True))
-        most = [max(m, k) for m, k in zip(most, kept, strict=True)]
-    return most
+        return steady_frames(plan)
+    start, period = settled_frames(plan)
+    return most_kept(plan, range(1, start + period))
 
 
 def _bursts(reach: Reach) -> bool:

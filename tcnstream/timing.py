@@ -7,6 +7,7 @@ edges, odd chunks, strides and joins need no special cases anywhere else.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -157,20 +158,26 @@ def _through(node: Node, sources: list[Timing]) -> Timing:
     )
 
 
-def steady_frames(plan: Plan) -> list[int]:
-    """For every tensor the most frames that must be remembered between two pushes of one frame.
-
-    Counted over one period of the plan's phases, far enough from the left edge; where a period is longer
-    than 4096 frames, at 4096 places of it.
-    """
+def settled_frames(plan: Plan) -> tuple[int, int]:
+    """(start, period): from ``start`` input frames on, what is remembered repeats every ``period`` of them."""
     known = [t for t in timings(plan) if t is not None]
     period = math.lcm(*(int(t.period * t.step) for t in known))
     # Past the look-ahead of every tensor, a crop at the start among it, and past its receptive field.
     settled = max(max(t.newest(0), 0) + t.newest(0) - t.oldest(0) for t in known)
-    start = (2 * settled // period + 2) * period
+    return (2 * settled // period + 2) * period, period
+
+
+def most_kept(plan: Plan, input_frames: Iterable[int]) -> list[int]:
+    """For every tensor the most frames that must be remembered after any of these numbers of input frames."""
     most = [0] * len(plan.tensors)
-    for n in range(start, start + period, max(1, period // 4096)):
+    for n in input_frames:
         have = counts(plan, n, ended=False)
-        kept = [h - o for h, o in zip(have, oldest_needed(plan, have), strict=True)]
+        kept = (h - o for h, o in zip(have, oldest_needed(plan, have), strict=True))
         most = [max(m, k) for m, k in zip(most, kept, strict=True)]
     return most
+
+
+def steady_frames(plan: Plan) -> list[int]:
+    """For every tensor the most frames that must be remembered between two pushes in the middle of a signal."""
+    start, period = settled_frames(plan)
+    return most_kept(plan, range(start, start + period))
