@@ -20,7 +20,7 @@ def main() -> None:
     print("| model | engine | hop (frames) | us per frame | window again, us per frame | ratio |")
     print("|---|---|--:|--:|--:|--:|")
     for name in names:
-        for row in bench(tcnstream.load(name), engines=("interpreter", "interpreter-fast", "reference")):
+        for row in bench(tcnstream.load(name)):
             print(
                 f"| {Path(name).stem} | {row.engine} | {row.hop_frames} | {row.us_per_frame:.1f} "
                 f"| {row.window_us_per_frame:.1f} | {row.times_faster:.1f} |"

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from tcnstream.bench import HOPS_FRAMES
+from tcnstream.bench import HOPS_FRAMES, usable_engines
 from tcnstream.bench import bench as measure
 from tcnstream.cli.common import (
     JsonOption,
@@ -31,7 +31,7 @@ def bench(
     engine: Annotated[
         list[str] | None,
         typer.Option(
-            "--engine", metavar="NAME", help="interpreter, interpreter-fast or reference; repeat it for several."
+            "--engine", metavar="NAME", help="native, interpreter, interpreter-fast or reference; else all that can."
         ),
     ] = None,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds of measurement; medians are shown.")] = 7,
@@ -44,10 +44,10 @@ def bench(
     Example: `tcnstream bench ecg --hop 1 --hop 16`
     """
     hops = hop or list(HOPS_FRAMES)
-    engines = engine or ["interpreter", "interpreter-fast", "reference"]
     if min(hops) < 1:
         raise StreamError(f"a hop of {min(hops)} frames pushes nothing: give 1 or more")
     opened = open_model(model, time_axis)
+    engines = engine or usable_engines(opened.model, time_pooling)
     with progress_bar("measuring") as progress:
         task = progress.add_task("", total=len(hops) * len(engines))
         measured = measure(
