@@ -278,7 +278,7 @@ def transposed(rng: Rng, dtype: Any) -> Trial:
     weights = weights_of(rng, dtype, (channels, kernel_t, kernel_f, depth), 0, bool(rng.random() < 0.3))
     output = scale_to_fit(rng, x, weights, max(1, depth * kernel_t * kernel_f // up), (1, out_t, out_f, channels))
     bias = bias_of(rng, x, weights, channels, depth * kernel_t * kernel_f)
-    activation = any_of(rng, *ACTIVATIONS) if dtype is not F32 else "NONE"
+    activation = any_of(rng, *ACTIVATIONS)
     feed = values(rng, x.shape, dtype)
     shape = tensor((4,), I32, data=[1, out_t, out_f, channels])
     operands = (shape, weights, x) if bias is None else (shape, weights, x, bias)

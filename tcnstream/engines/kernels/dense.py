@@ -64,9 +64,8 @@ def fully_connected(call: Call) -> tuple[Array, ...]:
         sums = add_products(
             np.zeros((len(rows), len(matrix)), np.float32), rows.astype(np.float32), matrix.T.astype(np.float32)
         )
-        return (
-            as_frames(call, clip_floats(sums if bias is None else sums + bias.astype(np.float32), call.activation)),
-        )
+        values = sums if bias is None else sums + bias.astype(np.float32)
+        return (as_frames(call, clip_floats(values, call.activation)),)
     quantization = quantization_of(call, weights)
     weights_zero_point = 0 if quantization.per_channel else int(quantization.zero_point.flat[0])
     centred_rows = rows.astype(np.float64) - zero_point_of(call, x)

@@ -37,7 +37,7 @@ from tcnstream.graph import Array, Tensor
 
 
 def operands(call: Call) -> tuple[Reals, Reals]:
-    """The input without its zero point and the weights (symmetric, whatever their file says), ready for ``add_products``."""
+    """The input without its zero point, and the weights (symmetric, whatever their file says), for ``add_products``."""
     x, weights = call.array(0), call.array(1)
     if not is_quantized(call.tensor(0)):
         return x.astype(np.float32, copy=False), weights.astype(np.float32, copy=False)
@@ -57,9 +57,8 @@ def finish(call: Call, sums: Reals) -> tuple[Array, ...]:
     """Bias, rescaling, fused activation: from accumulators (..., channels) to the output."""
     bias = call.optional(2)
     if not is_quantized(call.output):
-        return (
-            as_frames(call, clip_floats(sums if bias is None else sums + bias.astype(np.float32), call.activation)),
-        )
+        values = sums if bias is None else sums + bias.astype(np.float32)
+        return (as_frames(call, clip_floats(values, call.activation)),)
     accumulators = sums.astype(np.int64)
     if bias is not None:
         accumulators = accumulators + bias.astype(np.int64)
