@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,11 +29,12 @@ THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 @dataclass(frozen=True)
 class Environment:
-    """A virtual environment: what is installed into it, and what must not be there afterwards."""
+    """A virtual environment: which extras of the project it has, what more it holds and what it must not hold."""
 
     name: str
     python: str
-    install: tuple[str, ...]
+    extras: tuple[str, ...]
+    more: tuple[str, ...]
     without_dependencies: tuple[str, ...] = ()
     uninstall: tuple[str, ...] = ()
 
@@ -42,18 +44,20 @@ class Environment:
 WHOLE = Environment(
     name="whole",
     python=THIS_PYTHON,
-    install=("--editable", ".[lint,test,train]", "numpy>=2", "boto3", "pydantic", "plotly", "seaborn", "scikit-learn"),
+    extras=("lint", "test", "train"),
+    more=("numpy>=2", "boto3", "pydantic", "plotly", "seaborn", "scikit-learn"),
     without_dependencies=("neuralspot-edge==0.2.2", "pymicro-wakeword==2.5.0", "pyopen-wakeword==1.1.0"),
 )
 OTHERS = (
     Environment(
         name="py3.11-tflite-runtime-numpy1",
         python="3.11",
-        install=(".[test]", "tflite-runtime==2.14.0", "numpy<2"),
+        extras=("test",),
+        more=("tflite-runtime==2.14.0", "numpy<2"),
         uninstall=("ai-edge-litert",),
     ),
     *(
-        Environment(name=f"py{version}-ai-edge-litert-numpy2", python=version, install=(".[test]", "numpy>=2"))
+        Environment(name=f"py{version}-ai-edge-litert-numpy2", python=version, extras=("test",), more=("numpy>=2",))
         for version in ("3.11", "3.12", "3.13")
         if version != THIS_PYTHON
     ),
@@ -65,30 +69,48 @@ def main() -> int:
     # Two workers on two cores: threads inside NumPy or an interpreter would only fight over them.
     os.environ.update(OMP_NUM_THREADS="1", TF_CPP_MIN_LOG_LEVEL="2")
     started = time.monotonic()
-    pythons = {environment: find_python(environment.python) for environment in OTHERS}
-    for environment in (environment for environment, python in pythons.items() if python is None):
+    wanted = {WHOLE: sys.executable}
+    for environment in OTHERS:
+        python = find_python(environment.python)
+        if python is not None:
+            wanted[environment] = python
+            continue
         reason = f"no Python {environment.python} on PATH or under pyenv (pyenv install {environment.python})"
         if REQUIRE_ALL:
             sys.exit(f"FAILED {environment.name}: {reason}")
         print(f"SKIPPED {environment.name}: {reason}", flush=True)
-    wanted = {WHOLE: sys.executable} | {env: python for env, python in pythons.items() if python is not None}
     with ThreadPoolExecutor(2) as two:  # installing waits for disk and network as much as it computes
         binaries = dict(zip(wanted, two.map(ready, wanted, wanted.values()), strict=True))
-    whole = binaries[WHOLE]
+    whole = binaries.pop(WHOLE)
+    pip(whole, "--no-deps", "--editable", ".")
+    core_is_built(whole)
     run("ruff", [whole / "ruff", "check", "."])
     run("mypy --strict on the package", [whole / "mypy"])
-    for environment in wanted:
-        if environment is WHOLE:
-            continue
+    wheel = build_wheel(whole)
+    for environment, others in binaries.items():
         # The installed package is tested, not the checkout: what the wheel forgot must show.
-        pip(binaries[environment], "--no-deps", "--force-reinstall", ".")
-        run(f"tests on {environment.name}", [binaries[environment] / "pytest", "-n", "2", "-m", "not slow"])
+        pip(others, "--no-deps", "--force-reinstall", str(wheel))
+        core_is_built(others)
+        run(f"tests on {environment.name}", [others / "pytest", "-n", "2", "-m", "not slow"])
     print(f"{time.monotonic() - started:.0f} s so far", flush=True)
-    if REQUIRE_ALL:
-        # This environment has every part, so nothing may be skipped for the lack of one.
-        os.environ["TCNSTREAM_NO_SKIPS"] = "1"
     run("all tests with coverage", [whole / "pytest", "-n", "2", "--cov", "--cov-report=term"])
     return 0
+
+
+def build_wheel(binaries: Path) -> Path:
+    """One wheel for all: the compiled core keeps to the stable ABI."""
+    folder = VENVS / "wheel"
+    for stale in (folder, ROOT / "build"):
+        shutil.rmtree(stale, ignore_errors=True)
+    run("wheel", [binaries / "python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, "."])
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def core_is_built(binaries: Path) -> None:
+    """The C core is optional in an installation; in a test of everything it is not."""
+    if REQUIRE_ALL:
+        call([binaries / "python", "-P", "-c", "from tcnstream.engines.native import load_core; load_core()"])
 
 
 def find_python(version: str) -> str | None:
@@ -109,19 +131,26 @@ def ready(environment: Environment, python: str) -> Path:
     """The environment's ``bin`` folder; made anew when what it should hold has changed."""
     folder = VENVS / environment.name
     binaries = folder / ("Scripts" if os.name == "nt" else "bin")
-    wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + repr((environment, python)).encode()).hexdigest()
+    contents = repr((environment, python, dependencies(environment.extras)))
+    wanted = hashlib.sha256(contents.encode()).hexdigest()
     stamp = folder / "installed"
     if stamp.exists() and stamp.read_text() == wanted:
         return binaries
     shutil.rmtree(folder, ignore_errors=True)
     run(f"environment {environment.name}", [python, "-m", "venv", folder])
-    pip(binaries, *environment.install)
+    pip(binaries, *dependencies(environment.extras), *environment.more)
     if environment.without_dependencies:
         pip(binaries, "--no-deps", *environment.without_dependencies)
     if environment.uninstall:
         call([binaries / "python", "-m", "pip", "uninstall", "--quiet", "--yes", *environment.uninstall])
     stamp.write_text(wanted)
     return binaries
+
+
+def dependencies(extras: Sequence[str]) -> list[str]:
+    """What the project needs to run, and what these extras add."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return [*project["dependencies"], *(name for extra in extras for name in project["optional-dependencies"][extra])]
 
 
 def pip(binaries: Path, *arguments: str) -> None:

@@ -71,8 +71,12 @@ def model(tmp_path: Path) -> Path:
 
 
 def start(*arguments: object, **options: object) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tcnstream", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)  # type: ignore[call-overload]
+    """The command line in another process, of the package that is tested here, wherever it lies."""
+    command = [sys.executable, "-P", "-m", "tcnstream", *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(Path(tcnstream.__file__).parents[1])}
+    return subprocess.Popen(  # type: ignore[call-overload]
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, **options
+    )
 
 
 @pytest.mark.parametrize("command", COMMANDS)
