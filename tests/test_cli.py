@@ -24,6 +24,7 @@ from tcnstream.cli import main
 from tcnstream.cli import verify as verify_command
 from tcnstream.cli.demo import DATA
 from tcnstream.export import export_streaming
+from tcnstream.signal.card import shipped_models
 from tcnstream.verify import Check, Difference, VerifyReport
 
 MODELS = Path(__file__).parent / "data" / "models"
@@ -328,3 +329,15 @@ def test_a_warning_is_a_note_without_code(call: Call, model: Path, monkeypatch: 
         warnings.simplefilter("always")
         code, _, err = call("inspect", model)
     assert code == 0 and err == "tcnstream: note: the core is not built here\n"
+
+
+@pytest.mark.parametrize("name", shipped_models())
+def test_a_shipped_model_segments_the_shipped_recording(call: Call, tmp_path: Path, name: str) -> None:
+    pytest.importorskip("matplotlib")
+    code, out, _ = call("demo", "ecg", "--model", name, "--out", tmp_path / "ecg.png", "--json")
+    shown = json.loads(out)
+    waves = [segment["label"] for segment in shown["segments"]]
+    assert code == 0
+    # A minute with about 105 beats, by eye; premature ones among them have no P.
+    assert 98 <= shown["heart_rate_bpm"] <= 112
+    assert 92 <= waves.count("qrs") <= 116 and 60 <= waves.count("p") <= 105 and 75 <= waves.count("t") <= 116
