@@ -31,6 +31,12 @@ def last_read(reach: Reach, j: int) -> int:
     return (reach.stride * j - reach.pad_begin + reach.extent - 1) // reach.up
 
 
+def last_awaited(reach: Reach, j: int) -> int:
+    """The input frame with which output frame ``j`` is sure: beyond what it reads where the end is cut off."""
+    cut_off = -min(reach.pad_end or 0, 0)
+    return (reach.stride * j - reach.pad_begin + reach.extent - 1 + cut_off) // reach.up
+
+
 def frames_while_open(reach: Reach, n: int) -> int:
     """Output frames that ``n`` input frames allow while more may come."""
     if n == 0 or (reach.edge == "reflect" and n <= reach.pad_begin):
@@ -91,16 +97,18 @@ def oldest_needed(plan: Plan, have: list[int]) -> list[int]:
 class Timing:
     """How a tensor hangs on the model's input.
 
-    Frame j depends on input frames ``oldest(j) .. newest(j)``; both advance by ``step`` input frames
-    per frame and repeat with ``period`` frames. ``unbounded`` marks a tensor that depends on all of
-    the past (a cumulative policy, a model with its own state); ``oldest`` is then only what its window
-    would be without that.
+    Frame j depends on input frames ``oldest(j) .. newest(j)`` and is there with input frame ``due(j)``,
+    which is later where the file cuts frames off the end: until then it could be one of those. All
+    three advance by ``step`` input frames per frame and repeat with ``period`` frames. ``unbounded``
+    marks a tensor that depends on all of the past (a cumulative policy, a model with its own state);
+    ``oldest`` is then only what its window would be without that.
     """
 
     step: Fraction
     period: int
     oldest_by_phase: tuple[int, ...]
     newest_by_phase: tuple[int, ...]
+    due_by_phase: tuple[int, ...]
     unbounded: bool = False
 
     def oldest(self, j: int) -> int:
@@ -108,6 +116,9 @@ class Timing:
 
     def newest(self, j: int) -> int:
         return self.newest_by_phase[j % self.period] + int(self.step * (j - j % self.period))
+
+    def due(self, j: int) -> int:
+        return self.due_by_phase[j % self.period] + int(self.step * (j - j % self.period))
 
     @property
     def rate(self) -> Fraction:
@@ -117,7 +128,7 @@ class Timing:
     @property
     def delay(self) -> int:
         """Input frames by which frame j trails its own place, floor(step * j), in the input."""
-        return max(self.newest(j) - math.floor(self.step * j) for j in range(self.period))
+        return max(self.due(j) - math.floor(self.step * j) for j in range(self.period))
 
     @property
     def receptive_field(self) -> int | None:
@@ -131,7 +142,7 @@ def timings(plan: Plan) -> list[Timing | None]:
     """The Timing of every tensor, as a fold over the nodes (None for constants)."""
     known: list[Timing | None] = [None] * len(plan.tensors)
     for i in plan.inputs:
-        known[i] = Timing(Fraction(1), 1, (0,), (0,))
+        known[i] = Timing(Fraction(1), 1, (0,), (0,), (0,))
     for node, sources in zip(plan.nodes, plan.sources, strict=True):
         combined = _through(node, [t for i in sources if (t := known[i]) is not None])
         for o in node.outputs:
@@ -154,6 +165,7 @@ def _through(node: Node, sources: list[Timing]) -> Timing:
         period,
         tuple(min(s.oldest(first_read(reach, j)) for s in sources) for j in range(period)),
         tuple(max(s.newest(last_read(reach, j)) for s in sources) for j in range(period)),
+        tuple(max(s.due(last_awaited(reach, j)) for s in sources) for j in range(period)),
         any(s.unbounded for s in sources) or node.kind in _REMEMBER_ALL,
     )
 
@@ -163,7 +175,7 @@ def settled_frames(plan: Plan) -> tuple[int, int]:
     known = [t for t in timings(plan) if t is not None]
     period = math.lcm(*(int(t.period * t.step) for t in known))
     # Past the look-ahead of every tensor, a crop at the start among it, and past its receptive field.
-    settled = max(max(t.newest(0), 0) + t.newest(0) - t.oldest(0) for t in known)
+    settled = max(max(t.due(0), 0) + t.due(0) - t.oldest(0) for t in known)
     return (2 * settled // period + 2) * period, period
 
 

@@ -176,7 +176,7 @@ def _sample_by_sample(
     outputs, facts = declared(stream), timings(stream.plan)
     have = [0] * len(outputs)
     period = math.lcm(*(int(t.period * t.step) for t in facts if t is not None))
-    settled = 2 * max(t.newest(0) - t.oldest(0) for t in facts if t is not None) + period
+    settled = 2 * max(t.due(0) - t.oldest(0) for t in facts if t is not None) + period
     begin, end = settled + 2 * period + 1, len(signal[0]) - 2 * period - 8
     singles = [1] * len(signal[0]) if begin >= end else [*[1] * begin, end - begin, *[1] * (2 * period + 8)]
     collected, remembered = [], []
@@ -190,11 +190,11 @@ def _sample_by_sample(
         remembered.append((n, stream.state_bytes))
         for k, (timing, frames) in enumerate(zip(outputs, made, strict=True)):
             for j in range(have[k], have[k] + len(frames) if len(chunk[0]) == 1 else 0):
-                late = n - timing.newest(j)
+                late = n - timing.due(j)
                 assert late >= 0, f"output {k} frame {j} appears {-late} frames before what it depends on"
                 assert late == 0 or mirrors(stream), f"output {k} frame {j} appears {late} frames late"
             have[k] += len(frames)
-            assert timing.newest(have[k]) > n or mirrors(stream), f"output {k} frame {have[k]} is due after {n + 1}"
+            assert timing.due(have[k]) > n or mirrors(stream), f"output {k} frame {have[k]} is due after {n + 1}"
     collected.append(_each(stream.flush()))
     got = tuple(np.concatenate(parts) for parts in zip(*collected, strict=True))
     assert_frames(got, expected, tolerance, "frame by frame")
@@ -326,14 +326,11 @@ def verify_reach(stream: Stream, signal: Signal, *, seed: int = 0) -> None:
     middle = (frames // 2) - (frames // 2) % period
     oldest = [math.inf] * len(facts)
     newest = [math.inf] * len(facts)
-    delay = [-math.inf] * len(facts)
     for frame in range(middle, middle + period):
         for change in (*rng.normal(0, 3, 3), 30.0, -30.0):
             for k, moved in enumerate(moved_by(stream, signal, frame, float(change), quiet)):
                 for j in (int(n) for n in moved):
                     oldest[k] = min(oldest[k], frame - facts[k].oldest(j))
                     newest[k] = min(newest[k], facts[k].newest(j) - frame)
-                    delay[k] = max(delay[k], frame - math.floor(facts[k].step * j))
     assert oldest == [0] * len(facts), "the receptive field reaches further back than any frame moves"
     assert newest == [0] * len(facts), "the look-ahead is longer than any frame moves"
-    assert delay == [t.delay for t in facts]
