@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tcnstream
-from tcnstream.graph import Graph, Op, Tensor
+from tcnstream.graph import Graph, Op, Quantization, Tensor
 from tcnstream.tflite_writer import write_model
 
 
@@ -146,3 +146,23 @@ def test_queues_are_measured_past_a_crop_at_the_start() -> None:
     stream = model.stream()
     got = np.concatenate([*(stream.push(x[i : i + 1]) for i in range(60)), stream.flush()])
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("engine", tcnstream.engines.ENGINES)
+def test_a_sum_of_int8_values_is_not_left_to_a_kernel_that_misreads_them(engine: str) -> None:
+    """LiteRT's reference SUM takes int8 for uint8."""
+    scale, zero = np.array([0.5], np.float32), np.array([3], np.int64)
+    q = Quantization(scale, zero)
+    tensors = (
+        Tensor("x", (1, 10, 4), np.dtype(np.int8), q),
+        _constant("axes", np.array([2], np.int32)),
+        Tensor("y", (1, 10, 1), np.dtype(np.int8), q),
+    )
+    content = write_model([Graph(tensors, (Op("SUM", (0, 1), (2,), {"keep_dims": True}),), (0,), (2,))])
+    x = np.random.default_rng(4).integers(-20, 20, (10, 4)).astype(np.int8)
+    try:
+        stream = tcnstream.load(content).stream(engine)
+    except tcnstream.EngineError as e:
+        pytest.skip(str(e))
+    expected = np.clip((x.astype(int) - 3).sum(axis=1, keepdims=True) + 3, -128, 127)
+    np.testing.assert_array_equal(np.concatenate([stream.push(x), stream.flush()]), expected)

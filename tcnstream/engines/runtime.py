@@ -129,6 +129,11 @@ def dense_is_wrong(graph: Graph) -> bool:
     return False
 
 
+def integer_sum_is_wrong(graph: Graph) -> bool:
+    """Whether ``graph`` has what LiteRT's reference SUM computes wrongly: quantized values (ours is TFLite Micro's)."""
+    return any(op.kind == "SUM" and graph.tensors[op.inputs[0]].quantization is not None for op in graph.ops)
+
+
 def run_offline(content: bytes, inputs: Sequence[Array] | Mapping[str, Array], exact: bool = True) -> list[Array]:
     """What the interpreter makes of the unmodified file and a whole window: the oracle of ``verify``.
 
@@ -136,7 +141,13 @@ def run_offline(content: bytes, inputs: Sequence[Array] | Mapping[str, Array], e
     Raises EngineError where the installed interpreter's reference kernels are known to be wrong.
     """
     runtime = find_runtime()
-    if exact and runtime.wrong_dense_reference and dense_is_wrong(read_model(content).graphs[0]):
+    graph = read_model(content).graphs[0]
+    if exact and integer_sum_is_wrong(graph):
+        raise EngineError(
+            f"the reference kernels of {runtime.package} {runtime.version} compute SUM of quantized values wrongly, so"
+            ' they cannot judge this model; compare with engine="reference"'
+        )
+    if exact and runtime.wrong_dense_reference and dense_is_wrong(graph):
         raise EngineError(
             f"the reference kernels of {runtime.package} {runtime.version} compute FULLY_CONNECTED with per-channel"
             " weights wrongly, so they cannot judge this model; compare with ai-edge-litert (`pip install"
