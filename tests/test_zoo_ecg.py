@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
+from typer.testing import CliRunner
 
 import tcnstream
 from tcnstream.errors import ModelError, SignalError
@@ -14,7 +17,7 @@ from tcnstream.signal.card import MODELS, load_card, shipped_models
 from tcnstream.zoo import delineation
 from tcnstream.zoo.augment import LIMIT_MV, RATE_HZ, STEP_MV, Example, Windows, example_of, highpass, quantised
 from tcnstream.zoo.delineation import Score, both, match, score, total
-from tcnstream.zoo.evaluate_ecg import WAVES, delineate, evaluate, facts, markdown, open_model
+from tcnstream.zoo.evaluate_ecg import WAVES, delineate, evaluate, facts, main, markdown, open_model
 from tcnstream.zoo.ludb import LABELS, Record, Wave, read_record, record_names, waves_of
 
 wfdb = pytest.importorskip("wfdb", reason="LUDB is read with wfdb")
@@ -257,6 +260,30 @@ def test_the_keras_model_computes_what_was_trained() -> None:
         network.predict(x.astype(np.float64), network.parameters, statistics)
 
 
+@needs_compiler
+def test_training_learns_and_follows_its_seed(tmp_path: Path) -> None:
+    from rich.progress import Progress
+
+    from tcnstream.zoo.separable import Network, Unit
+    from tcnstream.zoo.train_ecg import Log, Recipe, fit, scores_of
+
+    def train() -> np.ndarray:
+        units = [Unit(5, 1, 2, -1, "0:B1.D1"), Unit(5, 4, 8, 1, "0:B2.D1"), Unit(5, 16, 32, 2, "0:B3.D1")]
+        recipe = Recipe(seed=1, steps=150, lanes=4, frames=500, rate=1e-2)
+        draw = Windows([example_of(record_of(beats(11)))], None, recipe.frames, recipe.seed)
+        with Progress(disable=True) as progress:
+            task = progress.add_task("", total=1.0, loss="")
+            trained = fit(Network(16, units, 1), draw, recipe, Log(tmp_path / "log"), progress, task)
+        assert trained.steps == 150
+        assert both(scores_of(trained, [record_of(beats(11))]), "qrs").f1 > 0.9
+        return trained.parameters
+
+    first = train()
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "log").read_text().splitlines()]
+    assert len(losses) == 3 and losses[-1] < 0.7 * losses[0]
+    np.testing.assert_array_equal(first, train())
+
+
 @pytest.mark.parametrize(("file", "look_ahead"), [("ecg", 50), ("ecg_fast", 10)])
 def test_the_shipped_parameter_files_keep_their_limits(file: str, look_ahead: int) -> None:
     pytest.importorskip("keras", reason="parameter files are read by tcnstream.zoo.tcn, which needs Keras")
@@ -277,8 +304,7 @@ def test_a_shipped_card_says_what_its_model_does(name: str, most_ms: float) -> N
     model = tcnstream.load(MODELS / card.file)
     assert card.labels == LABELS and card.rate_hz == RATE_HZ and card.units == "mV"
     assert card.look_ahead_ms == model.delay * 1000 / RATE_HZ + card.label_delay_frames * 1000 / RATE_HZ <= most_ms
-    constants = sum(t.data.size for t in model.graph.tensors if t.data is not None and t.data.dtype.kind != "i")
-    constants += sum(t.data.size for t in model.graph.tensors if t.data is not None and t.data.dtype.kind == "i")
+    constants = sum(t.data.size for t in model.graph.tensors if t.data is not None)
     assert 10_000 < constants <= 40_000
     assert not model.needs_time_pooling and "records" in card.quality
 
@@ -293,6 +319,21 @@ def test_shipped_models_find_the_waves_of_a_drawn_heart(name: str) -> None:
     assert found == delineate(model, card, signal, 500.0, chunk=37)
     table = facts(score(waves[6:-3], found))
     assert table["qrs"]["f1"] == 100 and table["t"]["se"] == 100 and abs(table["qrs"]["onset_mean_ms"]) < 60
+
+
+@shipped
+def test_the_evaluation_is_a_command(ludb: Path) -> None:
+    app = typer.Typer()
+    app.command()(main)
+    call = ["--ludb", str(ludb), "--records", "7", "--chunk", "500"]
+    result = CliRunner().invoke(app, [*call, "--json"])
+    answer = json.loads(result.stdout)
+    assert result.exit_code == 0 and answer["records"] == ["7"] and answer["models"]["ecg"]["qrs"]["se"] > 90
+    for option in ("--markdown", "--engine=reference"):
+        table = CliRunner().invoke(app, [*call, option])
+        assert table.exit_code == 0 and "QRS" in table.stdout
+    refused = CliRunner().invoke(app, [*call, "--peer", "other"])
+    assert refused.exit_code == 2 and "the one that is known is neurokit2" in refused.stderr.replace("\n", " ")
 
 
 def test_a_model_of_other_labels_is_refused(tmp_path: Path) -> None:

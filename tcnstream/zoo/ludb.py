@@ -81,7 +81,7 @@ def read_record(folder: Path, name: str) -> Record:
         rate_hz=float(record.fs),
         leads=tuple(record.sig_name),
         signal=record.p_signal.astype(np.float32),
-        waves=tuple(waves_of(a.symbol, [s / record.fs for s in a.sample]) for a in annotations),
+        waves=tuple(waves_of(a.symbol, [float(s / record.fs) for s in a.sample]) for a in annotations),
     )
 
 

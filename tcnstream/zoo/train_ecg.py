@@ -47,7 +47,7 @@ class Recipe:
     """What a training run is told. ``minutes`` sets the length by the clock instead of ``steps``."""
 
     seed: int = 1
-    steps: int = 20_000
+    steps: int = 15_000
     minutes: float | None = None
     lanes: int = 8
     frames: int = 2000
