@@ -39,6 +39,15 @@ typedef struct {
     uint32_t number;       /* in the caller's array */
 } tcn_lane_run;
 
+/* A node in the steady state, where everything but the places in the rings is known beforehand. */
+typedef struct {
+    tcn_window_kernel kernel;   /* of a convolution without frequency, else NULL */
+    const conv_args *conv;
+    const binary_args *binary;  /* of an elementwise operation on whole frames, else NULL */
+    uint32_t taps;              /* or operands */
+    const int32_t *offsets;     /* [taps] of the frames that are read, from the input's first new frame */
+} tcn_step;
+
 typedef struct {
     const uint8_t *plan;
     const tcn_header *header;
@@ -48,6 +57,7 @@ typedef struct {
     const tcn_kernels *kernels;
     uint32_t table; /* entries of rows */
     uint32_t positions;
+    uint32_t positions_at_most; /* of a node with the most taps */
     tcn_place *places;
     uint32_t *commits;      /* tensors in the order in which their rings take in new frames */
     uint32_t *commit_until; /* [nodes] end of each node's part of commits */
@@ -55,6 +65,11 @@ typedef struct {
     void **outs;
     uint8_t *spare;         /* one frame of any tensor, for operands that are rearranged; twice */
     uint32_t spare_bytes;
+    int64_t *lags;          /* [tensors] in the steady state frames trail the input by so many */
+    int64_t steady_from;    /* input frames from which on that holds; INT64_MAX if rates differ */
+    tcn_step *steps;        /* [nodes] */
+    int32_t *offsets;       /* theirs */
+    int counts_wanted;      /* whether some step needs the counts of frames */
     int64_t *limits;        /* [tensors] for the lane that is flushed */
     tcn_lane_run *lanes;
 } tcn_program;
@@ -126,6 +141,18 @@ static inline const uint8_t *row_of(const tcn_program *p, const tcn_lane_run *la
     return frame_of(p, lane, t, f);
 }
 
+/* The frame that stands `offset` frames after the input's first new one, in the steady state. */
+static inline const uint8_t *frame_at(const tcn_program *p, const tcn_lane_run *lane, uint32_t t, int32_t offset)
+{
+    const tcn_place *at = &p->places[t];
+    if (offset >= 0)
+        return lane->block[t] + (size_t)offset * at->bytes;
+    offset += (int32_t)lane->place[at->ring];
+    if (offset < 0)
+        offset += (int32_t)at->frames;
+    return lane->rings + at->ring_at + (size_t)offset * at->bytes;
+}
+
 static inline uint8_t *out_frame(const tcn_program *p, const tcn_lane_run *lane, uint32_t t, int64_t f)
 {
     return p->places[t].base + p->places[t].pitch * lane->index + (size_t)(f - lane->have[t]) * p->places[t].bytes;
@@ -133,6 +160,12 @@ static inline uint8_t *out_frame(const tcn_program *p, const tcn_lane_run *lane,
 
 /* Computes the new frames of node `k` in all lanes. */
 void tcn_run_node(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes);
+
+/* The same for one new frame per lane in the steady state. */
+void tcn_run_step(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes);
+
+/* What tcn_run_step does with each node; the lags must be known. */
+void tcn_find_steps(tcn_program *p, int32_t *offsets);
 
 /* Brings the running sums of policies to what the rings hold. */
 void tcn_rebuild_carries(const tcn_program *p, tcn_lane_run *lane);

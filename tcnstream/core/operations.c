@@ -16,6 +16,14 @@ typedef struct {
 
 /* Convolutions: rows of positions are collected and handed to the kernel when the table is full. ------- */
 
+static tcn_window_kernel window_kernel(const tcn_program *p, const tcn_node_record *node)
+{
+    const tcn_kernels *k = p->kernels;
+    if (node->kind == KIND_DEPTHWISE)
+        return node->dtype == TCN_F32 ? k->depthwise_f32 : node->dtype == TCN_I8 ? k->depthwise_i8 : k->depthwise_i16;
+    return node->dtype == TCN_F32 ? k->conv_f32 : node->dtype == TCN_I8 ? k->conv_i8 : k->conv_i16;
+}
+
 typedef struct {
     const job *j;
     const conv_args *a;
@@ -44,6 +52,52 @@ static uint32_t element_bytes(uint32_t dtype)
     return bytes[dtype];
 }
 
+/* rows[i * taps] for `count` frames from `frame` on, `step` apart: where each of them stands. */
+static inline void find_rows(const job *j, const tcn_lane_run *lane, int64_t frame, int64_t step, int64_t count,
+                             const void **rows, uint32_t taps)
+{
+    const tcn_program *p = j->p;
+    const tcn_place *at = &p->places[j->in[0]];
+    int64_t offset = frame - lane->have[j->in[0]], i = 0;
+    if (frame < 0 || lane->limit) {
+        for (i = 0; i < count && (lane->limit || frame + i * step < 0); i++)
+            rows[i * taps] = row_of(p, lane, j->node, j->in[0], frame + i * step);
+        offset += i * step;
+    }
+    for (; i < count && offset < 0; i++, offset += step)
+        rows[i * taps] = frame_of(p, lane, j->in[0], frame + i * step);
+    if (i < count) {
+        const uint8_t *from = lane->block[j->in[0]] + (size_t)offset * at->bytes;
+        size_t stride = (size_t)step * at->bytes;
+        for (; i < count; i++, from += stride)
+            rows[i * taps] = from;
+    }
+}
+
+/* Without a frequency axis a position is a frame. */
+static void conv_frames(collector *c, const tcn_lane_run *lane)
+{
+    const job *j = c->j;
+    const tcn_program *p = j->p;
+    const tcn_place *to = &p->places[j->out[0]];
+    int64_t f = lane->have[j->out[0]], end = lane->goal[j->out[0]], i;
+    uint8_t *out = out_frame(p, lane, j->out[0], f);
+    while (f < end) {
+        int64_t n = c->most - c->filled, first = f * j->node->stride - j->node->pad_begin;
+        uint32_t k;
+        n = n < end - f ? n : end - f;
+        for (k = 0; k < c->taps; k++)
+            find_rows(j, lane, first + (int64_t)k * c->a->dilation_t, j->node->stride, n,
+                      p->rows + (size_t)c->filled * c->taps + k, c->taps);
+        for (i = 0; i < n; i++, out += to->bytes)
+            p->outs[c->filled + i] = out;
+        c->filled += (uint32_t)n;
+        f += n;
+        if (c->filled == c->most)
+            emit(c);
+    }
+}
+
 static void conv_frame(collector *c, const tcn_lane_run *lane, int64_t frame)
 {
     const job *j = c->j;
@@ -52,12 +106,6 @@ static void conv_frame(collector *c, const tcn_lane_run *lane, int64_t frame)
     uint32_t item = element_bytes(node->dtype), row = a->channels * item, f, k, q;
     uint8_t *out = out_frame(j->p, lane, j->out[0], frame);
     int64_t first = frame * node->stride - node->pad_begin;
-    if (a->f_out == 1 && a->taps_f == 1 && a->pad_f == 0) {
-        const void **rows = next_position(c, out);
-        for (k = 0; k < a->taps_t; k++)
-            rows[k] = row_of(j->p, lane, node, j->in[0], first + (int64_t)k * a->dilation_t);
-        return;
-    }
     for (f = 0; f < a->f_out; f++) {
         const void **rows = next_position(c, out + (size_t)f * a->outputs * item);
         int64_t place = (int64_t)f * a->stride_f - a->pad_f;
@@ -99,22 +147,22 @@ static void convolution(const job *j, int transposed)
 {
     const tcn_program *p = j->p;
     const tcn_node_record *node = j->node;
-    const tcn_kernels *k = p->kernels;
     collector c;
     uint32_t l;
     int64_t f;
-    int depthwise = node->kind == KIND_DEPTHWISE;
     c.j = j;
     c.a = ARGS(conv_args);
     c.taps = c.a->taps_t * c.a->taps_f;
     c.filled = 0;
-    c.most = p->table / c.taps < p->positions ? p->table / c.taps : p->positions;
-    c.kernel = node->dtype == TCN_F32  ? depthwise ? k->depthwise_f32 : k->conv_f32
-               : node->dtype == TCN_I8 ? depthwise ? k->depthwise_i8 : k->conv_i8
-               : depthwise             ? k->depthwise_i16
-                                       : k->conv_i16;
+    c.most = c.taps == p->header->max_taps ? p->positions_at_most : p->table / c.taps;
+    c.most = c.most < p->positions ? c.most : p->positions;
+    c.kernel = window_kernel(p, node);
     for (l = 0; l < j->n_lanes; l++) {
         const tcn_lane_run *lane = &j->lanes[l];
+        if (!transposed && c.a->f_out == 1 && c.a->taps_f == 1 && c.a->pad_f == 0) {
+            conv_frames(&c, lane);
+            continue;
+        }
         for (f = lane->have[j->out[0]]; f < lane->goal[j->out[0]]; f++) {
             if (transposed)
                 transpose_conv_frame(&c, lane, f);
@@ -792,6 +840,92 @@ static void cumulative(const job *j)
                 }
             }
         }
+    }
+}
+
+/* `offsets` has room for the taps or operands of all nodes. */
+void tcn_find_steps(tcn_program *p, int32_t *offsets)
+{
+    uint32_t k, i;
+    p->counts_wanted = 0;
+    for (k = 0; k < p->header->n_nodes; k++) {
+        const tcn_node_record *node = &p->nodes[k];
+        const uint32_t *operands = TABLE(uint32_t, node->operands_at);
+        int64_t out_lag = p->lags[operands[node->n_inputs]];
+        tcn_step *step = &p->steps[k];
+        int fast = 1;
+        memset(step, 0, sizeof *step);
+        step->offsets = offsets;
+        if (node->kind == KIND_CONV || node->kind == KIND_DEPTHWISE) {
+            const conv_args *a = ARGS(conv_args);
+            fast = a->f_out == 1 && a->taps_f == 1 && a->pad_f == 0;
+            step->conv = a;
+            step->kernel = window_kernel(p, node);
+            step->taps = a->taps_t;
+            for (i = 0; fast && i < a->taps_t; i++)
+                *offsets++ = (int32_t)(p->lags[operands[0]] - out_lag - node->pad_begin + (int64_t)i * a->dilation_t);
+        } else if (node->kind == KIND_BINARY) {
+            const binary_args *a = ARGS(binary_args);
+            uint32_t stream = 0;
+            fast = !a->index_at[0] && !a->index_at[1];
+            step->binary = a;
+            step->taps = 2;
+            for (i = 0; fast && i < 2; i++)
+                *offsets++ = a->const_at[i] ? 0 : (int32_t)(p->lags[operands[stream++]] - out_lag);
+        } else {
+            fast = 0;
+        }
+        for (i = 0; fast && i < step->taps; i++) {
+            const tcn_place *at = &p->places[operands[0]];
+            if (step->binary)
+                at = &p->places[operands[i < node->n_inputs ? i : 0]];
+            /* only a plan that no writer makes looks further back than its rings */
+            fast = step->offsets[i] < 1 && (step->offsets[i] == 0 || (at->ring != TCN_NONE && -(int64_t)step->offsets[i] <= at->frames));
+        }
+        if (!fast) {
+            step->kernel = NULL;
+            step->binary = NULL;
+            p->counts_wanted = 1;
+        }
+    }
+}
+
+void tcn_run_step(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes)
+{
+    const tcn_step *step = &p->steps[k];
+    const tcn_node_record *node = &p->nodes[k];
+    const uint32_t *operands = TABLE(uint32_t, node->operands_at);
+    const tcn_place *out = &p->places[operands[node->n_inputs]];
+    uint32_t l, i;
+    if (step->kernel) {
+        const void **rows = p->rows;
+        uint32_t filled = 0;
+        for (l = 0; l < n_lanes; l++) {
+            for (i = 0; i < step->taps; i++)
+                *rows++ = frame_at(p, &lanes[l], operands[0], step->offsets[i]);
+            p->outs[filled++] = out->base + out->pitch * lanes[l].index;
+            if (filled == p->positions_at_most || l + 1 == n_lanes) {
+                step->kernel(step->conv, p->plan, p->rows, p->outs, filled);
+                rows = p->rows;
+                filled = 0;
+            }
+        }
+    } else if (step->binary) {
+        const binary_args *a = step->binary;
+        for (l = 0; l < n_lanes; l++) {
+            void *to = out->base + out->pitch * lanes[l].index;
+            const uint32_t *in = operands;
+            const void *x = a->const_at[0] ? p->plan + a->const_at[0] : frame_at(p, &lanes[l], *in++, step->offsets[0]);
+            const void *y = a->const_at[1] ? p->plan + a->const_at[1] : frame_at(p, &lanes[l], *in, step->offsets[1]);
+            if (node->dtype == TCN_F32)
+                p->kernels->binary_f32(a, node->op, x, y, to, a->elements);
+            else if (node->dtype == TCN_I8)
+                p->kernels->binary_i8(a, node->op, x, y, to, a->elements);
+            else
+                p->kernels->binary_i16(a, node->op, x, y, to, a->elements);
+        }
+    } else {
+        tcn_run_node(p, k, lanes, n_lanes);
     }
 }
 

@@ -100,6 +100,11 @@ static void count_frames(const tcn_program *p, int64_t n, int ended, int64_t *co
         memset(count, 0, h->n_tensors * sizeof *count);
         return;
     }
+    if (n >= p->steady_from && !ended) {
+        for (i = 0; i < h->n_tensors; i++)
+            count[i] = n - p->lags[i];
+        return;
+    }
     for (i = 0; i < h->n_inputs; i++)
         count[p->ports[i]] = n;
     for (k = 0; k < h->n_nodes; k++) {
@@ -113,6 +118,33 @@ static void count_frames(const tcn_program *p, int64_t n, int ended, int64_t *co
         for (i = 0; i < node->n_outputs; i++)
             count[operands[node->n_inputs + i]] = least;
     }
+}
+
+/* Where all rates are 1, every tensor trails the input by a fixed number of frames once the stream is so old
+ * that no count is cut off at zero: then counting is a subtraction. */
+static void find_lags(tcn_program *p, uint32_t block)
+{
+    const tcn_header *h = p->header;
+    int64_t far = 1, reach = 1;
+    uint32_t k, t;
+    p->steady_from = INT64_MAX;
+    memset(p->lags, 0, h->n_tensors * sizeof *p->lags);
+    for (k = 0; k < h->n_nodes; k++) {
+        const tcn_node_record *node = &p->nodes[k];
+        if (node->up != 1 || node->stride != 1)
+            return;
+        reach += (int64_t)node->extent + (node->pad_begin < 0 ? -(int64_t)node->pad_begin : node->pad_begin) + 1;
+        if (node->pad_end < 0 && node->pad_end != TCN_SAME)
+            reach -= node->pad_end;
+    }
+    far += reach;
+    count_frames(p, far, 0, p->lags);
+    for (t = 0; t < h->n_tensors; t++) {
+        if (!(p->tensors[t].flags & 1) && p->places[t].base && p->places[t].capacity < block)
+            return; /* only in a plan that no writer makes */
+        p->lags[t] = far - p->lags[t];
+    }
+    p->steady_from = far;
 }
 
 /* Scratch ------------------------------------------------------------------------------------------ */
@@ -136,6 +168,21 @@ static uint64_t capacity_of(const tcn_tensor_record *t, uint32_t block)
     return ((uint64_t)block * t->grow_up + t->grow_down - 1) / t->grow_down + t->grow_extra;
 }
 
+/* Taps and operands of all nodes. */
+static size_t offsets_of(const tcn_program *p)
+{
+    size_t sum = 0;
+    uint32_t k;
+    for (k = 0; k < p->header->n_nodes; k++) {
+        const tcn_node_record *node = &p->nodes[k];
+        if (node->kind == KIND_CONV || node->kind == KIND_DEPTHWISE)
+            sum += ((const conv_args *)(const void *)(p->plan + node->args_at))->taps_t;
+        else
+            sum += 2;
+    }
+    return sum;
+}
+
 /* Lays the program out in the arena; without memory it only measures. */
 static void lay_out(tcn_program *p, arena *a, uint32_t block, uint32_t lanes)
 {
@@ -146,12 +193,16 @@ static void lay_out(tcn_program *p, arena *a, uint32_t block, uint32_t lanes)
     p->table = h->max_taps * p->positions;
     if (p->table > TABLE_ENTRIES)
         p->table = h->max_taps > TABLE_ENTRIES ? h->max_taps : TABLE_ENTRIES;
+    p->positions_at_most = p->table / h->max_taps;
     p->places = take(a, h->n_tensors, sizeof *p->places);
     p->commits = take(a, h->n_tensors, sizeof *p->commits);
     p->commit_until = take(a, h->n_nodes, sizeof *p->commit_until);
     p->rows = take(a, p->table, sizeof *p->rows);
     p->outs = take(a, p->positions, sizeof *p->outs);
     p->limits = take(a, h->n_tensors, sizeof *p->limits);
+    p->lags = take(a, h->n_tensors, sizeof *p->lags);
+    p->steps = take(a, h->n_nodes, sizeof *p->steps);
+    p->offsets = take(a, offsets_of(p), sizeof *p->offsets);
     p->lanes = take(a, lanes, sizeof *p->lanes);
     for (l = 0; l < lanes; l++) {
         const uint8_t **blocks = take(a, h->n_tensors, sizeof *blocks);
@@ -248,6 +299,8 @@ int tcn_prepare(tcn_work *work, void *scratch, size_t size, const tcn_plan *plan
     open_program(p, plan);
     p->kernels = kernels;
     lay_out(p, &a, block, lanes);
+    find_lags(p, block);
+    tcn_find_steps(p, p->offsets);
     work->plan = plan;
     work->program = p;
     work->hooks = NULL;
@@ -316,6 +369,22 @@ static void commit(const tcn_program *p, const tcn_lane_run *lane, uint32_t t)
     memcpy(ring, from + (size_t)first * at->bytes, (size_t)(n - first) * at->bytes);
     place += n;
     lane->place[at->ring] = place >= at->frames ? place - at->frames : place;
+}
+
+/* One new frame. */
+static inline void commit_one(const tcn_program *p, const tcn_lane_run *lane, uint32_t t)
+{
+    const tcn_place *at = &p->places[t];
+    uint32_t place = lane->place[at->ring], left = at->bytes;
+    const uint8_t *from = lane->block[t];
+    uint8_t *to = lane->rings + at->ring_at + (size_t)place * left;
+    lane->place[at->ring] = place + 1 == at->frames ? 0 : place + 1;
+    for (; left >= 16; left -= 16, from += 16, to += 16)
+        memcpy(to, from, 16);
+    for (; left >= 4; left -= 4, from += 4, to += 4)
+        memcpy(to, from, 4);
+    for (; left; left--)
+        *to++ = *from++;
 }
 
 static void watch(const tcn_program *p, const tcn_lane_run *lane, tcn_hooks *hooks, uint32_t t)
@@ -430,44 +499,113 @@ int tcn_ready(const tcn_work *work, const tcn_state *state, int64_t n, int64_t f
     return TCN_OK;
 }
 
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* Whether the counts of `lane` fit the caller's buffers. */
+static int has_room(const tcn_program *p, const tcn_lane_run *lane, const int64_t *room)
+{
+    uint32_t o;
+    for (o = 0; o < p->header->n_outputs; o++) {
+        uint32_t t = p->ports[p->header->n_inputs + o];
+        if (lane->goal[t] - lane->have[t] > room[o])
+            return 0;
+    }
+    return 1;
+}
+
+/* One frame in every lane, all of them in the steady state: no counting, no edges. */
+static void push_one(const tcn_work *work, tcn_lane *lane, uint32_t lanes)
+{
+    const tcn_program *p = work->program;
+    const tcn_header *h = p->header;
+    uint32_t l, i, k, o, done = 0;
+    for (l = 0; l < lanes; l++) {
+        tcn_lane_run *run = &p->lanes[l];
+        enter(p, run, lane[l].state);
+        for (i = 0; i < h->n_inputs; i++)
+            run->block[p->ports[i]] = lane[l].in[i];
+        if (p->counts_wanted) {
+            count_frames(p, run->state->frames, 0, run->have);
+            count_frames(p, run->state->frames + 1, 0, run->goal);
+        }
+        run->state->frames++;
+    }
+    for (k = 0; k < h->n_nodes; k++) {
+        tcn_run_step(p, k, p->lanes, lanes);
+        for (; done < p->commit_until[k]; done++)
+            for (l = 0; l < lanes; l++)
+                commit_one(p, &p->lanes[l], p->commits[done]);
+    }
+    for (l = 0; l < lanes; l++)
+        for (o = 0; o < h->n_outputs; o++) {
+            uint32_t t = p->ports[h->n_inputs + o];
+            memcpy(lane[l].out[o], p->lanes[l].block[t], p->places[t].bytes);
+            lane[l].made[o] = 1;
+        }
+}
+
+static int all_steady(const tcn_work *work, const tcn_lane *lane, uint32_t lanes)
+{
+    const tcn_program *p = work->program;
+    uint32_t l, o;
+    if (work->hooks || lanes == 0)
+        return 0;
+    for (l = 0; l < lanes; l++) {
+        if (lane[l].n != 1 || lane[l].state->frames < p->steady_from || usable(work, lane[l].state))
+            return 0;
+        for (o = 0; o < p->header->n_outputs; o++)
+            if (lane[l].room[o] < 1)
+                return 0;
+    }
+    return 1;
+}
+
 int tcn_push_lanes(const tcn_work *work, tcn_lane *lane, uint32_t lanes, uint32_t *bad)
 {
     const tcn_program *p = work->program;
     const tcn_header *h = p->header;
     uint32_t l, o, i, active;
-    int64_t begin, longest = 0;
+    int64_t begin, longest = 0, block = work->block;
     int error;
     if (lanes > work->lanes) {
         *bad = work->lanes;
         return TCN_SCRATCH_SIZE;
     }
+    if (all_steady(work, lane, lanes)) {
+        push_one(work, lane, lanes);
+        return TCN_OK;
+    }
+    /* nothing moves before all of it is known to fit; these counts are those of the first block */
     for (l = 0; l < lanes; l++) {
-        int64_t frames[TCN_MAX_PORTS];
+        tcn_lane_run *run = &p->lanes[l];
         *bad = l;
-        error = lane[l].n < 0 ? TCN_VALUE : tcn_ready(work, lane[l].state, lane[l].n, frames);
+        error = lane[l].n < 0 ? TCN_VALUE : usable(work, lane[l].state);
         if (error)
             return error;
-        for (o = 0; o < h->n_outputs; o++) {
-            if (frames[o] > lane[l].room[o])
-                return TCN_ROOM;
+        count_frames(p, lane[l].state->frames, 0, run->have);
+        count_frames(p, lane[l].state->frames + lane[l].n, 0, run->goal);
+        if (!has_room(p, run, lane[l].room))
+            return TCN_ROOM;
+        for (o = 0; o < h->n_outputs; o++)
             lane[l].made[o] = 0;
-        }
         longest = lane[l].n > longest ? lane[l].n : longest;
     }
-    for (begin = 0; begin < longest; begin += work->block) {
+    for (begin = 0; begin < longest; begin += block) {
         active = 0;
         for (l = 0; l < lanes; l++) {
             tcn_lane_run *run = &p->lanes[active];
-            int64_t n = lane[l].n - begin < work->block ? lane[l].n - begin : work->block;
+            int64_t n = smaller(lane[l].n - begin, block);
             if (n <= 0)
                 continue;
             enter(p, run, lane[l].state);
             run->number = l;
             for (i = 0; i < h->n_inputs; i++)
                 run->block[p->ports[i]] = (const uint8_t *)lane[l].in[i] + (size_t)begin * p->places[p->ports[i]].bytes;
-            count_frames(p, run->state->frames, 0, run->have);
-            count_frames(p, run->state->frames + n, 0, run->goal);
-            if (!fits(p, run)) {
+            if (longest > block || active != l) {
+                count_frames(p, run->state->frames, 0, run->have);
+                count_frames(p, run->state->frames + n, 0, run->goal);
+            }
+            if (run->state->frames < p->steady_from && !fits(p, run)) {
                 *bad = l;
                 return TCN_VALUE;
             }

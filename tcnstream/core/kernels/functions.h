@@ -107,25 +107,35 @@ static inline float tcn_log(float x)
     return m + p + 0.693359375f * (float)e;
 }
 
-/* square root to the last bit or nearly: an estimate from the exponent and Newton's steps in double */
-static inline float tcn_sqrt(float x)
+/* sqrt of a positive finite x: an estimate from the exponent and Newton's steps in double */
+static inline double root_of(float x)
 {
-    double root, a;
     uint32_t bits = bits_of_float(x);
-    int scaled = 0, step;
-    if (!(x > 0.0f))
-        return x < 0.0f ? float_of_bits(0x7FC00000u) : x; /* -0, 0 and NaN as they are */
-    if (bits >= 0x7F800000u)
-        return x;
+    double root, a, scale = 1.0;
+    int step;
     if (bits < 0x00800000u) {
         bits = bits_of_float(x * 16777216.0f);
-        scaled = 1;
+        scale = 1.0 / 4096.0;
     }
     a = (double)float_of_bits(bits);
     root = (double)float_of_bits((bits >> 1) + 0x1FC00000u);
     for (step = 0; step < 4; step++)
         root = 0.5 * (root + a / root);
-    return (float)(scaled ? root / 4096.0 : root);
+    return root * scale;
+}
+
+static inline float tcn_sqrt(float x)
+{
+    if (!(x > 0.0f))
+        return x < 0.0f ? float_of_bits(0x7FC00000u) : x; /* -0, 0 and NaN as they are */
+    return bits_of_float(x) >= 0x7F800000u ? x : (float)root_of(x);
+}
+
+static inline float tcn_rsqrt(float x)
+{
+    if (!(x > 0.0f))
+        return x < 0.0f ? float_of_bits(0x7FC00000u) : x != x ? x : float_of_bits(0x7F800000u | (bits_of_float(x) & 0x80000000u));
+    return bits_of_float(x) >= 0x7F800000u ? 0.0f : (float)(1.0 / root_of(x));
 }
 
 #endif

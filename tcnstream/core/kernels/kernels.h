@@ -22,6 +22,12 @@ typedef struct {
     void (*unary_f32)(const unary_args *a, int op, const float *x, float *out, uint32_t n);
 } tcn_kernels;
 
+/* Shapes for which an instruction set has nothing of its own */
+void tcn_plain_depthwise_i16(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs,
+                             uint32_t positions);
+void tcn_plain_binary_i16(const binary_args *a, int op, const int16_t *x, const int16_t *y, int16_t *out, uint32_t n);
+void tcn_plain_unary_f32(const unary_args *a, int op, const float *x, float *out, uint32_t n);
+
 extern const tcn_kernels tcn_kernels_plain;
 extern const tcn_kernels tcn_kernels_base;
 extern const tcn_kernels tcn_kernels_avx2;

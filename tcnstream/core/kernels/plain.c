@@ -136,8 +136,8 @@ static void depthwise_f32(const conv_args *a, const uint8_t *plan, const void *c
 }
 
 #define DEPTHWISE_INT(name, element, sum_type, bias_type, finish)                                                  \
-    static void name(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs,         \
-                     uint32_t positions)                                                                           \
+    void name(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs,                 \
+              uint32_t positions)                                                                                  \
     {                                                                                                              \
         uint32_t taps = a->taps_t * a->taps_f, multiplier = a->outputs / a->channels, p, k, i, begin;              \
         for (p = 0; p < positions; p++) {                                                                          \
@@ -162,8 +162,8 @@ static void depthwise_f32(const conv_args *a, const uint8_t *plan, const void *c
         }                                                                                                          \
     }
 
-DEPTHWISE_INT(depthwise_i8, int8_t, int32_t, int32_t, finish_i8)
-DEPTHWISE_INT(depthwise_i16, int16_t, int64_t, int64_t, finish_i16)
+static DEPTHWISE_INT(depthwise_i8, int8_t, int32_t, int32_t, finish_i8)
+DEPTHWISE_INT(tcn_plain_depthwise_i16, int16_t, int64_t, int64_t, finish_i16)
 
 static void binary_f32(const binary_args *a, int op, const float *x, const float *y, float *out, uint32_t n)
 {
@@ -195,12 +195,14 @@ static void binary_f32(const binary_args *a, int op, const float *x, const float
             out[i] = x[i] < y[i] ? x[i] : y[i];
         break;
     default:
-        for (i = 0; i < n; i++)
-            out[i] = clip_float((x[i] - y[i]) * (x[i] - y[i]), low, high);
+        for (i = 0; i < n; i++) {
+            double difference = (double)x[i] - (double)y[i]; /* statistics divide by what little is left */
+            out[i] = clip_float((float)(difference * difference), low, high);
+        }
     }
 }
 
-#define BINARY_INT(name, element)                                                                                  \
+#define BINARY_INT(linkage, name, element)                                                                             \
     static int32_t name##_one(const binary_args *a, int op, int32_t x, int32_t y)                                  \
     {                                                                                                              \
         int32_t r;                                                                                                 \
@@ -221,15 +223,15 @@ static void binary_f32(const binary_args *a, int op, const float *x, const float
         }                                                                                                          \
         return clip32(add32(multiply_twice(r, a->multiplier_out, a->shift_out), a->zero_out), a->low, a->high);    \
     }                                                                                                              \
-    static void name(const binary_args *a, int op, const element *x, const element *y, element *out, uint32_t n)  \
+    linkage void name(const binary_args *a, int op, const element *x, const element *y, element *out, uint32_t n) \
     {                                                                                                              \
         uint32_t i;                                                                                                \
         for (i = 0; i < n; i++)                                                                                    \
             out[i] = (element)name##_one(a, op, x[i], y[i]);                                                       \
     }
 
-BINARY_INT(binary_i8, int8_t)
-BINARY_INT(binary_i16, int16_t)
+BINARY_INT(static, binary_i8, int8_t)
+BINARY_INT(, tcn_plain_binary_i16, int16_t)
 
 static float unary_one(const unary_args *a, int op, float x)
 {
@@ -244,7 +246,7 @@ static float unary_one(const unary_args *a, int op, float x)
     case OP_NEG:
         return -x;
     case OP_RSQRT:
-        return 1.0f / tcn_sqrt(x);
+        return tcn_rsqrt(x);
     case OP_SQRT:
         return tcn_sqrt(x);
     case OP_SQUARE:
@@ -277,7 +279,7 @@ static float unary_one(const unary_args *a, int op, float x)
     }
 }
 
-static void unary_f32(const unary_args *a, int op, const float *x, float *out, uint32_t n)
+void tcn_plain_unary_f32(const unary_args *a, int op, const float *x, float *out, uint32_t n)
 {
     uint32_t i;
     for (i = 0; i < n; i++)
@@ -287,7 +289,7 @@ static void unary_f32(const unary_args *a, int op, const float *x, float *out, u
 const tcn_kernels tcn_kernels_plain = {
     TCN_ISA_PLAIN,
     conv_f32, conv_i8, conv_i16,
-    depthwise_f32, depthwise_i8, depthwise_i16,
-    binary_f32, binary_i8, binary_i16,
-    unary_f32,
+    depthwise_f32, depthwise_i8, tcn_plain_depthwise_i16,
+    binary_f32, binary_i8, tcn_plain_binary_i16,
+    tcn_plain_unary_f32,
 };

@@ -1,0 +1,294 @@
+/* float.h - float32 kernels on vectors of LANES values, compiled once per instruction set.
+ *
+ * The including file sets LANES (4, 8 or 16), TILE (positions at a time) and NAME(x). Vectors are those of
+ * GCC and Clang, so the same source serves SSE2, AVX2, AVX-512 and NEON. A panel of 16 outputs is
+ * 16 / LANES vectors; narrower panels use narrower vectors. One position alone cannot hide the latency of
+ * the multiply-add behind other positions, so its channels go to four sums in turn. */
+
+typedef float v4 __attribute__((vector_size(16), aligned(4), may_alias));
+typedef int32_t i4 __attribute__((vector_size(16)));
+#if LANES >= 8
+typedef float v8 __attribute__((vector_size(32), aligned(4), may_alias));
+typedef int32_t i8v __attribute__((vector_size(32)));
+#endif
+#if LANES >= 16
+typedef float v16 __attribute__((vector_size(64), aligned(4), may_alias));
+typedef int32_t i16v __attribute__((vector_size(64)));
+#endif
+
+#define UNROLL _Pragma("GCC unroll 16")
+
+/* As std::min(std::max(y, low), high), with NaN kept: where a comparison fails, y stays. */
+#ifndef CLIP_v4
+#define CLIP_OF(V, I)                                                                             \
+    static inline __attribute__((always_inline)) V CLIP_##V(V y, float low, float high)           \
+    {                                                                                             \
+        V least = low - (V){0}, most = high - (V){0};                                             \
+        I below = (I)(y < least), above;                                                          \
+        y = (V)(((I)least & below) | ((I)y & ~below));                                            \
+        above = (I)(y > most);                                                                    \
+        return (V)(((I)most & above) | ((I)y & ~above));                                          \
+    }
+CLIP_OF(v4, i4)
+#if LANES >= 8
+CLIP_OF(v8, i8v)
+#endif
+#if LANES >= 16
+CLIP_OF(v16, i16v)
+#endif
+#endif
+
+/* sum of products of one panel for T positions */
+#define PANEL(name, V, N, T)                                                                                     \
+    static inline __attribute__((always_inline)) void name(const float *w, const void *const *rows, size_t taps, \
+                                                           size_t from, size_t depth, V (*sum)[N])                \
+    {                                                                                                            \
+        V a[T][N];                                                                                               \
+        size_t k, c, t, v;                                                                                       \
+        UNROLL for (t = 0; t < T; t++) UNROLL for (v = 0; v < N; v++) a[t][v] = (V){0};                          \
+        for (k = 0; k < taps; k++) {                                                                             \
+            const float *x[T];                                                                                   \
+            UNROLL for (t = 0; t < T; t++) x[t] = (const float *)rows[t * taps + k] + from;                      \
+            for (c = 0; c < depth; c++, w += N * sizeof(V) / 4) {                                                \
+                UNROLL for (v = 0; v < N; v++) {                                                                 \
+                    V weight = *(const V *)(w + v * sizeof(V) / 4);                                              \
+                    UNROLL for (t = 0; t < T; t++) a[t][v] += weight * x[t][c];                                  \
+                }                                                                                                \
+            }                                                                                                    \
+        }                                                                                                        \
+        UNROLL for (t = 0; t < T; t++) UNROLL for (v = 0; v < N; v++) sum[t][v] = a[t][v];                       \
+    }
+
+#define PANEL_ALONE(name, V, N)                                                                                  \
+    static inline __attribute__((always_inline)) void name(const float *w, const void *const *rows, size_t taps, \
+                                                           size_t from, size_t depth, V (*sum)[N])                \
+    {                                                                                                            \
+        V a[4][N];                                                                                               \
+        size_t k, c, q, v;                                                                                       \
+        UNROLL for (q = 0; q < 4; q++) UNROLL for (v = 0; v < N; v++) a[q][v] = (V){0};                          \
+        for (k = 0; k < taps; k++) {                                                                             \
+            const float *x = (const float *)rows[k] + from;                                                      \
+            for (c = 0; c + 4 <= depth; c += 4)                                                                  \
+                UNROLL for (q = 0; q < 4; q++, w += N * sizeof(V) / 4) UNROLL for (v = 0; v < N; v++)            \
+                    a[q][v] += *(const V *)(w + v * sizeof(V) / 4) * x[c + q];                                   \
+            for (; c < depth; c++, w += N * sizeof(V) / 4)                                                       \
+                UNROLL for (v = 0; v < N; v++) a[0][v] += *(const V *)(w + v * sizeof(V) / 4) * x[c];            \
+        }                                                                                                        \
+        UNROLL for (v = 0; v < N; v++) sum[0][v] = (a[0][v] + a[1][v]) + (a[2][v] + a[3][v]);                    \
+    }
+
+static inline float clip_one(float y, float low, float high)
+{
+    y = y < low ? low : y;
+    return y > high ? high : y;
+}
+
+/* Bias, activation, and the store of one panel of one position. */
+#define STORE(name, V, N)                                                                                        \
+    static inline __attribute__((always_inline)) void name(const conv_args *a, const float *bias, V *sum, float *out, uint32_t n) \
+    {                                                                                                            \
+        uint32_t v, i;                                                                                           \
+        UNROLL for (v = 0; v < N; v++)                                                                           \
+            sum[v] = CLIP_##V(sum[v] + *(const V *)(bias + v * sizeof(V) / 4), a->low_f, a->high_f);             \
+        if (n == N * sizeof(V) / 4) {                                                                            \
+            UNROLL for (v = 0; v < N; v++) *(V *)(out + v * sizeof(V) / 4) = sum[v];                             \
+        } else {                                                                                                 \
+            float kept[N * sizeof(V) / 4];                                                                       \
+            UNROLL for (v = 0; v < N; v++) *(V *)(kept + v * sizeof(V) / 4) = sum[v];                            \
+            for (i = 0; i < n; i++)                                                                              \
+                out[i] = kept[i];                                                                                \
+        }                                                                                                        \
+    }
+
+#define PANEL_POSITIONS(name, V, N, T)                                                                           \
+    {                                                                                                            \
+        V sum[T][N];                                                                                             \
+        name##_##T(w, rows + p * taps, taps, from, depth, sum);                                                  \
+        UNROLL for (t = 0; t < T; t++) name##_store(a, bias, sum[t], (float *)outs[p + t] + to, n);              \
+        p += T;                                                                                                  \
+    }
+
+#if TILE >= 8
+#define TILE_8(name, V, N)      \
+    while (p + 8 <= positions)  \
+        PANEL_POSITIONS(name, V, N, 8)
+#define PANEL_8(name, V, N) PANEL(name##_8, V, N, 8)
+#else
+#define TILE_8(name, V, N)
+#define PANEL_8(name, V, N)
+#endif
+
+/* One panel for all positions. */
+#define PANELS(name, V, N)                                                                                       \
+    PANEL_8(name, V, N)                                                                                          \
+    PANEL(name##_4, V, N, 4)                                                                                     \
+    PANEL(name##_2, V, N, 2)                                                                                     \
+    PANEL_ALONE(name##_1, V, N)                                                                                  \
+    STORE(name##_store, V, N)                                                                                    \
+    static void name(const conv_args *a, const float *w, const float *bias, const void *const *rows,             \
+                     void *const *outs, size_t positions, size_t taps, size_t depth, size_t from, size_t to, uint32_t n) \
+    {                                                                                                            \
+        size_t p = 0, t;                                                                                         \
+        TILE_8(name, V, N)                                                                                       \
+        while (p + 4 <= positions)                                                                               \
+            PANEL_POSITIONS(name, V, N, 4)                                                                       \
+        if (p + 2 <= positions)                                                                                  \
+            PANEL_POSITIONS(name, V, N, 2)                                                                       \
+        if (p < positions)                                                                                       \
+            PANEL_POSITIONS(name, V, N, 1)                                                                       \
+    }
+
+PANELS(panel_4, v4, 1)
+#if LANES >= 8
+PANELS(panel_8, v8, 1)
+#else
+PANELS(panel_8, v4, 2)
+#endif
+#if LANES >= 16
+PANELS(panel_16, v16, 1)
+#elif LANES >= 8
+PANELS(panel_16, v8, 2)
+#else
+PANELS(panel_16, v4, 4)
+#endif
+
+/* One position: the panels one after the other, without a call for each. */
+static void conv_f32_alone(const conv_args *a, const float *w, const float *bias, const void *const *rows, float *out)
+{
+    size_t taps = (size_t)a->taps_t * a->taps_f, depth = a->channels;
+    uint32_t begin = 0;
+    while (begin < a->outputs) {
+        uint32_t width = panel_width(a->outputs - begin), n = a->outputs - begin < width ? a->outputs - begin : width;
+        if (width == 16) {
+#if LANES >= 16
+            v16 sum[1][1];
+#elif LANES >= 8
+            v8 sum[1][2];
+#else
+            v4 sum[1][4];
+#endif
+            panel_16_1(w, rows, taps, 0, depth, sum);
+            panel_16_store(a, bias, sum[0], out + begin, n);
+        } else if (width == 8) {
+#if LANES >= 8
+            v8 sum[1][1];
+#else
+            v4 sum[1][2];
+#endif
+            panel_8_1(w, rows, taps, 0, depth, sum);
+            panel_8_store(a, bias, sum[0], out + begin, n);
+        } else {
+            v4 sum[1][1];
+            panel_4_1(w, rows, taps, 0, depth, sum);
+            panel_4_store(a, bias, sum[0], out + begin, n);
+        }
+        w += taps * depth * width;
+        bias += width;
+        begin += width;
+    }
+}
+
+static void conv_f32(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs,
+                     uint32_t positions)
+{
+    uint32_t taps = a->taps_t * a->taps_f;
+    uint32_t depth = a->groups == 1 ? a->channels : a->channels / a->groups;
+    uint32_t outputs = a->groups == 1 ? a->outputs : a->outputs / a->groups;
+    const float *w = (const float *)(const void *)(plan + a->weights_at);
+    const float *bias = (const float *)(const void *)(plan + a->bias_at);
+    uint32_t g, begin;
+    if (positions == 1 && a->groups == 1) {
+        conv_f32_alone(a, w, bias, rows, (float *)outs[0]);
+        return;
+    }
+    for (g = 0; g < a->groups; g++) {
+        for (begin = 0; begin < outputs;) {
+            uint32_t width = panel_width(outputs - begin), n = outputs - begin < width ? outputs - begin : width;
+            uint32_t from = g * depth, to = g * outputs + begin;
+            if (width == 16)
+                panel_16(a, w, bias, rows, outs, positions, taps, depth, from, to, n);
+            else if (width == 8)
+                panel_8(a, w, bias, rows, outs, positions, taps, depth, from, to, n);
+            else
+                panel_4(a, w, bias, rows, outs, positions, taps, depth, from, to, n);
+            w += (size_t)taps * depth * width;
+            bias += width;
+            begin += width;
+        }
+    }
+}
+
+#if LANES >= 16
+typedef v16 vmax;
+#define CLIP_vmax CLIP_v16
+#elif LANES >= 8
+typedef v8 vmax;
+#define CLIP_vmax CLIP_v8
+#else
+typedef v4 vmax;
+#define CLIP_vmax CLIP_v4
+#endif
+
+static void depthwise_f32(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs,
+                          uint32_t positions)
+{
+    uint32_t taps = a->taps_t * a->taps_f, channels = a->outputs, p, k, c;
+    const float *weights = (const float *)(const void *)(plan + a->weights_at);
+    const float *bias = (const float *)(const void *)(plan + a->bias_at);
+    if (a->channels != a->outputs) {
+        tcn_kernels_plain.depthwise_f32(a, plan, rows, outs, positions);
+        return;
+    }
+    for (p = 0; p < positions; p++) {
+        const void *const *row = rows + p * taps;
+        float *out = (float *)outs[p];
+        for (c = 0; c + LANES <= channels; c += LANES) {
+            vmax sum = {0};
+            for (k = 0; k < taps; k++)
+                sum += *(const vmax *)((const float *)row[k] + c) * *(const vmax *)(weights + k * channels + c);
+            *(vmax *)(out + c) = CLIP_vmax(sum + *(const vmax *)(bias + c), a->low_f, a->high_f);
+        }
+#if LANES > 4
+        for (; c + 4 <= channels; c += 4) {
+            v4 sum = {0};
+            for (k = 0; k < taps; k++)
+                sum += *(const v4 *)((const float *)row[k] + c) * *(const v4 *)(weights + k * channels + c);
+            *(v4 *)(out + c) = CLIP_v4(sum + *(const v4 *)(bias + c), a->low_f, a->high_f);
+        }
+#endif
+        for (; c < channels; c++) {
+            float sum = 0.0f;
+            for (k = 0; k < taps; k++)
+                sum += ((const float *)row[k])[c] * weights[k * channels + c];
+            out[c] = clip_one(sum + bias[c], a->low_f, a->high_f);
+        }
+    }
+}
+
+#define BINARY(expression_v, expression)                                          \
+    for (i = 0; i + LANES <= n; i += LANES) {                                     \
+        vmax p = *(const vmax *)(x + i), q = *(const vmax *)(y + i);              \
+        *(vmax *)(out + i) = CLIP_vmax(expression_v, a->low_f, a->high_f);        \
+    }                                                                             \
+    for (; i < n; i++) {                                                          \
+        float p = x[i], q = y[i];                                                 \
+        out[i] = clip_one(expression, a->low_f, a->high_f);                       \
+    }
+
+static void binary_f32(const binary_args *a, int op, const float *x, const float *y, float *out, uint32_t n)
+{
+    uint32_t i;
+    switch (op) {
+    case OP_ADD:
+        BINARY(p + q, p + q)
+        break;
+    case OP_SUB:
+        BINARY(p - q, p - q)
+        break;
+    case OP_MUL:
+        BINARY(p * q, p * q)
+        break;
+    default:
+        tcn_kernels_plain.binary_f32(a, op, x, y, out, n);
+    }
+}
