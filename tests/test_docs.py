@@ -97,3 +97,13 @@ def test_no_tensorflow_among_the_dependencies() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert not [name for name in project["dependencies"] if "tensorflow" in name or "keras" in name]
     assert json.dumps(project["optional-dependencies"]["train"]).count("tensorflow") >= 1
+
+
+@pytest.mark.parametrize(
+    "row", re.findall(r"^\| `(ecg\w*)`, look-ahead ([\d.]+) ms \| (\w+) \| ([\d.]+) \|", README, re.M)
+)
+def test_the_figures_of_the_models_are_those_of_their_cards(row: tuple[str, str, str, str]) -> None:
+    name, look_ahead_ms, wave, f1 = row
+    _, card = card_module.find_model(name)
+    assert card is not None and card.look_ahead_ms == float(look_ahead_ms)
+    assert card.quality[wave.lower()]["f1"] == float(f1)
