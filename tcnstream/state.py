@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
+import zipfile
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -165,24 +167,50 @@ class State:
         digest, body = blob[:32], blob[32:]
         if hashlib.sha256(body).digest() != digest:
             raise StreamError("the snapshot is damaged: its checksum does not match; take a new one")
-        with np.load(io.BytesIO(body)) as arrays:
+        try:
+            with np.load(io.BytesIO(body)) as archive:
+                arrays: dict[str, Array] = dict(archive)
             version, pushed, ended = (int(v) for v in arrays["facts"])
-            if version != _SNAPSHOT_FORMAT:
-                raise StreamError(f"the snapshot has format {version}, this version reads {_SNAPSHOT_FORMAT}")
             theirs = str(arrays["identity"])
-            if theirs != identity:
-                raise StreamError(
-                    f"the snapshot belongs to `{theirs}`, this stream runs `{identity}`;"
-                    " restore it into a stream of the same model and policy"
-                )
-            self.reset()
-            self.pushed_frames, self.ended = pushed, bool(ended)
-            self.have = [int(v) for v in arrays["have"]]
-            for i, queue in self.queues.items():
-                frames = arrays[f"queue{i}"]
-                queue.append(frames)
-                queue.first_frame = self.have[i] - len(frames)
-            self.carries = {int(name[5:]): arrays[name] for name in arrays.files if name.startswith("carry")}
+        except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile) as e:
+            raise StreamError(f"the bytes are no snapshot ({e}); take a new one") from e
+        if version != _SNAPSHOT_FORMAT:
+            raise StreamError(f"the snapshot has format {version}, this version reads {_SNAPSHOT_FORMAT}")
+        if theirs != identity:
+            raise StreamError(
+                f"the snapshot belongs to `{theirs}`, this stream runs `{identity}`;"
+                " restore it into a stream of the same model and policy"
+            )
+        self._check(arrays, pushed, bool(ended))
+        self.reset()
+        self.pushed_frames, self.ended = pushed, bool(ended)
+        self.have = [int(v) for v in arrays["have"]]
+        for i, queue in self.queues.items():
+            frames = arrays[f"queue{i}"]
+            queue.append(frames)
+            queue.first_frame = self.have[i] - len(frames)
+        self.carries = {int(name[5:]): array for name, array in arrays.items() if name.startswith("carry")}
+
+    def _check(self, arrays: dict[str, Array], pushed: int, ended: bool) -> None:
+        """Whether a snapshot's arrays are what this plan remembers after ``pushed`` frames; else a StreamError."""
+        damaged = StreamError("the snapshot does not fit the model that it names; take a new one")
+        have = counts(self.plan, pushed, ended) if pushed >= 0 else []
+        if have != arrays.get("have", np.zeros(0)).tolist():
+            raise damaged
+        oldest = oldest_needed(self.plan, have)
+        for i, queue in self.queues.items():
+            frames, like = arrays.get(f"queue{i}"), queue.read(0, 0)
+            if frames is None or frames.shape[1:] != like.shape[1:] or frames.dtype != like.dtype:
+                raise damaged
+            if not (ended or len(frames) == have[i] - oldest[i]):
+                raise damaged
+        for k, node in enumerate(self.plan.nodes):
+            carry, made = arrays.get(f"carry{k}"), node.outputs[0]
+            if node.kind == "TIME_CUMULATIVE" and (
+                (carry is None) != (have[made] == 0)
+                or (carry is not None and carry.size != math.prod(self.plan.tensors[made].shape))
+            ):
+                raise damaged
 
 
 def advance(state: State, chunks: Sequence[Array] | None, run: Callable[[State, list[int]], None]) -> list[Array]:

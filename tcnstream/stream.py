@@ -254,11 +254,13 @@ def as_frames(port: Port, chunk: Array) -> Array:
     if frames.ndim != 1 + len(port.shape) or frames.shape[1:] != port.shape:
         wanted = ", ".join(["n", *map(str, port.shape)])
         raise StreamError(f"input `{port.name}` takes chunks of shape ({wanted}) and got {frames.shape}")
-    if frames.dtype == port.dtype:
-        return frames
-    if frames.dtype == np.float32:
+    native = frames.dtype.newbyteorder("=")
+    if native == port.dtype:
+        return frames.astype(native, copy=False)
+    if native == np.float32:
         return port.quantize(frames.astype(np.float32, copy=False))
-    raise StreamError(f"input `{port.name}` takes {port.dtype} or float32 and got {frames.dtype}; convert the chunk")
+    wanted = " or ".join(dict.fromkeys((str(port.dtype), "float32")))
+    raise StreamError(f"input `{port.name}` takes {wanted} and got {frames.dtype}; convert the chunk")
 
 
 def _blocks(n: int, sizes: tuple[int, ...]) -> Iterator[int]:

@@ -18,7 +18,7 @@ from tcnstream import EngineError, Model, Stream, StreamError
 from tcnstream.engines import ENGINES
 from tcnstream.graph import Array
 from tcnstream.state import State
-from tcnstream.timing import Timing, timings
+from tcnstream.timing import Timing, settled_frames, timings
 
 Signal: TypeAlias = tuple[Array, ...]
 
@@ -68,6 +68,19 @@ def open_stream(model: Model, **options: Any) -> Stream:
         if "install" in str(e):
             pytest.skip(str(e))
         raise
+
+
+def engines_here(model: Model, **options: Any) -> list[str]:
+    """The engines that are installed and have all operations of the model; the reference engine is one of them."""
+    here = []
+    for engine in ENGINES:
+        try:
+            model.stream(engine=engine, **options)
+        except EngineError:
+            continue
+        here.append(engine)
+    assert "reference" in here
+    return here
 
 
 def assert_frames(got: Signal, expected: Signal, tolerance: float, what: str) -> None:
@@ -173,10 +186,8 @@ def _sample_by_sample(
 ) -> None:
     """Frame by frame: equal, each output frame as soon as declared, what is remembered constant and as declared."""
     stream.reset()
-    outputs, facts = declared(stream), timings(stream.plan)
-    have = [0] * len(outputs)
-    period = math.lcm(*(int(t.period * t.step) for t in facts if t is not None))
-    settled = 2 * max(t.due(0) - t.oldest(0) for t in facts if t is not None) + period
+    outputs, have = declared(stream), [0] * len(stream.plan.outputs)
+    settled, period = settled_frames(stream.plan)
     begin, end = settled + 2 * period + 1, len(signal[0]) - 2 * period - 8
     singles = [1] * len(signal[0]) if begin >= end else [*[1] * begin, end - begin, *[1] * (2 * period + 8)]
     collected, remembered = [], []
@@ -228,11 +239,8 @@ def _snapshot_in_the_middle(
     begun = _each(stream.push(*next(_cut(signal, [half]))))
     blob = stream.snapshot()
     continued = _run(stream, rest, sizes)
-    for engine in ENGINES:
-        try:
-            other = model.stream(**{**options, "engine": engine})
-        except EngineError:
-            continue
+    for engine in engines_here(model, **{k: v for k, v in options.items() if k != "engine"}):
+        other = model.stream(**{**options, "engine": engine})
         other.push(*next(_cut(signal, [min(3, frames)])))
         other.restore(blob)
         assert other.frames_in == half

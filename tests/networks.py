@@ -21,7 +21,7 @@ Shape = tuple[int, ...]
 
 
 class DoesNotFitError(Exception):
-    """A layer that makes no sense where it stands: a window longer than the signal, a pad longer than what it mirrors."""
+    """A layer makes no sense where it stands: a window longer than the signal, a pad longer than what it mirrors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,6 +181,8 @@ class Net:
         time: int | None = None,
         **options: OptionValue,
     ) -> Value:
+        # The reference kernels of these want a bias, and converters write one.
+        with_bias |= self.dtype.kind == "i" or kind == "CONV_2D"
         w, scale = self.weights(weights, axis, fan_in)
         y = self.value(shape, x.axis if time is None else time, x.spread * 0.9 + 0.1)
         operands = [*before, w, x.index] if kind == "TRANSPOSE_CONV" else [x.index, w]
@@ -271,13 +273,13 @@ def convolution(
     else:
         groups = depth if kind == "GROUPED" and channels % depth == 0 else 1
         weights = (channels, *spatial[1:], depth // groups)
-        # The reference kernel computes groups only with a bias.
-        bias |= groups > 1
         y = net.weighted("CONV_2D", four, tuple(shape), weights, 0, math.prod(weights[1:]), bias, **options)
     return net.like(y, x)
 
 
-def batched_dilation(net: Net, x: Value, kernel: int = 3, dilation: int = 2, channels: int = 2, keep: bool = False) -> Value:
+def batched_dilation(
+    net: Net, x: Value, kernel: int = 3, dilation: int = 2, channels: int = 2, keep: bool = False
+) -> Value:
     """A causal dilated Conv1D as older converters write it: SPACE_TO_BATCH_ND, convolution, BATCH_TO_SPACE_ND."""
     if len(x.shape) != 3 or dilation < 2:
         raise DoesNotFitError("one spatial axis is batched")
@@ -289,8 +291,17 @@ def batched_dilation(net: Net, x: Value, kernel: int = 3, dilation: int = 2, cha
     four = net.reshape(folded, (dilation, 1, total // dilation, depth), 2)
     made = total // dilation - kernel + 1
     y = net.weighted(
-        "CONV_2D", four, (dilation, 1, made, channels), (channels, 1, kernel, depth), 0, kernel * depth,
-        padding="VALID", stride_h=1, stride_w=1, dilation_h_factor=1, dilation_w_factor=1,
+        "CONV_2D",
+        four,
+        (dilation, 1, made, channels),
+        (channels, 1, kernel, depth),
+        0,
+        kernel * depth,
+        padding="VALID",
+        stride_h=1,
+        stride_w=1,
+        dilation_h_factor=1,
+        dilation_w_factor=1,
     )
     three = net.reshape(y, (dilation, made, channels), 1)
     crops = net.constant([[0, made * dilation - frames]], np.int32)
@@ -334,9 +345,17 @@ def upsampling(net: Net, x: Value, ratio: int = 2, kind: str = "tile", kernel: i
     spatial = [1, 1]
     spatial[t - 1] = kernel
     y = net.weighted(
-        "TRANSPOSE_CONV", four, tuple(shape), (shape[3], *spatial, shape[3]), 0, max(1, kernel // ratio) * shape[3],
-        with_bias=bool(kernel % 2), before=[net.constant(shape, np.int32)], padding="SAME" if same else "VALID",
-        stride_h=ratio if t == 1 else 1, stride_w=ratio if t == 2 else 1,
+        "TRANSPOSE_CONV",
+        four,
+        tuple(shape),
+        (shape[3], *spatial, shape[3]),
+        0,
+        max(1, kernel // ratio) * shape[3],
+        with_bias=bool(kernel % 2),
+        before=[net.constant(shape, np.int32)],
+        padding="SAME" if same else "VALID",
+        stride_h=ratio if t == 1 else 1,
+        stride_w=ratio if t == 2 else 1,
     )
     return net.like(y, x)
 
@@ -473,7 +492,9 @@ def cropped_residual(net: Net, x: Value, inner: Sequence[Layer], kind: str = "AD
     return join(net, [y, skip], kind)
 
 
-def hourglass(net: Net, x: Value, inner: Sequence[Layer], ratio: int = 2, kind: str = "tile", join_kind: str = "ADD") -> Value:
+def hourglass(
+    net: Net, x: Value, inner: Sequence[Layer], ratio: int = 2, kind: str = "tile", join_kind: str = "ADD"
+) -> Value:
     """Down, layers, up again, and the skip: a U-Net's level."""
     if x.frames % ratio:
         raise DoesNotFitError("the frames are no multiple of the ratio")

@@ -94,7 +94,7 @@ def _cut(lw: Lowering, op: Op, index: Sequence[slice | int | None]) -> None:
     if stream.axis is not None:
         frames = shape[stream.axis]
         span = (time_cut % frames, time_cut % frames + 1, 1) if isinstance(time_cut, int) else _span(time_cut, frames)
-        last_only = frames > 1 and span[:2] == (frames - 1, frames)
+        last_only = frames > 1 and span == (frames - 1, frames, 1)
         gone = last_only or isinstance(time_cut, int)
         if span[2] < 1:
             lw.refuse(op, "turns time around")
