@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -186,6 +186,8 @@ class Pool:
 
     def __init__(self, lanes: Sequence[Stream]) -> None:
         self._lanes = tuple(lanes)
+        make = getattr(lanes[0]._executor, "new_pool", None)
+        self._together: Any = None if make is None else make([lane._state for lane in lanes])
 
     def __len__(self) -> int:
         return len(self._lanes)
@@ -203,6 +205,8 @@ class Pool:
         differ in length (a tuple per lane if the model has several inputs). All chunks are checked before
         any lane moves. Raises StreamError as ``Stream.push`` does, naming the lane.
         """
+        if self._together is not None and isinstance(chunks, np.ndarray) and len(self._lanes[0].inputs) == 1:
+            return self._push_together(chunks)
         if len(chunks) != len(self._lanes):
             raise StreamError(
                 f"the pool has {len(self._lanes)} lanes and got {len(chunks)} chunks; pass None to pause one"
@@ -221,6 +225,40 @@ class Pool:
             _one_or_all(lane._empty()) if chunk is None else lane.push(*chunk)
             for lane, chunk in zip(self._lanes, ready, strict=True)
         ]
+
+    def push_into(self, x: Array | tuple[Array, ...], out: Array | tuple[Array, ...]) -> Array:
+        """As many frames into every lane, and what comes out into arrays of the caller's.
+
+        ``x`` is a dense array (lanes, n, *frame_shape) in the model's own dtype, ``out`` (lanes, room,
+        *frame_shape); tuples of those for several inputs or outputs. Returns int64 (lanes,), the frames that
+        each lane wrote, or (lanes, outputs). Raises StreamError, naming the lane, before any lane moves.
+        """
+        into = out if isinstance(out, tuple) else (out,)
+        from_ = x if isinstance(x, tuple) else (x,)
+        if self._together is not None:
+            counted: Array = self._together.push_into(from_, into)
+        else:
+            made = self.push([tuple(a[k] for a in from_) for k in range(len(self._lanes))])
+            counted = np.zeros((len(made), len(into)), np.int64)
+            for k, frames in enumerate(made):
+                for o, y in enumerate(frames if isinstance(frames, tuple) else (frames,)):
+                    into[o][k, : len(y)] = y
+                    counted[k, o] = len(y)
+        return counted[:, 0] if len(into) == 1 else counted
+
+    def _push_together(self, chunks: Array) -> list[Array | tuple[Array, ...]]:
+        """All lanes in one call of the engine; they get as many frames each."""
+        port, lanes = self._lanes[0].inputs[0], len(self._lanes)
+        if len(chunks) != lanes:
+            raise StreamError(f"the pool has {lanes} lanes and got {len(chunks)} chunks; pass None to pause one")
+        if chunks.shape[2:] != port.shape or chunks.ndim < 2:
+            raise StreamError(f"lane 0: input `{port.name}` takes chunks of shape (n, *{port.shape})")
+        n = chunks.shape[1]
+        x = as_frames(port, chunks.reshape(lanes * n, *port.shape)).reshape(chunks.shape)
+        most = self._together.most_frames(n)
+        out = tuple(np.empty((lanes, m, *p.shape), p.dtype) for m, p in zip(most, self._lanes[0].outputs, strict=True))
+        counted = self._together.push_into((np.ascontiguousarray(x),), out)
+        return [_one_or_all([y[k, :m] for y, m in zip(out, counted[k], strict=True)]) for k in range(lanes)]
 
     def flush(self) -> list[Array | tuple[Array, ...]]:
         """End every lane that has not ended; the tails, empty for those that had."""

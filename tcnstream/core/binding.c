@@ -61,7 +61,7 @@ typedef struct {
     tcn_tensor_facts in[TCN_MAX_PORTS], out[TCN_MAX_PORTS];
 } PlanObject;
 
-static PyTypeObject *plan_type, *stream_type;
+static PyTypeObject *plan_type, *stream_type, *pool_type;
 
 static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
@@ -118,25 +118,25 @@ static void plan_dealloc(PyObject *object)
 }
 
 /* Scratch for one call, taken and given back with the GIL held. */
-static int borrow(PlanObject *self, uint32_t lanes, tcn_work *work)
+static int borrow(PlanObject *self, uint32_t block, uint32_t lanes, tcn_work *work)
 {
     uint32_t k;
     size_t size;
     void *memory;
     int error;
     for (k = 0; k < self->n_idle; k++)
-        if (self->idle[k].lanes >= lanes) {
+        if (self->idle[k].lanes == lanes && self->idle[k].block == block) {
             *work = self->idle[k];
             self->idle[k] = self->idle[--self->n_idle];
             return 0;
         }
-    size = tcn_scratch_size(self->plan, self->block, lanes);
+    size = tcn_scratch_size(self->plan, block, lanes);
     memory = claim(size);
     if (!memory) {
         PyErr_NoMemory();
         return -1;
     }
-    error = tcn_prepare(work, memory, size, self->plan, self->block, lanes, self->isa);
+    error = tcn_prepare(work, memory, size, self->plan, block, lanes, self->isa);
     if (error) {
         release(memory);
         raise_code(error);
@@ -160,7 +160,7 @@ static PyObject *plan_facts(PyObject *object, PyObject *unused)
     tcn_work work;
     int isa;
     (void)unused;
-    if (borrow(self, 1, &work))
+    if (borrow(self, self->block, 1, &work))
         return NULL;
     isa = work.isa;
     give_back(self, &work);
@@ -236,6 +236,61 @@ static int enter(StreamObject *self)
     return 0;
 }
 
+/* NumPy arrays are looked at directly, which costs a tenth of the buffer protocol: their struct is part of
+ * NumPy's stable ABI. `numpy_array` stays NULL where a trial at import finds another layout. */
+typedef struct {
+    PyObject_HEAD
+    char *data;
+    int rank;
+    Py_ssize_t *shape;
+    Py_ssize_t *strides;
+    PyObject *base;
+    PyObject *dtype;
+    int flags;
+} NumpyArray;
+
+typedef struct {
+    PyObject_HEAD
+    PyTypeObject *scalar;
+    char kind, type, byte_order, more;
+    int number;
+} NumpyType;
+
+enum { NUMPY_C_CONTIGUOUS = 0x0001, NUMPY_ALIGNED = 0x0100, NUMPY_WRITEABLE = 0x0400 };
+
+static PyTypeObject *numpy_array;
+
+static int numpy_number_matches(int number, int dtype)
+{
+    switch (dtype) {
+    case TCN_F32:
+        return number == 11;
+    case TCN_I8:
+        return number == 1;
+    case TCN_I16:
+        return number == 3;
+    case TCN_BOOL:
+        return number == 0;
+    default:
+        return 0; /* 32 and 64 bits have several numbers: the buffer protocol tells */
+    }
+}
+
+/* A dense array (leads..., *frame): its memory and its leading lengths. */
+typedef struct {
+    Py_buffer buffer;
+    int held; /* whether `buffer` is to be released */
+    uint8_t *data;
+    Py_ssize_t lead[2];
+} frames_view;
+
+static void release_view(frames_view *v)
+{
+    if (v->held)
+        PyBuffer_Release(&v->buffer);
+    v->held = 0;
+}
+
 static int dtype_matches(const char *format, Py_ssize_t item, int dtype)
 {
     static const char *const codes[] = {"f", "b", "h", "i", "l", "?"};
@@ -259,37 +314,64 @@ static const char *dtype_name(int dtype)
     return names[dtype];
 }
 
-/* A dense array (n, *frame) of the port's type; its pointer and n. */
-static int view_frames(PyObject *object, const tcn_tensor_facts *port, const char *what, int writable, Py_buffer *view)
+/* Whether the lengths after the leading ones are those of the port's frame, or one length that holds it all. */
+static int shape_matches(const Py_ssize_t *shape, int rank, int leads, const tcn_tensor_facts *port)
 {
     Py_ssize_t elements = 1;
     int d;
-    if (PyObject_GetBuffer(object, view, (writable ? PyBUF_WRITABLE : 0) | PyBUF_FORMAT | PyBUF_C_CONTIGUOUS)) {
+    if (rank < leads)
+        return 0;
+    for (d = leads; d < rank; d++)
+        elements *= shape[d];
+    return elements == (Py_ssize_t)port->frame_elements;
+}
+
+static int view_frames(PyObject *object, const tcn_tensor_facts *port, const char *what, int writable, int leads,
+                       frames_view *v)
+{
+    Py_buffer *b = &v->buffer;
+    v->held = 0;
+    if (Py_TYPE(object) == numpy_array) {
+        const NumpyArray *array = (const NumpyArray *)object;
+        const NumpyType *type = (const NumpyType *)array->dtype;
+        int wanted = NUMPY_C_CONTIGUOUS | NUMPY_ALIGNED | (writable ? NUMPY_WRITEABLE : 0);
+        if ((array->flags & wanted) == wanted && numpy_number_matches(type->number, port->dtype) &&
+            (type->byte_order == '=' || type->byte_order == '|') &&
+            shape_matches(array->shape, array->rank, leads, port)) {
+            v->data = (uint8_t *)array->data;
+            v->lead[0] = array->shape[0];
+            v->lead[1] = leads > 1 ? array->shape[1] : 0;
+            return 0;
+        }
+        /* what is wrong is said below */
+    }
+    if (PyObject_GetBuffer(object, b, (writable ? PyBUF_WRITABLE : 0) | PyBUF_FORMAT | PyBUF_C_CONTIGUOUS)) {
         PyErr_Clear();
         PyErr_Format(stream_error, "%s `%s` takes a %scontiguous array; pass numpy.ascontiguousarray(x)", what,
                      port->name, writable ? "writable " : "");
         return -1;
     }
-    if (!dtype_matches(view->format, view->itemsize, port->dtype)) {
+    v->held = 1;
+    if (!dtype_matches(b->format, b->itemsize, port->dtype)) {
         PyErr_Format(stream_error, "%s `%s` takes %s and got format '%s'; convert the array", what, port->name,
-                     dtype_name(port->dtype), view->format ? view->format : "B");
-        PyBuffer_Release(view);
-        return -1;
+                     dtype_name(port->dtype), b->format ? b->format : "B");
+    } else if (!shape_matches(b->shape, b->ndim, leads, port)) {
+        PyErr_Format(stream_error, "%s `%s` takes (%sframes, *frame_shape) with %u values per frame; reshape the array",
+                     what, port->name, leads > 1 ? "lanes, " : "", port->frame_elements);
+    } else if (((uintptr_t)b->buf % (uintptr_t)(b->itemsize < 4 ? b->itemsize : 4)) != 0) {
+        PyErr_Format(stream_error, "%s `%s` stands at an odd address; copy the array", what, port->name);
+    } else {
+        v->data = b->buf;
+        v->lead[0] = b->shape[0];
+        v->lead[1] = leads > 1 ? b->shape[1] : 0;
+        return 0;
     }
-    for (d = 1; d < view->ndim; d++)
-        elements *= view->shape[d];
-    if (view->ndim < 1 || elements != (Py_ssize_t)port->frame_elements ||
-        ((uintptr_t)view->buf % (uintptr_t)(view->itemsize < 4 ? view->itemsize : 4)) != 0) {
-        PyErr_Format(stream_error, "%s `%s` takes (frames, *frame_shape) with %u values per frame and got %zd", what,
-                     port->name, port->frame_elements, view->ndim < 1 ? (Py_ssize_t)0 : elements);
-        PyBuffer_Release(view);
-        return -1;
-    }
-    return 0;
+    release_view(v);
+    return -1;
 }
 
 typedef struct {
-    Py_buffer in[TCN_MAX_PORTS], out[TCN_MAX_PORTS];
+    frames_view in[TCN_MAX_PORTS], out[TCN_MAX_PORTS];
     uint32_t n_in, n_out; /* views held */
     const void *from[TCN_MAX_PORTS];
     void *to[TCN_MAX_PORTS];
@@ -300,9 +382,9 @@ typedef struct {
 static void release_views(call_views *v)
 {
     while (v->n_in)
-        PyBuffer_Release(&v->in[--v->n_in]);
+        release_view(&v->in[--v->n_in]);
     while (v->n_out)
-        PyBuffer_Release(&v->out[--v->n_out]);
+        release_view(&v->out[--v->n_out]);
 }
 
 /* One object, or a tuple of as many as there are ports. */
@@ -313,7 +395,8 @@ static PyObject *port_object(PyObject *given, uint32_t ports, uint32_t i)
     return PyTuple_Size(given) == (Py_ssize_t)ports ? PyTuple_GetItem(given, i) : NULL;
 }
 
-static int view_inputs(const PlanObject *plan, PyObject *given, call_views *v)
+/* `leads` is 1 for (frames, *frame), 2 for (lanes, frames, *frame). */
+static int view_inputs(const PlanObject *plan, PyObject *given, int leads, call_views *v)
 {
     uint32_t ports = tcn_inputs(plan->plan), i;
     for (i = 0; i < ports; i++) {
@@ -323,20 +406,20 @@ static int view_inputs(const PlanObject *plan, PyObject *given, call_views *v)
             PyErr_Format(stream_error, "push takes %u chunks, one per input", ports);
             return -1;
         }
-        if (view_frames(object, &plan->in[i], "input", 0, &v->in[i]))
+        if (view_frames(object, &plan->in[i], "input", 0, leads, &v->in[i]))
             return -1;
         v->n_in++;
-        v->from[i] = v->in[i].buf;
-        if (i && v->in[i].shape[0] != v->n) {
+        v->from[i] = v->in[i].data;
+        if (i && v->in[i].lead[leads - 1] != v->n) {
             PyErr_SetString(stream_error, "the chunks have different numbers of frames; all inputs advance together");
             return -1;
         }
-        v->n = v->in[i].shape[0];
+        v->n = v->in[i].lead[leads - 1];
     }
     return 0;
 }
 
-static int view_outputs(const PlanObject *plan, PyObject *given, call_views *v)
+static int view_outputs(const PlanObject *plan, PyObject *given, int leads, call_views *v)
 {
     uint32_t ports = tcn_outputs(plan->plan), i;
     for (i = 0; i < ports; i++) {
@@ -346,11 +429,11 @@ static int view_outputs(const PlanObject *plan, PyObject *given, call_views *v)
             PyErr_Format(stream_error, "%u output arrays are needed, one per output", ports);
             return -1;
         }
-        if (view_frames(object, &plan->out[i], "output", 1, &v->out[i]))
+        if (view_frames(object, &plan->out[i], "output", 1, leads, &v->out[i]))
             return -1;
         v->n_out++;
-        v->to[i] = v->out[i].buf;
-        v->room[i] = v->out[i].shape[0];
+        v->to[i] = v->out[i].data;
+        v->room[i] = v->out[i].lead[leads - 1];
     }
     return 0;
 }
@@ -385,7 +468,7 @@ static PyObject *run(StreamObject *self, call_views *v, int flush)
     tcn_work work;
     PyObject *result = NULL;
     int error;
-    if (borrow(self->plan, 1, &work))
+    if (borrow(self->plan, self->plan->block, 1, &work))
         return NULL;
     if (flush) {
         error = tcn_flush(&work, self->state, v->to, v->room, v->made);
@@ -418,7 +501,7 @@ static PyObject *stream_push_into(PyObject *object, PyObject *const *args, Py_ss
     if (enter(self))
         return NULL;
     v.n_in = v.n_out = 0;
-    if (!view_inputs(self->plan, args[0], &v) && !view_outputs(self->plan, args[1], &v))
+    if (!view_inputs(self->plan, args[0], 1, &v) && !view_outputs(self->plan, args[1], 1, &v))
         result = run(self, &v, 0);
     release_views(&v);
     self->busy = 0;
@@ -433,7 +516,7 @@ static PyObject *stream_flush_into(PyObject *object, PyObject *out)
     if (enter(self))
         return NULL;
     v.n_in = v.n_out = 0;
-    if (!view_outputs(self->plan, out, &v))
+    if (!view_outputs(self->plan, out, 1, &v))
         result = run(self, &v, 1);
     release_views(&v);
     self->busy = 0;
@@ -452,7 +535,7 @@ static PyObject *stream_ready(PyObject *object, PyObject *frames)
     if (enter(self))
         return NULL;
     self->busy = 0;
-    if (borrow(self->plan, 1, &work))
+    if (borrow(self->plan, self->plan->block, 1, &work))
         return NULL;
     error = tcn_ready(&work, self->state, n, counts);
     give_back(self->plan, &work);
@@ -497,7 +580,7 @@ static PyObject *stream_restore(PyObject *object, PyObject *blob)
         return NULL;
     }
     self->busy = 0;
-    if (borrow(self->plan, 1, &work)) {
+    if (borrow(self->plan, self->plan->block, 1, &work)) {
         PyBuffer_Release(&view);
         return NULL;
     }
@@ -543,7 +626,223 @@ static PyType_Slot stream_slots[] = {
 
 static PyType_Spec stream_spec = {"tcnstream._native.Stream", sizeof(StreamObject), 0, Py_TPFLAGS_DEFAULT, stream_slots};
 
+/* Pool --------------------------------------------------------------------------------------------- */
+
+enum { GROUP = 32 }; /* lanes that go through a node together */
+
+typedef struct {
+    PyObject_HEAD
+    PlanObject *plan;
+    Py_ssize_t n;
+    StreamObject **lanes;
+} PoolObject;
+
+static PyObject *pool_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
+{
+    static char *names[] = {"plan", "streams", NULL};
+    PyObject *plan, *streams;
+    PoolObject *self;
+    Py_ssize_t k, n;
+    allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!O!", names, plan_type, &plan, &PyTuple_Type, &streams))
+        return NULL;
+    n = PyTuple_Size(streams);
+    for (k = 0; k < n; k++) {
+        PyObject *stream = PyTuple_GetItem(streams, k);
+        if (Py_TYPE(stream) != stream_type || ((StreamObject *)stream)->plan != (PlanObject *)plan) {
+            PyErr_SetString(PyExc_TypeError, "a pool takes streams of its own plan");
+            return NULL;
+        }
+    }
+    self = (PoolObject *)alloc(type, 0);
+    if (!self)
+        return NULL;
+    Py_INCREF(plan);
+    self->plan = (PlanObject *)plan;
+    self->lanes = PyMem_Malloc((size_t)(n ? n : 1) * sizeof *self->lanes);
+    if (!self->lanes) {
+        Py_DECREF(self);
+        return PyErr_NoMemory();
+    }
+    for (k = 0; k < n; k++) {
+        self->lanes[k] = (StreamObject *)PyTuple_GetItem(streams, k);
+        Py_INCREF((PyObject *)self->lanes[k]);
+    }
+    self->n = n;
+    return (PyObject *)self;
+}
+
+static void pool_dealloc(PyObject *object)
+{
+    PoolObject *self = (PoolObject *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    freefunc free_object = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    while (self->n)
+        Py_DECREF((PyObject *)self->lanes[--self->n]);
+    PyMem_Free(self->lanes);
+    Py_XDECREF((PyObject *)self->plan);
+    free_object(object);
+    Py_DECREF(type);
+}
+
+/* Groups of lanes, one after the other; runs without the GIL. */
+static int push_groups(const PoolObject *self, const tcn_work *work, const call_views *v, int64_t *counts,
+                       Py_ssize_t begin, Py_ssize_t end, Py_ssize_t *bad)
+{
+    uint32_t inputs = tcn_inputs(self->plan->plan), outputs = tcn_outputs(self->plan->plan), i, l;
+    tcn_lane lanes[GROUP];
+    Py_ssize_t k;
+    for (k = begin; k < end; k += GROUP) {
+        uint32_t n = (uint32_t)(end - k < GROUP ? end - k : GROUP), which = 0;
+        int error;
+        for (l = 0; l < n; l++) {
+            size_t lane = (size_t)(k + l);
+            lanes[l].state = self->lanes[lane]->state;
+            lanes[l].n = v->n;
+            for (i = 0; i < inputs; i++)
+                lanes[l].in[i] = (const uint8_t *)v->from[i] + lane * (size_t)v->n * self->plan->in[i].frame_bytes;
+            for (i = 0; i < outputs; i++) {
+                lanes[l].out[i] = (uint8_t *)v->to[i] + lane * (size_t)v->room[i] * self->plan->out[i].frame_bytes;
+                lanes[l].room[i] = v->room[i];
+            }
+        }
+        error = tcn_push_lanes(work, lanes, n, &which);
+        if (error) {
+            *bad = k + which;
+            return error;
+        }
+        for (l = 0; l < n; l++)
+            for (i = 0; i < outputs; i++)
+                counts[(size_t)(k + l) * outputs + i] = lanes[l].made[i];
+    }
+    return TCN_OK;
+}
+
+/* Nothing moves before every lane is known to take its frames. */
+static int all_ready(const PoolObject *self, const tcn_work *work, const call_views *v, Py_ssize_t begin,
+                     Py_ssize_t end, Py_ssize_t *bad)
+{
+    uint32_t outputs = tcn_outputs(self->plan->plan), o;
+    Py_ssize_t k;
+    for (k = begin; k < end; k++) {
+        int64_t frames[TCN_MAX_PORTS];
+        int error = tcn_ready(work, self->lanes[k]->state, v->n, frames);
+        *bad = k;
+        if (error)
+            return error;
+        for (o = 0; o < outputs; o++)
+            if (frames[o] > v->room[o])
+                return TCN_ROOM;
+    }
+    return TCN_OK;
+}
+
+static PyObject *pool_push_into(PyObject *object, PyObject *const *args, Py_ssize_t n_args)
+{
+    PoolObject *self = (PoolObject *)object;
+    Py_ssize_t begin, end, k, bad = 0, entered;
+    uint32_t outputs = tcn_outputs(self->plan->plan), i, block;
+    call_views v;
+    Py_buffer counts;
+    tcn_work work;
+    int error = -1, check;
+    if (n_args != 6) {
+        PyErr_SetString(PyExc_TypeError, "push_into(x, out, counts, begin, end, check)");
+        return NULL;
+    }
+    begin = PyLong_AsSsize_t(args[3]);
+    end = PyLong_AsSsize_t(args[4]);
+    check = PyObject_IsTrue(args[5]);
+    if (PyErr_Occurred())
+        return NULL;
+    if (PyObject_GetBuffer(args[2], &counts, PyBUF_WRITABLE | PyBUF_C_CONTIGUOUS))
+        return NULL;
+    v.n_in = v.n_out = 0;
+    if (view_inputs(self->plan, args[0], 2, &v) || view_outputs(self->plan, args[1], 2, &v))
+        goto done;
+    for (i = 0; i < v.n_in; i++)
+        if (v.in[i].lead[0] != self->n)
+            break;
+    if (i < v.n_in || begin < 0 || end < begin || end > self->n || counts.len != self->n * (Py_ssize_t)outputs * 8) {
+        PyErr_Format(stream_error, "the pool has %zd lanes; the arrays must have as many", self->n);
+        goto done;
+    }
+    for (i = 0; i < v.n_out; i++)
+        if (v.out[i].lead[0] != self->n) {
+            PyErr_Format(stream_error, "the pool has %zd lanes; the arrays must have as many", self->n);
+            goto done;
+        }
+    for (entered = begin; entered < end && !self->lanes[entered]->busy; entered++)
+        self->lanes[entered]->busy = 1;
+    if (entered < end) {
+        PyErr_Format(stream_error,
+                     "lane %zd: two threads use one stream at the same time; give each thread its own, or lock around it",
+                     entered);
+    } else {
+        block = v.n < 1 ? 1 : v.n < (int64_t)self->plan->block ? (uint32_t)v.n : self->plan->block;
+        if (!borrow(self->plan, block, GROUP, &work)) {
+            Py_BEGIN_ALLOW_THREADS
+            error = check ? all_ready(self, &work, &v, begin, end, &bad) : TCN_OK;
+            if (!error)
+                error = push_groups(self, &work, &v, counts.buf, begin, end, &bad);
+            Py_END_ALLOW_THREADS
+            give_back(self->plan, &work);
+            if (error)
+                PyErr_Format(stream_error, "lane %zd: %s", bad, reasons[error]);
+        }
+    }
+    for (k = begin; k < entered; k++)
+        self->lanes[k]->busy = 0;
+done:
+    release_views(&v);
+    PyBuffer_Release(&counts);
+    if (error)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef pool_methods[] = {
+    {"push_into", (PyCFunction)(void (*)(void))pool_push_into, METH_FASTCALL,
+     "push_into(x, out, counts, begin, end, check): x (lanes, n, *frame) into lanes begin to end; counts (lanes, outputs)."},
+    {NULL, NULL, 0, NULL}};
+
+static PyType_Slot pool_slots[] = {
+    {Py_tp_new, pool_new}, {Py_tp_dealloc, pool_dealloc}, {Py_tp_methods, pool_methods},
+    {Py_tp_doc, "Pool(plan, streams): many streams of one plan in one call."}, {0, NULL}};
+
+static PyType_Spec pool_spec = {"tcnstream._native.Pool", sizeof(PoolObject), 0, Py_TPFLAGS_DEFAULT, pool_slots};
+
 /* Module ------------------------------------------------------------------------------------------- */
+
+/* Looks at an array whose layout is known; NumPy arrays go through the buffer protocol if it is not as expected. */
+static int try_numpy(void)
+{
+    PyObject *numpy = PyImport_ImportModule("numpy"), *array = NULL, *interface = NULL, *pair = NULL, *address = NULL;
+    numpy_array = NULL;
+    if (numpy)
+        array = PyObject_CallMethod(numpy, "zeros", "((ii)s)", 3, 5, "int16");
+    if (array)
+        interface = PyObject_GetAttrString(array, "__array_interface__");
+    if (interface && PyDict_Check(interface))
+        pair = PyDict_GetItemString(interface, "data"); /* borrowed */
+    if (pair && PyTuple_Check(pair))
+        address = PyTuple_GetItem(pair, 0); /* borrowed */
+    if (address) {
+        const NumpyArray *known = (const NumpyArray *)array;
+        void *data = PyLong_AsVoidPtr(address);
+        if (data && known->data == data && known->rank == 2 && known->shape[0] == 3 && known->shape[1] == 5 &&
+            known->strides[0] == 10 && ((const NumpyType *)known->dtype)->number == 3 &&
+            ((const NumpyType *)known->dtype)->kind == 'i' && ((const NumpyType *)known->dtype)->byte_order == '=' &&
+            (known->flags & (NUMPY_C_CONTIGUOUS | NUMPY_ALIGNED | NUMPY_WRITEABLE)) ==
+                (NUMPY_C_CONTIGUOUS | NUMPY_ALIGNED | NUMPY_WRITEABLE))
+            numpy_array = Py_TYPE(array);
+    }
+    Py_XDECREF(interface);
+    Py_XDECREF(array);
+    Py_XDECREF(numpy);
+    PyErr_Clear();
+    return 0;
+}
 
 static int module_exec(PyObject *module)
 {
@@ -557,9 +856,11 @@ static int module_exec(PyObject *module)
         return -1;
     plan_type = (PyTypeObject *)PyType_FromSpec(&plan_spec);
     stream_type = (PyTypeObject *)PyType_FromSpec(&stream_spec);
-    if (!plan_type || !stream_type || PyModule_AddType(module, plan_type) || PyModule_AddType(module, stream_type))
+    pool_type = (PyTypeObject *)PyType_FromSpec(&pool_spec);
+    if (!plan_type || !stream_type || !pool_type || PyModule_AddType(module, plan_type) ||
+        PyModule_AddType(module, stream_type) || PyModule_AddType(module, pool_type))
         return -1;
-    return 0;
+    return try_numpy();
 }
 
 static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, module_exec}, {0, NULL}};

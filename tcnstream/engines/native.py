@@ -7,19 +7,23 @@ they continue in any engine; ``to_core`` and ``from_core`` translate.
 from __future__ import annotations
 
 import importlib
+import itertools
 import math
+import os
 import struct
 import zlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tcnstream.errors import EngineError
 from tcnstream.graph import Array
 from tcnstream.plan import Plan
-from tcnstream.planfile import PlanFacts, read_facts, write_plan
+from tcnstream.planfile import PlanFacts, growth, read_facts, write_plan
 from tcnstream.state import State
 from tcnstream.timing import counts, oldest_needed
 
@@ -30,6 +34,9 @@ _SNAPSHOT_MAGIC = b"TCNSNAP\n"
 _SNAPSHOT_HEAD = struct.Struct("<8sIIq")
 _RELEASE_FROM_MACS = 200_000
 """A push of so many multiply-adds (some 20 microseconds) lets other threads run; shorter ones keep the GIL."""
+
+_LEAST_LANES_PER_THREAD = 64
+"""Fewer lanes are done before a second thread has begun."""
 
 
 def load_core() -> ModuleType:
@@ -56,12 +63,22 @@ class NativeExecutor:
         self.facts = read_facts(content)
         self.shapes = tuple((plan.tensors[o].shape, plan.tensors[o].dtype) for o in plan.outputs)
         self._core = core
+        rates = growth(plan)
+        self._growth = tuple(rates[o] for o in plan.outputs)
         self._shared = core.Plan(content, block=BLOCK_FRAMES, isa=isa)
         self._release_from = max(1, _RELEASE_FROM_MACS // max(1, len(content)))
 
     def new_memory(self) -> NativeMemory:
         """A stream's memory at its start."""
         return NativeMemory(self, self._core.Stream(self._shared, release_from=self._release_from))
+
+    def new_pool(self, memories: Sequence[NativeMemory]) -> NativePool:
+        """Many memories of this executor behind one call."""
+        return NativePool(self, self._core.Pool(self._shared, tuple(m.stream for m in memories)), len(memories))
+
+    def most_frames(self, n: int) -> tuple[int, ...]:
+        """Per output the most frames that a push of ``n`` can give, whatever the state."""
+        return tuple(math.ceil(n * rate) + extra for rate, extra in self._growth)
 
     def advance(self, memory: NativeMemory, chunks: Sequence[Array] | None) -> list[Array]:
         """As ``Executor.advance``; the frames belong to the caller."""
@@ -106,6 +123,43 @@ class NativeMemory:
         state = State(self._plan)
         state.restore(blob, identity)
         self.stream.restore(to_core(state, self._facts))
+
+
+class NativePool:
+    """Streams that go through the core together: a node's weights are read once for several lanes."""
+
+    def __init__(self, executor: NativeExecutor, pool: Any, lanes: int) -> None:
+        self.most_frames = executor.most_frames
+        self._pool = pool
+        self._lanes = lanes
+        self._outputs = len(executor.plan.outputs)
+        self._threads = max(1, min(_processors(), lanes // _LEAST_LANES_PER_THREAD))
+        self._helpers = ThreadPoolExecutor(self._threads - 1) if self._threads > 1 else None
+
+    def push_into(self, x: tuple[Array, ...], out: tuple[Array, ...]) -> npt.NDArray[np.int64]:
+        """``x`` (lanes, n, *frame) per input, ``out`` (lanes, room, *frame) per output; counts (lanes, outputs)."""
+        counted = np.zeros((self._lanes, self._outputs), np.int64)
+        n = x[0].shape[1] if x[0].ndim > 1 else 0
+        enough = all(y.shape[1] >= most for y, most in zip(out, self.most_frames(n), strict=True))
+        if self._helpers is None or not enough:
+            self._pool.push_into(x, out, counted, 0, self._lanes, True)
+            return counted
+        # Room is certain and what may still refuse is a lane that has ended, which must move none: asked first.
+        self._pool.push_into(tuple(a[:, :0] for a in x), out, counted, 0, self._lanes, True)
+        cuts = [self._lanes * k // self._threads for k in range(self._threads + 1)]
+        parts = [
+            self._helpers.submit(self._pool.push_into, x, out, counted, begin, end, False)
+            for begin, end in itertools.pairwise(cuts[1:])
+        ]
+        self._pool.push_into(x, out, counted, 0, cuts[1], False)
+        for part in parts:
+            part.result()
+        return counted
+
+
+def _processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def from_core(plan: Plan, facts: PlanFacts, blob: bytes) -> State:
