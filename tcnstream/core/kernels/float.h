@@ -2,8 +2,12 @@
  *
  * The including file sets LANES (4, 8 or 16), TILE (positions at a time) and NAME(x). Vectors are those of
  * GCC and Clang, so the same source serves SSE2, AVX2, AVX-512 and NEON. A panel of 16 outputs is
- * 16 / LANES vectors; narrower panels use narrower vectors. One position alone cannot hide the latency of
- * the multiply-add behind other positions, so its channels go to four sums in turn. */
+ * 16 / LANES vectors; narrower panels use narrower vectors.
+ *
+ * Outputs lie along the vector, so every sum adds one product after the other in the order of the reference
+ * kernels' loops, however many positions are computed at a time. Compiled without contraction to fused
+ * multiply-adds, float results are the reference's own bits, whatever the chunks; splitting a sum or fusing
+ * would be faster and 3e-5 away where terms cancel, three times what the contract allows. */
 
 typedef float v4 __attribute__((vector_size(16), aligned(4), may_alias));
 typedef int32_t i4 __attribute__((vector_size(16)));
@@ -59,24 +63,6 @@ CLIP_OF(v16, i16v)
         UNROLL for (t = 0; t < T; t++) UNROLL for (v = 0; v < N; v++) sum[t][v] = a[t][v];                       \
     }
 
-#define PANEL_ALONE(name, V, N)                                                                                  \
-    static inline __attribute__((always_inline)) void name(const float *w, const void *const *rows, size_t taps, \
-                                                           size_t from, size_t depth, V (*sum)[N])                \
-    {                                                                                                            \
-        V a[4][N];                                                                                               \
-        size_t k, c, q, v;                                                                                       \
-        UNROLL for (q = 0; q < 4; q++) UNROLL for (v = 0; v < N; v++) a[q][v] = (V){0};                          \
-        for (k = 0; k < taps; k++) {                                                                             \
-            const float *x = (const float *)rows[k] + from;                                                      \
-            for (c = 0; c + 4 <= depth; c += 4)                                                                  \
-                UNROLL for (q = 0; q < 4; q++, w += N * sizeof(V) / 4) UNROLL for (v = 0; v < N; v++)            \
-                    a[q][v] += *(const V *)(w + v * sizeof(V) / 4) * x[c + q];                                   \
-            for (; c < depth; c++, w += N * sizeof(V) / 4)                                                       \
-                UNROLL for (v = 0; v < N; v++) a[0][v] += *(const V *)(w + v * sizeof(V) / 4) * x[c];            \
-        }                                                                                                        \
-        UNROLL for (v = 0; v < N; v++) sum[0][v] = (a[0][v] + a[1][v]) + (a[2][v] + a[3][v]);                    \
-    }
-
 static inline float clip_one(float y, float low, float high)
 {
     y = y < low ? low : y;
@@ -123,7 +109,7 @@ static inline float clip_one(float y, float low, float high)
     PANEL_8(name, V, N)                                                                                          \
     PANEL(name##_4, V, N, 4)                                                                                     \
     PANEL(name##_2, V, N, 2)                                                                                     \
-    PANEL_ALONE(name##_1, V, N)                                                                                  \
+    PANEL(name##_1, V, N, 1)                                                                                     \
     STORE(name##_store, V, N)                                                                                    \
     static void name(const conv_args *a, const float *w, const float *bias, const void *const *rows,             \
                      void *const *outs, size_t positions, size_t taps, size_t depth, size_t from, size_t to, uint32_t n) \
