@@ -143,7 +143,7 @@ static int check_shifts(checker *c, uint32_t at, uint32_t count, int32_t least, 
 #define ARGUMENTS(type)                                                                          \
     const type *a = (const type *)(const void *)(c->plan + c->node->args_at);                    \
     REQUIRE(c->node->args_bytes == sizeof *a, &c->node->args_bytes, TCN_VALUE);                  \
-    REQUIRE(holds(c, c->node->args_at, c->node->args_bytes, 4), &c->node->args_at, TCN_BOUNDS)
+    REQUIRE(holds(c, c->node->args_at, sizeof *a / 4, 4), &c->node->args_at, TCN_BOUNDS)
 
 static int check_conv(checker *c)
 {
