@@ -198,7 +198,9 @@ LINEAR = st.one_of(
     options("decimate", first=(0, 1), step=(2,)),
     st.builds(
         lambda b: layer("residual", inner=b),
-        st.lists(options("convolution", kernel=(3, 5), dilation=(1, 2), padding=("same", "causal")), min_size=1, max_size=2),
+        st.lists(
+            options("convolution", kernel=(3, 5), dilation=(1, 2), padding=("same", "causal")), min_size=1, max_size=2
+        ),
     ),
 )
 

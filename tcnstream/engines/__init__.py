@@ -68,7 +68,7 @@ def make_executor(engine: str, plan: Plan, exact: bool = True) -> Executor:
                 return make_executor(name, plan, exact)
             except EngineError as e:
                 if name == "native" and isinstance(e.__cause__, ImportError):
-                    # The core was not built; once per process and place, which is all that Python's default filter shows
+                    # The core was not built; Python's default filter shows this once per process and place.
                     warnings.warn(f"{e}; a slower engine takes over", RuntimeWarning, stacklevel=2)
         return make_executor(ENGINES[-1], plan, exact)
     if engine == "native":
