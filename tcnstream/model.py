@@ -249,6 +249,10 @@ class Model:
         policy = None if time_pooling is None else parse_policy(time_pooling)
         if calibration is not None:
             chunks = [calibration] if isinstance(calibration, np.ndarray) else list(calibration)
+            if len(chunks) != len(self.inputs):
+                raise StreamError(
+                    f"calibration takes {len(self.inputs)} recordings, one per input, and got {len(chunks)}"
+                )
             calibration = [as_frames(port, chunk) for port, chunk in zip(self.inputs, chunks, strict=True)]
         plan = apply_policy(self.plan, policy, calibration)
         identity = f"{self.file.sha256[:16]}/axis={self.time_axis}/pooling={policy if plan is not self.plan else None}"

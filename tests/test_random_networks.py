@@ -251,3 +251,15 @@ def test_two_stages_of_odd_strides(padding: str) -> None:
 def test_a_decimation_down_to_one_frame_is_not_the_last_frame() -> None:
     layers = [layer("pooling", size=3, stride=6), layer("decimate", first=1, step=2), layer("pooling", size=3)]
     check(layers, 12, 2, bins=3)
+
+
+@pytest.mark.parametrize("kind", ["tile", "resize", "transpose"])
+def test_layers_down_to_one_frame_of_the_window(kind: str) -> None:
+    """(1, 1, C) and (1, 1, 1, C) do not say which axis is time; once the batch was taken for it."""
+    inner = [layer("convolution", kernel=3), layer("dense", flat=True)]
+    check([layer("pooling", size=6, stride=6), layer("hourglass", ratio=2, kind=kind, inner=inner)], 12, more=4)
+
+
+def test_wide_kernels_on_one_frame_of_the_window() -> None:
+    inner = [layer("convolution", kernel=3, sideways=True), layer("convolution", kernel=5, sideways=False)]
+    check([layer("pooling", size=12, stride=12), *inner], 12, more=5)

@@ -24,7 +24,7 @@ def reshape(lw: Lowering, op: Op) -> None:
     after = math.prod(shape[stream.axis + 1 :])
     for axis, n in enumerate(out):
         fits = math.prod(out[:axis]) == before and (axis == 0 or out[0] == 1)
-        if not fits or (n == 1 and frames != 1):
+        if not fits or (n == 1 and frames != 1) or (n == 1 and _is_other_axis(lw, op, axis)):
             continue
         rest = math.prod(out[axis + 1 :])
         if n == frames:
@@ -42,6 +42,18 @@ def reshape(lw: Lowering, op: Op) -> None:
     if sum(n != 1 for n in out) > 1:
         lw.refuse(op, f"turns {shape} into {out}, which mixes time with other axes")
     return _flatten(lw, op, i)
+
+
+def _is_other_axis(lw: Lowering, op: Op, axis: int) -> bool:
+    """Whether one frame on ``axis`` of (1, 1, 1, C) would be read as the batch, or as the other axis of a kernel."""
+    out = lw.shape(op.outputs[0])
+    if axis != 1 or len(out) != 4 or out[2] != 1:
+        return axis == 0 and len(out) > 2
+    reader = next((r for r in lw.graph.ops if op.outputs[0] in r.inputs), None)
+    if reader is None or reader.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"):
+        return False
+    kernel = lw.shape(reader.inputs[1])
+    return kernel[1] == 1 < kernel[2] or reader.integer("stride_h", 1) == 1 < reader.integer("stride_w", 1)
 
 
 def expand_dims(lw: Lowering, op: Op) -> None:
