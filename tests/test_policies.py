@@ -151,8 +151,8 @@ def test_statistics_over_all_time_are_refused_by_name(kind: str, verb: str) -> N
         model.stream()
     assert str(refusal.value) == (
         f"`{kind}` (op 0, `t2`) {verb} all 12 frames of the window, so it has no exact streaming form."
-        " Choose what stands in for it: time_pooling='trailing' (the last frames), 'cumulative' (all frames so far) or 'frozen' (constants from a"
-        " calibration recording); or end the model before it."
+        " Choose what stands in for it: time_pooling='trailing' (the last frames), 'cumulative' (all frames so far)"
+        " or 'frozen' (constants from a calibration recording); or end the model before it."
     )
     with pytest.raises(NotStreamableError):
         model.pool(lanes=2)
