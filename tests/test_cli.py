@@ -340,4 +340,6 @@ def test_a_shipped_model_segments_the_shipped_recording(call: Call, tmp_path: Pa
     assert code == 0
     # A minute with 100 beats at a median rate of 104 (peaks of the band-passed signal); premature ones have no P.
     assert 98 <= shown["heart_rate_bpm"] <= 112
-    assert 95 <= waves.count("qrs") <= 108 and 60 <= waves.count("p") <= 100 and 80 <= waves.count("t") <= 110
+    assert 95 <= waves.count("qrs") <= 108 and 80 <= waves.count("t") <= 110
+    # With 40 ms of look-ahead the fast network misses about half of the P waves of this recording (README, Limits).
+    assert (35 if name.startswith("ecg_fast") else 60) <= waves.count("p") <= 100
