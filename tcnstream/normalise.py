@@ -117,7 +117,11 @@ def _float_weights(graph: Graph) -> Graph:
         activation = 2 if op.kind == "TRANSPOSE_CONV" else 0
         w = op.inputs[position]
         weights = tensors[w]
-        if weights.is_constant and weights.dtype != np.float32 and tensors[op.inputs[activation]].dtype == np.float32:
+        if (
+            weights.is_constant
+            and weights.dtype in (np.int8, np.float16)
+            and tensors[op.inputs[activation]].dtype == np.float32
+        ):
             data = dequantize(weights)
             tensors[w] = Tensor(weights.name, weights.shape, data.dtype, None, data)
     return dataclasses.replace(graph, tensors=tuple(tensors))

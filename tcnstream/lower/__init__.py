@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 
 from tcnstream.graph import Graph, Op
 from tcnstream.lower.build import Lowering
+from tcnstream.lower.consistent import check
 from tcnstream.lower.cuts import pad, resize, slice_, strided
 from tcnstream.lower.joins import concatenation, join, last_axis, pointwise
 from tcnstream.lower.layout import (
@@ -49,6 +50,7 @@ def lower(graph: Graph, time_axis: int | None = None) -> Plan:
         rule = _LOWER.get(op.kind)
         if rule is None:
             lowering.refuse(op, _WHY_NOT.get(op.kind, "has no streaming form here"))
+        check(graph, op)
         rule(lowering, op)
     return simplify(lowering.plan())
 

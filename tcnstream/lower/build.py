@@ -13,11 +13,16 @@ from tcnstream.plan import SAME_FRAME, Node, Plan, Reach, Shape
 
 @dataclass(frozen=True)
 class Stream:
-    """A streamed tensor of the file: the plan's value, its time axis (None: time is gone), its window in frames."""
+    """A streamed tensor of the file: the plan's value, its time axis (None: time is gone), its window in frames.
+
+    ``statistic`` marks what comes from a statistic over all of time, for which a policy gives a value at every
+    frame; where a window or a last frame took time away, only the end of the window has one.
+    """
 
     value: int
     axis: int | None
     window: int
+    statistic: bool = False
 
 
 class Lowering:
@@ -84,13 +89,15 @@ class Lowering:
     ) -> None:
         """Append a node for ``op``; its outputs have their time on ``axis`` of the file's shape."""
         outputs = op.outputs if outputs is None else outputs
+        sources = [self.streams[i] for i in op.inputs if i in self.streams]
+        statistic = axis is None and (kind == "TIME_REDUCE" or all(s.statistic for s in sources))
         made = []
         for o in outputs:
             tensor = self.graph.tensors[o]
             if window is None:
                 window = self.window_of(op) if axis is None else tensor.shape[axis]
             value = self.add_value(tensor, frame_shape(tensor.shape, axis), window)
-            self.streams[o] = Stream(value, axis, window)
+            self.streams[o] = Stream(value, axis, window, statistic)
             made.append(value)
         node = Node(
             kind or op.kind,

@@ -31,11 +31,24 @@ def join(lw: Lowering, op: Op) -> None:
             axes.add(a + rank - len(lw.shape(i)))
     if len(axes) > 1:
         lw.refuse(op, "joins tensors whose time lies on different axes")
-    axis = next(iter(axes)) if axes else _restored_axis(lw, op, rank)
     inputs = []
-    steps = {lw.streams[i].window for i in op.inputs if i in lw.streams and lw.streams[i].axis is not None}
+    streams = [lw.streams[i] for i in op.inputs if i in lw.streams]
+    axis = next(iter(axes)) if axes else None
+    if axis is None and all(s.statistic for s in streams):
+        axis = _restored_axis(lw, op, rank)
+    steps = {s.window for s in streams if s.axis is not None}
     if len(steps) > 1:
         lw.refuse(op, f"joins tensors of different lengths {sorted(steps)}, one of which is repeated over time")
+    if axis is not None:
+        if any(s.axis is None and not s.statistic for s in streams):
+            lw.refuse(
+                op,
+                "hands every frame what only the end of the window knows (a last frame, a layer over all frames),"
+                " and an endless signal has no such end",
+            )
+        rates = steps | {s.window for s in streams}
+        if len(rates) > 1:
+            lw.refuse(op, f"joins a statistic over {min(rates)} frames with others over {max(rates)}")
     for i in op.inputs:
         aligned = (1,) * (rank - len(lw.shape(i))) + lw.shape(i)
         if i in lw.streams:

@@ -132,11 +132,11 @@ def tile(lw: Lowering, op: Op) -> None:
     stream, shape, out = lw.streams[i], lw.shape(i), lw.shape(op.outputs[0])
     aligned = (1,) * (len(out) - len(shape)) + shape
     axis = None if stream.axis is None else stream.axis + len(out) - len(shape)
-    if axis is None:
+    if axis is None and stream.statistic:
         grown = [a for a in range(1, len(out)) if out[a] != aligned[a]]
         if len(grown) == 1 and out[grown[0]] == stream.window and aligned[grown[0]] == 1:
             return lw.alias(op, i, grown[0])
-    elif out[axis] != aligned[axis]:
+    elif axis is not None and out[axis] != aligned[axis]:
         lw.refuse(op, "repeats the whole signal along time")
     if axis != 0 and out[0] != 1:
         lw.refuse(op, f"makes a batch of {out[0]}")
