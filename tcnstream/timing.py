@@ -152,6 +152,12 @@ def timings(plan: Plan) -> list[Timing | None]:
 
 def _through(node: Node, sources: list[Timing]) -> Timing:
     reach = node.reach
+    if len(rates := sorted({s.rate for s in sources})) > 1:
+        raise NotStreamableError(
+            f"`{node.kind}` (op {node.index}, `{node.label}`) joins tensors of {' and '.join(map(str, rates))} frames"
+            " per input frame, which only meet in a window of one length. End the model before it, or replace it in"
+            " training."
+        )
     step = sources[0].step * reach.stride / reach.up
     source_period = math.lcm(*(s.period for s in sources))
     period = reach.up * source_period // math.gcd(reach.up * source_period, reach.stride)
