@@ -217,7 +217,7 @@ def _sample_by_sample(
     assert all(len(sizes) == 1 for sizes in steady.values()), f"what is remembered changes: {steady}"
     if stream.plan is model.plan:
         assert max((size for _, size in remembered), default=0) <= model.state_bytes
-        if len(steady) == period:
+        if period == len(steady) == 1:
             assert max(max(sizes) for sizes in steady.values()) == model.state_bytes
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import random
 import time
@@ -261,8 +262,6 @@ def test_dynamic_range_weights_stream_as_the_floats_they_stand_for() -> None:
 
 def changed(content: bytes, **tensor_shapes: tuple[int, ...]) -> bytes:
     """The file with other shapes stated for tensors by name."""
-    import dataclasses
-
     graph = read_model(content).graphs[0]
     tensors = tuple(dataclasses.replace(t, shape=tensor_shapes.get(t.name, t.shape)) for t in graph.tensors)
     return write_model([dataclasses.replace(graph, tensors=tensors)])
@@ -303,6 +302,9 @@ UNSOUND: dict[str, bytes] = {
     "a dilation of 0": operation("CONV_2D", ["x", W], (1, 12, 1, 4), stride_h=1, stride_w=1, dilation_h_factor=0),
     "a window longer than the signal": operation(
         "CONV_2D", ["x", W], (1, 1, 1, 4), padding="VALID", stride_h=1, stride_w=1, dilation_h_factor=9
+    ),
+    "a window of gigabytes": operation(
+        "CONV_2D", ["x", W], (1, 12, 1, 4), padding="SAME", stride_h=1, stride_w=1, dilation_h_factor=2**31 - 1
     ),
     "a short bias": operation("CONV_2D", ["x", W, np.ones(3, np.float32)], (1, 12, 1, 4), stride_h=1, stride_w=1),
     "integer weights": operation("CONV_2D", ["x", W.astype(np.int32)], (1, 12, 1, 4), stride_h=1, stride_w=1),
@@ -382,8 +384,6 @@ def graph_of(name: str) -> Graph:
 
 
 def damaged_graph(graph: Graph, rng: random.Random) -> Graph:
-    import dataclasses
-
     tensors, ops = list(graph.tensors), list(graph.ops)
     numbers = (-1, 0, 1, 2, 3, 7, 255, 100_000, 2**31 - 1)
     for _ in range(rng.choice((1, 1, 2))):
@@ -418,6 +418,15 @@ def damaged_graph(graph: Graph, rng: random.Random) -> Graph:
             q = Quantization(np.float32([rng.choice((1e-30, 1.0, 1e30))]), np.int64([0]), 0)
             tensors[i] = dataclasses.replace(tensor, quantization=rng.choice((None, q)))
     return dataclasses.replace(graph, tensors=tuple(tensors), ops=tuple(ops))
+
+
+def test_a_file_for_signals_of_any_length_states_ones() -> None:
+    """Every axis of any length is 1 in such a file, and a window of three frames does not fit into it."""
+    options = {"padding": "VALID", "stride_h": 1, "stride_w": 1}
+    content = operation("CONV_2D", ["x", W[:1, :, :, :1]], (1, 12, 1, 1), **options)
+    any_length = changed(content, t0=(1, 1, 1, 1), t1=(1, 1, 1, 1))
+    model = tcnstream.load(any_length)
+    assert (model.delay, model.receptive_field) == (2, 3)
 
 
 def test_a_model_that_only_passes_the_signal_on() -> None:

@@ -17,7 +17,7 @@ from tcnstream.normalise import same_padding, strided_slice
 from tcnstream.plan import Shape
 
 _MOST_VALUES = 1 << 27
-"""Values of one tensor that is computed: half a gigabyte of float32, far more than any window needs."""
+"""Values of one tensor, or under one window: half a gigabyte of float32, far more than any signal needs."""
 
 
 def check(graph: Graph, op: Op) -> None:
@@ -112,6 +112,8 @@ class _Operands:
             else:
                 same = self.op.options.get("padding") == "SAME"
                 padding = sum(same_padding(shape[axis], k, stride, dilation)) if same else 0
+            if ((k - 1) * dilation + 1) * math.prod(shape) // shape[axis] > _MOST_VALUES:
+                raise ValueError(f"a window of {(k - 1) * dilation + 1} places")
             made.append((shape[axis] + padding - (k - 1) * dilation - 1) // stride + 1)
         return tuple(made)
 
