@@ -8,6 +8,7 @@ typedef struct {
     const tcn_tensor_record *tensors;
     const tcn_node_record *node;
     const uint32_t *in, *out;
+    uint32_t rings; /* seen so far: they are numbered in order */
     size_t position;
 } checker;
 
@@ -103,7 +104,7 @@ static int check_tensor(checker *c, uint32_t i)
     REQUIRE(t->elements == elements, &t->elements, TCN_VALUE);
     REQUIRE(t->bytes == elements * bytes[t->dtype], &t->bytes, TCN_VALUE);
     if (t->ring_frames) {
-        REQUIRE(t->ring < h->n_rings, &t->ring, TCN_BOUNDS);
+        REQUIRE(t->ring < h->n_rings && t->ring == c->rings++, &t->ring, TCN_BOUNDS);
         REQUIRE(t->ring_at % 4 == 0 && t->ring_at <= h->ring_bytes &&
                 t->ring_frames <= (h->ring_bytes - t->ring_at) / t->bytes, &t->ring_at, TCN_BOUNDS);
         REQUIRE(t->last_reader != TCN_NONE, &t->last_reader, TCN_VALUE);

@@ -2,7 +2,7 @@
 #ifndef TCN_INTERNAL_H
 #define TCN_INTERNAL_H
 
-#include <string.h>
+#include "kernels/bytes.h"
 
 #include "kernels/kernels.h"
 

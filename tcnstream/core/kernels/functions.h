@@ -4,7 +4,7 @@
 #define TCN_FUNCTIONS_H
 
 #include <stdint.h>
-#include <string.h>
+#include "bytes.h"
 
 static inline float float_of_bits(uint32_t bits)
 {

@@ -70,7 +70,7 @@ static void finish_i16(const conv_args *a, const uint8_t *plan, const int64_t *s
     }
 }
 
-#define CONV_INT(name, element, sum_type, bias_type, finish)                                                       \
+#define CONV_INT(name, element, sum_type, bias_type, add, finish)                                                      \
     static void name(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs,         \
                      uint32_t positions)                                                                           \
     {                                                                                                              \
@@ -95,7 +95,7 @@ static void finish_i16(const conv_args *a, const uint8_t *plan, const int64_t *s
                             for (q = 0; q < four; q++) {                                                           \
                                 int32_t value = x[c + q];                                                          \
                                 for (i = 0; i < width; i++)                                                        \
-                                    sum[i] += value * w[4 * i + q];                                                \
+                                    sum[i] = add(sum[i], value * w[4 * i + q]);                                    \
                             }                                                                                      \
                         }                                                                                          \
                     }                                                                                              \
@@ -107,8 +107,8 @@ static void finish_i16(const conv_args *a, const uint8_t *plan, const int64_t *s
         }                                                                                                          \
     }
 
-CONV_INT(conv_i8, int8_t, int32_t, int32_t, finish_i8)
-CONV_INT(conv_i16, int16_t, int64_t, int64_t, finish_i16)
+CONV_INT(conv_i8, int8_t, int32_t, int32_t, add32, finish_i8)
+CONV_INT(conv_i16, int16_t, int64_t, int64_t, add64, finish_i16)
 
 static void depthwise_f32(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs,
                           uint32_t positions)
@@ -135,7 +135,7 @@ static void depthwise_f32(const conv_args *a, const uint8_t *plan, const void *c
     }
 }
 
-#define DEPTHWISE_INT(name, element, sum_type, bias_type, finish)                                                  \
+#define DEPTHWISE_INT(name, element, sum_type, bias_type, add, finish)                                                 \
     void name(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs,                 \
               uint32_t positions)                                                                                  \
     {                                                                                                              \
@@ -152,18 +152,18 @@ static void depthwise_f32(const conv_args *a, const uint8_t *plan, const void *c
                     const int8_t *w = AT(int8_t, a->weights_at) + k * a->outputs + begin;                          \
                     if (multiplier == 1)                                                                           \
                         for (i = 0; i < n; i++)                                                                    \
-                            sum[i] += (int32_t)x[begin + i] * w[i];                                                \
+                            sum[i] = add(sum[i], (int32_t)x[begin + i] * w[i]);                                    \
                     else                                                                                           \
                         for (i = 0; i < n; i++)                                                                    \
-                            sum[i] += (int32_t)x[(begin + i) / multiplier] * w[i];                                 \
+                            sum[i] = add(sum[i], (int32_t)x[(begin + i) / multiplier] * w[i]);                     \
                 }                                                                                                  \
                 finish(a, plan, sum, begin, (element *)outs[p] + begin, n);                                        \
             }                                                                                                      \
         }                                                                                                          \
     }
 
-static DEPTHWISE_INT(depthwise_i8, int8_t, int32_t, int32_t, finish_i8)
-DEPTHWISE_INT(tcn_plain_depthwise_i16, int16_t, int64_t, int64_t, finish_i16)
+static DEPTHWISE_INT(depthwise_i8, int8_t, int32_t, int32_t, add32, finish_i8)
+DEPTHWISE_INT(tcn_plain_depthwise_i16, int16_t, int64_t, int64_t, add64, finish_i16)
 
 static void binary_f32(const binary_args *a, int op, const float *x, const float *y, float *out, uint32_t n)
 {

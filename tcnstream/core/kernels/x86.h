@@ -1,6 +1,6 @@
 /* x86.h - one table of kernels for an x86-64 instruction set: the including file sets LANES, TILE, ISA,
  * TABLE and, for VNNI, DOT, and switches the compiler to the instruction set. */
-#include <string.h>
+#include "bytes.h"
 
 #include "fixed.h"
 

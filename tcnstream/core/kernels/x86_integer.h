@@ -265,7 +265,7 @@ static void depthwise_i8(const conv_args *a, const uint8_t *plan, const void *co
             const int32_t *shift = (const int32_t *)(const void *)(plan + a->shift_at);
             int32_t sum = bias[c];
             for (k = 0; k < taps; k++)
-                sum += (int32_t)((const int8_t *)row[k])[c] * weights[k * channels + c];
+                sum = add32(sum, ((const int8_t *)row[k])[c] * weights[k * channels + c]);
             if (a->rescale == RESCALE_EXACT)
                 sum = multiply_exact(sum, ((const int64_t *)(const void *)(plan + a->multiplier_at))[c], shift[c]);
             else
@@ -314,7 +314,7 @@ static void conv_i16(const conv_args *a, const uint8_t *plan, const void *const 
                 for (v = 0; v < vectors; v++)
                     _mm256_storeu_si256((__m256i *)(void *)(pairs + 8 * v), acc[v]);
                 for (i = 0; i < n; i++) {
-                    int64_t sum = bias[at + i] + pairs[2 * i] + pairs[2 * i + 1];
+                    int64_t sum = add64(bias[at + i], (int64_t)pairs[2 * i] + pairs[2 * i + 1]);
                     int32_t y;
                     if (a->rescale == RESCALE_EXACT)
                         y = multiply_exact(wrap32(sum), ((const int64_t *)(const void *)(plan + a->multiplier_at))[at + i], shift[at + i]);

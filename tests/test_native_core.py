@@ -1,0 +1,241 @@
+"""The C core by itself: sanitizers, a fuzzed loader, canaries, other processors, nothing asked of a C library.
+
+``TCNSTREAM_REQUIRE_ALL=1`` makes a missing compiler or emulator a failure instead of a skip.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tcnstream
+from tcnstream.errors import EngineError
+from tcnstream.planfile import write_plan
+
+CORE = Path(tcnstream.__file__).parent / "core"
+HERE = Path(__file__).parent
+MODELS = HERE / "data" / "models"
+DIGESTS = HERE / "data" / "native_sha256.json"
+SOURCES = sorted(p for p in [*CORE.glob("*.c"), *CORE.glob("kernels/*.c")] if p.name != "binding.c")
+STRICT = ("-Wall", "-Wextra", "-Werror", "-ffp-contract=off")
+LIBRARY_CALLS = {"memcpy", "memmove", "memset", "memcmp"}
+NOISY_CHUNKS = "0"
+"""The driver's word for chunks of random size, with snapshots between them."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A processor: its compiler, what runs its programs here, and the kernels to try (0 is the best)."""
+
+    name: str
+    compiler: str
+    flags: tuple[str, ...] = ()
+    emulator: tuple[str, ...] = ()
+    isas: tuple[int, ...] = (0,)
+
+
+HOST = Target("host", "gcc", ("-O2",), isas=(0, 1, 2, 3, 4, 5))
+SANITIZED = Target(
+    "sanitized", "gcc", ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"), isas=(0, 1)
+)
+TARGETS = (
+    HOST,
+    SANITIZED,
+    Target("aarch64", "aarch64-linux-gnu-gcc", ("-O2", "-static"), ("qemu-aarch64",), isas=(0, 1)),
+    Target(
+        "armv7",
+        "arm-linux-gnueabihf-gcc",
+        ("-O2", "-static", "-march=armv7-a", "-mfpu=neon"),
+        ("qemu-arm",),
+        isas=(0, 1),
+    ),
+)
+CORTEX_M = {
+    "m4f": ("-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16"),
+    "m55": ("-mcpu=cortex-m55",),
+}
+
+
+def tool(name: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        if os.environ.get("TCNSTREAM_REQUIRE_ALL") == "1":
+            pytest.fail(f"{name} is not installed")
+        pytest.skip(f"{name} is not installed")
+    return path
+
+
+def program(target: Target, source: str, folder: Path, *more: str) -> Path:
+    """A test program with the core, for a target."""
+    made = folder / f"{source}-{target.name}"
+    if not made.exists():
+        command = [tool(target.compiler), "-std=gnu99", *STRICT, *target.flags, *more, f"-I{CORE}"]
+        subprocess.run([*command, HERE / "core" / f"{source}.c", *SOURCES, "-o", made], check=True)
+    return made
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("core")
+
+
+def written(name: str, folder: Path) -> tuple[Path, Path]:
+    """A model's plan file and its signal, raw."""
+    plan, signal = folder / f"{name}.plan", folder / f"{name}.in"
+    if not plan.exists():
+        model = tcnstream.load(MODELS / f"{name}.tflite")
+        with np.load(MODELS / f"{name}.npz") as arrays:
+            x = np.ascontiguousarray(arrays["x"].reshape(-1, *model.inputs[0].shape))
+        signal.write_bytes(x.tobytes())
+        plan.write_bytes(write_plan(model.plan))
+    return plan, signal
+
+
+def integer_models() -> list[str]:
+    """Models of integers alone that stream exactly and that the core has."""
+    return sorted(json.loads(DIGESTS.read_text()))
+
+
+def streamed(target: Target, name: str, folder: Path, isa: int, chunk: str = NOISY_CHUNKS) -> bytes | None:
+    """What the core makes of a model's own signal; None if the processor lacks the instructions."""
+    plan, signal = written(name, folder)
+    made = folder / f"{name}.{target.name}.out"
+    run = [*(tool(e) for e in target.emulator), str(program(target, "stream", folder))]
+    answer = subprocess.run(
+        [*run, plan, signal, made, chunk, str(isa)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"},
+    )
+    if "prepare: error 15" in answer.stderr:
+        return None
+    assert answer.returncode == 0, answer.stderr
+    return made.read_bytes()
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+def test_integer_models_give_the_same_bits_on_every_target(target: Target, folder: Path) -> None:
+    recorded = json.loads(DIGESTS.read_text())
+    for name in integer_models():
+        for isa in target.isas:
+            made = streamed(target, name, folder, isa)
+            if made is not None:
+                assert hashlib.sha256(made).hexdigest() == recorded[name], (target.name, name, isa)
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@pytest.mark.parametrize("name", ["nse_lg.f32", "unet_max.f32", "sig_reflect.f32", "wavenet.f32"])
+def test_float_models_stay_near_the_oracle_on_every_target(name: str, target: Target, folder: Path) -> None:
+    with np.load(MODELS / f"{name}.npz") as arrays:
+        expected = arrays["y"].reshape(-1)
+    for isa in target.isas:
+        for chunk in (NOISY_CHUNKS, "1"):
+            made = streamed(target, name, folder, isa, chunk)
+            if made is not None:
+                got = np.frombuffer(made, np.float32)
+                assert got.shape == expected.shape
+                assert np.all(np.abs(got - expected) <= 1e-5 * np.maximum(1, np.abs(expected)))
+
+
+def test_the_recorded_answers_are_the_oracle_s() -> None:
+    recorded = json.loads(DIGESTS.read_text())
+    for name in integer_models():
+        with np.load(MODELS / f"{name}.npz") as arrays:
+            assert hashlib.sha256(np.ascontiguousarray(arrays["y"]).tobytes()).hexdigest() == recorded[name]
+    expected = set()
+    for path in MODELS.glob("*.i*.tflite"):
+        with np.load(path.with_suffix(".npz")) as arrays:
+            if json.loads(str(arrays["meta"]))["streamable"] == "exact" and arrays["y"].dtype.kind == "i":
+                expected.add(path.stem)
+    assert expected == set(recorded)
+
+
+@pytest.mark.parametrize("name", ["nse_lg.i8", "causal.i16", "strided.f32", "unet_max.f32", "sig_reflect.f32"])
+def test_a_damaged_plan_is_refused_or_harmless(name: str, folder: Path) -> None:
+    """A hundred and fifty plans with changed bytes and a right checksum, through the loader and a stream."""
+    fuzz = program(SANITIZED, "fuzz_plan", folder)
+    plan, _ = written(name, folder)
+    answer = subprocess.run(
+        [fuzz, plan, "150"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"},
+    )
+    assert answer.returncode == 0, answer.stderr[:3000]
+
+
+@pytest.mark.slow
+def test_libfuzzer_finds_nothing_in_a_minute(folder: Path) -> None:
+    clang = tool("clang")
+    fuzz = folder / "libfuzzer"
+    flags = ["-std=gnu99", "-O1", "-g", "-DLIBFUZZER", "-fsanitize=fuzzer,address,undefined", f"-I{CORE}"]
+    subprocess.run(
+        [clang, *flags, "-fno-sanitize-recover=all", HERE / "core" / "fuzz_plan.c", *SOURCES, "-o", fuzz], check=True
+    )
+    corpus = folder / "corpus"
+    corpus.mkdir()
+    for name in ("nse_mb.i8", "strided.f32", "sig_reflect.f32", "sig_decim2.f32"):
+        shutil.copy(written(name, folder)[0], corpus)
+    limits = ["-max_total_time=60", "-max_len=65536", "-rss_limit_mb=2000", "-timeout=20", "-detect_leaks=0"]
+    answer = subprocess.run([fuzz, *limits, corpus], capture_output=True, text=True, cwd=folder)
+    assert answer.returncode == 0, answer.stderr[-3000:]
+
+
+@pytest.mark.parametrize("cpu", CORTEX_M)
+def test_a_cortex_m_needs_nothing_but_memcpy(cpu: str, folder: Path) -> None:
+    compiler = tool("arm-none-eabi-gcc")
+    sources = [p for p in SOURCES if p.parent == CORE or p.stem == "plain"]
+    objects = []
+    for source in sources:
+        made = folder / f"{cpu}-{source.stem}.o"
+        flags = [*CORTEX_M[cpu], "-mthumb", "-mfloat-abi=hard", "-std=c99", "-O2", *STRICT]
+        subprocess.run([compiler, *flags, "-c", source, "-o", made], check=True)
+        objects.append(made)
+    asked, writable = _symbols(tool("arm-none-eabi-nm"), objects)
+    assert {name for name in asked if not name.startswith("__aeabi_")} <= LIBRARY_CALLS
+    assert not writable
+    answer = subprocess.run([tool("arm-none-eabi-size"), "-t", *objects], capture_output=True, text=True, check=True)
+    text, data, bss = (int(v) for v in answer.stdout.splitlines()[-1].split()[:3])
+    assert text < 48_000 and data == 0 and bss == 0
+
+
+def test_the_host_s_objects_need_no_memory_and_no_files(folder: Path) -> None:
+    objects = []
+    flags = ["-std=gnu99", "-O2", "-fno-pie", "-fno-stack-protector", *STRICT]
+    for source in SOURCES:
+        made = folder / f"host-{source.stem}.o"
+        subprocess.run([tool("gcc"), *flags, "-c", source, "-o", made], check=True)
+        objects.append(made)
+    asked, writable = _symbols(tool("nm"), objects)
+    compiler_s = {"__cpu_model", "__cpu_features2", "__cpu_indicator_init"}
+    assert asked - compiler_s <= LIBRARY_CALLS
+    assert not writable
+
+
+def _symbols(nm: str, objects: list[Path]) -> tuple[set[str], set[str]]:
+    """(asked of others, writable data) of a set of object files."""
+    answer = subprocess.run([nm, *objects], capture_output=True, text=True, check=True)
+    defined, asked, writable = set(), set(), set()
+    for kind, name in re.findall(r"^\s*[0-9a-f]* +([A-Za-z]) (\S+)$", answer.stdout, re.MULTILINE):
+        if kind == "U":
+            asked.add(name)
+        else:
+            defined.add(name)
+            if kind in "BbDC":
+                writable.add(name)
+    return asked - defined, writable
+
+
+def test_what_the_core_lacks_is_named(tmp_path: Path) -> None:
+    model = tcnstream.load(MODELS / "nse_lg_se.f32.tflite")
+    with pytest.raises(EngineError, match=r"the native engine lacks `MEAN` \(op \d+, `.*`\)"):
+        write_plan(model.plan)
