@@ -15,12 +15,13 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from tcnstream.engines import ENGINES, Executor, make_executor
+from tcnstream.engines import ENGINES, ROUNDINGS, Executor, make_executor
 from tcnstream.errors import EngineError, ModelError, StreamError, TcnStreamError
 from tcnstream.graph import Array, Graph, ModelFile, Quantization
 from tcnstream.lower import lower
 from tcnstream.normalise import is_dynamic_range, normalise
 from tcnstream.plan import Node, Plan, Shape
+from tcnstream.planfile import lacking, write_plan
 from tcnstream.policies import apply_policy, global_nodes, parse_policy
 from tcnstream.stateful import StatefulExecutor, StatefulModel, is_stateful
 from tcnstream.stream import Pool, Stream, as_frames
@@ -111,7 +112,7 @@ class Model:
         self.receptive_field = None if None in fields else max(f for f in fields if f is not None)
         self.window_frames = self.plan.window_frames
         # What an executor has compiled serves all streams of one kind.
-        self._executors: dict[tuple[str, str, bool], Executor] = {}
+        self._executors: dict[tuple[str, str, bool, str], Executor] = {}
 
     def _port(self, i: int, shape: Shape) -> Port:
         tensor = self.plan.tensors[i]
@@ -214,6 +215,7 @@ class Model:
         time_pooling: str | None = None,
         calibration: Array | Sequence[Array] | None = None,
         exact: bool = True,
+        rounding: str = "litert",
     ) -> Stream:
         """A new stream at its start.
 
@@ -221,10 +223,12 @@ class Model:
         ``time_pooling``: the policy for operations over all of time, "trailing", "trailing:FRAMES",
         "cumulative" or "frozen" (which measures on ``calibration``, (frames, *frame_shape)).
         ``exact=False`` lets the interpreter engine use TFLite's fast kernels.
+        ``rounding``: "litert", or "tflm" for what a board with TFLite Micro computes (its FULLY_CONNECTED
+        rounds twice); the interpreter engine has only "litert".
         Raises NotStreamableError without a policy where one is needed, EngineError where the engine
-        lacks an operation or is not installed, StreamError for an unknown policy.
+        lacks an operation or is not installed, StreamError for an unknown policy, engine or rounding.
         """
-        executor, identity = self._executor(engine, time_pooling, calibration, exact)
+        executor, identity = self._executor(engine, time_pooling, calibration, exact, rounding)
         return Stream(executor, self.inputs, self.outputs, identity)
 
     def pool(
@@ -234,18 +238,48 @@ class Model:
         time_pooling: str | None = None,
         calibration: Array | Sequence[Array] | None = None,
         exact: bool = True,
+        rounding: str = "litert",
     ) -> Pool:
         """``lanes`` independent streams that share the plan and its constants; arguments as for ``stream``."""
         if lanes < 1:
             raise StreamError(f"a pool of {lanes} lanes is empty; ask for at least one")
-        executor, identity = self._executor(engine, time_pooling, calibration, exact)
+        executor, identity = self._executor(engine, time_pooling, calibration, exact, rounding)
         return Pool([Stream(executor, self.inputs, self.outputs, identity) for _ in range(lanes)])
 
-    def _executor(
-        self, engine: str, time_pooling: str | None, calibration: Array | Sequence[Array] | None, exact: bool
-    ) -> tuple[Executor, str]:
-        if engine not in ("auto", *ENGINES):
-            raise StreamError(f"engine={engine!r} is unknown; use 'auto' or one of {', '.join(map(repr, ENGINES))}")
+    def plan_file(
+        self,
+        time_pooling: str | None = None,
+        calibration: Array | Sequence[Array] | None = None,
+        rounding: str = "litert",
+    ) -> bytes:
+        """The streaming program as the flat file that the C core runs in place; arguments as for ``stream``.
+
+        The format is that of ``tcnstream.planfile``. Raises EngineError naming the first operation that the
+        core lacks, else as ``stream``.
+        """
+        if self._stateful is not None:
+            raise EngineError(
+                f"{self.file.source} brings its own state in variables, which a plan file cannot hold;"
+                " a board runs the .tflite itself"
+            )
+        plan, identity = self._program(time_pooling, calibration, rounding)
+        return write_plan(plan, identity, rounding)
+
+    def native_lacks(self) -> list[str]:
+        """One sentence for every operation that keeps the native engine from running this model; empty if none does.
+
+        An operation over all of time counts as its trailing stand-in.
+        """
+        if self._stateful is not None:
+            return ["the native engine has no variables of a model's own; the interpreter runs it as it is"]
+        return [str(error) for error in lacking(apply_policy(self.plan, parse_policy("trailing")))]
+
+    def _program(
+        self, time_pooling: str | None, calibration: Array | Sequence[Array] | None, rounding: str
+    ) -> tuple[Plan, str]:
+        """The plan under a policy, and the name that its snapshots go by."""
+        if rounding not in ROUNDINGS:
+            raise StreamError(f"rounding={rounding!r} is unknown; use {' or '.join(map(repr, ROUNDINGS))}")
         policy = None if time_pooling is None else parse_policy(time_pooling)
         if calibration is not None:
             chunks = [calibration] if isinstance(calibration, np.ndarray) else list(calibration)
@@ -259,20 +293,35 @@ class Model:
         frozen = [plan.tensors[n.inputs[1]].data for n in plan.nodes if n.kind == "TIME_FROZEN"]
         if frozen:
             identity += ":" + hashlib.sha256(b"".join(np.asarray(f).tobytes() for f in frozen)).hexdigest()[:8]
+        if rounding != ROUNDINGS[0]:
+            identity += f"/rounding={rounding}"
+        return plan, identity
+
+    def _executor(
+        self,
+        engine: str,
+        time_pooling: str | None,
+        calibration: Array | Sequence[Array] | None,
+        exact: bool,
+        rounding: str,
+    ) -> tuple[Executor, str]:
+        if engine not in ("auto", *ENGINES):
+            raise StreamError(f"engine={engine!r} is unknown; use 'auto' or one of {', '.join(map(repr, ENGINES))}")
+        plan, identity = self._program(time_pooling, calibration, rounding)
         if calibration is not None:
-            return self._new_executor(engine, plan, exact), identity
-        key = engine, str(policy), exact
+            return self._new_executor(engine, plan, exact, rounding), identity
+        key = engine, identity, exact, rounding
         if key not in self._executors:
-            self._executors[key] = self._new_executor(engine, plan, exact)
+            self._executors[key] = self._new_executor(engine, plan, exact, rounding)
         return self._executors[key], identity
 
-    def _new_executor(self, engine: str, plan: Plan, exact: bool) -> Executor:
+    def _new_executor(self, engine: str, plan: Plan, exact: bool, rounding: str) -> Executor:
         if self._stateful is None:
-            return make_executor(engine, plan, exact)
-        if engine not in ("auto", StatefulExecutor.name):
+            return make_executor(engine, plan, exact, rounding)
+        if engine not in ("auto", StatefulExecutor.name) or rounding != ROUNDINGS[0]:
             raise EngineError(
-                f"the {engine} engine cannot run a model with variables of its own;"
-                f" use engine='{StatefulExecutor.name}'"
+                f"a model with variables of its own runs in the {StatefulExecutor.name} engine alone, which rounds as"
+                f" LiteRT does; use engine='{StatefulExecutor.name}'"
             )
         return self._stateful.executor(exact)
 

@@ -21,15 +21,17 @@ kernels: outputs in panels of 16 (then 8 or 4), the panel's outputs side by side
 
 from __future__ import annotations
 
+import functools
 import math
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 
+from tcnstream.engines import ROUNDINGS
 from tcnstream.engines.pack import KINDS, Arguments, Packed, lacks, pack
 from tcnstream.errors import EngineError, ModelError
 from tcnstream.plan import Node, Plan, Reach
@@ -101,24 +103,30 @@ def write_plan(plan: Plan, identity: str = "", rounding: str = "litert") -> byte
     ``rounding`` is "litert", or "tflm" for the two roundings of TFLite Micro's FULLY_CONNECTED. Raises
     EngineError naming the first operation that the core does not have.
     """
-    if rounding not in ("litert", "tflm"):
-        raise EngineError(f"rounding={rounding!r} is unknown; use 'litert' or 'tflm'")
-    for i in (*plan.inputs, *plan.outputs):
-        if str(plan.tensors[i].dtype) not in _DTYPES:
-            raise EngineError(f"the native engine lacks {plan.tensors[i].dtype} streams; use another engine")
+    if rounding not in ROUNDINGS:
+        raise EngineError(f"rounding={rounding!r} is unknown; use {' or '.join(map(repr, ROUNDINGS))}")
+    _port_types(plan)
     packed = [pack(plan, node, rounding) for node in plan.nodes]
     return _Writer(plan, packed).assemble(identity, rounding)
 
 
-def lacking(plan: Plan, rounding: str = "litert") -> list[EngineError]:
-    """One error per node that the core does not have, in order; empty if the plan can be written."""
+def lacking(plan: Plan) -> list[EngineError]:
+    """What the core does not have, an error each, in order; empty if the plan can be written."""
     found = []
-    for node in plan.nodes:
+    checks: list[Callable[[], object]] = [functools.partial(_port_types, plan)]
+    checks += [functools.partial(pack, plan, node, ROUNDINGS[0]) for node in plan.nodes]
+    for check in checks:
         try:
-            pack(plan, node, rounding)
+            check()
         except EngineError as e:
             found.append(e)
     return found
+
+
+def _port_types(plan: Plan) -> None:
+    for i in (*plan.inputs, *plan.outputs):
+        if str(plan.tensors[i].dtype) not in _DTYPES:
+            raise EngineError(f"the native engine lacks {plan.tensors[i].dtype} streams; use another engine")
 
 
 def ring_frames(plan: Plan) -> list[int]:

@@ -24,6 +24,7 @@ from tcnstream.cli import main
 from tcnstream.cli import verify as verify_command
 from tcnstream.cli.demo import DATA
 from tcnstream.export import export_streaming
+from tcnstream.planfile import c_header
 from tcnstream.signal.card import shipped_models
 from tcnstream.verify import Check, Difference, VerifyReport
 
@@ -309,6 +310,38 @@ def test_export_writes_what_the_library_makes(call: Call, model: Path, tmp_path:
     assert facts["hop_frames"] == 10 and facts["operations"] == list(made.operations)
     code, out, _ = call("export", model, output)
     assert code == 0 and f"drop the first {made.lag_frames[0]}" in out
+
+
+def test_export_writes_a_plan_and_a_c_array(call: Call, model: Path, tmp_path: Path) -> None:
+    plan, header = tmp_path / "ecg.plan", tmp_path / "my ecg.h"
+    content = tcnstream.load(model).plan_file(rounding="tflm")
+    code, out, _ = call("export", model, plan, "--to", "plan", "--rounding", "tflm", "--json")
+    facts = json.loads(out)
+    assert code == 0 and plan.read_bytes() == content
+    assert facts["plan_bytes"] == len(content) and facts["rounding"] == "tflm" and facts["symbol"] is None
+    code, out, _ = call("export", model, header, "--to", "c-header", "--rounding", "tflm")
+    assert code == 0 and header.read_text() == c_header(content, "my_ecg_plan")
+    assert f"a plan of {len(content):,} bytes" in out
+    code, _, err = call("export", model, header, "--to", "c-header", "--symbol", "2nd")
+    assert code == 2 and "'2nd' is no name in C" in err
+    for option in (("--hop", 2), ("--symbol", "x")):
+        code, _, err = call("export", model, plan, "--to", "plan", *option)
+        assert code == 2 and f"--to plan has no {option[0]}: leave it out" in err
+
+
+def test_export_takes_a_policy_and_its_calibration(call: Call, tmp_path: Path) -> None:
+    model, plan = MODELS / "nse_lg_se.i8.tflite", tmp_path / "se.plan"
+    code, _, err = call("export", model, plan, "--to", "plan")
+    assert code == 2 and "averages all 800 frames" in err and not plan.exists()
+    code, out, _ = call("export", model, plan, "--to", "plan", "--time-pooling", "frozen", "--calibration", ECG)
+    assert code == 0 and "a plan of" in out
+
+
+def test_inspect_says_what_the_native_engine_lacks(call: Call, model: Path) -> None:
+    assert json.loads(call("inspect", model, "--json")[1])["native_lacks"] == []
+    stateful = next((MODELS.parent / "stateful").glob("*.tflite"))
+    assert json.loads(call("inspect", stateful, "--json")[1])["native_lacks"] != []
+    assert "Not for the native engine, so another one runs it whole: " in call("inspect", stateful)[1]
 
 
 def test_an_output_is_chosen_by_name_or_number(call: Call, model: Path) -> None:

@@ -35,6 +35,7 @@ def facts(opened: Opened) -> dict[str, object]:
         "macs_per_frame": model.macs_per_frame,
         "needs_time_pooling": model.needs_time_pooling,
         "dynamic_range": model.is_dynamic_range,
+        "native_lacks": model.native_lacks(),
         "operations": [
             {
                 "index": row.index,
@@ -111,6 +112,9 @@ def show(opened: Opened) -> None:
             "Dynamic-range weights: TFLite quantizes activations by the whole window, a stream runs them in float; "
             "`tcnstream verify` reports the distance."
         )
+    if lacks := model.native_lacks():
+        others = f" And {len(lacks) - 1} more." if len(lacks) > 1 else ""
+        lines.append(f"Not for the native engine, so another one runs it whole: {lacks[0]}.{others}")
     for line in lines:
         say(line)
 

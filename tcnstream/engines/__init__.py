@@ -14,6 +14,9 @@ from tcnstream.state import State
 ENGINES = ("native", "interpreter", "reference")
 """The engines by name, fastest first."""
 
+ROUNDINGS = ("litert", "tflm")
+"""How integer FULLY_CONNECTED rounds: once, as LiteRT does, or twice, as TensorFlow Lite Micro does."""
+
 
 class Memory(Protocol):
     """All that a stream remembers, wherever the engine keeps it; ``state.State`` says what each member means."""
@@ -60,25 +63,33 @@ def new_memory(executor: Executor) -> Memory:
     return memory
 
 
-def make_executor(engine: str, plan: Plan, exact: bool = True) -> Executor:
-    """The named engine for ``plan``; "auto" takes the fastest that has all of its operations."""
+def make_executor(engine: str, plan: Plan, exact: bool = True, rounding: str = ROUNDINGS[0]) -> Executor:
+    """The named engine for ``plan``; "auto" takes the fastest that has all of its operations.
+
+    ``rounding`` is one of ``ROUNDINGS``; the interpreter engine has only the first.
+    """
     if engine == "auto":
         for name in ENGINES[:-1]:
             try:
-                return make_executor(name, plan, exact)
+                return make_executor(name, plan, exact, rounding)
             except EngineError as e:
                 if name == "native" and isinstance(e.__cause__, ImportError):
                     # The core was not built; Python's default filter shows this once per process and place.
                     warnings.warn(f"{e}; a slower engine takes over", RuntimeWarning, stacklevel=2)
-        return make_executor(ENGINES[-1], plan, exact)
+        return make_executor(ENGINES[-1], plan, exact, rounding)
     if engine == "native":
         from tcnstream.engines.native import NativeExecutor
 
-        return NativeExecutor(plan)
+        return NativeExecutor(plan, rounding)
     if engine == "interpreter":
+        if rounding != ROUNDINGS[0]:
+            raise EngineError(
+                f"the interpreter engine rounds as LiteRT does, not as rounding={rounding!r} asks;"
+                ' use engine="native" or engine="reference"'
+            )
         from tcnstream.engines.interpreter import InterpreterExecutor
 
         return InterpreterExecutor(plan, exact=exact)
     from tcnstream.engines.reference import ReferenceExecutor
 
-    return ReferenceExecutor(plan)
+    return ReferenceExecutor(plan, rounding)
