@@ -101,7 +101,7 @@ class Model:
         self.time_axis = time_axis
         self._stateful = _checked(file, StatefulModel, time_axis) if is_stateful(file) else None
         self.plan = _checked(file, _lowered, time_axis) if self._stateful is None else self._stateful.plan
-        facts = timings(self.plan)
+        self._timings = facts = timings(self.plan)
         self.inputs = tuple(self._port(i, self.plan.tensors[i].shape) for i in self.plan.inputs)
         self.outputs = tuple(
             self._port(o, shape) for o, shape in zip(self.plan.outputs, self.plan.output_shapes, strict=True)
@@ -116,7 +116,7 @@ class Model:
 
     def _port(self, i: int, shape: Shape) -> Port:
         tensor = self.plan.tensors[i]
-        timing = timings(self.plan)[i]
+        timing = self._timings[i]
         assert timing is not None
         return Port(tensor.name, shape, tensor.dtype, tensor.quantization, timing.rate)
 
@@ -151,7 +151,7 @@ class Model:
 
     def rows(self) -> list[Row]:
         """One row per input and per operation, in order; a queue counts where its tensor is made."""
-        plan, facts, kept = self.plan, timings(self.plan), steady_frames(self.plan)
+        plan, facts, kept = self.plan, self._timings, steady_frames(self.plan)
         rows = []
         made: list[tuple[Node | None, tuple[int, ...]]] = [(None, (i,)) for i in plan.inputs]
         made += [(node, node.outputs) for node in plan.nodes]

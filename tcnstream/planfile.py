@@ -168,6 +168,8 @@ class _Writer:
     def __init__(self, plan: Plan, packed: Sequence[Packed]) -> None:
         self.plan = plan
         self.packed = packed
+        self.growth = growth(plan)
+        self.readers, self.writers = _last_readers(plan), _writers(plan)
         self.names = bytearray()
         self.name_at: dict[str, int] = {}
         self.data = bytearray()
@@ -306,8 +308,8 @@ class _Writer:
     def slots(self) -> list[int]:
         """A scratch area per tensor; two that live at the same time never share one."""
         plan = self.plan
-        rates = growth(plan)
-        writer, reader = self.writers(), self.readers()
+        rates = self.growth
+        writer, reader = self.writers, self.readers
         free: list[int] = []
         size: list[Fraction] = []
         slots = [NONE] * len(plan.tensors)
@@ -329,23 +331,9 @@ class _Writer:
                     free.append(slots[i])
         return slots
 
-    def writers(self) -> list[int]:
-        made = [NONE] * len(self.plan.tensors)
-        for k, node in enumerate(self.plan.nodes):
-            for o in node.outputs:
-                made[o] = k
-        return made
-
-    def readers(self) -> list[int]:
-        last = [NONE] * len(self.plan.tensors)
-        for k, sources in enumerate(self.plan.sources):
-            for i in sources:
-                last[i] = k
-        return last
-
     def tensor(self, i: int, ring: tuple[int, int, int], slots: list[int]) -> bytes:
         tensor = self.plan.tensors[i]
-        rate, extra = growth(self.plan)[i]
+        rate, extra = self.growth[i]
         elements = math.prod(tensor.shape) if tensor.data is None else 0
         shape = tensor.shape if len(tensor.shape) <= 4 else (math.prod(tensor.shape),)
         q = tensor.quantization
@@ -362,12 +350,30 @@ class _Writer:
             rate.denominator,
             extra,
             slots[i],
-            self.readers()[i],
-            self.writers()[i],
+            self.readers[i],
+            self.writers[i],
             0.0 if q is None else float(q.scale.flat[0]),
             0 if q is None else int(q.zero_point.flat[0]),
             0,
         )
+
+
+def _writers(plan: Plan) -> list[int]:
+    """Per tensor the node that makes it, NONE for inputs and constants."""
+    made = [NONE] * len(plan.tensors)
+    for k, node in enumerate(plan.nodes):
+        for o in node.outputs:
+            made[o] = k
+    return made
+
+
+def _last_readers(plan: Plan) -> list[int]:
+    """Per tensor the last node that reads it, NONE without any."""
+    last = [NONE] * len(plan.tensors)
+    for k, sources in enumerate(plan.sources):
+        for i in sources:
+            last[i] = k
+    return last
 
 
 def _dtype(plan: Plan, node: Node, i: int) -> int:

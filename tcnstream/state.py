@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-import zipfile
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -164,6 +163,8 @@ class State:
 
     def restore(self, blob: bytes, identity: str) -> None:
         """The inverse of ``snapshot``; a foreign or damaged one is a StreamError and changes nothing."""
+        import zipfile  # costs more than a model takes to load, and few streams restore anything
+
         digest, body = blob[:32], blob[32:]
         if hashlib.sha256(body).digest() != digest:
             raise StreamError("the snapshot is damaged: its checksum does not match; take a new one")

@@ -163,7 +163,7 @@ class _Reader:
         # unpacking 4-bit constants doubles them.
         self.limits = {"tables": _MAX_TABLES, "operands": _MAX_OPERANDS, "bytes in lists": 4 * len(content) + 65536}
         self.spent = dict.fromkeys(self.limits, 0)
-        self.file = schema.GENERATED.Model()
+        self.file = schema.accessors("Model")
         self.kinds: list[tuple[str, str]] = []
         self.buffers: dict[int, npt.NDArray[np.uint8]] = {}
 

@@ -7,34 +7,59 @@ schema release brings its operators along. The reader and the writer share it.
 from __future__ import annotations
 
 import functools
+import importlib
+import importlib.util
 import inspect
 import re
 import struct
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import tflite
 
 from tcnstream.graph import OptionValue
-
-GENERATED: Any = tflite
-"""The package's classes have the names of its modules, which type checkers take for the modules."""
 
 IDENTIFIER = b"TFL3"
 VERSION = 3
 
 
-def _members(enum: type) -> dict[int, str]:
-    return {value: name for name, value in vars(enum).items() if not name.startswith("_")}
+def generated(name: str) -> Any:
+    """The module of one generated class, ``tflite.<name>``.
+
+    Importing it in the ordinary way runs the package's ``__init__``, which imports all of its 190 modules: that took
+    longer than to read a model and run its first frame. So a bare package stands in for the moment of the import.
+    """
+    module = f"tflite.{name}"
+    if module in sys.modules or "tflite" in sys.modules:
+        return importlib.import_module(module)
+    spec = importlib.util.find_spec("tflite")
+    assert spec is not None, "`tflite` is a requirement of this package"
+    sys.modules["tflite"] = importlib.util.module_from_spec(spec)
+    try:
+        return importlib.import_module(module)
+    finally:
+        del sys.modules["tflite"]
 
 
-_KIND_OF_CODE: Mapping[int, str] = _members(GENERATED.BuiltinOperator)
+def _members(enum: str) -> dict[int, str]:
+    return {value: name for name, value in vars(generated_class(enum)).items() if not name.startswith("_")}
+
+
+def generated_class(name: str) -> Any:
+    """A generated class: the accessors of a table, or the values of an enumeration."""
+    return getattr(generated(name), name)
+
+
+for _table in ("Buffer", "Operator", "OperatorCode", "QuantizationParameters", "SubGraph", "Tensor"):
+    generated(_table)  # the accessors of Model import these by themselves, and the whole package with them
+
+_KIND_OF_CODE: Mapping[int, str] = _members("BuiltinOperator")
 _CODE_OF_KIND: Mapping[str, int] = {kind: code for code, kind in _KIND_OF_CODE.items()}
-TABLE_OF_OPTIONS_TYPE: Mapping[int, str] = _members(GENERATED.BuiltinOptions)
+TABLE_OF_OPTIONS_TYPE: Mapping[int, str] = _members("BuiltinOptions")
 OPTIONS_TYPE_OF_TABLE: Mapping[str, int] = {table: number for number, table in TABLE_OF_OPTIONS_TYPE.items()}
-TENSOR_TYPES: Mapping[int, str] = _members(GENERATED.TensorType)
+TENSOR_TYPES: Mapping[int, str] = _members("TensorType")
 
 OBJECT = np.dtype(object)
 """Stands for the types that numpy has no numbers for: strings and resource handles."""
@@ -59,22 +84,22 @@ DTYPE_OF_TENSOR_TYPE: Mapping[str, np.dtype[np.generic]] = {
     "VARIANT": OBJECT,
 }
 
-_ENUM_OF_FIELD: Mapping[str, type] = {
-    "combiner": GENERATED.CombinerType,
-    "fused_activation_function": GENERATED.ActivationFunctionType,
-    "idx_out_type": GENERATED.TensorType,
-    "in_data_type": GENERATED.TensorType,
-    "kernel_type": GENERATED.LSTMKernelType,
-    "key_dtype": GENERATED.TensorType,
-    "mode": GENERATED.MirrorPadMode,
-    "out_data_type": GENERATED.TensorType,
-    "out_type": GENERATED.TensorType,
-    "output_type": GENERATED.TensorType,
-    "padding": GENERATED.Padding,
-    "quantized_bias_type": GENERATED.TensorType,
-    "type": GENERATED.LSHProjectionType,
-    "value_dtype": GENERATED.TensorType,
-    "weights_format": GENERATED.FullyConnectedOptionsWeightsFormat,
+_ENUM_OF_FIELD: Mapping[str, str] = {
+    "combiner": "CombinerType",
+    "fused_activation_function": "ActivationFunctionType",
+    "idx_out_type": "TensorType",
+    "in_data_type": "TensorType",
+    "kernel_type": "LSTMKernelType",
+    "key_dtype": "TensorType",
+    "mode": "MirrorPadMode",
+    "out_data_type": "TensorType",
+    "out_type": "TensorType",
+    "output_type": "TensorType",
+    "padding": "Padding",
+    "quantized_bias_type": "TensorType",
+    "type": "LSHProjectionType",
+    "value_dtype": "TensorType",
+    "weights_format": "FullyConnectedOptionsWeightsFormat",
 }
 
 _TABLE_OF_KIND: Mapping[str, str] = {
@@ -142,7 +167,7 @@ def option_fields(table: str) -> tuple[Field, ...]:
     """The fields of an options table, in the schema's order."""
     methods = [
         name
-        for name, member in vars(getattr(GENERATED, table)).items()
+        for name, member in vars(generated_class(table)).items()
         if inspect.isfunction(member) and not name.startswith("_") and name != "Init"
     ]
     lists = {name.removesuffix("Length") for name in methods if name.endswith("Length")} & set(methods)
@@ -174,4 +199,4 @@ def default_options(table: str) -> dict[str, OptionValue]:
 
 def accessors(table: str) -> Any:
     """A new instance of the generated class that reads the options table ``table``."""
-    return getattr(GENERATED, table)()
+    return generated_class(table)()

@@ -13,8 +13,6 @@ from tcnstream import tflite_schema as schema
 from tcnstream.errors import ModelError
 from tcnstream.graph import ABSENT, Graph, Op, OptionValue, Quantization, Tensor
 
-_g = schema.GENERATED
-
 _DATA_ALIGNMENT_BYTES = 16
 """What TFLite promises its kernels for constants that it reads in place."""
 
@@ -51,11 +49,12 @@ class _Writer:
 
     def table(self, name: str, **fields: Any) -> int:
         """Write a table; fields that are None stay out of it."""
-        getattr(_g, f"{name}Start")(self.builder)
+        made = schema.generated(name)
+        getattr(made, f"{name}Start")(self.builder)
         for field, value in fields.items():
             if value is not None:
-                getattr(_g, f"{name}Add{field}")(self.builder, value)
-        offset: int = getattr(_g, f"{name}End")(self.builder)
+                getattr(made, f"{name}Add{field}")(self.builder, value)
+        offset: int = getattr(made, f"{name}End")(self.builder)
         return offset
 
     def numbers(self, values: Iterable[int] | npt.NDArray[Any], dtype: str = "<i4") -> int:

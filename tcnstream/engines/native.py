@@ -13,7 +13,6 @@ import os
 import struct
 import zlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 from typing import Any
 
@@ -134,6 +133,8 @@ class NativePool:
         self._lanes = lanes
         self._outputs = len(executor.plan.outputs)
         self._threads = max(1, min(_processors(), lanes // _LEAST_LANES_PER_THREAD))
+        from concurrent.futures import ThreadPoolExecutor  # costs as much as a model takes to load, for pools alone
+
         self._helpers = ThreadPoolExecutor(self._threads - 1) if self._threads > 1 else None
 
     def push_into(self, x: tuple[Array, ...], out: tuple[Array, ...]) -> npt.NDArray[np.int64]:

@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import functools
 import importlib
-import importlib.metadata
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -48,10 +47,10 @@ class Runtime:
 @functools.cache
 def find_runtime() -> Runtime:
     """The best installed interpreter; EngineError with the pip lines if there is none."""
+    from importlib.metadata import version  # its own imports cost more than a model takes to load
     for package, module in _CANDIDATES:
         try:
-            version = importlib.metadata.version(package)
-            return Runtime(package, version, importlib.import_module(module))
+            return Runtime(package, version(package), importlib.import_module(module))
         except ImportError:
             continue
     raise EngineError(
