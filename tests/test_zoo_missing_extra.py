@@ -8,7 +8,7 @@ import pytest
 from tcnstream.errors import MissingExtraError, TcnStreamError
 
 
-@pytest.mark.parametrize("module", ["tcn", "convert"])
+@pytest.mark.parametrize("module", ["tcn", "convert", "signal_conv"])
 def test_names_the_extra(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "keras", None)
     monkeypatch.delitem(sys.modules, f"tcnstream.zoo.{module}", raising=False)

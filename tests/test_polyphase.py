@@ -1,0 +1,109 @@
+"""The polyphase form of SignalConv1D against its definition, and the definition against the original's answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from signal_definition import definition, golden
+
+from tcnstream.errors import ModelError
+from tcnstream.graph import Array
+from tcnstream.polyphase import PADDINGS, Polyphase, choice, polyphase, refuse_short, whole
+
+ARGUMENTS = st.fixed_dictionaries(
+    {
+        "corr": st.booleans(),
+        "strides_down": st.integers(1, 6),
+        "strides_up": st.integers(1, 6),
+        "padding": st.sampled_from(PADDINGS),
+        "extra_pad_end": st.booleans(),
+    }
+)
+
+
+def test_the_transcription_is_the_original() -> None:
+    answered = [case for case in golden() if case.y is not None]
+    assert len(answered) > 100
+    for case in answered:
+        assert case.kernel is not None and case.y is not None
+        for x, y in zip(case.x, case.y, strict=True):
+            np.testing.assert_allclose(definition(x, case.kernel, case.bias, **case.of_definition), y, atol=1e-5)
+
+
+def filtered(x: Array, kernel: Array, form: Polyphase) -> Array:
+    """What Polyphase describes, for a signal and a kernel of one channel."""
+    x = np.pad(np.pad(x, form.mirror, "reflect"), np.subtract((form.begin, form.end), form.mirror))
+    weights = np.array([[0.0 if k is None else kernel[k] for k in row] for row in form.taps])
+    taps = len(weights)
+    blocks = [x[j : j + taps] @ weights for j in range(0, len(x) - taps + 1, form.stride)]
+    return np.array(blocks).reshape(-1)[form.crop :: form.keep]
+
+
+@settings(max_examples=600, derandomize=True, deadline=None)
+@given(ARGUMENTS, st.integers(1, 12), st.integers(1, 14), st.integers(0, 99))
+def test_computes_the_definition(arguments: dict[str, Any], support: int, n: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x, kernel = rng.normal(size=n), rng.normal(size=support)
+    form = polyphase(support, **arguments)
+    assert min(form.begin - form.mirror[0], form.end - form.mirror[1]) >= 0
+    try:
+        refuse_short("here", form, n)
+    except ModelError:
+        assert arguments["padding"] == "same_reflect" and n <= support
+        return
+    expected = definition(x[:, None], kernel[:, None, None], **arguments)[:, 0]
+    assert form.frames(n) == len(expected)
+    if len(expected):
+        np.testing.assert_allclose(filtered(x, kernel, form), expected, atol=1e-12)
+
+
+@settings(max_examples=300, derandomize=True, deadline=None)
+@given(ARGUMENTS, st.integers(1, 12), st.integers(1, 8))
+def test_refuses_only_reflections_that_the_definition_cannot_give(
+    arguments: dict[str, Any], support: int, n: int
+) -> None:
+    arguments["padding"] = "same_reflect"
+    try:
+        refuse_short("here", polyphase(support, **arguments), n)
+    except ModelError:
+        # Without downsampling, since the frames that it drops may be all that reach so far.
+        with pytest.raises(IndexError):
+            definition(np.ones((n, 1)), np.ones((support, 1, 1)), **{**arguments, "strides_down": 1})
+
+
+def test_multiplies_no_zeros() -> None:
+    """Every weight of the kernel that meets an input frame at all stands once."""
+    form = polyphase(9, corr=True, strides_down=1, strides_up=3, padding="same_zeros", extra_pad_end=True)
+    assert sorted(k for row in form.taps for k in row if k is not None) == list(range(9))
+    halved = polyphase(9, corr=True, strides_down=4, strides_up=2, padding="same_zeros", extra_pad_end=True)
+    assert halved.phases == 1 and halved.stride == 2
+    assert [k for (k,) in halved.taps] == [0, 2, 4, 6, 8]
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.5, "3", True, (1, 2), None])
+def test_counts(value: object) -> None:
+    with pytest.raises(ModelError, match=r"it: strides_up = .*; it should be a whole number from 1 on\."):
+        whole("it", "strides_up", value)
+
+
+def test_counts_of_other_kinds() -> None:
+    assert [whole("it", "n", value) for value in (3, np.int64(3), [3], (3,), np.array([3]))] == [3] * 5
+
+
+def test_choices() -> None:
+    assert choice("it", "n", None, (True, False, None)) is None
+    with pytest.raises(ModelError, match="it: padding = 'same'; it should be one of valid, same_zeros, same_reflect"):
+        choice("it", "padding", "same", PADDINGS)
+    with pytest.raises(ModelError, match="it: extra_pad_end = 1; it should be one of True, False, None"):
+        choice("it", "extra_pad_end", 1, (True, False, None))
+
+
+def test_a_reflection_needs_a_signal() -> None:
+    form = polyphase(8, corr=True, strides_down=1, strides_up=1, padding="same_reflect", extra_pad_end=True)
+    with pytest.raises(ModelError, match=r"reflects 4 frames .*, and the signal has 4; give it 5 at least"):
+        refuse_short("it", form, 4)
+    refuse_short("it", form, 5)
