@@ -44,7 +44,7 @@ class Environment:
 WHOLE = Environment(
     name="whole",
     python=THIS_PYTHON,
-    extras=("lint", "test", "train"),
+    extras=("lint", "test", "train", "peers"),
     more=("numpy>=2", "boto3", "pydantic", "plotly", "seaborn", "scikit-learn"),
     without_dependencies=("neuralspot-edge==0.2.2", "pymicro-wakeword==2.5.0", "pyopen-wakeword==1.1.0"),
 )

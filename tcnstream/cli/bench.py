@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from tcnstream.bench import HOPS_FRAMES, usable_engines
+from tcnstream.bench import HOPS_FRAMES, draw, usable_engines
 from tcnstream.bench import bench as measure
 from tcnstream.cli.common import (
     JsonOption,
@@ -31,17 +32,24 @@ def bench(
     engine: Annotated[
         list[str] | None,
         typer.Option(
-            "--engine", metavar="NAME", help="native, interpreter, interpreter-fast or reference; else all that can."
+            "--engine",
+            metavar="NAME",
+            help="native, interpreter, interpreter-fast, reference, or a peer: tract, onnxruntime; else all that can.",
         ),
     ] = None,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds of measurement; medians are shown.")] = 7,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="FILE", help="A picture as well: .png, .svg or .pdf.")
+    ] = None,
     time_pooling: TimePoolingOption = None,
     time_axis: TimeAxisOption = None,
     json: JsonOption = False,
 ) -> None:
     """Measure the cost per frame of streaming against running the whole window again, at several hops.
 
-    Example: `tcnstream bench ecg --hop 1 --hop 16`
+    The peers tract and onnxruntime are measured on the same network where they are installed (tcnstream[peers]).
+
+    Example: `tcnstream bench ecg --hop 1 --hop 16 --plot cost.svg`
     """
     hops = hop or list(HOPS_FRAMES)
     if min(hops) < 1:
@@ -58,12 +66,15 @@ def bench(
             rounds=rounds,
             progress=lambda done, _: progress.update(task, completed=done),
         )
+    if plot is not None:
+        draw(plot, measured, f"{opened.path.name}: cost of a frame")
     if json:
         print_json(
             [
                 {
                     "engine": row.engine,
                     "hop_frames": row.hop_frames,
+                    "us_per_push": round(row.us_per_push, 3),
                     "us_per_frame": round(row.us_per_frame, 3),
                     "window_us_per_frame": round(row.window_us_per_frame, 3),
                     "times_faster": round(row.times_faster, 3),
@@ -74,15 +85,14 @@ def bench(
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("engine")
-    for name in ("hop", "µs per frame", "window again, µs per frame", "times faster"):
+    for name in ("hop", "µs per push", "µs per frame", "window again, µs per frame", "times faster"):
         table.add_column(name, justify="right")
     for row in measured:
         table.add_row(
             row.engine,
             str(row.hop_frames),
-            f"{row.us_per_frame:,.1f}",
-            f"{row.window_us_per_frame:,.1f}",
-            f"{row.times_faster:,.1f}",
+            *(f"{value:,.4g}" for value in (row.us_per_push, row.us_per_frame, row.window_us_per_frame)),
+            f"{row.times_faster:,.3g}",
         )
     out.print(table)
     say(

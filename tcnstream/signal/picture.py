@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,15 +35,11 @@ def draw(
     The file's ending says the kind: .png, .svg or .pdf. Raises SignalError for another one, or if the drawing package
     is missing.
     """
-    path = Path(path)
-    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise SignalError(f"{path.name} is of no kind that can be drawn: end it in .png, .svg or .pdf")
-    figure_module = optional_package("matplotlib.figure", "a picture is asked for")
     ticker = optional_package("matplotlib.ticker", "a picture is asked for")
     segments = list(segments)
     colours = {label: COLOURS[number % len(COLOURS)] for number, label in enumerate(labels)}
     strips = max(1, math.ceil(len(signal) / rate_hz / strip_s))
-    figure = figure_module.Figure(figsize=(14, 0.8 + 1.5 * strips), layout="constrained")
+    figure = new_figure(path, 14, 0.8 + 1.5 * strips)
     figure.get_layout_engine().set(h_pad=0.02, hspace=0.0)
     axes = figure.subplots(strips, 1, squeeze=False)[:, 0]
     for strip, ax in enumerate(axes):
@@ -80,4 +77,21 @@ def draw(
     ]
     above = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "borderaxespad": 0.4}
     axes[0].legend(handles=handles, ncols=len(handles), frameon=False, fontsize=10, **above)
-    figure.savefig(path, dpi=120, facecolor="white", metadata={"Date": None} if path.suffix == ".svg" else None)
+    save_figure(figure, path)
+
+
+def new_figure(path: str | Path, width_in: float, height_in: float) -> Any:
+    """An empty matplotlib Figure to be saved at ``path``.
+
+    Raises SignalError if the file's ending is none of .png, .svg and .pdf, or if the drawing package is missing.
+    """
+    if Path(path).suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise SignalError(f"{Path(path).name} is of no kind that can be drawn: end it in .png, .svg or .pdf")
+    module = optional_package("matplotlib.figure", "a picture is asked for")
+    return module.Figure(figsize=(width_in, height_in), layout="constrained")
+
+
+def save_figure(figure: Any, path: str | Path) -> None:
+    """Writes the file; the same figure gives the same bytes, whenever it is drawn."""
+    undated = {"Date": None} if Path(path).suffix.lower() == ".svg" else None
+    figure.savefig(path, dpi=120, facecolor="white", metadata=undated)
