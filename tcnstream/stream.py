@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tcnstream.engines import Executor, new_memory
 from tcnstream.errors import StreamError
@@ -181,38 +182,79 @@ class Stream:
 class Pool:
     """Many streams of one model, side by side; nothing is shared between lanes but the plan.
 
-    ``pool[k]`` is lane k's Stream, for flush, reset, snapshot and restore of its own.
+    ``pool[k]`` is lane k's Stream, for flush, reset, snapshot and restore of its own. A lane may pause (it is left
+    out of a push), ``leave``, and its number be taken again by the next one to ``join``.
     """
 
     def __init__(self, lanes: Sequence[Stream]) -> None:
-        self._lanes = tuple(lanes)
-        make = getattr(lanes[0]._executor, "new_pool", None)
-        self._together: Any = None if make is None else make([lane._state for lane in lanes])
+        self._streams = list(lanes)
+        self._free: set[int] = set()
+        self._gather()
+
+    def _gather(self) -> None:
+        """What the engine needs to push several lanes in one call, and the lanes that a push is for."""
+        make = getattr(self._streams[0]._executor, "new_pool", None)
+        self._together: Any = None if make is None else make([stream._state for stream in self._streams])
+        self._joined = np.array([k for k in range(len(self._streams)) if k not in self._free], np.int64)
 
     def __len__(self) -> int:
-        return len(self._lanes)
+        return len(self._joined)
 
     def __getitem__(self, lane: int) -> Stream:
-        return self._lanes[lane]
+        if not -len(self._streams) <= lane < len(self._streams) or lane % len(self._streams) in self._free:
+            raise StreamError(f"there is no lane {lane} in the pool; join() makes one")
+        return self._streams[lane]
 
     def __iter__(self) -> Iterator[Stream]:
-        return iter(self._lanes)
+        return (self._streams[k] for k in self._joined)
 
-    def push(self, chunks: Sequence[Array | tuple[Array, ...] | None]) -> list[Array | tuple[Array, ...]]:
-        """Push ``chunks[k]`` into lane k and return what each lane returns; None lets a lane pause.
+    @property
+    def lanes(self) -> tuple[int, ...]:
+        """The numbers of the lanes, in the order in which ``push`` takes their chunks."""
+        return tuple(self._joined.tolist())
 
-        ``chunks`` has one entry per lane: an array (lanes, n, *frame_shape), or a list whose chunks may
-        differ in length (a tuple per lane if the model has several inputs). All chunks are checked before
-        any lane moves. Raises StreamError as ``Stream.push`` does, naming the lane.
+    def join(self) -> int:
+        """The number of one lane more, at its start: that of a lane that has left, or a new one."""
+        if self._free:
+            lane = min(self._free)
+            self._free.remove(lane)
+            self._streams[lane].reset()
+            self._joined = np.sort(np.append(self._joined, lane))
+            return lane
+        first = self._streams[0]
+        self._streams.append(Stream(first._executor, first.inputs, first.outputs, first._identity))
+        self._gather()
+        return len(self._streams) - 1
+
+    def leave(self, lane: int) -> None:
+        """Lane ``lane`` is gone, with what it remembered; flush it before if its tail is wanted.
+
+        The others keep their numbers. Raises StreamError if there is no such lane.
         """
-        if self._together is not None and isinstance(chunks, np.ndarray) and len(self._lanes[0].inputs) == 1:
-            return self._push_together(chunks)
-        if len(chunks) != len(self._lanes):
+        self[lane].reset()
+        self._free.add(lane % len(self._streams))
+        self._joined = self._joined[self._joined != lane % len(self._streams)]
+
+    def push(
+        self, chunks: Sequence[Array | tuple[Array, ...] | None], lanes: Sequence[int] | None = None
+    ) -> list[Array | tuple[Array, ...]]:
+        """Push ``chunks[k]`` into the k-th lane and return what each lane returns; None lets a lane pause.
+
+        ``chunks`` is an array (lanes, n, *frame_shape), or a list whose chunks may differ in length (a tuple per lane
+        if the model has several inputs). ``lanes`` names the lanes that they are for, each once; the others pause;
+        None takes all in order. All chunks are checked before any lane moves. Raises StreamError as ``Stream.push``
+        does, naming the lane.
+        """
+        chosen = self._chosen(lanes)
+        if len(chunks) != len(chosen):
             raise StreamError(
-                f"the pool has {len(self._lanes)} lanes and got {len(chunks)} chunks; pass None to pause one"
+                f"{len(chosen)} lanes are to be pushed and got {len(chunks)} chunks; pass None to pause one"
             )
+        if self._together is not None and isinstance(chunks, np.ndarray) and len(self._streams[0].inputs) == 1:
+            return self._push_together(chunks, chosen)
         ready: list[tuple[Array, ...] | None] = []
-        for k, (lane, chunk) in enumerate(zip(self._lanes, chunks, strict=True)):
+        for k, chunk in zip(chosen, chunks, strict=True):
+            lane = self._streams[k]
             try:
                 if chunk is None:
                     ready.append(None)
@@ -222,23 +264,26 @@ class Pool:
             except StreamError as e:
                 raise StreamError(f"lane {k}: {e}") from e
         return [
-            _one_or_all(lane._empty()) if chunk is None else lane.push(*chunk)
-            for lane, chunk in zip(self._lanes, ready, strict=True)
+            _one_or_all(self._streams[k]._empty()) if chunk is None else self._streams[k].push(*chunk)
+            for k, chunk in zip(chosen, ready, strict=True)
         ]
 
-    def push_into(self, x: Array | tuple[Array, ...], out: Array | tuple[Array, ...]) -> Array:
+    def push_into(
+        self, x: Array | tuple[Array, ...], out: Array | tuple[Array, ...], lanes: Sequence[int] | None = None
+    ) -> Array:
         """As many frames into every lane, and what comes out into arrays of the caller's.
 
         ``x`` is a dense array (lanes, n, *frame_shape) in the model's own dtype, ``out`` (lanes, room,
-        *frame_shape); tuples of those for several inputs or outputs. Returns int64 (lanes,), the frames that
-        each lane wrote, or (lanes, outputs). Raises StreamError, naming the lane, before any lane moves.
+        *frame_shape); tuples of those for several inputs or outputs; ``lanes`` as for ``push``. Returns int64 (lanes,),
+        the frames that each lane wrote, or (lanes, outputs). Raises StreamError before any lane moves.
         """
+        chosen = self._chosen(lanes)
         into = out if isinstance(out, tuple) else (out,)
         from_ = x if isinstance(x, tuple) else (x,)
         if self._together is not None:
-            counted: Array = self._together.push_into(from_, into)
+            counted: Array = self._together.push_into(from_, into, chosen)
         else:
-            made = self.push([tuple(a[k] for a in from_) for k in range(len(self._lanes))])
+            made = self.push([tuple(a[k] for a in from_) for k in range(len(chosen))], lanes)
             counted = np.zeros((len(made), len(into)), np.int64)
             for k, frames in enumerate(made):
                 for o, y in enumerate(frames if isinstance(frames, tuple) else (frames,)):
@@ -246,27 +291,36 @@ class Pool:
                     counted[k, o] = len(y)
         return counted[:, 0] if len(into) == 1 else counted
 
-    def _push_together(self, chunks: Array) -> list[Array | tuple[Array, ...]]:
-        """All lanes in one call of the engine; they get as many frames each."""
-        port, lanes = self._lanes[0].inputs[0], len(self._lanes)
-        if len(chunks) != lanes:
-            raise StreamError(f"the pool has {lanes} lanes and got {len(chunks)} chunks; pass None to pause one")
+    def _chosen(self, lanes: Sequence[int] | None) -> npt.NDArray[np.int64]:
+        """The lanes of a push, which must be there and differ."""
+        if lanes is None:
+            return self._joined
+        chosen = np.array(lanes, np.int64).reshape(-1)
+        if len(strangers := np.setdiff1d(chosen, self._joined)):
+            raise StreamError(f"there is no lane {strangers[0]} in the pool; join() makes one")
+        if len(np.unique(chosen)) != len(chosen):
+            raise StreamError("a lane is named twice; its frames go in one after the other, in one chunk or two pushes")
+        return chosen
+
+    def _push_together(self, chunks: Array, chosen: npt.NDArray[np.int64]) -> list[Array | tuple[Array, ...]]:
+        """Lanes that get as many frames each, in one call of the engine."""
+        port, ports, lanes = self._streams[0].inputs[0], self._streams[0].outputs, len(chosen)
         if chunks.shape[2:] != port.shape or chunks.ndim < 2:
             raise StreamError(f"lane 0: input `{port.name}` takes chunks of shape (n, *{port.shape})")
         n = chunks.shape[1]
         x = as_frames(port, chunks.reshape(lanes * n, *port.shape)).reshape(chunks.shape)
         most = self._together.most_frames(n)
-        out = tuple(np.empty((lanes, m, *p.shape), p.dtype) for m, p in zip(most, self._lanes[0].outputs, strict=True))
-        counted = self._together.push_into((np.ascontiguousarray(x),), out)
+        out = tuple(np.empty((lanes, m, *p.shape), p.dtype) for m, p in zip(most, ports, strict=True))
+        counted = self._together.push_into((np.ascontiguousarray(x),), out, chosen)
         return [_one_or_all([y[k, :m] for y, m in zip(out, counted[k], strict=True)]) for k in range(lanes)]
 
     def flush(self) -> list[Array | tuple[Array, ...]]:
         """End every lane that has not ended; the tails, empty for those that had."""
-        return [_one_or_all(lane._empty()) if lane._state.ended else lane.flush() for lane in self._lanes]
+        return [_one_or_all(lane._empty()) if lane._state.ended else lane.flush() for lane in self]
 
     def reset(self) -> None:
         """Every lane back to its start."""
-        for lane in self._lanes:
+        for lane in self:
             lane.reset()
 
 

@@ -290,9 +290,74 @@ def test_a_wrong_chunk_moves_no_lane(floats: Model) -> None:
     pool = floats.pool(lanes=2, engine="reference")
     with pytest.raises(StreamError, match=r"lane 1: input `t0` takes chunks of shape \(n, 2\) and got \(4,\)"):
         pool.push([x, x[:, 0]])
-    with pytest.raises(StreamError, match="the pool has 2 lanes and got 1 chunks; pass None to pause one"):
+    with pytest.raises(StreamError, match="2 lanes are to be pushed and got 1 chunks; pass None to pause one"):
         pool.push([x])
     assert [lane.frames_in for lane in pool] == [0, 0]
+
+
+def test_lanes_join_and_leave_while_the_others_go_on(floats: Model) -> None:
+    (x,) = signals(floats.inputs, 40)
+    for engine in engines_here(floats):
+        alone = floats.stream(engine)
+        expected = np.concatenate([alone.push(x), alone.flush()])
+        pool = floats.pool(lanes=2, engine=engine)
+        made = {0: [pool.push(np.stack([x[:10], 5 * x[:10]]))[0]], 1: [], 2: []}
+        pool.leave(1)
+        assert pool.lanes == (0,) and len(pool) == 1
+        with pytest.raises(StreamError, match=r"there is no lane 1 in the pool; join\(\) makes one"):
+            _ = pool[1]
+        assert pool.join() == 1 and pool[1].frames_in == 0
+        assert pool.join() == 2 and pool.lanes == (0, 1, 2)
+        parts = pool.push(np.stack([x[:20], x[:20]]), lanes=[2, 1])
+        made[2].append(parts[0])
+        made[1].append(parts[1])
+        assert pool[0].frames_in == 10
+        made[0].append(pool.push(x[None, 10:20], lanes=[0])[0])
+        for k, part in enumerate(pool.push([x[20:]] * 3)):
+            made[k].append(part)
+        for k, tail in enumerate(pool.flush()):
+            made[k].append(tail)
+        for k in range(3):
+            np.testing.assert_array_equal(np.concatenate(made[k]), expected)
+
+
+def test_a_pool_whose_lanes_have_all_left_takes_nothing_and_new_ones(floats: Model) -> None:
+    for engine in engines_here(floats):
+        pool = floats.pool(lanes=1, engine=engine)
+        pool.leave(0)
+        assert pool.push(np.zeros((0, 3, 2), np.float32)) == [] and pool.flush() == []
+        assert pool.join() == 0 and len(pool.push(np.zeros((1, 3, 2), np.float32))) == 1
+
+
+def test_lanes_are_named_once_and_must_be_there(floats: Model) -> None:
+    (x,) = signals(floats.inputs, 4)
+    for engine in engines_here(floats):
+        pool = floats.pool(lanes=3, engine=engine)
+        with pytest.raises(StreamError, match="a lane is named twice"):
+            pool.push(np.stack([x, x]), lanes=[1, 1])
+        with pytest.raises(StreamError, match="there is no lane 3 in the pool"):
+            pool.push(np.stack([x, x]), lanes=[1, 3])
+        with pytest.raises(StreamError, match="there is no lane -4"):
+            pool.leave(-4)
+        with pytest.raises(StreamError, match="1 lanes are to be pushed and got 2 chunks"):
+            pool.push(np.stack([x, x]), lanes=[1])
+        assert [lane.frames_in for lane in pool] == [0, 0, 0]
+
+
+def test_rows_go_to_the_lanes_that_are_named(floats: Model) -> None:
+    (x,) = signals(floats.inputs, 30)
+    for engine in engines_here(floats):
+        pool = floats.pool(lanes=200, engine=engine)
+        named = [199, *range(150)]
+        rows = np.stack([x * k for k in range(len(named))]).astype(np.float32)
+        out = np.zeros((len(named), 40, 2), np.float32)
+        counted = pool.push_into(rows, out, lanes=named)
+        alone = floats.stream(engine)
+        for k in (0, 1, 77, 150):
+            alone.reset()
+            expected = alone.push(rows[k])
+            np.testing.assert_array_equal(out[k, : counted[k]], expected)
+        assert pool[199].frames_in == 30 and pool[198].frames_in == 0
 
 
 def test_nan_in_one_lane_stays_there(floats: Model) -> None:

@@ -685,9 +685,17 @@ static void pool_dealloc(PyObject *object)
     Py_DECREF(type);
 }
 
+/* The rows of a call and the lanes that they belong to: `number` per row, or NULL for all lanes in order. */
+typedef struct {
+    const int64_t *number;
+    Py_ssize_t n;
+} row_lanes;
+
+static Py_ssize_t lane_of(const row_lanes *rows, Py_ssize_t row) { return rows->number ? (Py_ssize_t)rows->number[row] : row; }
+
 /* Groups of lanes, one after the other; runs without the GIL. */
-static int push_groups(const PoolObject *self, const tcn_work *work, const call_views *v, int64_t *counts,
-                       Py_ssize_t begin, Py_ssize_t end, Py_ssize_t *bad)
+static int push_groups(const PoolObject *self, const tcn_work *work, const call_views *v, const row_lanes *rows,
+                       int64_t *counts, Py_ssize_t begin, Py_ssize_t end, Py_ssize_t *bad)
 {
     uint32_t inputs = tcn_inputs(self->plan->plan), outputs = tcn_outputs(self->plan->plan), i, l;
     tcn_lane lanes[GROUP];
@@ -696,19 +704,19 @@ static int push_groups(const PoolObject *self, const tcn_work *work, const call_
         uint32_t n = (uint32_t)(end - k < GROUP ? end - k : GROUP), which = 0;
         int error;
         for (l = 0; l < n; l++) {
-            size_t lane = (size_t)(k + l);
-            lanes[l].state = self->lanes[lane]->state;
+            size_t row = (size_t)(k + l);
+            lanes[l].state = self->lanes[lane_of(rows, k + l)]->state;
             lanes[l].n = v->n;
             for (i = 0; i < inputs; i++)
-                lanes[l].in[i] = (const uint8_t *)v->from[i] + lane * (size_t)v->n * self->plan->in[i].frame_bytes;
+                lanes[l].in[i] = (const uint8_t *)v->from[i] + row * (size_t)v->n * self->plan->in[i].frame_bytes;
             for (i = 0; i < outputs; i++) {
-                lanes[l].out[i] = (uint8_t *)v->to[i] + lane * (size_t)v->room[i] * self->plan->out[i].frame_bytes;
+                lanes[l].out[i] = (uint8_t *)v->to[i] + row * (size_t)v->room[i] * self->plan->out[i].frame_bytes;
                 lanes[l].room[i] = v->room[i];
             }
         }
         error = tcn_push_lanes(work, lanes, n, &which);
         if (error) {
-            *bad = k + which;
+            *bad = lane_of(rows, k + which);
             return error;
         }
         for (l = 0; l < n; l++)
@@ -719,15 +727,16 @@ static int push_groups(const PoolObject *self, const tcn_work *work, const call_
 }
 
 /* Nothing moves before every lane is known to take its frames. */
-static int all_ready(const PoolObject *self, const tcn_work *work, const call_views *v, Py_ssize_t begin,
-                     Py_ssize_t end, Py_ssize_t *bad)
+static int all_ready(const PoolObject *self, const tcn_work *work, const call_views *v, const row_lanes *rows,
+                     Py_ssize_t begin, Py_ssize_t end, Py_ssize_t *bad)
 {
     uint32_t outputs = tcn_outputs(self->plan->plan), o;
     Py_ssize_t k;
     for (k = begin; k < end; k++) {
         int64_t frames[TCN_MAX_PORTS];
-        int error = tcn_ready(work, self->lanes[k]->state, v->n, frames);
-        *bad = k;
+        int error;
+        *bad = lane_of(rows, k);
+        error = tcn_ready(work, self->lanes[*bad]->state, v->n, frames);
         if (error)
             return error;
         for (o = 0; o < outputs; o++)
@@ -737,54 +746,82 @@ static int all_ready(const PoolObject *self, const tcn_work *work, const call_vi
     return TCN_OK;
 }
 
+/* Which lanes the rows are for; 0 if that makes sense. */
+static int view_rows(const PoolObject *self, PyObject *numbers, Py_buffer *view, row_lanes *rows)
+{
+    Py_ssize_t k;
+    rows->number = NULL;
+    rows->n = self->n;
+    if (numbers == Py_None)
+        return 0;
+    if (PyObject_GetBuffer(numbers, view, PyBUF_C_CONTIGUOUS))
+        return -1;
+    rows->number = view->buf;
+    rows->n = view->len / 8;
+    for (k = 0; k < rows->n; k++)
+        if (rows->number[k] < 0 || rows->number[k] >= self->n) {
+            PyErr_Format(stream_error, "there is no lane %lld: the pool has %zd", (long long)rows->number[k], self->n);
+            return -1;
+        }
+    return 0;
+}
+
+/* One array each for all rows; the message says how many there are. */
+static int have_rows(const frames_view *views, uint32_t n, const row_lanes *rows)
+{
+    uint32_t i;
+    for (i = 0; i < n; i++)
+        if (views[i].lead[0] != rows->n) {
+            PyErr_Format(stream_error, "%zd lanes are pushed; the arrays must have as many rows, not %zd", rows->n,
+                         views[i].lead[0]);
+            return 0;
+        }
+    return 1;
+}
+
 static PyObject *pool_push_into(PyObject *object, PyObject *const *args, Py_ssize_t n_args)
 {
     PoolObject *self = (PoolObject *)object;
     Py_ssize_t begin, end, k, bad = 0, entered;
-    uint32_t outputs = tcn_outputs(self->plan->plan), i, block;
+    uint32_t outputs = tcn_outputs(self->plan->plan), block;
     call_views v;
-    Py_buffer counts;
+    row_lanes rows;
+    Py_buffer counts, numbers = {0};
     tcn_work work;
     int error = -1, check;
-    if (n_args != 6) {
-        PyErr_SetString(PyExc_TypeError, "push_into(x, out, counts, begin, end, check)");
+    if (n_args != 7) {
+        PyErr_SetString(PyExc_TypeError, "push_into(x, out, counts, lanes, begin, end, check)");
         return NULL;
     }
-    begin = PyLong_AsSsize_t(args[3]);
-    end = PyLong_AsSsize_t(args[4]);
-    check = PyObject_IsTrue(args[5]);
+    begin = PyLong_AsSsize_t(args[4]);
+    end = PyLong_AsSsize_t(args[5]);
+    check = PyObject_IsTrue(args[6]);
     if (PyErr_Occurred())
         return NULL;
     if (PyObject_GetBuffer(args[2], &counts, PyBUF_WRITABLE | PyBUF_C_CONTIGUOUS))
         return NULL;
     v.n_in = v.n_out = 0;
-    if (view_inputs(self->plan, args[0], 2, &v) || view_outputs(self->plan, args[1], 2, &v))
+    if (view_rows(self, args[3], &numbers, &rows) || view_inputs(self->plan, args[0], 2, &v) ||
+        view_outputs(self->plan, args[1], 2, &v) || !have_rows(v.in, v.n_in, &rows) || !have_rows(v.out, v.n_out, &rows))
         goto done;
-    for (i = 0; i < v.n_in; i++)
-        if (v.in[i].lead[0] != self->n)
-            break;
-    if (i < v.n_in || begin < 0 || end < begin || end > self->n || counts.len != self->n * (Py_ssize_t)outputs * 8) {
-        PyErr_Format(stream_error, "the pool has %zd lanes; the arrays must have as many", self->n);
+    if (begin < 0 || end < begin || end > rows.n || counts.len != rows.n * (Py_ssize_t)outputs * 8) {
+        PyErr_Format(stream_error, "rows %zd to %zd of %zd, or the array of counts, make no sense", begin, end, rows.n);
         goto done;
     }
-    for (i = 0; i < v.n_out; i++)
-        if (v.out[i].lead[0] != self->n) {
-            PyErr_Format(stream_error, "the pool has %zd lanes; the arrays must have as many", self->n);
-            goto done;
-        }
-    for (entered = begin; entered < end && !self->lanes[entered]->busy; entered++)
-        self->lanes[entered]->busy = 1;
+    for (entered = begin; entered < end && !self->lanes[lane_of(&rows, entered)]->busy; entered++)
+        self->lanes[lane_of(&rows, entered)]->busy = 1;
     if (entered < end) {
         PyErr_Format(stream_error,
-                     "lane %zd: two threads use one stream at the same time; give each thread its own, or lock around it",
-                     entered);
+                     "lane %zd: two threads use one stream at the same time, or two rows are for this lane; give each"
+                     " thread its own, or lock around it",
+                     lane_of(&rows, entered));
     } else {
         block = v.n < 1 ? 1 : v.n < (int64_t)self->plan->block ? (uint32_t)v.n : self->plan->block;
         if (!borrow(self->plan, block, GROUP, &work)) {
             Py_BEGIN_ALLOW_THREADS
-            error = check ? all_ready(self, &work, &v, begin, end, &bad) : TCN_OK;
+            error = check ? all_ready(self, &work, &v, &rows, begin, end, &bad) : TCN_OK;
             if (!error)
-                error = push_groups(self, &work, &v, counts.buf, begin, end, &bad);
+                error = push_groups(self, &work, &v, &rows, counts.buf, begin, end, &bad);
             Py_END_ALLOW_THREADS
             give_back(self->plan, &work);
             if (error)
@@ -792,10 +829,12 @@ static PyObject *pool_push_into(PyObject *object, PyObject *const *args, Py_ssiz
         }
     }
     for (k = begin; k < entered; k++)
-        self->lanes[k]->busy = 0;
+        self->lanes[lane_of(&rows, k)]->busy = 0;
 done:
     release_views(&v);
     PyBuffer_Release(&counts);
+    if (numbers.obj)
+        PyBuffer_Release(&numbers);
     if (error)
         return NULL;
     Py_RETURN_NONE;
@@ -803,7 +842,8 @@ done:
 
 static PyMethodDef pool_methods[] = {
     {"push_into", (PyCFunction)(void (*)(void))pool_push_into, METH_FASTCALL,
-     "push_into(x, out, counts, begin, end, check): x (lanes, n, *frame) into lanes begin to end; counts (lanes, outputs)."},
+     "push_into(x, out, counts, lanes, begin, end, check): rows begin to end of x (rows, n, *frame) into the lanes that"
+     " int64 `lanes` names, None for all; counts (rows, outputs)."},
     {NULL, NULL, 0, NULL}};
 
 static PyType_Slot pool_slots[] = {

@@ -130,29 +130,37 @@ class NativePool:
     def __init__(self, executor: NativeExecutor, pool: Any, lanes: int) -> None:
         self.most_frames = executor.most_frames
         self._pool = pool
-        self._lanes = lanes
         self._outputs = len(executor.plan.outputs)
-        self._threads = max(1, min(_processors(), lanes // _LEAST_LANES_PER_THREAD))
-        from concurrent.futures import ThreadPoolExecutor  # costs as much as a model takes to load, for pools alone
+        threads = max(1, min(_processors(), lanes // _LEAST_LANES_PER_THREAD))
+        self._helpers = None
+        if threads > 1:
+            from concurrent.futures import ThreadPoolExecutor  # costs as much as a model takes to load, for pools alone
 
-        self._helpers = ThreadPoolExecutor(self._threads - 1) if self._threads > 1 else None
+            self._helpers = ThreadPoolExecutor(threads - 1)
 
-    def push_into(self, x: tuple[Array, ...], out: tuple[Array, ...]) -> npt.NDArray[np.int64]:
-        """``x`` (lanes, n, *frame) per input, ``out`` (lanes, room, *frame) per output; counts (lanes, outputs)."""
-        counted = np.zeros((self._lanes, self._outputs), np.int64)
+    def push_into(
+        self, x: tuple[Array, ...], out: tuple[Array, ...], lanes: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int64]:
+        """Row k of ``x`` (rows, n, *frame) per input goes to lane ``lanes[k]``, what comes out to row k of ``out``.
+
+        ``out`` is (rows, room, *frame) per output. Returns how many frames each row got, (rows, outputs).
+        """
+        rows = len(lanes)
+        counted = np.zeros((rows, self._outputs), np.int64)
         n = x[0].shape[1] if x[0].ndim > 1 else 0
+        threads = max(1, min(_processors(), rows // _LEAST_LANES_PER_THREAD))
         enough = all(y.shape[1] >= most for y, most in zip(out, self.most_frames(n), strict=True))
-        if self._helpers is None or not enough:
-            self._pool.push_into(x, out, counted, 0, self._lanes, True)
+        if self._helpers is None or threads == 1 or not enough:
+            self._pool.push_into(x, out, counted, lanes, 0, rows, True)
             return counted
         # Room is certain and what may still refuse is a lane that has ended, which must move none: asked first.
-        self._pool.push_into(tuple(a[:, :0] for a in x), out, counted, 0, self._lanes, True)
-        cuts = [self._lanes * k // self._threads for k in range(self._threads + 1)]
+        self._pool.push_into(tuple(a[:, :0] for a in x), out, counted, lanes, 0, rows, True)
+        cuts = [rows * k // threads for k in range(threads + 1)]
         parts = [
-            self._helpers.submit(self._pool.push_into, x, out, counted, begin, end, False)
+            self._helpers.submit(self._pool.push_into, x, out, counted, lanes, begin, end, False)
             for begin, end in itertools.pairwise(cuts[1:])
         ]
-        self._pool.push_into(x, out, counted, 0, cuts[1], False)
+        self._pool.push_into(x, out, counted, lanes, 0, cuts[1], False)
         for part in parts:
             part.result()
         return counted
