@@ -1,39 +1,53 @@
 /* choose.c - which instruction sets were built in, and which of them this processor has. */
 #include "internal.h"
 
-#if defined(__x86_64__) && defined(__GNUC__)
+#if defined(__linux__) && (defined(TCN_ARM_DOT) || defined(TCN_ARM_NEON_CHOSEN))
+/* Linux tells a program what its processor has; without an operating system the compiler knows it. */
+unsigned long getauxval(unsigned long type);
+enum { HARDWARE = 16, NEON_HERE = 1 << 12, DOT_HERE = 1 << 20 };
+#endif
 
 static int has(int isa)
 {
+#if defined(__x86_64__) && defined(__GNUC__)
     int wide;
     __builtin_cpu_init();
     wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-    switch (isa) {
-    case TCN_ISA_AVX2:
+    if (isa == TCN_ISA_AVX2)
         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    case TCN_ISA_AVX512:
+    if (isa == TCN_ISA_AVX512)
         return wide;
-    case TCN_ISA_VNNI:
+    if (isa == TCN_ISA_VNNI)
         return wide && __builtin_cpu_supports("avx512vnni");
-    default:
-        return 1;
-    }
-}
-
-static const tcn_kernels *const built[] = {&tcn_kernels_vnni, &tcn_kernels_avx512, &tcn_kernels_avx2, &tcn_kernels_plain};
-
-#else
-
-static int has(int isa)
-{
+#endif
+#if defined(__linux__) && defined(TCN_ARM_DOT) && !defined(__ARM_FEATURE_DOTPROD)
+    if (isa == TCN_ISA_DOT)
+        return (getauxval(HARDWARE) & DOT_HERE) != 0;
+#endif
+#if defined(TCN_ARM_NEON_CHOSEN)
+    if (isa == TCN_ISA_BASE)
+        return (getauxval(HARDWARE) & NEON_HERE) != 0;
+#endif
     (void)isa;
     return 1;
 }
 
-static const tcn_kernels *const built[] = {&tcn_kernels_plain};
-
+/* The best first. */
+static const tcn_kernels *const built[] = {
+#if defined(__x86_64__) && defined(__GNUC__)
+    &tcn_kernels_vnni,
+    &tcn_kernels_avx512,
+    &tcn_kernels_avx2,
 #endif
+#ifdef TCN_ARM_DOT
+    &tcn_kernels_dot,
+#endif
+#ifdef TCN_HAS_BASE
+    &tcn_kernels_base,
+#endif
+    &tcn_kernels_plain,
+};
 
 const tcn_kernels *tcn_kernels_for(int isa)
 {

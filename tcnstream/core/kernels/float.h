@@ -20,6 +20,14 @@ typedef float v16 __attribute__((vector_size(64), aligned(4), may_alias));
 typedef int32_t i16v __attribute__((vector_size(64)));
 #endif
 
+/* + and * of vectors, for targets where they must be spelt another way */
+#ifndef VECTOR_ADD
+#define VECTOR_ADD(x, y) ((x) + (y))
+#define VECTOR_SUB(x, y) ((x) - (y))
+#define VECTOR_MUL(x, y) ((x) * (y))
+#define VECTOR_TIMES(x, scalar) ((x) * (scalar))
+#endif
+
 #define UNROLL _Pragma("GCC unroll 16")
 
 /* As std::min(std::max(y, low), high), with NaN kept: where a comparison fails, y stays. */
@@ -56,7 +64,7 @@ CLIP_OF(v16, i16v)
             for (c = 0; c < depth; c++, w += N * sizeof(V) / 4) {                                                \
                 UNROLL for (v = 0; v < N; v++) {                                                                 \
                     V weight = *(const V *)(w + v * sizeof(V) / 4);                                              \
-                    UNROLL for (t = 0; t < T; t++) a[t][v] += weight * x[t][c];                                  \
+                    UNROLL for (t = 0; t < T; t++) a[t][v] = VECTOR_ADD(a[t][v], VECTOR_TIMES(weight, x[t][c]));                               \
                 }                                                                                                \
             }                                                                                                    \
         }                                                                                                        \
@@ -75,7 +83,7 @@ static inline float clip_one(float y, float low, float high)
     {                                                                                                            \
         uint32_t v, i;                                                                                           \
         UNROLL for (v = 0; v < N; v++)                                                                           \
-            sum[v] = CLIP_##V(sum[v] + *(const V *)(bias + v * sizeof(V) / 4), a->low_f, a->high_f);             \
+            sum[v] = CLIP_##V(VECTOR_ADD(sum[v], *(const V *)(bias + v * sizeof(V) / 4)), a->low_f, a->high_f);           \
         if (n == N * sizeof(V) / 4) {                                                                            \
             UNROLL for (v = 0; v < N; v++) *(V *)(out + v * sizeof(V) / 4) = sum[v];                             \
         } else {                                                                                                 \
@@ -104,10 +112,20 @@ static inline float clip_one(float y, float low, float high)
 #define PANEL_8(name, V, N)
 #endif
 
+#if TILE >= 4
+#define TILE_4(name, V, N)      \
+    while (p + 4 <= positions)  \
+        PANEL_POSITIONS(name, V, N, 4)
+#define PANEL_4(name, V, N) PANEL(name##_4, V, N, 4)
+#else
+#define TILE_4(name, V, N)
+#define PANEL_4(name, V, N)
+#endif
+
 /* One panel for all positions. */
 #define PANELS(name, V, N)                                                                                       \
     PANEL_8(name, V, N)                                                                                          \
-    PANEL(name##_4, V, N, 4)                                                                                     \
+    PANEL_4(name, V, N)                                                                                          \
     PANEL(name##_2, V, N, 2)                                                                                     \
     PANEL(name##_1, V, N, 1)                                                                                     \
     STORE(name##_store, V, N)                                                                                    \
@@ -116,9 +134,8 @@ static inline float clip_one(float y, float low, float high)
     {                                                                                                            \
         size_t p = 0, t;                                                                                         \
         TILE_8(name, V, N)                                                                                       \
-        while (p + 4 <= positions)                                                                               \
-            PANEL_POSITIONS(name, V, N, 4)                                                                       \
-        if (p + 2 <= positions)                                                                                  \
+        TILE_4(name, V, N)                                                                                       \
+        while (p + 2 <= positions)                                                                                \
             PANEL_POSITIONS(name, V, N, 2)                                                                       \
         if (p < positions)                                                                                       \
             PANEL_POSITIONS(name, V, N, 1)                                                                       \
@@ -222,7 +239,7 @@ static void depthwise_f32(const conv_args *a, const uint8_t *plan, const void *c
     const float *weights = (const float *)(const void *)(plan + a->weights_at);
     const float *bias = (const float *)(const void *)(plan + a->bias_at);
     if (a->channels != a->outputs) {
-        tcn_kernels_plain.depthwise_f32(a, plan, rows, outs, positions);
+        tcn_plain_depthwise_f32(a, plan, rows, outs, positions);
         return;
     }
     for (p = 0; p < positions; p++) {
@@ -231,8 +248,8 @@ static void depthwise_f32(const conv_args *a, const uint8_t *plan, const void *c
         for (c = 0; c + LANES <= channels; c += LANES) {
             vmax sum = {0};
             for (k = 0; k < taps; k++)
-                sum += *(const vmax *)((const float *)row[k] + c) * *(const vmax *)(weights + k * channels + c);
-            *(vmax *)(out + c) = CLIP_vmax(sum + *(const vmax *)(bias + c), a->low_f, a->high_f);
+                sum = VECTOR_ADD(sum, VECTOR_MUL(*(const vmax *)((const float *)row[k] + c), *(const vmax *)(weights + k * channels + c)));
+            *(vmax *)(out + c) = CLIP_vmax(VECTOR_ADD(sum, *(const vmax *)(bias + c)), a->low_f, a->high_f);
         }
 #if LANES > 4
         for (; c + 4 <= channels; c += 4) {
@@ -266,15 +283,15 @@ static void binary_f32(const binary_args *a, int op, const float *x, const float
     uint32_t i;
     switch (op) {
     case OP_ADD:
-        BINARY(p + q, p + q)
+        BINARY(VECTOR_ADD(p, q), p + q)
         break;
     case OP_SUB:
-        BINARY(p - q, p - q)
+        BINARY(VECTOR_SUB(p, q), p - q)
         break;
     case OP_MUL:
-        BINARY(p * q, p * q)
+        BINARY(VECTOR_MUL(p, q), p * q)
         break;
     default:
-        tcn_kernels_plain.binary_f32(a, op, x, y, out, n);
+        tcn_plain_binary_f32(a, op, x, y, out, n);
     }
 }

@@ -22,11 +22,41 @@ typedef struct {
     void (*unary_f32)(const unary_args *a, int op, const float *x, float *out, uint32_t n);
 } tcn_kernels;
 
-/* Shapes for which an instruction set has nothing of its own */
-void tcn_plain_depthwise_i16(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs,
-                             uint32_t positions);
+/* Plain C: what the others are measured against, and what they use for shapes for which they have nothing */
+#define TCN_PLAIN_WINDOW(name) \
+    void name(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions)
+TCN_PLAIN_WINDOW(tcn_plain_conv_f32);
+TCN_PLAIN_WINDOW(tcn_plain_conv_i8);
+TCN_PLAIN_WINDOW(tcn_plain_conv_i16);
+TCN_PLAIN_WINDOW(tcn_plain_depthwise_f32);
+TCN_PLAIN_WINDOW(tcn_plain_depthwise_i8);
+TCN_PLAIN_WINDOW(tcn_plain_depthwise_i16);
+void tcn_plain_binary_f32(const binary_args *a, int op, const float *x, const float *y, float *out, uint32_t n);
+void tcn_plain_binary_i8(const binary_args *a, int op, const int8_t *x, const int8_t *y, int8_t *out, uint32_t n);
 void tcn_plain_binary_i16(const binary_args *a, int op, const int16_t *x, const int16_t *y, int16_t *out, uint32_t n);
 void tcn_plain_unary_f32(const unary_args *a, int op, const float *x, float *out, uint32_t n);
+
+/* What this build has besides plain C: base.c, dot.c and the x86 files. */
+#if defined(__x86_64__) && defined(__GNUC__)
+#define TCN_HAS_BASE
+#elif defined(__aarch64__) && defined(__ARM_NEON) && defined(__GNUC__)
+#define TCN_ARM_NEON
+#define TCN_HAS_BASE
+#if defined(__linux__) || defined(__ARM_FEATURE_DOTPROD)
+#define TCN_ARM_DOT
+#endif
+#elif defined(__arm__) && defined(__ARM_NEON)
+#define TCN_ARM_NEON
+#define TCN_HAS_BASE
+#elif defined(__arm__) && defined(__linux__) && defined(__ARM_PCS_VFP) && __ARM_ARCH >= 7 && !defined(__clang__)
+/* Debian's and the wheels' armv7 is one without NEON: compiled in, chosen where the processor has it. */
+#define TCN_ARM_NEON
+#define TCN_ARM_NEON_CHOSEN
+#define TCN_HAS_BASE
+#elif defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M' && (defined(__ARM_FEATURE_DSP) || defined(__ARM_FEATURE_MVE))
+#define TCN_ARM_M
+#define TCN_HAS_BASE
+#endif
 
 extern const tcn_kernels tcn_kernels_plain;
 extern const tcn_kernels tcn_kernels_base;

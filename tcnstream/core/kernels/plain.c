@@ -12,8 +12,8 @@ static float clip_float(float y, float low, float high)
     return y > high ? high : y;
 }
 
-static void conv_f32(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs,
-                     uint32_t positions)
+void tcn_plain_conv_f32(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs,
+                        uint32_t positions)
 {
     uint32_t taps = a->taps_t * a->taps_f, depth = a->channels / a->groups, outputs = a->outputs / a->groups;
     uint32_t p, g, begin, k, c, i;
@@ -71,8 +71,8 @@ static void finish_i16(const conv_args *a, const uint8_t *plan, const int64_t *s
 }
 
 #define CONV_INT(name, element, sum_type, bias_type, add, finish)                                                      \
-    static void name(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs,         \
-                     uint32_t positions)                                                                           \
+    void name(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs,                 \
+              uint32_t positions)                                                                                  \
     {                                                                                                              \
         uint32_t taps = a->taps_t * a->taps_f, depth = a->channels / a->groups, outputs = a->outputs / a->groups;  \
         uint32_t p, g, begin, k, c, i;                                                                             \
@@ -107,11 +107,11 @@ static void finish_i16(const conv_args *a, const uint8_t *plan, const int64_t *s
         }                                                                                                          \
     }
 
-CONV_INT(conv_i8, int8_t, int32_t, int32_t, add32, finish_i8)
-CONV_INT(conv_i16, int16_t, int64_t, int64_t, add64, finish_i16)
+CONV_INT(tcn_plain_conv_i8, int8_t, int32_t, int32_t, add32, finish_i8)
+CONV_INT(tcn_plain_conv_i16, int16_t, int64_t, int64_t, add64, finish_i16)
 
-static void depthwise_f32(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs,
-                          uint32_t positions)
+void tcn_plain_depthwise_f32(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs,
+                             uint32_t positions)
 {
     uint32_t taps = a->taps_t * a->taps_f, multiplier = a->outputs / a->channels, p, k, c, q;
     const float *bias = AT(float, a->bias_at);
@@ -162,10 +162,10 @@ static void depthwise_f32(const conv_args *a, const uint8_t *plan, const void *c
         }                                                                                                          \
     }
 
-static DEPTHWISE_INT(depthwise_i8, int8_t, int32_t, int32_t, add32, finish_i8)
+DEPTHWISE_INT(tcn_plain_depthwise_i8, int8_t, int32_t, int32_t, add32, finish_i8)
 DEPTHWISE_INT(tcn_plain_depthwise_i16, int16_t, int64_t, int64_t, add64, finish_i16)
 
-static void binary_f32(const binary_args *a, int op, const float *x, const float *y, float *out, uint32_t n)
+void tcn_plain_binary_f32(const binary_args *a, int op, const float *x, const float *y, float *out, uint32_t n)
 {
     uint32_t i;
     float low = a->low_f, high = a->high_f;
@@ -202,7 +202,7 @@ static void binary_f32(const binary_args *a, int op, const float *x, const float
     }
 }
 
-#define BINARY_INT(linkage, name, element)                                                                             \
+#define BINARY_INT(name, element)                                                                             \
     static int32_t name##_one(const binary_args *a, int op, int32_t x, int32_t y)                                  \
     {                                                                                                              \
         int32_t r;                                                                                                 \
@@ -223,15 +223,15 @@ static void binary_f32(const binary_args *a, int op, const float *x, const float
         }                                                                                                          \
         return clip32(add32(multiply_twice(r, a->multiplier_out, a->shift_out), a->zero_out), a->low, a->high);    \
     }                                                                                                              \
-    linkage void name(const binary_args *a, int op, const element *x, const element *y, element *out, uint32_t n) \
+    void name(const binary_args *a, int op, const element *x, const element *y, element *out, uint32_t n)         \
     {                                                                                                              \
         uint32_t i;                                                                                                \
         for (i = 0; i < n; i++)                                                                                    \
             out[i] = (element)name##_one(a, op, x[i], y[i]);                                                       \
     }
 
-BINARY_INT(static, binary_i8, int8_t)
-BINARY_INT(, tcn_plain_binary_i16, int16_t)
+BINARY_INT(tcn_plain_binary_i8, int8_t)
+BINARY_INT(tcn_plain_binary_i16, int16_t)
 
 static float unary_one(const unary_args *a, int op, float x)
 {
@@ -288,8 +288,8 @@ void tcn_plain_unary_f32(const unary_args *a, int op, const float *x, float *out
 
 const tcn_kernels tcn_kernels_plain = {
     TCN_ISA_PLAIN,
-    conv_f32, conv_i8, conv_i16,
-    depthwise_f32, depthwise_i8, tcn_plain_depthwise_i16,
-    binary_f32, binary_i8, tcn_plain_binary_i16,
+    tcn_plain_conv_f32, tcn_plain_conv_i8, tcn_plain_conv_i16,
+    tcn_plain_depthwise_f32, tcn_plain_depthwise_i8, tcn_plain_depthwise_i16,
+    tcn_plain_binary_f32, tcn_plain_binary_i8, tcn_plain_binary_i16,
     tcn_plain_unary_f32,
 };

@@ -1,0 +1,145 @@
+/* cortex_m.h - Cortex-M with Helium (M55, M85) or with the DSP extension alone (M4, M7, M33). */
+#include "bytes.h"
+
+#include "fixed.h"
+
+#define I static inline __attribute__((always_inline))
+
+enum { int8_4_outputs = 4, int16_outputs = 4 };
+
+#if defined(__ARM_FEATURE_MVE)
+
+/* Helium, eight registers of four words */
+#include <arm_mve.h>
+
+#if __ARM_FEATURE_MVE & 2
+#define LANES 4
+#define TILE 2
+#define VECTOR_ADD(x, y) ((v4)vaddq_f32((float32x4_t)(x), (float32x4_t)(y)))
+#define VECTOR_SUB(x, y) ((v4)vsubq_f32((float32x4_t)(x), (float32x4_t)(y)))
+#define VECTOR_MUL(x, y) ((v4)vmulq_f32((float32x4_t)(x), (float32x4_t)(y)))
+#define VECTOR_TIMES(x, scalar) ((v4)vmulq_n_f32((float32x4_t)(x), scalar))
+#define CLIP_v4(y, low, high) ((v4)helium_clip((float32x4_t)(y), low, high))
+I float32x4_t helium_clip(float32x4_t y, float low, float high)
+{
+    y = vpselq_f32(vdupq_n_f32(low), y, vcmpltq_n_f32(y, low));
+    return vpselq_f32(vdupq_n_f32(high), y, vcmpgtq_n_f32(y, high));
+}
+#include "float.h"
+#define CONV_F32 conv_f32
+#define DEPTHWISE_F32 depthwise_f32
+#define BINARY_F32 binary_f32
+#endif
+
+typedef int32x4_t int8_4_sums, int16_sums;
+typedef struct { int16_t x[4]; } int8_4_four, int16_four;
+I int8_4_four int8_4_spread(uint32_t bits)
+{
+    return (int8_4_four){{(int8_t)bits, (int8_t)(bits >> 8), (int8_t)(bits >> 16), (int8_t)(bits >> 24)}};
+}
+I int16_four int16_spread(uint64_t bits)
+{
+    return (int16_four){{(int16_t)bits, (int16_t)(bits >> 16), (int16_t)(bits >> 32), (int16_t)(bits >> 48)}};
+}
+I int8_4_sums int8_4_none(void) { return vdupq_n_s32(0); }
+I int8_4_sums int8_4_add(int8_4_sums s, const int8_t *w, int8_4_four x)
+{
+    /* bytes 0 and 2 of each output, then 1 and 3, as 16 bits; each half of those times its activation */
+    int8x16_t all = vldrbq_s8(w);
+    int16x8_t even = vmovlbq_s8(all), odd = vmovltq_s8(all);
+    s = vaddq_s32(s, vmullbq_int_s16(even, vdupq_n_s16(x.x[0])));
+    s = vaddq_s32(s, vmullbq_int_s16(odd, vdupq_n_s16(x.x[1])));
+    s = vaddq_s32(s, vmulltq_int_s16(even, vdupq_n_s16(x.x[2])));
+    return vaddq_s32(s, vmulltq_int_s16(odd, vdupq_n_s16(x.x[3])));
+}
+I void int8_4_store(int8_4_sums s, int32_t *to) { vstrwq_s32(to, s); }
+
+typedef int32x4_t numbers;
+#define NUMBERS 4
+I numbers loaded(const int32_t *p) { return vldrwq_s32(p); }
+I numbers same(int32_t v) { return vdupq_n_s32(v); }
+I numbers widened(const int8_t *p) { return vldrbq_s32(p); }
+I numbers added(numbers x, numbers y) { return vaddq_s32(x, y); }
+I numbers minus(numbers x, numbers y) { return vsubq_s32(x, y); }
+I numbers product(numbers x, numbers y) { return vmulq_s32(x, y); }
+I numbers products_of_bytes(const int8_t *x, const int8_t *w) { return vmulq_s32(vldrbq_s32(x), vldrbq_s32(w)); }
+I numbers shifted_left(numbers x, int places) { return vshlq_r_s32(x, places); }
+I numbers rescaled(numbers x, numbers multiplier, numbers shift)
+{
+    /* vrshl rounds halves up; those of negative values go away from zero instead */
+    numbers zero = vdupq_n_s32(0), left = vmaxq_s32(shift, zero), right = vminq_s32(shift, zero);
+    numbers high = vqrdmulhq_s32(vshlq_s32(x, left), multiplier);
+    return vrshlq_s32(vqaddq_s32(high, vshrq_n_s32(vandq_s32(high, right), 31)), right);
+}
+I numbers clipped(numbers x, numbers low, numbers high) { return vminq_s32(vmaxq_s32(x, low), high); }
+I void narrowed(int8_t *to, numbers x) { vstrbq_s32(to, x); }
+#define INT8_AT_ONCE_16 4
+#define INT8_AT_ONCE_8 2
+#define INT16_AT_ONCE_16 4
+#define INT16_AT_ONCE_8 2
+#define DEPTHWISE_I8 depthwise_i8
+#define BINARY_I8 binary_i8
+
+#else
+
+/* The DSP extension multiplies two pairs of 16 bits at once: bytes are widened two by two. */
+#include <arm_acle.h>
+
+typedef struct { int32_t o[4]; } int8_4_sums, int16_sums;
+typedef struct { int16x2_t even, odd; } int8_4_four, int16_four;
+
+I int8_4_four int8_4_spread(uint32_t bits)
+{
+    return (int8_4_four){__sxtb16(bits), __sxtb16(bits >> 8 | bits << 24)};
+}
+I int16_four int16_spread(uint64_t bits)
+{
+    uint32_t low = (uint32_t)bits, high = (uint32_t)(bits >> 32);
+    return (int16_four){(int16x2_t)((low & 0xFFFFu) | high << 16), (int16x2_t)(low >> 16 | (high & 0xFFFF0000u))};
+}
+I int8_4_sums int8_4_none(void) { return (int8_4_sums){{0, 0, 0, 0}}; }
+I int8_4_sums int8_4_add(int8_4_sums s, const int8_t *w, int8_4_four x)
+{
+    uint32_t v;
+    _Pragma("GCC unroll 4") for (v = 0; v < 4; v++) {
+        uint32_t bits;
+        memcpy(&bits, __builtin_assume_aligned(w + 4 * v, 4), 4);
+        s.o[v] = __smlad(__sxtb16(bits), x.even, s.o[v]);
+        s.o[v] = __smlad(__sxtb16(bits >> 8 | bits << 24), x.odd, s.o[v]);
+    }
+    return s;
+}
+I void int8_4_store(int8_4_sums s, int32_t *to) { memcpy(to, s.o, sizeof s.o); }
+
+#define INT8_AT_ONCE_16 1
+#define INT8_AT_ONCE_8 1
+#define INT16_AT_ONCE_16 1
+#define INT16_AT_ONCE_8 1
+#define DEPTHWISE_I8 tcn_plain_depthwise_i8
+#define BINARY_I8 tcn_plain_binary_i8
+
+#endif
+
+#ifndef CONV_F32
+#define CONV_F32 tcn_plain_conv_f32
+#define DEPTHWISE_F32 tcn_plain_depthwise_f32
+#define BINARY_F32 tcn_plain_binary_f32
+#endif
+
+#define int16_none int8_4_none
+#define int16_add int8_4_add
+#define int16_store int8_4_store
+
+#define IN_ORDER
+#define INT8_PREFIXES int8_4, int8_4, int8_4
+#define INT8_TILE_16 1
+#define INT8_TILE_8 1
+#define INT8_TILE_4 1
+#define INT16_TILE 1
+#define BIAS_I8 bias_at
+#include "integer.h"
+
+const tcn_kernels tcn_kernels_base = {
+    TCN_ISA_BASE, CONV_F32, conv_i8, conv_i16, DEPTHWISE_F32, DEPTHWISE_I8, tcn_plain_depthwise_i16, BINARY_F32, BINARY_I8,
+    tcn_plain_binary_i16, tcn_plain_unary_f32,
+};

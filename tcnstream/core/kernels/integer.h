@@ -1,0 +1,309 @@
+/* integer.h - int8 and int16 kernels, compiled once per instruction set: the one source of their shapes.
+ *
+ * The including file says how sums are kept and how four products per output are added to them:
+ *
+ *   INT8_PREFIXES, `int16`  for panels of 16, 8 and 4 outputs, and for int16, a prefix P with
+ *     P_sums            the sums of P_outputs outputs (how many partial sums each has is its own business)
+ *     P_four            four activations of one position, as the instructions want them
+ *     P_spread(bits)    from the four activations' bytes
+ *     P_none()          sums of nothing
+ *     P_add(s, w, four) s and the products with (P_outputs, 4) weights
+ *     P_store(s, to)    the sums as int32
+ *   INT8_AT_ONCE_W, INT8_TILE_W   sums of a panel that are kept at once, for so many positions at once
+ *   BIAS_I8             the bias that fits what P_spread does to activations: bias_at or bias_u8_at
+ *
+ * and, where it has vectors of int32 (NUMBERS of them):
+ *
+ *   numbers             the vector
+ *   widened, narrowed   from int8 and back (values in range)
+ *   products_of_bytes, product
+ *   rescaled            multiply_twice of every value
+ *   shifted_left, added, minus, clipped, same, loaded
+ *
+ * IN_ORDER: the processor waits for each result anyway, so one sum at a time is best.
+ *
+ * All sums are of integers, so the order in which instruction sets add them does not show. */
+
+#define UNROLL_INT _Pragma("GCC unroll 16")
+#define INLINE static inline __attribute__((always_inline))
+
+#define WORDS(plan, at) ((const int32_t *)(const void *)((plan) + (at)))
+#define LONGS(plan, at) ((const int64_t *)(const void *)((plan) + (at)))
+
+INLINE uint32_t four_int8(const int8_t *x)
+{
+    uint32_t bits;
+    memcpy(&bits, x, 4);
+    return bits;
+}
+
+INLINE uint32_t some_int8(const int8_t *x, uint32_t n)
+{
+    int8_t four[4] = {0, 0, 0, 0};
+    uint32_t i;
+    for (i = 0; i < n; i++)
+        four[i] = x[i];
+    return four_int8(four);
+}
+
+INLINE uint64_t four_int16(const int16_t *x)
+{
+    uint64_t bits;
+    memcpy(&bits, x, 8);
+    return bits;
+}
+
+INLINE uint64_t some_int16(const int16_t *x, uint32_t n)
+{
+    int16_t four[4] = {0, 0, 0, 0};
+    uint32_t i;
+    for (i = 0; i < n; i++)
+        four[i] = x[i];
+    return four_int16(four);
+}
+
+/* N sums for T positions; `step` bytes of weights from one four to the next. */
+#define SUMS(name, P, X, N, T)                                                                                  \
+    INLINE void name(const int8_t *w, size_t step, const void *const *rows, size_t taps, size_t from, size_t depth, \
+                     int32_t (*sum)[16])                                                                        \
+    {                                                                                                           \
+        P##_sums s[T][N];                                                                                       \
+        size_t k, c, t, v;                                                                                      \
+        UNROLL_INT for (t = 0; t < T; t++) UNROLL_INT for (v = 0; v < N; v++) s[t][v] = P##_none();             \
+        for (k = 0; k < taps; k++) {                                                                            \
+            const X##_t *x[T];                                                                                  \
+            UNROLL_INT for (t = 0; t < T; t++) x[t] = (const X##_t *)rows[t * taps + k] + from;                 \
+            for (c = 0; c + 4 <= depth; c += 4, w += step)                                                      \
+                UNROLL_INT for (t = 0; t < T; t++) {                                                            \
+                    P##_four four = P##_spread(four_##X(x[t] + c));                                             \
+                    UNROLL_INT for (v = 0; v < N; v++) s[t][v] = P##_add(s[t][v], w + 4 * v * P##_outputs, four); \
+                }                                                                                               \
+            if (c < depth) {                                                                                    \
+                UNROLL_INT for (t = 0; t < T; t++) {                                                            \
+                    P##_four four = P##_spread(some_##X(x[t] + c, (uint32_t)(depth - c)));                      \
+                    UNROLL_INT for (v = 0; v < N; v++) s[t][v] = P##_add(s[t][v], w + 4 * v * P##_outputs, four); \
+                }                                                                                               \
+                w += step;                                                                                      \
+            }                                                                                                   \
+        }                                                                                                       \
+        UNROLL_INT for (t = 0; t < T; t++) UNROLL_INT for (v = 0; v < N; v++) P##_store(s[t][v], sum[t] + v * P##_outputs); \
+    }
+
+#ifdef IN_ORDER
+#define SUMS_ALONE(name, P, X, N) SUMS(name, P, X, N, 1)
+#else
+/* The same for one position: fours go in turn to two sums, so that none waits for the one before. */
+#define SUMS_ALONE(name, P, X, N)                                                                               \
+    INLINE void name(const int8_t *w, size_t step, const void *const *rows, size_t taps, size_t from, size_t depth, int32_t (*sum)[16]) \
+    {                                                                                                           \
+        P##_sums even[N], odd[N];                                                                               \
+        size_t k, c, v;                                                                                         \
+        UNROLL_INT for (v = 0; v < N; v++) even[v] = odd[v] = P##_none();                                       \
+        for (k = 0; k < taps; k++) {                                                                            \
+            const X##_t *x = (const X##_t *)rows[k] + from;                                                     \
+            for (c = 0; c + 8 <= depth; c += 8, w += 2 * step) {                                                \
+                P##_four first = P##_spread(four_##X(x + c)), second = P##_spread(four_##X(x + c + 4));         \
+                UNROLL_INT for (v = 0; v < N; v++) even[v] = P##_add(even[v], w + 4 * v * P##_outputs, first);  \
+                UNROLL_INT for (v = 0; v < N; v++) odd[v] = P##_add(odd[v], w + step + 4 * v * P##_outputs, second); \
+            }                                                                                                   \
+            for (; c < depth; c += 4, w += step) {                                                              \
+                P##_four four = P##_spread(c + 4 <= depth ? four_##X(x + c) : some_##X(x + c, (uint32_t)(depth - c))); \
+                UNROLL_INT for (v = 0; v < N; v++) even[v] = P##_add(even[v], w + 4 * v * P##_outputs, four);   \
+            }                                                                                                   \
+        }                                                                                                       \
+        UNROLL_INT for (v = 0; v < N; v++) P##_store(P##_plus(even[v], odd[v]), sum[0] + v * P##_outputs);      \
+    }
+#endif
+
+/* One panel of width W for all positions. */
+#define PANEL_OF(name, P, X, Y, W, N, T, finish)                                                                \
+    SUMS(name##_tile, P, X, N, T)                                                                               \
+    SUMS_ALONE(name##_one, P, X, N)                                                                             \
+    static void name(const conv_args *a, const uint8_t *plan, const int8_t *w, const void *const *rows,         \
+                     void *const *outs, size_t positions, size_t taps, size_t depth, size_t from, size_t to,    \
+                     uint32_t at, uint32_t n)                                                                   \
+    {                                                                                                           \
+        size_t p = 0, t, v;                                                                                     \
+        int32_t sum[T][16];                                                                                     \
+        for (; p + T <= positions; p += T) {                                                                    \
+            for (v = 0; v < W; v += N * P##_outputs)                                                            \
+                name##_tile(w + 4 * v, 4 * W, rows + p * taps, taps, from, depth,                               \
+                            (int32_t(*)[16])(void *)((int32_t *)sum + v));                                      \
+            for (t = 0; t < T; t++)                                                                             \
+                finish(a, plan, sum[t], at, W, (Y *)outs[p + t] + to, n);                                       \
+        }                                                                                                       \
+        for (; p < positions; p++) {                                                                            \
+            for (v = 0; v < W; v += N * P##_outputs)                                                            \
+                name##_one(w + 4 * v, 4 * W, rows + p * taps, taps, from, depth,                                \
+                           (int32_t(*)[16])(void *)(sum[0] + v));                                               \
+            finish(a, plan, sum[0], at, W, (Y *)outs[p] + to, n);                                               \
+        }                                                                                                       \
+    }
+
+#define CONV_OF(name, panel_16, panel_8, panel_4)                                                               \
+    static void name(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs,       \
+                     uint32_t positions)                                                                        \
+    {                                                                                                           \
+        uint32_t taps = a->taps_t * a->taps_f, groups = a->groups;                                              \
+        uint32_t depth = groups == 1 ? a->channels : a->channels / groups;                                      \
+        uint32_t outputs = groups == 1 ? a->outputs : a->outputs / groups, g, begin, at = 0;                    \
+        const int8_t *w = (const int8_t *)(plan + a->weights_at);                                               \
+        for (g = 0; g < groups; g++) {                                                                          \
+            for (begin = 0; begin < outputs;) {                                                                 \
+                uint32_t width = panel_width(outputs - begin), n = outputs - begin < width ? outputs - begin : width; \
+                size_t from = (size_t)g * depth, to = (size_t)g * outputs + begin;                              \
+                if (width == 16)                                                                                \
+                    panel_16(a, plan, w, rows, outs, positions, taps, depth, from, to, at, n);                  \
+                else if (width == 8)                                                                            \
+                    panel_8(a, plan, w, rows, outs, positions, taps, depth, from, to, at, n);                   \
+                else                                                                                            \
+                    panel_4(a, plan, w, rows, outs, positions, taps, depth, from, to, at, n);                   \
+                w += (size_t)taps * ((depth + 3) / 4) * 4 * width;                                              \
+                at += width;                                                                                    \
+                begin += width;                                                                                 \
+            }                                                                                                   \
+        }                                                                                                       \
+    }
+
+/* Sums of one panel to outputs: `sum` has `width` values, `n` of them are wanted; `at` is the panel's place in
+ * the per-output arrays. */
+static void exact_int8(const conv_args *a, const uint8_t *plan, const int32_t *sum, const int32_t *bias, uint32_t at,
+                       int8_t *out, uint32_t n)
+{
+    const int32_t *shift = WORDS(plan, a->shift_at) + at;
+    const int64_t *mantissa = LONGS(plan, a->multiplier_at) + at;
+    uint32_t i;
+    for (i = 0; i < n; i++)
+        out[i] = (int8_t)clip32(add32(multiply_exact(add32(sum[i], bias[i]), mantissa[i], shift[i]), a->zero_out), a->low, a->high);
+}
+
+static void finish_int8(const conv_args *a, const uint8_t *plan, const int32_t *sum, uint32_t at, uint32_t width,
+                        int8_t *out, uint32_t n)
+{
+    const int32_t *shift = WORDS(plan, a->shift_at) + at, *bias = WORDS(plan, a->BIAS_I8) + at;
+    const int32_t *multiplier = WORDS(plan, a->multiplier_at) + at;
+    uint32_t i = 0;
+    if (a->rescale == RESCALE_EXACT) {
+        exact_int8(a, plan, sum, bias, at, out, n);
+        return;
+    }
+#ifdef NUMBERS
+    {
+        numbers low = same(a->low), high = same(a->high), zero = same(a->zero_out);
+        int8_t kept[16];
+        int8_t *to = n == width ? out : kept;
+        for (; i + NUMBERS <= width; i += NUMBERS)
+            narrowed(to + i, clipped(added(rescaled(added(loaded(sum + i), loaded(bias + i)), loaded(multiplier + i), loaded(shift + i)), zero), low, high));
+#ifdef HALF_NUMBERS
+        if (i < width)
+            half_finished(to + i, sum + i, bias + i, multiplier + i, shift + i, a);
+#endif
+        if (to == kept)
+            memcpy(out, kept, n);
+    }
+#else
+    (void)width;
+    for (; i < n; i++)
+        out[i] = (int8_t)clip32(add32(multiply_twice(add32(sum[i], bias[i]), multiplier[i], shift[i]), a->zero_out), a->low, a->high);
+#endif
+}
+
+static void finish_int16(const conv_args *a, const uint8_t *plan, const int32_t *sum, uint32_t at, uint32_t width,
+                         int16_t *out, uint32_t n)
+{
+    const int32_t *shift = WORDS(plan, a->shift_at) + at;
+    const int64_t *bias = LONGS(plan, a->bias_at) + at;
+    uint32_t i;
+    (void)width;
+    for (i = 0; i < n; i++) {
+        int64_t whole = add64(bias[i], sum[i]);
+        int32_t y;
+        if (a->rescale == RESCALE_EXACT)
+            y = multiply_exact(wrap32(whole), LONGS(plan, a->multiplier_at)[at + i], shift[i]);
+        else
+            y = multiply_wide(whole, WORDS(plan, a->multiplier_at)[at + i], shift[i]);
+        out[i] = (int16_t)clip32(add32(y, a->zero_out), a->low, a->high);
+    }
+}
+
+#define INT8_PANELS_OF(P16, P8, P4)                                                                             \
+    PANEL_OF(int8_panel_16, P16, int8, int8_t, 16, INT8_AT_ONCE_16, INT8_TILE_16, finish_int8)                  \
+    PANEL_OF(int8_panel_8, P8, int8, int8_t, 8, INT8_AT_ONCE_8, INT8_TILE_8, finish_int8)                       \
+    PANEL_OF(int8_panel_4, P4, int8, int8_t, 4, 1, INT8_TILE_4, finish_int8)
+#define INT8_PANELS(...) INT8_PANELS_OF(__VA_ARGS__)
+INT8_PANELS(INT8_PREFIXES)
+CONV_OF(conv_i8, int8_panel_16, int8_panel_8, int8_panel_4)
+
+PANEL_OF(int16_panel_16, int16, int16, int16_t, 16, INT16_AT_ONCE_16, INT16_TILE, finish_int16)
+PANEL_OF(int16_panel_8, int16, int16, int16_t, 8, INT16_AT_ONCE_8, INT16_TILE, finish_int16)
+PANEL_OF(int16_panel_4, int16, int16, int16_t, 4, 1, INT16_TILE, finish_int16)
+CONV_OF(conv_i16_short, int16_panel_16, int16_panel_8, int16_panel_4)
+
+/* Up to so many products of 15 and 7 bits fit 32 bits. */
+enum { MOST_INT16_PRODUCTS = 511 };
+
+static void conv_i16(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs,
+                     uint32_t positions)
+{
+    if ((uint64_t)a->taps_t * a->taps_f * (a->channels / a->groups) > MOST_INT16_PRODUCTS)
+        tcn_plain_conv_i16(a, plan, rows, outs, positions);
+    else
+        conv_i16_short(a, plan, rows, outs, positions);
+}
+
+#ifdef NUMBERS
+
+static void depthwise_i8(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs,
+                         uint32_t positions)
+{
+    uint32_t taps = a->taps_t * a->taps_f, channels = a->outputs, p, k, c;
+    const int8_t *weights = (const int8_t *)(plan + a->weights_at);
+    const int32_t *bias = WORDS(plan, a->bias_at), *multiplier = WORDS(plan, a->multiplier_at), *shift = WORDS(plan, a->shift_at);
+    if (a->channels != channels || a->rescale == RESCALE_EXACT) {
+        tcn_plain_depthwise_i8(a, plan, rows, outs, positions);
+        return;
+    }
+    for (p = 0; p < positions; p++) {
+        const void *const *row = rows + p * taps;
+        int8_t *out = (int8_t *)outs[p];
+        for (c = 0; c + NUMBERS <= channels; c += NUMBERS) {
+            numbers sum = loaded(bias + c);
+            for (k = 0; k < taps; k++)
+                sum = added(sum, products_of_bytes((const int8_t *)row[k] + c, weights + (size_t)k * channels + c));
+            sum = added(rescaled(sum, loaded(multiplier + c), loaded(shift + c)), same(a->zero_out));
+            narrowed(out + c, clipped(sum, same(a->low), same(a->high)));
+        }
+        for (; c < channels; c++) {
+            int32_t sum = bias[c];
+            for (k = 0; k < taps; k++)
+                sum = add32(sum, ((const int8_t *)row[k])[c] * weights[(size_t)k * channels + c]);
+            out[c] = (int8_t)clip32(add32(multiply_twice(sum, multiplier[c], shift[c]), a->zero_out), a->low, a->high);
+        }
+    }
+}
+
+static void binary_i8(const binary_args *a, int op, const int8_t *x, const int8_t *y, int8_t *out, uint32_t n)
+{
+    uint32_t i = 0;
+    if (op == OP_ADD || op == OP_SUB || op == OP_MUL) {
+        numbers zero_x = same(a->zero[0]), zero_y = same(a->zero[1]), zero = same(a->zero_out);
+        numbers mx = same(a->multiplier[0]), my = same(a->multiplier[1]), mo = same(a->multiplier_out);
+        numbers sx = same(a->shift[0]), sy = same(a->shift[1]), so = same(a->shift_out);
+        numbers low = same(a->low), high = same(a->high);
+        for (; i + NUMBERS <= n; i += NUMBERS) {
+            numbers p = minus(widened(x + i), zero_x), q = minus(widened(y + i), zero_y), r;
+            if (op == OP_MUL) {
+                r = product(p, q);
+            } else {
+                p = rescaled(shifted_left(p, a->left_shift), mx, sx);
+                q = rescaled(shifted_left(q, a->left_shift), my, sy);
+                r = op == OP_ADD ? added(p, q) : minus(p, q);
+            }
+            narrowed(out + i, clipped(added(rescaled(r, mo, so), zero), low, high));
+        }
+    }
+    if (i < n)
+        tcn_plain_binary_i8(a, op, x + i, y + i, out + i, n - i);
+}
+
+#endif

@@ -1,0 +1,153 @@
+/* neon.h - one table of kernels for NEON: the including file sets ISA, TABLE and, where the processor has the
+ * dot product of bytes, DOT. */
+#include "bytes.h"
+
+#include "fixed.h"
+
+#define LANES 4
+#define TILE 4
+
+#ifndef __aarch64__
+/* NEON of armv7 takes denormal values for zero, so there float32 results differ from the reference kernels'
+ * own bits wherever one occurs, by less than the least normal value: within the contract. Compilers know
+ * this and make vectors of + and * only when told to; the instructions are named here instead. */
+#define VECTOR_ADD(x, y) ((v4)vaddq_f32((float32x4_t)(x), (float32x4_t)(y)))
+#define VECTOR_SUB(x, y) ((v4)vsubq_f32((float32x4_t)(x), (float32x4_t)(y)))
+#define VECTOR_MUL(x, y) ((v4)vmulq_f32((float32x4_t)(x), (float32x4_t)(y)))
+#define VECTOR_TIMES(x, scalar) ((v4)vmulq_n_f32((float32x4_t)(x), scalar))
+#define CLIP_v4(y, low, high) ((v4)neon_clip((float32x4_t)(y), low, high))
+static inline __attribute__((always_inline)) float32x4_t neon_clip(float32x4_t y, float low, float high)
+{
+    float32x4_t least = vdupq_n_f32(low), most = vdupq_n_f32(high);
+    y = vbslq_f32(vcltq_f32(y, least), least, y);
+    return vbslq_f32(vcgtq_f32(y, most), most, y);
+}
+#endif
+
+#include "float.h"
+
+#define I static inline __attribute__((always_inline))
+
+#ifdef __aarch64__
+I int32x4_t pairs_added(int32x4_t a, int32x4_t b) { return vpaddq_s32(a, b); }
+#else
+I int32x4_t pairs_added(int32x4_t a, int32x4_t b)
+{
+    return vcombine_s32(vpadd_s32(vget_low_s32(a), vget_high_s32(a)), vpadd_s32(vget_low_s32(b), vget_high_s32(b)));
+}
+#endif
+
+enum { int8_4_outputs = 4, int16_outputs = 4 };
+
+#ifdef DOT
+
+typedef int32x4_t int8_4_sums;
+typedef int8x16_t int8_4_four;
+I int8_4_four int8_4_spread(uint32_t bits) { return vreinterpretq_s8_u32(vdupq_n_u32(bits)); }
+I int8_4_sums int8_4_none(void) { return vdupq_n_s32(0); }
+I int8_4_sums int8_4_add(int8_4_sums s, const int8_t *w, int8_4_four x) { return vdotq_s32(s, vld1q_s8(w), x); }
+I int8_4_sums int8_4_plus(int8_4_sums s, int8_4_sums r) { return vaddq_s32(s, r); }
+I void int8_4_store(int8_4_sums s, int32_t *to) { vst1q_s32(to, s); }
+#define INT8_TILE_16 4
+#define INT8_TILE_8 4
+
+#else
+
+/* two partial sums of two outputs per register */
+typedef struct { int32x4_t a, b; } int8_4_sums;
+typedef int8x8_t int8_4_four;
+I int8_4_four int8_4_spread(uint32_t bits) { return vreinterpret_s8_u32(vdup_n_u32(bits)); }
+I int8_4_sums int8_4_none(void) { return (int8_4_sums){vdupq_n_s32(0), vdupq_n_s32(0)}; }
+I int8_4_sums int8_4_add(int8_4_sums s, const int8_t *w, int8_4_four x)
+{
+    int8x16_t all = vld1q_s8(w);
+    s.a = vpadalq_s16(s.a, vmull_s8(vget_low_s8(all), x));
+    s.b = vpadalq_s16(s.b, vmull_s8(vget_high_s8(all), x));
+    return s;
+}
+I int8_4_sums int8_4_plus(int8_4_sums s, int8_4_sums r) { return (int8_4_sums){vaddq_s32(s.a, r.a), vaddq_s32(s.b, r.b)}; }
+I void int8_4_store(int8_4_sums s, int32_t *to) { vst1q_s32(to, pairs_added(s.a, s.b)); }
+#define INT8_TILE_16 2
+#define INT8_TILE_8 2
+
+#endif
+
+/* four partial sums of each output */
+typedef struct { int32x4_t o[4]; } int16_sums;
+typedef int16x4_t int16_four;
+I int16_four int16_spread(uint64_t bits) { return vcreate_s16(bits); }
+I int16_sums int16_none(void) { return (int16_sums){{vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0)}}; }
+I int16_sums int16_add(int16_sums s, const int8_t *w, int16_four x)
+{
+    int8x16_t all = vld1q_s8(w);
+    int16x8_t low = vmovl_s8(vget_low_s8(all)), high = vmovl_s8(vget_high_s8(all));
+    s.o[0] = vmlal_s16(s.o[0], vget_low_s16(low), x);
+    s.o[1] = vmlal_s16(s.o[1], vget_high_s16(low), x);
+    s.o[2] = vmlal_s16(s.o[2], vget_low_s16(high), x);
+    s.o[3] = vmlal_s16(s.o[3], vget_high_s16(high), x);
+    return s;
+}
+I int16_sums int16_plus(int16_sums s, int16_sums r)
+{
+    return (int16_sums){{vaddq_s32(s.o[0], r.o[0]), vaddq_s32(s.o[1], r.o[1]), vaddq_s32(s.o[2], r.o[2]), vaddq_s32(s.o[3], r.o[3])}};
+}
+I void int16_store(int16_sums s, int32_t *to)
+{
+    vst1q_s32(to, pairs_added(pairs_added(s.o[0], s.o[1]), pairs_added(s.o[2], s.o[3])));
+}
+
+#define INT8_PREFIXES int8_4, int8_4, int8_4
+#ifdef __aarch64__
+#define INT8_AT_ONCE_16 4
+#define INT8_AT_ONCE_8 2
+#define INT16_AT_ONCE_16 2
+#else
+#define INT8_AT_ONCE_16 2
+#define INT8_AT_ONCE_8 2
+#define INT16_AT_ONCE_16 1
+#endif
+#define INT8_TILE_4 4
+#define INT16_AT_ONCE_8 INT16_AT_ONCE_16
+#define INT16_TILE 2
+#define BIAS_I8 bias_at
+
+typedef int32x4_t numbers;
+#define NUMBERS 4
+I numbers loaded(const int32_t *p) { return vld1q_s32(p); }
+I numbers same(int32_t v) { return vdupq_n_s32(v); }
+I int8x8_t four_bytes(const int8_t *p)
+{
+    uint32_t bits;
+    memcpy(&bits, p, 4);
+    return vreinterpret_s8_u32(vdup_n_u32(bits));
+}
+I numbers widened(const int8_t *p) { return vmovl_s16(vget_low_s16(vmovl_s8(four_bytes(p)))); }
+I numbers added(numbers x, numbers y) { return vaddq_s32(x, y); }
+I numbers minus(numbers x, numbers y) { return vsubq_s32(x, y); }
+I numbers product(numbers x, numbers y) { return vmulq_s32(x, y); }
+I numbers products_of_bytes(const int8_t *x, const int8_t *w)
+{
+    return vmovl_s16(vget_low_s16(vmull_s8(four_bytes(x), four_bytes(w))));
+}
+I numbers shifted_left(numbers x, int places) { return vshlq_s32(x, vdupq_n_s32(places)); }
+I numbers rescaled(numbers x, numbers multiplier, numbers shift)
+{
+    /* vrshl rounds halves up; those of negative values go away from zero instead */
+    numbers zero = vdupq_n_s32(0), left = vmaxq_s32(shift, zero), right = vminq_s32(shift, zero);
+    numbers high = vqrdmulhq_s32(vshlq_s32(x, left), multiplier);
+    return vrshlq_s32(vqaddq_s32(high, vshrq_n_s32(vandq_s32(high, right), 31)), right);
+}
+I numbers clipped(numbers x, numbers low, numbers high) { return vminq_s32(vmaxq_s32(x, low), high); }
+I void narrowed(int8_t *to, numbers x)
+{
+    int16x4_t words = vqmovn_s32(x);
+    uint32_t bits = vget_lane_u32(vreinterpret_u32_s8(vqmovn_s16(vcombine_s16(words, words))), 0);
+    memcpy(to, &bits, 4);
+}
+
+#include "integer.h"
+
+const tcn_kernels TABLE = {
+    ISA, conv_f32, conv_i8, conv_i16, depthwise_f32, depthwise_i8, tcn_plain_depthwise_i16, binary_f32, binary_i8,
+    tcn_plain_binary_i16, tcn_plain_unary_f32,
+};
