@@ -1,0 +1,1 @@
+"""Prove that a board computes what the host computes."""
