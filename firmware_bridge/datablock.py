@@ -67,7 +67,7 @@ class DataType(IntEnum):
         try:
             return cls[np.dtype(dtype).name.upper()]
         except KeyError:
-            raise ErpcError(f"a dataBlock has no type for {dtype}; it has 8, 16 and 32 bit integers and floats") from None
+            raise ErpcError(f"a dataBlock has no type for {dtype}; it has integers to 32 bits and floats") from None
 
 
 class Command(IntEnum):

@@ -222,10 +222,9 @@ class Decoder:
         self._suspect = None
         if not raw:
             return []
-        if next_frame is not None and next_frame.framing is Framing.V1_9 and len(raw) >= 2:
-            if frame(next_frame.body, Framing.V1_12).startswith(raw[-2:]):
-                words = "the frame has the six-byte header of eRPC 1.12; this end was told to speak 1.9.1"
-                return [Damage(Fault.FRAMING, raw, words)]
+        if next_frame is not None and _lacks_header_crc(next_frame, raw):
+            words = "the frame has the six-byte header of eRPC 1.12; this end was told to speak 1.9.1"
+            return [Damage(Fault.FRAMING, raw, words)]
         if suspect is not None:
             fault, words = suspect.diagnose(raw, self._most)
             return [Damage(fault, raw, f"{words} ({_shown(raw)})")]
@@ -235,6 +234,12 @@ class Decoder:
             words = f"text on the port, not a frame: {_shown(raw)}; something prints to it (printf in the firmware?)"
             return [Damage(Fault.TEXT, raw, words)]
         return [Damage(Fault.NOISE, raw, f"{len(raw)} bytes that belong to no frame: {_shown(raw)}")]
+
+
+def _lacks_header_crc(found: Frame, before: bytes) -> bool:
+    """Whether the two bytes before a frame with a four-byte header are what makes it one with six."""
+    whole = frame(found.body, Framing.V1_12)
+    return found.framing is Framing.V1_9 and len(before) >= 2 and whole.startswith(before[-2:])
 
 
 @dataclass(frozen=True)
