@@ -28,7 +28,7 @@ _CRC_START = 0xEF4A
 _CODEC_VERSION = 1
 _LEAST_BODY_BYTES = 8
 _WORD_BYTES = 4
-_MOST_JUNK_BYTES = 1024
+_MOST_JUNK_BYTES = 2 * MESSAGE_BUFFER_BYTES
 _SHOWN_BYTES = 60
 
 
@@ -131,7 +131,7 @@ class Damage:
 
 
 class Decoder:
-    """Bytes in, good frames and diagnosed damage out; holds at most one frame and never waits.
+    """Bytes in, good frames and diagnosed damage out; holds a few kilobytes and never waits.
 
     ``framing=None`` takes both. Call ``silence`` when nothing came for longer than a frame can pause: what is
     held then will never be completed. How the bytes are cut into ``feed`` changes nothing.

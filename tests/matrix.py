@@ -40,13 +40,21 @@ class Environment:
 
 
 # neuralspot-edge pins old versions of what it needs; its layers, the oracle of the builder, run with current ones.
-# The wake-word packages are wanted for the models inside: networks that others trained.
+# The wake-word packages are wanted for the models inside: networks that others trained; heartkit, sleepkit and erpc
+# for the clients of Ambiq boards inside, which drive the twin.
 WHOLE = Environment(
     name="whole",
     python=THIS_PYTHON,
     extras=("lint", "test", "train", "peers"),
-    more=("numpy>=2", "boto3", "pydantic", "plotly", "seaborn", "scikit-learn"),
-    without_dependencies=("neuralspot-edge==0.2.2", "pymicro-wakeword==2.5.0", "pyopen-wakeword==1.1.0"),
+    more=("numpy>=2", "boto3", "pydantic", "plotly", "seaborn", "scikit-learn", "pyserial"),
+    without_dependencies=(
+        "neuralspot-edge==0.2.2",
+        "pymicro-wakeword==2.5.0",
+        "pyopen-wakeword==1.1.0",
+        "heartkit==1.6.0",
+        "sleepkit==0.9.0",
+        "erpc==1.9.1",
+    ),
 )
 OTHERS = (
     Environment(

@@ -69,7 +69,9 @@ lines = st.lists(
         st.text("abc \r\n", max_size=50).map(str.encode),
         st.builds(lambda m, f: frame(m.encode(), f), messages, framings),
         st.builds(lambda m, f, n: frame(m.encode(), f)[:n], messages, framings, st.integers(0, 40)),
-        st.builds(lambda m, n: struct.pack("<H", n) + frame(m.encode(), Framing.V1_9)[2:], messages, st.integers(0, 65535)),
+        st.builds(
+            lambda m, n: struct.pack("<H", n) + frame(m.encode(), Framing.V1_9)[2:], messages, st.integers(0, 65535)
+        ),
     ),
     max_size=8,
 ).map(b"".join)
@@ -200,8 +202,8 @@ def test_a_length_of_0xffff_is_diagnosed() -> None:
     damage = only(b"\xff\xff" + recorded("send", "1.9.1")[2:])
     assert damage.fault is Fault.LENGTH
     assert damage.words.startswith(
-        "a frame's length field says 65535, more than the 4096 that a board's buffer holds; its checksum fits 44 bytes, "
-        "so the length was damaged on the line ("
+        "a frame's length field says 65535, more than the 4096 that a board's buffer holds; its checksum fits 44 bytes,"
+        " so the length was damaged on the line ("
     )
 
 
@@ -285,7 +287,9 @@ def test_a_call_that_a_board_cannot_hold_is_refused_before_it_is_sent() -> None:
         return Message(MessageType.INVOCATION, PC_TO_BOARD, Method.SEND, 1, block.encode())
 
     assert len(call(most).encode()) == MESSAGE_BUFFER_BYTES
-    with pytest.raises(ErpcError, match="4097 bytes does not fit the board's buffer of 4096; send it in smaller chunks"):
+    with pytest.raises(
+        ErpcError, match="4097 bytes does not fit the board's buffer of 4096; send it in smaller chunks"
+    ):
         call(most + 1).encode()
 
 

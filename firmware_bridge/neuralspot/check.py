@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from firmware_bridge.erpc import Framing
+from firmware_bridge.erpc import ErpcError, Framing
 from firmware_bridge.neuralspot.client import CallError, Client, RefusalError
 from firmware_bridge.neuralspot.heartkit import HeartKitBoard
 from firmware_bridge.neuralspot.transport import Bytes
@@ -114,7 +114,7 @@ class NeuralSpotReport:
         frames = self.outputs[0].frames if self.outputs else 0
         if self.passed:
             how = "equals the host" if self.tolerance == "exact" else f"is within {self.tolerance} of the host"
-            return f"yes: the board {how} on all {frames:,} output frames of {self.windows} windows"
+            return f"yes: the board {how} on all {frames:,} output frames of {_counted(self.windows)}"
         first = self.first_difference
         assert first is not None
         why = f"; {self.explanation}" if self.explanation else ""
@@ -122,6 +122,10 @@ class NeuralSpotReport:
             f"no: output `{first.output}` differs first in window {first.window} (input frame {first.begin_frame}),"
             f" frame {first.frame}, element {first.element}: host {first.host:g}, board {first.board:g}{why}"
         )
+
+
+def _counted(windows: int) -> str:
+    return "1 window" if windows == 1 else f"{windows:,} windows"
 
 
 def check(
@@ -161,6 +165,8 @@ def check(
     if convention == "heartkit":
         board = HeartKitBoard(client, host)
         board.open(framings, send_model=send_model is not False)
+    elif convention != "validator":
+        raise ErpcError(f"the convention {convention!r} is unknown; use 'validator' or 'heartkit'")
     else:
         board = ValidatorBoard(client, host, profile=profile)
         board.open(framings, send_model=send_model is True)
@@ -303,7 +309,7 @@ def _explanation(host: WindowModel, differing: Sequence[tuple[bytes, bytes]], wi
     for name, answer in _other_hosts(host):
         try:
             if all(answer(window) == got for window, got in few):
-                return f"the board gives exactly what {name} gives on the windows that differ"
+                return f"on the windows that differ the board gives exactly what is right {name}"
         except (TcnStreamError, RuntimeError, ValueError):
             continue
     return ""
@@ -312,8 +318,8 @@ def _explanation(host: WindowModel, differing: Sequence[tuple[bytes, bytes]], wi
 def _other_hosts(host: WindowModel) -> Iterator[tuple[str, Callable[[bytes], bytes]]]:
     other = "tflm" if host.rounding == "litert" else "litert"
     titles = {
-        "tflm": "TFLite Micro's rounding of FULLY_CONNECTED gives; compare with rounding tflm",
-        "litert": "LiteRT's rounding of FULLY_CONNECTED",
+        "tflm": "with TFLite Micro's rounding of FULLY_CONNECTED (compare with rounding tflm)",
+        "litert": "with LiteRT's rounding of FULLY_CONNECTED (compare with rounding litert)",
     }
     with contextlib.suppress(TcnStreamError):
         yield titles[other], WindowModel(host.model, other).run
@@ -329,4 +335,4 @@ def _other_hosts(host: WindowModel) -> Iterator[tuple[str, Callable[[bytes], byt
         interpreter.invoke()
         return b"".join(np.asarray(interpreter.get_output(k)).tobytes() for k in range(len(host.outputs)))
 
-    yield "TFLite Micro itself (package tflite-micro): it differs from TFLite in this model", micro
+    yield "for TFLite Micro (package tflite-micro), which differs from TFLite in this model", micro

@@ -43,6 +43,7 @@ SILENCE_S = 1.1
 
 _MOST_NOTES = 50
 _READ_BYTES = 4096
+_LEAST_READ_S = 0.001
 
 
 class CallError(TcnStreamError):
@@ -123,8 +124,7 @@ class Client:
         """Let time pass, listening."""
         end = self._now() + seconds
         while (left := end - self._now()) > 0:
-            for event in self._decoder.feed(self._read(left)):
-                self._aside(event)
+            self._overhear(self._decoder.feed(self._read(left)))
 
     def recover(self, most_s: float = 10.0) -> None:
         """Stay silent until the line has been silent for more than a second, so that both ends begin anew.
@@ -135,15 +135,14 @@ class Client:
         quiet_since = self._now()
         while (now := self._now()) - quiet_since < SILENCE_S:
             if now >= end:
+                self._overhear(self._decoder.silence())
                 said = self.notes[-1] if self.notes else "bytes without end"
                 raise CallError("recovery", f"the line is not silent for {SILENCE_S} s within {most_s:g} s: {said}")
             data = self._read(SILENCE_S - (now - quiet_since))
             if data:
                 quiet_since = self._now()
-            for event in self._decoder.feed(data):
-                self._aside(event)
-        for event in self._decoder.silence():
-            self._aside(event)
+            self._overhear(self._decoder.feed(data))
+        self._overhear(self._decoder.silence())
 
     def _call(self, method: Method, block: DataBlock | None, timeout_s: float | None) -> tuple[DataBlock | None, int]:
         self._sequence = (self._sequence + 1) & 0xFFFFFFFF
@@ -206,6 +205,13 @@ class Client:
         self._late(reply)
         return False
 
+    def _overhear(self, events: list[Frame | Damage]) -> None:
+        """Deal with what comes while no call waits: every reply is late."""
+        for event in events:
+            reply = self._aside(event)
+            if reply is not None:
+                self._late(reply)
+
     def _aside(self, event: Frame | Damage) -> Message | None:
         """Deal with what is no reply; a reply is given back."""
         if isinstance(event, Damage):
@@ -257,7 +263,8 @@ class Client:
 
     def _read(self, timeout_s: float) -> bytes:
         try:
-            data = self._port.read(_READ_BYTES, timeout_s)
+            # Never so short that a clock of little resolution stands still.
+            data = self._port.read(_READ_BYTES, max(timeout_s, _LEAST_READ_S))
         except OSError as error:
             raise PortError(f"the port went away while reading: {error}; plug the board in and start again") from error
         self.traffic.bytes_in += len(data)
