@@ -11,8 +11,8 @@
         frames = stream.push(chunk)            # (m, *frame_shape), each computed once
     tail = stream.flush()                      # the end of the signal, both edges as offline
 
-``load`` gives a Model, ``Model.stream`` a Stream, ``Model.pool`` a Pool of them. All errors derive
-from TcnStreamError.
+``load`` gives a Model, ``Model.stream`` a Stream, ``Model.pool`` a Pool of them. SignalFilter streams a fixed kernel,
+with up- and downsampling, in front of a model or alone. All errors derive from TcnStreamError.
 """
 
 from tcnstream.errors import (
@@ -24,6 +24,7 @@ from tcnstream.errors import (
     TcnStreamError,
 )
 from tcnstream.model import Model, load
+from tcnstream.signal_filter import SignalFilter
 from tcnstream.stream import Pool, Stream
 
 __version__ = "0.1.0"
@@ -35,6 +36,7 @@ __all__ = (
     "NotStreamableError",
     "Pool",
     "SignalError",
+    "SignalFilter",
     "Stream",
     "StreamError",
     "TcnStreamError",

@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from tcnstream.centres import centres
 from tcnstream.engines import ENGINES, ROUNDINGS, Executor, make_executor
 from tcnstream.errors import EngineError, ModelError, StreamError, TcnStreamError
 from tcnstream.graph import Array, Graph, ModelFile, Quantization
@@ -35,7 +36,9 @@ _Made = TypeVar("_Made")
 class Port:
     """One end of a model: what a frame of it looks like.
 
-    ``shape`` is the frame's (without batch and time), ``rate`` its frames per input frame.
+    ``shape`` is the frame's (without batch and time), ``rate`` its frames per input frame, ``delay`` the input frames
+    by which a frame trails its place in the input. Frame j stands at input frame ``j / rate + offset``; how the offset
+    follows from the model is said in ``tcnstream.centres``.
     """
 
     name: str
@@ -43,6 +46,8 @@ class Port:
     dtype: np.dtype[np.generic]
     quantization: Quantization | None
     rate: Fraction
+    delay: int = 0
+    offset: Fraction = Fraction(0)
 
     def quantize(self, x: npt.NDArray[np.float32]) -> Array:
         """float32 values as this port's dtype, rounded half away from zero and clipped as TFLite does.
@@ -102,9 +107,16 @@ class Model:
         self._stateful = _checked(file, StatefulModel, time_axis) if is_stateful(file) else None
         self.plan = _checked(file, _lowered, time_axis) if self._stateful is None else self._stateful.plan
         self._timings = facts = timings(self.plan)
-        self.inputs = tuple(self._port(i, self.plan.tensors[i].shape) for i in self.plan.inputs)
+        places = centres(self.plan)
+
+        def port(i: int, shape: Shape) -> Port:
+            tensor, timing, offset = self.plan.tensors[i], facts[i], places[i]
+            assert timing is not None and offset is not None
+            return Port(tensor.name, shape, tensor.dtype, tensor.quantization, timing.rate, timing.delay, offset)
+
+        self.inputs = tuple(port(i, self.plan.tensors[i].shape) for i in self.plan.inputs)
         self.outputs = tuple(
-            self._port(o, shape) for o, shape in zip(self.plan.outputs, self.plan.output_shapes, strict=True)
+            port(o, shape) for o, shape in zip(self.plan.outputs, self.plan.output_shapes, strict=True)
         )
         ends = [t for o in self.plan.outputs if (t := facts[o]) is not None]
         self.delay = max(t.delay for t in ends)
@@ -113,12 +125,6 @@ class Model:
         self.window_frames = self.plan.window_frames
         # What an executor has compiled serves all streams of one kind.
         self._executors: dict[tuple[str, str, bool, str], Executor] = {}
-
-    def _port(self, i: int, shape: Shape) -> Port:
-        tensor = self.plan.tensors[i]
-        timing = self._timings[i]
-        assert timing is not None
-        return Port(tensor.name, shape, tensor.dtype, tensor.quantization, timing.rate)
 
     @property
     def graph(self) -> Graph:
@@ -216,6 +222,7 @@ class Model:
         calibration: Array | Sequence[Array] | None = None,
         exact: bool = True,
         rounding: str = "litert",
+        rate_hz: float | None = None,
     ) -> Stream:
         """A new stream at its start.
 
@@ -225,11 +232,12 @@ class Model:
         ``exact=False`` lets the interpreter engine use TFLite's fast kernels.
         ``rounding``: "litert", or "tflm" for what a board with TFLite Micro computes (its FULLY_CONNECTED
         rounds twice); the interpreter engine has only "litert".
+        ``rate_hz``: the input's sample rate, for ``Stream.times``.
         Raises NotStreamableError without a policy where one is needed, EngineError where the engine
         lacks an operation or is not installed, StreamError for an unknown policy, engine or rounding.
         """
         executor, identity = self._executor(engine, time_pooling, calibration, exact, rounding)
-        return Stream(executor, self.inputs, self.outputs, identity)
+        return Stream(executor, self.inputs, self.outputs, identity, rate_hz)
 
     def pool(
         self,
@@ -239,12 +247,13 @@ class Model:
         calibration: Array | Sequence[Array] | None = None,
         exact: bool = True,
         rounding: str = "litert",
+        rate_hz: float | None = None,
     ) -> Pool:
         """``lanes`` independent streams that share the plan and its constants; arguments as for ``stream``."""
         if lanes < 1:
             raise StreamError(f"a pool of {lanes} lanes is empty; ask for at least one")
         executor, identity = self._executor(engine, time_pooling, calibration, exact, rounding)
-        return Pool([Stream(executor, self.inputs, self.outputs, identity) for _ in range(lanes)])
+        return Pool([Stream(executor, self.inputs, self.outputs, identity, rate_hz) for _ in range(lanes)])
 
     def plan_file(
         self,

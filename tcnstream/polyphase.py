@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from math import gcd
 from operator import index
 from typing import Any, TypeVar
@@ -32,7 +33,8 @@ class Polyphase:
     p of block j, None for no weight. First ``mirror`` frames before and after the input are its reflection (symmetric
     about its first and its last frame), then ``begin`` and ``end`` frames in all stand before and after it, zeros
     beyond the mirrored ones. The convolution advances by ``stride`` input frames per block. Its blocks are cut into
-    phases; the first ``crop`` frames are dropped and of the rest every ``keep``-th is the output.
+    phases; the first ``crop`` frames are dropped and of the rest every ``keep``-th is the output. The first of those
+    stands at input frame ``offset``.
     """
 
     taps: tuple[tuple[int | None, ...], ...]
@@ -43,6 +45,7 @@ class Polyphase:
     crop: int
     keep: int
     surplus: int
+    offset: Fraction
 
     @property
     def phases(self) -> int:
@@ -100,6 +103,7 @@ def polyphase(
         crop=crop,
         keep=1 if phases == 1 else keep,
         surplus=surplus,
+        offset=Fraction(first, strides_up),
     )
 
 

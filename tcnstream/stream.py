@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -27,9 +28,17 @@ class Stream:
     run in different threads; two threads on one stream at a time are a StreamError.
     """
 
-    def __init__(self, executor: Executor, inputs: tuple[Port, ...], outputs: tuple[Port, ...], identity: str) -> None:
+    def __init__(
+        self,
+        executor: Executor,
+        inputs: tuple[Port, ...],
+        outputs: tuple[Port, ...],
+        identity: str,
+        rate_hz: float | None = None,
+    ) -> None:
         self.inputs = inputs
         self.outputs = outputs
+        self.rate_hz = rate_hz
         self._executor = executor
         self._identity = identity
         self._state = new_memory(executor)
@@ -121,6 +130,64 @@ class Stream:
         with _Exclusive(self):
             self._refuse_if_over("flush")
             return _one_or_all(self._advance(None))
+
+    def times(
+        self,
+        frames: npt.ArrayLike | range,
+        *,
+        output: int | str = 0,
+        rate_hz: float | None = None,
+    ) -> npt.NDArray[np.float64]:
+        """Seconds on the input's clock at which output frames stand; the first input frame stands at 0.
+
+        Frame j stands at ``(j / rate + offset) / rate_hz``, with ``rate`` and ``offset`` of the output's Port: at
+        ``j / rate`` where layers keep the length (SAME, causal, SignalConv1D), at the middle of what is read where they
+        do not; ``tcnstream.centres`` has the rules.
+
+        ``frames``: what ``push`` or ``flush`` has just returned (or the length of it, or the newest part of all that
+        they returned), or frame numbers, integers of one axis. Before any frame has come out a length counts from
+        the first frame on. ``output``: which one of several, by number or name. ``rate_hz``: the input's sample rate,
+        unless it was given to ``Model.stream``. Returns float64 (m,). Raises StreamError where the rate is unknown, for
+        an output that is not there, or for more frames than have come out.
+        """
+        index = self._output(output)
+        port, rate = self.outputs[index], self.rate_hz if rate_hz is None else rate_hz
+        if rate is None:
+            raise StreamError("the stream does not know its input's sample rate: give rate_hz, here or to Model.stream")
+        if not 0 < rate < math.inf:
+            raise StreamError(f"rate_hz = {rate!r}; a sample rate is a number above 0")
+        numbers = self._frame_numbers(frames, index)
+        places = numbers * port.rate.denominator / port.rate.numerator + float(port.offset)
+        seconds: npt.NDArray[np.float64] = places / rate
+        return seconds
+
+    def _output(self, output: int | str) -> int:
+        for index, port in enumerate(self.outputs):
+            if output in (index, port.name):
+                return index
+        names = ", ".join(f"{k} ({port.name})" for k, port in enumerate(self.outputs))
+        raise StreamError(f"there is no output {output!r}; choose one of {names}")
+
+    def _frame_numbers(self, frames: npt.ArrayLike | range, index: int) -> npt.NDArray[np.int64]:
+        given, port = np.asarray(frames), self.outputs[index]
+        returned = given.shape[1:] == port.shape and given.ndim > 1
+        if given.ndim == 1 and (given.dtype.kind in "iu" or not given.size) and not returned:
+            return given.astype(np.int64)
+        if not returned and not (given.ndim == 0 and given.dtype.kind in "iu" and given >= 0):
+            wanted = ", ".join(["m", *map(str, port.shape)])
+            raise StreamError(
+                f"times takes output frames ({wanted}) of `{port.name}`, how many, or their numbers, and got"
+                f" {given.dtype} {given.shape}"
+            )
+        m = len(given) if returned else int(given)
+        state = self._state
+        out = counts(self._executor.plan, state.pushed_frames, state.ended)[self._executor.plan.outputs[index]]
+        if m > out > 0:
+            raise StreamError(
+                f"{m} frames are asked for, and {out} have come out of `{port.name}`; name others by number, as"
+                f" range({m})"
+            )
+        return np.arange(m) + max(0, out - m)
 
     def reset(self) -> None:
         """Back to the start: the next frame pushed is the first one of a new signal."""

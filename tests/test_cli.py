@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from networks import build, layer
 
 import tcnstream
 from tcnstream.cli import main
@@ -110,6 +111,51 @@ def test_inspect_for_programs(call: Call, model: Path) -> None:
     assert code == 0 and facts["delay_frames"] == loaded.delay
     assert sum(row["state_bytes"] for row in facts["operations"]) == facts["state_bytes"]
     assert [row["kind"] for row in facts["operations"]] == [row.kind for row in loaded.rows()]
+
+
+@pytest.fixture
+def slow_model(tmp_path: Path) -> Path:
+    """Labels at a quarter of the input's rate, each from the four frames around it and their neighbours."""
+    layers = [layer("convolution", kernel=3, channels=2), layer("tap"), layer("pooling", size=4, stride=4)]
+    path = tmp_path / "slow.tflite"
+    path.write_bytes(build(layers, 64, channels=1).content)
+    return path
+
+
+def test_inspect_says_rates_as_fractions_and_delays_in_milliseconds(call: Call, slow_model: Path) -> None:
+    out = re.sub(r"\s+", " ", call("inspect", slow_model, "--rate", 1000)[1])
+    assert "an output frame trails its input by 4 frames = 4 ms at 1000 Hz" in out
+    assert "1 frames per input frame = 1000 Hz, delay 1 frames = 1 ms; its frame j stands at input frame 1 * j." in out
+    assert (
+        "1/4 frames per input frame = 250 Hz, delay 4 frames = 4 ms; its frame j stands at input frame 4 * j + 3/2."
+        in out
+    )
+    facts = json.loads(call("inspect", slow_model, "--rate", 1000, "--json")[1])
+    assert (facts["rate_hz"], facts["delay_frames"], facts["delay_ms"]) == (1000, 4, 4)
+    kept = [[o[k] for k in ("rate", "rate_hz", "delay_frames", "delay_ms", "offset_frames")] for o in facts["outputs"]]
+    assert kept == [["1", 1000, 1, 1, 0], ["1/4", 250, 4, 4, 1.5]]
+    facts = json.loads(call("inspect", slow_model, "--json")[1])
+    assert (facts["rate_hz"], facts["delay_ms"], facts["outputs"][1]["rate_hz"]) == (None, None, None)
+    assert call("inspect", slow_model, "--rate", 0)[0] == 2
+
+
+def test_run_puts_the_labels_of_a_slow_output_where_they_belong(call: Call, slow_model: Path, tmp_path: Path) -> None:
+    x = np.repeat(np.random.default_rng(3).normal(0, 3, 16), 4)[:, None].astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    model = tcnstream.load(slow_model)
+    stream = model.stream(rate_hz=8)
+    slow = np.concatenate([part[1] for part in (stream.push(x), stream.flush())])
+    labels = slow.argmax(axis=1)
+    changes = [0, *(np.flatnonzero(np.diff(labels)) + 1), len(labels)]
+    assert len(changes) > 4
+    middles = stream.times(slow, output=1)
+    # Four frames of 1/8 s, half of them before the middle; a frame of the input lasts from its time on.
+    starts = [middles[k] - 0.25 + 0.0625 for k in changes[:-1]]
+    _, out, _ = call("run", slow_model, tmp_path / "x.npy", "--rate", 8, "--head", "1")
+    found = [json.loads(line) for line in out.splitlines()]
+    assert starts == [k / 2 for k in changes[:-1]]
+    assert [s["start_s"] for s in found] == pytest.approx(starts)
+    assert [s["end_s"] for s in found] == pytest.approx([k / 2 for k in changes[1:]])
 
 
 def test_run_writes_raw_frames_equal_to_the_offline_answer(call: Call, tmp_path: Path) -> None:

@@ -105,3 +105,11 @@ def test_reset_forgets() -> None:
 def test_a_model_with_other_channels_than_labels_is_refused() -> None:
     with pytest.raises(SignalError, match=r"frames of shape \(3,\) do not fit 4 labels"):
         Segmenter(LABELS, 10.0).push(np.zeros((2, 3)))
+
+
+def test_frames_may_begin_before_or_after_the_signal() -> None:
+    """Frames at 10 Hz centred on their time: the first one is half outside of the signal."""
+    segmenter = Segmenter(("a", "b"), 10.0, start_s=-0.05)
+    frames = np.eye(2)[[0, 0, 1, 1, 1]] * 9
+    found = [*segmenter.push(frames), *segmenter.flush()]
+    assert [(round(s.start_s, 9), round(s.end_s, 9)) for s in found] == [(0.0, 0.15), (0.15, 0.45)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -443,3 +444,58 @@ class TestStreams:
     ) -> None:
         layer = SignalConv1D(**defined, **others, bias_initializer="normal")
         streams_exactly(layer, frames, channels, quantize, first=others["data_format"] == "channels_first")
+
+    @pytest.mark.parametrize("seed", range(6))
+    def test_frames_stand_at_multiples_of_the_strides(self, seed: int) -> None:
+        """A chain of any same_* layers: frame j stands at j / rate, so that labels land where they belong."""
+        rng = np.random.default_rng(seed)
+        inputs = x = keras.Input((48, 2))
+        for _ in range(3):
+            x = SignalConv1D(
+                2,
+                int(rng.integers(1, 9)),
+                corr=bool(rng.integers(2)),
+                strides_down=int(rng.integers(1, 4)),
+                strides_up=int(rng.integers(1, 4)),
+                padding=("same_zeros", "same_reflect")[rng.integers(2)],
+                extra_pad_end=(None, True, False)[rng.integers(3)],
+                channel_separable=bool(rng.integers(2)),
+                activation="relu",
+            )(x)
+        stream = tcnstream.load(to_tflite(keras.Model(inputs, x))).stream(rate_hz=16000)
+        port = stream.outputs[0]
+        assert port.offset == 0
+        frames = np.concatenate([stream.push(np.zeros((100, 2), np.float32)), stream.flush()])
+        np.testing.assert_allclose(stream.times(frames), np.arange(len(frames)) / float(16000 * port.rate))
+
+    def test_rates_that_meet_again(self) -> None:
+        """Down, dilated layers, up and a join with what did not go down; a second output at the low rate."""
+        inputs = keras.Input((48, 2))
+        same: dict[str, Any] = {"padding": "same_zeros", "activation": "relu"}
+        fast = SignalConv1D(4, 5, **same)(inputs)
+        slow = SignalConv1D(4, 8, strides_down=4, **same)(fast)
+        deep = keras.layers.Conv1D(4, 3, padding="same", dilation_rate=2)(slow)
+        deep = keras.layers.Add()(
+            [
+                deep,
+                SignalConv1D(4, 4, strides_up=2, padding="same_reflect")(
+                    SignalConv1D(4, 3, strides_down=2, **same)(slow)
+                ),
+            ]
+        )
+        up = keras.layers.Concatenate()([fast, SignalConv1D(3, 7, strides_up=4, **same)(deep)])
+        outputs = [keras.layers.Conv1D(2, 3, padding="causal")(up), keras.layers.Conv1D(3, 1)(deep)]
+        network = keras.Model(inputs, outputs)
+        rng = np.random.default_rng(0)
+        calibration = rng.normal(size=(20, 48, 2)).astype(np.float32)
+        for quantize in ("float32", "int8"):
+            content = to_tflite(network, quantize=quantize, calibration=calibration)
+            model = tcnstream.load(content)
+            by_rate = {port.rate: port for port in model.outputs}
+            assert set(by_rate) == {1, Fraction(1, 4)}
+            assert all(port.offset == 0 for port in model.outputs)
+            x = model.inputs[0].quantize(calibration[0])
+            answers = {y.shape[-1]: y[0] for y in reference_kernels(content, [x[None]])}
+            expected = [answers[port.shape[-1]] for port in model.outputs]
+            for engine in engines_here(model):
+                verify_contract(model, x, expected, engine=engine, chunkings=1)

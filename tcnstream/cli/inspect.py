@@ -2,34 +2,56 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
+from typing import Annotated
+
+import typer
 from rich.table import Table
 
 from tcnstream.cli.common import JsonOption, ModelArgument, Opened, TimeAxisOption, open_model, out, print_json, say
+from tcnstream.errors import SignalError
 from tcnstream.model import Port
 
 
-def inspect(model: ModelArgument, time_axis: TimeAxisOption = None, json: JsonOption = False) -> None:
+def inspect(
+    model: ModelArgument,
+    rate: Annotated[
+        float | None,
+        typer.Option("--rate", metavar="HZ", help="Sample rate of the input, for milliseconds; else the card's."),
+    ] = None,
+    time_axis: TimeAxisOption = None,
+    json: JsonOption = False,
+) -> None:
     """Show rate, delay, receptive field, state and cost of every operation, and the totals.
 
     Example: `tcnstream inspect ecg`
     """
     opened = open_model(model, time_axis)
+    if rate is not None and not 0 < rate < math.inf:
+        raise SignalError(f"--rate {rate:g} is no sample rate: give the input's frames per second, above 0")
+    rate_hz = rate or (opened.card.rate_hz if opened.card else None)
     if json:
-        print_json(facts(opened))
+        print_json(facts(opened, rate_hz))
     else:
-        show(opened)
+        show(opened, rate_hz)
 
 
-def facts(opened: Opened) -> dict[str, object]:
-    """The same for programs. Delays and fields count input frames; rates are output frames per input frame."""
+def facts(opened: Opened, rate_hz: float | None) -> dict[str, object]:
+    """The same for programs. Delays and fields count input frames; rates are output frames per input frame.
+
+    Output frame j stands at input frame ``j / rate + offset_frames``.
+    """
     model = opened.model
     return {
         "file": str(opened.path),
         "sha256": model.file.sha256,
+        "rate_hz": rate_hz,
         "inputs": [_port(port) for port in model.inputs],
-        "outputs": [_port(port) for port in model.outputs],
+        "outputs": [_output(port, rate_hz) for port in model.outputs],
         "window_frames": model.window_frames,
         "delay_frames": model.delay,
+        "delay_ms": _ms(model.delay, rate_hz),
         "receptive_field_frames": model.receptive_field,
         "state_bytes": model.state_bytes,
         "macs_per_frame": model.macs_per_frame,
@@ -45,6 +67,7 @@ def facts(opened: Opened) -> dict[str, object]:
                 "dtype": row.dtype,
                 "rate": str(row.rate),
                 "delay_frames": row.delay_frames,
+                "delay_ms": _ms(row.delay_frames, rate_hz),
                 "receptive_field_frames": row.receptive_field_frames,
                 "state_bytes": row.state_bytes,
                 "macs_per_frame": row.macs_per_frame,
@@ -58,7 +81,20 @@ def _port(port: Port) -> dict[str, object]:
     return {"name": port.name, "frame_shape": list(port.shape), "dtype": str(port.dtype), "rate": str(port.rate)}
 
 
-def show(opened: Opened) -> None:
+def _output(port: Port, rate_hz: float | None) -> dict[str, object]:
+    return _port(port) | {
+        "rate_hz": None if rate_hz is None else float(port.rate * Fraction(rate_hz)),
+        "delay_frames": port.delay,
+        "delay_ms": _ms(port.delay, rate_hz),
+        "offset_frames": float(port.offset),
+    }
+
+
+def _ms(frames: int, rate_hz: float | None) -> float | None:
+    return None if rate_hz is None else round(1000 * frames / rate_hz, 4)
+
+
+def show(opened: Opened, rate_hz: float | None) -> None:
     model, card = opened.model, opened.card
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("op", justify="right")
@@ -94,12 +130,13 @@ def show(opened: Opened) -> None:
         style="bold",
     )
     out.print(table)
-    rate_hz = card.rate_hz if card else None
-    seconds = f" = {1000 * model.delay / rate_hz:g} ms at {rate_hz:g} Hz" if rate_hz else ""
+    seconds = f" = {_ms(model.delay, rate_hz):g} ms at {rate_hz:g} Hz" if rate_hz else ""
     lines = [
         f"{opened.path.name}: window {model.window_frames} frames; delay and field in input frames, rate in frames per "
         f"input frame; an output frame trails its input by {model.delay} frames{seconds}."
     ]
+    if len(model.outputs) > 1 or model.outputs[0].rate != 1 or model.outputs[0].offset:
+        lines += [_stands(port, rate_hz) for port in model.outputs]
     if card:
         lines.append(
             f"card {card.name}: {card.rate_hz:g} Hz, {card.units or 'no unit'}, labels {', '.join(card.labels)}, "
@@ -117,6 +154,17 @@ def show(opened: Opened) -> None:
         lines.append(f"Not for the native engine, so another one runs it whole: {lacks[0]}.{others}")
     for line in lines:
         say(line)
+
+
+def _stands(port: Port, rate_hz: float | None) -> str:
+    """One output's rate, delay and place in time."""
+    hz = f" = {float(port.rate * Fraction(rate_hz)):g} Hz" if rate_hz else ""
+    ms = f" = {_ms(port.delay, rate_hz):g} ms" if rate_hz else ""
+    offset = f" {'+' if port.offset > 0 else '-'} {abs(port.offset)}" if port.offset else ""
+    return (
+        f"output {_short(port.name)}: {port.rate} frames per input frame{hz}, delay {port.delay} frames{ms}; "
+        f"its frame j stands at input frame {1 / port.rate} * j{offset}."
+    )
 
 
 def _short(label: str, width: int = 36) -> str:

@@ -204,12 +204,17 @@ def choose_output(opened: Opened, head: str | None) -> Port:
 
 
 def make_segmenter(opened: Opened, port: Port, rate_hz: float) -> Segmenter:
-    """By the card; without one, labels are the numbers of the output channels and every frame counts."""
+    """By the card; without one, labels are the numbers of the output channels and every frame counts.
+
+    A frame lasts as long as it takes the next one to follow, half of that before and half after its centre. Input frame
+    0 lasts from 0 to 1 / ``rate_hz``.
+    """
     frame_hz = rate_hz * float(port.rate)
+    start_s = float(port.offset + (1 - 1 / port.rate) / 2) / rate_hz
     if opened.card is not None:
-        return card_segmenter(opened.card, frame_hz)
+        return card_segmenter(opened.card, frame_hz, start_s)
     labels = tuple(str(number) for number in range(int(np.prod(port.shape))))
-    return Segmenter(labels, frame_hz, probabilities=_ends_in_softmax(opened, port))
+    return Segmenter(labels, frame_hz, probabilities=_ends_in_softmax(opened, port), start_s=start_s)
 
 
 def _ends_in_softmax(opened: Opened, port: Port) -> bool:

@@ -48,6 +48,7 @@ class Runtime:
 def find_runtime() -> Runtime:
     """The best installed interpreter; EngineError with the pip lines if there is none."""
     from importlib.metadata import version  # its own imports cost more than a model takes to load
+
     for package, module in _CANDIDATES:
         try:
             return Runtime(package, version(package), importlib.import_module(module))

@@ -101,8 +101,8 @@ def load_card(path: str | Path) -> Card:
         raise SignalError(f"the model card {path} is wrong: {error}; mend the field or leave it out") from error
 
 
-def card_segmenter(card: Card, frame_hz: float) -> Segmenter:
-    """The Segmenter that a card describes, for output frames at ``frame_hz``."""
+def card_segmenter(card: Card, frame_hz: float, start_s: float = 0.0) -> Segmenter:
+    """The Segmenter that a card describes, for output frames at ``frame_hz``; the first one begins at ``start_s``."""
     return Segmenter(
         card.labels,
         frame_hz,
@@ -111,6 +111,7 @@ def card_segmenter(card: Card, frame_hz: float) -> Segmenter:
         min_duration_s=card.segments.min_duration_s,
         merge_gap_s=card.segments.merge_gap_s,
         label_delay_frames=card.label_delay_frames,
+        start_s=start_s,
     )
 
 

@@ -41,8 +41,9 @@ class Segmenter:
     the way). What then is shorter than ``min_duration_s[label]`` is dropped. A segment is given as soon as nothing to
     come can change it, in order of start.
 
-    Frame k covers the time ``(k - label_delay_frames) / rate_hz`` and one frame on. The first ``label_delay_frames``
-    frames speak of the time before the signal and are ignored; the last ones of a signal have no label.
+    Frame k covers the time from ``start_s + (k - label_delay_frames) / rate_hz`` on for one frame; no segment starts
+    before 0. The first ``label_delay_frames`` frames speak of the time before the signal and are ignored; the last ones
+    of a signal have no label.
     """
 
     def __init__(
@@ -55,11 +56,13 @@ class Segmenter:
         min_duration_s: Mapping[str, float] | None = None,
         merge_gap_s: Mapping[str, float] | None = None,
         label_delay_frames: int = 0,
+        start_s: float = 0.0,
     ) -> None:
         self.labels = tuple(labels)
         self.rate_hz = rate_hz
         self.probabilities = probabilities
         self.label_delay_frames = label_delay_frames
+        self.start_s = start_s
         self._background = self.labels.index(background) if background in self.labels else -1
         # A thousandth of a frame forgives that 0.04 s * 250 Hz is not quite 10.
         self._min_frames = [(min_duration_s or {}).get(label, 0.0) * rate_hz - 1e-3 for label in self.labels]
@@ -158,8 +161,8 @@ class Segmenter:
     def _segment(self, run: _Run) -> Iterator[Segment]:
         if self._long(run):
             yield Segment(
-                start_s=run.start / self.rate_hz,
-                end_s=run.end / self.rate_hz,
+                start_s=max(0.0, self.start_s + run.start / self.rate_hz),
+                end_s=self.start_s + run.end / self.rate_hz,
                 label=self.labels[run.label],
                 probability=run.probability_sum / run.frames,
             )

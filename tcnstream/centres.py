@@ -1,0 +1,107 @@
+"""Where a frame stands on the input's clock, so that a label is put where it belongs.
+
+Frame j of a tensor stands at input frame ``step * j + offset``; ``Timing.step`` counts input frames per frame, and
+``centres`` finds the offset, a fold over the plan:
+
+* A layer whose padding makes up for what its kernel takes (padding before and after = extent - 1) gives as many frames
+  as it gets, but for its stride: frame j stands at frame ``stride * j`` of its input. So stand SAME and causal layers,
+  and ``SignalConv1D`` with ``same_*`` padding, whatever the kernel.
+* Any other window (VALID, TFLite's SAME with a stride, a pool) stands at the middle of what it reads, which is
+  ``stride * j + (extent - 1) / 2 - pad_begin``; so does a transposed convolution, on the line with its gaps.
+* A crop or a slice moves by what it cuts off.
+* Where frames are cut into ``up`` frames, or repeated, the file does not say whether a frame stood for the first of
+  them (interpolation), for the last, or for their middle (patches, pools). Networks are trained on labels at
+  ``step * j``: of all that is possible that which is nearest to offset 0 is taken, once what follows is known. The same
+  holds for padding beyond what a kernel takes, until a crop says on which side it was too much.
+* A join stands where all of its operands can stand; if there is no such place, where the operand stands whose offset
+  is nearest to 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from tcnstream.plan import SAME_FRAME, Node, Plan, Reach
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Frame 0 stands somewhere from ``low`` to ``high`` (input frames), if the padding in front of it is not counted.
+
+    ``begin`` and ``end`` frames of padding are there that no window has taken yet.
+    """
+
+    step: Fraction = Fraction(1)
+    low: Fraction = Fraction(0)
+    high: Fraction = Fraction(0)
+    begin: int = 0
+    end: int = 0
+
+    @property
+    def offset(self) -> Fraction:
+        """The possible offset that is nearest to 0."""
+        place = self.padded()
+        return min(max(Fraction(0), place.low), place.high)
+
+    def moved(self, low: Fraction, high: Fraction | None = None) -> _Place:
+        """By so many of its own frames."""
+        high = low if high is None else high
+        return replace(self, low=self.low + self.step * low, high=self.high + self.step * high)
+
+    def padded(self) -> _Place:
+        """The padding that nothing has taken counts as frames."""
+        return replace(self.moved(Fraction(-self.begin)), begin=0, end=0)
+
+
+def centres(plan: Plan) -> list[Fraction | None]:
+    """For every tensor where its frame 0 stands, in input frames (None for constants)."""
+    places: dict[int, _Place] = {i: _Place() for i in plan.inputs}
+    for node, sources in zip(plan.nodes, plan.sources, strict=True):
+        place = _through(node, _joined([places[i] for i in sources]))
+        places |= dict.fromkeys(node.outputs, place)
+    return [places[i].offset if i in places else None for i in range(len(plan.tensors))]
+
+
+def _joined(operands: list[_Place]) -> _Place:
+    if len(operands) == 1:
+        return operands[0]
+    operands = [operand.padded() for operand in operands]
+    low, high = max(operand.low for operand in operands), min(operand.high for operand in operands)
+    if low <= high:
+        return replace(operands[0], low=low, high=high)
+    return min(operands, key=lambda operand: abs(operand.offset))
+
+
+def _through(node: Node, place: _Place) -> _Place:
+    reach = node.reach
+    if reach is SAME_FRAME or reach == SAME_FRAME:
+        return place
+    if node.kind in ("TIME_UNFOLD", "TIME_REPEAT"):
+        place = place.padded().moved(Fraction(1 - reach.up, reach.up), Fraction(0))
+        return replace(place, step=place.step / reach.up)
+    if reach.up > 1:
+        middle = Fraction(reach.extent - 1, 2) - reach.pad_begin
+        place = place.padded().moved(middle / reach.up)
+        return replace(place, step=place.step * reach.stride / reach.up)
+    if node.kind == "TIME_PAD":
+        return _pad(reach, place)
+    return _window(reach, place)
+
+
+def _pad(reach: Reach, place: _Place) -> _Place:
+    if reach.stride == 1 and min(reach.pad_begin, reach.pad_end or 0) >= 0:
+        return replace(place, begin=place.begin + reach.pad_begin, end=place.end + (reach.pad_end or 0))
+    place = place.padded().moved(Fraction(-reach.pad_begin))
+    return replace(place, step=place.step * reach.stride)
+
+
+def _window(reach: Reach, place: _Place) -> _Place:
+    begin, taken = place.begin + reach.pad_begin, reach.extent - 1
+    spare = None if reach.pad_end is None else begin + place.end + reach.pad_end - taken
+    place = replace(place, begin=0, end=0)
+    if spare is None or spare < 0:
+        place = place.moved(Fraction(taken, 2) - begin)
+    else:
+        place = place.moved(Fraction(-spare), Fraction(0))
+    return replace(place, step=place.step * reach.stride)

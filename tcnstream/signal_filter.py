@@ -1,0 +1,301 @@
+"""SignalFilter: a fixed kernel as a stream, with up- and downsampling; SignalConv1D's definition without Keras."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tcnstream.engines import ENGINES, make_executor
+from tcnstream.errors import ModelError, StreamError
+from tcnstream.graph import ABSENT, OptionValue, Tensor
+from tcnstream.model import Port
+from tcnstream.plan import SAME_FRAME, Node, Plan, Reach
+from tcnstream.polyphase import PADDINGS, Polyphase, choice, polyphase, whole
+from tcnstream.stream import Stream
+from tcnstream.timing import timings
+
+Frames = npt.NDArray[np.float32]
+
+
+class SignalFilter:
+    """Upsample by zeros, convolve or correlate with a fixed kernel, downsample; frame by frame, in float32.
+
+    ``kernel`` is (support,), the same for every channel, or (support, channels, filters): then output channel f sums
+    over the channels, and with ``channel_separable`` output channel ``c * filters + f`` filters channel c. Its centre
+    is at ``support // 2``. ``channels`` None: the signal is an array of numbers (n,); else it is (n, channels), which
+    a kernel of three axes implies.
+
+    Arguments and result are those of ``tcnstream.zoo.SignalConv1D``: the concatenation of all that ``push`` and
+    ``flush`` return is that layer's output for the whole signal, whatever the chunks. With ``same_zeros`` (zeros
+    outside of the signal) and ``same_reflect`` output frame j stands at input frame ``j * strides_down / strides_up``
+    and there are ceil(n * strides_up / strides_down) of them; ``valid`` gives what needs nothing from outside.
+
+    ``rate`` is output frames per input frame, ``delay`` the input frames by which an output frame trails. ``rate_hz``
+    is the input's sample rate, for ``delay_s`` and ``times``. ``engine`` as for ``Model.stream``. Raises ModelError
+    for arguments that make no filter, EngineError where the engine is not installed.
+    """
+
+    def __init__(
+        self,
+        kernel: npt.ArrayLike,
+        *,
+        channels: int | None = None,
+        strides_up: int = 1,
+        strides_down: int = 1,
+        padding: str = "same_zeros",
+        corr: bool = False,
+        extra_pad_end: bool | None = None,
+        channel_separable: bool = False,
+        bias: npt.ArrayLike | None = None,
+        rate_hz: float | None = None,
+        engine: str = "auto",
+    ) -> None:
+        me = type(self).__name__
+        up, down = whole(me, "strides_up", strides_up), whole(me, "strides_down", strides_down)
+        choice(me, "padding", padding, PADDINGS)
+        extra = choice(me, "extra_pad_end", extra_pad_end, (True, False, None))
+        self.kernel = _numbers(me, "kernel", kernel)
+        if self.kernel.ndim not in (1, 3) or not self.kernel.size:
+            raise ModelError(
+                f"{me}: a kernel of shape {self.kernel.shape}; (support,) or (support, channels, filters) is needed."
+            )
+        self.channels = None if channels is None else whole(me, "channels", channels)
+        if self.kernel.ndim == 1:
+            spread = np.broadcast_to(self.kernel[:, None, None], (len(self.kernel), self.channels or 1, 1))
+            separable = True
+        else:
+            spread, separable = self.kernel, bool(channel_separable)
+            if self.channels not in (None, spread.shape[1]):
+                raise ModelError(f"{me}: channels = {self.channels}, and the kernel is for {spread.shape[1]}.")
+            self.channels = spread.shape[1]
+        self._alignment = polyphase(
+            len(self.kernel),
+            corr=bool(corr),
+            strides_down=down,
+            strides_up=up,
+            padding=padding,
+            extra_pad_end=padding != "valid" if extra is None else extra,
+        )
+        out = spread.shape[2] * (spread.shape[1] if separable else 1)
+        offsets = None if bias is None else _numbers(me, "bias", bias)
+        if offsets is not None and offsets.shape != (out,):
+            raise ModelError(f"{me}: bias has shape {offsets.shape}; ({out},) is needed here.")
+        if engine not in ("auto", *ENGINES):
+            raise StreamError(f"engine={engine!r} is unknown; use 'auto' or one of {', '.join(map(repr, ENGINES))}")
+
+        plan = _plan(self._alignment, spread, offsets, separable)
+        (timing,) = (t for o in plan.outputs if (t := timings(plan)[o]) is not None)
+        self.rate = timing.rate
+        self.delay = timing.delay
+        self.rate_hz = rate_hz
+        constants = (spread.tobytes(), b"" if offsets is None else offsets.tobytes(), self._alignment, separable)
+        identity = f"filter/{hashlib.sha256(repr(constants).encode()).hexdigest()[:16]}"
+        real = np.dtype(np.float32)
+        source = Port("signal", (self.channels or 1,), real, None, Fraction(1))
+        made = Port("filtered", (out,), real, None, self.rate, self.delay, self._alignment.offset)
+        self._stream = Stream(make_executor(engine, plan), (source,), (made,), identity, rate_hz)
+
+    @classmethod
+    def resampler(
+        cls, up: int, down: int, *, zero_crossings: int = 10, beta: float = 5.0, **options: Any
+    ) -> SignalFilter:
+        """From one rate to ``up / down`` of it, through a windowed sinc that passes what both rates can hold.
+
+        The kernel has ``zero_crossings`` on either side (more of them: a steeper edge, as much more delay) under a
+        Kaiser window of shape ``beta`` (larger: less passes beyond the edge). With the defaults the result is that of
+        ``scipy.signal.resample_poly``. ``options`` as for the constructor.
+        """
+        up, down = whole(cls.__name__, "up", up), whole(cls.__name__, "down", down)
+        common = math.gcd(up, down)
+        up, down = up // common, down // common
+        kernel = up * low_pass(max(up, down), whole(cls.__name__, "zero_crossings", zero_crossings), beta)
+        return cls(kernel, strides_up=up, strides_down=down, **options)
+
+    @classmethod
+    def decimator(cls, factor: int, *, zero_crossings: int = 10, beta: float = 5.0, **options: Any) -> SignalFilter:
+        """Every ``factor``-th frame behind an anti-alias filter, ``resampler(1, factor)``.
+
+        For a factor of 2 that is a half-band filter: every other weight beside the centre is 0.
+        """
+        return cls.resampler(1, factor, zero_crossings=zero_crossings, beta=beta, **options)
+
+    @property
+    def delay_s(self) -> float:
+        """``delay`` in seconds; StreamError without ``rate_hz``."""
+        if self.rate_hz is None:
+            raise StreamError("the filter does not know its input's rate: give rate_hz")
+        return self.delay / self.rate_hz
+
+    @property
+    def engine(self) -> str:
+        """The name of the engine that computes."""
+        return self._stream.engine
+
+    @property
+    def frames_in(self) -> int:
+        """Input frames pushed since the start or the last reset."""
+        return self._stream.frames_in
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes that the filter remembers right now."""
+        return self._stream.state_bytes
+
+    def frames_out(self, frames_in: int) -> int:
+        """How many frames a whole signal of so many gives, both edges included."""
+        return self._alignment.frames(frames_in)
+
+    def push(self, chunk: npt.ArrayLike) -> Frames:
+        """Take in frames, (n, channels) or (n,), any numbers; return the frames that they make possible.
+
+        Raises StreamError for another shape, and after ``flush``; the filter is then as before.
+        """
+        frames = np.asarray(chunk)
+        if frames.dtype.kind not in "fiu":
+            raise StreamError(f"the filter takes numbers and got {frames.dtype}; convert the chunk")
+        if self.channels is None:
+            if frames.ndim != 1:
+                raise StreamError(
+                    f"the filter takes chunks of shape (n,) and got {frames.shape}; for (n, channels) make it with "
+                    "channels="
+                )
+            frames = frames[:, None]
+        return self._framed(self._stream.push(frames.astype(np.float32, copy=False)))
+
+    def flush(self) -> Frames:
+        """End the signal: what stands beyond its end arrives, and the last frames come out.
+
+        Raises StreamError if the signal has ended already, or is shorter than its reflection.
+        """
+        return self._framed(self._stream.flush())
+
+    def times(self, frames: npt.ArrayLike | range, *, rate_hz: float | None = None) -> npt.NDArray[np.float64]:
+        """Seconds on the input's clock at which output frames stand; as ``Stream.times``."""
+        returned = np.asarray(frames)
+        if self.channels is None and returned.ndim == 1 and returned.dtype.kind == "f":
+            returned = returned[:, None]
+        return self._stream.times(returned, rate_hz=rate_hz)
+
+    def reset(self) -> None:
+        """Back to the start: the next frame pushed is the first one of a new signal."""
+        self._stream.reset()
+
+    def snapshot(self) -> bytes:
+        """All that the filter remembers, for ``restore`` in any process and engine."""
+        return self._stream.snapshot()
+
+    def restore(self, blob: bytes) -> None:
+        """Continue where ``snapshot`` was taken; StreamError for a snapshot of another filter."""
+        self._stream.restore(blob)
+
+    def _framed(self, frames: Any) -> Frames:
+        made: Frames = frames[:, 0] if self.channels is None else frames
+        return made
+
+
+def low_pass(period: int, zero_crossings: int, beta: float) -> npt.NDArray[np.float64]:
+    """A sinc that crosses zero every ``period`` frames, under a Kaiser window, with a gain of 1 at 0 Hz.
+
+    Its edge is at 1 / ``period`` of half the sample rate; it has ``2 * period * zero_crossings + 1`` weights, one for a
+    period of 1. (Oppenheim and Schafer, Discrete-Time Signal Processing, 7.5.)
+    """
+    half = period * zero_crossings if period > 1 else 0
+    kernel = np.sinc(np.arange(-half, half + 1) / period) * np.kaiser(2 * half + 1, beta)
+    weights: npt.NDArray[np.float64] = kernel / kernel.sum()
+    return weights
+
+
+def _plan(alignment: Polyphase, kernel: Frames, bias: Frames | None, separable: bool) -> Plan:
+    """The program over frames (channels,): mirror, convolve, take the phases apart, crop and keep."""
+    channels, filters = kernel.shape[1:]
+    taps, phases = len(alignment.taps), alignment.phases
+    groups = channels if separable else 1
+    out = groups * filters
+    padded = np.concatenate([kernel, np.zeros((1, channels, filters), np.float32)])
+    places = np.array([[len(kernel) if k is None else k for k in row] for row in alignment.taps])
+    weights = padded[places]  # (taps, phases, channels, filters)
+    if separable:
+        weights = weights.transpose(0, 2, 1, 3).reshape(taps, 1, channels * phases * filters)
+    else:
+        weights = weights.transpose(1, 3, 0, 2).reshape(phases * filters, taps, 1, channels)
+
+    steps = _Steps(channels)
+    if any(alignment.mirror):
+        begin, end = alignment.mirror
+        steps.add("TIME_PAD", (channels,), (channels,), reach=Reach(pad_begin=begin, pad_end=end, edge="reflect"))
+    zeros = alignment.begin - alignment.mirror[0], alignment.end - alignment.mirror[1]
+    constants: list[Frames | None] = [np.ascontiguousarray(weights), None]
+    if bias is not None:
+        constants[1] = np.tile(bias.reshape(groups, 1, filters), (1, phases, 1)).reshape(-1)
+    steps.add(
+        "DEPTHWISE_CONV_2D" if separable else "CONV_2D",
+        (1, channels),
+        (1, out * phases),
+        constants,
+        Reach(1, alignment.stride, taps, *zeros),
+        dilation_t=1,
+        stride_f=1,
+        dilation_f=1,
+        pad_f_begin=0,
+        pad_f_end=0,
+        fused_activation_function="NONE",
+    )
+    if phases > 1:
+        if groups > 1:
+            steps.add("TRANSPOSE", (groups, phases, filters), (phases, groups, filters), perm=(0, 2, 1, 3))
+        cut = Reach(up=phases, extent=phases, pad_begin=phases - 1)
+        steps.add("TIME_UNFOLD", (phases, out), (out,), reach=cut)
+    if alignment.crop or alignment.keep > 1:
+        steps.add("TIME_PAD", (out,), (out,), reach=Reach(stride=alignment.keep, pad_begin=-alignment.crop))
+    return steps.plan(out)
+
+
+class _Steps:
+    """Nodes one behind the other."""
+
+    def __init__(self, channels: int) -> None:
+        self._tensors = [Tensor("signal", (channels,), np.dtype(np.float32))]
+        self._nodes: list[Node] = []
+        self._value = 0
+
+    def add(
+        self,
+        kind: str,
+        view: tuple[int, ...],
+        shape: tuple[int, ...],
+        constants: Sequence[Frames | None] = (),
+        reach: Reach = SAME_FRAME,
+        **options: OptionValue,
+    ) -> None:
+        inputs, views = [self._value], [view]
+        for data in constants:
+            inputs.append(ABSENT if data is None else self._new(Tensor(kind, data.shape, data.dtype, None, data)))
+            views.append(() if data is None else data.shape)
+        self._value = self._new(Tensor(kind, shape, np.dtype(np.float32)))
+        self._nodes.append(Node(kind, tuple(inputs), (self._value,), tuple(views), options, reach, label=kind.lower()))
+
+    def _new(self, tensor: Tensor) -> int:
+        self._tensors.append(tensor)
+        return len(self._tensors) - 1
+
+    def plan(self, channels: int) -> Plan:
+        windows = tuple(0 if tensor.is_constant else 1 for tensor in self._tensors)
+        return Plan(
+            tuple(self._tensors), tuple(self._nodes), (0,), (self._value,), ((channels,),), 1, windows, (0,), (0,)
+        )
+
+
+def _numbers(me: str, name: str, values: npt.ArrayLike) -> Frames:
+    try:
+        numbers = np.asarray(values)
+        if numbers.dtype.kind not in "fiu" or not np.isfinite(numbers).all():
+            raise ValueError
+    except (TypeError, ValueError):
+        raise ModelError(f"{me}: {name} should be an array of finite numbers.") from None
+    return numbers.astype(np.float32)
