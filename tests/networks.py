@@ -328,6 +328,8 @@ def pooling(
 def upsampling(net: Net, x: Value, ratio: int = 2, kind: str = "tile", kernel: int = 3, same: bool = True) -> Value:
     if kind == "tile" and net.dtype == np.int8:
         raise DoesNotFitError("TFLite's reference resolver has no int8 TILE")
+    if kind == "unfold":
+        return depth_to_time(net, x, ratio, kernel)
     if len(x.shape) == 3 and kind == "tile":
         _, frames, channels = x.shape
         four = net.reshape(x, (1, frames, 1, channels), 1)
@@ -358,6 +360,15 @@ def upsampling(net: Net, x: Value, ratio: int = 2, kind: str = "tile", kernel: i
         stride_w=ratio if t == 2 else 1,
     )
     return net.like(y, x)
+
+
+def depth_to_time(net: Net, x: Value, ratio: int, kernel: int) -> Value:
+    """A convolution that makes ``ratio`` frames side by side, cut apart, as SignalConv1D upsamples."""
+    if len(x.shape) != 3:
+        raise DoesNotFitError("frames of one axis are needed")
+    _, frames, channels = x.shape
+    y = convolution(net, x, kernel=kernel, channels=channels * ratio)
+    return net.reshape(y, (1, frames * ratio, channels), 1)
 
 
 def activation(net: Net, x: Value, kind: str = "RELU") -> Value:
@@ -505,6 +516,41 @@ def hourglass(
     return join(net, [up, x], join_kind)
 
 
+def u_net(
+    net: Net,
+    x: Value,
+    levels: Sequence[Layer],
+    ratios: Sequence[int],
+    down: str = "stride",
+    up: str = "unfold",
+    joins: str = "ADD",
+    taps: bool = True,
+) -> Value:
+    """Levels of one rate each: down by a strided layer, ``levels[k]`` there, up again, joined with what stayed.
+
+    With ``taps`` every level is an output of its own, at its own rate.
+    """
+    if not ratios:
+        return x
+    ratio, *others = ratios
+    if x.frames % ratio:
+        raise DoesNotFitError("the frames are no multiple of the ratio")
+    if down == "stride":
+        low = convolution(net, x, kernel=ratio + 1, stride=ratio, channels=x.shape[-1])
+    elif down == "causal":
+        low = convolution(net, x, kernel=5, stride=ratio, padding="causal", channels=x.shape[-1])
+    else:
+        low = pooling(net, x, ratio, ratio, kind="AVERAGE_POOL_2D")
+    low = apply(net, low, levels[:1], keep=True)
+    low = u_net(net, low, levels[1:], others, down, up, joins, taps)
+    if taps:
+        net.output(low)
+    high = upsampling(net, low, ratio, up)
+    if high.shape[-1] != x.shape[-1] and joins != "CONCATENATION":
+        high = convolution(net, high, kernel=1, channels=x.shape[-1])
+    return join(net, [high, x], joins)
+
+
 def tap(net: Net, x: Value) -> Value:
     """What is here becomes an output of its own."""
     net.output(x)
@@ -527,6 +573,7 @@ LAYERS: Mapping[str, Callable[..., Value]] = {
     "residual": residual,
     "cropped_residual": cropped_residual,
     "hourglass": hourglass,
+    "u_net": u_net,
     "tap": tap,
 }
 KEEPING = ("convolution", "batched_dilation", "pooling", "residual")
@@ -538,7 +585,7 @@ def apply(net: Net, x: Value, layers: Sequence[Layer], keep: bool = False) -> Va
     for one in layers:
         options = dict(one.options)
         if one.inner:
-            options["inner"] = one.inner
+            options["levels" if one.name == "u_net" else "inner"] = one.inner
         if keep and one.name in KEEPING:
             options["keep"] = True
         elif keep and one.name not in HARMLESS:

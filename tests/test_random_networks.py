@@ -67,7 +67,7 @@ def around(inner: st.SearchStrategy[Layer]) -> st.SearchStrategy[Layer]:
             lambda b, r, k, j: layer("hourglass", inner=b, ratio=r, kind=k, join_kind=j),
             branch,
             st.sampled_from([2, 3]),
-            st.sampled_from(["tile", "resize", "transpose"]),
+            st.sampled_from(["tile", "resize", "transpose", "unfold"]),
             joins,
         ),
     )
@@ -78,7 +78,13 @@ ANY_LAYER = st.one_of(
     INNER,
     INNER,
     options("pooling", size=range(1, 6), stride=(1, 2, 3), same=(True, False), kind=("MAX_POOL_2D", "AVERAGE_POOL_2D")),
-    options("upsampling", ratio=(2, 3), kind=("tile", "resize", "transpose"), kernel=range(1, 6), same=(True, False)),
+    options(
+        "upsampling",
+        ratio=(2, 3),
+        kind=("tile", "resize", "transpose", "unfold"),
+        kernel=range(1, 6),
+        same=(True, False),
+    ),
     options("crop", before=(0, 1, 5), after=(0, 1, 4)),
     options("decimate", first=(0, 1, 2), step=(2, 3)),
     st.builds(
@@ -179,6 +185,46 @@ def check(layers: Sequence[Layer], window: int, more: int = 1, engines: Sequence
     st.lists(ANY_LAYER, min_size=1, max_size=5), st.integers(12, 70), st.sampled_from([-3, -1, 0, 1, 2, 7, 20]), SETUPS
 )
 def test_random_networks_stream_exactly(layers: list[Layer], window: int, more: int, setup: dict[str, Any]) -> None:
+    built(layers, window, **setup)
+    check(layers, window, more, **setup)
+
+
+def u_nets() -> st.SearchStrategy[Layer]:
+    levels = st.integers(1, 3)
+    return levels.flatmap(
+        lambda n: st.builds(
+            lambda inner, ratios, down, up, joins, taps: layer(
+                "u_net", inner=inner, ratios=tuple(ratios), down=down, up=up, joins=joins, taps=taps
+            ),
+            st.lists(KEEPING_FRAMES, min_size=n, max_size=n),
+            st.lists(st.sampled_from([2, 2, 3, 4]), min_size=n, max_size=n),
+            st.sampled_from(["stride", "causal", "pool"]),
+            st.sampled_from(["tile", "resize", "transpose", "unfold"]),
+            st.sampled_from(["ADD", "CONCATENATION", "MUL"]),
+            st.booleans(),
+        )
+    )
+
+
+@settings(
+    max_examples=int(EXAMPLES or 40),
+    derandomize=EXAMPLES is None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+@given(
+    st.lists(KEEPING_FRAMES, max_size=1),
+    u_nets(),
+    st.lists(ANY_LAYER, max_size=2),
+    st.sampled_from([24, 36, 48]),
+    st.sampled_from([-1, 1, 3]),
+    SETUPS,
+)
+def test_u_nets_with_outputs_at_every_rate(
+    before: list[Layer], middle: Layer, after: list[Layer], window: int, more: int, setup: dict[str, Any]
+) -> None:
+    """Joins across rates, strided and dilated layers mixed, and several outputs at rates of their own."""
+    layers, setup = [*before, middle, *after], {**setup, "head": ""}
     built(layers, window, **setup)
     check(layers, window, more, **setup)
 

@@ -445,6 +445,32 @@ class TestStreams:
         layer = SignalConv1D(**defined, **others, bias_initializer="normal")
         streams_exactly(layer, frames, channels, quantize, first=others["data_format"] == "channels_first")
 
+    @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+    def test_another_window(self, data_format: str) -> None:
+        """Converted for another window the file streams the same."""
+        first = data_format == "channels_first"
+        inputs = x = keras.Input((3, 24) if first else (24, 3))
+        for support, down, up in ((5, 2, 1), (4, 1, 3)):
+            x = SignalConv1D(
+                3, support, strides_down=down, strides_up=up, padding="same_reflect", data_format=data_format
+            )(x)
+        network = keras.Model(inputs, x)
+        time_axis = 2 if first else 1
+        answers = []
+        for window in (None, 38):
+            content = to_tflite(network, window_frames=window, time_axis=time_axis)
+            stream = tcnstream.load(content, time_axis=time_axis).stream()
+            assert stream.plan.window_frames == (window or 24)
+            x = np.random.default_rng(1).normal(size=(57, *stream.inputs[0].shape)).astype(np.float32)
+            answers.append(np.concatenate([stream.push(x), stream.flush()]))
+        assert answers[0].shape == answers[1].shape == (87, 3)
+        np.testing.assert_allclose(answers[1], answers[0], atol=1e-5)
+
+    def test_time_axis_of_another_window(self) -> None:
+        network = keras.Model(inputs := keras.Input((24, 2)), fixed_layer()(inputs))
+        with pytest.raises(ModelError, match=r"time_axis = 3; the input's axes after the batch are 1 to 2"):
+            to_tflite(network, window_frames=30, time_axis=3)
+
     @pytest.mark.parametrize("seed", range(6))
     def test_frames_stand_at_multiples_of_the_strides(self, seed: int) -> None:
         """A chain of any same_* layers: frame j stands at j / rate, so that labels land where they belong."""

@@ -36,6 +36,7 @@ def to_tflite(
     calibration: npt.ArrayLike | Iterable[npt.ArrayLike] | None = None,
     float_io: bool = False,
     window_frames: int | None = None,
+    time_axis: int | None = None,
 ) -> bytes:
     """The bytes of a .tflite file with batch size 1.
 
@@ -47,7 +48,8 @@ def to_tflite(
     int8 or int16 unless ``float_io``.
 
     ``window_frames``: another window length than the model's, with the same weights. The streaming
-    result does not depend on it, unless statistics run over the window.
+    result does not depend on it, unless statistics run over the window. ``time_axis``: where time is in
+    the model's input, counted with the batch; None: before the channels, which stand last.
 
     The file has one signature, ``serving_default``, with input ``inputs``. The same model and data
     give the same bytes. Raises ModelError if an argument is wrong or the
@@ -64,7 +66,7 @@ def to_tflite(
     if len(inputs) != 1:
         raise ModelError(f"to_tflite: a functional model with one input is needed; this one has {len(inputs)}.")
     if window_frames is not None:
-        model = with_window(model, window_frames)
+        model = with_window(model, window_frames, time_axis)
     shape = tuple(model.inputs[0].shape[1:])
     if None in shape:
         raise ModelError(f"to_tflite: the input is {shape}; give window_frames, a .tflite file has a fixed length.")
@@ -105,14 +107,17 @@ def _converter(model: Any, shape: tuple[int, ...]) -> Any:
     return tf.lite.TFLiteConverter.from_concrete_functions([module.infer], module)
 
 
-def with_window(model: Any, window_frames: int) -> Any:
-    """The same network and weights for windows of ``window_frames`` frames.
+def with_window(model: Any, window_frames: int, time_axis: int | None = None) -> Any:
+    """The same network and weights for windows of ``window_frames`` frames; arguments as for ``to_tflite``.
 
     Raises ModelError naming the layer whose weights belong to places of the window.
     """
     if window_frames < 1:
         raise ModelError(f"to_tflite: window_frames = {window_frames}; it should be 1 at least.")
-    time_axis = len(model.inputs[0].shape) - 2
+    rank = len(model.inputs[0].shape)
+    time_axis = rank - 2 if time_axis is None else time_axis
+    if not 1 <= time_axis < rank:
+        raise ModelError(f"to_tflite: time_axis = {time_axis}; the input's axes after the batch are 1 to {rank - 1}.")
     shape = list(model.inputs[0].shape[1:])
     old_frames, shape[time_axis - 1] = shape[time_axis - 1], window_frames
 
@@ -120,8 +125,9 @@ def with_window(model: Any, window_frames: int) -> Any:
         config = layer.get_config()
         if isinstance(layer, keras.layers.Reshape) and old_frames is not None:
             target = list(config["target_shape"])
-            # Channels stand last, so the time axis is the last match before them.
-            places = [i for i, extent in enumerate(target[:-1]) if extent == old_frames]
+            # Channels that stand last are no time axis, so it is the last match before them.
+            last = len(target) - (time_axis < rank - 1)
+            places = [i for i, extent in enumerate(target[:last]) if extent == old_frames]
             if places:
                 target[places[-1]] = window_frames
             config["target_shape"] = target
