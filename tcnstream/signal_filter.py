@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import struct
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
@@ -22,14 +23,18 @@ from tcnstream.timing import timings
 
 Frames = npt.NDArray[np.float32]
 
+_SNAPSHOT = struct.Struct("<8sI")
+_SNAPSHOT_MAGIC = b"TCNFILT\n"
+_MOST_CHANNELS = 1 << 16
+
 
 class SignalFilter:
     """Upsample by zeros, convolve or correlate with a fixed kernel, downsample; frame by frame, in float32.
 
     ``kernel`` is (support,), the same for every channel, or (support, channels, filters): then output channel f sums
     over the channels, and with ``channel_separable`` output channel ``c * filters + f`` filters channel c. Its centre
-    is at ``support // 2``. ``channels`` None: the signal is an array of numbers (n,); else it is (n, channels), which
-    a kernel of three axes implies.
+    is at ``support // 2``. The signal is (n, channels), or an array of numbers (n,): what the first chunk is, unless
+    ``channels`` or a kernel of three axes says how many there are.
 
     Arguments and result are those of ``tcnstream.zoo.SignalConv1D``: the concatenation of all that ``push`` and
     ``flush`` return is that layer's output for the whole signal, whatever the chunks. With ``same_zeros`` (zeros
@@ -66,14 +71,13 @@ class SignalFilter:
                 f"{me}: a kernel of shape {self.kernel.shape}; (support,) or (support, channels, filters) is needed."
             )
         self.channels = None if channels is None else whole(me, "channels", channels)
-        if self.kernel.ndim == 1:
-            spread = np.broadcast_to(self.kernel[:, None, None], (len(self.kernel), self.channels or 1, 1))
-            separable = True
-        else:
-            spread, separable = self.kernel, bool(channel_separable)
-            if self.channels not in (None, spread.shape[1]):
-                raise ModelError(f"{me}: channels = {self.channels}, and the kernel is for {spread.shape[1]}.")
-            self.channels = spread.shape[1]
+        self._as_first_chunk = channels is None and self.kernel.ndim == 1
+        if self.kernel.ndim == 3:
+            if self.channels not in (None, self.kernel.shape[1]):
+                raise ModelError(f"{me}: channels = {self.channels}, and the kernel is for {self.kernel.shape[1]}.")
+            self.channels = self.kernel.shape[1]
+        self._separable = bool(channel_separable) or self.kernel.ndim == 1
+        self._bias = None if bias is None else _numbers(me, "bias", bias)
         self._alignment = polyphase(
             len(self.kernel),
             corr=bool(corr),
@@ -82,24 +86,30 @@ class SignalFilter:
             padding=padding,
             extra_pad_end=padding != "valid" if extra is None else extra,
         )
-        out = spread.shape[2] * (spread.shape[1] if separable else 1)
-        offsets = None if bias is None else _numbers(me, "bias", bias)
-        if offsets is not None and offsets.shape != (out,):
-            raise ModelError(f"{me}: bias has shape {offsets.shape}; ({out},) is needed here.")
         if engine not in ("auto", *ENGINES):
             raise StreamError(f"engine={engine!r} is unknown; use 'auto' or one of {', '.join(map(repr, ENGINES))}")
-
-        plan = _plan(self._alignment, spread, offsets, separable)
-        (timing,) = (t for o in plan.outputs if (t := timings(plan)[o]) is not None)
-        self.rate = timing.rate
-        self.delay = timing.delay
+        self._engine = engine
         self.rate_hz = rate_hz
-        constants = (spread.tobytes(), b"" if offsets is None else offsets.tobytes(), self._alignment, separable)
-        identity = f"filter/{hashlib.sha256(repr(constants).encode()).hexdigest()[:16]}"
+        self._stream = self._opened(self.channels)
+        self.rate, self.delay = self._stream.outputs[0].rate, self._stream.outputs[0].delay
+
+    def _opened(self, channels: int | None) -> Stream:
+        """A new stream for so many channels (None: numbers)."""
+        kernel, alignment = self.kernel, self._alignment
+        if kernel.ndim == 1:
+            kernel = np.broadcast_to(kernel[:, None, None], (len(kernel), channels or 1, 1))
+        out = kernel.shape[2] * (kernel.shape[1] if self._separable else 1)
+        if self._bias is not None and self._bias.shape != (out,):
+            raise ModelError(f"{type(self).__name__}: bias has shape {self._bias.shape}; ({out},) is needed here.")
+        plan = _plan(alignment, kernel, self._bias, self._separable)
+        (timing,) = (t for o in plan.outputs if (t := timings(plan)[o]) is not None)
+        weights = kernel.tobytes(), None if self._bias is None else self._bias.tobytes(), kernel.shape
+        facts = repr((weights, alignment, self._separable, channels))
+        identity = f"filter/{hashlib.sha256(facts.encode()).hexdigest()[:16]}"
         real = np.dtype(np.float32)
-        source = Port("signal", (self.channels or 1,), real, None, Fraction(1))
-        made = Port("filtered", (out,), real, None, self.rate, self.delay, self._alignment.offset)
-        self._stream = Stream(make_executor(engine, plan), (source,), (made,), identity, rate_hz)
+        source = Port("signal", (kernel.shape[1],), real, None, Fraction(1))
+        made = Port("filtered", (out,), real, None, timing.rate, timing.delay, alignment.offset)
+        return Stream(make_executor(self._engine, plan), (source,), (made,), identity, self.rate_hz)
 
     @classmethod
     def resampler(
@@ -152,21 +162,27 @@ class SignalFilter:
         return self._alignment.frames(frames_in)
 
     def push(self, chunk: npt.ArrayLike) -> Frames:
-        """Take in frames, (n, channels) or (n,), any numbers; return the frames that they make possible.
+        """Take in frames, (n, channels) or (n,), any real numbers; return the frames that they make possible.
 
-        Raises StreamError for another shape, and after ``flush``; the filter is then as before.
+        Raises StreamError for another shape than the signal's, and after ``flush``; the filter is then as before.
         """
         frames = np.asarray(chunk)
         if frames.dtype.kind not in "fiu":
-            raise StreamError(f"the filter takes numbers and got {frames.dtype}; convert the chunk")
+            raise StreamError(f"the filter takes real numbers and got {frames.dtype}; convert the chunk")
+        if self._as_first_chunk and self.frames_in == 0 and frames.ndim in (1, 2):
+            self._become(frames.shape[1] if frames.ndim == 2 else None)
         if self.channels is None:
             if frames.ndim != 1:
-                raise StreamError(
-                    f"the filter takes chunks of shape (n,) and got {frames.shape}; for (n, channels) make it with "
-                    "channels="
-                )
+                raise StreamError(f"the filter takes chunks of shape (n,) and got {frames.shape}")
             frames = frames[:, None]
         return self._framed(self._stream.push(frames.astype(np.float32, copy=False)))
+
+    def _become(self, channels: int | None) -> None:
+        self._stream.push(np.zeros((0, self.channels or 1), np.float32))  # raises if the signal is over
+        if channels == 0:
+            raise StreamError("the filter takes chunks of shape (n, channels) and got one without channels")
+        if channels != self.channels:
+            self._stream, self.channels = self._opened(channels), channels
 
     def flush(self) -> Frames:
         """End the signal: what stands beyond its end arrives, and the last frames come out.
@@ -188,11 +204,22 @@ class SignalFilter:
 
     def snapshot(self) -> bytes:
         """All that the filter remembers, for ``restore`` in any process and engine."""
-        return self._stream.snapshot()
+        return _SNAPSHOT.pack(_SNAPSHOT_MAGIC, self.channels or 0) + self._stream.snapshot()
 
     def restore(self, blob: bytes) -> None:
-        """Continue where ``snapshot`` was taken; StreamError for a snapshot of another filter."""
-        self._stream.restore(blob)
+        """Continue where ``snapshot`` was taken; StreamError for one that is damaged or of another filter."""
+        magic, channels = _SNAPSHOT.unpack_from(blob) if len(blob) >= _SNAPSHOT.size else (b"", 0)
+        if magic != _SNAPSHOT_MAGIC or channels > _MOST_CHANNELS:
+            raise StreamError("this is no snapshot of a SignalFilter, or a damaged one")
+        stream, channels = self._stream, channels or None
+        if channels != self.channels:
+            if not self._as_first_chunk:
+                raise StreamError(
+                    f"the snapshot is of a filter with {channels} channels, and this one has {self.channels}"
+                )
+            stream = self._opened(channels)
+        stream.restore(blob[_SNAPSHOT.size :])
+        self._stream, self.channels = stream, channels
 
     def _framed(self, frames: Any) -> Frames:
         made: Frames = frames[:, 0] if self.channels is None else frames

@@ -227,14 +227,56 @@ class TestStream:
     @pytest.mark.parametrize(
         ("chunk", "sentence"),
         [
-            (np.zeros((3, 1)), r"takes chunks of shape \(n,\) and got \(3, 1\); .* channels="),
-            (np.zeros(3, complex), "takes numbers and got complex128"),
-            (["a"], "takes numbers and got <U1"),
+            (np.zeros((3, 1)), r"takes chunks of shape \(n,\) and got \(3, 1\)"),
+            (np.zeros((3, 1, 1)), r"takes chunks of shape \(n,\) and got \(3, 1, 1\)"),
+            (np.zeros(3, complex), "takes real numbers and got complex128"),
+            (["a"], "takes real numbers and got <U1"),
         ],
     )
     def test_bad_chunks(self, chunk: Any, sentence: str) -> None:
+        it = SignalFilter([1.0])
+        it.push([1.0, 2.0])
         with pytest.raises(StreamError, match=sentence):
-            SignalFilter([1.0]).push(chunk)
+            it.push(chunk)
+
+    def test_the_first_chunk_says_how_many_channels(self) -> None:
+        kernel, rng = [1.0, 2.0, 3.0], np.random.default_rng(0)
+        it = SignalFilter(kernel, strides_down=2)
+        for shape in ((9, 3), (9,), (9, 1)):
+            it.reset()
+            x = rng.normal(size=shape)
+            it.push(x[:0])
+            y = np.concatenate([it.push(x[:4]), it.push(x[4:]), it.flush()])
+            assert y.shape == (5, *shape[1:])
+            expected = definition(
+                x.reshape(9, -1),
+                np.broadcast_to(np.reshape(kernel, (3, 1, 1)), (3, x.size // 9, 1)),
+                strides_down=2,
+                padding="same_zeros",
+                channel_separable=True,
+            )
+            np.testing.assert_allclose(y.reshape(5, -1), expected, atol=1e-5)
+        with pytest.raises(StreamError, match="push after flush"):
+            it.push(np.zeros((3, 2)))
+        it.reset()
+        with pytest.raises(StreamError, match="without channels"):
+            it.push(np.zeros((3, 0)))
+        it.flush()
+        with pytest.raises(StreamError, match="push after flush"):
+            it.push(np.zeros((3, 2)))
+
+    def test_a_snapshot_says_how_many_channels(self) -> None:
+        first, second = SignalFilter([1.0, 2.0]), SignalFilter([1.0, 2.0])
+        first.push(np.ones((3, 2)))
+        blob = first.snapshot()
+        second.restore(blob)
+        np.testing.assert_array_equal(second.push(np.ones((3, 2))), first.push(np.ones((3, 2))))
+        for bad in (b"", blob[:9], b"x" + blob[1:], blob[:8] + b"\xff" * 4 + blob[12:], blob[:-1]):
+            with pytest.raises(StreamError):
+                second.restore(bad)
+        with pytest.raises(StreamError, match="of a filter with 2 channels, and this one has 1"):
+            SignalFilter([1.0, 2.0], channels=1).restore(blob)
+        assert second.push(np.ones((1, 2))).shape == (1, 2)
 
     def test_wrong_channels(self) -> None:
         with pytest.raises(StreamError, match=r"takes chunks of shape \(n, 2\) and got \(3,\)"):
