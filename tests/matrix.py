@@ -148,7 +148,8 @@ def ready(environment: Environment, python: str) -> Path:
     run(f"environment {environment.name}", [python, "-m", "venv", folder])
     pip(binaries, *dependencies(environment.extras), *environment.more)
     if environment.without_dependencies:
-        pip(binaries, "--no-deps", *environment.without_dependencies)
+        # Some of them name an older Python than this one; what is used of them runs in all.
+        pip(binaries, "--no-deps", "--ignore-requires-python", *environment.without_dependencies)
     if environment.uninstall:
         call([binaries / "python", "-m", "pip", "uninstall", "--quiet", "--yes", *environment.uninstall])
     stamp.write_text(wanted)

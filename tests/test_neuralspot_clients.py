@@ -24,7 +24,7 @@ import pytest
 import tcnstream
 from firmware_bridge.datablock import DataBlock
 from firmware_bridge.erpc import Framing
-from firmware_bridge.neuralspot import Bytes, PtyBytes, Served, TcpBytes, check, serve
+from firmware_bridge.neuralspot import Bytes, PtyBytes, Served, TcpBytes, check, listen, serve
 from firmware_bridge.neuralspot.twin import HeartKitTwin, ValidatorTwin
 from firmware_bridge.neuralspot.window import WindowModel
 
@@ -75,7 +75,7 @@ class Running:
 
     def tcp(self) -> tuple[str, int]:
         """The address of a port that takes one connection."""
-        listening = socket.create_server(("127.0.0.1", 0))
+        listening = listen("127.0.0.1", 0)
         listening.settimeout(TIMEOUT_S)
         self._ends.append(listening)
         self._start(lambda: TcpBytes(listening.accept()[0]))
@@ -154,7 +154,11 @@ def validate(erpc: Any, stub: Any, transport: Any, model: tcnstream.Model, windo
     assert names == ["PartStats", "LastStats"]
     _, size, event_bytes, _, _, events, platform = struct.unpack_from("<7I", stats)
     assert size == len(stats) and events == len(model.plan.nodes) and platform == 4
-    assert stats[28 + 512 + event_bytes - 12 :][:12].rstrip(b"\0").decode().isupper()
+    # As the validator takes them apart: word 14 are the MACs, word 15 the microseconds, words 16 to 20 the tag.
+    layers = [struct.unpack_from("<14III20s", stats, 540 + k * event_bytes) for k in range(events)]
+    assert event_bytes == 84 and all(layer[16].rstrip(b"\0").decode().isupper() for layer in layers)
+    assert sum(layer[15] for layer in layers) > 0 and sum(layer[14] for layer in layers) > 0
+    assert len(stats[28:540].split(b"\0")[0].split(b",")) == 4 + 6 + 8
     assert client.ns_rpc_data_fetchBlockFromEVB(reply) == 1 and reply.value.description == "PmuUnavailable"
     return answers
 

@@ -43,8 +43,10 @@ from firmware_bridge.erpc import (
 from firmware_bridge.neuralspot import Twin
 from firmware_bridge.neuralspot.validator import (
     Config,
+    Event,
     Stats,
     decode_config,
+    decode_event,
     decode_pmu,
     decode_stats,
     encode_stats,
@@ -329,10 +331,20 @@ def test_statistics_of_any_bytes_are_read_or_refused(data: bytes) -> None:
 
 
 def test_statistics_come_back() -> None:
-    stats = Stats(1000, 0, 8, 0, 0, 2, 4, "Event,Tag", (b"12345678", b"abcdefgh"))
+    events = Event("CONV_2D", 120, 3000, tuple(range(14))), Event("FULLY_CONNECTED", 7, 40, tuple(range(14)))
+    stats = Stats(1000, 0, 84, 0, 0, 2, 4, "Event,Tag", events)
     again = decode_stats(encode_stats(stats))
-    assert again.buffer_bytes == len(encode_stats(stats)) == 28 + 512 + 40 * 8 + 256
+    assert again.buffer_bytes == len(encode_stats(stats)) == 28 + 512 + 40 * 84 + 256
+    assert again.events[0].cycles == 8
     assert (again.csv_header, again.events, again.platform_name) == ("Event,Tag", stats.events, "Apollo4")
+
+
+def test_events_of_other_firmware_are_read() -> None:
+    older = struct.pack("<16I", *range(14), 3000, 120) + b"CONV_2D".ljust(12, b"\0")
+    assert decode_event(older) == Event("CONV_2D", 120, 3000, tuple(range(14)))
+    apollo5 = struct.pack("<16I", *range(14), 3000, 120) + b"CONV_2D".ljust(20, b"\0")
+    assert decode_event(apollo5).elapsed_us == 120
+    assert decode_event(struct.pack("<I", 55)) == Event("", 55, 0, ())
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@
 
 from firmware_bridge.neuralspot.check import NeuralSpotReport, check
 from firmware_bridge.neuralspot.client import CallError, Client, RefusalError
-from firmware_bridge.neuralspot.transport import Bytes, PortError, PtyBytes, SerialBytes, TcpBytes
+from firmware_bridge.neuralspot.transport import Bytes, PortError, PtyBytes, SerialBytes, TcpBytes, listen
 from firmware_bridge.neuralspot.twin import Served, Twin, serve
 
 __all__ = (
@@ -28,5 +28,6 @@ __all__ = (
     "TcpBytes",
     "Twin",
     "check",
+    "listen",
     "serve",
 )

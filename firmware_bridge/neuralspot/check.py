@@ -11,8 +11,10 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from firmware_bridge.erpc import ErpcError, Framing
 from firmware_bridge.neuralspot.client import CallError, Client, RefusalError
@@ -25,31 +27,51 @@ from tcnstream.errors import SignalError, TcnStreamError
 from tcnstream.graph import Array
 from tcnstream.model import Model
 from tcnstream.stream import as_frames
+from tcnstream.verify import FLOAT_TOLERANCE
 
 _MOST_EXPLAINED_WINDOWS = 3
+
+Numbers: TypeAlias = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far a board may be off: ``exact``, so many quantization ``steps``, or so much in real units (``abs``)."""
+    """What still counts as equal: ``kind`` is "default" (integers exact, floats 1e-5), "exact", "steps" or "abs"."""
 
-    steps: int = 0
-    real: float = 0.0
+    kind: str
+    amount: float = 0.0
 
     @classmethod
     def parse(cls, text: str) -> Tolerance:
-        """ "exact", "steps:1" or "abs:1e-4"; SignalError for anything else."""
+        """ "default", "exact", "steps:1" or "abs:1e-4"; SignalError for anything else."""
         kind, _, amount = text.partition(":")
         try:
-            if text == "exact":
-                return cls()
+            if text in ("default", "exact"):
+                return cls(text)
             if kind == "steps" and int(amount) >= 0:
-                return cls(steps=int(amount))
+                return cls(kind, int(amount))
             if kind == "abs" and 0 <= float(amount) < math.inf:
-                return cls(real=float(amount))
+                return cls(kind, float(amount))
         except ValueError:
             pass
         raise SignalError(f"the tolerance {text!r} is none; use exact, steps:1 or abs:1e-4")
+
+    def allows(self, expected: Array, got: Array, distance: Numbers) -> npt.NDArray[np.bool_]:
+        """Element by element; ``distance`` is in real units, 0 where both are the same NaN."""
+        if self.kind == "abs":
+            return np.asarray(distance <= self.amount)
+        if self.kind == "steps" and expected.dtype.kind != "f":
+            return np.asarray(np.abs(expected.astype(np.int64) - got.astype(np.int64)) <= self.amount)
+        if self.kind == "default" and expected.dtype.kind == "f":
+            with np.errstate(invalid="ignore"):
+                allowed = FLOAT_TOLERANCE * np.maximum(1, np.abs(expected.astype(np.float64)))
+                return np.asarray((distance <= allowed) | (distance == 0))
+        return np.asarray(distance == 0)
+
+    def __str__(self) -> str:
+        if self.kind == "default":
+            return f"exact, floats within {FLOAT_TOLERANCE:g} of the size of the value"
+        return self.kind if self.kind == "exact" else f"{self.kind}:{self.amount:g}"
 
 
 @dataclass(frozen=True)
@@ -113,8 +135,9 @@ class NeuralSpotReport:
         """One sentence for a person."""
         frames = self.outputs[0].frames if self.outputs else 0
         if self.passed:
-            how = "equals the host" if self.tolerance == "exact" else f"is within {self.tolerance} of the host"
-            return f"yes: the board {how} on all {frames:,} output frames of {_counted(self.windows)}"
+            same = all(output.largest == 0 for output in self.outputs)
+            how = "" if same else f" within the tolerance ({self.tolerance})"
+            return f"yes: the board equals the host{how} on all {frames:,} output frames of {_counted(self.windows)}"
         first = self.first_difference
         assert first is not None
         why = f"; {self.explanation}" if self.explanation else ""
@@ -135,7 +158,7 @@ def check(
     *,
     convention: Convention = "validator",
     framing: Framing | None = None,
-    tolerance: str = "exact",
+    tolerance: str = "default",
     rounding: str = "litert",
     send_model: bool | None = None,
     profile: bool = False,
@@ -148,7 +171,8 @@ def check(
 
     ``recording``: (frames, *frame_shape) in the model's dtype, or float32 that is quantized to it. Windows follow each
     other; a last one that overlaps covers the rest, and a recording shorter than one window is lengthened with its
-    last frame. ``framing=None`` tries 1.9.1, then 1.12. ``rounding``: "litert", or "tflm" for what TFLite Micro
+    last frame. ``framing=None`` tries 1.9.1, then 1.12. ``tolerance``: "default" (integers exact, floats within 1e-5 of
+    the size of the value), "exact", "steps:1" or "abs:1e-4". ``rounding``: "litert", or "tflm" for what TFLite Micro
     computes. ``send_model``: whether the model goes over the line first (by default with HeartKIT's firmware only).
     ``profile`` asks the validator's firmware for statistics. A window whose call fails is begun again, ``attempts``
     times in all, after more than a second of silence. ``progress`` is called with (windows done, windows in all).
@@ -157,8 +181,10 @@ def check(
     NotStreamableError for a model that stock firmware cannot be driven with.
     """
     allowed = Tolerance.parse(tolerance)
-    host = WindowModel(model, rounding)
+    host = WindowModel(model, rounding, first_output_only=convention == "heartkit")
     windows, notes = _windows(host, as_frames(model.inputs[0], recording))
+    if len(host.outputs) < len(model.outputs):
+        notes.append(f"this firmware gives the first of {len(model.outputs)} outputs; only that one was compared")
     client = Client(transport, framing or Framing.V1_9, timeout_s=timeout_s, now=now)
     framings = tuple(Framing) if framing is None else (framing,)
     board: ValidatorBoard | HeartKitBoard
@@ -187,7 +213,7 @@ def check(
         passed=first is None,
         convention=board.convention,
         framing=client.framing.value,
-        tolerance=tolerance,
+        tolerance=str(allowed),
         rounding=rounding,
         windows=len(windows),
         outputs=tuple(c.report() for c in compared),
@@ -256,12 +282,10 @@ class _Comparison:
             distance = np.abs(a - b)
         distance[(a == b) | (np.isnan(a) & np.isnan(b))] = 0.0
         distance[np.isnan(distance)] = np.inf
-        wrong = distance > self._allowed.real
+        wrong = ~self._allowed.allows(expected, got, distance)
         if self._port.dtype.kind != "f":
             steps = np.abs(expected.astype(np.int64) - got.astype(np.int64))
             self._steps = max(self._steps, int(steps.max(initial=0)))
-            if not self._allowed.real:
-                wrong = steps > self._allowed.steps
         rows = distance.reshape(len(distance), -1)
         self._frames += len(rows)
         self._equal += int((rows == 0).all(axis=1).sum())
@@ -322,7 +346,7 @@ def _other_hosts(host: WindowModel) -> Iterator[tuple[str, Callable[[bytes], byt
         "litert": "with LiteRT's rounding of FULLY_CONNECTED (compare with rounding litert)",
     }
     with contextlib.suppress(TcnStreamError):
-        yield titles[other], WindowModel(host.model, other).run
+        yield titles[other], WindowModel(host.model, other, len(host.outputs) < len(host.model.outputs)).run
     try:
         from tflite_micro import runtime
     except ImportError:

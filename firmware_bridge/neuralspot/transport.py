@@ -1,8 +1,4 @@
-"""Bytes to and from a board: what the neuralSPOT client and twin need of a port, and three ports that have it.
-
-``open_bytes`` makes one from an address; a serial device goes through pyserial, which also speaks ``socket://`` and
-its other URLs.
-"""
+"""Bytes to and from a board: what the neuralSPOT client and twin need of a port, and three ports that have it."""
 
 from __future__ import annotations
 
@@ -112,6 +108,17 @@ class TcpBytes:
 
     def close(self) -> None:
         self._socket.close()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that waits for clients of a twin; ``TcpBytes(listening.accept()[0])`` is the next one's port.
+
+    ``port`` 0 takes any free one (see ``getsockname``). Raises PortError where that is not possible.
+    """
+    try:
+        return socket.create_server((host, port))
+    except OSError as error:
+        raise PortError(f"cannot listen on {host}:{port}: {error}; give another port, or 0 for any") from error
 
 
 class PtyBytes:

@@ -7,7 +7,6 @@ gives no reply to what is no call.
 
 from __future__ import annotations
 
-import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -49,11 +48,11 @@ Log = Callable[[str], None]
 MOST_MODEL_BYTES = 16 << 20
 """More than the PSRAM of any board holds."""
 
-_EVENT = struct.Struct("<8I6III12s")
-"""An event of the Apollo4's profiler: 8 cache and 6 performance counters, MACs, microseconds, tag."""
+_EVENT_BYTES = 84
+_NO_COUNTERS = (0,) * 14
 _CSV_HEADER = (
-    '"Event","Tag","uSeconds","Est MACs","daccess","dtaglookup","dhitslookup","dhitsline","iaccess","itaglookup",'
-    '"ihitslookup","ihitsline","cycles","cpi","exc","sleep","lsu","fold"'
+    "Event,Tag,uSeconds,Est MACs,cycles,cpi,exc,sleep,lsu,fold,"
+    "daccess,dtaglookup,dhitslookup,dhitsline,iaccess,itaglookup,ihitslookup,ihitsline"
 )
 _APOLLO4 = 4
 _READ_BYTES = 4096
@@ -83,6 +82,7 @@ class ValidatorTwin:
         self._output = b""
         self._stats = b""
         self._stats_sent = False
+        self._window_us = 0
 
     def send(self, block: DataBlock) -> int:
         if block.command == Command.GENERIC:
@@ -115,10 +115,12 @@ class ValidatorTwin:
         if len(window) != self._model.input_bytes:
             self._refuse(f"a window of {len(window)} bytes came and the model takes {self._model.input_bytes}")
             return DataBlock.of(b"", "Wrong input size"), Status.FAILURE
+        began = time.perf_counter()
         try:
             self._output = self._model.run(window)
         except TcnStreamError as error:
             return DataBlock.of(b"", "Invoke failed"), self._refuse(f"the model did not run: {error}")
+        self._window_us = max(1, round((time.perf_counter() - began) * 1e6))
         self._served.windows += 1
         return self._next_output(Command.GENERIC, "FullTensor"), Status.SUCCESS
 
@@ -165,8 +167,8 @@ class ValidatorTwin:
         return DataBlock.of(part, "PartTensor" if self._output else whole, command)
 
     def _statistics(self) -> validator.Stats:
-        """As an Apollo4 sends them. There are no counters here: they read 0, MACs are the model's."""
-        events: tuple[bytes, ...] = ()
+        """As an Apollo4 sends them. Counters read 0; the last layer has the time of the whole window, measured here."""
+        events: tuple[validator.Event, ...] = ()
         arena = 0
         if self._model is not None:
             model = self._model.model
@@ -174,10 +176,15 @@ class ValidatorTwin:
             if self._config is not None and self._config.profile:
                 rows = [row for row in model.rows() if row.index >= 0][: validator.MOST_EVENTS]
                 events = tuple(
-                    _EVENT.pack(*[0] * 14, round(row.macs_per_frame * model.window_frames), 0, row.kind.encode()[:11])
+                    validator.Event(
+                        row.kind,
+                        self._window_us if row is rows[-1] else 0,
+                        round(row.macs_per_frame * model.window_frames),
+                        _NO_COUNTERS,
+                    )
                     for row in rows
                 )
-        return validator.Stats(arena, 0, _EVENT.size, 0, 0, len(events), _APOLLO4, _CSV_HEADER, events)
+        return validator.Stats(arena, 0, _EVENT_BYTES, 0, 0, len(events), _APOLLO4, _CSV_HEADER, events)
 
     def _refuse(self, why: str) -> int:
         self._log(f"refused: {why}")
@@ -185,7 +192,10 @@ class ValidatorTwin:
 
 
 class HeartKitTwin:
-    """HeartKIT's firmware. It runs the model that is sent; until one is, the model that it was given, if any."""
+    """HeartKIT's firmware, which knows one output.
+
+    It runs the model that is sent; until one is, the model that it was given, if any.
+    """
 
     def __init__(self, model: WindowModel | None, rounding: str, served: Served, log: Log) -> None:
         self._given = self._model = model
@@ -247,7 +257,7 @@ class HeartKitTwin:
         content = bytes(self._sent_model)
         self._forget()
         try:
-            self._model = WindowModel(load(content), self._rounding)
+            self._model = WindowModel(load(content), self._rounding, first_output_only=True)
         except TcnStreamError as error:
             self._model = None
             return self._refuse(f"the model sent cannot be run: {error}")
@@ -300,7 +310,7 @@ class Twin:
         self.served = Served()
         self._log = log
         self._decoder = Decoder(framing)
-        own = None if model is None else WindowModel(model, rounding)
+        own = None if model is None else WindowModel(model, rounding, first_output_only=convention == "heartkit")
         self._firmware = kinds[convention](own, rounding, self.served, log)
 
     @property

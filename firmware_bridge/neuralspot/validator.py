@@ -30,6 +30,7 @@ ERROR_TEXT_BYTES = 256
 
 _PREAMBLE = struct.Struct("<7I")
 _PMU_CSV_BYTES = 2048
+_TAG_BYTES = 20
 _MOST_STATS_BYTES = 1 << 20
 _PLATFORMS = {3: "Apollo3", 4: "Apollo4", 5: "Apollo5"}
 
@@ -80,8 +81,41 @@ def decode_config(data: bytes) -> Config:
 
 
 @dataclass(frozen=True)
+class Event:
+    """One layer as the board's profiler saw it.
+
+    ``counters`` on an Apollo3 or 4 are eight of the cache and six of the core, of which ``cycles`` is the first; on an
+    Apollo5 the board's PMU events.
+    """
+
+    tag: str
+    elapsed_us: int
+    estimated_macs: int
+    counters: tuple[int, ...]
+
+    @property
+    def cycles(self) -> int | None:
+        return self.counters[8] if len(self.counters) == 14 else None
+
+    def encode(self) -> bytes:
+        numbers = (*self.counters, self.estimated_macs, self.elapsed_us)
+        return struct.pack(f"<{len(numbers)}I", *numbers) + _text(self.tag, _TAG_BYTES)
+
+
+def decode_event(data: bytes) -> Event:
+    """A record of the profiler; 4 bytes (ahead-of-time firmware) are the microseconds alone."""
+    if len(data) < 8 + _TAG_BYTES:
+        return Event("", int.from_bytes(data[:4], "little"), 0, ())
+    # Firmware before 2024 has room for 11 letters, and records of 76 bytes.
+    words = (len(data) - (12 if len(data) == 76 else _TAG_BYTES)) // 4
+    numbers = struct.unpack_from(f"<{words}I", data)
+    tag = data[4 * words :].split(b"\0")[0].decode(errors="replace")
+    return Event(tag, numbers[-1], numbers[-2], numbers[:-2])
+
+
+@dataclass(frozen=True)
 class Stats:
-    """A board's statistics. ``events`` are raw records of ``event_bytes`` each; their form depends on the platform."""
+    """A board's statistics since it was configured; one event per layer, of the window that was profiled."""
 
     arena_bytes: int
     buffer_bytes: int
@@ -91,7 +125,7 @@ class Stats:
     captured_events: int
     platform: int
     csv_header: str
-    events: tuple[bytes, ...]
+    events: tuple[Event, ...]
 
     @property
     def platform_name(self) -> str:
@@ -100,7 +134,7 @@ class Stats:
 
 def encode_stats(stats: Stats, error: str = "") -> bytes:
     """The firmware's structure: preamble, CSV header, room for 40 events, the last error's text."""
-    room = b"".join(stats.events).ljust(MOST_EVENTS * stats.event_bytes, b"\0")
+    room = b"".join(event.encode() for event in stats.events).ljust(MOST_EVENTS * stats.event_bytes, b"\0")
     buffer_bytes = _PREAMBLE.size + CSV_HEADER_BYTES + len(room) + ERROR_TEXT_BYTES
     preamble = _PREAMBLE.pack(
         stats.arena_bytes,
@@ -123,7 +157,8 @@ def decode_stats(data: bytes) -> Stats:
     header = data[_PREAMBLE.size : begin].split(b"\0")[0].decode(errors="replace")
     event_bytes, captured = numbers[2], numbers[5]
     kept = min(captured, (len(data) - begin) // event_bytes) if event_bytes else 0
-    events = tuple(data[begin + k * event_bytes : begin + (k + 1) * event_bytes] for k in range(kept))
+    records = (data[begin + k * event_bytes : begin + (k + 1) * event_bytes] for k in range(kept))
+    events = tuple(decode_event(record) for record in records)
     arena, buffer, _, pmu_count, pmu_events, _, platform = numbers
     return Stats(arena, buffer, event_bytes, pmu_count, pmu_events, captured, platform, header, events)
 

@@ -41,10 +41,11 @@ class Layout:
 class WindowModel:
     """``run`` answers one window; ``inputs`` and ``outputs`` say how its bytes lie, as in the file.
 
-    Raises NotStreamableError for a model with several inputs: the calls of stock firmware fill the first only.
+    ``first_output_only``: as firmware that knows no other. Raises NotStreamableError for a model with several
+    inputs: the calls of stock firmware fill the first only.
     """
 
-    def __init__(self, model: Model, rounding: str = "litert") -> None:
+    def __init__(self, model: Model, rounding: str = "litert", first_output_only: bool = False) -> None:
         graph = model.graph
         if len(graph.inputs) != 1:
             raise NotStreamableError(
@@ -60,7 +61,7 @@ class WindowModel:
         self.outputs = tuple(
             Layout(port.name, graph.tensors[o].shape, axis, port.dtype)
             for port, o, axis in zip(model.outputs, graph.outputs, model.plan.output_axes, strict=True)
-        )
+        )[: 1 if first_output_only else None]
         self._by_file = model.needs_time_pooling or model.is_dynamic_range
         self._stream = None if self._by_file else model.stream(rounding=rounding)
 
@@ -86,7 +87,9 @@ class WindowModel:
         (layout,) = self.inputs
         x = np.frombuffer(window, layout.dtype.newbyteorder("<")).astype(layout.dtype).reshape(layout.shape)
         if self._stream is None:
-            return b"".join(_little(np.asarray(y)) for y in run_offline(self.model.file.content, [x]))
+            return b"".join(
+                _little(np.asarray(y)) for y in run_offline(self.model.file.content, [x])[: len(self.outputs)]
+            )
         if not self.keeps_state:
             self._stream.reset()
         pushed = _as_list(self._stream.push(self.to_frames(x)))
@@ -94,7 +97,7 @@ class WindowModel:
             made = pushed
         else:
             made = [np.concatenate(both) for both in zip(pushed, _as_list(self._stream.flush()), strict=True)]
-        return b"".join(_little(_to_file(y, layout)) for y, layout in zip(made, self.outputs, strict=True))
+        return b"".join(_little(_to_file(y, layout)) for y, layout in zip(made, self.outputs, strict=False))
 
     def to_frames(self, x: Array) -> Array:
         """An array of the file's input shape as (frames, *frame_shape)."""
@@ -109,9 +112,9 @@ class WindowModel:
         return _little(np.moveaxis(frames.reshape(len(frames), *rest), 0, axis))
 
     def split(self, outputs: bytes) -> list[Array]:
-        """The bytes of all outputs as frames, (frames, *frame_shape) each."""
+        """The bytes of the outputs as frames, (frames, *frame_shape) each."""
         found, begin = [], 0
-        for layout, port in zip(self.outputs, self.model.outputs, strict=True):
+        for layout, port in zip(self.outputs, self.model.outputs, strict=False):
             y = np.frombuffer(outputs, layout.dtype.newbyteorder("<"), math.prod(layout.shape), begin)
             y = y.astype(layout.dtype).reshape(layout.shape)
             moved = y if layout.axis is None else np.moveaxis(y, layout.axis, 0)
