@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import queue
 import re
 import socket
 import struct
@@ -24,7 +25,18 @@ import pytest
 import tcnstream
 from firmware_bridge.datablock import DataBlock
 from firmware_bridge.erpc import Framing
-from firmware_bridge.neuralspot import Bytes, PtyBytes, Served, TcpBytes, check, listen, serve
+from firmware_bridge.neuralspot import (
+    Bytes,
+    PortError,
+    PtyBytes,
+    Served,
+    TcpBytes,
+    check,
+    listen,
+    open_stock_target,
+    serve,
+    serve_on,
+)
 from firmware_bridge.neuralspot.twin import HeartKitTwin, ValidatorTwin
 from firmware_bridge.neuralspot.window import WindowModel
 
@@ -339,3 +351,61 @@ def test_our_client_drives_a_third_party_server(convention: str, stubs: Any, twi
         here.close()
         thread.join(TIMEOUT_S)
     assert report.passed and report.windows == 2 and not report.faults
+
+
+def test_a_twin_behind_a_port_takes_one_client_after_the_other() -> None:
+    model, _, _ = material("strided.i8")
+    signal = np.random.default_rng(1).standard_normal((1024, 1)).astype(np.float32)
+    where: queue.Queue[str] = queue.Queue()
+    stop, total = threading.Event(), []
+    thread = threading.Thread(
+        target=lambda: total.append(serve_on(model, "tcp:127.0.0.1:0", stop=stop, ready=where.put))
+    )
+    thread.start()
+    address = where.get(timeout=TIMEOUT_S)
+    try:
+        for framing in ("1.9.1", "1.12"):
+            target = open_stock_target(f"neuralspot:tcp:{address}?framing={framing}")
+            report = check(model, target.port, signal, convention=target.convention, framing=target.framing)
+            target.port.close()
+            assert report.passed and report.framing == framing
+    finally:
+        stop.set()
+        thread.join(TIMEOUT_S)
+    assert total[0].windows == 2
+
+
+def test_a_twin_on_a_terminal_is_found_by_the_name_of_its_device() -> None:
+    model, _, _ = material("strided.i8")
+    where: queue.Queue[str] = queue.Queue()
+    stop = threading.Event()
+    thread = threading.Thread(
+        target=serve_on, args=(model, "pty"), kwargs={"convention": "heartkit", "stop": stop, "ready": where.put}
+    )
+    thread.start()
+    target = open_stock_target(f"neuralspot:{where.get(timeout=TIMEOUT_S)}?convention=heartkit&baud=9600")
+    try:
+        signal = np.zeros((1024, 1), np.float32)
+        assert check(model, target.port, signal, convention=target.convention, framing=target.framing).passed
+    finally:
+        target.port.close()
+        stop.set()
+        thread.join(TIMEOUT_S)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("neuralspot:", "no port is named; write neuralspot:/dev/ttyACM0"),
+        ("neuralspot:/dev/ttyNONE", "cannot open /dev/ttyNONE"),
+        ("neuralspot:/dev/ttyACM0?speed=9600", "no setting 'speed'"),
+        ("neuralspot:/dev/ttyACM0?convention=other", "the convention is validator or heartkit, not 'other'"),
+        ("neuralspot:/dev/ttyACM0?framing=2", r"the framing is 1.9.1 or 1.12, not '2'"),
+        ("neuralspot:/dev/ttyACM0?baud=fast", "baud takes a whole number above 0, not 'fast'"),
+        ("neuralspot:tcp:localhost", "write tcp:HOST:PORT"),
+        ("neuralspot:tcp:127.0.0.1:1", "cannot connect to 127.0.0.1:1: .* is the other end listening"),
+    ],
+)
+def test_a_port_that_cannot_be_had_is_said_in_words(text: str, words: str) -> None:
+    with pytest.raises(PortError, match=words):
+        open_stock_target(text)

