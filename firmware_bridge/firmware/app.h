@@ -1,0 +1,17 @@
+/* app.h - the application: one model on the native core, driven by requests from the line. See PROTOCOL.md. */
+#ifndef BRIDGE_APP_H
+#define BRIDGE_APP_H
+
+#include <stdint.h>
+
+#define BRIDGE_PROTOCOL 1u
+
+enum { LOG_INFO = 0, LOG_WARNING = 1, LOG_ERROR = 2 };
+
+void app_start(void);
+void app_byte(uint8_t byte);
+
+/* A line of text for the host, beside the data; at most 200 characters. */
+void app_log(int level, const char *text);
+
+#endif

@@ -1,0 +1,48 @@
+/* fault.c - the core's operations with a deliberate fault: one node's results are rounded to odd.
+ *
+ * Stands in for the core's operations.c in a build with FAULT=. Whatever a node computes, its lowest bit
+ * (of an integer), or the lowest twelve bits of a float's mantissa, are set: a rounding that nobody wants, and
+ * one that any operation can have. */
+#define tcn_run_node sound_run_node
+#define tcn_run_step sound_run_step
+#include "operations.c"
+#undef tcn_run_node
+#undef tcn_run_step
+
+uint32_t bridge_fault_node = BRIDGE_FAULT;
+
+void tcn_run_node(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes);
+void tcn_run_step(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes);
+
+static void round_to_odd(const tcn_program *p, const tcn_node_record *node, const tcn_lane_run *lane, int64_t frames)
+{
+    const uint32_t *out = (const uint32_t *)(const void *)(p->plan + node->operands_at) + node->n_inputs;
+    uint32_t o;
+    for (o = 0; o < node->n_outputs; o++) {
+        const tcn_tensor_record *t = &p->tensors[out[o]];
+        uint32_t item = element_bytes(t->dtype);
+        uint8_t *at = p->places[out[o]].base + p->places[out[o]].pitch * lane->index;
+        size_t n = (size_t)(frames < 0 ? lane->goal[out[o]] - lane->have[out[o]] : frames) * t->elements;
+        for (; n--; at += item) {
+            at[0] |= t->dtype == TCN_F32 ? 0xFF : 1;
+            if (t->dtype == TCN_F32)
+                at[1] |= 0x0F;
+        }
+    }
+}
+
+void tcn_run_node(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes)
+{
+    uint32_t l;
+    sound_run_node(p, k, lanes, n_lanes);
+    for (l = 0; k == bridge_fault_node && l < n_lanes; l++)
+        round_to_odd(p, &p->nodes[k], &lanes[l], -1);
+}
+
+void tcn_run_step(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes)
+{
+    uint32_t l;
+    sound_run_step(p, k, lanes, n_lanes);
+    for (l = 0; k == bridge_fault_node && l < n_lanes; l++)
+        round_to_odd(p, &p->nodes[k], &lanes[l], 1);
+}
