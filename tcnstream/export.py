@@ -11,8 +11,8 @@ frames that need the signal's end never come.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
@@ -33,12 +33,24 @@ _WAYS_OUT = "stream the model on the host instead, where there is no such limit,
 
 
 @dataclass(frozen=True)
+class ExportedTensor:
+    """Where frames of a plan's tensor stand in the exported graph: tensor ``index`` holds ``frames_per_hop`` of them
+    after each invocation, and the first ``lag_frames`` of all come before the signal.
+    """
+
+    index: int
+    frames_per_hop: int
+    lag_frames: int
+
+
+@dataclass(frozen=True)
 class StreamingExport:
     """A generated .tflite and what firmware must know of it.
 
     Inputs are ``(1, hop_frames, *frame_shape)``. Output k gives ``(1, frames_per_hop[k], *frame_shape)``,
     and the first ``lag_frames[k]`` of its frames come before the signal and are to be dropped.
     ``state_bytes`` lie in ``variables`` resource variables; ``operations`` are the kinds to register.
+    ``tensors`` says where each of the plan's tensors can be read.
     """
 
     content: bytes
@@ -48,6 +60,7 @@ class StreamingExport:
     variables: int
     state_bytes: int
     operations: tuple[str, ...]
+    tensors: Mapping[int, ExportedTensor] = field(default_factory=dict)
 
 
 def streaming_tflite(model: Model | Plan, hop_frames: int | None = None) -> bytes:
@@ -76,6 +89,7 @@ def export_streaming(model: Model | Plan, hop_frames: int | None = None) -> Stre
         len(step.variables),
         sum(variable.start.nbytes for variable in step.variables),
         tuple(sorted({op.kind for graph in (main, init) for op in graph.ops})),
+        {i: ExportedTensor(at, step.per_hop[i], step.lag[i]) for i, at in sorted(step.made.items())},
     )
 
 

@@ -1,0 +1,90 @@
+"""The firmware's sources as a program for one target, built once per version of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import tcnstream
+from firmware_bridge.errors import TargetError
+
+FIRMWARE = Path(__file__).resolve().parent / "firmware"
+CORE = Path(tcnstream.__file__).resolve().parent / "core"
+BUILD_DEADLINE_S = 300.0
+
+HOST_TARGETS = ("host",)
+EMULATED = ("qemu-m4", "qemu-m55", "qemu-pl011")
+
+
+@cache
+def core_version() -> str:
+    """The package's version and a hash of the core's sources: what two sides must share to be comparable."""
+    sources = sorted(p for p in CORE.rglob("*") if p.suffix in (".c", ".h") and p.name != "binding.c")
+    return f"{tcnstream.__version__}+{_hash(sources)[:8]}"
+
+
+def _hash(paths: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+@cache
+def _build_id() -> str:
+    sources = sorted(p for p in FIRMWARE.rglob("*") if p.is_file() and "build" not in p.relative_to(FIRMWARE).parts)
+    return f"{tcnstream.__version__}+{_hash(sources)[:8]}"
+
+
+def cache_folder() -> Path:
+    """Where built firmware is kept: TCNSTREAM_CACHE, or the user's cache folder."""
+    base = os.environ.get("TCNSTREAM_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "tcnstream" / "firmware"
+
+
+def need_tool(name: str, package: str) -> str:
+    """The path of a program. Raises TargetError that names the package that brings it."""
+    path = shutil.which(name)
+    if path is None:
+        raise TargetError(f"{name} is not installed; it comes with the package {package} (apt-get install {package})")
+    return path
+
+
+def build(target: str, *, fault: int | None = None, sdk: str | None = None) -> Path:
+    """The program for ``target``; ``fault`` is the node that rounds wrongly, -1 for one that is named later.
+
+    Raises TargetError where the compiler is missing or fails, with what it said.
+    """
+    make = need_tool("make", "make")
+    if target == "host":
+        need_tool(os.environ.get("HOSTCC", "gcc"), "gcc")
+    else:
+        need_tool(os.environ.get("CROSS", "arm-none-eabi-") + "gcc", "gcc-arm-none-eabi")
+    kind = "" if fault is None else f"-fault{fault}"
+    made = cache_folder() / f"{target}{kind}-{_build_id()}-{core_version().split('+')[1]}"
+    program = made / ("bridge" if target == "host" else "bridge.elf")
+    if program.exists() and sdk is None:
+        return program
+    made.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=made.parent) as folder:
+        command = [make, "-s", "-C", str(FIRMWARE), f"TARGET={target}", f"OUT={folder}", f"CORE={CORE}"]
+        command += [f"BUILD={_build_id()}", f"CORE_VERSION={core_version()}"]
+        command += [] if fault is None else [f"FAULT={fault}"]
+        command += [] if sdk is None else [f"SDK={sdk}"]
+        if os.environ.get("HOSTCC"):
+            command.append(f"HOSTCC={os.environ['HOSTCC']}")
+        try:
+            answer = subprocess.run(command, capture_output=True, text=True, timeout=BUILD_DEADLINE_S)
+        except subprocess.TimeoutExpired:
+            raise TargetError(f"building the firmware for {target} took over {BUILD_DEADLINE_S:g} s") from None
+        if answer.returncode != 0:
+            raise TargetError(f"the firmware for {target} does not build: {answer.stderr.strip()[-600:]}")
+        made.mkdir(exist_ok=True)
+        for file in Path(folder).iterdir():
+            os.replace(file, made / file.name)
+    return program
