@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -55,6 +57,17 @@ def need_tool(name: str, package: str) -> str:
     return path
 
 
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One build at a time, so that two processes do not do the same work."""
+    with (folder / "lock").open("w") as lock:
+        with suppress(ImportError):
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def build(target: str, *, fault: int | None = None, sdk: str | None = None) -> Path:
     """The program for ``target``; ``fault`` is the node that rounds wrongly, -1 for one that is named later.
 
@@ -71,8 +84,21 @@ def build(target: str, *, fault: int | None = None, sdk: str | None = None) -> P
     if program.exists() and sdk is None:
         return program
     made.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=made.parent) as folder:
-        command = [make, "-s", "-C", str(FIRMWARE), f"TARGET={target}", f"OUT={folder}", f"CORE={CORE}"]
+    with _alone(made.parent), tempfile.TemporaryDirectory(dir=made.parent) as folder:
+        if program.exists() and sdk is None:  # somebody else was faster
+            return program
+        library = made.parent / f"core-{target}-{core_version().split('+')[1]}-{_hash([FIRMWARE / 'Makefile'])[:8]}.a"
+        command = [
+            make,
+            "-s",
+            f"-j{os.cpu_count() or 1}",
+            f"LIB={library}",
+            "-C",
+            str(FIRMWARE),
+            f"TARGET={target}",
+            f"OUT={folder}",
+            f"CORE={CORE}",
+        ]
         command += [f"BUILD={_build_id()}", f"CORE_VERSION={core_version()}"]
         command += [] if fault is None else [f"FAULT={fault}"]
         command += [] if sdk is None else [f"SDK={sdk}"]
