@@ -50,7 +50,7 @@ class LinkStats:
     @property
     def bytes_between_damages(self) -> float:
         """How many bytes the line carries from one damaged frame to the next, on average so far."""
-        damages = self.damaged_frames + self.damaged_requests + self.timeouts
+        damages = self.damaged_frames + self.damaged_requests
         return (self.bytes_in + self.bytes_out) / damages if damages else float("inf")
 
 
@@ -188,10 +188,7 @@ class Link:
         request.sequence = self._sequence
         self._sequence = (self._sequence + 1) & 0xFFFF
         request.coded = encode(Frame(request.kind, 0, self._session, request.sequence, 0, request.payload))
-        pace = self._pace(request)
-        request.wait_s = max(pace.wait_s, self.least_wait_s)
-        if not pace.known:
-            request.wait_s += len(request.coded) / SLOWEST_BYTES_PER_S
+        request.wait_s = max(self._pace(request).wait_s, self.least_wait_s) + len(request.coded) / SLOWEST_BYTES_PER_S
         self._send(request)
 
     def _pace(self, request: _Request) -> _Pace:
