@@ -64,8 +64,22 @@ static inline void find_rows(const job *j, const tcn_lane_run *lane, int64_t fra
             rows[i * taps] = row_of(p, lane, j->node, j->in[0], frame + i * step);
         offset += i * step;
     }
-    for (; i < count && offset < 0; i++, offset += step)
-        rows[i * taps] = frame_of(p, lane, j->in[0], frame + i * step);
+    if (i < count && offset < 0) {
+        const uint8_t *ring = frame_of(p, lane, j->in[0], frame + i * step);
+        const uint8_t *end = lane->rings + at->ring_at + (size_t)at->frames * at->bytes;
+        size_t stride = (size_t)step * at->bytes, all = (size_t)at->frames * at->bytes;
+        if (at->ring == TCN_NONE || stride > all) {
+            for (; i < count && offset < 0; i++, offset += step)
+                rows[i * taps] = frame_of(p, lane, j->in[0], frame + i * step);
+        } else {
+            for (; i < count && offset < 0; i++, offset += step) {
+                rows[i * taps] = ring;
+                ring += stride;
+                if (ring >= end)
+                    ring -= all;
+            }
+        }
+    }
     if (i < count) {
         const uint8_t *from = lane->block[j->in[0]] + (size_t)offset * at->bytes;
         size_t stride = (size_t)step * at->bytes;

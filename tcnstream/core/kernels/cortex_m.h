@@ -62,17 +62,30 @@ I numbers widened(const int8_t *p) { return vldrbq_s32(p); }
 I numbers added(numbers x, numbers y) { return vaddq_s32(x, y); }
 I numbers minus(numbers x, numbers y) { return vsubq_s32(x, y); }
 I numbers product(numbers x, numbers y) { return vmulq_s32(x, y); }
-I numbers products_of_bytes(const int8_t *x, const int8_t *w) { return vmulq_s32(vldrbq_s32(x), vldrbq_s32(w)); }
 I numbers shifted_left(numbers x, int places) { return vshlq_r_s32(x, places); }
-I numbers rescaled(numbers x, numbers multiplier, numbers shift)
+typedef struct { numbers multiplier, left, right; } scaling;
+I scaling scaling_of(numbers multiplier, numbers shift)
+{
+    return (scaling){multiplier, vmaxq_s32(shift, vdupq_n_s32(0)), vminq_s32(shift, vdupq_n_s32(0))};
+}
+I numbers rescaled(numbers x, scaling s)
 {
     /* vrshl rounds halves up; those of negative values go away from zero instead */
-    numbers zero = vdupq_n_s32(0), left = vmaxq_s32(shift, zero), right = vminq_s32(shift, zero);
-    numbers high = vqrdmulhq_s32(vshlq_s32(x, left), multiplier);
-    return vrshlq_s32(vqaddq_s32(high, vshrq_n_s32(vandq_s32(high, right), 31)), right);
+    numbers high = vqrdmulhq_s32(vshlq_s32(x, s.left), s.multiplier);
+    return vrshlq_s32(vqaddq_s32(high, vshrq_n_s32(vandq_s32(high, s.right), 31)), s.right);
 }
 I numbers clipped(numbers x, numbers low, numbers high) { return vminq_s32(vmaxq_s32(x, low), high); }
-I void narrowed(int8_t *to, numbers x) { vstrbq_s32(to, x); }
+I numbers to_int8(numbers x) { return clipped(x, vdupq_n_s32(-128), vdupq_n_s32(127)); }
+I void narrowed(int8_t *to, numbers x) { vstrbq_s32(to, to_int8(x)); }
+typedef struct { numbers x, y; } pairs;
+I pairs pair_of(const int8_t *x, const int8_t *y) { return (pairs){widened(x), widened(y)}; }
+I numbers with_products(numbers sum, pairs x, pairs w) { return added(added(sum, product(x.x, w.x)), product(x.y, w.y)); }
+I numbers some_loaded(const int32_t *p, uint32_t n) { return vldrwq_z_s32(p, vctp32q(n)); }
+I pairs some_pair_of(const int8_t *x, const int8_t *y, uint32_t n)
+{
+    return (pairs){vldrbq_z_s32(x, vctp32q(n)), vldrbq_z_s32(y, vctp32q(n))};
+}
+I void some_narrowed(int8_t *to, numbers x, uint32_t n) { vstrbq_p_s32(to, to_int8(x), vctp32q(n)); }
 #define INT8_AT_ONCE_16 4
 #define INT8_AT_ONCE_8 2
 #define INT16_AT_ONCE_16 4

@@ -5,7 +5,7 @@
  *   INT8_PREFIXES, `int16`  for panels of 16, 8 and 4 outputs, and for int16, a prefix P with
  *     P_sums            the sums of P_outputs outputs (how many partial sums each has is its own business)
  *     P_four            four activations of one position, as the instructions want them
- *     P_spread(bits)    from the four activations' bytes
+ *     P_spread(bits)    from the four activations' bytes; P_at(x) from where they stand
  *     P_none()          sums of nothing
  *     P_add(s, w, four) s and the products with (P_outputs, 4) weights
  *     P_store(s, to)    the sums as int32
@@ -16,9 +16,11 @@
  *
  *   numbers             the vector
  *   widened, narrowed   from int8 and back (values in range)
- *   products_of_bytes, product
- *   rescaled            multiply_twice of every value
- *   shifted_left, added, minus, clipped, same, loaded
+ *   scaling, scaling_of, rescaled   multiply_twice of every value; the scaling serves many of them
+ *   pairs, pair_of, with_products   two rows of bytes side by side, and their products with two of weights
+ *   product, shifted_left, added, minus, clipped, same, loaded
+ *   narrowed and some_narrowed saturate, so that only limits within int8 need clipped
+ *   some_loaded, some_widened, some_pair_of, some_narrowed   of the first n < NUMBERS
  *
  * IN_ORDER: the processor waits for each result anyway, so one sum at a time is best.
  *
@@ -62,10 +64,13 @@ INLINE uint64_t some_int16(const int16_t *x, uint32_t n)
     return four_int16(four);
 }
 
-/* N sums for T positions; `step` bytes of weights from one four to the next. */
+#define int8_4_at(x) int8_4_spread(four_int8(x))
+#define int16_at(x) int16_spread(four_int16(x))
+
+/* N sums for T positions; `step` bytes of weights from one four to the next, `apart` from one sum's to the next's. */
 #define SUMS(name, P, X, N, T)                                                                                  \
-    INLINE void name(const int8_t *w, size_t step, const void *const *rows, size_t taps, size_t from, size_t depth, \
-                     int32_t (*sum)[16])                                                                        \
+    INLINE void name(const int8_t *w, size_t step, size_t apart, const void *const *rows, size_t taps, size_t from, \
+                     size_t depth, int32_t *sum, size_t width)                                                  \
     {                                                                                                           \
         P##_sums s[T][N];                                                                                       \
         size_t k, c, t, v;                                                                                      \
@@ -75,18 +80,18 @@ INLINE uint64_t some_int16(const int16_t *x, uint32_t n)
             UNROLL_INT for (t = 0; t < T; t++) x[t] = (const X##_t *)rows[t * taps + k] + from;                 \
             for (c = 0; c + 4 <= depth; c += 4, w += step)                                                      \
                 UNROLL_INT for (t = 0; t < T; t++) {                                                            \
-                    P##_four four = P##_spread(four_##X(x[t] + c));                                             \
-                    UNROLL_INT for (v = 0; v < N; v++) s[t][v] = P##_add(s[t][v], w + 4 * v * P##_outputs, four); \
+                    P##_four four = P##_at(x[t] + c);                                                           \
+                    UNROLL_INT for (v = 0; v < N; v++) s[t][v] = P##_add(s[t][v], w + v * apart, four); \
                 }                                                                                               \
             if (c < depth) {                                                                                    \
                 UNROLL_INT for (t = 0; t < T; t++) {                                                            \
                     P##_four four = P##_spread(some_##X(x[t] + c, (uint32_t)(depth - c)));                      \
-                    UNROLL_INT for (v = 0; v < N; v++) s[t][v] = P##_add(s[t][v], w + 4 * v * P##_outputs, four); \
+                    UNROLL_INT for (v = 0; v < N; v++) s[t][v] = P##_add(s[t][v], w + v * apart, four); \
                 }                                                                                               \
                 w += step;                                                                                      \
             }                                                                                                   \
         }                                                                                                       \
-        UNROLL_INT for (t = 0; t < T; t++) UNROLL_INT for (v = 0; v < N; v++) P##_store(s[t][v], sum[t] + v * P##_outputs); \
+        UNROLL_INT for (t = 0; t < T; t++) UNROLL_INT for (v = 0; v < N; v++) P##_store(s[t][v], sum + t * width + v * P##_outputs); \
     }
 
 #ifdef IN_ORDER
@@ -94,53 +99,83 @@ INLINE uint64_t some_int16(const int16_t *x, uint32_t n)
 #else
 /* The same for one position: fours go in turn to two sums, so that none waits for the one before. */
 #define SUMS_ALONE(name, P, X, N)                                                                               \
-    INLINE void name(const int8_t *w, size_t step, const void *const *rows, size_t taps, size_t from, size_t depth, int32_t (*sum)[16]) \
+    INLINE void name(const int8_t *w, size_t step, size_t apart, const void *const *rows, size_t taps, size_t from, size_t depth, int32_t *sum, size_t width) \
     {                                                                                                           \
         P##_sums even[N], odd[N];                                                                               \
         size_t k, c, v;                                                                                         \
+        (void)width;                                                                                            \
         UNROLL_INT for (v = 0; v < N; v++) even[v] = odd[v] = P##_none();                                       \
         for (k = 0; k < taps; k++) {                                                                            \
             const X##_t *x = (const X##_t *)rows[k] + from;                                                     \
             for (c = 0; c + 8 <= depth; c += 8, w += 2 * step) {                                                \
-                P##_four first = P##_spread(four_##X(x + c)), second = P##_spread(four_##X(x + c + 4));         \
-                UNROLL_INT for (v = 0; v < N; v++) even[v] = P##_add(even[v], w + 4 * v * P##_outputs, first);  \
-                UNROLL_INT for (v = 0; v < N; v++) odd[v] = P##_add(odd[v], w + step + 4 * v * P##_outputs, second); \
+                P##_four first = P##_at(x + c), second = P##_at(x + c + 4);                                     \
+                UNROLL_INT for (v = 0; v < N; v++) even[v] = P##_add(even[v], w + v * apart, first);  \
+                UNROLL_INT for (v = 0; v < N; v++) odd[v] = P##_add(odd[v], w + step + v * apart, second); \
             }                                                                                                   \
             for (; c < depth; c += 4, w += step) {                                                              \
-                P##_four four = P##_spread(c + 4 <= depth ? four_##X(x + c) : some_##X(x + c, (uint32_t)(depth - c))); \
-                UNROLL_INT for (v = 0; v < N; v++) even[v] = P##_add(even[v], w + 4 * v * P##_outputs, four);   \
+                P##_four four = c + 4 <= depth ? P##_at(x + c) : P##_spread(some_##X(x + c, (uint32_t)(depth - c))); \
+                UNROLL_INT for (v = 0; v < N; v++) even[v] = P##_add(even[v], w + v * apart, four);   \
             }                                                                                                   \
         }                                                                                                       \
-        UNROLL_INT for (v = 0; v < N; v++) P##_store(P##_plus(even[v], odd[v]), sum[0] + v * P##_outputs);      \
+        UNROLL_INT for (v = 0; v < N; v++) P##_store(P##_plus(even[v], odd[v]), sum + v * P##_outputs);      \
     }
 #endif
 
-/* One panel of width W for all positions. */
-#define PANEL_OF(name, P, X, Y, W, N, T, finish)                                                                \
+/* One panel of width W for all positions; N sums at once. */
+#define PANEL_OF(name, P, X, W, N, T, finish)                                                                   \
     SUMS(name##_tile, P, X, N, T)                                                                               \
     SUMS_ALONE(name##_one, P, X, N)                                                                             \
     static void name(const conv_args *a, const uint8_t *plan, const int8_t *w, const void *const *rows,         \
                      void *const *outs, size_t positions, size_t taps, size_t depth, size_t from, size_t to,    \
                      uint32_t at, uint32_t n)                                                                   \
     {                                                                                                           \
-        size_t p = 0, t, v;                                                                                     \
-        int32_t sum[T][16];                                                                                     \
+        size_t p = 0, v;                                                                                        \
+        int32_t sum[T * W + 16]; /* vectors may be longer than the last row */                                  \
         for (; p + T <= positions; p += T) {                                                                    \
             for (v = 0; v < W; v += N * P##_outputs)                                                            \
-                name##_tile(w + 4 * v, 4 * W, rows + p * taps, taps, from, depth,                               \
-                            (int32_t(*)[16])(void *)((int32_t *)sum + v));                                      \
-            for (t = 0; t < T; t++)                                                                             \
-                finish(a, plan, sum[t], at, W, (Y *)outs[p + t] + to, n);                                       \
+                name##_tile(w + 4 * v, 4 * W, 4 * P##_outputs, rows + p * taps, taps, from, depth, sum + v, W); \
+            finish(a, plan, sum, T, at, W, outs + p, to, n);                                                    \
         }                                                                                                       \
         for (; p < positions; p++) {                                                                            \
             for (v = 0; v < W; v += N * P##_outputs)                                                            \
-                name##_one(w + 4 * v, 4 * W, rows + p * taps, taps, from, depth,                                \
-                           (int32_t(*)[16])(void *)(sum[0] + v));                                               \
-            finish(a, plan, sum[0], at, W, (Y *)outs[p] + to, n);                                               \
+                name##_one(w + 4 * v, 4 * W, 4 * P##_outputs, rows + p * taps, taps, from, depth, sum + v, W);  \
+            finish(a, plan, sum, 1, at, W, outs + p, to, n);                                                    \
         }                                                                                                       \
     }
 
-#define CONV_OF(name, panel_16, panel_8, panel_4)                                                               \
+#ifdef INT8_TILE_32
+/* Two panels of 16 for all positions: each four of activations is brought in once for both. */
+#define TWO_PANELS_OF(name, P, X, T, finish)                                                                    \
+    SUMS(name##_tile, P, X, 2, T)                                                                               \
+    SUMS_ALONE(name##_one, P, X, 2)                                                                             \
+    static void name(const conv_args *a, const uint8_t *plan, const int8_t *w, const void *const *rows,         \
+                     void *const *outs, size_t positions, size_t taps, size_t depth, size_t from, size_t to,    \
+                     uint32_t at)                                                                               \
+    {                                                                                                           \
+        size_t p = 0, apart = taps * ((depth + 3) / 4) * 4 * 16;                                                \
+        int32_t sum[T * 32];                                                                                    \
+        for (; p + T <= positions; p += T) {                                                                    \
+            name##_tile(w, 4 * 16, apart, rows + p * taps, taps, from, depth, sum, 32);                         \
+            finish(a, plan, sum, T, at, 32, outs + p, to, 32);                                                  \
+        }                                                                                                       \
+        for (; p < positions; p++) {                                                                            \
+            name##_one(w, 4 * 16, apart, rows + p * taps, taps, from, depth, sum, 32);                          \
+            finish(a, plan, sum, 1, at, 32, outs + p, to, 32);                                                  \
+        }                                                                                                       \
+    }
+#define BOTH_PANELS(name)                                                                                       \
+    if (outputs - begin >= 32) {                                                                                \
+        name(a, plan, w, rows, outs, positions, taps, depth, (size_t)g * depth, (size_t)g * outputs + begin, at); \
+        w += (size_t)taps * ((depth + 3) / 4) * 4 * 32;                                                         \
+        at += 32;                                                                                               \
+        begin += 32;                                                                                            \
+        continue;                                                                                               \
+    }
+#else
+#define BOTH_PANELS(name)
+#endif
+
+#define CONV_OF(name, two, panel_16, panel_8, panel_4)                                                          \
     static void name(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs,       \
                      uint32_t positions)                                                                        \
     {                                                                                                           \
@@ -150,6 +185,7 @@ INLINE uint64_t some_int16(const int16_t *x, uint32_t n)
         const int8_t *w = (const int8_t *)(plan + a->weights_at);                                               \
         for (g = 0; g < groups; g++) {                                                                          \
             for (begin = 0; begin < outputs;) {                                                                 \
+                two                                                                                             \
                 uint32_t width = panel_width(outputs - begin), n = outputs - begin < width ? outputs - begin : width; \
                 size_t from = (size_t)g * depth, to = (size_t)g * outputs + begin;                              \
                 if (width == 16)                                                                                \
@@ -177,67 +213,81 @@ static void exact_int8(const conv_args *a, const uint8_t *plan, const int32_t *s
         out[i] = (int8_t)clip32(add32(multiply_exact(add32(sum[i], bias[i]), mantissa[i], shift[i]), a->zero_out), a->low, a->high);
 }
 
-static void finish_int8(const conv_args *a, const uint8_t *plan, const int32_t *sum, uint32_t at, uint32_t width,
-                        int8_t *out, uint32_t n)
+static void finish_int8(const conv_args *a, const uint8_t *plan, const int32_t *sum, size_t positions, uint32_t at,
+                        uint32_t width, void *const *outs, size_t to, uint32_t n)
 {
     const int32_t *shift = WORDS(plan, a->shift_at) + at, *bias = WORDS(plan, a->BIAS_I8) + at;
     const int32_t *multiplier = WORDS(plan, a->multiplier_at) + at;
     uint32_t i = 0;
+    size_t t;
     if (a->rescale == RESCALE_EXACT) {
-        exact_int8(a, plan, sum, bias, at, out, n);
+        for (t = 0; t < positions; t++)
+            exact_int8(a, plan, sum + t * width, bias, at, (int8_t *)outs[t] + to, n);
         return;
     }
 #ifdef NUMBERS
-    {
+    for (; i < n; i += NUMBERS) {
+        int whole = i + NUMBERS <= width;
+        uint32_t left = n - i;
+        int clip = a->low > -128 || a->high < 127;
         numbers low = same(a->low), high = same(a->high), zero = same(a->zero_out);
-        int8_t kept[16];
-        int8_t *to = n == width ? out : kept;
-        for (; i + NUMBERS <= width; i += NUMBERS)
-            narrowed(to + i, clipped(added(rescaled(added(loaded(sum + i), loaded(bias + i)), loaded(multiplier + i), loaded(shift + i)), zero), low, high));
-#ifdef HALF_NUMBERS
-        if (i < width)
-            half_finished(to + i, sum + i, bias + i, multiplier + i, shift + i, a);
-#endif
-        if (to == kept)
-            memcpy(out, kept, n);
+        numbers offset = whole ? loaded(bias + i) : some_loaded(bias + i, left);
+        scaling by = whole ? scaling_of(loaded(multiplier + i), loaded(shift + i))
+                           : scaling_of(some_loaded(multiplier + i, left), some_loaded(shift + i, left));
+        for (t = 0; t < positions; t++) {
+            numbers x = added(loaded(sum + t * width + i), offset);
+            int8_t *out = (int8_t *)outs[t] + to + i;
+            x = added(rescaled(x, by), zero);
+            x = clip ? clipped(x, low, high) : x;
+            if (left >= NUMBERS)
+                narrowed(out, x);
+            else
+                some_narrowed(out, x, left);
+        }
     }
 #else
-    (void)width;
-    for (; i < n; i++)
-        out[i] = (int8_t)clip32(add32(multiply_twice(add32(sum[i], bias[i]), multiplier[i], shift[i]), a->zero_out), a->low, a->high);
+    for (t = 0; t < positions; t++)
+        for (i = 0; i < n; i++)
+            ((int8_t *)outs[t] + to)[i] = (int8_t)clip32(add32(multiply_twice(add32(sum[t * width + i], bias[i]), multiplier[i], shift[i]), a->zero_out), a->low, a->high);
 #endif
 }
 
-static void finish_int16(const conv_args *a, const uint8_t *plan, const int32_t *sum, uint32_t at, uint32_t width,
-                         int16_t *out, uint32_t n)
+static void finish_int16(const conv_args *a, const uint8_t *plan, const int32_t *sum, size_t positions, uint32_t at,
+                         uint32_t width, void *const *outs, size_t to, uint32_t n)
 {
     const int32_t *shift = WORDS(plan, a->shift_at) + at;
     const int64_t *bias = LONGS(plan, a->bias_at) + at;
     uint32_t i;
-    (void)width;
-    for (i = 0; i < n; i++) {
-        int64_t whole = add64(bias[i], sum[i]);
-        int32_t y;
-        if (a->rescale == RESCALE_EXACT)
-            y = multiply_exact(wrap32(whole), LONGS(plan, a->multiplier_at)[at + i], shift[i]);
-        else
-            y = multiply_wide(whole, WORDS(plan, a->multiplier_at)[at + i], shift[i]);
-        out[i] = (int16_t)clip32(add32(y, a->zero_out), a->low, a->high);
-    }
+    size_t t;
+    for (t = 0; t < positions; t++)
+        for (i = 0; i < n; i++) {
+            int64_t whole = add64(bias[i], sum[t * width + i]);
+            int32_t y;
+            if (a->rescale == RESCALE_EXACT)
+                y = multiply_exact(wrap32(whole), LONGS(plan, a->multiplier_at)[at + i], shift[i]);
+            else
+                y = multiply_wide(whole, WORDS(plan, a->multiplier_at)[at + i], shift[i]);
+            ((int16_t *)outs[t] + to)[i] = (int16_t)clip32(add32(y, a->zero_out), a->low, a->high);
+        }
 }
 
 #define INT8_PANELS_OF(P16, P8, P4)                                                                             \
-    PANEL_OF(int8_panel_16, P16, int8, int8_t, 16, INT8_AT_ONCE_16, INT8_TILE_16, finish_int8)                  \
-    PANEL_OF(int8_panel_8, P8, int8, int8_t, 8, INT8_AT_ONCE_8, INT8_TILE_8, finish_int8)                       \
-    PANEL_OF(int8_panel_4, P4, int8, int8_t, 4, 1, INT8_TILE_4, finish_int8)
+    PANEL_OF(int8_panel_16, P16, int8, 16, INT8_AT_ONCE_16, INT8_TILE_16, finish_int8)                  \
+    PANEL_OF(int8_panel_8, P8, int8, 8, INT8_AT_ONCE_8, INT8_TILE_8, finish_int8)                       \
+    PANEL_OF(int8_panel_4, P4, int8, 4, 1, INT8_TILE_4, finish_int8)
 #define INT8_PANELS(...) INT8_PANELS_OF(__VA_ARGS__)
+#ifdef INT8_TILE_32
+#define INT8_TWO_PANELS_OF(P16, P8, P4) TWO_PANELS_OF(int8_panels_32, P16, int8, INT8_TILE_32, finish_int8)
+#define INT8_TWO_PANELS(...) INT8_TWO_PANELS_OF(__VA_ARGS__)
+INT8_TWO_PANELS(INT8_PREFIXES)
+#endif
 INT8_PANELS(INT8_PREFIXES)
-CONV_OF(conv_i8, int8_panel_16, int8_panel_8, int8_panel_4)
+CONV_OF(conv_i8, BOTH_PANELS(int8_panels_32), int8_panel_16, int8_panel_8, int8_panel_4)
 
-PANEL_OF(int16_panel_16, int16, int16, int16_t, 16, INT16_AT_ONCE_16, INT16_TILE, finish_int16)
-PANEL_OF(int16_panel_8, int16, int16, int16_t, 8, INT16_AT_ONCE_8, INT16_TILE, finish_int16)
-PANEL_OF(int16_panel_4, int16, int16, int16_t, 4, 1, INT16_TILE, finish_int16)
-CONV_OF(conv_i16_short, int16_panel_16, int16_panel_8, int16_panel_4)
+PANEL_OF(int16_panel_16, int16, int16, 16, INT16_AT_ONCE_16, INT16_TILE, finish_int16)
+PANEL_OF(int16_panel_8, int16, int16, 8, INT16_AT_ONCE_8, INT16_TILE, finish_int16)
+PANEL_OF(int16_panel_4, int16, int16, 4, 1, INT16_TILE, finish_int16)
+CONV_OF(conv_i16_short, , int16_panel_16, int16_panel_8, int16_panel_4)
 
 /* Up to so many products of 15 and 7 bits fit 32 bits. */
 enum { MOST_INT16_PRODUCTS = 511 };
@@ -253,33 +303,63 @@ static void conv_i16(const conv_args *a, const uint8_t *plan, const void *const 
 
 #ifdef NUMBERS
 
+/* Weights of so many pairs of taps are kept at hand. */
+enum { PAIRS_KEPT = 16 };
+
+INLINE pairs weights_of(const int8_t *weights, uint32_t k, uint32_t taps, uint32_t channels, uint32_t n)
+{
+    const int8_t *first = weights + (size_t)2 * k * channels;
+    const int8_t none[NUMBERS] = {0};
+    if (n >= NUMBERS)
+        return 2 * k + 1 < taps ? pair_of(first, first + channels) : pair_of(first, none);
+    return 2 * k + 1 < taps ? some_pair_of(first, first + channels, n) : some_pair_of(first, none, n);
+}
+
+/* Up to NUMBERS channels of all positions */
+INLINE void depthwise_i8_part(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs,
+                              uint32_t positions, uint32_t c, uint32_t n)
+{
+    uint32_t taps = a->taps_t * a->taps_f, channels = a->outputs, p, k, steps = (taps + 1) / 2;
+    const int8_t *weights = (const int8_t *)(plan + a->weights_at) + c;
+    const int32_t *bias = WORDS(plan, a->bias_at) + c, *multiplier = WORDS(plan, a->multiplier_at) + c, *shift = WORDS(plan, a->shift_at) + c;
+    numbers low = same(a->low), high = same(a->high), zero = same(a->zero_out);
+    numbers offset = n >= NUMBERS ? loaded(bias) : some_loaded(bias, n);
+    scaling by = n >= NUMBERS ? scaling_of(loaded(multiplier), loaded(shift))
+                              : scaling_of(some_loaded(multiplier, n), some_loaded(shift, n));
+    pairs kept[PAIRS_KEPT];
+    int clip = a->low > -128 || a->high < 127;
+    for (k = 0; k < steps && k < PAIRS_KEPT; k++)
+        kept[k] = weights_of(weights, k, taps, channels, n);
+    for (p = 0; p < positions; p++) {
+        const void *const *row = rows + (size_t)p * taps;
+        numbers sum = offset;
+        for (k = 0; k < steps; k++) {
+            const int8_t *x = (const int8_t *)row[2 * k] + c;
+            const int8_t *y = 2 * k + 1 < taps ? (const int8_t *)row[2 * k + 1] + c : x;
+            pairs w = k < PAIRS_KEPT ? kept[k] : weights_of(weights, k, taps, channels, n);
+            sum = with_products(sum, n >= NUMBERS ? pair_of(x, y) : some_pair_of(x, y, n), w);
+        }
+        sum = added(rescaled(sum, by), zero);
+        sum = clip ? clipped(sum, low, high) : sum;
+        if (n >= NUMBERS)
+            narrowed((int8_t *)outs[p] + c, sum);
+        else
+            some_narrowed((int8_t *)outs[p] + c, sum, n);
+    }
+}
+
 static void depthwise_i8(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs,
                          uint32_t positions)
 {
-    uint32_t taps = a->taps_t * a->taps_f, channels = a->outputs, p, k, c;
-    const int8_t *weights = (const int8_t *)(plan + a->weights_at);
-    const int32_t *bias = WORDS(plan, a->bias_at), *multiplier = WORDS(plan, a->multiplier_at), *shift = WORDS(plan, a->shift_at);
+    uint32_t channels = a->outputs, c;
     if (a->channels != channels || a->rescale == RESCALE_EXACT) {
         tcn_plain_depthwise_i8(a, plan, rows, outs, positions);
         return;
     }
-    for (p = 0; p < positions; p++) {
-        const void *const *row = rows + p * taps;
-        int8_t *out = (int8_t *)outs[p];
-        for (c = 0; c + NUMBERS <= channels; c += NUMBERS) {
-            numbers sum = loaded(bias + c);
-            for (k = 0; k < taps; k++)
-                sum = added(sum, products_of_bytes((const int8_t *)row[k] + c, weights + (size_t)k * channels + c));
-            sum = added(rescaled(sum, loaded(multiplier + c), loaded(shift + c)), same(a->zero_out));
-            narrowed(out + c, clipped(sum, same(a->low), same(a->high)));
-        }
-        for (; c < channels; c++) {
-            int32_t sum = bias[c];
-            for (k = 0; k < taps; k++)
-                sum = add32(sum, ((const int8_t *)row[k])[c] * weights[(size_t)k * channels + c]);
-            out[c] = (int8_t)clip32(add32(multiply_twice(sum, multiplier[c], shift[c]), a->zero_out), a->low, a->high);
-        }
-    }
+    for (c = 0; c + NUMBERS <= channels; c += NUMBERS)
+        depthwise_i8_part(a, plan, rows, outs, positions, c, NUMBERS);
+    if (c < channels)
+        depthwise_i8_part(a, plan, rows, outs, positions, c, channels - c);
 }
 
 static void binary_i8(const binary_args *a, int op, const int8_t *x, const int8_t *y, int8_t *out, uint32_t n)
@@ -287,19 +367,22 @@ static void binary_i8(const binary_args *a, int op, const int8_t *x, const int8_
     uint32_t i = 0;
     if (op == OP_ADD || op == OP_SUB || op == OP_MUL) {
         numbers zero_x = same(a->zero[0]), zero_y = same(a->zero[1]), zero = same(a->zero_out);
-        numbers mx = same(a->multiplier[0]), my = same(a->multiplier[1]), mo = same(a->multiplier_out);
-        numbers sx = same(a->shift[0]), sy = same(a->shift[1]), so = same(a->shift_out);
+        scaling by_x = scaling_of(same(a->multiplier[0]), same(a->shift[0]));
+        scaling by_y = scaling_of(same(a->multiplier[1]), same(a->shift[1]));
+        scaling by = scaling_of(same(a->multiplier_out), same(a->shift_out));
         numbers low = same(a->low), high = same(a->high);
+        int clip = a->low > -128 || a->high < 127;
         for (; i + NUMBERS <= n; i += NUMBERS) {
             numbers p = minus(widened(x + i), zero_x), q = minus(widened(y + i), zero_y), r;
             if (op == OP_MUL) {
                 r = product(p, q);
             } else {
-                p = rescaled(shifted_left(p, a->left_shift), mx, sx);
-                q = rescaled(shifted_left(q, a->left_shift), my, sy);
+                p = rescaled(shifted_left(p, a->left_shift), by_x);
+                q = rescaled(shifted_left(q, a->left_shift), by_y);
                 r = op == OP_ADD ? added(p, q) : minus(p, q);
             }
-            narrowed(out + i, clipped(added(rescaled(r, mo, so), zero), low, high));
+            r = added(rescaled(r, by), zero);
+            narrowed(out + i, clip ? clipped(r, low, high) : r);
         }
     }
     if (i < n)

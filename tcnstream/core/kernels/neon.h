@@ -125,17 +125,26 @@ I numbers widened(const int8_t *p) { return vmovl_s16(vget_low_s16(vmovl_s8(four
 I numbers added(numbers x, numbers y) { return vaddq_s32(x, y); }
 I numbers minus(numbers x, numbers y) { return vsubq_s32(x, y); }
 I numbers product(numbers x, numbers y) { return vmulq_s32(x, y); }
-I numbers products_of_bytes(const int8_t *x, const int8_t *w)
+typedef int16x8_t pairs;
+I pairs pair_of(const int8_t *x, const int8_t *y)
 {
-    return vmovl_s16(vget_low_s16(vmull_s8(four_bytes(x), four_bytes(w))));
+    return vmovl_s8(vreinterpret_s8_s32(vzip_s32(vreinterpret_s32_s8(four_bytes(x)), vreinterpret_s32_s8(four_bytes(y))).val[0]));
+}
+I numbers with_products(numbers sum, pairs x, pairs w)
+{
+    return vmlal_s16(vmlal_s16(sum, vget_low_s16(x), vget_low_s16(w)), vget_high_s16(x), vget_high_s16(w));
 }
 I numbers shifted_left(numbers x, int places) { return vshlq_s32(x, vdupq_n_s32(places)); }
-I numbers rescaled(numbers x, numbers multiplier, numbers shift)
+typedef struct { numbers multiplier, left, right; } scaling;
+I scaling scaling_of(numbers multiplier, numbers shift)
+{
+    return (scaling){multiplier, vmaxq_s32(shift, vdupq_n_s32(0)), vminq_s32(shift, vdupq_n_s32(0))};
+}
+I numbers rescaled(numbers x, scaling s)
 {
     /* vrshl rounds halves up; those of negative values go away from zero instead */
-    numbers zero = vdupq_n_s32(0), left = vmaxq_s32(shift, zero), right = vminq_s32(shift, zero);
-    numbers high = vqrdmulhq_s32(vshlq_s32(x, left), multiplier);
-    return vrshlq_s32(vqaddq_s32(high, vshrq_n_s32(vandq_s32(high, right), 31)), right);
+    numbers high = vqrdmulhq_s32(vshlq_s32(x, s.left), s.multiplier);
+    return vrshlq_s32(vqaddq_s32(high, vshrq_n_s32(vandq_s32(high, s.right), 31)), s.right);
 }
 I numbers clipped(numbers x, numbers low, numbers high) { return vminq_s32(vmaxq_s32(x, low), high); }
 I void narrowed(int8_t *to, numbers x)
@@ -143,6 +152,26 @@ I void narrowed(int8_t *to, numbers x)
     int16x4_t words = vqmovn_s32(x);
     uint32_t bits = vget_lane_u32(vreinterpret_u32_s8(vqmovn_s16(vcombine_s16(words, words))), 0);
     memcpy(to, &bits, 4);
+}
+
+I numbers some_loaded(const int32_t *p, uint32_t n)
+{
+    int32_t four[4] = {0};
+    memcpy(four, p, n * sizeof *p);
+    return loaded(four);
+}
+I pairs some_pair_of(const int8_t *x, const int8_t *y, uint32_t n)
+{
+    int8_t four[2][4] = {{0}};
+    memcpy(four[0], x, n);
+    memcpy(four[1], y, n);
+    return pair_of(four[0], four[1]);
+}
+I void some_narrowed(int8_t *to, numbers x, uint32_t n)
+{
+    int8_t four[4];
+    narrowed(four, x);
+    memcpy(to, four, n);
 }
 
 #include "integer.h"

@@ -91,21 +91,25 @@ I void int8_4_store(int8_4_sums s, int32_t *to)
 #ifdef DOT
 
 /* VNNI: four products of unsigned activations and signed weights at once; bias_u8 takes the shift by 128 back */
-#define VNNI(P, V, N, NONE, SET, LOAD, STORE, DPBUSD, PLUS)                                                     \
+#define VNNI(P, V, N, NONE, SET, XOR, LOAD, STORE, DPBUSD, PLUS)                                                \
     typedef V P##_sums, P##_four;                                                                               \
     enum { P##_outputs = N };                                                                                   \
-    I P##_four P##_spread(uint32_t bits) { return SET((int)(bits ^ 0x80808080u)); }                             \
+    I P##_four P##_spread(uint32_t bits) { return XOR(SET((int)bits), SET((int)0x80808080u)); }                 \
+    I P##_four P##_at(const int8_t *x) { return XOR(SET(*(const any_int32 *)(const void *)x), SET((int)0x80808080u)); } \
     I P##_sums P##_none(void) { return NONE(); }                                                                \
     I P##_sums P##_add(P##_sums s, const int8_t *w, P##_four x) { return DPBUSD(s, x, LOAD((const void *)w)); } \
     I P##_sums P##_plus(P##_sums s, P##_sums r) { return PLUS(s, r); }                                          \
     I void P##_store(P##_sums s, int32_t *to) { STORE((void *)to, s); }
+/* read by the broadcast itself, with no register in between */
+typedef int32_t any_int32 __attribute__((aligned(1), may_alias));
 #define LOAD_256(p) _mm256_loadu_si256((const __m256i *)(p))
 #define STORE_256(p, v) _mm256_storeu_si256((__m256i *)(p), v)
 #define STORE_128(p, v) _mm_storeu_si128((__m128i *)(p), v)
-VNNI(vnni_16, __m512i, 16, _mm512_setzero_si512, _mm512_set1_epi32, _mm512_loadu_si512, _mm512_storeu_si512, _mm512_dpbusd_epi32, _mm512_add_epi32)
-VNNI(vnni_8, __m256i, 8, _mm256_setzero_si256, _mm256_set1_epi32, LOAD_256, STORE_256, _mm256_dpbusd_epi32, _mm256_add_epi32)
-VNNI(vnni_4, __m128i, 4, _mm_setzero_si128, _mm_set1_epi32, bytes_at, STORE_128, _mm_dpbusd_epi32, _mm_add_epi32)
+VNNI(vnni_16, __m512i, 16, _mm512_setzero_si512, _mm512_set1_epi32, _mm512_xor_si512, _mm512_loadu_si512, _mm512_storeu_si512, _mm512_dpbusd_epi32, _mm512_add_epi32)
+VNNI(vnni_8, __m256i, 8, _mm256_setzero_si256, _mm256_set1_epi32, _mm256_xor_si256, LOAD_256, STORE_256, _mm256_dpbusd_epi32, _mm256_add_epi32)
+VNNI(vnni_4, __m128i, 4, _mm_setzero_si128, _mm_set1_epi32, _mm_xor_si128, bytes_at, STORE_128, _mm_dpbusd_epi32, _mm_add_epi32)
 #define INT8_PREFIXES vnni_16, vnni_8, vnni_4
+#define INT8_TILE_32 8
 #define INT8_AT_ONCE_16 1
 #define INT8_TILE_16 8
 #define INT8_AT_ONCE_8 1
@@ -129,57 +133,106 @@ VNNI(vnni_4, __m128i, 4, _mm_setzero_si128, _mm_set1_epi32, bytes_at, STORE_128,
 
 #if LANES > 4
 
-/* gemmlowp's doubling high multiplication and rounding shift, on 64-bit halves */
-#define RESCALED(name, T, P, S, SET64)                                                                          \
-    I T name(T x, T multiplier, T shift)                                                                        \
+/* gemmlowp's doubling high multiplication, on 64-bit halves, and rounding shift */
+#define SCALING(T, P, S, SET64, ANY, PICK_ODD, ADD_IF_LESS)                                                     \
+    typedef T numbers;                                                                                          \
+    typedef struct { T multiplier, odd_multiplier, left, right, mask, threshold; int lefts; } scaling;          \
+    I scaling scaling_of(T multiplier, T shift)                                                                 \
     {                                                                                                           \
-        T left = P##_max_epi32(shift, P##_setzero_##S()), right = P##_sub_epi32(left, shift);                   \
-        T low = SET64(0xFFFFFFFF), nudge = SET64(1 << 30), even, odd, high, mask, rest, threshold;              \
-        x = P##_sllv_epi32(x, left);                                                                            \
-        even = P##_add_epi64(P##_mul_epi32(x, multiplier), nudge);                                              \
-        odd = P##_add_epi64(P##_mul_epi32(P##_srli_epi64(x, 32), P##_srli_epi64(multiplier, 32)), nudge);       \
-        high = P##_or_##S(P##_and_##S(P##_srli_epi64(even, 31), low), P##_andnot_##S(low, P##_slli_epi64(odd, 1))); \
-        mask = P##_sub_epi32(P##_sllv_epi32(P##_set1_epi32(1), right), P##_set1_epi32(1));                      \
-        rest = P##_and_##S(high, mask);                                                                         \
-        threshold = P##_sub_epi32(P##_srli_epi32(mask, 1), P##_srai_epi32(high, 31));                           \
-        return P##_sub_epi32(P##_srav_epi32(high, right), P##_srai_epi32(P##_sub_epi32(threshold, rest), 31));  \
+        scaling s;                                                                                              \
+        s.multiplier = multiplier;                                                                              \
+        s.odd_multiplier = P##_srli_epi64(multiplier, 32);                                                      \
+        s.left = P##_max_epi32(shift, P##_setzero_##S());                                                       \
+        s.right = P##_sub_epi32(s.left, shift);                                                                 \
+        s.mask = P##_sub_epi32(P##_sllv_epi32(P##_set1_epi32(1), s.right), P##_set1_epi32(1));                  \
+        s.threshold = P##_srli_epi32(s.mask, 1);                                                                \
+        s.lefts = ANY(s.left);                                                                                  \
+        return s;                                                                                               \
+    }                                                                                                           \
+    I T rescaled(T x, scaling s)                                                                                \
+    {                                                                                                           \
+        T nudge = SET64(1 << 30), even, odd, high, rest;                                                        \
+        if (s.lefts)                                                                                            \
+            x = P##_sllv_epi32(x, s.left);                                                                      \
+        even = P##_add_epi64(P##_mul_epi32(x, s.multiplier), nudge);                                            \
+        odd = P##_add_epi64(P##_mul_epi32(P##_srli_epi64(x, 32), s.odd_multiplier), nudge);                     \
+        high = PICK_ODD(P##_srli_epi64(even, 31), P##_slli_epi64(odd, 1));                                      \
+        rest = P##_add_epi32(P##_and_##S(high, s.mask), P##_srai_epi32(high, 31));                              \
+        return ADD_IF_LESS(P##_srav_epi32(high, s.right), s.threshold, rest);                                   \
     }
-RESCALED(rescaled_8, __m256i, _mm256, si256, _mm256_set1_epi64x)
-RESCALED(rescaled_4, __m128i, _mm, si128, _mm_set1_epi64x)
 
-typedef __m256i numbers;
+#if LANES > 8
+
+#define ANY(x) (_mm512_test_epi32_mask(x, x) != 0)
+#define PICK_ODD(even, odd) _mm512_mask_blend_epi32(0xAAAA, even, odd)
+#define ADD_IF_LESS(x, a, b) _mm512_mask_sub_epi32(x, _mm512_cmplt_epi32_mask(a, b), x, _mm512_set1_epi32(-1))
+SCALING(__m512i, _mm512, si512, _mm512_set1_epi64, ANY, PICK_ODD, ADD_IF_LESS)
+#define NUMBERS 16
+#define FIRST(n) ((__mmask16)((1u << (n)) - 1u))
+I numbers loaded(const int32_t *p) { return _mm512_loadu_si512(p); }
+I numbers some_loaded(const int32_t *p, uint32_t n) { return _mm512_maskz_loadu_epi32(FIRST(n), p); }
+I numbers same(int32_t v) { return _mm512_set1_epi32(v); }
+I numbers widened(const int8_t *p) { return _mm512_cvtepi8_epi32(bytes_at(p)); }
+I numbers some_widened(const int8_t *p, uint32_t n) { return _mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(FIRST(n), p)); }
+I numbers added(numbers x, numbers y) { return _mm512_add_epi32(x, y); }
+I numbers minus(numbers x, numbers y) { return _mm512_sub_epi32(x, y); }
+I numbers product(numbers x, numbers y) { return _mm512_mullo_epi32(x, y); }
+I numbers shifted_left(numbers x, int places) { return _mm512_slli_epi32(x, (unsigned)places); }
+I numbers clipped(numbers x, numbers low, numbers high) { return _mm512_min_epi32(_mm512_max_epi32(x, low), high); }
+I void narrowed(int8_t *to, numbers x) { _mm_storeu_si128((__m128i *)(void *)to, _mm512_cvtsepi32_epi8(x)); }
+I void some_narrowed(int8_t *to, numbers x, uint32_t n) { _mm_mask_storeu_epi8(to, FIRST(n), _mm512_cvtsepi32_epi8(x)); }
+typedef numbers pairs;
+I pairs side_by_side(numbers x, numbers y) { return _mm512_mask_blend_epi16(0xAAAAAAAA, x, _mm512_slli_epi32(y, 16)); }
+#ifdef DOT
+I numbers with_products(numbers sum, pairs x, pairs w) { return _mm512_dpwssd_epi32(sum, x, w); }
+#else
+I numbers with_products(numbers sum, pairs x, pairs w) { return added(sum, _mm512_madd_epi16(x, w)); }
+#endif
+
+#else
+
+#define ANY(x) !_mm256_testz_si256(x, x)
+#define PICK_ODD(even, odd) _mm256_blend_epi32(even, odd, 0xAA)
+#define ADD_IF_LESS(x, a, b) _mm256_sub_epi32(x, _mm256_cmpgt_epi32(b, a))
+SCALING(__m256i, _mm256, si256, _mm256_set1_epi64x, ANY, PICK_ODD, ADD_IF_LESS)
 #define NUMBERS 8
-#define HALF_NUMBERS 4
+I __m256i first(uint32_t n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
+I __m128i some_bytes(const int8_t *p, uint32_t n)
+{
+    int8_t eight[8] = {0};
+    memcpy(eight, p, n);
+    return _mm_loadl_epi64((const __m128i *)(const void *)eight);
+}
 I numbers loaded(const int32_t *p) { return _mm256_loadu_si256((const __m256i *)(const void *)p); }
+I numbers some_loaded(const int32_t *p, uint32_t n) { return _mm256_maskload_epi32(p, first(n)); }
 I numbers same(int32_t v) { return _mm256_set1_epi32(v); }
 I numbers widened(const int8_t *p) { return _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)); }
+I numbers some_widened(const int8_t *p, uint32_t n) { return _mm256_cvtepi8_epi32(some_bytes(p, n)); }
 I numbers added(numbers x, numbers y) { return _mm256_add_epi32(x, y); }
 I numbers minus(numbers x, numbers y) { return _mm256_sub_epi32(x, y); }
 I numbers product(numbers x, numbers y) { return _mm256_mullo_epi32(x, y); }
-I numbers products_of_bytes(const int8_t *x, const int8_t *w)
-{
-    /* both fit 16 bits, and the upper half of each is its sign: only the lower halves' product is wanted */
-    return _mm256_madd_epi16(_mm256_and_si256(widened(x), _mm256_set1_epi32(0xFFFF)), widened(w));
-}
 I numbers shifted_left(numbers x, int places) { return _mm256_slli_epi32(x, places); }
-I numbers rescaled(numbers x, numbers multiplier, numbers shift) { return rescaled_8(x, multiplier, shift); }
 I numbers clipped(numbers x, numbers low, numbers high) { return _mm256_min_epi32(_mm256_max_epi32(x, low), high); }
-I void narrowed(int8_t *to, numbers x)
+I __m128i as_bytes(numbers x)
 {
     __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
-    _mm_storel_epi64((__m128i *)(void *)to, _mm_packs_epi16(words, words));
+    return _mm_packs_epi16(words, words);
 }
-I void half_finished(int8_t *to, const int32_t *sum, const int32_t *bias, const int32_t *multiplier,
-                     const int32_t *shift, const conv_args *a)
+I void narrowed(int8_t *to, numbers x) { _mm_storel_epi64((__m128i *)(void *)to, as_bytes(x)); }
+I void some_narrowed(int8_t *to, numbers x, uint32_t n)
 {
-    __m128i x = rescaled_4(_mm_add_epi32(bytes_at(sum), bytes_at(bias)), bytes_at(multiplier), bytes_at(shift));
-    int32_t four;
-    x = _mm_add_epi32(x, _mm_set1_epi32(a->zero_out));
-    x = _mm_min_epi32(_mm_max_epi32(x, _mm_set1_epi32(a->low)), _mm_set1_epi32(a->high));
-    x = _mm_packs_epi32(x, x);
-    four = _mm_cvtsi128_si32(_mm_packs_epi16(x, x));
-    memcpy(to, &four, 4);
+    int8_t eight[8];
+    _mm_storel_epi64((__m128i *)(void *)eight, as_bytes(x));
+    memcpy(to, eight, n);
 }
+typedef numbers pairs;
+I pairs side_by_side(numbers x, numbers y) { return _mm256_blend_epi16(x, _mm256_slli_epi32(y, 16), 0xAA); }
+I numbers with_products(numbers sum, pairs x, pairs w) { return added(sum, _mm256_madd_epi16(x, w)); }
+
+#endif
+
+I pairs pair_of(const int8_t *x, const int8_t *y) { return side_by_side(widened(x), widened(y)); }
+I pairs some_pair_of(const int8_t *x, const int8_t *y, uint32_t n) { return side_by_side(some_widened(x, n), some_widened(y, n)); }
 
 #endif
 
