@@ -19,7 +19,7 @@ import struct
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 
-from tcnstream.errors import TcnStreamError
+from firmware_bridge.errors import BridgeError
 
 MESSAGE_BUFFER_BYTES = 4096
 """What a neuralSPOT board can hold of one body; its two message buffers are this long."""
@@ -32,7 +32,7 @@ _MOST_JUNK_BYTES = 2 * MESSAGE_BUFFER_BYTES
 _SHOWN_BYTES = 60
 
 
-class ErpcError(TcnStreamError):
+class ErpcError(BridgeError):
     """Bytes that are no eRPC message, or a message that cannot be sent; the text says what is wrong with them."""
 
 

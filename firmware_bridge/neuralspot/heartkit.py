@@ -64,7 +64,7 @@ class HeartKitBoard:
             self._load()
 
     def run(self, window: bytes) -> bytes:
-        """The output for one window. Raises CallError, RefusalError, PortError."""
+        """The output for one window. Raises CallError, RefusalError, LinkError."""
         self._send("INPUT", HeartKitCommand.SEND_INPUT, window)
         self._send("INFER", HeartKitCommand.PERFORM_INFERENCE, b"\0")
         waited = 0.0

@@ -18,8 +18,11 @@ from threading import Event
 from urllib.parse import parse_qsl
 
 from firmware_bridge.erpc import Framing
-from firmware_bridge.neuralspot.transport import Bytes, PortError, PtyBytes, SerialBytes, TcpBytes, listen
+from firmware_bridge.errors import TargetError
+from firmware_bridge.neuralspot.transport import PtyTransport, listen
 from firmware_bridge.neuralspot.twin import Convention, Log, Served, Twin, serve
+from firmware_bridge.targets import DEFAULT_BAUD, open_serial
+from firmware_bridge.transport import SocketTransport, Transport, connect
 from tcnstream.model import Model
 
 _CONVENTIONS: dict[str, Convention] = {"validator": "validator", "heartkit": "heartkit"}
@@ -30,39 +33,41 @@ _ACCEPT_S = 0.2
 class StockTarget:
     """An open port and how the firmware behind it talks; ``framing`` None finds out."""
 
-    port: Bytes
+    port: Transport
     convention: Convention
     framing: Framing | None
 
 
 def open_stock_target(text: str) -> StockTarget:
-    """``neuralspot:...`` as above. Raises PortError, in words, for a name that is none or a port that is not there."""
+    """``neuralspot:...`` as above. Raises TargetError for a name that is none or a port that is not there."""
     path, _, query = text.partition("?")
     place = path.removeprefix("neuralspot:")
     settings = dict(parse_qsl(query, keep_blank_values=True))
     unknown = settings.keys() - {"convention", "framing", "baud"}
     if unknown or not place:
         what = f"there is no setting {min(unknown)!r}" if unknown else "no port is named"
-        raise PortError(f"{text}: {what}; write neuralspot:/dev/ttyACM0?convention=validator&framing=1.9.1&baud=115200")
+        raise TargetError(
+            f"{text}: {what}; write neuralspot:/dev/ttyACM0?convention=validator&framing=1.9.1&baud=115200"
+        )
     convention = settings.get("convention", "validator")
     if convention not in _CONVENTIONS:
-        raise PortError(f"{text}: the convention is {' or '.join(_CONVENTIONS)}, not {convention!r}")
-    baud = settings.get("baud", "115200")
+        raise TargetError(f"{text}: the convention is {' or '.join(_CONVENTIONS)}, not {convention!r}")
+    baud = settings.get("baud", str(DEFAULT_BAUD))
     if not baud.isdecimal() or int(baud) == 0:
-        raise PortError(f"{text}: baud takes a whole number above 0, not {baud!r}")
+        raise TargetError(f"{text}: baud takes a whole number above 0, not {baud!r}")
     framing = parse_framing(settings["framing"]) if "framing" in settings else None
     if place.startswith("tcp:"):
-        return StockTarget(TcpBytes.connect(*_host_and_port(place)), _CONVENTIONS[convention], framing)
-    return StockTarget(SerialBytes(place, int(baud)), _CONVENTIONS[convention], framing)
+        return StockTarget(connect(*_host_and_port(place)), _CONVENTIONS[convention], framing)
+    return StockTarget(open_serial(place, int(baud)), _CONVENTIONS[convention], framing)
 
 
 def parse_framing(text: str) -> Framing:
-    """ "1.9.1" or "1.12"; PortError for anything else."""
+    """ "1.9.1" or "1.12"; TargetError for anything else."""
     try:
         return Framing(text)
     except ValueError:
         known = " or ".join(framing.value for framing in Framing)
-        raise PortError(f"the framing is {known}, not {text!r}") from None
+        raise TargetError(f"the framing is {known}, not {text!r}") from None
 
 
 def serve_on(
@@ -80,15 +85,15 @@ def serve_on(
 
     ``ready`` gets where clients find it: the terminal's device, or HOST:PORT with the port that was taken. Other
     arguments and what is returned as for ``serve``; over TCP the sum over all clients, each of which meets a board that
-    was just powered up. Raises PortError where the port cannot be had.
+    was just powered up. Raises TargetError where the port cannot be had.
     """
     # What is wrong with the arguments is said before anybody waits for a client.
     Twin(model, convention, framing, rounding=rounding)
     stop = stop or Event()
     if not port.startswith("tcp:"):
-        end = PtyBytes() if port == "pty" else SerialBytes(port)
+        end = PtyTransport() if port == "pty" else open_serial(port, DEFAULT_BAUD)
         try:
-            ready(end.path if isinstance(end, PtyBytes) else port)
+            ready(end.path if isinstance(end, PtyTransport) else port)
             return serve(model, end, convention=convention, framing=framing, stop=stop, rounding=rounding, log=log)
         finally:
             end.close()
@@ -102,7 +107,7 @@ def serve_on(
             except TimeoutError:
                 continue
             log(f"a client came from {address[0]}")
-            client = TcpBytes(connection)
+            client = SocketTransport(connection, address[0])
             try:
                 served = serve(
                     model, client, convention=convention, framing=framing, stop=stop, rounding=rounding, log=log
@@ -118,5 +123,5 @@ def serve_on(
 def _host_and_port(text: str) -> tuple[str, int]:
     host, _, port = text.removeprefix("tcp:").rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65535:
-        raise PortError(f"{text}: write tcp:HOST:PORT with a port up to 65535")
+        raise TargetError(f"{text}: write tcp:HOST:PORT with a port up to 65535")
     return host.strip("[]"), int(port)

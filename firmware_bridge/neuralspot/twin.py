@@ -34,10 +34,11 @@ from firmware_bridge.erpc import (
     decode_message,
     frame,
 )
+from firmware_bridge.errors import LinkError
 from firmware_bridge.neuralspot import heartkit, validator
 from firmware_bridge.neuralspot.heartkit import HeartKitCommand, State
-from firmware_bridge.neuralspot.transport import Bytes, PortError
 from firmware_bridge.neuralspot.window import WindowModel
+from firmware_bridge.transport import Transport
 from tcnstream.errors import TcnStreamError
 from tcnstream.model import Model, load
 
@@ -57,8 +58,8 @@ _CSV_HEADER = (
     "daccess,dtaglookup,dhitslookup,dhitsline,iaccess,itaglookup,ihitslookup,ihitsline"
 )
 _APOLLO4 = 4
-_READ_BYTES = 4096
 _READ_S = 0.1
+_WRITE_S = 10.0
 
 
 @dataclass
@@ -374,7 +375,7 @@ def _begins_a_model(chunk: bytes) -> bool:
 
 def serve(
     model: Model | None,
-    transport: Bytes,
+    transport: Transport,
     *,
     convention: Convention = "validator",
     framing: Framing | None = None,
@@ -391,14 +392,14 @@ def serve(
     heard = now()
     while stop is None or not stop.is_set():
         try:
-            data = transport.read(_READ_BYTES, _READ_S)
+            data = transport.read(_READ_S)
             replies = twin.silence() if twin.pending and now() - heard > BOARD_SILENCE_S else b""
             if data:
                 heard = now()
                 replies += twin.receive(data)
             if replies:
-                transport.write(replies)
-        except (OSError, PortError) as error:
+                transport.write(replies, _WRITE_S)
+        except LinkError as error:
             log(f"the line ended: {error}")
             break
     return twin.served

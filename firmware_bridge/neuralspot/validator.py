@@ -218,7 +218,7 @@ class ValidatorBoard:
         self._configure()
 
     def run(self, window: bytes) -> bytes:
-        """All outputs for one window. Raises CallError, RefusalError, PortError."""
+        """All outputs for one window. Raises CallError, RefusalError, LinkError."""
         if len(window) > MOST_INPUT_CHUNK_BYTES:
             for chunk in _chunks(window, MOST_INPUT_CHUNK_BYTES):
                 status = self.client.send(DataBlock.of(chunk, "Input Chunk", Command.WRITE))
@@ -261,7 +261,7 @@ class ValidatorBoard:
         self._discard()
 
     def stats(self) -> Stats:
-        """The statistics of the windows so far. Raises CallError, RefusalError, PortError."""
+        """The statistics of the windows so far. Raises CallError, RefusalError, LinkError."""
         for _ in range(2):
             data = self._fetch_stats()
             try:
