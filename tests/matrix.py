@@ -46,7 +46,7 @@ WHOLE = Environment(
     name="whole",
     python=THIS_PYTHON,
     extras=("lint", "test", "train", "peers"),
-    more=("numpy>=2", "boto3", "pydantic", "plotly", "seaborn", "scikit-learn", "pyserial"),
+    more=("numpy>=2", "boto3", "pydantic", "plotly", "seaborn", "scikit-learn"),
     without_dependencies=(
         "neuralspot-edge==0.2.2",
         "pymicro-wakeword==2.5.0",
