@@ -27,6 +27,9 @@ _SNAPSHOT = struct.Struct("<8sI")
 _SNAPSHOT_MAGIC = b"TCNFILT\n"
 _MOST_CHANNELS = 1 << 16
 
+_DIRECT_FROM = 12
+"""Where the core would throw away so many phases of every one kept, NumPy is faster that computes no other."""
+
 
 class SignalFilter:
     """Upsample by zeros, convolve or correlate with a fixed kernel, downsample; frame by frame, in float32.
@@ -42,8 +45,9 @@ class SignalFilter:
     and there are ceil(n * strides_up / strides_down) of them; ``valid`` gives what needs nothing from outside.
 
     ``rate`` is output frames per input frame, ``delay`` the input frames by which an output frame trails. ``rate_hz``
-    is the input's sample rate, for ``delay_s`` and ``times``. ``engine`` as for ``Model.stream``. Raises ModelError
-    for arguments that make no filter, EngineError where the engine is not installed.
+    is the input's sample rate, for ``delay_s`` and ``times``. ``engine`` as for ``Model.stream``; between rates such as
+    147 / 160, of which few phases are kept, NumPy computes (``reference``) and ``native`` is refused. Raises ModelError
+    for arguments that make no filter, EngineError where the engine is not installed or lacks it.
     """
 
     def __init__(
@@ -101,7 +105,8 @@ class SignalFilter:
         out = kernel.shape[2] * (kernel.shape[1] if self._separable else 1)
         if self._bias is not None and self._bias.shape != (out,):
             raise ModelError(f"{type(self).__name__}: bias has shape {self._bias.shape}; ({out},) is needed here.")
-        plan = _plan(alignment, kernel, self._bias, self._separable)
+        direct = alignment.phases > 1 and alignment.keep >= _DIRECT_FROM
+        plan = _plan(alignment, kernel, self._bias, self._separable, direct)
         (timing,) = (t for o in plan.outputs if (t := timings(plan)[o]) is not None)
         weights = kernel.tobytes(), None if self._bias is None else self._bias.tobytes(), kernel.shape
         facts = repr((weights, alignment, self._separable, channels))
@@ -109,7 +114,8 @@ class SignalFilter:
         real = np.dtype(np.float32)
         source = Port("signal", (kernel.shape[1],), real, None, Fraction(1))
         made = Port("filtered", (out,), real, None, timing.rate, timing.delay, alignment.offset)
-        return Stream(make_executor(self._engine, plan), (source,), (made,), identity, self.rate_hz)
+        executor = make_executor("reference" if direct and self._engine == "auto" else self._engine, plan)
+        return Stream(executor, (source,), (made,), identity, self.rate_hz)
 
     @classmethod
     def resampler(
@@ -238,8 +244,11 @@ def low_pass(period: int, zero_crossings: int, beta: float) -> npt.NDArray[np.fl
     return weights
 
 
-def _plan(alignment: Polyphase, kernel: Frames, bias: Frames | None, separable: bool) -> Plan:
-    """The program over frames (channels,): mirror, convolve, take the phases apart, crop and keep."""
+def _plan(alignment: Polyphase, kernel: Frames, bias: Frames | None, separable: bool, direct: bool = False) -> Plan:
+    """The program over frames (channels,): mirror, convolve, take the phases apart, crop and keep.
+
+    ``direct``: compute only the phases that are kept, in an operation that the native engine lacks.
+    """
     channels, filters = kernel.shape[1:]
     taps, phases = len(alignment.taps), alignment.phases
     groups = channels if separable else 1
@@ -257,6 +266,8 @@ def _plan(alignment: Polyphase, kernel: Frames, bias: Frames | None, separable: 
         begin, end = alignment.mirror
         steps.add("TIME_PAD", (channels,), (channels,), reach=Reach(pad_begin=begin, pad_end=end, edge="reflect"))
     zeros = alignment.begin - alignment.mirror[0], alignment.end - alignment.mirror[1]
+    if direct:
+        return _direct(steps, alignment, padded[places], bias, separable)
     constants: list[Frames | None] = [np.ascontiguousarray(weights), None]
     if bias is not None:
         constants[1] = np.tile(bias.reshape(groups, 1, filters), (1, phases, 1)).reshape(-1)
@@ -280,6 +291,28 @@ def _plan(alignment: Polyphase, kernel: Frames, bias: Frames | None, separable: 
         steps.add("TIME_UNFOLD", (phases, out), (out,), reach=cut)
     if alignment.crop or alignment.keep > 1:
         steps.add("TIME_PAD", (out,), (out,), reach=Reach(stride=alignment.keep, pad_begin=-alignment.crop))
+    return steps.plan(out)
+
+
+def _direct(steps: _Steps, alignment: Polyphase, weights: Frames, bias: Frames | None, separable: bool) -> Plan:
+    """The rest of ``_plan`` in one node; ``weights`` (taps, phases, channels, filters)."""
+    taps, phases, channels, filters = weights.shape
+    begin, crop = alignment.begin - alignment.mirror[0], alignment.crop
+    # Output frame i is place keep * i + crop among the phases of all blocks, and reads what its block reads.
+    pad_begin = (begin + 1) * phases - 1 - crop
+    pad_end = alignment.surplus - 1 - pad_begin + taps * phases
+    mirrored = sum(alignment.mirror) * phases
+    out = channels * filters if separable else filters
+    steps.add(
+        "TIME_RESAMPLE",
+        (channels,),
+        (out,),
+        [np.ascontiguousarray(weights.transpose(1, 0, 2, 3)), bias],
+        Reach(phases, alignment.keep, taps * phases, pad_begin, pad_end - mirrored),
+        begin=begin,
+        crop=crop,
+        separable=int(separable),
+    )
     return steps.plan(out)
 
 

@@ -89,6 +89,30 @@ def test_any_arguments(arguments: dict[str, Any], support: int, frames: int, cha
     assert_frames((y,), ((expected[:, 0] if channels is None else expected).astype(np.float32),), 1e-5, "filtered")
 
 
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("extra_pad_end", [True, False])
+@pytest.mark.parametrize(("up", "down"), [(2, 13), (5, 24), (15, 14)])
+def test_ratios_of_which_few_phases_are_kept(up: int, down: int, padding: str, extra_pad_end: bool) -> None:
+    """NumPy computes those alone, and only when each is due."""
+    rng = np.random.default_rng(up)
+    for separable in (True, False):
+        kernel = rng.normal(size=(2 * up + separable, 2, 3)).astype(np.float32)
+        bias = rng.normal(size=6 if separable else 3).astype(np.float32)
+        options: dict[str, Any] = dict(
+            strides_up=up, strides_down=down, padding=padding, corr=separable, channel_separable=separable
+        )
+        options["extra_pad_end"] = extra_pad_end
+        x = rng.normal(size=(61, 2)).astype(np.float32)
+        y = definition(x, kernel, bias, **options).astype(np.float32)
+        model = AsModel(lambda engine, k=kernel, b=bias, o=options: SignalFilter(k, bias=b, engine=engine, **o))
+        it = model.make("auto")
+        assert (it.engine, it.rate, it.frames_out(61)) == ("reference", Fraction(up, down), len(y))
+        with pytest.raises(EngineError, match=r"TIME_RESAMPLE|not built"):
+            model.make("native")
+        for engine in ("reference", "interpreter"):
+            verify_contract(model, x, y, engine=engine, chunkings=1)  # type: ignore[arg-type]
+
+
 def test_equal_to_the_layer() -> None:
     for case in golden():
         if case.y is None or case.kernel is None:

@@ -40,6 +40,23 @@ def repeat(call: Call) -> Array:
     return np.repeat(call.array(0), up, axis=0)[start : start + call.n_frames]
 
 
+def resample(call: Call) -> Array:
+    """TIME_RESAMPLE: of the phases of every block (``tcnstream.polyphase``) only those that are kept are computed."""
+    frames, weights, bias = (
+        np.asarray(call.array(0), np.float32),
+        np.asarray(call.array(1), np.float32),
+        call.optional(2),
+    )
+    phases, taps, crop, begin = call.node.reach.up, weights.shape[1], call.integer("crop"), call.integer("begin")
+    places = (call.first_frame + np.arange(call.n_frames)) * call.node.reach.stride + crop
+    block, phase = np.divmod(places, phases)
+    windows = np.lib.stride_tricks.sliding_window_view(frames, taps, axis=0)
+    read = windows[block - begin - call.first_input_frame]
+    summed = "nct,ntcf->ncf" if call.integer("separable") else "nct,ntcf->nf"
+    made: Array = np.einsum(summed, read, weights[phase]).reshape(call.n_frames, -1)
+    return made if bias is None else np.asarray(np.add(made, bias))
+
+
 def trailing(call: Call) -> Array:
     """TIME_TRAILING: the statistic of the last ``extent`` frames, of fewer while the stream is younger."""
     values, extent = call.array(0), call.node.reach.extent
@@ -88,6 +105,7 @@ FRAME_KERNELS: Mapping[str, Callable[[Call], Array]] = {
     "TIME_WINDOW": window,
     "TIME_UNFOLD": unfold,
     "TIME_REPEAT": repeat,
+    "TIME_RESAMPLE": resample,
     "TIME_TRAILING": trailing,
     "TIME_FROZEN": frozen,
 }
