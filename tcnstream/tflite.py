@@ -305,7 +305,9 @@ class _Reader:
         axis = parameters.QuantizedDimension()
         if scale.size > 1 and not (0 <= axis < len(shape) and shape[axis] == scale.size):
             raise _MalformedError(f"has {scale.size} scales along axis {axis}, which do not fit its shape {shape}")
-        if not 0 < scale.min() <= scale.max() < np.inf:
+        # The converter gives a channel of zeros the scale 0 in 16x8 models, and LiteRT multiplies by it.
+        usable = scale > 0 if scale.size == 1 else scale >= 0
+        if not (usable & (scale < np.inf)).all():
             raise _MalformedError("has a quantization scale that is not a positive number", "quantize the model again")
         zero_point = self.numbers(parameters, "ZeroPoint").astype(np.int64)
         if not zero_point.size:

@@ -124,31 +124,33 @@ def test_equal_to_the_layer() -> None:
 
 
 class TestAgainstScipy:
-    signal = pytest.importorskip("scipy.signal", reason="SciPy is the judge (extra `train`)")
+    @pytest.fixture
+    def scipy_signal(self) -> Any:
+        return pytest.importorskip("scipy.signal", reason="SciPy is the judge (extra `train`)")
 
     @pytest.mark.parametrize(("up", "down"), [(1, 1), (1, 2), (1, 3), (2, 1), (3, 1), (3, 2), (2, 3), (5, 7)])
     @pytest.mark.parametrize("support", [1, 2, 8, 31])
-    def test_upfirdn(self, up: int, down: int, support: int) -> None:
+    def test_upfirdn(self, scipy_signal: Any, up: int, down: int, support: int) -> None:
         rng = np.random.default_rng(support)
         x, kernel = rng.normal(size=(100, 2)).astype(np.float32), rng.normal(size=support)
         y = streamed(SignalFilter(kernel, channels=2, strides_up=up, strides_down=down), x, [33, 0, 1, 66])
         # SciPy answers from the kernel's first weight on, as far as the kernel reaches.
-        whole = self.signal.upfirdn(kernel, x, up, 1, axis=0)[support // 2 :]
+        whole = scipy_signal.upfirdn(kernel, x, up, 1, axis=0)[support // 2 :]
         beyond = np.zeros((max(0, 100 * up - len(whole)), 2))
         expected = np.concatenate([whole, beyond])[: 100 * up : down].astype(np.float32)
         assert_frames((y,), (expected,), 1e-5, "upfirdn")
 
     @pytest.mark.parametrize(("up", "down"), [(1, 1), (1, 2), (1, 6), (4, 1), (3, 2), (4, 6), (25, 36), (160, 441)])
     @pytest.mark.parametrize("frames", [1, 100, 997])
-    def test_resample_poly(self, up: int, down: int, frames: int) -> None:
+    def test_resample_poly(self, scipy_signal: Any, up: int, down: int, frames: int) -> None:
         x = np.random.default_rng(frames).normal(size=frames).astype(np.float32)
         it = SignalFilter.resampler(up, down)
-        expected = self.signal.resample_poly(x, up, down)
+        expected = scipy_signal.resample_poly(x, up, down)
         assert_frames((streamed(it, x, [frames // 3, frames - frames // 3]),), (expected,), 1e-5, "resample_poly")
         assert it.rate == Fraction(up, down)
 
-    def test_design(self) -> None:
-        expected = self.signal.firwin(2 * 4 * 7 + 1, 1 / 4, window=("kaiser", 8.0))
+    def test_design(self, scipy_signal: Any) -> None:
+        expected = scipy_signal.firwin(2 * 4 * 7 + 1, 1 / 4, window=("kaiser", 8.0))
         np.testing.assert_allclose(low_pass(4, 7, 8.0), expected, atol=1e-12)
 
 

@@ -445,6 +445,10 @@ def test_inconsistent_graphs_are_refused(graphs: list[Graph], text: str) -> None
         ({"dtype": INT8, "quantization": per_tensor(-1)}, "has a quantization scale that is not a positive number"),
         ({"dtype": INT8, "quantization": per_tensor(np.nan)}, "has a quantization scale that is not a positive number"),
         ({"dtype": INT8, "quantization": per_tensor(np.inf)}, "has a quantization scale that is not a positive number"),
+        (
+            {"quantization": Quantization(np.array([1, 0, -1, 2], np.float32), np.zeros(4, np.int64), 1)},
+            "has a quantization scale that is not a positive number",
+        ),
         ({"dtype": INT8, "quantization": per_tensor(1, 128)}, "has a zero point that int8 cannot hold"),
         ({"quantization": Quantization(np.ones(3, np.float32), np.zeros(3, np.int64), 1)}, "has 3 scales along axis 1"),
         ({"quantization": Quantization(np.ones(4, np.float32), np.zeros(4, np.int64), 2)}, "has 4 scales along axis 2"),
@@ -460,6 +464,13 @@ def test_missing_zero_points_are_zero() -> None:
     quantization = read_model(content).graphs[0].tensors[0].quantization
     assert quantization is not None
     np.testing.assert_array_equal(quantization.zero_point, [0, 0, 0, 0])
+
+
+def test_a_channel_of_zeros_may_have_the_scale_0() -> None:
+    content = with_tensor(quantization=Quantization(np.array([1, 0, 2, 0], np.float32), np.zeros(4, np.int64), 1))
+    quantization = read_model(content).graphs[0].tensors[0].quantization
+    assert quantization is not None
+    np.testing.assert_array_equal(quantization.scale, [1, 0, 2, 0])
 
 
 NEGATED = write_model([NEGATE])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from fractions import Fraction
@@ -238,6 +239,20 @@ class TestParameters:
         fitted(layer, SIGNAL, np.ones((4, 12, 3)))
         assert np.abs(np.asarray(parameter()) - KERNEL).max() > 1e-3
 
+    def test_an_object_of_ones_own(self) -> None:
+        class Scaled:
+            def __init__(self) -> None:
+                self.variables = [keras.Variable(2.0)]
+
+            def __call__(self) -> Any:
+                return self.variables[0] * KERNEL
+
+        parameter = Scaled()
+        layer = SignalConv1D(3, 5, kernel_parameter=parameter)
+        assert layer.trainable_weights == parameter.variables
+        fitted(layer, SIGNAL, np.ones((4, 12, 3)))
+        assert abs(float(parameter.variables[0]) - 2) > 1e-3
+
     def test_initialisers(self) -> None:
         layer = SignalConv1D(3, 5, kernel_initializer="ones", bias_initializer="ones", use_bias=True)
         layer.build((None, 16, 2))
@@ -343,7 +358,7 @@ class TestFiles:
             name="resampler",
         )
         model = keras.Model(inputs := keras.Input((16, 2)), layer(inputs))
-        again = SignalConv1D.from_config(layer.get_config())
+        again = SignalConv1D.from_config(json.loads(json.dumps(layer.get_config())))
         assert again.get_config() == layer.get_config()
         model.save(tmp_path / "model.keras")
         loaded = keras.saving.load_model(tmp_path / "model.keras")
@@ -429,6 +444,13 @@ class TestStreams:
                 activation="relu" if number else None,
             )
             streams_exactly(layer, 17, 2, quantize)
+
+    @pytest.mark.parametrize("quantize", ["float32", "int8", "16x8"])
+    @pytest.mark.parametrize("separable", [True, False])
+    def test_phases_without_a_weight(self, separable: bool, quantize: str) -> None:
+        """A kernel shorter than the stride leaves channels of zeros, to which the converter gives a scale of 0."""
+        layer = SignalConv1D(1, 1, strides_up=3, padding="same_zeros", channel_separable=separable)
+        streams_exactly(layer, 16, 2, quantize)
 
     @pytest.mark.slow
     @settings(max_examples=EXAMPLES or 40, derandomize=not EXAMPLES, deadline=None)

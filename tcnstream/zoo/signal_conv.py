@@ -51,6 +51,11 @@ class RDFTParameter:
         parameter.coefficients = coefficients
         return parameter
 
+    @property
+    def variables(self) -> list[Any]:
+        """What is trained."""
+        return [self.coefficients]
+
     def __call__(self) -> KerasTensor:
         support = self.coefficients.shape[0]
         inverse = keras.ops.convert_to_tensor(_real_dft(support).T, self.coefficients.dtype)
@@ -99,9 +104,9 @@ class SignalConv1D(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no 
       own. The result is the same.
     * ``kernel_parameter``: ``"rdft"`` (trained in the Fourier domain), ``"variable"`` (trained as it is), a
       ``keras.Variable`` (trained if it is trainable), an array or tensor (fixed) or a callable without arguments, such
-      as an RDFTParameter. The kernel is (kernel_support, channels, filters). ``bias_parameter``: the same without
-      ``"rdft"``; the bias is (output channels,). Of a ``tf.Variable`` the value is taken at the start, since Keras 3
-      trains only its own.
+      as an RDFTParameter; what it lists as ``variables`` is trained. The kernel is (kernel_support, channels, filters).
+      ``bias_parameter``: the same without ``"rdft"``; the bias is (output channels,). Of a ``tf.Variable`` the value is
+      taken at the start, since Keras 3 trains only its own.
     * ``kernel_initializer``, ``bias_initializer`` for what the layer makes itself; ``kernel_regularizer``,
       ``bias_regularizer`` always look at the kernel and the bias, never at Fourier coefficients.
 
@@ -155,8 +160,8 @@ class SignalConv1D(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no 
         self._given_variables = [
             variable
             for parameter in (self.kernel_parameter, self.bias_parameter if self.use_bias else None)
-            if isinstance(parameter, RDFTParameter)
-            for variable in [parameter.coefficients]
+            if _is_callable(parameter) and not isinstance(parameter, keras.Variable | keras.layers.Layer)
+            for variable in getattr(parameter, "variables", ())
         ]
         self._own_kernel: Parameter = None
         self._own_bias: Parameter = None
