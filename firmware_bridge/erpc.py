@@ -258,22 +258,16 @@ class _Suspect:
                 f"a frame of {self.length} bytes has checksum 0x{self.computed:04X} where its header says"
                 f" 0x{self.crc:04X}: it was damaged on the line"
             )
-        fits = self._fitting_length(raw[self.body_at :])
-        if self.fault is Fault.CUT and fits is None:
-            got = max(len(raw) - self.body_at, 0)
-            return self.fault, f"a frame of {self.length} bytes ended after {got}: the line was cut or bytes were lost"
+        # The checksum covers the body alone: if it fits all that came, only the length can be wrong.
+        body = raw[self.body_at :]
+        fits = len(body) >= _LEAST_BODY_BYTES and crc16(body) == self.crc
+        if self.fault is Fault.CUT and not fits:
+            return self.fault, (
+                f"a frame of {self.length} bytes ended after {len(body)}: the line was cut or bytes were lost"
+            )
         limit = f", more than the {most} that a board's buffer holds" if self.length > most else ""
-        proof = "" if fits is None else f"; its checksum fits {fits} bytes, so the length was damaged on the line"
+        proof = f"; its checksum fits {len(body)} bytes, so the length was damaged on the line" if fits else ""
         return Fault.LENGTH, f"a frame's length field says {self.length}{limit}{proof}"
-
-    def _fitting_length(self, body: bytes) -> int | None:
-        """The length, if any, at which the checksum fits: it covers the body alone."""
-        running = _CRC_START
-        for n in range(len(body)):
-            running = binascii.crc_hqx(body[n : n + 1], running)
-            if running == self.crc and n + 1 >= _LEAST_BODY_BYTES:
-                return n + 1
-        return None
 
 
 class _Look(Enum):

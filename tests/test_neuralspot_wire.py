@@ -227,6 +227,13 @@ def test_a_cut_frame_text_and_a_damaged_body_are_told_apart() -> None:
     assert only(bytes(range(128, 140))).fault is Fault.NOISE
 
 
+def test_a_cut_frame_is_not_taken_for_one_of_another_length_by_chance() -> None:
+    """The checksum of one in twenty long frames fits some part of them."""
+    for sequence in range(60):
+        body = Message(MessageType.REPLY, 2, 3, sequence, bytes(range(256)) * 12).encode()
+        assert only(frame(body, Framing.V1_9)[:-2]).fault is Fault.CUT
+
+
 def test_text_within_a_line_costs_no_frame() -> None:
     line = recorded("send", "1.9.1")
     decoder = Decoder(Framing.V1_9)
