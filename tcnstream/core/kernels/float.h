@@ -29,6 +29,9 @@ typedef int32_t i16v __attribute__((vector_size(64)));
 #endif
 
 #define UNROLL _Pragma("GCC unroll 16")
+#ifndef UNROLL_ROW
+#define UNROLL_ROW _Pragma("GCC unroll 4")
+#endif
 
 /* As std::min(std::max(y, low), high), with NaN kept: where a comparison fails, y stays. */
 #ifndef CLIP_v4
@@ -61,7 +64,7 @@ CLIP_OF(v16, i16v)
         for (k = 0; k < taps; k++) {                                                                             \
             const float *x[T];                                                                                   \
             UNROLL for (t = 0; t < T; t++) x[t] = (const float *)rows[t * taps + k] + from;                      \
-            for (c = 0; c < depth; c++, w += N * sizeof(V) / 4) {                                                \
+            UNROLL_ROW for (c = 0; c < depth; c++, w += N * sizeof(V) / 4) {                                             \
                 UNROLL for (v = 0; v < N; v++) {                                                                 \
                     V weight = *(const V *)(w + v * sizeof(V) / 4);                                              \
                     UNROLL for (t = 0; t < T; t++) a[t][v] = VECTOR_ADD(a[t][v], VECTOR_TIMES(weight, x[t][c]));                               \
@@ -141,53 +144,104 @@ static inline float clip_one(float y, float low, float high)
             PANEL_POSITIONS(name, V, N, 1)                                                                       \
     }
 
-PANELS(panel_4, v4, 1)
-#if LANES >= 8
-PANELS(panel_8, v8, 1)
-#else
-PANELS(panel_8, v4, 2)
-#endif
+/* The vectors of a panel of 16 and of 8 outputs, and how many */
 #if LANES >= 16
-PANELS(panel_16, v16, 1)
+typedef v16 v_of_16;
+typedef v8 v_of_8;
+#define N_OF_16 1
+#define N_OF_8 1
+#define CLIP_v_of_16 CLIP_v16
+#define CLIP_v_of_8 CLIP_v8
 #elif LANES >= 8
-PANELS(panel_16, v8, 2)
+typedef v8 v_of_16, v_of_8;
+#define N_OF_16 2
+#define N_OF_8 1
+#define CLIP_v_of_16 CLIP_v8
+#define CLIP_v_of_8 CLIP_v8
 #else
-PANELS(panel_16, v4, 4)
+typedef v4 v_of_16, v_of_8;
+#define N_OF_16 4
+#define N_OF_8 2
+#define CLIP_v_of_16 CLIP_v4
+#define CLIP_v_of_8 CLIP_v4
 #endif
 
-/* One position: the panels one after the other, without a call for each. */
+PANELS(panel_4, v4, 1)
+PANELS(panel_8, v_of_8, N_OF_8)
+PANELS(panel_16, v_of_16, N_OF_16)
+
+#if TILE >= 4
+/* A panel of 16 and the one after it for one position: twice as many sums that do not wait for each other. */
+#define TOGETHER(name, V, N, W)                                                                                  \
+    static inline __attribute__((always_inline)) void name(const float *w, const void *const *rows, size_t taps, \
+                                                           size_t depth, v_of_16 *sum, V *more)                  \
+    {                                                                                                            \
+        const float *u = w + taps * depth * 16;                                                                  \
+        v_of_16 a[N_OF_16];                                                                                      \
+        V b[N];                                                                                                  \
+        size_t k, c, v;                                                                                          \
+        UNROLL for (v = 0; v < N_OF_16; v++) a[v] = (v_of_16){0};                                                \
+        UNROLL for (v = 0; v < N; v++) b[v] = (V){0};                                                            \
+        for (k = 0; k < taps; k++) {                                                                             \
+            const float *x = (const float *)rows[k];                                                             \
+            UNROLL_ROW for (c = 0; c < depth; c++, w += 16, u += W) {                                            \
+                UNROLL for (v = 0; v < N_OF_16; v++)                                                             \
+                    a[v] = VECTOR_ADD(a[v], VECTOR_TIMES(*(const v_of_16 *)(w + v * sizeof(v_of_16) / 4), x[c])); \
+                UNROLL for (v = 0; v < N; v++)                                                                   \
+                    b[v] = VECTOR_ADD(b[v], VECTOR_TIMES(*(const V *)(u + v * sizeof(V) / 4), x[c]));            \
+            }                                                                                                    \
+        }                                                                                                        \
+        UNROLL for (v = 0; v < N_OF_16; v++) sum[v] = a[v];                                                      \
+        UNROLL for (v = 0; v < N; v++) more[v] = b[v];                                                           \
+    }
+TOGETHER(together_16, v_of_16, N_OF_16, 16)
+TOGETHER(together_8, v_of_8, N_OF_8, 8)
+TOGETHER(together_4, v4, 1, 4)
+#endif
+
+/* One position, without a call for each panel. */
 static void conv_f32_alone(const conv_args *a, const float *w, const float *bias, const void *const *rows, float *out)
 {
     size_t taps = (size_t)a->taps_t * a->taps_f, depth = a->channels;
-    uint32_t begin = 0;
-    while (begin < a->outputs) {
-        uint32_t width = panel_width(a->outputs - begin), n = a->outputs - begin < width ? a->outputs - begin : width;
+    uint32_t left = a->outputs;
+    while (left > 0) {
+        uint32_t width = panel_width(left), n = left < width ? left : width;
+        v_of_16 sum_16[1][N_OF_16];
+        v_of_8 sum_8[1][N_OF_8];
+        v4 sum_4[1][1];
+#if TILE >= 4
+        if (left > 16) {
+            uint32_t after = left - 16, next = panel_width(after), m = after < next ? after : next;
+            v_of_16 more[N_OF_16];
+            if (next == 16) {
+                together_16(w, rows, taps, depth, sum_16[0], more);
+                panel_16_store(a, bias + 16, more, out + 16, m);
+            } else if (next == 8) {
+                together_8(w, rows, taps, depth, sum_16[0], sum_8[0]);
+                panel_8_store(a, bias + 16, sum_8[0], out + 16, m);
+            } else {
+                together_4(w, rows, taps, depth, sum_16[0], sum_4[0]);
+                panel_4_store(a, bias + 16, sum_4[0], out + 16, m);
+            }
+            panel_16_store(a, bias, sum_16[0], out, 16);
+            width += next;
+            n += m;
+        } else
+#endif
         if (width == 16) {
-#if LANES >= 16
-            v16 sum[1][1];
-#elif LANES >= 8
-            v8 sum[1][2];
-#else
-            v4 sum[1][4];
-#endif
-            panel_16_1(w, rows, taps, 0, depth, sum);
-            panel_16_store(a, bias, sum[0], out + begin, n);
+            panel_16_1(w, rows, taps, 0, depth, sum_16);
+            panel_16_store(a, bias, sum_16[0], out, n);
         } else if (width == 8) {
-#if LANES >= 8
-            v8 sum[1][1];
-#else
-            v4 sum[1][2];
-#endif
-            panel_8_1(w, rows, taps, 0, depth, sum);
-            panel_8_store(a, bias, sum[0], out + begin, n);
+            panel_8_1(w, rows, taps, 0, depth, sum_8);
+            panel_8_store(a, bias, sum_8[0], out, n);
         } else {
-            v4 sum[1][1];
-            panel_4_1(w, rows, taps, 0, depth, sum);
-            panel_4_store(a, bias, sum[0], out + begin, n);
+            panel_4_1(w, rows, taps, 0, depth, sum_4);
+            panel_4_store(a, bias, sum_4[0], out, n);
         }
         w += taps * depth * width;
         bias += width;
-        begin += width;
+        out += n;
+        left -= n;
     }
 }
 
