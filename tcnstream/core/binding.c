@@ -6,6 +6,7 @@
 #include <Python.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "tcn.h"
 
@@ -186,6 +187,9 @@ typedef struct {
     tcn_state *state;
     Py_ssize_t release_from; /* frames from which a push lets other threads run */
     int busy;
+    tcn_hooks hooks;         /* what is watched; in use while `watching` */
+    int watching;
+    uint32_t tap_bytes;      /* of a frame of the watched tensor */
 } StreamObject;
 
 static PyObject *stream_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
@@ -219,6 +223,8 @@ static void stream_dealloc(PyObject *object)
     StreamObject *self = (StreamObject *)object;
     PyTypeObject *type = Py_TYPE(object);
     freefunc free_object = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    PyMem_Free(self->hooks.ticks);
+    release(self->hooks.tap_frames);
     release(self->state);
     Py_XDECREF((PyObject *)self->plan);
     free_object(object);
@@ -470,6 +476,8 @@ static PyObject *run(StreamObject *self, call_views *v, int flush)
     int error;
     if (borrow(self->plan, self->plan->block, 1, &work))
         return NULL;
+    if (self->watching)
+        work.hooks = &self->hooks;
     if (flush) {
         error = tcn_flush(&work, self->state, v->to, v->room, v->made);
     } else if (v->n >= self->release_from) {
@@ -549,6 +557,7 @@ static PyObject *stream_reset(PyObject *object, PyObject *unused)
     if (enter(self))
         return NULL;
     self->busy = 0;
+    self->hooks.tap_count = 0;
     tcn_reset(self->state);
     Py_RETURN_NONE;
 }
@@ -589,7 +598,104 @@ static PyObject *stream_restore(PyObject *object, PyObject *blob)
     PyBuffer_Release(&view);
     if (error)
         return raise_code(error);
+    self->hooks.tap_count = 0;
     Py_RETURN_NONE;
+}
+
+static uint32_t nanoseconds(void)
+{
+    struct timespec now;
+    timespec_get(&now, TIME_UTC);
+    return (uint32_t)((uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
+}
+
+static void watch_what_is_wanted(StreamObject *self)
+{
+    self->watching = self->hooks.tap_frames || self->hooks.ticks;
+    self->hooks.clock = self->hooks.ticks ? nanoseconds : NULL;
+}
+
+static PyObject *stream_watch(PyObject *object, PyObject *args)
+{
+    StreamObject *self = (StreamObject *)object;
+    tcn_tensor_facts facts;
+    long tensor, frames;
+    void *kept = NULL;
+    if (!PyArg_ParseTuple(args, "ll", &tensor, &frames) || enter(self))
+        return NULL;
+    self->busy = 0;
+    if (tensor < 0 || tensor >= (long)tcn_tensors(self->plan->plan)) {
+        PyErr_Format(stream_error, "the plan has no tensor %ld; they are numbered 0 to %ld", tensor,
+                     (long)tcn_tensors(self->plan->plan) - 1);
+        return NULL;
+    }
+    tcn_describe_tensor(self->plan->plan, (uint32_t)tensor, &facts);
+    if (facts.frame_bytes == 0 || frames < 0 || frames > (1 << 30) / (long)facts.frame_bytes) {
+        PyErr_Format(stream_error, facts.frame_bytes ? "`%s`: %ld frames are not a number that can be kept"
+                                                     : "`%s` is a constant: it has no frames (%ld wanted)",
+                     facts.name, frames);
+        return NULL;
+    }
+    if (frames && !(kept = claim((size_t)frames * facts.frame_bytes)))
+        return PyErr_NoMemory();
+    release(self->hooks.tap_frames);
+    self->hooks.tap_frames = kept;
+    self->hooks.tap_tensor = (uint32_t)tensor;
+    self->hooks.tap_room = (uint32_t)frames;
+    self->hooks.tap_count = 0;
+    self->hooks.tap_first = 0;
+    self->tap_bytes = facts.frame_bytes;
+    watch_what_is_wanted(self);
+    Py_RETURN_NONE;
+}
+
+static PyObject *stream_tap(PyObject *object, PyObject *unused)
+{
+    StreamObject *self = (StreamObject *)object;
+    (void)unused;
+    if (enter(self))
+        return NULL;
+    self->busy = 0;
+    if (!self->hooks.tap_frames) {
+        PyErr_SetString(stream_error, "no tensor is watched; call watch(tensor, frames) before the push");
+        return NULL;
+    }
+    return Py_BuildValue("Ly#", (long long)self->hooks.tap_first, self->hooks.tap_frames,
+                         (Py_ssize_t)((size_t)self->hooks.tap_count * self->tap_bytes));
+}
+
+static PyObject *stream_count_ns(PyObject *object, PyObject *wanted)
+{
+    StreamObject *self = (StreamObject *)object;
+    uint64_t *ticks = NULL;
+    int on = PyObject_IsTrue(wanted);
+    if (on < 0 || enter(self))
+        return NULL;
+    self->busy = 0;
+    if (on && !(ticks = PyMem_Calloc(tcn_nodes(self->plan->plan) + 1, sizeof *ticks)))
+        return PyErr_NoMemory();
+    PyMem_Free(self->hooks.ticks);
+    self->hooks.ticks = ticks;
+    watch_what_is_wanted(self);
+    Py_RETURN_NONE;
+}
+
+static PyObject *stream_counted_ns(PyObject *object, PyObject *unused)
+{
+    StreamObject *self = (StreamObject *)object;
+    uint32_t n = tcn_nodes(self->plan->plan), k;
+    PyObject *made;
+    (void)unused;
+    if (enter(self))
+        return NULL;
+    self->busy = 0;
+    made = PyTuple_New(n);
+    for (k = 0; made && k < n; k++) {
+        PyObject *sum = PyLong_FromUnsignedLongLong(self->hooks.ticks ? self->hooks.ticks[k] : 0);
+        if (!sum || PyTuple_SetItem(made, k, sum))
+            Py_CLEAR(made);
+    }
+    return made;
 }
 
 static PyObject *stream_frames_in(PyObject *object, void *unused)
@@ -612,6 +718,10 @@ static PyMethodDef stream_methods[] = {
     {"reset", stream_reset, METH_NOARGS, "Back to the start."},
     {"snapshot", stream_snapshot, METH_NOARGS, "The state as bytes."},
     {"restore", stream_restore, METH_O, "The inverse of snapshot."},
+    {"watch", stream_watch, METH_VARARGS, "watch(tensor, frames): keep its newest frames from now on; 0 frames: no more."},
+    {"tap", stream_tap, METH_NOARGS, "(number of the first kept frame, bytes of the kept frames, oldest first)."},
+    {"count_ns", stream_count_ns, METH_O, "count_ns(on): sum up the time of every operation from now on."},
+    {"counted_ns", stream_counted_ns, METH_NOARGS, "Nanoseconds per operation since count_ns(True)."},
     {NULL, NULL, 0, NULL}};
 
 static PyGetSetDef stream_getters[] = {
