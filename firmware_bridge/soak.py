@@ -1,0 +1,223 @@
+"""Hours on a board: through noise, resets and pulled cables, always on from the last common snapshot."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from firmware_bridge.board import Board
+from firmware_bridge.compare import Tolerance
+from firmware_bridge.errors import BoardRestartedError, BridgeError, LinkError, RefusedError
+from firmware_bridge.messages import Status
+from firmware_bridge.program import HostStream, Program, as_inputs, states
+from tcnstream.graph import Array
+
+CHUNK_FRAMES = 25
+SNAPSHOT_FRAMES = 1000
+RECOVER_S = 30.0
+
+
+@dataclass
+class SoakReport:
+    """What a soak survived. ``passed``: every frame and every snapshot agreed, and it was not given up."""
+
+    target: str
+    frames_in: int = 0
+    frames_compared: int = 0
+    states_compared: int = 0
+    restarts: int = 0
+    line_failures: int = 0
+    resumed_from_snapshot: int = 0
+    longest_outage_s: float = 0.0
+    resends: int = 0
+    damaged_frames: int = 0
+    elapsed_s: float = 0.0
+    first_difference: str = ""
+    gave_up: str = ""
+    events: list[str] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        return not self.first_difference and not self.gave_up
+
+    @property
+    def verdict(self) -> str:
+        """One sentence."""
+        survived = (
+            f"{self.line_failures} failures of the line, {self.restarts} restarts of the board, {self.resends} resends,"
+            f" {self.damaged_frames} damaged frames"
+        )
+        done = f"{self.frames_compared:,} output frames and {self.states_compared} states in {self.elapsed_s:.1f} s"
+        if self.passed:
+            return f"EQUAL: {self.target} through {done}; survived {survived}"
+        return f"{'DIFFERENT' if self.first_difference else 'GAVE UP'}: {self.first_difference or self.gave_up}; {done}"
+
+
+def soak(
+    program: Program,
+    open_board: Callable[[], Board],
+    signal: Array | Sequence[Array],
+    *,
+    seconds: float | None = None,
+    frames: int | None = None,
+    chunk_frames: int = CHUNK_FRAMES,
+    snapshot_frames: int = SNAPSHOT_FRAMES,
+    recover_s: float = RECOVER_S,
+    tolerance: Tolerance | None = None,
+    on_event: Callable[[str], None] = lambda text: None,
+) -> SoakReport:
+    """Streams ``signal`` over and over for a time or a number of input frames, and compares every output frame.
+
+    ``open_board`` connects (and is called again after every failure, for up to ``recover_s``). Every
+    ``snapshot_frames`` the states are compared, and that is where a board goes on that lost its own.
+    """
+    if (seconds is None) == (frames is None):
+        raise BridgeError("a soak runs for --seconds or for --frames: give one of them")
+    inputs = as_inputs(program, signal)
+    if not len(inputs[0]):
+        raise BridgeError("the recording has no frames; there is nothing to stream")
+    run = _Soak(program, open_board, inputs, tolerance or Tolerance(), recover_s, on_event)
+    started = time.monotonic()
+    try:
+        run.connect()
+        while not run.report.first_difference and not run.report.gave_up:
+            left = None if frames is None else frames - run.report.frames_in
+            if (left is not None and left <= 0) or (seconds is not None and time.monotonic() - started >= seconds):
+                run.checkpoint()
+                break
+            run.step(chunk_frames if left is None else min(chunk_frames, left))
+            if run.since_checkpoint >= snapshot_frames:
+                run.checkpoint()
+    finally:
+        run.close()
+        run.report.elapsed_s = time.monotonic() - started
+    return run.report
+
+
+_Pushed: TypeAlias = tuple[list[Array], list[Array]]
+
+
+class _Soak:
+    """One soak on its way: the host's stream, the board, and what came since the last common snapshot."""
+
+    def __init__(
+        self,
+        program: Program,
+        open_board: Callable[[], Board],
+        inputs: list[Array],
+        tolerance: Tolerance,
+        recover_s: float,
+        on_event: Callable[[str], None],
+    ) -> None:
+        self.program = program
+        self.report = SoakReport("")
+        self.since_checkpoint = 0
+        self._open = open_board
+        self._inputs = inputs
+        self._tolerance = tolerance
+        self._recover_s = recover_s
+        self._on_event = on_event
+        self._host = HostStream(program)
+        self._board: Board | None = None
+        self._checkpoint = self._host.snapshot()
+        self._pending: list[_Pushed] = []
+
+    def connect(self) -> None:
+        self._board = self._open()
+        self.report.target = self._board.name
+        self._board.reset()
+
+    def step(self, n: int) -> None:
+        """The next frames to both sides."""
+        at = self.report.frames_in % len(self._inputs[0])
+        n = min(n, len(self._inputs[0]) - at)
+        chunks = [x[at : at + n] for x in self._inputs]
+        self._pending.append((chunks, self._host.push(chunks)))
+        self.report.frames_in += n
+        self.since_checkpoint += n
+        self._surviving(lambda board: self._push(board, *self._pending[-1]), self._pending[:-1])
+
+    def _push(self, board: Board, chunks: list[Array], expected: list[Array]) -> None:
+        made = board.push(chunks).outputs
+        for tensor, a, b in zip(self.program.plan.outputs, expected, made, strict=True):
+            fact = self.program.plan.tensors[tensor]
+            if a.shape != b.shape or not self._tolerance.agrees(fact, a, b).all():
+                self.report.first_difference = (
+                    f"output `{fact.name}` within input frames {self.report.frames_in - len(chunks[0])} to"
+                    f" {self.report.frames_in}; `firmware-bridge check` names the operation"
+                )
+            self.report.frames_compared += len(a)
+
+    def checkpoint(self) -> None:
+        """Compares the states; from here a board that lost its state goes on."""
+        self._surviving(self._compare_state, self._pending)
+        self._checkpoint = self._host.snapshot()
+        self._pending.clear()
+        self.since_checkpoint = 0
+
+    def _compare_state(self, board: Board) -> None:
+        ours, theirs = self._host.snapshot(), board.snapshot()
+        if ours != theirs:
+            mine, boards = states(self.program, ours), states(self.program, theirs)
+            for tensor, (first, frames) in mine.items():
+                fact, (other_first, other) = self.program.plan.tensors[tensor], boards[tensor]
+                if first != other_first or not self._tolerance.agrees(fact, frames, other).all():
+                    self.report.first_difference = f"the state of `{fact.name}` at input frame {self.report.frames_in}"
+        self.report.states_compared += 1
+
+    def _surviving(self, act: Callable[[Board], None], before: list[_Pushed]) -> None:
+        """Does it; after a failure again, from the last common snapshot and what came ``before`` since then."""
+        while not self.report.gave_up:
+            assert self._board is not None
+            try:
+                act(self._board)
+                return
+            except (LinkError, RefusedError) as error:
+                if isinstance(error, RefusedError) and error.status not in (Status.NO_MODEL, Status.CORE):
+                    raise
+                self._recover(error, before)
+
+    def _recover(self, error: BridgeError, before: list[_Pushed]) -> None:
+        failed_at = time.monotonic()
+        restarted = isinstance(error, (BoardRestartedError, RefusedError))
+        self.report.restarts += restarted
+        self.report.line_failures += not restarted
+        self._event(str(error))
+        wait_s = 0.05
+        while time.monotonic() - failed_at < self._recover_s:
+            self._drop()
+            try:
+                board = self._board = self._open()
+                board.restore(self._checkpoint)
+                for chunks, _ in before:
+                    board.push(chunks)
+            except BridgeError as again:
+                self._event(f"not yet: {again}")
+                time.sleep(wait_s)
+                wait_s = min(2 * wait_s, 1.0)
+                continue
+            outage_s = time.monotonic() - failed_at
+            self.report.resumed_from_snapshot += 1
+            self.report.longest_outage_s = max(self.report.longest_outage_s, outage_s)
+            self._event(f"back after {outage_s:.2f} s, from the snapshot {self.since_checkpoint} frames ago")
+            return
+        self.report.gave_up = f"the board did not come back within {self._recover_s:g} s: {error}"
+
+    def _event(self, text: str) -> None:
+        line = f"frame {self.report.frames_in}: {text}"
+        self.report.events.append(line)
+        self._on_event(line)
+
+    def _drop(self) -> None:
+        if self._board is not None:
+            self.report.resends += self._board.link_stats.resends
+            self.report.damaged_frames += self._board.link_stats.damaged_frames
+            with suppress(BridgeError):
+                self._board.close()
+            self._board = None
+
+    def close(self) -> None:
+        self._drop()
