@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -55,6 +56,49 @@ def need_tool(name: str, package: str) -> str:
     if path is None:
         raise TargetError(f"{name} is not installed; it comes with the package {package} (apt-get install {package})")
     return path
+
+
+@dataclass(frozen=True)
+class Size:
+    """What the firmware takes of a board's memory, and where its plan goes. ``ram_bytes`` has the stack in it."""
+
+    code_bytes: int
+    ram_bytes: int
+    stack_bytes: int
+    plan_bytes: int
+    plan_room_bytes: int
+    plan_at: int
+    how_to_flash: tuple[str, ...]
+
+
+def size_of(target: str, program: Path, plan: bytes | None = None) -> Size:
+    """Read from the built program. Raises TargetError for a plan that the board's flash has no room for."""
+    if target in HOST_TARGETS:
+        return Size(program.stat().st_size, 0, 0, len(plan or b""), 16 << 20, 0, (f"run it: {program.name} plan.bin",))
+    prefix = os.environ.get("CROSS", "arm-none-eabi-")
+    sections = subprocess.run(
+        [need_tool(prefix + "size", "binutils-arm-none-eabi"), str(program)], capture_output=True, text=True, check=True
+    ).stdout.splitlines()[1]
+    text, data, bss = (int(v) for v in sections.split()[:3])
+    symbols = subprocess.run(
+        [need_tool(prefix + "nm", "binutils-arm-none-eabi"), str(program)], capture_output=True, text=True, check=True
+    ).stdout
+    place = {line.split()[2]: int(line.split()[0], 16) for line in symbols.splitlines() if len(line.split()) == 3}
+    at, room = place["plan_begin"], place["plan_end"] - place["plan_begin"]
+    if plan is not None and len(plan) > room:
+        raise TargetError(f"the plan has {len(plan)} bytes and {target} has room for {room} in flash")
+    stack = place["stack_top"] - place["stack_bottom"]
+    return Size(text + data, data + bss, stack, len(plan or b""), room, at, _how_to_flash(target, at, plan is not None))
+
+
+def _how_to_flash(target: str, plan_at: int, with_plan: bool) -> tuple[str, ...]:
+    if target in EMULATED:
+        return (f"run it: firmware-bridge check MODEL --target {target} --input RECORDING",)
+    lines = ["flash it with SEGGER's JLinkExe: loadfile bridge.elf"]
+    if with_plan:
+        lines.append(f"and the plan: loadbin plan.bin {plan_at:#010x}")
+    lines.append("then: r, g; and here: firmware-bridge check MODEL --target serial:PORT --input RECORDING")
+    return tuple(lines)
 
 
 @contextmanager
