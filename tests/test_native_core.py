@@ -24,6 +24,7 @@ from tcnstream.planfile import write_plan
 CORE = Path(tcnstream.__file__).parent / "core"
 HERE = Path(__file__).parent
 MODELS = HERE / "data" / "models"
+CORPUS = HERE / "data" / "plan_corpus"
 DIGESTS = HERE / "data" / "native_sha256.json"
 SOURCES = sorted(p for p in [*CORE.glob("*.c"), *CORE.glob("kernels/*.c")] if p.name != "binding.c")
 STRICT = ("-Wall", "-Wextra", "-Werror", "-ffp-contract=off")
@@ -172,6 +173,18 @@ def test_a_damaged_plan_is_refused_or_harmless(name: str, folder: Path) -> None:
     assert answer.returncode == 0, answer.stderr[:3000]
 
 
+def test_what_the_fuzzer_kept_is_refused_or_harmless(folder: Path) -> None:
+    """Plans, most of them damaged, that together reach what the fuzzer reached."""
+    fuzz = program(SANITIZED, "fuzz_plan", folder)
+    kept = sorted(CORPUS.iterdir())
+    assert kept
+    for path in kept:
+        answer = subprocess.run(
+            [fuzz, path], capture_output=True, text=True, env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}
+        )
+        assert answer.returncode == 0, (path.name, answer.stderr[:3000])
+
+
 @pytest.mark.slow
 def test_libfuzzer_finds_nothing_in_a_minute(folder: Path) -> None:
     clang = tool("clang")
@@ -184,6 +197,8 @@ def test_libfuzzer_finds_nothing_in_a_minute(folder: Path) -> None:
     corpus.mkdir()
     for name in ("nse_mb.i8", "strided.f32", "sig_reflect.f32", "sig_decim2.f32"):
         shutil.copy(written(name, folder)[0], corpus)
+    for kept in CORPUS.iterdir():
+        shutil.copy(kept, corpus)
     limits = ["-max_total_time=60", "-max_len=65536", "-rss_limit_mb=2000", "-timeout=20", "-detect_leaks=0"]
     answer = subprocess.run([fuzz, *limits, corpus], capture_output=True, text=True, cwd=folder)
     assert answer.returncode == 0, answer.stderr[-3000:]

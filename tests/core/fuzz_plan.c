@@ -56,9 +56,11 @@ static void drive(const tcn_plan *plan, const uint8_t *noise, size_t n_noise)
         if (!out[i])
             goto done;
     }
-    for (k = 0; k < 12; k++)
-        if (tcn_push(&work, state, from, (k * 5 + 1) % FRAMES, out, room, made))
+    for (k = 0; k < 12; k++) {
+        int64_t n = n_noise ? noise[((size_t)k * 131 + 17) % n_noise] % FRAMES : 1;
+        if (tcn_push(&work, state, from, n, out, room, made))
             break;
+    }
     position = tcn_snapshot_size(plan);
     if (position < MOST_MEMORY) {
         void *blob = memory(position, 64);
