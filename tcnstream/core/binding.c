@@ -930,7 +930,7 @@ static PyObject *pool_push_into(PyObject *object, PyObject *const *args, Py_ssiz
         if (!borrow(self->plan, block, GROUP, &work)) {
             Py_BEGIN_ALLOW_THREADS
             error = check ? all_ready(self, &work, &v, &rows, begin, end, &bad) : TCN_OK;
-            if (!error)
+            if (!error && v.n > 0)
                 error = push_groups(self, &work, &v, &rows, counts.buf, begin, end, &bad);
             Py_END_ALLOW_THREADS
             give_back(self->plan, &work);
