@@ -22,6 +22,7 @@ BUILD_DEADLINE_S = 300.0
 
 HOST_TARGETS = ("host",)
 EMULATED = ("qemu-m4", "qemu-m55", "qemu-pl011")
+APOLLO = ("apollo3", "apollo4", "apollo510")
 
 
 @cache
@@ -112,31 +113,44 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
+def core_library(target: str) -> Path:
+    """Where the core that all firmware of a target shares is kept, once it was built."""
+    return cache_folder() / f"core-{target}-{core_version().split('+')[1]}-{_hash([FIRMWARE / 'Makefile'])[:8]}.a"
+
+
 def build(target: str, *, fault: int | None = None, sdk: str | None = None) -> Path:
     """The program for ``target``; ``fault`` is the node that rounds wrongly, -1 for one that is named later.
 
+    With ``sdk``, the path of neuralSPOT, it is a library for its applications that speaks over USB.
+
     Raises TargetError where the compiler is missing or fails, with what it said.
     """
+    if target not in (*HOST_TARGETS, *EMULATED, *APOLLO):
+        known = ", ".join((*HOST_TARGETS, *EMULATED, *APOLLO))
+        raise TargetError(f"there is no firmware for {target!r}; there is for {known}")
+    if sdk is not None and (target not in APOLLO[1:] or not Path(sdk).is_dir()):
+        raise TargetError(f"--sdk is neuralSPOT's folder and for {' and '.join(APOLLO[1:])}, which have USB")
     make = need_tool("make", "make")
     if target == "host":
         need_tool(os.environ.get("HOSTCC", "gcc"), "gcc")
     else:
         need_tool(os.environ.get("CROSS", "arm-none-eabi-") + "gcc", "gcc-arm-none-eabi")
     kind = "" if fault is None else f"-fault{fault}"
+    kind += "" if sdk is None else "-sdk"
     made = cache_folder() / f"{target}{kind}-{_build_id()}-{core_version().split('+')[1]}"
-    program = made / ("bridge" if target == "host" else "bridge.elf")
+    name = "bridge" if target == "host" else "bridge.elf" if sdk is None else "libbridge.a"
+    program = made / name
     if program.exists() and sdk is None:
         return program
     made.parent.mkdir(parents=True, exist_ok=True)
     with _alone(made.parent), tempfile.TemporaryDirectory(dir=made.parent) as folder:
         if program.exists() and sdk is None:  # somebody else was faster
             return program
-        library = made.parent / f"core-{target}-{core_version().split('+')[1]}-{_hash([FIRMWARE / 'Makefile'])[:8]}.a"
         command = [
             make,
             "-s",
             f"-j{os.cpu_count() or 1}",
-            f"LIB={library}",
+            f"LIB={core_library(target)}",
             "-C",
             str(FIRMWARE),
             f"TARGET={target}",
@@ -145,7 +159,7 @@ def build(target: str, *, fault: int | None = None, sdk: str | None = None) -> P
         ]
         command += [f"BUILD={_build_id()}", f"CORE_VERSION={core_version()}"]
         command += [] if fault is None else [f"FAULT={fault}"]
-        command += [] if sdk is None else [f"SDK={sdk}"]
+        command += [] if sdk is None else [f"SDK={Path(sdk).resolve()}", f"{folder}/{name}"]
         if os.environ.get("HOSTCC"):
             command.append(f"HOSTCC={os.environ['HOSTCC']}")
         try:

@@ -369,12 +369,18 @@ def build_command(
     made = folder / elf.name
     made.write_bytes(elf.read_bytes())
     made.chmod(0o755)
-    size = size_of(target, elf, None if program is None else program.content)
     files = [str(made)]
     if program is not None:
         plan = folder / "plan.bin"
         plan.write_bytes(program.content)
         files.append(str(plan))
+    if sdk is not None:
+        if json:
+            print_json({"target": target, "files": files})
+        else:
+            say(f"{made}: link it into a neuralSPOT application and call bridge_run() after ns_core_init()")
+        return
+    size = size_of(target, elf, None if program is None else program.content)
     if json:
         print_json({"target": target, "files": files, **asdict(size)})
         return

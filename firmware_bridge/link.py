@@ -89,7 +89,7 @@ class _Pace:
 
 def _pace_key(kind: int, payload: bytes) -> tuple[int, int]:
     """Requests that take about as long: of one kind and, by powers of two, of one size."""
-    size = struct.unpack_from("<I", payload, 8)[0] if kind == Kind.READ else len(payload)
+    size = struct.unpack_from("<I", payload, 8)[0] if kind == Kind.READ and len(payload) >= 12 else len(payload)
     return kind, size.bit_length()
 
 
