@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import shlex
 import subprocess
 import sys
 import threading
@@ -16,7 +17,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from bridge_tools import MODELS, a_board, program, signal
+from bridge_tools import EMULATED, MODELS, a_board, program, signal
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from firmware_bridge import devices, report
@@ -25,6 +27,7 @@ from firmware_bridge.check import CheckReport, check
 from firmware_bridge.cli import app
 from firmware_bridge.errors import BridgeError, LinkError, TargetError
 from firmware_bridge.faults import Faults, faulty
+from firmware_bridge.messages import Kind, Status
 from firmware_bridge.shadow import Shadow
 from firmware_bridge.soak import soak
 from firmware_bridge.targets import Options, open_board
@@ -372,3 +375,36 @@ def _entry_point_is_installed() -> bool:
 
 def test_errors_of_the_line_are_one_tree() -> None:
     assert issubclass(LinkError, BridgeError)
+
+
+def documented_commands() -> list[str]:
+    """Every command line of the README and of the help texts."""
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    found = [line.split("#")[0] for line in readme.splitlines() if line.startswith("firmware-bridge ")]
+    for command in get_command(app).commands.values():  # type: ignore[attr-defined]
+        found += re.findall(r"`(firmware-bridge \w+ [^`]*)`", command.help)
+    return found
+
+
+@pytest.mark.parametrize("line", documented_commands())
+def test_every_command_line_in_the_documents_is_understood(line: str) -> None:
+    name, *arguments = shlex.split(line)[1:]
+    command = get_command(app).commands[name]  # type: ignore[attr-defined]
+    command.make_context(name, arguments, resilient_parsing=False)
+
+
+def test_the_readme_s_instructions_are_those_recorded() -> None:
+    folder = Path(__file__).parent
+    recorded = json.loads((folder / "data" / "bridge_instructions.json").read_text())
+    readme = (folder.parent / "README.md").read_text(encoding="utf-8")
+    for model, targets in recorded.items():
+        if model != "what":
+            assert f"| {model} | " + " | ".join(f"{targets[t]:,}" for t in EMULATED) + " |" in readme
+
+
+def test_the_protocol_page_names_every_message_and_status() -> None:
+    page = (Path(report.__file__).parent / "PROTOCOL.md").read_text()
+    for kind in Kind:
+        assert re.search(rf"\b{kind.name}\b", page), kind
+    for status in Status:
+        assert f"{int(status)} {status.name}" in page, status
