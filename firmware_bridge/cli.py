@@ -34,6 +34,7 @@ from firmware_bridge.program import Program
 from firmware_bridge.recordings import open_program, read_signal
 from firmware_bridge.soak import soak as run_soak
 from firmware_bridge.targets import WAYS, Options, open_board
+from firmware_bridge.tflm_file import check_file
 from tcnstream.cli.common import (
     CalibrationOption,
     ChannelOption,
@@ -165,6 +166,9 @@ def check(
     if target.startswith("neuralspot:"):
         _check_stock(model, target, source, reading, tolerance, rounding, frames, time_axis, json)
         return
+    if target in ("tflm?file", "tflm?file=1"):
+        _check_file(model, source, reading, tolerance, rounding, frames, time_axis, json)
+        return
     constants = None if calibration is None else read_signal(open_model(model, time_axis), calibration, reading)[0]
     opened, program = open_program(
         model, rounding=rounding, time_pooling=time_pooling, calibration=constants, time_axis=time_axis
@@ -264,6 +268,28 @@ def _check_stock(
     else:
         for line in (*found.notes, *found.faults):
             note(line)
+        say(found.verdict)
+    if not found.passed:
+        raise typer.Exit(1)
+
+
+def _check_file(
+    model: str,
+    source: str,
+    reading: Reading,
+    tolerance: str,
+    rounding: str,
+    frames: int | None,
+    time_axis: int | None,
+    json: bool,
+) -> None:
+    """The unmodified file in TFLite Micro."""
+    opened, program = open_program(model, rounding=rounding, time_axis=time_axis)
+    signal, _ = read_signal(opened, source, reading)
+    found = check_file(program, signal[:frames], parse_tolerance(tolerance))
+    if json:
+        print_json({"passed": found.passed, "verdict": found.verdict, **asdict(found)})
+    else:
         say(found.verdict)
     if not found.passed:
         raise typer.Exit(1)

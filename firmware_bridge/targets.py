@@ -9,6 +9,7 @@
 ``serial:/dev/ttyACM0?baud=...``   a board on a serial port
 ``tcp:host:port``                  a board, or an emulator, behind a TCP port
 ``tflm``                           TensorFlow Lite Micro from PyPI, which runs the exported streaming .tflite
+``tflm?file=1``                    the same, running the unmodified file window by window (``check`` only)
 =================================  ==========================================================================
 
 Emulated boards get the plan as if it were flashed; ``?load=link`` sends it over the link instead.

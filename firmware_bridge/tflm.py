@@ -20,6 +20,9 @@ from firmware_bridge.program import Program
 from tcnstream.export import StreamingExport, export_streaming
 from tcnstream.graph import Array
 
+ARENA_BYTES = 64 << 20
+"""Memory for all tensors at once, which nothing reuses while they can be read."""
+
 
 class TflmBoard:
     """``tflite_micro.runtime.Interpreter`` with the face of a board. ``hop_frames``: None takes the fewest."""
@@ -31,7 +34,7 @@ class TflmBoard:
         self.name = name
         self.link_stats = LinkStats()
         self._hop_frames = hop_frames
-        self._micro: Any = _import_micro()
+        self._micro: Any = import_micro()
         self._program: Program | None = None
         self._export: StreamingExport | None = None
         self._interpreter: Any = None
@@ -50,7 +53,9 @@ class TflmBoard:
     def reset(self) -> None:
         export = self._exported()
         config = self._micro.runtime.InterpreterConfig.kPreserveAllTensors
-        self._interpreter = self._micro.runtime.Interpreter.from_bytes(export.content, intrepreter_config=config)
+        self._interpreter = self._micro.runtime.Interpreter.from_bytes(
+            export.content, intrepreter_config=config, arena_size=ARENA_BYTES
+        )
         self._waiting: list[list[Array]] = [[] for _ in self._running().plan.inputs]
         self._hops = 0
 
@@ -136,7 +141,8 @@ class TflmBoard:
         return self._export
 
 
-def _import_micro() -> Any:
+def import_micro() -> Any:
+    """The package; TargetError where it is not installed."""
     try:
         import tflite_micro
     except ImportError as error:

@@ -15,6 +15,7 @@ from firmware_bridge.compare import FLOAT_TOLERANCE, Tolerance, parse_tolerance
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.faults import Faults, faulty
 from firmware_bridge.program import Program
+from firmware_bridge.tflm_file import check_file
 
 HERE = Path(__file__).parent
 INTEGER = sorted(json.loads((HERE / "data" / "native_sha256.json").read_text()))
@@ -152,6 +153,21 @@ def test_tflm_rounds_fully_connected_twice_and_the_report_says_so() -> None:
     with a_board("tflm") as board:
         board.start(program("causal.i8", "tflm"))
         assert check(program("causal.i8", "tflm"), board, signal("causal.i8", 200), taps="all").passed
+
+
+def test_what_tflm_gets_wrong_in_the_unmodified_file_is_named() -> None:
+    pytest.importorskip("tflite_micro")
+    branches = check_file(program("nse_mb_d2b2.i8"), signal("nse_mb_d2b2.i8"))
+    found = branches.first_difference
+    assert not branches.passed and found is not None
+    assert found.operation.startswith("DEPTHWISE_CONV_2D (op 18, ") and found.frame == 0 and "branches" in found.cause
+    dense = check_file(program("causal.i8"), signal("causal.i8"))
+    assert dense.first_difference is not None and dense.first_difference.frame == 70
+    assert dense.first_difference.operation.startswith("FULLY_CONNECTED (op 48, ") and "twice" in dense.verdict
+    assert check_file(program("causal.i8", "tflm"), signal("causal.i8")).passed
+    assert check_file(program("nse_lg.i8"), signal("nse_lg.i8")).passed
+    with pytest.raises(BridgeError, match="the file's window has 800 frames and the recording 10"):
+        check_file(program("nse_lg.i8"), signal("nse_lg.i8", 10))
 
 
 @pytest.mark.parametrize("name", ["nse_mb_d2b2.i8", "nse_lg.f32"])
