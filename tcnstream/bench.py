@@ -133,9 +133,12 @@ def stream_push(model: Model, hop_frames: int, engine: str = "auto", time_poolin
     return functools.partial(stream.push_into, x, out)
 
 
-def rerun(model: Model) -> Call:
-    """The file's whole window again: input in, the interpreter's fast kernels on one thread, outputs out."""
-    interpreter = open_interpreter(model.file.content, exact=False)
+def rerun(model: Model, delegate: bool = True) -> Call:
+    """The file's whole window again: input in, the interpreter's fast kernels on one thread, outputs out.
+
+    ``delegate=False`` keeps to TFLite's own kernels, without XNNPACK.
+    """
+    interpreter = open_interpreter(model.file.content, exact=False, delegate=delegate)
     details = interpreter.get_input_details()
     rng = np.random.default_rng(1)
     window = [_values(rng, detail["shape"], np.dtype(detail["dtype"])) for detail in details]

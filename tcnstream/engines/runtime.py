@@ -60,18 +60,21 @@ def find_runtime() -> Runtime:
     )
 
 
-def open_interpreter(content: bytes, exact: bool, preserve_all: bool = False) -> Any:
+def open_interpreter(content: bytes, exact: bool, preserve_all: bool = False, delegate: bool = True) -> Any:
     """An allocated interpreter of a .tflite file: reference kernels if ``exact``, else the fast ones.
+
+    ``delegate=False`` keeps the fast ones to TFLite's own, without XNNPACK.
 
     Raises RuntimeError or ValueError, as the interpreter does, for operations that it lacks.
     """
     module = find_runtime().module
     kinds = module.OpResolverType
+    fast = kinds.BUILTIN if delegate else kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     with contextlib.nullcontext() if exact else _quiet():
         interpreter = module.Interpreter(
             model_content=content,
             num_threads=1,
-            experimental_op_resolver_type=kinds.BUILTIN_REF if exact else kinds.BUILTIN,
+            experimental_op_resolver_type=kinds.BUILTIN_REF if exact else fast,
             experimental_preserve_all_tensors=preserve_all,
         )
         interpreter.allocate_tensors()
