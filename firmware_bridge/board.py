@@ -167,7 +167,7 @@ class BridgeBoard:
                 raise MismatchError(
                     f"{self.name} has {f'model {hello.identity!r}' if hello.plan_bytes else 'no model'} and takes"
                     f" {hello.plan_room_bytes} bytes over the link, {program.identity!r} has {len(program.content)};"
-                    " flash the plan (`firmware-bridge flash --help` says how)"
+                    " flash the plan (`firmware-bridge build` says how)" + self._warnings()
                 )
             self.send_object(Object.PLAN, program.content)
             self.link.exchange(Kind.COMMIT, m.pack_commit(Object.PLAN), COMPUTE_DEADLINE_S)
@@ -177,6 +177,11 @@ class BridgeBoard:
         self._program = program
         self.tap(None)
         self.reset()
+
+    def _warnings(self) -> str:
+        """What the firmware complained of, as the end of a sentence."""
+        said = [text for level, text in self.log if level in ("warning", "error")]
+        return f"; it said: {said[-1]}" if said else ""
 
     def runs(self, program: Program) -> bool:
         return self.hello.plan_bytes == len(program.content) and self.hello.plan_sha256 == program.sha256

@@ -15,15 +15,18 @@ import numpy as np
 import pytest
 from bridge_tools import a_board, program, signal
 
+import tcnstream
 from firmware_bridge.board import BridgeBoard
 from firmware_bridge.errors import BoardRestartedError, BridgeError, LinkError, MismatchError, RefusedError, TargetError
 from firmware_bridge.faults import Faults, FaultyTransport, faulty, parse_faults
 from firmware_bridge.link import Link
 from firmware_bridge.messages import CHUNK_HEAD_BYTES, Kind, Object, Status, pack_begin, pack_chunk, unpack_u32
+from firmware_bridge.program import Program
 from firmware_bridge.targets import open_board, parse_target
 from firmware_bridge.transport import SocketTransport
 from firmware_bridge.wire import Frame, encode
 from tcnstream.errors import TcnStreamError
+from tcnstream.signal.card import find_model
 
 SMALL = "nse_sm.i8"
 
@@ -302,3 +305,22 @@ def test_a_board_ends_with_the_process_that_opened_it(tmp_path: Path) -> None:
     while status.exists() and "zombie" not in status.read_text() and time.monotonic() < until:
         time.sleep(0.02)
     assert not status.exists() or "zombie" in status.read_text()
+
+
+@pytest.mark.slow
+def test_a_model_too_large_for_a_board_is_told_with_the_board_s_own_words() -> None:
+    ecg = Program.of(tcnstream.load(find_model("ecg")[0]))
+    with pytest.raises(MismatchError, match="needs more memory for state or scratch than this board has"):
+        open_board("qemu-pl011", ecg).close()
+
+
+@pytest.mark.slow
+def test_load_replaces_a_flashed_model_only_when_asked() -> None:
+    with (
+        a_board("qemu-m4", SMALL) as board,
+        pytest.raises(MismatchError, match="or say --load to load it over the link"),
+    ):
+        board.start(program("strided.i8"))
+    with a_board("qemu-m4", SMALL, load=True) as board:
+        board.start(program("strided.i8"))
+        assert board.runs(program("strided.i8"))

@@ -676,8 +676,13 @@ void app_start(void)
     const uint8_t *flashed = port_plan(&size);
     wire_start(&decoder, received, sizeof received);
     app_log(LOG_INFO, "started");
-    if (flashed && adopt(flashed, size, 1, why) != OK)
-        app_log(LOG_WARNING, "the flashed plan was refused, or there is none");
+    if (flashed) {
+        uint8_t status = adopt(flashed, size, 1, why);
+        if (status == TOO_BIG)
+            app_log(LOG_WARNING, "the flashed plan needs more memory for state or scratch than this board has");
+        else if (status && why[0] != TCN_MAGIC && why[0] != TCN_TRUNCATED)
+            app_log(LOG_WARNING, "the flashed plan is damaged or not for this core");
+    }
 }
 
 void app_byte(uint8_t byte)
