@@ -233,6 +233,12 @@ def _write(report: CheckReport, junit: Path | None, page: Path | None, json: boo
         f"link: {report.link.bytes_out:,} bytes to the board, {report.link.bytes_in:,} back,"
         f" {report.link.resends} resends"
     )
+    if (memory := report.memory) is not None:
+        stack = f", stack {memory.stack_used_bytes:,} of {memory.stack_bytes:,}" if memory.stack_bytes else ""
+        say(
+            f"memory on the board, bytes: plan {report.plan_bytes:,}, state {memory.state_bytes:,},"
+            f" scratch {memory.scratch_bytes:,}{stack}"
+        )
     say(report.verdict)
 
 

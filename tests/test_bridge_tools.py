@@ -101,6 +101,7 @@ def test_check_from_the_command_line(recording: Path, tmp_path: Path) -> None:
     )
     assert made.exit_code == 0, made.output
     assert "EQUAL: host computes what the host computes" in made.output and "nanoseconds per input frame" in made.output
+    assert re.search(r"memory on the board, bytes: plan [\d,]+, state [\d,]+, scratch [\d,]+", made.output)
     assert page.read_text().startswith("<!doctype html>") and ElementTree.parse(junit)
     made = run("check", model, "-t", "host", "-i", recording, "--json", "--taps", "all", "--chunks", "7")
     data = json.loads(made.stdout)
