@@ -256,7 +256,7 @@ def _heat_map(data: dict[str, Any]) -> str:
     axis.set_yticks(range(len(rows)), [f"{t['role']}: {t['name'][-48:]}" for t in rows], fontsize=6)
     axis.set_xlabel("time (parts of the recording)", fontsize=8)
     figure.colorbar(image, ax=axis, label="log10 of the largest difference")
-    return _picture(figure)
+    return "<p>Steps, or real units of floats. White: equal, or nothing compared.</p>" + _picture(figure)
 
 
 def _cost(data: dict[str, Any]) -> str:
