@@ -264,8 +264,9 @@ def test_the_keras_model_computes_what_was_trained() -> None:
 def test_training_learns_and_follows_its_seed(tmp_path: Path) -> None:
     from rich.progress import Progress
 
+    from tcnstream.zoo.fitting import Log, Recipe, fit
     from tcnstream.zoo.separable import Network, Unit
-    from tcnstream.zoo.train_ecg import Log, Recipe, fit, scores_of
+    from tcnstream.zoo.train_ecg import scores_of
 
     def train() -> np.ndarray:
         units = [Unit(5, 1, 2, -1, "0:B1.D1"), Unit(5, 4, 8, 1, "0:B2.D1"), Unit(5, 16, 32, 2, "0:B3.D1")]
@@ -287,8 +288,8 @@ def test_training_learns_and_follows_its_seed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("file", "look_ahead"), [("ecg", 50), ("ecg_fast", 10)])
 def test_the_shipped_parameter_files_keep_their_limits(file: str, look_ahead: int) -> None:
     pytest.importorskip("keras", reason="parameter files are read by tcnstream.zoo.tcn, which needs Keras")
+    from tcnstream.zoo.fitting import read_stages
     from tcnstream.zoo.separable import units_of
-    from tcnstream.zoo.train_ecg import read_stages
 
     channels, units = units_of(read_stages(MODELS / f"{file}.params.json"))
     norms = 1 + 2 * len(units)

@@ -1,21 +1,20 @@
 /* One step of training for a residual network of depthwise separable convolutions, in float32 on one thread.
  *
- *   stem    1x1 convolution of the one input channel, batch norm, relu6
+ *   stem    1x1 convolution of the input channels, batch norm, relu6
  *   units   depthwise convolution, batch norm, relu6, 1x1 convolution, batch norm, relu6 (+ the input of an earlier unit)
  *   head    1x1 convolution with bias to CLASSES logits, softmax cross-entropy
  *
- * Everything is laid out [lane][frame][channel]. CHANNELS (a multiple of 16) is fixed when this file is compiled, so
- * that a frame is a few vector registers. Batch norm needs sums over all frames before the next operation can start;
+ * Everything is laid out [lane][frame][channel]. CHANNELS (a multiple of 16), INPUTS and CLASSES are fixed when this file is
+ * compiled, so that a frame is a few vector registers. Batch norm needs sums over all frames before the next operation can start;
  * between two such sums everything is done while the frames are in cache, which is where the speed comes from.
  *
- * Parameters, in order:  stem w[C] gamma[C] beta[C];  per unit: depthwise [taps][C] gamma beta, pointwise [C in][C out]
+ * Parameters, in order:  stem w[INPUTS][C] gamma[C] beta[C];  per unit: depthwise [taps][C] gamma beta, pointwise [C in][C out]
  * gamma beta;  head w[C][CLASSES] b[CLASSES].  Statistics: mean[C] var[C] of every batch norm in the same order. */
 #include <math.h>
 #include <string.h>
 
 #define C CHANNELS
 #define VECTORS (C / 16)
-#define CLASSES 4
 #define TILE 32
 #define BLOCK 8
 #define MAX_TAPS 9
@@ -221,29 +220,33 @@ INLINE void classify(const float *y, const float *head, const float *bias, float
 
 /* Floats of scratch memory that a step needs. */
 long separable_memory(int lanes, int frames, int units) {
-    return (long)lanes * frames * C * (4 + 3L * units);
+    return (long)lanes * frames * C * (5 + 3L * units);
 }
 
-/* x [lanes][frames]; target [lanes][frames][CLASSES] probabilities; weight [lanes][frames].
+/* x [lanes][frames][INPUTS]; target [lanes][frames][CLASSES] probabilities; weight [lanes][frames].
  * TRAIN fills gradient and statistics and returns the weighted mean loss; STATISTICS fills statistics; INFER uses them.
  * logits may be null. */
 double separable_step(const float *x, const float *target, const float *weight, int lanes, int frames, const Unit *units, int count,
                       const float *parameters, float *gradient, float *statistics, float *logits, int mode, float *memory) {
     const long total = (long)lanes * frames, size = total * C, lane = (long)frames * C;
-    float *const stem_out = memory, *const kept = memory + size;
+    float *const stem_z = memory, *const stem_out = memory + size, *const kept = memory + 2 * size;
     Norm stem; Weights w[MAX_UNITS]; const float *inputs[MAX_UNITS];
 
     const float *p = parameters, *const stem_w = p;
-    p = take_norm(&stem, p + C, &statistics);
-    double mean = 0, var = 0;
-    for (long f = 0; f < total; f++) { mean += x[f]; var += (double)x[f] * x[f]; }
-    mean /= total; var = var / total - mean * mean;
-    if (mode != INFER)
-        for (int c = 0; c < C; c++) { stem.mean[c] = mean * stem_w[c]; stem.var[c] = var * stem_w[c] * stem_w[c]; }
-    set_scale(&stem);
+    p = take_norm(&stem, p + INPUTS * C, &statistics);
     for (long f = 0; f < total; f++)
-        for (int v = 0; v < VECTORS; v++)
-            store(stem_out + f * C + v * 16, relu6(normed(&stem, splat(x[f]) * load(stem_w + v * 16), v)));
+        for (int v = 0; v < VECTORS; v++) {
+            vec sum = splat(0);
+            for (int i = 0; i < INPUTS; i++) sum += splat(x[f * INPUTS + i]) * load(stem_w + i * C + v * 16);
+            store(stem_z + f * C + v * 16, sum);
+        }
+    if (mode != INFER) {
+        double sum[C] = {0}, square[C] = {0};
+        add_moments(stem_z, total, sum, square);
+        set_moments(&stem, sum, square, total);
+    }
+    set_scale(&stem);
+    activate(&stem, stem_z, 0, stem_out, total);
 
     const float *now = stem_out;
     for (int i = 0; i < count; i++) {
@@ -339,23 +342,14 @@ double separable_step(const float *x, const float *target, const float *weight, 
         if (joins == i) joins = -1;
     }
 
-    /* The stem's convolution is a factor in front of a norm: only epsilon lets a gradient through to it. */
-    double sum[C] = {0}, product[C] = {0};
-    for (long from = 0; from < total; from += 256) {
-        vec s[VECTORS], q[VECTORS];
-        for (int v = 0; v < VECTORS; v++) s[v] = q[v] = splat(0);
-        for (long f = from; f < total && f < from + 256; f++)
-            for (int v = 0; v < VECTORS; v++) {
-                vec y = load(stem_out + f * C + v * 16), b = keep(load(d + f * C + v * 16), (y > splat(0)) & (y < splat(6)));
-                s[v] += b; q[v] += b * (x[f] - (float)mean);
-            }
-        add_lanes(sum, s); add_lanes(product, q);
-    }
-    for (int c = 0; c < C; c++) {
-        double r = 1.0 / sqrt(var * stem_w[c] * stem_w[c] + EPSILON);
-        gradient[c] = stem.gamma[c] * product[c] * EPSILON * r * r * r;
-        gradient[C + c] = stem_w[c] * r * product[c];
-        gradient[2 * C + c] = sum[c];
-    }
+    double sum[C] = {0}, product[C] = {0}, d_stem[INPUTS][C] = {{0}}; Affine g;
+    add_gradients(&stem, d, stem_z, total, sum, product);
+    norm_gradient(&stem, sum, product, total, gradient + INPUTS * C, gradient + (INPUTS + 1) * C, &g);
+    before_norm(&stem, &g, d, stem_z, work, total);
+    /* In double: of a single input's gradient, which is a factor in front of a norm, little but epsilon is left. */
+    for (long f = 0; f < total; f++)
+        for (int i = 0; i < INPUTS; i++)
+            for (int c = 0; c < C; c++) d_stem[i][c] += (double)x[f * INPUTS + i] * work[f * C + c];
+    for (int i = 0; i < INPUTS; i++) for (int c = 0; c < C; c++) gradient[i * C + c] = d_stem[i][c];
     return loss;
 }

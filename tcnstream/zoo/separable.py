@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float32]
 
-CLASSES = 4
 MAX_TAPS = 9
 TRAIN, INFER, STATISTICS = 0, 1, 2
 
@@ -55,7 +54,7 @@ class Unit:
 
 
 def units_of(stages: Sequence[TcnParams]) -> tuple[int, list[Unit]]:
-    """Channels and units of a chain of networks, the first of one input channel, the last with the classes on top.
+    """Channels and units of a chain of networks, the last one with the classes on top.
 
     Raises ModelError if the parameters say something that this program does not train.
     """
@@ -94,12 +93,13 @@ class _CUnit(ctypes.Structure):
 
 
 @cache
-def _library(channels: int) -> Any:
+def _library(channels: int, inputs: int, classes: int) -> Any:
     compiler = os.environ.get("CC") or next(filter(shutil.which, ("cc", "gcc", "clang")), None)
     if compiler is None:
         raise MissingExtraError("tcnstream.zoo.separable compiles separable.c: install a C compiler, or name it in CC.")
     source = Path(__file__).with_name("separable.c")
-    command = [*compiler.split(), "-O3", "-march=native", "-ffast-math", "-funroll-loops", f"-DCHANNELS={channels}"]
+    sizes = [f"-DCHANNELS={channels}", f"-DINPUTS={inputs}", f"-DCLASSES={classes}"]
+    command = [*compiler.split(), "-O3", "-march=native", "-ffast-math", "-funroll-loops", *sizes]
     command += ["-shared", "-fPIC", str(source), "-lm", "-o"]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"separable-{hashlib.sha256(repr(command).encode()).hexdigest()[:8]}.so"
@@ -118,9 +118,10 @@ class Network:
     ``parts`` maps a name ("stem.w", "0:B1.D1.dw", ...) to its place and shape in ``parameters``.
     """
 
-    def __init__(self, channels: int, units: Sequence[Unit], seed: int) -> None:
+    def __init__(self, channels: int, units: Sequence[Unit], seed: int, inputs: int = 1, classes: int = 4) -> None:
         self.channels, self.units = channels, tuple(units)
-        self._library = _library(channels)
+        self.inputs, self.classes = inputs, classes
+        self._library = _library(channels, inputs, classes)
         self._units = (_CUnit * len(units))(*[_CUnit(u.taps, u.dilation, u.past, u.skip) for u in units])
         self._memory = np.zeros(0, np.float32)
         self.parts: dict[str, tuple[slice, tuple[int, ...]]] = {}
@@ -138,14 +139,15 @@ class Network:
 
     def _initial(self, rng: np.random.Generator) -> dict[str, npt.NDArray[np.float64]]:
         c = self.channels
-        # Thresholds spread over the signal's range: the first relu6 sees a single number and must keep all of it.
-        values = {"stem.w": rng.normal(0, 8, c), "stem.gamma": np.ones(c), "stem.beta": rng.uniform(0, 4, c)}
+        # Thresholds spread over the signal's range: the first relu6 may see a single number and must keep all of it.
+        stem = rng.normal(0, 8 / np.sqrt(self.inputs), (self.inputs, c))
+        values = {"stem.w": stem, "stem.gamma": np.ones(c), "stem.beta": rng.uniform(0, 4, c)}
         for u in self.units:
             values[f"{u.name}.dw"] = rng.normal(0, np.sqrt(2 / u.taps), (u.taps, c))
             values[f"{u.name}.dw.gamma"], values[f"{u.name}.dw.beta"] = np.ones(c), np.zeros(c)
             values[f"{u.name}.pw"] = rng.normal(0, np.sqrt(2 / c), (c, c))
             values[f"{u.name}.pw.gamma"], values[f"{u.name}.pw.beta"] = np.ones(c), np.zeros(c)
-        return values | {"head.w": rng.normal(0, 0.1, (c, CLASSES)), "head.b": np.zeros(CLASSES)}
+        return values | {"head.w": rng.normal(0, 0.1, (c, self.classes)), "head.b": np.zeros(self.classes)}
 
     @property
     def look_ahead(self) -> int:
@@ -155,19 +157,20 @@ class Network:
     def learn(self, x: Floats, target: Floats, weight: Floats) -> float:
         """The weighted mean cross-entropy; fills ``gradient`` and ``statistics``.
 
-        ``x`` and ``weight`` are (lanes, frames), ``target`` (lanes, frames, classes) probabilities.
+        ``x`` is (lanes, frames, inputs), or (lanes, frames) for a single input, ``target`` (lanes, frames, classes)
+        probabilities, ``weight`` (lanes, frames).
         """
         return self._step(TRAIN, x, target, weight, self.parameters, self.statistics, None)
 
     def measure(self, x: Floats, parameters: Floats) -> Floats:
-        """The batch norms' statistics on ``x`` (lanes, frames)."""
+        """The batch norms' statistics on ``x`` (lanes, frames, inputs)."""
         statistics = np.zeros_like(self.statistics)
         self._step(STATISTICS, x, None, None, parameters, statistics, None)
         return statistics
 
     def predict(self, x: Floats, parameters: Floats, statistics: Floats) -> Floats:
         """Logits (lanes, frames, classes)."""
-        logits = np.zeros((*x.shape, CLASSES), np.float32)
+        logits = np.zeros((*x.shape[:2], self.classes), np.float32)
         self._step(INFER, x, None, None, parameters, statistics, logits)
         return logits
 
@@ -181,8 +184,14 @@ class Network:
         statistics: Floats,
         logits: Floats | None,
     ) -> float:
-        lanes, frames = x.shape
-        shapes = [(x, (lanes, frames)), (target, (lanes, frames, CLASSES)), (weight, (lanes, frames))]
+        lanes, frames = x.shape[:2]
+        if self.inputs == 1 and x.ndim == 2:
+            x = x[..., None]
+        shapes = [
+            (x, (lanes, frames, self.inputs)),
+            (target, (lanes, frames, self.classes)),
+            (weight, (lanes, frames)),
+        ]
         if any(a is not None and (a.shape != shape or a.dtype != np.float32) for a, shape in shapes):
             raise ValueError("x, target and weight must be float32 and of the same lanes and frames")
         arrays = [None if a is None else np.ascontiguousarray(a) for a in (x, target, weight)]
@@ -223,7 +232,7 @@ class Network:
 
         first = self.units[0].name
         weights: dict[str, list[Floats]] = {
-            f"{first}.EX.CN": [part("stem.w").reshape(1, 1, 1, c)],
+            f"{first}.EX.CN": [part("stem.w").reshape(1, 1, self.inputs, c)],
             f"{first}.EX.BN": norm("stem"),
         }
         for u in self.units:
@@ -232,20 +241,22 @@ class Network:
             weights[f"{u.name}.PW.B1.CN"] = [part(f"{u.name}.pw").reshape(1, 1, c, c)]
             weights[f"{u.name}.PW.B1.BN"] = norm(f"{u.name}.pw")
         stage = self.units[-1].name.split(":")[0]
-        weights[f"{stage}:NECK.conv"] = [part("head.w").reshape(1, 1, c, CLASSES), part("head.b")]
+        weights[f"{stage}:NECK.conv"] = [part("head.w").reshape(1, 1, c, self.classes), part("head.b")]
         return weights
 
 
 def to_keras(stages: Sequence[TcnParams], weights: Mapping[str, Sequence[Floats]], window_frames: int) -> Any:
-    """The Keras model of ``stages`` for windows (window_frames, 1), with ``weights`` from ``Network.keras_weights``."""
+    """The Keras model of ``stages`` for windows (window_frames, inputs), with ``Network.keras_weights``."""
     import keras
 
     from tcnstream.zoo.tcn import TcnModel
 
-    inputs = keras.Input((window_frames, 1), name="inputs")
-    y, channels, filled = inputs, 1, set()
+    ends = [next(w for name, w in weights.items() if name.endswith(end)) for end in (".EX.CN", "NECK.conv")]
+    channels, classes = ends[0][0].shape[2], ends[1][0].shape[3]
+    inputs = keras.Input((window_frames, channels), name="inputs")
+    y, filled = inputs, set()
     for s, params in enumerate(stages):
-        stage = TcnModel.model_from_params(keras.Input((window_frames, channels)), params, CLASSES)
+        stage = TcnModel.model_from_params(keras.Input((window_frames, channels)), params, classes)
         for layer in stage.layers:
             if layer.weights:
                 layer.set_weights([np.asarray(w) for w in weights[f"{s}:{layer.name}"]])

@@ -11,12 +11,8 @@ from __future__ import annotations
 
 import json
 import os
-import queue
-import threading
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,12 +21,12 @@ import numpy.typing as npt
 import soxr
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from tcnstream.errors import SignalError, TcnStreamError
+from tcnstream.errors import TcnStreamError
 from tcnstream.signal.segments import Segmenter
 from tcnstream.zoo.augment import LIMIT_MV, RATE_HZ, Windows, conditioned, example_of, highpass, load_noise, quantised
 from tcnstream.zoo.delineation import Scores, both, score, total
+from tcnstream.zoo.fitting import Log, Recipe, Trained, fit, progress_bars, read_stages
 from tcnstream.zoo.ludb import LABELS, Record, read_record, record_names
 from tcnstream.zoo.separable import Network, to_keras, units_of
 
@@ -40,114 +36,6 @@ PARAMETERS = Path(__file__).resolve().parent.parent / "models" / "ecg.params.jso
 WINDOW_FRAMES = 500
 MIN_DURATION_S = {"p": 0.032, "qrs": 0.040, "t": 0.048}
 MERGE_GAP_S = {"p": 0.064, "qrs": 0.048, "t": 0.096}
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What a training run is told. ``minutes`` sets the length by the clock instead of ``steps``."""
-
-    seed: int = 1
-    steps: int = 15_000
-    minutes: float | None = None
-    lanes: int = 8
-    frames: int = 2000
-    rate: float = 4e-3
-    decay: float = 2e-2
-
-
-@dataclass(frozen=True, eq=False)
-class Trained:
-    """A network's averaged parameters and statistics; ``steps`` it took."""
-
-    network: Network
-    parameters: Floats
-    statistics: Floats
-    steps: int
-
-
-class Log:
-    """JSON Lines."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("a", encoding="utf-8")
-
-    def write(self, **facts: Any) -> None:
-        self._file.write(json.dumps(facts) + "\n")
-        self._file.flush()
-
-
-def read_stages(path: Path) -> list[Any]:
-    """The TcnParams of every stage of a parameter file ``{"stages": [...]}``; each stage feeds the next."""
-    from tcnstream.zoo.tcn import TcnParams
-
-    try:
-        stages = json.loads(path.read_text(encoding="utf-8"))["stages"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SignalError(f'{path} is not a parameter file with "stages": {error}') from error
-    return [TcnParams(**stage) for stage in stages]
-
-
-def fit(network: Network, windows: Windows, recipe: Recipe, log: Log, progress: Progress, task: TaskID) -> Trained:
-    """AdamW (Loshchilov & Hutter, arXiv:1711.05101) along half a cosine, with averaged parameters at the end.
-
-    The statistics of the batch norms are measured anew for the averaged parameters.
-    """
-    parameters = network.parameters
-    average = parameters.copy()
-    mean, square = np.zeros_like(parameters), np.zeros_like(parameters)
-    losses: list[float] = []
-    began = time.monotonic()
-    step, done = 0, 0.0
-    with _drawn_ahead(windows, recipe.lanes) as batches:
-        while done < 1:
-            step += 1
-            minutes = (time.monotonic() - began) / 60
-            done = min(1.0, step / recipe.steps if recipe.minutes is None else minutes / recipe.minutes)
-            losses.append(network.learn(*next(batches)))
-            gradient = network.gradient
-            norm = float(np.sqrt(np.square(gradient).sum()))
-            if not np.isfinite(norm):
-                log.write(step=step, skipped="the gradient is not finite")
-                continue
-            gradient = gradient * min(1.0, 2.0 / norm) if norm else gradient
-            mean += 0.1 * (gradient - mean)
-            square += 0.005 * (np.square(gradient) - square)
-            rate = recipe.rate * min(1.0, step / 200) * (0.5 + 0.5 * np.cos(np.pi * done))
-            towards = (mean / (1 - 0.9**step)) / (np.sqrt(square / (1 - 0.995**step)) + 1e-8)
-            parameters -= (rate * (towards + recipe.decay * network.is_weight * parameters)).astype(np.float32)
-            keep = np.float32(min(0.9985, step / (step + 10)))
-            average += (1 - keep) * (parameters - average)
-            if step % 50 == 0 or done >= 1:
-                log.write(step=step, loss=round(float(np.mean(losses)), 5), rate=rate, minutes=round(minutes, 2))
-                progress.update(task, completed=done, loss=f"{np.mean(losses):.4f}")
-                losses.clear()
-    measured = np.mean([network.measure(windows.draw(recipe.lanes)[0], average) for _ in range(24)], axis=0)
-    return Trained(network, average, measured.astype(np.float32), step)
-
-
-@contextmanager
-def _drawn_ahead(windows: Windows, lanes: int) -> Iterator[Iterator[tuple[Floats, Floats, Floats]]]:
-    """Batches, drawn by a thread of its own while the compiled step runs."""
-    ready: queue.Queue[tuple[Floats, Floats, Floats]] = queue.Queue(4)
-    stop = threading.Event()
-
-    def draw() -> None:
-        while not stop.is_set():
-            batch = windows.draw(lanes)
-            while not stop.is_set():
-                try:
-                    ready.put(batch, timeout=0.2)
-                    break
-                except queue.Full:
-                    continue
-
-    thread = threading.Thread(target=draw, daemon=True)
-    thread.start()
-    try:
-        yield iter(ready.get, None)
-    finally:
-        stop.set()
-        thread.join()
 
 
 def network_input(record: Record) -> Floats:
@@ -287,7 +175,7 @@ def _run(
     channels, units = units_of(stages)
     names = record_names(ludb)
     noises = None if noise is None else load_noise(noise)
-    with _progress(console) as progress:
+    with progress_bars(console) as progress:
         reading = progress.add_task("reading", total=len(names), loss="")
         records = []
         for record in names:
@@ -320,11 +208,6 @@ def _run(
 
 def _f1(scores: Scores) -> dict[str, float]:
     return {label: round(both(scores, label).f1, 5) for label in LABELS[1:]}
-
-
-def _progress(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), TextColumn("{task.fields[loss]}"))
-    return Progress(*columns, console=console)
 
 
 if __name__ == "__main__":
