@@ -1,10 +1,11 @@
-"""``tcnstream run``: a recording or a pipe through a model."""
+"""``tcnstream run``: a recording, a pipe or a microphone through a model."""
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, cast, get_args
@@ -34,7 +35,8 @@ from tcnstream.cli.common import (
 from tcnstream.errors import SignalError
 from tcnstream.model import Port
 from tcnstream.signal.card import card_segmenter
-from tcnstream.signal.front import prepare
+from tcnstream.signal.front import first_seconds, prepare
+from tcnstream.signal.microphone import PREFIX, open_microphone
 from tcnstream.signal.resample import Quality
 from tcnstream.signal.segments import Segment, Segmenter
 from tcnstream.signal.sources import RawFormat, Recording, open_recording, read_raw
@@ -49,7 +51,10 @@ def run(
     model: ModelArgument,
     source: Annotated[
         str,
-        typer.Argument(metavar="INPUT", help="WAV, FLAC, Ogg, CSV, NPY, WFDB or EDF file, or - for standard input."),
+        typer.Argument(
+            metavar="INPUT",
+            help="WAV, FLAC, Ogg, CSV, NPY, WFDB or EDF file, - for standard input, mic: or mic:NAME for a microphone.",
+        ),
     ],
     format: Annotated[str, typer.Option("--format", "-f", metavar="KIND", help="jsonl, csv, wfdb or raw.")] = "jsonl",
     output: Annotated[
@@ -63,6 +68,10 @@ def run(
     raw_format: RawFormatOption = None,
     raw_channels: RawChannelsOption = 1,
     hold_gaps: HoldGapsOption = False,
+    duration: Annotated[
+        float | None,
+        typer.Option("--duration", metavar="SECONDS", help="End after so much signal; a microphone else at Ctrl-C."),
+    ] = None,
     low_latency: Annotated[
         bool,
         typer.Option(
@@ -80,10 +89,12 @@ def run(
     time_axis: TimeAxisOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notes on standard error.")] = False,
 ) -> None:
-    """Stream a recording through a model and write segments (start, end, label, mean probability) or bare frames.
+    """Stream a recording or a microphone through a model; write segments (start, end, label, probability) or frames.
 
     With a card, the recording is converted to the model's rate and unit and goes through the card's preprocessing.
     Without one it goes in as it is, and labels are the numbers of the output channels.
+
+    A microphone is heard until Ctrl-C, which ends the signal as the end of a file does.
 
     Example: `tcnstream run ecg record.hea --channel ii --format csv --out waves.csv`
     """
@@ -95,12 +106,17 @@ def run(
     port = choose_output(opened, head)
     reading = Reading(channel, rate, units, gain, raw_format, raw_channels, hold_gaps)
     constants = None if calibration is None else whole(opened, calibration, reading)
-    recording = open_input(opened, source, reading)
-    prepared = prepare_for(opened, recording, gain, low_latency)
-    stream = opened.model.stream(engine, time_pooling, constants)
-    if not quiet:
-        note(_what(opened, recording, prepared, stream))
     with ExitStack() as stack:
+        if source.startswith(PREFIX):
+            recording = open_live(opened, source, reading, stack.enter_context(interrupted()))
+        else:
+            recording = open_input(opened, source, reading)
+        if duration is not None:
+            recording = first_seconds(recording, duration)
+        prepared = prepare_for(opened, recording, gain, low_latency)
+        stream = opened.model.stream(engine, time_pooling, constants)
+        if not quiet:
+            note(_what(opened, recording, prepared, stream))
         # A bar between the lines of the answer would make both unreadable.
         show = not quiet and (output is not None or not sys.stdout.isatty())
         progress = stack.enter_context(progress_bar("streaming", show))
@@ -127,22 +143,57 @@ class Reading:
     hold_gaps: bool = False
 
 
-def open_input(opened: Opened, source: str, reading: Reading) -> Recording:
-    """The recording as it is, with the channels that the model takes."""
+def open_live(opened: Opened, source: str, reading: Reading, stop: Callable[[], bool]) -> Recording:
+    """The microphone that ``source`` names, until ``stop()``; lost samples are said on standard error."""
+    return open_microphone(
+        source.removeprefix(PREFIX),
+        channels=_wanted(opened, reading),
+        rate_hz=reading.rate_hz,
+        preferred_hz=opened.card.rate_hz if opened.card else None,
+        stop=stop,
+        overflowed=lambda: note("overflow: this computer was too slow for the microphone, and samples were lost"),
+    )
+
+
+def _wanted(opened: Opened, reading: Reading) -> list[str] | int:
+    """The channels to read: chosen ones, or as many as the model takes."""
     if len(opened.model.inputs) != 1:
         raise SignalError(
             f"{opened.path.name} has {len(opened.model.inputs)} inputs and a recording is one signal: "
             "feed it from Python, with one chunk per input to Stream.push"
         )
-    kind = reading.raw_format
-    if kind is not None and kind not in get_args(RawFormat):
-        raise SignalError(f"there is no raw format {kind!r}: choose one of {', '.join(get_args(RawFormat))}")
     wanted: list[str] | int = reading.channel or opened.channels
     if isinstance(wanted, list) and len(wanted) != opened.channels:
         raise SignalError(
             f"{opened.path.name} takes {opened.channels} channel(s) and {len(wanted)} are chosen: "
             "give --channel as many times"
         )
+    return wanted
+
+
+@contextmanager
+def interrupted() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed, instead of an exception out of nowhere; the second time it is one."""
+    pressed = False
+
+    def press(*_: object) -> None:
+        nonlocal pressed
+        pressed = True
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield lambda: pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def open_input(opened: Opened, source: str, reading: Reading) -> Recording:
+    """The recording as it is, with the channels that the model takes."""
+    wanted = _wanted(opened, reading)
+    kind = reading.raw_format
+    if kind is not None and kind not in get_args(RawFormat):
+        raise SignalError(f"there is no raw format {kind!r}: choose one of {', '.join(get_args(RawFormat))}")
     raw = cast(RawFormat | None, kind)
     count, hold = reading.raw_channels, reading.hold_gaps
     if source == "-":

@@ -41,6 +41,26 @@ def prepare(
     return replace(recording, rate_hz=rate_hz or recording.rate_hz, units=units, frames=frames, chunks=chunks)
 
 
+def first_seconds(recording: Recording, duration_s: float) -> Recording:
+    """The recording up to ``duration_s``. Raises SignalError if that is nothing, or if no rate says how many frames."""
+    if not 0 < duration_s < float("inf"):
+        raise SignalError(f"{duration_s:g} s of signal are nothing to stream: give more than 0 (--duration)")
+    if recording.rate_hz is None:
+        raise SignalError(f"{recording.source} does not say its sample rate: give it in Hz with --rate")
+    most = max(1, round(duration_s * recording.rate_hz))
+
+    def chunks() -> Iterator[Chunk]:
+        left = most
+        for chunk in recording.chunks:
+            yield chunk[:left]
+            left -= len(chunk)
+            if left <= 0:
+                return
+
+    frames = None if recording.frames is None else min(recording.frames, most)
+    return replace(recording, frames=frames, chunks=chunks())
+
+
 def _chunks(
     recording: Recording, rate_hz: float | None, factor: np.float32, steps: Sequence[Step], quality: Quality
 ) -> Iterator[Chunk]:

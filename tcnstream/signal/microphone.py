@@ -1,0 +1,95 @@
+"""A microphone as a Recording that ends when it is told to (package ``sounddevice``, library PortAudio)."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from tcnstream.errors import SignalError
+from tcnstream.signal.sources import Chunk, Recording, choose_channels
+
+PREFIX = "mic:"
+CHUNK_S = 0.05
+
+
+def open_microphone(
+    name: str,
+    *,
+    channels: Sequence[str] | int = 1,
+    rate_hz: float | None = None,
+    preferred_hz: float | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    overflowed: Callable[[], None] = lambda: None,
+) -> Recording:
+    """Opens an input device by name, part of a name or number; the default one if ``name`` is empty.
+
+    It records at ``rate_hz``; else at ``preferred_hz`` if the device has that, else at the device's own rate. It
+    listens from the first chunk on and ends once ``stop()`` is true, asked after every CHUNK_S of signal.
+    ``overflowed()`` is called for every chunk before which the computer was too slow and samples were lost. Raises
+    SignalError that lists the devices if there is none of that name.
+    """
+    sounddevice = _sounddevice()
+    device: str | int | None = int(name) if name.isdecimal() else name or None
+    try:
+        facts = sounddevice.query_devices(device, "input")
+    except (ValueError, sounddevice.PortAudioError) as error:
+        raise SignalError(_no_device(sounddevice, name, error)) from error
+    source = f"microphone {facts['name']}"
+    available = tuple(str(number) for number in range(int(facts["max_input_channels"])))
+    chosen = choose_channels(available, channels, source)
+    opened: dict[str, Any] = {"device": facts["index"], "channels": max(chosen) + 1, "dtype": "float32"}
+    rate = rate_hz or float(facts["default_samplerate"])
+    if rate_hz is None and preferred_hz is not None and _takes(sounddevice, opened, preferred_hz):
+        rate = preferred_hz
+
+    def chunks() -> Iterator[Chunk]:
+        block = max(1, math.ceil(CHUNK_S * rate))
+        try:
+            with sounddevice.InputStream(samplerate=rate, latency="high", **opened) as stream:
+                while not stop():
+                    samples, lost = stream.read(block)
+                    if lost:
+                        overflowed()
+                    yield np.ascontiguousarray(samples[:, chosen], np.float32)
+        except sounddevice.PortAudioError as error:
+            raise SignalError(f"the {source} cannot be recorded at {rate:g} Hz: {error}; try another --rate") from error
+
+    names = tuple(available[number] for number in chosen)
+    return Recording(source, rate, "", names, available, None, chunks())
+
+
+def _sounddevice() -> Any:
+    try:
+        return importlib.import_module("sounddevice")
+    except ImportError as error:
+        raise SignalError(f"a microphone takes the package sounddevice ({error}): pip install sounddevice") from error
+    except OSError as error:
+        # The package is there and the library that it loads is not.
+        raise SignalError(
+            f"a microphone takes the library PortAudio ({error}): install it, on Debian apt-get install libportaudio2"
+        ) from error
+
+
+def _takes(sounddevice: Any, opened: dict[str, Any], rate_hz: float) -> bool:
+    try:
+        sounddevice.check_input_settings(samplerate=rate_hz, **opened)
+    except (ValueError, sounddevice.PortAudioError):
+        return False
+    return True
+
+
+def _no_device(sounddevice: Any, name: str, error: Exception) -> str:
+    try:
+        devices = [device for device in sounddevice.query_devices() if device["max_input_channels"] > 0]
+    except sounddevice.PortAudioError:
+        devices = []
+    if not devices:
+        return f"there is no microphone here ({error}): connect one, or give a recording"
+    listed = "; ".join(f"{device['index']}: {device['name']}" for device in devices)
+    if not name:
+        return f"there is no default microphone ({error}): choose one with mic:NAME or mic:NUMBER of {listed}"
+    return f"there is no one microphone {name!r} ({error}): choose mic:NAME or mic:NUMBER of {listed}"
