@@ -31,6 +31,7 @@ from tcnstream.verify import Check, Difference, VerifyReport
 
 MODELS = Path(__file__).parent / "data" / "models"
 ECG = DATA / "ecg.csv"
+AUDIO = DATA / "audio.ogg"
 COMMANDS = ("inspect", "run", "verify", "bench", "export", "demo")
 CARD = """
 name = "test"
@@ -410,7 +411,7 @@ def test_a_warning_is_a_note_without_code(call: Call, model: Path, monkeypatch: 
     assert code == 0 and err == "tcnstream: note: the core is not built here\n"
 
 
-@pytest.mark.parametrize("name", shipped_models())
+@pytest.mark.parametrize("name", [name for name in shipped_models() if name.startswith("ecg")])
 def test_a_shipped_model_segments_the_shipped_recording(call: Call, tmp_path: Path, name: str) -> None:
     pytest.importorskip("matplotlib")
     code, out, _ = call("demo", "ecg", "--model", name, "--out", tmp_path / "ecg.png", "--json")
@@ -422,3 +423,44 @@ def test_a_shipped_model_segments_the_shipped_recording(call: Call, tmp_path: Pa
     assert 95 <= waves.count("qrs") <= 108 and 80 <= waves.count("t") <= 110
     # With 40 ms of look-ahead the fast network misses about half of the P waves of this recording (README, Limits).
     assert (35 if name.startswith("ecg_fast") else 60) <= waves.count("p") <= 100
+
+
+@pytest.mark.parametrize("name", [name for name in shipped_models() if name.startswith("speech")])
+def test_a_shipped_speech_model_segments_the_shipped_audio(call: Call, tmp_path: Path, name: str) -> None:
+    pytest.importorskip("matplotlib")
+    code, out, _ = call("demo", "audio", "--model", name, "--out", tmp_path / "audio.png", "--json")
+    shown = json.loads(out)
+    assert code == 0 and shown["signal_s"] == 36 and shown["heart_rate_bpm"] is None
+    assert (tmp_path / "audio.png").read_bytes()[:4] == b"\x89PNG"
+    # What was put where, s (tcnstream/data/README.md).
+    for label, start_s, end_s in (
+        ("speech", 1.0, 4.0),
+        ("music", 8.5, 14.5),
+        ("speech", 15.0, 20.0),
+        ("speech", 28, 31.3),
+    ):
+        found = sum(
+            max(0.0, min(s["end_s"], end_s) - max(s["start_s"], start_s))
+            for s in shown["segments"]
+            if s["label"] == label
+        )
+        assert found > 0.75 * (end_s - start_s), (label, start_s)
+    said = sum(s["end_s"] - s["start_s"] for s in shown["segments"] if s["label"] == "speech")
+    assert said < 3 + 5 + 3.3 + 1.5
+
+
+@pytest.mark.skipif("speech" not in shipped_models(), reason="no speech model is shipped here")
+def test_audio_of_any_kind_and_rate_goes_through_the_speech_model(call: Call, tmp_path: Path) -> None:
+    soundfile = pytest.importorskip("soundfile")
+    soxr = pytest.importorskip("soxr")
+    samples, _ = soundfile.read(AUDIO, dtype="float32", stop=7 * 16000)
+    spans = []
+    for name, rate_hz in (("x.wav", 16000), ("x.flac", 44100), ("x.ogg", 48000), ("x.wav", 22050)):
+        soundfile.write(tmp_path / name, soxr.resample(samples, 16000, rate_hz), rate_hz)
+        code, out, _ = call("run", "speech", tmp_path / name, "--quiet")
+        assert code == 0
+        spans.append([(s["label"], s["start_s"], s["end_s"]) for s in map(json.loads, out.splitlines())])
+    assert [label for label, *_ in spans[0]] == ["speech"]
+    for span in spans:
+        assert [label for label, *_ in span] == ["speech"]
+        assert abs(span[0][1] - spans[0][0][1]) < 0.06 and abs(span[0][2] - spans[0][0][2]) < 0.06

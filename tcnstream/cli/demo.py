@@ -1,4 +1,4 @@
-"""``tcnstream demo``: a real recording through a shipped model, as if it came in live."""
+"""``tcnstream demo``: a shipped recording through a shipped model, as if it came in live."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Annotated
@@ -28,35 +28,60 @@ from tcnstream.signal.sources import Recording, open_recording
 from tcnstream.signal.writers import segment_fields
 
 DATA = Path(__file__).resolve().parent.parent / "data"
-DEMOS = {"ecg": "ecg.csv"}
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A shipped recording and the shipped model that it goes through."""
+
+    file: str
+    model: str
+    what: str
+
+
+DEMOS = {
+    "ecg": Demo("ecg.csv", "ecg", "Real ECG, lead {channel}"),
+    "audio": Demo("audio.ogg", "speech", "Speech, music and noise"),
+}
 CHUNK_S = 0.05
 """What a live source gives at a time."""
 
 
 def demo(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="ecg: one minute of a real electrocardiogram.")] = "ecg",
-    model: Annotated[
-        str, typer.Option("--model", "-m", metavar="MODEL", help="Shipped model (ecg, ecg_fast), .tflite file or card.")
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="ecg: a minute of a real electrocardiogram; audio: speech, music, noise."),
     ] = "ecg",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", "-m", metavar="MODEL", help="Shipped model, .tflite file or card; else the demo's own."
+        ),
+    ] = None,
     picture: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FILE", help="The picture: .png, .svg or .pdf.")
-    ] = Path("ecg.png"),
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="The picture: .png, .svg or .pdf; else NAME.png."),
+    ] = None,
     speed: Annotated[
         float, typer.Option("--speed", min=0, help="Times real time on a terminal; 0 is as fast as it goes.")
     ] = 10.0,
     engine: EngineOption = "auto",
     json: JsonOption = False,
 ) -> None:
-    """Play a real ECG through the shipped model: segments, heart rate, and a picture with the trace coloured by wave.
+    """Play a shipped recording through a shipped model: segments, and a picture with the trace coloured by label.
+
+    `ecg` finds the waves of a real ECG and counts the heart rate, `audio` who speaks and where there is music.
 
     Example: `tcnstream demo ecg --model ecg_fast --out ecg.svg`
     """
     if name not in DEMOS:
         raise SignalError(f"there is no demo {name!r}: choose one of {', '.join(DEMOS)}")
+    chosen = DEMOS[name]
+    picture = Path(f"{name}.png") if picture is None else picture
     if picture.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise SignalError(f"{picture.name} is of no kind that can be drawn: end it in .png, .svg or .pdf")
-    opened = open_model(model)
-    recording = open_recording(DATA / DEMOS[name], channels=opened.channels)
+    opened = open_model(model or chosen.model)
+    recording = open_recording(DATA / chosen.file, channels=opened.channels)
     signal = np.concatenate(list(recording.chunks))
     assert recording.rate_hz is not None
     player = Player(opened, replace(recording, frames=len(signal), chunks=live(signal, recording.rate_hz)), engine)
@@ -67,9 +92,9 @@ def demo(
         signal[:, 0],
         recording.rate_hz,
         player.segments,
-        labels=player.waves,
+        labels=player.shown,
         units=recording.units,
-        title=f"Real ECG, lead {recording.channels[0]}, segmented by {opened.path.stem}"
+        title=f"{chosen.what.format(channel=recording.channels[0])}, segmented by {opened.path.stem}"
         + (f", heart rate {np.median(bpm):.0f}/min" if bpm else ""),
     )
     if json:
@@ -113,7 +138,7 @@ class Player:
         self._heart = HeartRate()
         background = opened.card.segments.background if opened.card else ""
         self.engine = self._stream.engine
-        self.waves = [label for label in self._segmenter.labels if label != background]
+        self.shown = [label for label in self._segmenter.labels if label != background]
         self.segments: list[Segment] = []
         self.heart_rates_bpm: list[float] = []
         self.signal_s = (recording.frames or 0) / (recording.rate_hz or math.inf)
@@ -142,7 +167,7 @@ class Player:
         table = Table(box=None, header_style="bold", pad_edge=False, title=None)
         for title in ("start (s)", "end (s)", "ms"):
             table.add_column(title, justify="right")
-        table.add_column("wave")
+        table.add_column("label")
         table.add_column("mean probability", justify="right")
         for segment in self.segments[-last:]:
             table.add_row(
@@ -158,7 +183,7 @@ class Player:
         """Counts, mean durations, heart rate."""
         counts = Counter(segment.label for segment in self.segments)
         lines = []
-        for label in self.waves:
+        for label in self.shown:
             lengths_ms = [1000 * (s.end_s - s.start_s) for s in self.segments if s.label == label]
             mean = f", {fmean(lengths_ms):.0f} ms on average" if lengths_ms else ""
             lines.append(Text.assemble((label.upper(), self._style(label)), f": {counts[label]}{mean}"))
@@ -189,8 +214,11 @@ class Player:
                 self.heart_rates_bpm.append(bpm)
 
     def _view(self, position_s: float) -> Group:
-        bpm = f"{self.heart_rates_bpm[-1]:.0f}" if self.heart_rates_bpm else "--"
-        return Group(Text(f"{position_s:6.1f} s   heart rate {bpm} beats/min", style="bold"), self.table(10))
+        heart = ""
+        if self._heart.label in self.shown:
+            bpm = f"{self.heart_rates_bpm[-1]:.0f}" if self.heart_rates_bpm else "--"
+            heart = f"   heart rate {bpm} beats/min"
+        return Group(Text(f"{position_s:6.1f} s{heart}", style="bold"), self.table(10))
 
     def _style(self, label: str) -> str:
-        return f"bold {COLOURS[self.waves.index(label) % len(COLOURS)]}" if label in self.waves else ""
+        return f"bold {COLOURS[self.shown.index(label) % len(COLOURS)]}" if label in self.shown else ""

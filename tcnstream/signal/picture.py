@@ -17,6 +17,19 @@ from tcnstream.signal.sources import optional_package
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Okabe and Ito's palette: told apart by people with any colour vision, and on a grey print."""
 PLAIN = "#8a8f98"
+MOST_POINTS = 6000
+"""Of a strip; more than the picture has columns."""
+
+
+def thinned(signal: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Positions and values (m,) that draw the same line as ``signal`` (n,): the extremes of MOST_POINTS / 2 parts."""
+    at = np.arange(len(signal))
+    if len(signal) <= MOST_POINTS:
+        return at, signal
+    parts = np.array_split(at, MOST_POINTS // 2)
+    ends = [sorted((int(part[signal[part].argmin()]), int(part[signal[part].argmax()]))) for part in parts]
+    at = np.array(ends).ravel()
+    return at, signal[at]
 
 
 def draw(
@@ -45,8 +58,8 @@ def draw(
     for strip, ax in enumerate(axes):
         begin_s, end_s = strip * strip_s, (strip + 1) * strip_s
         first = round(begin_s * rate_hz)
-        shown = signal[first : round(end_s * rate_hz) + 1]
-        times = (first + np.arange(len(shown))) / rate_hz
+        at, shown = thinned(signal[first : round(end_s * rate_hz) + 1])
+        times = (first + at) / rate_hz
         ax.plot(times, shown, color=PLAIN, linewidth=0.7, zorder=2)
         for label, colour in colours.items():
             here = [s for s in segments if s.label == label and s.end_s > begin_s and s.start_s < end_s]
