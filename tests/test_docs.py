@@ -107,3 +107,30 @@ def test_the_figures_of_the_models_are_those_of_their_cards(row: tuple[str, str,
     _, card = card_module.find_model(name)
     assert card is not None and card.look_ahead_ms == float(look_ahead_ms)
     assert card.quality[wave.lower()]["f1"] == float(f1)
+
+
+SPEECH_SETS = ("pyannote sample", "pocketsphinx", "noise, 10 dB", "noise, 0 dB", "music, 10 dB")
+
+
+@pytest.mark.parametrize("row", re.findall(r"^\| `(speech[\w.]*)` \| (.*) \| [\d.]+ \|$", README, re.M))
+def test_the_figures_of_the_speech_models_are_those_of_their_cards(row: tuple[str, str]) -> None:
+    name, cells = row
+    _, card = card_module.find_model(name)
+    assert card is not None
+    shown = [tuple(float(figure) for figure in cell.split(" / ")) for cell in cells.split(" | ")]
+    known = [card.quality[key] for key in card.quality if key != "measured"]
+    assert shown == [(facts["auc"], facts["f1"]) for facts in known] and len(shown) == len(SPEECH_SETS)
+
+
+def test_the_readme_has_the_speech_models() -> None:
+    assert {"speech", "speech.f32"} <= set(re.findall(r"^\| `(speech[\w.]*)` \|", README, re.M))
+    assert all(name in README for name in SPEECH_SETS)
+
+
+def test_the_shipped_audio_is_small_and_says_its_licence() -> None:
+    package = resources.files("tcnstream")
+    recording = open_recording(str(package / "data" / "audio.ogg"))
+    assert recording.rate_hz == 16000 and len(np.concatenate(list(recording.chunks))) == 36 * 16000
+    assert len((package / "data" / "audio.ogg").read_bytes()) < 400_000
+    assert "Attribution-ShareAlike 3.0" in (package / "data" / "README.md").read_text(encoding="utf-8")
+    assert "Redistribution and use" in (package / "data" / "LICENSE-pocketsphinx.txt").read_text()

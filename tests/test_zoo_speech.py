@@ -19,8 +19,10 @@ from typer.testing import CliRunner
 import tcnstream
 from tcnstream.engines import ENGINES
 from tcnstream.errors import MissingExtraError, ModelError, SignalError
+from tcnstream.graph import Graph, Op, Quantization, Tensor
 from tcnstream.signal.card import MODELS, load_card, shipped_models
 from tcnstream.signal.sources import open_recording
+from tcnstream.tflite_writer import write_model
 from tcnstream.zoo.chain import chain
 from tcnstream.zoo.filterbank import BANDS, FLOOR, FRAME_SAMPLES, RATE_HZ, kernel, levels
 
@@ -160,8 +162,8 @@ def test_labels_stay_on_the_speech_in_the_mixture(material: Material) -> None:
 @pytest.mark.parametrize("make", [*dict.fromkeys(noises.NOISES), noises.noise, noises.tune])
 def test_noises_are_finite_sounds(make: noises.Callable[[np.random.Generator, int], np.ndarray]) -> None:
     for seed in range(3):
-        x = make(np.random.default_rng(seed), 8000)
-        assert x.shape == (8000,) and x.dtype == np.float32 and np.isfinite(x).all() and x.std() > 0
+        x = make(np.random.default_rng(seed), 80000)
+        assert x.shape == (80000,) and x.dtype == np.float32 and np.isfinite(x).all() and x.std() > 0
 
 
 def test_a_room_begins_with_the_direct_sound() -> None:
@@ -243,19 +245,21 @@ def test_a_failed_tool_is_quoted() -> None:
         speech_material._run(["sh", "-c", "echo no >&2; exit 3"])
 
 
-def test_two_files_become_one() -> None:
-    content = (TEST_MODELS / "sig_reflect.f32.tflite").read_bytes()
-    model = tcnstream.load(content)
-    if model.inputs[0].shape != model.outputs[0].shape:
-        pytest.fail("the test needs a model whose output fits its input")
-    both = tcnstream.load(chain(content, content))
-    x = np.random.default_rng(0).normal(size=(200, *model.inputs[0].shape)).astype(np.float32)
+def test_two_files_become_one_with_a_quantize_between() -> None:
+    shape, real, whole = (1, 8, 2), np.dtype(np.float32), np.dtype(np.int8)
+    steps = Quantization(np.array([0.5], np.float32), np.array([-3], np.int64))
+    square = Graph((Tensor("x", shape, real), Tensor("y", shape, real)), (Op("SQUARE", (0,), (1,)),), (0,), (1,))
+    ends = (Tensor("y", shape, whole, steps), Tensor("z", shape, whole, steps))
+    rectified = Graph(ends, (Op("RELU", (0,), (1,)),), (0,), (1,))
+    first, second = write_model([square]), write_model([rectified])
+    x = np.array([[-3, 0.4], [1, 2], [0.5, 100], [0, 1.1]], np.float32)
 
-    def through(m: tcnstream.Model, signal: np.ndarray) -> np.ndarray:
-        stream = m.stream("reference")
-        return np.concatenate([stream.push(signal), stream.flush()])
+    def through(content: bytes) -> np.ndarray:
+        stream = tcnstream.load(content).stream("reference")
+        return np.concatenate([stream.push(x), stream.flush()])
 
-    np.testing.assert_allclose(through(both, x), through(model, through(model, x)), atol=1e-6)
+    np.testing.assert_array_equal(through(chain(first, second)), [[15, -3], [-1, 5], [-2, 127], [-3, -1]])
+    np.testing.assert_allclose(through(chain(first, first)), x**4, rtol=1e-6)
 
 
 def test_files_that_do_not_fit_are_refused() -> None:
@@ -328,9 +332,9 @@ def test_the_evaluation_is_a_command(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         table = CliRunner().invoke(app, [*call, option])
         assert table.exit_code == 0 and "0.5000 / 0.5455" in table.stdout
     refused = CliRunner().invoke(app, ["--cache", str(tmp_path), "--peer", "ear"])
-    assert refused.exit_code == 2 and "choose from webrtcvad, silero-vad" in refused.stderr.replace("\n", " ")
+    assert refused.exit_code == 2 and "choose from webrtcvad, silero-vad" in " ".join(refused.stderr.split())
     refused = CliRunner().invoke(app, ["--cache", str(tmp_path), "--model", "ecg"])
-    assert refused.exit_code == 2 and "is not a speech segmenter" in refused.stderr.replace("\n", " ")
+    assert refused.exit_code == 2 and "is not a speech segmenter" in " ".join(refused.stderr.split())
 
 
 def test_a_parameter_file_keeps_the_limits() -> None:

@@ -23,7 +23,7 @@ out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False)
 
 ModelArgument: TypeAlias = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A .tflite file, a card (.toml), or a shipped model: ecg, ecg_fast.")
+    str, typer.Argument(metavar="MODEL", help="A .tflite file, a card (.toml), or shipped: ecg, ecg_fast, speech.")
 ]
 JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 EngineOption: TypeAlias = Annotated[

@@ -1,4 +1,4 @@
-"""Noise, tunes, rooms and channels for training on audio, from random numbers. All are (samples,) float32 at RATE_HZ."""
+"""Noise, tunes, rooms and channels for training on audio, from random numbers; (samples,) float32 at RATE_HZ."""
 
 from __future__ import annotations
 

@@ -168,8 +168,8 @@ def write_models(trained: Trained, stages: list[Any], mixtures: Mixtures, name: 
     body = to_keras(stages, network.keras_weights(trained.parameters, trained.statistics), WINDOW_FRAMES)
     hours = mixtures.label.size / FRAME_HZ / 3600
     training = (
-        f"{hours:.0f} h of mixtures of asterisk-core-sounds-en, -es, -fr, -it, -ru, klettres-data, alsa-utils, "
-        f"espeak-ng, asterisk-moh-opsound, frozen-bubble-data, lincity-ng-data, made noise; "
+        f"{hours:.1f} h of mixtures of asterisk-core-sounds-en, -es, -fr, -it, -ru, klettres-data, alsa-utils, "
+        f"espeak-ng, asterisk-moh-opsound, extremetuxracer-data, frozen-bubble-data, lincity-ng-data, made noise; "
         f"seed {seed}, {trained.steps} steps"
     )
     for kind, card in (("f32", f"{name}.f32"), ("i8", name)):
@@ -191,7 +191,7 @@ def main(
     out: Annotated[Path, typer.Option(help="Where models, cards, weights and the log go.")],
     params: Annotated[Path, typer.Option(help="The network: a parameter file with stages.")] = PARAMETERS,
     name: Annotated[str, typer.Option(help="The name of the model.")] = "speech",
-    hours: Annotated[float, typer.Option(help="Of mixtures to train on.", min=0.2)] = 16.7,
+    hours: Annotated[float, typer.Option(help="Of mixtures to train on.", min=0.2)] = 7.1,
     seed: Annotated[int, typer.Option(help="Of the weights and the mixtures.")] = 1,
     steps: Annotated[int, typer.Option(help="Steps of training.")] = 40_000,
     minutes: Annotated[float | None, typer.Option(help="Train for so long, whatever the steps.")] = None,
