@@ -22,6 +22,7 @@ void pl011_start(uint32_t base, uint32_t clock_hz, uint32_t baud, uint32_t contr
     REGISTER(base + ICR) = 0x7FF;
     REGISTER(base + IMSC) = RECEIVED | RECEIVE_TIMEOUT | OVERRUN;
     REGISTER(base + CR) = control | UART_ENABLE | TX_ENABLE | RX_ENABLE;
+    pl011_interrupt(base); /* what came while the interrupt was being cleared would never ask for another */
 }
 
 void pl011_interrupt(uint32_t base)
