@@ -178,7 +178,7 @@ class NativePool:
         self.most_frames = executor.most_frames
         self._pool = pool
         self._outputs = len(executor.plan.outputs)
-        threads = max(1, min(_processors(), lanes // _LEAST_LANES_PER_THREAD))
+        threads = _threads_for(lanes)
         self._helpers = None
         if threads > 1:
             from concurrent.futures import ThreadPoolExecutor  # costs as much as a model takes to load, for pools alone
@@ -195,7 +195,7 @@ class NativePool:
         rows = len(lanes)
         counted = np.zeros((rows, self._outputs), np.int64)
         n = x[0].shape[1] if x[0].ndim > 1 else 0
-        threads = max(1, min(_processors(), rows // _LEAST_LANES_PER_THREAD))
+        threads = _threads_for(rows)
         enough = all(y.shape[1] >= most for y, most in zip(out, self.most_frames(n), strict=True))
         if self._helpers is None or threads == 1 or not enough:
             self._pool.push_into(x, out, counted, lanes, 0, rows, True)
@@ -211,6 +211,10 @@ class NativePool:
         for part in parts:
             part.result()
         return counted
+
+
+def _threads_for(lanes: int) -> int:
+    return max(1, min(_processors(), lanes // _LEAST_LANES_PER_THREAD))
 
 
 def _processors() -> int:
