@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import array
+import struct
 import threading
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -267,3 +269,31 @@ def test_every_operation_has_its_cost() -> None:
     assert all(c.ns_per_frame > 0 for c in costs)
     # the layer of 32 channels does eight times the work of the first one
     assert costs[-2].ns_per_frame > costs[0].ns_per_frame
+
+
+def _with_field(content: bytes, at: int, value: int) -> bytes:
+    """The plan with another int32 at a byte, and the checksum that it then has."""
+    changed = bytearray(content)
+    struct.pack_into("<i", changed, at, value)
+    struct.pack_into("<I", changed, 16, zlib.crc32(bytes(changed[20:])))
+    return bytes(changed)
+
+
+def test_counts_that_run_away_are_refused() -> None:
+    """Found by fuzzing: such plans were taken, and their flush went on for as good as ever."""
+    model = tcnstream.load(MODELS / "strided.f32.tflite")
+    content = model.plan_file()
+    head = struct.unpack_from("<22I", content, 8)
+    tensors_at, nodes_at = head[5], head[7]
+    k = max(k for k, node in enumerate(model.plan.nodes) if node.kind == "CONV_2D")
+    node_at, made_at = nodes_at + 68 * k, tensors_at + 80 * model.plan.nodes[k].outputs[0]
+    unlikely = {
+        "a rate that no node gives": (made_at + 44, 1 << 18),
+        "a stride that the rates do not know": (node_at + 28, 7),
+        "a window of millions of frames at a slow rate": (node_at + 32, 1 << 24),
+    }
+    for value in unlikely.values():
+        same = (value[0], struct.unpack_from("<i", content, value[0])[0])
+        load_core().Plan(_with_field(content, *same))
+        with pytest.raises(EngineError, match="a value that no writer makes"):
+            load_core().Plan(_with_field(content, *value))

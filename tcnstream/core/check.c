@@ -9,10 +9,12 @@ typedef struct {
     const tcn_node_record *node;
     const uint32_t *in, *out;
     uint32_t rings; /* seen so far: they are numbered in order */
+    int64_t tail;   /* of the nodes seen so far */
     size_t position;
 } checker;
 
-enum { MOST_ELEMENTS = 1 << 24, MOST_FRAMES = 1 << 24 };
+/* MOST_RATE keeps the products of rates and strides below 2^63, MOST_TAIL the end of a signal computable. */
+enum { MOST_ELEMENTS = 1 << 24, MOST_FRAMES = 1 << 24, MOST_RATE = 1 << 19, MOST_TAIL = 1 << 26 };
 
 static int fail(checker *c, const void *where, int code)
 {
@@ -110,11 +112,12 @@ static int check_tensor(checker *c, uint32_t i)
         REQUIRE(t->last_reader != TCN_NONE, &t->last_reader, TCN_VALUE);
     }
     REQUIRE(t->last_reader == TCN_NONE || t->last_reader < h->n_nodes, &t->last_reader, TCN_BOUNDS);
-    REQUIRE(t->grow_down > 0 && t->grow_up <= 1u << 20 && t->grow_down <= 1u << 20, &t->grow_up, TCN_VALUE);
+    REQUIRE(t->grow_up > 0 && t->grow_up <= MOST_RATE && t->grow_down > 0 && t->grow_down <= MOST_RATE, &t->grow_up, TCN_VALUE);
     REQUIRE(t->grow_extra <= MOST_FRAMES, &t->grow_extra, TCN_VALUE);
     if (is_input(c, i)) {
         REQUIRE(t->writer == TCN_NONE, &t->writer, TCN_VALUE);
         REQUIRE(t->slot == TCN_NONE, &t->slot, TCN_VALUE);
+        REQUIRE(t->grow_up == t->grow_down, &t->grow_up, TCN_VALUE);
     } else {
         REQUIRE(t->writer < h->n_nodes, &t->writer, TCN_BOUNDS);
         REQUIRE(t->slot < h->n_slots, &t->slot, TCN_BOUNDS);
@@ -378,10 +381,27 @@ static int check_reduce(checker *c)
     return TCN_OK;
 }
 
+/* The output's rate follows from that of every input, so no count of frames can run away, and the end of a signal
+ * is a bounded number of frames off. */
+static int check_rate(checker *c)
+{
+    const tcn_node_record *n = c->node;
+    const tcn_tensor_record *y = output(c);
+    uint32_t i;
+    for (i = 0; i < n->n_inputs; i++) {
+        const tcn_tensor_record *x = input(c, i);
+        REQUIRE((uint64_t)x->grow_up * n->up * y->grow_down == (uint64_t)y->grow_up * n->stride * x->grow_down, &y->grow_up, TCN_VALUE);
+    }
+    c->tail += node_tail(n, input(c, 0));
+    REQUIRE(c->tail <= MOST_TAIL, &n->extent, TCN_VALUE);
+    return TCN_OK;
+}
+
 static int check_node(checker *c, uint32_t k)
 {
     const tcn_node_record *n = &((const tcn_node_record *)(const void *)(c->plan + c->h->nodes_at))[k];
     uint32_t i, o;
+    int error;
     c->node = n;
     REQUIRE(named(c, n->label) && named(c, n->kind_name), &n->label, TCN_BOUNDS);
     REQUIRE(n->kind >= KIND_CONV && n->kind <= KIND_CUMULATIVE, &n->kind, TCN_UNKNOWN);
@@ -408,6 +428,9 @@ static int check_node(checker *c, uint32_t k)
     REQUIRE(n->edge <= EDGE_CLIP, &n->edge, TCN_VALUE);
     if (n->fill_at)
         REQUIRE(holds(c, n->fill_at, input(c, 0)->bytes, 1) && n->fill_at % 16 == 0, &n->fill_at, TCN_BOUNDS);
+    error = check_rate(c);
+    if (error)
+        return error;
     switch (n->kind) {
     case KIND_CONV:
     case KIND_DEPTHWISE:

@@ -83,6 +83,16 @@ static inline uint32_t carries_at(const tcn_header *h)
 
 static inline uint32_t rings_at(const tcn_header *h) { return carries_at(h) + ((h->carry_bytes + 7u) & ~7u); }
 
+/* The model's input frames by which a node that made all of a signal trails the node before it: its window and its
+ * padding, from the rate of the node's input, rounded up. */
+static inline int64_t node_tail(const tcn_node_record *n, const tcn_tensor_record *in)
+{
+    int64_t begin = n->pad_begin < 0 ? -(int64_t)n->pad_begin : n->pad_begin;
+    int64_t end = n->pad_end == TCN_SAME ? 0 : n->pad_end < 0 ? -(int64_t)n->pad_end : n->pad_end;
+    int64_t frames = ((int64_t)n->extent + begin + end + n->stride) / n->up + 2;
+    return (frames * in->grow_down + in->grow_up - 1) / in->grow_up + 1;
+}
+
 /* Frame `f` of tensor `t`, which exists: in the block or in the ring. */
 static inline const uint8_t *frame_of(const tcn_program *p, const tcn_lane_run *lane, uint32_t t, int64_t f)
 {

@@ -642,6 +642,16 @@ int tcn_push(const tcn_work *work, tcn_state *state, const void *const in[], int
     return error;
 }
 
+int64_t tcn_flush_frames(const tcn_plan *plan)
+{
+    const tcn_node_record *nodes = nodes_of(plan);
+    int64_t sum = 0;
+    uint32_t k;
+    for (k = 0; k < header_of(plan)->n_nodes; k++)
+        sum += node_tail(&nodes[k], &tensors_of(plan)[words_at(plan, nodes[k].operands_at)[0]]);
+    return sum;
+}
+
 /* The end is computed as if the signal went on: what a node would make then, up to what it makes of the
  * whole signal, with padding where the signal is over. So no ring ever holds more than in the middle. */
 int tcn_flush(const tcn_work *work, tcn_state *state, void *const out[], const int64_t room[], int64_t made[])
@@ -649,7 +659,7 @@ int tcn_flush(const tcn_work *work, tcn_state *state, void *const out[], const i
     const tcn_program *p = work->program;
     const tcn_header *h = p->header;
     tcn_lane_run *lane = &p->lanes[0];
-    int64_t frames[TCN_MAX_PORTS], n = state->frames, idle = 0;
+    int64_t frames[TCN_MAX_PORTS], n = state->frames, last = n + tcn_flush_frames(work->plan);
     uint32_t o, t;
     int error = tcn_ready(work, state, -1, frames);
     if (error)
@@ -666,7 +676,7 @@ int tcn_flush(const tcn_work *work, tcn_state *state, void *const out[], const i
     for (t = 0; t < h->n_tensors; t++)
         if (lane->have[t] > lane->limit[t])
             lane->have[t] = lane->limit[t];
-    while (n > 0) {
+    while (n > 0 && n < last) {
         int more = 0;
         n += work->block;
         count_frames(p, n, 0, lane->goal);
@@ -681,8 +691,7 @@ int tcn_flush(const tcn_work *work, tcn_state *state, void *const out[], const i
             return TCN_VALUE;
         run_block(work, lane, 1);
         deliver(p, lane, out, made);
-        idle++;
-        if (!more || idle > (int64_t)1 << 32)
+        if (!more)
             break;
         memcpy(lane->have, lane->goal, h->n_tensors * sizeof *lane->have);
     }

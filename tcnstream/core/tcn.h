@@ -147,6 +147,9 @@ int tcn_push(const tcn_work *work, tcn_state *state, const void *const in[/* inp
 int tcn_flush(const tcn_work *work, tcn_state *state, void *const out[/* outputs */],
               const int64_t room[/* outputs */], int64_t made[/* outputs */]);
 
+/* The end of a signal costs at most as much as pushing so many frames more. */
+int64_t tcn_flush_frames(const tcn_plan *plan);
+
 /* Many streams of one plan in one call: weights are read once for several lanes. */
 typedef struct {
     tcn_state *state;
