@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import struct
-from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -14,10 +13,9 @@ import numpy.typing as npt
 
 from tcnstream.engines import ENGINES, make_executor
 from tcnstream.errors import ModelError, StreamError
-from tcnstream.graph import ABSENT, OptionValue, Tensor
+from tcnstream.filter_plan import filter_plan
 from tcnstream.model import Port
-from tcnstream.plan import SAME_FRAME, Node, Plan, Reach
-from tcnstream.polyphase import PADDINGS, Polyphase, choice, polyphase, whole
+from tcnstream.polyphase import PADDINGS, choice, polyphase, whole
 from tcnstream.stream import Stream
 from tcnstream.timing import timings
 
@@ -26,9 +24,6 @@ Frames = npt.NDArray[np.float32]
 _SNAPSHOT = struct.Struct("<8sI")
 _SNAPSHOT_MAGIC = b"TCNFILT\n"
 _MOST_CHANNELS = 1 << 16
-
-_DIRECT_FROM = 12
-"""Where the core would throw away so many phases of every one kept, NumPy is faster that computes no other."""
 
 
 class SignalFilter:
@@ -45,9 +40,8 @@ class SignalFilter:
     and there are ceil(n * strides_up / strides_down) of them; ``valid`` gives what needs nothing from outside.
 
     ``rate`` is output frames per input frame, ``delay`` the input frames by which an output frame trails. ``rate_hz``
-    is the input's sample rate, for ``delay_s`` and ``times``. ``engine`` as for ``Model.stream``; between rates such as
-    147 / 160, of which few phases are kept, NumPy computes (``reference``) and ``native`` is refused. Raises ModelError
-    for arguments that make no filter, EngineError where the engine is not installed or lacks it.
+    is the input's sample rate, for ``delay_s`` and ``times``. ``engine`` as for ``Model.stream``. Raises
+    ModelError for arguments that make no filter, EngineError where the engine is not installed.
     """
 
     def __init__(
@@ -105,8 +99,7 @@ class SignalFilter:
         out = kernel.shape[2] * (kernel.shape[1] if self._separable else 1)
         if self._bias is not None and self._bias.shape != (out,):
             raise ModelError(f"{type(self).__name__}: bias has shape {self._bias.shape}; ({out},) is needed here.")
-        direct = alignment.phases > 1 and alignment.keep >= _DIRECT_FROM
-        plan = _plan(alignment, kernel, self._bias, self._separable, direct)
+        plan = filter_plan(alignment, kernel, self._bias, self._separable)
         (timing,) = (t for o in plan.outputs if (t := timings(plan)[o]) is not None)
         weights = kernel.tobytes(), None if self._bias is None else self._bias.tobytes(), kernel.shape
         facts = repr((weights, alignment, self._separable, channels))
@@ -114,8 +107,7 @@ class SignalFilter:
         real = np.dtype(np.float32)
         source = Port("signal", (kernel.shape[1],), real, None, Fraction(1))
         made = Port("filtered", (out,), real, None, timing.rate, timing.delay, alignment.offset)
-        executor = make_executor("reference" if direct and self._engine == "auto" else self._engine, plan)
-        return Stream(executor, (source,), (made,), identity, self.rate_hz)
+        return Stream(make_executor(self._engine, plan), (source,), (made,), identity, self.rate_hz)
 
     @classmethod
     def resampler(
@@ -242,113 +234,6 @@ def low_pass(period: int, zero_crossings: int, beta: float) -> npt.NDArray[np.fl
     kernel = np.sinc(np.arange(-half, half + 1) / period) * np.kaiser(2 * half + 1, beta)
     weights: npt.NDArray[np.float64] = kernel / kernel.sum()
     return weights
-
-
-def _plan(alignment: Polyphase, kernel: Frames, bias: Frames | None, separable: bool, direct: bool = False) -> Plan:
-    """The program over frames (channels,): mirror, convolve, take the phases apart, crop and keep.
-
-    ``direct``: compute only the phases that are kept, in an operation that the native engine lacks.
-    """
-    channels, filters = kernel.shape[1:]
-    taps, phases = len(alignment.taps), alignment.phases
-    groups = channels if separable else 1
-    out = groups * filters
-    padded = np.concatenate([kernel, np.zeros((1, channels, filters), np.float32)])
-    places = np.array([[len(kernel) if k is None else k for k in row] for row in alignment.taps])
-    weights = padded[places]  # (taps, phases, channels, filters)
-    if separable:
-        weights = weights.transpose(0, 2, 1, 3).reshape(taps, 1, channels * phases * filters)
-    else:
-        weights = weights.transpose(1, 3, 0, 2).reshape(phases * filters, taps, 1, channels)
-
-    steps = _Steps(channels)
-    if any(alignment.mirror):
-        begin, end = alignment.mirror
-        steps.add("TIME_PAD", (channels,), (channels,), reach=Reach(pad_begin=begin, pad_end=end, edge="reflect"))
-    zeros = alignment.begin - alignment.mirror[0], alignment.end - alignment.mirror[1]
-    if direct:
-        return _direct(steps, alignment, padded[places], bias, separable)
-    constants: list[Frames | None] = [np.ascontiguousarray(weights), None]
-    if bias is not None:
-        constants[1] = np.tile(bias.reshape(groups, 1, filters), (1, phases, 1)).reshape(-1)
-    steps.add(
-        "DEPTHWISE_CONV_2D" if separable else "CONV_2D",
-        (1, channels),
-        (1, out * phases),
-        constants,
-        Reach(1, alignment.stride, taps, *zeros),
-        dilation_t=1,
-        stride_f=1,
-        dilation_f=1,
-        pad_f_begin=0,
-        pad_f_end=0,
-        fused_activation_function="NONE",
-    )
-    if phases > 1:
-        if groups > 1:
-            steps.add("TRANSPOSE", (groups, phases, filters), (phases, groups, filters), perm=(0, 2, 1, 3))
-        cut = Reach(up=phases, extent=phases, pad_begin=phases - 1)
-        steps.add("TIME_UNFOLD", (phases, out), (out,), reach=cut)
-    if alignment.crop or alignment.keep > 1:
-        steps.add("TIME_PAD", (out,), (out,), reach=Reach(stride=alignment.keep, pad_begin=-alignment.crop))
-    return steps.plan(out)
-
-
-def _direct(steps: _Steps, alignment: Polyphase, weights: Frames, bias: Frames | None, separable: bool) -> Plan:
-    """The rest of ``_plan`` in one node; ``weights`` (taps, phases, channels, filters)."""
-    taps, phases, channels, filters = weights.shape
-    begin, crop = alignment.begin - alignment.mirror[0], alignment.crop
-    # Output frame i is place keep * i + crop among the phases of all blocks, and reads what its block reads.
-    pad_begin = (begin + 1) * phases - 1 - crop
-    pad_end = alignment.surplus - 1 - pad_begin + taps * phases
-    mirrored = sum(alignment.mirror) * phases
-    out = channels * filters if separable else filters
-    steps.add(
-        "TIME_RESAMPLE",
-        (channels,),
-        (out,),
-        [np.ascontiguousarray(weights.transpose(1, 0, 2, 3)), bias],
-        Reach(phases, alignment.keep, taps * phases, pad_begin, pad_end - mirrored),
-        begin=begin,
-        crop=crop,
-        separable=int(separable),
-    )
-    return steps.plan(out)
-
-
-class _Steps:
-    """Nodes one behind the other."""
-
-    def __init__(self, channels: int) -> None:
-        self._tensors = [Tensor("signal", (channels,), np.dtype(np.float32))]
-        self._nodes: list[Node] = []
-        self._value = 0
-
-    def add(
-        self,
-        kind: str,
-        view: tuple[int, ...],
-        shape: tuple[int, ...],
-        constants: Sequence[Frames | None] = (),
-        reach: Reach = SAME_FRAME,
-        **options: OptionValue,
-    ) -> None:
-        inputs, views = [self._value], [view]
-        for data in constants:
-            inputs.append(ABSENT if data is None else self._new(Tensor(kind, data.shape, data.dtype, None, data)))
-            views.append(() if data is None else data.shape)
-        self._value = self._new(Tensor(kind, shape, np.dtype(np.float32)))
-        self._nodes.append(Node(kind, tuple(inputs), (self._value,), tuple(views), options, reach, label=kind.lower()))
-
-    def _new(self, tensor: Tensor) -> int:
-        self._tensors.append(tensor)
-        return len(self._tensors) - 1
-
-    def plan(self, channels: int) -> Plan:
-        windows = tuple(0 if tensor.is_constant else 1 for tensor in self._tensors)
-        return Plan(
-            tuple(self._tensors), tuple(self._nodes), (0,), (self._value,), ((channels,),), 1, windows, (0,), (0,)
-        )
 
 
 def _numbers(me: str, name: str, values: npt.ArrayLike) -> Frames:

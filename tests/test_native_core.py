@@ -22,7 +22,9 @@ import pytest
 
 import tcnstream
 from tcnstream.errors import EngineError
+from tcnstream.filter_plan import filter_plan
 from tcnstream.planfile import write_plan
+from tcnstream.polyphase import polyphase
 
 # One environment is enough: no Python is in what is tested here.
 pytestmark = pytest.mark.slow
@@ -116,9 +118,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def written(name: str, folder: Path) -> tuple[Path, Path]:
-    """A model's plan file and its signal, raw."""
+    """A model's plan file and its signal, raw; of "resampler" the plan file alone."""
     plan, signal = folder / f"{name}.plan", folder / f"{name}.in"
-    if not plan.exists():
+    if not plan.exists() and name == "resampler":
+        alignment = polyphase(15, corr=False, strides_down=5, strides_up=3, padding="same_reflect", extra_pad_end=True)
+        plan.write_bytes(write_plan(filter_plan(alignment, np.ones((15, 2, 3), np.float32), None, separable=True)))
+    elif not plan.exists():
         model = tcnstream.load(MODELS / f"{name}.tflite")
         with np.load(MODELS / f"{name}.npz") as arrays:
             x = np.ascontiguousarray(arrays["x"].reshape(-1, *model.inputs[0].shape))
@@ -199,7 +204,9 @@ def test_the_recorded_answers_are_the_oracle_s() -> None:
     assert expected == set(recorded)
 
 
-@pytest.mark.parametrize("name", ["nse_lg.i8", "causal.i16", "strided.f32", "unet_max.f32", "sig_reflect.f32"])
+@pytest.mark.parametrize(
+    "name", ["nse_lg.i8", "causal.i16", "strided.f32", "unet_max.f32", "sig_reflect.f32", "resampler"]
+)
 def test_a_damaged_plan_is_refused_or_harmless(name: str, folder: Path) -> None:
     """A hundred and fifty plans with changed bytes and a right checksum, through the loader and a stream."""
     fuzz = program(SANITIZED, "fuzz_plan", folder)
@@ -234,7 +241,7 @@ def test_libfuzzer_finds_nothing_in_a_minute(folder: Path) -> None:
     )
     corpus = folder / "corpus"
     corpus.mkdir()
-    for name in ("nse_mb.i8", "strided.f32", "sig_reflect.f32", "sig_decim2.f32"):
+    for name in ("nse_mb.i8", "strided.f32", "sig_reflect.f32", "sig_decim2.f32", "resampler"):
         shutil.copy(written(name, folder)[0], corpus)
     for kept in CORPUS.iterdir():
         shutil.copy(kept, corpus)

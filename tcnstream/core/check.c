@@ -153,8 +153,9 @@ static int check_conv(checker *c)
 {
     const tcn_node_record *n = c->node;
     const tcn_tensor_record *x = input(c, 0), *y = output(c);
-    uint64_t taps, per_output, weights, item = n->dtype == TCN_F32 ? 4 : n->dtype == TCN_I8 ? 1 : 2;
+    uint64_t taps, per_output, weights, sets = n->kind == KIND_RESAMPLE ? (uint64_t)n->up : 1, item = n->dtype == TCN_F32 ? 4 : n->dtype == TCN_I8 ? 1 : 2;
     uint32_t each;
+    int depthwise = n->kind == KIND_DEPTHWISE || (n->kind == KIND_RESAMPLE && n->op);
     ARGUMENTS(conv_args);
     REQUIRE(n->dtype <= TCN_I16 && y->dtype == n->dtype, &n->dtype, TCN_VALUE);
     REQUIRE(a->taps_t > 0 && a->taps_f > 0 && a->taps_t <= 1u << 20 && a->taps_f <= 1u << 20, &a->taps_t, TCN_VALUE);
@@ -170,23 +171,31 @@ static int check_conv(checker *c)
     REQUIRE((uint64_t)a->f_out * a->outputs == y->elements, &a->f_out, TCN_VALUE);
     if (n->kind == KIND_TRANSPOSE_CONV) {
         REQUIRE(n->stride == 1 && a->pad_t < MOST_FRAMES && n->edge == EDGE_FILL, &a->pad_t, TCN_VALUE);
+    } else if (n->kind == KIND_RESAMPLE) {
+        REQUIRE(n->op <= 1 && n->dtype == TCN_F32 && n->edge == EDGE_FILL, &n->op, TCN_VALUE);
+        REQUIRE(a->taps_f == 1 && a->dilation_t == 1 && a->f_out == 1, &a->taps_f, TCN_VALUE);
+        REQUIRE((int64_t)a->taps_t * n->up <= n->extent, &n->extent, TCN_VALUE);
     } else {
         REQUIRE(n->up == 1 && n->edge == EDGE_FILL, &n->up, TCN_VALUE);
         REQUIRE((int64_t)(a->taps_t - 1) * a->dilation_t + 1 <= n->extent, &n->extent, TCN_VALUE);
     }
-    if (n->kind == KIND_DEPTHWISE) {
+    if (depthwise) {
         REQUIRE(a->outputs % a->channels == 0, &a->outputs, TCN_VALUE);
-        weights = taps * a->outputs * (n->dtype == TCN_F32 ? 4 : 1);
+        weights = (uint64_t)a->outputs * (n->dtype == TCN_F32 ? 4 : 1);
         per_output = a->outputs;
     } else {
         uint64_t depth = a->channels / a->groups;
         each = panel_total(a->outputs / a->groups);
         if (n->dtype != TCN_F32)
             depth = (depth + 3) / 4;
-        weights = taps * depth * each * a->groups * 4;
+        weights = depth * each * a->groups * 4;
         per_output = (uint64_t)each * a->groups;
     }
-    REQUIRE(a->weights_bytes == weights && a->weights_at % 64 == 0 && holds(c, a->weights_at, weights, 1), &a->weights_at, TCN_BOUNDS);
+    REQUIRE(weights <= c->h->bytes, &a->weights_at, TCN_BOUNDS); /* or the products below may overflow */
+    weights *= taps;
+    if (n->kind == KIND_RESAMPLE)
+        weights = (weights + 63) & ~(uint64_t)63;
+    REQUIRE(a->weights_bytes == weights && a->weights_at % 64 == 0 && holds(c, a->weights_at, sets * weights, 1), &a->weights_at, TCN_BOUNDS);
     REQUIRE(holds(c, a->bias_at, per_output, n->dtype == TCN_I16 ? 8 : 4), &a->bias_at, TCN_BOUNDS);
     REQUIRE(holds(c, a->edge_f_at, a->channels, (uint32_t)item), &a->edge_f_at, TCN_BOUNDS);
     if (n->dtype == TCN_F32) {
@@ -404,7 +413,7 @@ static int check_node(checker *c, uint32_t k)
     int error;
     c->node = n;
     REQUIRE(named(c, n->label) && named(c, n->kind_name), &n->label, TCN_BOUNDS);
-    REQUIRE(n->kind >= KIND_CONV && n->kind <= KIND_CUMULATIVE, &n->kind, TCN_UNKNOWN);
+    REQUIRE(n->kind >= KIND_CONV && n->kind <= KIND_RESAMPLE, &n->kind, TCN_UNKNOWN);
     REQUIRE(n->n_inputs > 0 && n->n_inputs <= TCN_MAX_OPERANDS && n->n_outputs == 1, &n->n_inputs, TCN_VALUE);
     REQUIRE(holds(c, n->operands_at, n->n_inputs + n->n_outputs, 4), &n->operands_at, TCN_BOUNDS);
     c->in = (const uint32_t *)(const void *)(c->plan + n->operands_at);
@@ -435,6 +444,7 @@ static int check_node(checker *c, uint32_t k)
     case KIND_CONV:
     case KIND_DEPTHWISE:
     case KIND_TRANSPOSE_CONV:
+    case KIND_RESAMPLE:
         return check_conv(c);
     case KIND_POOL:
         return check_pool(c);

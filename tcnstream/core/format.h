@@ -62,7 +62,7 @@ typedef struct {
 enum {
     KIND_CONV = 1, KIND_DEPTHWISE, KIND_TRANSPOSE_CONV, KIND_POOL, KIND_BINARY, KIND_UNARY, KIND_TABLE,
     KIND_TABLE16, KIND_SIGMOID16, KIND_SOFTMAX, KIND_MOVE, KIND_TIME_MOVE, KIND_QUANTIZE, KIND_RESCALE,
-    KIND_REDUCE, KIND_TRAILING, KIND_CUMULATIVE
+    KIND_REDUCE, KIND_TRAILING, KIND_CUMULATIVE, KIND_RESAMPLE
 };
 
 enum { EDGE_FILL = 0, EDGE_REFLECT, EDGE_SYMMETRIC, EDGE_CLIP };
@@ -83,7 +83,8 @@ static inline uint32_t panel_total(uint32_t outputs)
     return total;
 }
 
-/* CONV, TRANSPOSE_CONV, DEPTHWISE.
+/* CONV, TRANSPOSE_CONV, DEPTHWISE, RESAMPLE (op 0: a CONV's weights, 1: a DEPTHWISE's, `up` times, each time
+ * `weights_bytes`, a multiple of 64).
  * CONV weights, per group and panel of width w:  f32 (taps, channels, w)
  *                                                i8, i16 (taps, ceil(channels / 4), w, 4)
  * DEPTHWISE weights: (taps, outputs). Per-output arrays have panel_total(outputs / groups) entries per

@@ -174,6 +174,10 @@ void tcn_run_node(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, u
 /* The same for one new frame per lane in the steady state. */
 void tcn_run_step(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes);
 
+/* The new frames of `out`, a resampled `in`. */
+void tcn_resample(const tcn_program *p, const tcn_node_record *node, uint32_t in, uint32_t out,
+                  const tcn_lane_run *lanes, uint32_t n_lanes);
+
 /* What tcn_run_step does with each node; the lags must be known. */
 void tcn_find_steps(tcn_program *p, int32_t *offsets);
 

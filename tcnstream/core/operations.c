@@ -977,6 +977,9 @@ void tcn_run_node(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, u
     case KIND_TRANSPOSE_CONV:
         convolution(&j, 1);
         break;
+    case KIND_RESAMPLE:
+        tcn_resample(p, j.node, *j.in, *j.out, lanes, n_lanes);
+        break;
     case KIND_POOL:
         pool(&j);
         break;

@@ -42,16 +42,13 @@ def repeat(call: Call) -> Array:
 
 def resample(call: Call) -> Array:
     """TIME_RESAMPLE: of the phases of every block (``tcnstream.polyphase``) only those that are kept are computed."""
-    frames, weights, bias = (
-        np.asarray(call.array(0), np.float32),
-        np.asarray(call.array(1), np.float32),
-        call.optional(2),
-    )
-    phases, taps, crop, begin = call.node.reach.up, weights.shape[1], call.integer("crop"), call.integer("begin")
-    places = (call.first_frame + np.arange(call.n_frames)) * call.node.reach.stride + crop
-    block, phase = np.divmod(places, phases)
+    frames, bias = np.asarray(call.array(0), np.float32), call.optional(2)
+    weights = np.asarray(call.array(1), np.float32)
+    reach, taps = call.node.reach, weights.shape[1]
+    places = (call.first_frame + np.arange(call.n_frames)) * reach.stride - reach.pad_begin - 1
+    before, phase = np.divmod(places, reach.up)
     windows = np.lib.stride_tricks.sliding_window_view(frames, taps, axis=0)
-    read = windows[block - begin - call.first_input_frame]
+    read = windows[before + 1 - call.first_input_frame]
     summed = "nct,ntcf->ncf" if call.integer("separable") else "nct,ntcf->nf"
     made: Array = np.einsum(summed, read, weights[phase]).reshape(call.n_frames, -1)
     return made if bias is None else np.asarray(np.add(made, bias))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -45,6 +45,7 @@ KINDS = (
     "REDUCE",
     "TRAILING",
     "CUMULATIVE",
+    "RESAMPLE",
 )
 """The core's operations by number."""
 
@@ -219,10 +220,12 @@ def _convolution(
     frequencies: tuple[int, int],
     frequency: tuple[int, int, int],
     pad_t: int = 0,
+    phases: Sequence[Array] = (),
 ) -> Packed:
     """CONV and its kin: weights (O, kt, kf, depth), or (1, kt, kf, O) for DEPTHWISE.
 
-    ``frequencies`` are the places in and out, ``frequency`` is (stride, dilation, padding).
+    ``frequencies`` are the places in and out, ``frequency`` is (stride, dilation, padding). ``phases`` are the weights
+    of every phase of RESAMPLE, each like ``weights``.
     """
     call = context.call
     depthwise = kind == "DEPTHWISE"
@@ -257,9 +260,11 @@ def _convolution(
         bias_bytes = spread(np.zeros(outputs, np.float32) if bias is None else bias.astype(np.float32)).tobytes()
     low, high = _range_or_zero(call)
     low_f, high_f = _float_range(call)
-    packed_weights = (
-        np.ascontiguousarray(weights).tobytes() if depthwise else _conv_weights(weights, groups, fours=quantized)
-    )
+    sets = [
+        np.ascontiguousarray(w).tobytes() if depthwise else _conv_weights(w, groups, fours=quantized)
+        for w in phases or (weights,)
+    ]
+    weights_bytes = len(sets[0]) + (-len(sets[0]) % 64 if phases else 0)
     arguments: Arguments = [
         ("I", kt),
         ("I", kf),
@@ -272,8 +277,8 @@ def _convolution(
         ("I", channels),
         ("I", groups),
         ("I", outputs),
-        ("I", packed_weights),
-        ("I", len(packed_weights)),
+        ("I", b"".join(one.ljust(weights_bytes, b"\0") for one in sets)),
+        ("I", weights_bytes),
         ("I", bias_bytes),
         ("I", bias_u8),
         ("I", RESCALES[rescale]),
@@ -318,6 +323,19 @@ def _transpose_conv(context: _Context) -> Packed:
         raise context.lacks("padding beyond its kernel")
     places = (f_in, context.target.shape[0])
     return _convolution(context, "TRANSPOSE_CONV", weights, channels, 1, places, _frequency(context), pad_t)
+
+
+def _resample(context: _Context) -> Packed:
+    weights = _weights_of(context)  # (phases, taps, channels, filters)
+    phases, taps, channels, filters = weights.shape
+    separable = bool(context.call.integer("separable"))
+    if separable:
+        sets, groups = weights.reshape(phases, 1, taps, 1, channels * filters), channels
+    else:
+        sets, groups = weights.transpose(0, 3, 1, 2)[:, :, :, None], 1
+    kind = "DEPTHWISE" if separable else "CONV"
+    packed = _convolution(context, kind, sets[0], channels, groups, (1, 1), (1, 1, 0), phases=tuple(sets))
+    return replace(packed, kind="RESAMPLE", op=int(separable))
 
 
 def _fully_connected(context: _Context) -> Packed:
@@ -739,6 +757,7 @@ PACKERS: Mapping[str, Packer] = {
     "CONV_2D": _conv_2d,
     "DEPTHWISE_CONV_2D": _depthwise,
     "TRANSPOSE_CONV": _transpose_conv,
+    "TIME_RESAMPLE": _resample,
     "FULLY_CONNECTED": _fully_connected,
     "MAX_POOL_2D": _pool(0),
     "AVERAGE_POOL_2D": _pool(1),
