@@ -15,6 +15,8 @@
 with up- and downsampling, in front of a model or alone. All errors derive from TcnStreamError.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from tcnstream.errors import (
     EngineError,
     ModelError,
@@ -24,8 +26,10 @@ from tcnstream.errors import (
     TcnStreamError,
 )
 from tcnstream.model import Model, load
-from tcnstream.signal_filter import SignalFilter
 from tcnstream.stream import Pool, Stream
+
+if TYPE_CHECKING:
+    from tcnstream.signal_filter import SignalFilter
 
 __version__ = "0.1.0"
 
@@ -42,3 +46,12 @@ __all__ = (
     "TcnStreamError",
     "load",
 )
+
+
+def __getattr__(name: str) -> Any:
+    """SignalFilter when it is first asked for: a process that runs a model alone starts sooner without it."""
+    if name == "SignalFilter":
+        from tcnstream.signal_filter import SignalFilter
+
+        return SignalFilter
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

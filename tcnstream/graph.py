@@ -97,3 +97,9 @@ class ModelFile:
     source: str = "<bytes>"
     description: str = ""
     content: bytes = b""
+
+    @property
+    def is_stateful(self) -> bool:
+        """Whether the model keeps state of its own, in resource variables."""
+        kinds = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE")
+        return any(op.kind in kinds for op in self.graphs[0].ops)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,10 +24,12 @@ from tcnstream.normalise import is_dynamic_range, normalise
 from tcnstream.plan import Node, Plan, Shape
 from tcnstream.planfile import lacking, write_plan
 from tcnstream.policies import apply_policy, global_nodes, parse_policy
-from tcnstream.stateful import StatefulExecutor, StatefulModel, is_stateful
 from tcnstream.stream import Pool, Stream, as_frames
 from tcnstream.tflite import read_model
 from tcnstream.timing import steady_frames, timings
+
+if TYPE_CHECKING:
+    from tcnstream.stateful import StatefulModel
 
 _Made = TypeVar("_Made")
 
@@ -104,7 +106,7 @@ class Model:
     def __init__(self, file: ModelFile, time_axis: int | None = None) -> None:
         self.file = file
         self.time_axis = time_axis
-        self._stateful = _checked(file, StatefulModel, time_axis) if is_stateful(file) else None
+        self._stateful = _checked(file, _stateful, time_axis) if file.is_stateful else None
         self.plan = _checked(file, _lowered, time_axis) if self._stateful is None else self._stateful.plan
         self._timings = facts = timings(self.plan)
         places = centres(self.plan)
@@ -327,10 +329,11 @@ class Model:
     def _new_executor(self, engine: str, plan: Plan, exact: bool, rounding: str) -> Executor:
         if self._stateful is None:
             return make_executor(engine, plan, exact, rounding)
-        if engine not in ("auto", StatefulExecutor.name) or rounding != ROUNDINGS[0]:
+        only = self._stateful.engine
+        if engine not in ("auto", only) or rounding != ROUNDINGS[0]:
             raise EngineError(
-                f"a model with variables of its own runs in the {StatefulExecutor.name} engine alone, which rounds as"
-                f" LiteRT does; use engine='{StatefulExecutor.name}'"
+                f"a model with variables of its own runs in the {only} engine alone, which rounds as LiteRT does;"
+                f" use engine='{only}'"
             )
         return self._stateful.executor(exact)
 
@@ -347,6 +350,12 @@ def load(source: str | os.PathLike[str] | bytes, time_axis: int | None = None) -
 
 def _lowered(file: ModelFile, time_axis: int | None) -> Plan:
     return lower(normalise(file.graphs[0]), time_axis)
+
+
+def _stateful(file: ModelFile, time_axis: int | None) -> StatefulModel:
+    from tcnstream.stateful import StatefulModel  # brings the interpreter, which few models need
+
+    return StatefulModel(file, time_axis)
 
 
 def _checked(file: ModelFile, make: Callable[[ModelFile, int | None], _Made], time_axis: int | None) -> _Made:

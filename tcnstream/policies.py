@@ -9,14 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
-from tcnstream.engines.kernels import mean_of
-from tcnstream.engines.reference import ReferenceExecutor
 from tcnstream.errors import NotStreamableError, StreamError
-from tcnstream.graph import Array, Tensor
+from tcnstream.graph import Array
 from tcnstream.plan import Node, Plan, Reach
-from tcnstream.state import State
 
 _WAYS_OUT = (
     "Choose what stands in for it: time_pooling='trailing' (the last frames), 'cumulative' (all frames so far) or"
@@ -75,7 +70,9 @@ def apply_policy(plan: Plan, policy: Policy | None, calibration: Sequence[Array]
             f" all {frames} frames of the window{others}, so it has no exact streaming form. {_WAYS_OUT}."
         )
     if policy.kind == "frozen":
-        return _freeze(plan, calibration)
+        from tcnstream.calibration import freeze  # brings the reference engine, which few streams need
+
+        return freeze(plan, calibration)
     return replace(plan, nodes=tuple(_replaced(plan, node, policy) for node in plan.nodes))
 
 
@@ -87,42 +84,3 @@ def _replaced(plan: Plan, node: Node, policy: Policy) -> Node:
     frames = policy.window_frames or plan.windows[node.inputs[0]]
     reach = Reach(extent=frames, pad_begin=frames - 1, edge="clip")
     return replace(node, kind="TIME_TRAILING", reach=reach)
-
-
-def _freeze(plan: Plan, calibration: Sequence[Array] | None) -> Plan:
-    """Measure each statistic on the calibration recording, in order, and put the constant in its place."""
-    if calibration is None or not len(calibration[0]):
-        raise StreamError("time_pooling='frozen' needs a recording to measure on; pass calibration=")
-    while needy := global_nodes(plan):
-        k = plan.nodes.index(needy[0])
-        node = plan.nodes[k]
-        source = node.inputs[0]
-        frames = _offline_tensor(replace(plan, nodes=plan.nodes[:k], outputs=(source,)), calibration, source)
-        target = plan.tensors[node.outputs[0]]
-        axes = node.options["axes"]
-        assert isinstance(axes, tuple)
-        values = frames.reshape(len(frames), *node.views[0])
-        measured = mean_of(values, axes, plan.tensors[source], target, str(node.options["reduce"]))
-        measured = np.asarray(measured).reshape(target.shape)
-        constant = Tensor(f"{node.label}/frozen", target.shape, target.dtype, target.quantization, measured)
-        frozen = replace(
-            node,
-            kind="TIME_FROZEN",
-            inputs=(*node.inputs, len(plan.tensors)),
-            views=(*node.views, target.shape),
-        )
-        plan = replace(
-            plan,
-            tensors=(*plan.tensors, constant),
-            windows=(*plan.windows, 0),
-            nodes=(*plan.nodes[:k], frozen, *plan.nodes[k + 1 :]),
-        )
-    return plan
-
-
-def _offline_tensor(plan: Plan, signal: Sequence[Array], tensor: int) -> Array:
-    state, executor = State(plan), ReferenceExecutor(plan)
-    executor.run(state, state.arrive(signal))
-    executor.run(state, state.end())
-    queue = state.queues[tensor]
-    return queue.read(queue.first_frame, queue.end_frame)

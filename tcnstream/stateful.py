@@ -26,13 +26,6 @@ from tcnstream.tflite_writer import write_model
 KIND = "STATEFUL_GRAPH"
 """The plan node that stands for the whole of a stateful model."""
 
-_VARIABLE_KINDS = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE")
-
-
-def is_stateful(file: ModelFile) -> bool:
-    """Whether the model keeps state in resource variables."""
-    return any(op.kind in _VARIABLE_KINDS for op in file.graphs[0].ops)
-
 
 class StatefulModel:
     """A stateful model with its state made explicit.
@@ -47,6 +40,9 @@ class StatefulModel:
     new state. ``start`` holds the state at the start. Raises NotStreamableError or ModelError for a
     model whose variables cannot be made explicit.
     """
+
+    engine = "interpreter"
+    """The one engine that runs it."""
 
     def __init__(self, file: ModelFile, time_axis: int | None = None) -> None:
         self.graph, self.start = _explicit(file)
@@ -69,7 +65,7 @@ class StatefulExecutor:
     Raises EngineError if no interpreter is installed, or if its reference kernels are wrong for the model.
     """
 
-    name = "interpreter"
+    name = StatefulModel.engine
     block_frames: tuple[int, ...] = (4096,)
 
     def __init__(self, model: StatefulModel, exact: bool = True) -> None:

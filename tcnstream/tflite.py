@@ -10,12 +10,12 @@ cost time or memory; and whatever the accessors raise beyond that becomes a Mode
 from __future__ import annotations
 
 import dataclasses
+import functools
 import graphlib
 import hashlib
 import math
 import os
 import struct
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -77,10 +77,11 @@ def _load(source: Source) -> tuple[str, bytes]:
     if isinstance(source, bytes | bytearray | memoryview):
         return "<bytes>", bytes(source)
     try:
-        path = Path(source)
-        if not path.is_file():
+        path = os.fspath(source)
+        if not os.path.isfile(path):
             raise ModelError(f"{path}: there is no such file; give the path of a .tflite file.")
-        return str(path), path.read_bytes()
+        with open(path, "rb") as file:
+            return path, file.read()
     except (OSError, ValueError) as error:
         raise ModelError(f"{source!s}: cannot be read ({error}); give the path of a readable .tflite file.") from None
 
@@ -151,6 +152,12 @@ class _Table(Table):  # type: ignore[misc]
         count = self.VectorLen(off - self.Pos)
         start = self.Vector(off - self.Pos)
         return self.Bytes[start : start + count]  # type: ignore[no-any-return]
+
+
+@functools.cache
+def _integer_limits(dtype: np.dtype[np.generic]) -> tuple[int, int]:
+    limits = np.iinfo(dtype)  # type: ignore[type-var]
+    return limits.min, limits.max
 
 
 class _Reader:
@@ -315,8 +322,8 @@ class _Reader:
         if zero_point.size != scale.size:
             raise _MalformedError(f"has {zero_point.size} zero points for {scale.size} scales")
         if dtype.kind in "iu":
-            limits = np.iinfo(dtype)  # type: ignore[type-var]
-            if zero_point.min() < limits.min or zero_point.max() > limits.max:
+            least, most = _integer_limits(dtype)
+            if zero_point.min() < least or zero_point.max() > most:
                 raise _MalformedError(f"has a zero point that {dtype} cannot hold", "quantize the model again")
         scale.flags.writeable = zero_point.flags.writeable = False
         return Quantization(scale, zero_point, axis if scale.size > 1 else 0)

@@ -15,6 +15,7 @@ import struct
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -34,13 +35,18 @@ def generated(name: str) -> Any:
     module = f"tflite.{name}"
     if module in sys.modules or "tflite" in sys.modules:
         return importlib.import_module(module)
-    spec = importlib.util.find_spec("tflite")
-    assert spec is not None, "`tflite` is a requirement of this package"
-    sys.modules["tflite"] = importlib.util.module_from_spec(spec)
+    sys.modules["tflite"] = _bare_package()
     try:
         return importlib.import_module(module)
     finally:
         del sys.modules["tflite"]
+
+
+@functools.cache
+def _bare_package() -> ModuleType:
+    spec = importlib.util.find_spec("tflite")
+    assert spec is not None, "`tflite` is a requirement of this package"
+    return importlib.util.module_from_spec(spec)
 
 
 def _members(enum: str) -> dict[int, str]:

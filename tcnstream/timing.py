@@ -152,6 +152,8 @@ def timings(plan: Plan) -> list[Timing | None]:
 
 def _through(node: Node, sources: list[Timing]) -> Timing:
     reach = node.reach
+    if reach is SAME_FRAME and len(sources) == 1 and node.kind not in _REMEMBER_ALL:
+        return sources[0]
     if len(rates := sorted({s.rate for s in sources})) > 1:
         raise NotStreamableError(
             f"`{node.kind}` (op {node.index}, `{node.label}`) joins tensors of {' and '.join(map(str, rates))} frames"

@@ -17,7 +17,7 @@ from tcnstream.errors import EngineError, ModelError, NotStreamableError
 from tcnstream.export import export_streaming
 from tcnstream.graph import Array, Graph, Op, Tensor
 from tcnstream.state import State
-from tcnstream.stateful import KIND, StatefulExecutor, StatefulModel, is_stateful
+from tcnstream.stateful import KIND, StatefulExecutor, StatefulModel
 from tcnstream.tflite import read_model
 from tcnstream.tflite_schema import OBJECT
 from tcnstream.tflite_writer import write_model
@@ -62,8 +62,8 @@ def drive(executor: StatefulExecutor, state: State, x: Array, chunks: Sequence[i
 
 
 def test_state_variables_are_recognised() -> None:
-    assert is_stateful(read_model(WAKE_WORD))
-    assert not is_stateful(read_model(DATA / "models" / "causal.i8.tflite"))
+    assert read_model(WAKE_WORD).is_stateful
+    assert not read_model(DATA / "models" / "causal.i8.tflite").is_stateful
 
 
 def test_the_facts_of_a_wake_word_model() -> None:

@@ -627,10 +627,10 @@ def test_a_list_of_fields_that_is_not_one_is_refused(back: int) -> None:
 
 
 def test_a_file_that_may_not_be_read_is_a_model_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def forbidden(path: Path) -> bytes:
+    def forbidden(*_: object) -> None:
         raise PermissionError("permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", forbidden)
+    monkeypatch.setattr("builtins.open", forbidden)
     with pytest.raises(ModelError, match=r"cannot be read \(permission denied\); give the path of a readable"):
         read_model(model_path("sig_valid.f32"))
 
