@@ -28,7 +28,7 @@ APOLLO = ("apollo3", "apollo4", "apollo510")
 @cache
 def core_version() -> str:
     """The package's version and a hash of the core's sources: what two sides must share to be comparable."""
-    sources = sorted(p for p in CORE.rglob("*") if p.suffix in (".c", ".h") and p.name != "binding.c")
+    sources = sorted(p for p in CORE.rglob("*") if p.suffix in (".c", ".h") and p.parent.name != "binding")
     return f"{tcnstream.__version__}+{_hash(sources)[:8]}"
 
 

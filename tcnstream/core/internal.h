@@ -40,15 +40,18 @@ typedef struct {
 } tcn_lane_run;
 
 /* A node in the steady state, where everything but the places in the rings is known beforehand. */
-typedef struct {
-    tcn_window_kernel kernel;   /* of a convolution without frequency, else NULL */
-    const conv_args *conv;
-    const binary_args *binary;  /* of an elementwise operation on whole frames, else NULL */
+typedef struct tcn_program tcn_program;
+typedef struct tcn_step tcn_step;
+struct tcn_step {
+    /* NULL: the node runs as in any push */
+    void (*run)(const tcn_program *p, const tcn_node_record *node, const tcn_step *step, const tcn_lane_run *lanes,
+                uint32_t n_lanes);
+    tcn_window_kernel kernel;   /* of a convolution */
     uint32_t taps;              /* or operands */
     const int32_t *offsets;     /* [taps] of the frames that are read, from the input's first new frame */
-} tcn_step;
+};
 
-typedef struct {
+struct tcn_program {
     const uint8_t *plan;
     const tcn_header *header;
     const tcn_tensor_record *tensors;
@@ -72,7 +75,7 @@ typedef struct {
     int counts_wanted;      /* whether some step needs the counts of frames */
     int64_t *limits;        /* [tensors] for the lane that is flushed */
     tcn_lane_run *lanes;
-} tcn_program;
+};
 
 static inline const tcn_header *header_of(const tcn_plan *plan) { return (const tcn_header *)(const void *)plan; }
 
@@ -173,10 +176,6 @@ void tcn_run_node(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, u
 
 /* The same for one new frame per lane in the steady state. */
 void tcn_run_step(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes);
-
-/* The new frames of `out`, a resampled `in`. */
-void tcn_resample(const tcn_program *p, const tcn_node_record *node, uint32_t in, uint32_t out,
-                  const tcn_lane_run *lanes, uint32_t n_lanes);
 
 /* What tcn_run_step does with each node; the lags must be known. */
 void tcn_find_steps(tcn_program *p, int32_t *offsets);

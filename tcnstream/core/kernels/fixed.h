@@ -76,6 +76,14 @@ static inline int32_t multiply_exact(int32_t x, int64_t mantissa, int32_t expone
     return result > INT32_MAX ? INT32_MAX : (int32_t)result;
 }
 
+/* LUTLookup: linear interpolation between 513 entries with 7 fraction bits */
+static inline int32_t look_up(const int16_t *entry, int32_t x)
+{
+    int32_t index = 256 + (x >> 7), offset = x & 0x7F;
+    int32_t slope = (int16_t)(entry[index + 1] - entry[index]);
+    return (int16_t)(entry[index] + ((slope * offset + 64) >> 7));
+}
+
 static inline int32_t clip32(int32_t x, int32_t low, int32_t high) { return x < low ? low : x > high ? high : x; }
 
 /* a + b of values whose sum may leave int32 only in a plan that no writer makes */

@@ -2,7 +2,7 @@
  *
  * On the line of phases output frame j stands at `stride * j` and needs the taps of its own phase alone, so the plan
  * holds `up` sets of weights one behind the other and every frame is a convolution with one of them. */
-#include "internal.h"
+#include "operation.h"
 
 /* `count` input frames from `first` on, one behind the other, into `rows`. */
 static void read_frames(const tcn_program *p, const tcn_lane_run *lane, const tcn_node_record *node, uint32_t t,
@@ -23,15 +23,17 @@ static void read_frames(const tcn_program *p, const tcn_lane_run *lane, const tc
     }
 }
 
-void tcn_resample(const tcn_program *p, const tcn_node_record *node, uint32_t in, uint32_t out,
-                  const tcn_lane_run *lanes, uint32_t n_lanes)
+static void resample(const tcn_job *j)
 {
-    const conv_args *a = (const conv_args *)(const void *)(p->plan + node->args_at);
+    const tcn_program *p = j->p;
+    const tcn_node_record *node = j->node;
+    const conv_args *a = ARGS(conv_args);
     tcn_window_kernel kernel = node->op ? p->kernels->depthwise_f32 : p->kernels->conv_f32;
     conv_args one = *a;
+    uint32_t in = j->in[0], out = j->out[0];
     uint32_t l;
-    for (l = 0; l < n_lanes; l++) {
-        const tcn_lane_run *lane = &lanes[l];
+    for (l = 0; l < j->n_lanes; l++) {
+        const tcn_lane_run *lane = &j->lanes[l];
         int64_t f = lane->have[out], end = lane->goal[out], place = f * node->stride - node->pad_begin - 1;
         int64_t phase = (place % node->up + node->up) % node->up, first = (place - phase) / node->up + 1;
         for (; f < end; f++) {
@@ -45,3 +47,5 @@ void tcn_resample(const tcn_program *p, const tcn_node_record *node, uint32_t in
         }
     }
 }
+
+const tcn_operation tcn_resample = {tcn_check_convolution, resample, NULL};

@@ -1,0 +1,90 @@
+/* binding.h - the core for Python: memory, buffers and errors, no arithmetic. Stable ABI of CPython 3.11. */
+#ifndef TCN_BINDING_H
+#define TCN_BINDING_H
+
+#define PY_SSIZE_T_CLEAN
+#ifndef Py_LIMITED_API
+#define Py_LIMITED_API 0x030B0000
+#endif
+#include <Python.h>
+#include <string.h>
+
+#include "../tcn.h"
+
+/* errors.c */
+extern PyObject *stream_error, *engine_error; /* classes of tcnstream.errors */
+int find_errors(void);
+const char *reason_of(int code);
+PyObject *raise_code(int code);
+
+/* memory.c: at a multiple of 64 */
+void *claim(size_t size);
+void release(void *aligned);
+
+/* plan.c */
+enum { KEPT_WORKS = 8 };
+
+typedef struct {
+    PyObject_HEAD
+    tcn_plan *plan;
+    size_t size;
+    uint32_t block;
+    int isa;
+    tcn_work idle[KEPT_WORKS]; /* scratch that no call uses right now */
+    uint32_t n_idle;
+    tcn_tensor_facts in[TCN_MAX_PORTS], out[TCN_MAX_PORTS];
+} PlanObject;
+
+extern PyTypeObject *plan_type;
+extern PyType_Spec plan_spec;
+
+/* Scratch for one call, taken and given back with the GIL held. */
+int borrow(PlanObject *self, uint32_t block, uint32_t lanes, tcn_work *work);
+void give_back(PlanObject *self, tcn_work *work);
+
+/* stream.c */
+typedef struct {
+    PyObject_HEAD
+    PlanObject *plan;
+    tcn_state *state;
+    Py_ssize_t release_from; /* frames from which a push lets other threads run */
+    int busy;
+    tcn_hooks hooks;         /* what is watched; in use while `watching` */
+    int watching;
+    uint32_t tap_bytes;      /* of a frame of the watched tensor */
+} StreamObject;
+
+extern PyTypeObject *stream_type;
+extern PyType_Spec stream_spec;
+
+/* pool.c */
+extern PyTypeObject *pool_type;
+extern PyType_Spec pool_spec;
+
+/* views.c: the arrays of a call */
+/* A dense array (leads..., *frame): its memory and its leading lengths. */
+typedef struct {
+    Py_buffer buffer;
+    int held; /* whether `buffer` is to be released */
+    uint8_t *data;
+    Py_ssize_t lead[2];
+} frames_view;
+
+typedef struct {
+    frames_view in[TCN_MAX_PORTS], out[TCN_MAX_PORTS];
+    uint32_t n_in, n_out; /* views held */
+    const void *from[TCN_MAX_PORTS];
+    void *to[TCN_MAX_PORTS];
+    int64_t room[TCN_MAX_PORTS], made[TCN_MAX_PORTS];
+    int64_t n;
+} call_views;
+
+/* `leads` is 1 for (frames, *frame), 2 for (lanes, frames, *frame). */
+int view_inputs(const PlanObject *plan, PyObject *given, int leads, call_views *v);
+int view_outputs(const PlanObject *plan, PyObject *given, int leads, call_views *v);
+void release_views(call_views *v);
+
+/* Finds out whether NumPy arrays may be looked at directly. */
+void try_numpy(void);
+
+#endif

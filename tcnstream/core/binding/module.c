@@ -1,0 +1,23 @@
+/* module.c - tcnstream._native: the types Plan, Stream and Pool. */
+#include "binding.h"
+
+static int module_exec(PyObject *module)
+{
+    if (find_errors())
+        return -1;
+    plan_type = (PyTypeObject *)PyType_FromSpec(&plan_spec);
+    stream_type = (PyTypeObject *)PyType_FromSpec(&stream_spec);
+    pool_type = (PyTypeObject *)PyType_FromSpec(&pool_spec);
+    if (!plan_type || !stream_type || !pool_type || PyModule_AddType(module, plan_type) ||
+        PyModule_AddType(module, stream_type) || PyModule_AddType(module, pool_type))
+        return -1;
+    try_numpy();
+    return 0;
+}
+
+static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, module_exec}, {0, NULL}};
+
+static struct PyModuleDef module = {
+    PyModuleDef_HEAD_INIT, "_native", "The native core of tcnstream.", 0, NULL, module_slots, NULL, NULL, NULL};
+
+PyMODINIT_FUNC PyInit__native(void) { return PyModuleDef_Init(&module); }

@@ -1,0 +1,228 @@
+/* pool.c - many streams of one plan in one call. */
+#include "binding.h"
+
+PyTypeObject *pool_type;
+
+enum { GROUP = 32 }; /* lanes that go through a node together */
+
+typedef struct {
+    PyObject_HEAD
+    PlanObject *plan;
+    Py_ssize_t n;
+    StreamObject **lanes;
+} PoolObject;
+
+static PyObject *pool_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
+{
+    static char *names[] = {"plan", "streams", NULL};
+    PyObject *plan, *streams;
+    PoolObject *self;
+    Py_ssize_t k, n;
+    allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!O!", names, plan_type, &plan, &PyTuple_Type, &streams))
+        return NULL;
+    n = PyTuple_Size(streams);
+    for (k = 0; k < n; k++) {
+        PyObject *stream = PyTuple_GetItem(streams, k);
+        if (Py_TYPE(stream) != stream_type || ((StreamObject *)stream)->plan != (PlanObject *)plan) {
+            PyErr_SetString(PyExc_TypeError, "a pool takes streams of its own plan");
+            return NULL;
+        }
+    }
+    self = (PoolObject *)alloc(type, 0);
+    if (!self)
+        return NULL;
+    Py_INCREF(plan);
+    self->plan = (PlanObject *)plan;
+    self->lanes = PyMem_Malloc((size_t)(n ? n : 1) * sizeof *self->lanes);
+    if (!self->lanes) {
+        Py_DECREF(self);
+        return PyErr_NoMemory();
+    }
+    for (k = 0; k < n; k++) {
+        self->lanes[k] = (StreamObject *)PyTuple_GetItem(streams, k);
+        Py_INCREF((PyObject *)self->lanes[k]);
+    }
+    self->n = n;
+    return (PyObject *)self;
+}
+
+static void pool_dealloc(PyObject *object)
+{
+    PoolObject *self = (PoolObject *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    freefunc free_object = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    while (self->n)
+        Py_DECREF((PyObject *)self->lanes[--self->n]);
+    PyMem_Free(self->lanes);
+    Py_XDECREF((PyObject *)self->plan);
+    free_object(object);
+    Py_DECREF(type);
+}
+
+/* The rows of a call and the lanes that they belong to: `number` per row, or NULL for all lanes in order. */
+typedef struct {
+    const int64_t *number;
+    Py_ssize_t n;
+} row_lanes;
+
+static Py_ssize_t lane_of(const row_lanes *rows, Py_ssize_t row) { return rows->number ? (Py_ssize_t)rows->number[row] : row; }
+
+/* Groups of lanes, one after the other; runs without the GIL. */
+static int push_groups(const PoolObject *self, const tcn_work *work, const call_views *v, const row_lanes *rows,
+                       int64_t *counts, Py_ssize_t begin, Py_ssize_t end, Py_ssize_t *bad)
+{
+    uint32_t inputs = tcn_inputs(self->plan->plan), outputs = tcn_outputs(self->plan->plan), i, l;
+    tcn_lane lanes[GROUP];
+    Py_ssize_t k;
+    for (k = begin; k < end; k += GROUP) {
+        uint32_t n = (uint32_t)(end - k < GROUP ? end - k : GROUP), which = 0;
+        int error;
+        for (l = 0; l < n; l++) {
+            size_t row = (size_t)(k + l);
+            lanes[l].state = self->lanes[lane_of(rows, k + l)]->state;
+            lanes[l].n = v->n;
+            for (i = 0; i < inputs; i++)
+                lanes[l].in[i] = (const uint8_t *)v->from[i] + row * (size_t)v->n * self->plan->in[i].frame_bytes;
+            for (i = 0; i < outputs; i++) {
+                lanes[l].out[i] = (uint8_t *)v->to[i] + row * (size_t)v->room[i] * self->plan->out[i].frame_bytes;
+                lanes[l].room[i] = v->room[i];
+            }
+        }
+        error = tcn_push_lanes(work, lanes, n, &which);
+        if (error) {
+            *bad = lane_of(rows, k + which);
+            return error;
+        }
+        for (l = 0; l < n; l++)
+            for (i = 0; i < outputs; i++)
+                counts[(size_t)(k + l) * outputs + i] = lanes[l].made[i];
+    }
+    return TCN_OK;
+}
+
+/* Nothing moves before every lane is known to take its frames. */
+static int all_ready(const PoolObject *self, const tcn_work *work, const call_views *v, const row_lanes *rows,
+                     Py_ssize_t begin, Py_ssize_t end, Py_ssize_t *bad)
+{
+    uint32_t outputs = tcn_outputs(self->plan->plan), o;
+    Py_ssize_t k;
+    for (k = begin; k < end; k++) {
+        int64_t frames[TCN_MAX_PORTS];
+        int error;
+        *bad = lane_of(rows, k);
+        error = tcn_ready(work, self->lanes[*bad]->state, v->n, frames);
+        if (error)
+            return error;
+        for (o = 0; o < outputs; o++)
+            if (frames[o] > v->room[o])
+                return TCN_ROOM;
+    }
+    return TCN_OK;
+}
+
+/* Which lanes the rows are for; 0 if that makes sense. */
+static int view_rows(const PoolObject *self, PyObject *numbers, Py_buffer *view, row_lanes *rows)
+{
+    Py_ssize_t k;
+    rows->number = NULL;
+    rows->n = self->n;
+    if (numbers == Py_None)
+        return 0;
+    if (PyObject_GetBuffer(numbers, view, PyBUF_C_CONTIGUOUS))
+        return -1;
+    rows->number = view->buf;
+    rows->n = view->len / 8;
+    for (k = 0; k < rows->n; k++)
+        if (rows->number[k] < 0 || rows->number[k] >= self->n) {
+            PyErr_Format(stream_error, "there is no lane %lld: the pool has %zd", (long long)rows->number[k], self->n);
+            return -1;
+        }
+    return 0;
+}
+
+/* One array each for all rows; the message says how many there are. */
+static int have_rows(const frames_view *views, uint32_t n, const row_lanes *rows)
+{
+    uint32_t i;
+    for (i = 0; i < n; i++)
+        if (views[i].lead[0] != rows->n) {
+            PyErr_Format(stream_error, "%zd lanes are pushed; the arrays must have as many rows, not %zd", rows->n,
+                         views[i].lead[0]);
+            return 0;
+        }
+    return 1;
+}
+
+static PyObject *pool_push_into(PyObject *object, PyObject *const *args, Py_ssize_t n_args)
+{
+    PoolObject *self = (PoolObject *)object;
+    Py_ssize_t begin, end, k, bad = 0, entered;
+    uint32_t outputs = tcn_outputs(self->plan->plan), block;
+    call_views v;
+    row_lanes rows;
+    Py_buffer counts, numbers = {0};
+    tcn_work work;
+    int error = -1, check;
+    if (n_args != 7) {
+        PyErr_SetString(PyExc_TypeError, "push_into(x, out, counts, lanes, begin, end, check)");
+        return NULL;
+    }
+    begin = PyLong_AsSsize_t(args[4]);
+    end = PyLong_AsSsize_t(args[5]);
+    check = PyObject_IsTrue(args[6]);
+    if (PyErr_Occurred())
+        return NULL;
+    if (PyObject_GetBuffer(args[2], &counts, PyBUF_WRITABLE | PyBUF_C_CONTIGUOUS))
+        return NULL;
+    v.n_in = v.n_out = 0;
+    if (view_rows(self, args[3], &numbers, &rows) || view_inputs(self->plan, args[0], 2, &v) ||
+        view_outputs(self->plan, args[1], 2, &v) || !have_rows(v.in, v.n_in, &rows) || !have_rows(v.out, v.n_out, &rows))
+        goto done;
+    if (begin < 0 || end < begin || end > rows.n || counts.len != rows.n * (Py_ssize_t)outputs * 8) {
+        PyErr_Format(stream_error, "rows %zd to %zd of %zd, or the array of counts, make no sense", begin, end, rows.n);
+        goto done;
+    }
+    for (entered = begin; entered < end && !self->lanes[lane_of(&rows, entered)]->busy; entered++)
+        self->lanes[lane_of(&rows, entered)]->busy = 1;
+    if (entered < end) {
+        PyErr_Format(stream_error,
+                     "lane %zd: two threads use one stream at the same time, or two rows are for this lane; give each"
+                     " thread its own, or lock around it",
+                     lane_of(&rows, entered));
+    } else {
+        block = v.n < 1 ? 1 : v.n < (int64_t)self->plan->block ? (uint32_t)v.n : self->plan->block;
+        if (!borrow(self->plan, block, GROUP, &work)) {
+            Py_BEGIN_ALLOW_THREADS
+            error = check ? all_ready(self, &work, &v, &rows, begin, end, &bad) : TCN_OK;
+            if (!error && v.n > 0)
+                error = push_groups(self, &work, &v, &rows, counts.buf, begin, end, &bad);
+            Py_END_ALLOW_THREADS
+            give_back(self->plan, &work);
+            if (error)
+                PyErr_Format(stream_error, "lane %zd: %s", bad, reason_of(error));
+        }
+    }
+    for (k = begin; k < entered; k++)
+        self->lanes[lane_of(&rows, k)]->busy = 0;
+done:
+    release_views(&v);
+    PyBuffer_Release(&counts);
+    if (numbers.obj)
+        PyBuffer_Release(&numbers);
+    if (error)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef pool_methods[] = {
+    {"push_into", (PyCFunction)(void (*)(void))pool_push_into, METH_FASTCALL,
+     "push_into(x, out, counts, lanes, begin, end, check): rows begin to end of x (rows, n, *frame) into the lanes that"
+     " int64 `lanes` names, None for all; counts (rows, outputs)."},
+    {NULL, NULL, 0, NULL}};
+
+static PyType_Slot pool_slots[] = {
+    {Py_tp_new, pool_new}, {Py_tp_dealloc, pool_dealloc}, {Py_tp_methods, pool_methods},
+    {Py_tp_doc, "Pool(plan, streams): many streams of one plan in one call."}, {0, NULL}};
+
+PyType_Spec pool_spec = {"tcnstream._native.Pool", sizeof(PoolObject), 0, Py_TPFLAGS_DEFAULT, pool_slots};

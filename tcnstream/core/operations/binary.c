@@ -1,0 +1,118 @@
+/* binary.c - two operands, element by element; either may be a constant or be spread over the frame. */
+#include "operation.h"
+
+static int check_binary(tcn_checker *c)
+{
+    const tcn_node_record *n = c->node;
+    uint32_t streams = 0, q, i, item = n->dtype == TCN_F32 ? 4 : n->dtype == TCN_I8 ? 1 : 2;
+    ARGUMENTS(binary_args);
+    REQUIRE(n->dtype <= TCN_I16 && output_of(c)->dtype == n->dtype && same_frame(n), &n->dtype, TCN_VALUE);
+    REQUIRE(n->op <= OP_SQUARED_DIFFERENCE && (n->op != OP_DIV || n->dtype == TCN_F32), &n->op, TCN_VALUE);
+    REQUIRE(a->elements == output_of(c)->elements, &a->elements, TCN_VALUE);
+    for (q = 0; q < 2; q++) {
+        if (a->const_at[q]) {
+            REQUIRE(holds(c, a->const_at[q], a->elements, item), &a->const_at[q], TCN_BOUNDS);
+            REQUIRE(!a->index_at[q], &a->index_at[q], TCN_VALUE);
+            continue;
+        }
+        REQUIRE(streams < n->n_inputs && input_of(c, streams)->dtype == n->dtype, &a->const_at[q], TCN_VALUE);
+        if (a->index_at[q]) {
+            const uint32_t *index = (const uint32_t *)(const void *)(c->plan + a->index_at[q]);
+            REQUIRE(holds(c, a->index_at[q], a->elements, 4), &a->index_at[q], TCN_BOUNDS);
+            for (i = 0; i < a->elements; i++)
+                REQUIRE(index[i] < input_of(c, streams)->elements, index + i, TCN_BOUNDS);
+        } else {
+            REQUIRE(input_of(c, streams)->elements == a->elements, &a->elements, TCN_VALUE);
+        }
+        REQUIRE(shift_ok(a->shift[q]), &a->shift[q], TCN_VALUE);
+        streams++;
+    }
+    REQUIRE(a->left_shift >= 0 && a->left_shift <= 20, &a->left_shift, TCN_VALUE);
+    REQUIRE(shift_ok(a->shift[0]) && shift_ok(a->shift[1]) && shift_ok(a->shift_out), &a->shift[0], TCN_VALUE);
+    return TCN_OK;
+}
+
+static void compute(const tcn_program *p, const tcn_node_record *node, const void *x, const void *y, void *to, uint32_t n)
+{
+    const binary_args *a = ARGS(binary_args);
+    if (node->dtype == TCN_F32)
+        p->kernels->binary_f32(a, node->op, x, y, to, n);
+    else if (node->dtype == TCN_I8)
+        p->kernels->binary_i8(a, node->op, x, y, to, n);
+    else
+        p->kernels->binary_i16(a, node->op, x, y, to, n);
+}
+
+static const void *picked(const tcn_program *p, const uint32_t *index, uint32_t n, uint32_t item, const uint8_t *from,
+                          int operand)
+{
+    uint8_t *to = p->spare + (size_t)operand * p->spare_bytes;
+    uint32_t i;
+    for (i = 0; i < n; i++)
+        memcpy(to + (size_t)i * item, from + (size_t)index[i] * item, item);
+    return to;
+}
+
+static void binary(const tcn_job *j)
+{
+    const tcn_program *p = j->p;
+    const tcn_node_record *node = j->node;
+    const binary_args *a = ARGS(binary_args);
+    uint32_t item = element_bytes(node->dtype), l;
+    for (l = 0; l < j->n_lanes; l++) {
+        const tcn_lane_run *lane = &j->lanes[l];
+        int64_t f = lane->have[j->out[0]], end = lane->goal[j->out[0]];
+        while (f < end) {
+            int64_t run = end - f;
+            const void *from[2];
+            uint32_t stream = 0;
+            int q;
+            for (q = 0; q < 2; q++) {
+                if (a->const_at[q]) {
+                    from[q] = p->plan + a->const_at[q];
+                    run = 1;
+                } else {
+                    uint32_t t = j->in[stream++];
+                    from[q] = frame_of(p, lane, t, f);
+                    run = run_of(p, lane, t, f, run);
+                    if (a->index_at[q]) {
+                        from[q] = picked(p, TABLE(uint32_t, a->index_at[q]), a->elements, item, from[q], q);
+                        run = 1;
+                    }
+                }
+            }
+            compute(p, node, from[0], from[1], out_frame(p, lane, j->out[0], f), (uint32_t)run * a->elements);
+            f += run;
+        }
+    }
+}
+
+static void run_step(const tcn_program *p, const tcn_node_record *node, const tcn_step *step, const tcn_lane_run *lanes,
+                     uint32_t n_lanes)
+{
+    const uint32_t *operands = TABLE(uint32_t, node->operands_at);
+    const tcn_place *out = &p->places[operands[node->n_inputs]];
+    const binary_args *a = ARGS(binary_args);
+    uint32_t l;
+    for (l = 0; l < n_lanes; l++) {
+        const uint32_t *in = operands;
+        const void *x = a->const_at[0] ? p->plan + a->const_at[0] : frame_at(p, &lanes[l], *in++, step->offsets[0]);
+        const void *y = a->const_at[1] ? p->plan + a->const_at[1] : frame_at(p, &lanes[l], *in, step->offsets[1]);
+        compute(p, node, x, y, out->base + out->pitch * lanes[l].index, a->elements);
+    }
+}
+
+static void find_step(const tcn_program *p, const tcn_node_record *node, tcn_step *step, int32_t *offsets)
+{
+    const uint32_t *operands = TABLE(uint32_t, node->operands_at), *in = operands;
+    const binary_args *a = ARGS(binary_args);
+    uint32_t i;
+    if (a->index_at[0] || a->index_at[1])
+        return;
+    step->run = run_step;
+    step->taps = 2;
+    for (i = 0; i < 2; i++)
+        offsets[i] = a->const_at[i] ? 0 : (int32_t)(p->lags[*in++] - p->lags[operands[node->n_inputs]]);
+}
+
+const tcn_operation tcn_binary = {check_binary, binary, find_step};

@@ -1,0 +1,276 @@
+/* convolution.c - CONV, DEPTHWISE and TRANSPOSE_CONV: rows of positions are collected and handed to the kernel
+ * when the table is full. */
+#include "operation.h"
+
+int tcn_check_convolution(tcn_checker *c)
+{
+    const tcn_node_record *n = c->node;
+    const tcn_tensor_record *x = input_of(c, 0), *y = output_of(c);
+    uint64_t taps, per_output, weights, sets = n->kind == KIND_RESAMPLE ? (uint64_t)n->up : 1, item = n->dtype == TCN_F32 ? 4 : n->dtype == TCN_I8 ? 1 : 2;
+    uint32_t each;
+    int depthwise = n->kind == KIND_DEPTHWISE || (n->kind == KIND_RESAMPLE && n->op);
+    ARGUMENTS(conv_args);
+    REQUIRE(n->dtype <= TCN_I16 && y->dtype == n->dtype, &n->dtype, TCN_VALUE);
+    REQUIRE(a->taps_t > 0 && a->taps_f > 0 && a->taps_t <= 1u << 20 && a->taps_f <= 1u << 20, &a->taps_t, TCN_VALUE);
+    taps = (uint64_t)a->taps_t * a->taps_f;
+    REQUIRE(taps <= c->h->max_taps, &a->taps_t, TCN_BOUNDS);
+    REQUIRE(a->dilation_t > 0 && a->dilation_t <= MOST_FRAMES, &a->dilation_t, TCN_VALUE);
+    REQUIRE(a->dilation_f > 0 && a->dilation_f <= MOST_FRAMES, &a->dilation_f, TCN_VALUE);
+    REQUIRE(a->stride_f > 0 && a->stride_f <= MOST_FRAMES, &a->stride_f, TCN_VALUE);
+    REQUIRE(a->pad_f > -MOST_FRAMES && a->pad_f < MOST_FRAMES, &a->pad_f, TCN_VALUE);
+    REQUIRE(a->channels > 0 && a->channels <= MOST_ELEMENTS && a->outputs > 0 && a->outputs <= MOST_ELEMENTS, &a->channels, TCN_VALUE);
+    REQUIRE(a->groups > 0 && a->channels % a->groups == 0 && a->outputs % a->groups == 0, &a->groups, TCN_VALUE);
+    REQUIRE((uint64_t)a->f_in * a->channels == x->elements, &a->f_in, TCN_VALUE);
+    REQUIRE((uint64_t)a->f_out * a->outputs == y->elements, &a->f_out, TCN_VALUE);
+    if (n->kind == KIND_TRANSPOSE_CONV) {
+        REQUIRE(n->stride == 1 && a->pad_t < MOST_FRAMES && n->edge == EDGE_FILL, &a->pad_t, TCN_VALUE);
+    } else if (n->kind == KIND_RESAMPLE) {
+        REQUIRE(n->op <= 1 && n->dtype == TCN_F32 && n->edge == EDGE_FILL, &n->op, TCN_VALUE);
+        REQUIRE(a->taps_f == 1 && a->dilation_t == 1 && a->f_out == 1, &a->taps_f, TCN_VALUE);
+        REQUIRE((int64_t)a->taps_t * n->up <= n->extent, &n->extent, TCN_VALUE);
+    } else {
+        REQUIRE(n->up == 1 && n->edge == EDGE_FILL, &n->up, TCN_VALUE);
+        REQUIRE((int64_t)(a->taps_t - 1) * a->dilation_t + 1 <= n->extent, &n->extent, TCN_VALUE);
+    }
+    if (depthwise) {
+        REQUIRE(a->outputs % a->channels == 0, &a->outputs, TCN_VALUE);
+        weights = (uint64_t)a->outputs * (n->dtype == TCN_F32 ? 4 : 1);
+        per_output = a->outputs;
+    } else {
+        uint64_t depth = a->channels / a->groups;
+        each = panel_total(a->outputs / a->groups);
+        if (n->dtype != TCN_F32)
+            depth = (depth + 3) / 4;
+        weights = depth * each * a->groups * 4;
+        per_output = (uint64_t)each * a->groups;
+    }
+    REQUIRE(weights <= c->h->bytes, &a->weights_at, TCN_BOUNDS); /* or the products below may overflow */
+    weights *= taps;
+    if (n->kind == KIND_RESAMPLE)
+        weights = (weights + 63) & ~(uint64_t)63;
+    REQUIRE(a->weights_bytes == weights && a->weights_at % 64 == 0 && holds(c, a->weights_at, sets * weights, 1), &a->weights_at, TCN_BOUNDS);
+    REQUIRE(holds(c, a->bias_at, per_output, n->dtype == TCN_I16 ? 8 : 4), &a->bias_at, TCN_BOUNDS);
+    REQUIRE(holds(c, a->edge_f_at, a->channels, (uint32_t)item), &a->edge_f_at, TCN_BOUNDS);
+    if (n->dtype == TCN_F32) {
+        REQUIRE(a->rescale == RESCALE_FLOAT, &a->rescale, TCN_VALUE);
+        return TCN_OK;
+    }
+    if (n->dtype == TCN_I8)
+        REQUIRE(holds(c, a->bias_u8_at, per_output, 4), &a->bias_u8_at, TCN_BOUNDS);
+    REQUIRE(a->rescale == RESCALE_EXACT || a->rescale == (n->dtype == TCN_I8 ? RESCALE_TWICE : RESCALE_WIDE), &a->rescale, TCN_VALUE);
+    REQUIRE(holds(c, a->multiplier_at, per_output, a->rescale == RESCALE_EXACT ? 8 : 4), &a->multiplier_at, TCN_BOUNDS);
+    REQUIRE(holds(c, a->shift_at, per_output, 4), &a->shift_at, TCN_BOUNDS);
+    return a->rescale == RESCALE_EXACT ? tcn_check_shifts(c, a->shift_at, (uint32_t)per_output, -2000, 2000)
+           : a->rescale == RESCALE_WIDE ? tcn_check_shifts(c, a->shift_at, (uint32_t)per_output, -31, 14)
+                                        : tcn_check_shifts(c, a->shift_at, (uint32_t)per_output, -31, 30);
+}
+
+static tcn_window_kernel window_kernel(const tcn_program *p, const tcn_node_record *node)
+{
+    const tcn_kernels *k = p->kernels;
+    if (node->kind == KIND_DEPTHWISE)
+        return node->dtype == TCN_F32 ? k->depthwise_f32 : node->dtype == TCN_I8 ? k->depthwise_i8 : k->depthwise_i16;
+    return node->dtype == TCN_F32 ? k->conv_f32 : node->dtype == TCN_I8 ? k->conv_i8 : k->conv_i16;
+}
+
+/* A position is a frame. */
+static int without_frequency(const conv_args *a) { return a->f_out == 1 && a->taps_f == 1 && a->pad_f == 0; }
+
+typedef struct {
+    const tcn_job *j;
+    const conv_args *a;
+    tcn_window_kernel kernel;
+    uint32_t taps, filled, most;
+} collector;
+
+static void emit(collector *c)
+{
+    if (c->filled)
+        c->kernel(c->a, c->j->p->plan, c->j->p->rows, c->j->p->outs, c->filled);
+    c->filled = 0;
+}
+
+static const void **next_position(collector *c, void *out)
+{
+    if (c->filled == c->most)
+        emit(c);
+    c->j->p->outs[c->filled] = out;
+    return c->j->p->rows + (size_t)c->filled++ * c->taps;
+}
+
+/* rows[i * taps] for `count` frames from `frame` on, `step` apart: where each of them stands. */
+static inline void find_rows(const tcn_job *j, const tcn_lane_run *lane, int64_t frame, int64_t step, int64_t count,
+                             const void **rows, uint32_t taps)
+{
+    const tcn_program *p = j->p;
+    const tcn_place *at = &p->places[j->in[0]];
+    int64_t offset = frame - lane->have[j->in[0]], i = 0;
+    if (frame < 0 || lane->limit) {
+        for (i = 0; i < count && (lane->limit || frame + i * step < 0); i++)
+            rows[i * taps] = row_of(p, lane, j->node, j->in[0], frame + i * step);
+        offset += i * step;
+    }
+    if (i < count && offset < 0) {
+        const uint8_t *ring = frame_of(p, lane, j->in[0], frame + i * step);
+        const uint8_t *end = lane->rings + at->ring_at + (size_t)at->frames * at->bytes;
+        size_t stride = (size_t)step * at->bytes, all = (size_t)at->frames * at->bytes;
+        if (at->ring == TCN_NONE || stride > all) {
+            for (; i < count && offset < 0; i++, offset += step)
+                rows[i * taps] = frame_of(p, lane, j->in[0], frame + i * step);
+        } else {
+            for (; i < count && offset < 0; i++, offset += step) {
+                rows[i * taps] = ring;
+                ring += stride;
+                if (ring >= end)
+                    ring -= all;
+            }
+        }
+    }
+    if (i < count) {
+        const uint8_t *from = lane->block[j->in[0]] + (size_t)offset * at->bytes;
+        size_t stride = (size_t)step * at->bytes;
+        for (; i < count; i++, from += stride)
+            rows[i * taps] = from;
+    }
+}
+
+static void conv_frames(collector *c, const tcn_lane_run *lane)
+{
+    const tcn_job *j = c->j;
+    const tcn_program *p = j->p;
+    const tcn_place *to = &p->places[j->out[0]];
+    int64_t f = lane->have[j->out[0]], end = lane->goal[j->out[0]], i;
+    uint8_t *out = out_frame(p, lane, j->out[0], f);
+    while (f < end) {
+        int64_t n = c->most - c->filled, first = f * j->node->stride - j->node->pad_begin;
+        uint32_t k;
+        n = n < end - f ? n : end - f;
+        for (k = 0; k < c->taps; k++)
+            find_rows(j, lane, first + (int64_t)k * c->a->dilation_t, j->node->stride, n,
+                      p->rows + (size_t)c->filled * c->taps + k, c->taps);
+        for (i = 0; i < n; i++, out += to->bytes)
+            p->outs[c->filled + i] = out;
+        c->filled += (uint32_t)n;
+        f += n;
+        if (c->filled == c->most)
+            emit(c);
+    }
+}
+
+static void conv_frame(collector *c, const tcn_lane_run *lane, int64_t frame)
+{
+    const tcn_job *j = c->j;
+    const conv_args *a = c->a;
+    const tcn_node_record *node = j->node;
+    uint32_t item = element_bytes(node->dtype), row = a->channels * item, f, k, q;
+    uint8_t *out = out_frame(j->p, lane, j->out[0], frame);
+    int64_t first = frame * node->stride - node->pad_begin;
+    for (f = 0; f < a->f_out; f++) {
+        const void **rows = next_position(c, out + (size_t)f * a->outputs * item);
+        int64_t place = (int64_t)f * a->stride_f - a->pad_f;
+        for (k = 0; k < a->taps_t; k++) {
+            const uint8_t *in = row_of(j->p, lane, node, j->in[0], first + (int64_t)k * a->dilation_t);
+            for (q = 0; q < a->taps_f; q++) {
+                int64_t at = place + (int64_t)q * a->dilation_f;
+                *rows++ = at >= 0 && at < a->f_in ? in + (size_t)at * row : j->p->plan + a->edge_f_at;
+            }
+        }
+    }
+}
+
+/* Output frame j collects from input frames i with i * up + k - pad = j; other taps meet a row of zeros. */
+static void transpose_conv_frame(collector *c, const tcn_lane_run *lane, int64_t frame)
+{
+    const tcn_job *j = c->j;
+    const conv_args *a = c->a;
+    const tcn_node_record *node = j->node;
+    const uint8_t *zero = j->p->plan + a->edge_f_at;
+    uint32_t item = element_bytes(node->dtype), row = a->channels * item, f, k, q;
+    uint8_t *out = out_frame(j->p, lane, j->out[0], frame);
+    for (f = 0; f < a->f_out; f++) {
+        const void **rows = next_position(c, out + (size_t)f * a->outputs * item);
+        for (k = 0; k < a->taps_t; k++) {
+            int64_t up = node->up, place = frame + a->pad_t - k;
+            int meets = place % up == 0;
+            const uint8_t *in = meets ? row_of(j->p, lane, node, j->in[0], place / up) : zero;
+            for (q = 0; q < a->taps_f; q++) {
+                int64_t at = (int64_t)f + a->pad_f - q;
+                int inside = meets && at >= 0 && at % a->stride_f == 0 && at / a->stride_f < a->f_in;
+                *rows++ = inside ? in + (size_t)(at / a->stride_f) * row : zero;
+            }
+        }
+    }
+}
+
+static void convolution(const tcn_job *j, int transposed)
+{
+    const tcn_program *p = j->p;
+    const tcn_node_record *node = j->node;
+    collector c;
+    uint32_t l;
+    int64_t f;
+    c.j = j;
+    c.a = ARGS(conv_args);
+    c.taps = c.a->taps_t * c.a->taps_f;
+    c.filled = 0;
+    c.most = c.taps == p->header->max_taps ? p->positions_at_most : p->table / c.taps;
+    c.most = c.most < p->positions ? c.most : p->positions;
+    c.kernel = window_kernel(p, node);
+    for (l = 0; l < j->n_lanes; l++) {
+        const tcn_lane_run *lane = &j->lanes[l];
+        if (!transposed && without_frequency(c.a)) {
+            conv_frames(&c, lane);
+            continue;
+        }
+        for (f = lane->have[j->out[0]]; f < lane->goal[j->out[0]]; f++) {
+            if (transposed)
+                transpose_conv_frame(&c, lane, f);
+            else
+                conv_frame(&c, lane, f);
+        }
+    }
+    emit(&c);
+}
+
+static void run(const tcn_job *j) { convolution(j, 0); }
+
+/* One frame per lane without a frequency axis: where each tap reads is known beforehand. */
+static void run_step(const tcn_program *p, const tcn_node_record *node, const tcn_step *step, const tcn_lane_run *lanes,
+                     uint32_t n_lanes)
+{
+    const uint32_t *operands = TABLE(uint32_t, node->operands_at);
+    const tcn_place *out = &p->places[operands[node->n_inputs]];
+    const void **rows = p->rows;
+    uint32_t filled = 0, l, i;
+    for (l = 0; l < n_lanes; l++) {
+        for (i = 0; i < step->taps; i++)
+            *rows++ = frame_at(p, &lanes[l], operands[0], step->offsets[i]);
+        p->outs[filled++] = out->base + out->pitch * lanes[l].index;
+        if (filled == p->positions_at_most || l + 1 == n_lanes) {
+            step->kernel(ARGS(conv_args), p->plan, p->rows, p->outs, filled);
+            rows = p->rows;
+            filled = 0;
+        }
+    }
+}
+
+static void find_step(const tcn_program *p, const tcn_node_record *node, tcn_step *step, int32_t *offsets)
+{
+    const uint32_t *operands = TABLE(uint32_t, node->operands_at);
+    const conv_args *a = ARGS(conv_args);
+    int64_t lag = p->lags[operands[0]] - p->lags[operands[node->n_inputs]] - node->pad_begin;
+    uint32_t i;
+    if (!without_frequency(a))
+        return;
+    step->run = run_step;
+    step->kernel = window_kernel(p, node);
+    step->taps = a->taps_t;
+    for (i = 0; i < a->taps_t; i++)
+        offsets[i] = (int32_t)(lag + (int64_t)i * a->dilation_t);
+}
+
+const tcn_operation tcn_convolution = {tcn_check_convolution, run, find_step};
+
+static void run_transposed(const tcn_job *j) { convolution(j, 1); }
+
+const tcn_operation tcn_transpose_convolution = {tcn_check_convolution, run_transposed, NULL};

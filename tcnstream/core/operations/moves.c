@@ -1,0 +1,86 @@
+/* moves.c - what only moves values: within a frame, and from frame to frame. */
+#include "operation.h"
+
+static int check_move(tcn_checker *c)
+{
+    const move_run *run;
+    uint32_t r;
+    ARGUMENTS(move_args);
+    REQUIRE(same_frame(c->node), &c->node->up, TCN_VALUE);
+    REQUIRE(a->element_bytes > 0 && a->element_bytes * (uint64_t)output_of(c)->elements == output_of(c)->bytes, &a->element_bytes, TCN_VALUE);
+    if (a->constant_at)
+        REQUIRE(holds(c, a->constant_at, output_of(c)->bytes, 1), &a->constant_at, TCN_BOUNDS);
+    if (!a->n_runs)
+        return TCN_OK;
+    REQUIRE(holds(c, a->runs_at, a->n_runs, sizeof(move_run)), &a->runs_at, TCN_BOUNDS);
+    run = (const move_run *)(const void *)(c->plan + a->runs_at);
+    for (r = 0; r < a->n_runs; r++) {
+        REQUIRE(run[r].operand < c->node->n_inputs, &run[r].operand, TCN_BOUNDS);
+        REQUIRE(input_of(c, run[r].operand)->dtype == output_of(c)->dtype, &run[r].operand, TCN_VALUE);
+        REQUIRE((uint64_t)run[r].from + run[r].count <= input_of(c, run[r].operand)->elements, &run[r].from, TCN_BOUNDS);
+        REQUIRE((uint64_t)run[r].to + run[r].count <= output_of(c)->elements, &run[r].to, TCN_BOUNDS);
+    }
+    return TCN_OK;
+}
+
+static int check_time_move(tcn_checker *c)
+{
+    const tcn_node_record *n = c->node;
+    uint64_t in = input_of(c, 0)->bytes, out = output_of(c)->bytes;
+    REQUIRE(n->op <= MOVE_REPEAT && output_of(c)->dtype == n->dtype && n->edge != EDGE_CLIP, &n->op, TCN_VALUE);
+    if (n->op == MOVE_PICK)
+        REQUIRE(in == out && n->up == 1, &n->up, TCN_VALUE);
+    else if (n->op == MOVE_WINDOW)
+        REQUIRE(in * (uint64_t)n->extent == out && n->up == 1, &n->extent, TCN_VALUE);
+    else
+        REQUIRE((n->op == MOVE_UNFOLD ? out * (uint64_t)n->up : out) == in && n->stride == 1 && n->edge == EDGE_FILL, &n->up, TCN_VALUE);
+    return TCN_OK;
+}
+
+static void move(const tcn_job *j)
+{
+    const tcn_program *p = j->p;
+    const tcn_node_record *node = j->node;
+    const move_args *a = ARGS(move_args);
+    const move_run *runs = TABLE(move_run, a->runs_at);
+    uint32_t l, r;
+    int64_t f;
+    for (l = 0; l < j->n_lanes; l++) {
+        const tcn_lane_run *lane = &j->lanes[l];
+        for (f = lane->have[j->out[0]]; f < lane->goal[j->out[0]]; f++) {
+            uint8_t *out = out_frame(p, lane, j->out[0], f);
+            if (a->constant_at)
+                memcpy(out, p->plan + a->constant_at, p->places[j->out[0]].bytes);
+            for (r = 0; r < a->n_runs; r++) {
+                const uint8_t *in = frame_of(p, lane, j->in[runs[r].operand], f);
+                memcpy(out + (size_t)runs[r].to * a->element_bytes, in + (size_t)runs[r].from * a->element_bytes,
+                       (size_t)runs[r].count * a->element_bytes);
+            }
+        }
+    }
+}
+
+static void time_move(const tcn_job *j)
+{
+    const tcn_program *p = j->p;
+    const tcn_node_record *node = j->node;
+    uint32_t bytes = p->places[j->out[0]].bytes, in_bytes = p->places[j->in[0]].bytes, l;
+    int64_t f, k;
+    for (l = 0; l < j->n_lanes; l++) {
+        const tcn_lane_run *lane = &j->lanes[l];
+        for (f = lane->have[j->out[0]]; f < lane->goal[j->out[0]]; f++) {
+            uint8_t *out = out_frame(p, lane, j->out[0], f);
+            if (node->op == MOVE_PICK || node->op == MOVE_WINDOW) {
+                int64_t first = f * node->stride - node->pad_begin;
+                for (k = 0; k < (node->op == MOVE_PICK ? 1 : node->extent); k++)
+                    memcpy(out + (size_t)k * in_bytes, row_of(p, lane, node, j->in[0], first + k), in_bytes);
+            } else {
+                const uint8_t *in = row_of(p, lane, node, j->in[0], f / node->up);
+                memcpy(out, in + (node->op == MOVE_UNFOLD ? (size_t)(f % node->up) * bytes : 0), bytes);
+            }
+        }
+    }
+}
+
+const tcn_operation tcn_move = {check_move, move, NULL};
+const tcn_operation tcn_time_move = {check_time_move, time_move, NULL};

@@ -1,0 +1,52 @@
+/* operation.h - what an operation of the core is: how its part of a plan is checked and how it runs.
+ *
+ * A new operation is a file of this folder, its arguments in format.h, a line below and one in the table of
+ * operations.c; tcnstream/engines/pack/ writes it. The arithmetic that is worth vectors is in kernels/. */
+#ifndef TCN_OPERATION_H
+#define TCN_OPERATION_H
+
+#include "../check.h"
+#include "../internal.h"
+#include "../kernels/fixed.h"
+
+#define ARGS(type) ((const type *)(const void *)(p->plan + node->args_at))
+#define TABLE(type, place) ((const type *)(const void *)(p->plan + (place)))
+
+/* One node and the lanes whose new frames it computes. */
+typedef struct {
+    const tcn_program *p;
+    const tcn_node_record *node;
+    const uint32_t *in, *out; /* tensors */
+    const tcn_lane_run *lanes;
+    uint32_t n_lanes;
+} tcn_job;
+
+typedef struct {
+    int (*check)(tcn_checker *c);  /* of the node's arguments: TCN_OK or a code */
+    void (*run)(const tcn_job *j); /* all frames from have to goal */
+    /* Prepares `step` for pushes of one frame in the steady state; NULL where `run` does them as well. */
+    void (*find_step)(const tcn_program *p, const tcn_node_record *node, tcn_step *step, int32_t *offsets);
+} tcn_operation;
+
+extern const tcn_operation tcn_convolution, tcn_transpose_convolution, tcn_resample, tcn_pool, tcn_binary,
+    tcn_unary, tcn_table, tcn_table16, tcn_sigmoid16, tcn_softmax, tcn_move, tcn_time_move, tcn_quantize,
+    tcn_rescale, tcn_reduce, tcn_trailing, tcn_cumulative;
+
+/* The arguments of CONV and its kin. */
+int tcn_check_convolution(tcn_checker *c);
+
+/* NULL for a number that is no operation's. */
+const tcn_operation *tcn_operation_of(uint32_t kind);
+
+static inline uint32_t element_bytes(uint32_t dtype)
+{
+    static const uint8_t bytes[] = {4, 1, 2, 4, 8, 1};
+    return bytes[dtype];
+}
+
+typedef void (*tcn_element_function)(const tcn_job *j, const void *from, void *to, uint32_t frames);
+
+/* `function` on every run of frames that stand side by side. */
+void tcn_each_run(const tcn_job *j, tcn_element_function function);
+
+#endif

@@ -1,0 +1,121 @@
+/* policies.c - statistics over time: of the last frames (TRAILING), of all so far (CUMULATIVE). */
+#include "exact_sum.h"
+#include "statistics.h"
+
+static void gather_sums(const tcn_program *p, const tcn_node_record *node, const void *frame, uint8_t *carry, int sign)
+{
+    const reduce_args *a = ARGS(reduce_args);
+    const uint32_t *index = TABLE(uint32_t, a->index_at);
+    uint32_t o, i;
+    for (o = 0; o < a->outputs; o++)
+        for (i = 0; i < a->count; i++, index++) {
+            if (node->dtype == TCN_F32)
+                exact_add((exact_sum *)(void *)carry + o, ((const float *)frame)[*index], sign);
+            else
+                ((int64_t *)(void *)carry)[o] += sign * (int64_t)integer_at(frame, node->dtype, *index);
+        }
+}
+
+/* Between two frames the sums hold the last extent - 1 frames: what the ring holds. */
+static void trailing(const tcn_job *j)
+{
+    const tcn_program *p = j->p;
+    const tcn_node_record *node = j->node;
+    const reduce_args *a = ARGS(reduce_args);
+    uint32_t l, o;
+    int64_t f;
+    for (l = 0; l < j->n_lanes; l++) {
+        const tcn_lane_run *lane = &j->lanes[l];
+        uint8_t *carry = lane->carries + a->carry_at;
+        for (f = lane->have[j->out[0]]; f < lane->goal[j->out[0]]; f++) {
+            uint8_t *out = out_frame(p, lane, j->out[0], f);
+            int64_t frames = f + 1 < node->extent ? f + 1 : node->extent, count = frames * a->count;
+            gather_sums(p, node, frame_of(p, lane, j->in[0], f), carry, 1);
+            for (o = 0; o < a->outputs; o++) {
+                if (node->dtype == TCN_F32) {
+                    double sum = exact_value((const exact_sum *)(const void *)carry + o);
+                    ((float *)(void *)out)[o] = (float)(node->op == STATISTIC_MEAN ? sum / (double)count : sum);
+                } else {
+                    store_integer(out, node->dtype, o, statistic_of(a, ((const int64_t *)(const void *)carry)[o], count, node->op == STATISTIC_MEAN));
+                }
+            }
+            if (frames == node->extent)
+                gather_sums(p, node, frame_of(p, lane, j->in[0], f + 1 - node->extent), carry, -1);
+        }
+    }
+}
+
+static void cumulative(const tcn_job *j)
+{
+    const tcn_program *p = j->p;
+    const tcn_node_record *node = j->node;
+    const reduce_args *a = ARGS(reduce_args);
+    uint32_t l, o, i;
+    int64_t f;
+    for (l = 0; l < j->n_lanes; l++) {
+        const tcn_lane_run *lane = &j->lanes[l];
+        double *real = (double *)(void *)(lane->carries + a->carry_at);
+        int64_t *whole = (int64_t *)(void *)(lane->carries + a->carry_at);
+        for (f = lane->have[j->out[0]]; f < lane->goal[j->out[0]]; f++) {
+            const uint32_t *index = TABLE(uint32_t, a->index_at);
+            const uint8_t *in = frame_of(p, lane, j->in[0], f);
+            uint8_t *out = out_frame(p, lane, j->out[0], f);
+            int64_t count = (f + 1) * a->count;
+            for (o = 0; o < a->outputs; o++, index += a->count) {
+                if (node->dtype == TCN_F32) {
+                    double sum = 0.0, most = -3.4028234663852886e38, least = 3.4028234663852886e38;
+                    for (i = 0; i < a->count; i++) {
+                        double v = (double)((const float *)(const void *)in)[index[i]];
+                        sum += v;
+                        most = v > most ? v : most;
+                        least = v < least ? v : least;
+                    }
+                    if (node->op == STATISTIC_MAX)
+                        real[o] = f == 0 || most > real[o] ? most : real[o];
+                    else if (node->op == STATISTIC_MIN)
+                        real[o] = f == 0 || least < real[o] ? least : real[o];
+                    else
+                        real[o] = f == 0 ? sum : real[o] + sum;
+                    ((float *)(void *)out)[o] = (float)(node->op == STATISTIC_MEAN ? real[o] / (double)count : real[o]);
+                } else {
+                    int64_t sum = 0, most = INT32_MIN, least = INT32_MAX;
+                    int32_t result;
+                    for (i = 0; i < a->count; i++) {
+                        int64_t v = integer_at(in, node->dtype, index[i]);
+                        sum += v;
+                        most = v > most ? v : most;
+                        least = v < least ? v : least;
+                    }
+                    if (node->op == STATISTIC_MAX)
+                        whole[o] = f == 0 || most > whole[o] ? most : whole[o];
+                    else if (node->op == STATISTIC_MIN)
+                        whole[o] = f == 0 || least < whole[o] ? least : whole[o];
+                    else
+                        whole[o] = f == 0 ? sum : whole[o] + sum;
+                    result = node->op >= STATISTIC_MAX ? (int32_t)whole[o] : statistic_of(a, whole[o], count, node->op == STATISTIC_MEAN);
+                    store_integer(out, node->dtype, o, result);
+                }
+            }
+        }
+    }
+}
+
+void tcn_rebuild_carries(const tcn_program *p, tcn_lane_run *lane)
+{
+    uint32_t k;
+    for (k = 0; k < p->header->n_nodes; k++) {
+        const tcn_node_record *node = &p->nodes[k];
+        const uint32_t *operands = TABLE(uint32_t, node->operands_at);
+        const reduce_args *a = ARGS(reduce_args);
+        int64_t f, done;
+        if (node->kind != KIND_TRAILING)
+            continue;
+        memset(lane->carries + a->carry_at, 0, (size_t)a->outputs * (node->dtype == TCN_F32 ? sizeof(exact_sum) : 8));
+        done = lane->have[operands[1]];
+        for (f = done - node->extent + 1 < 0 ? 0 : done - node->extent + 1; f < done; f++)
+            gather_sums(p, node, frame_of(p, lane, operands[0], f), lane->carries + a->carry_at, 1);
+    }
+}
+
+const tcn_operation tcn_trailing = {tcn_check_statistics, trailing, NULL};
+const tcn_operation tcn_cumulative = {tcn_check_statistics, cumulative, NULL};

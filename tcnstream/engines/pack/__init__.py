@@ -1,0 +1,36 @@
+"""What the native core is told about each operation: precomputed integers, tables and packed weights.
+
+A module per family of operations, as in ``core/operations/``, each with a table from the operation of the Plan to
+the function that packs it. All arithmetic that a plan file freezes (multipliers, shifts, look-up tables, index maps)
+is computed here, by the same functions that the reference engine uses, so the core needs no float where the model
+has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tcnstream.engines.pack import binary, convolution, moves, pool, softmax, statistics, unary
+from tcnstream.engines.pack.context import KINDS, Arguments, Context, Packed, Packer, lacks
+from tcnstream.plan import Node, Plan
+
+__all__ = ["KINDS", "PACKERS", "Arguments", "Packed", "lacks", "pack"]
+
+PACKERS: Mapping[str, Packer] = {
+    **convolution.PACKERS,
+    **pool.PACKERS,
+    **binary.PACKERS,
+    **unary.PACKERS,
+    **softmax.PACKERS,
+    **moves.PACKERS,
+    **statistics.PACKERS,
+}
+"""Operation of the Plan -> how it is packed."""
+
+
+def pack(plan: Plan, node: Node, rounding: str) -> Packed:
+    """The node for the core; EngineError names what the core does not have."""
+    packer = PACKERS.get(node.kind)
+    if packer is None:
+        raise lacks(node)
+    return packer(Context(plan, node, rounding))

@@ -1,0 +1,48 @@
+"""Softmax."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tcnstream.engines.kernels.call import scale_of
+from tcnstream.engines.kernels.fixed_point import quantize_multiplier
+from tcnstream.engines.kernels.softmax import _scaling, _softmax_tables
+from tcnstream.engines.pack.context import Arguments, Context, Packed, Packer
+
+
+def _softmax(context: Context) -> Packed:
+    call, source, target = context.call, context.source, context.target
+    if source.dtype not in (np.float32, np.int8, np.int16) or target.dtype != source.dtype:
+        raise context.lacks(f"{source.dtype} input and {target.dtype} output")
+    depth = context.node.views[0][-1]
+    rows = math.prod(target.shape) // depth
+    beta = call.number("beta", 1.0)
+    multiplier = shift = radius = low = 0
+    exp: bytes | None = None
+    inverse: bytes | None = None
+    if source.dtype == np.int8:
+        multiplier, shift, radius = _scaling(call, beta)
+        low = -128
+    elif source.dtype == np.int16:
+        exp_table, inverse_table = _softmax_tables()
+        exp, inverse = exp_table.astype(np.int16).tobytes(), inverse_table.astype(np.int16).tobytes()
+        real = np.float64(scale_of(call, source) * np.float32(beta)) / (10.0 / 65535.0)
+        m, s = quantize_multiplier(real)
+        multiplier, shift = int(m), int(s)
+    arguments: Arguments = [
+        ("I", rows),
+        ("I", depth),
+        ("f", beta),
+        ("i", multiplier),
+        ("i", shift),
+        ("i", radius),
+        ("i", low),
+        ("I", exp),
+        ("I", inverse),
+    ]
+    return Packed("SOFTMAX", 0, context.streams, arguments)
+
+
+PACKERS: dict[str, Packer] = {"SOFTMAX": _softmax}
