@@ -54,6 +54,9 @@ def test_wfdb_names_and_emptiness_are_refused(tmp_path: Path) -> None:
     pytest.importorskip("wfdb")
     with pytest.raises(SignalError, match="cannot name WFDB annotations"):
         WfdbWriter(tmp_path / "a record.tcn", 500)
+    for part in ("rec.hea", "rec.dat"):
+        with pytest.raises(SignalError, match="would be a part of the record itself"):
+            WfdbWriter(tmp_path / part, 500)
     with pytest.raises(SignalError, match="no segment to annotate"):
         WfdbWriter(tmp_path / "rec.tcn", 500).close()
 
@@ -63,11 +66,29 @@ def test_frames(tmp_path: Path) -> None:
     stream = io.BytesIO()
     RawWriter(stream).write(frames)
     np.testing.assert_array_equal(np.frombuffer(stream.getvalue(), "<f4").reshape(-1, 2), frames)
-    writer = NpyWriter(tmp_path / "y.npy")
-    writer.write(frames[:1])
-    writer.write(frames[1:])
+    np.testing.assert_array_equal(npy([frames[:0], frames[:1], frames[1:]]), frames)
+    np.testing.assert_array_equal(npy([frames[0]]), frames[0])
+    assert npy([]).shape == (0,) and npy([frames[:0]]).shape == (0, 2)
+
+
+def npy(pieces: list[np.ndarray]) -> np.ndarray:
+    stream = io.BytesIO()
+    writer = NpyWriter(stream)
+    for piece in pieces:
+        writer.write(piece)
     writer.close()
-    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), frames)
+    stream.seek(0)
+    return np.load(stream)
+
+
+def test_frames_are_in_the_npy_file_as_they_come(tmp_path: Path) -> None:
+    with (tmp_path / "y.npy").open("wb") as file:
+        writer = NpyWriter(file)
+        for _ in range(100):
+            writer.write(np.ones((1000, 3), np.float32))
+        assert (tmp_path / "y.npy").stat().st_size > 1_000_000
+        writer.close()
+    assert np.load(tmp_path / "y.npy").shape == (100_000, 3)
 
 
 def beat(at_s: float) -> Segment:

@@ -77,6 +77,8 @@ class WfdbWriter:
             raise SignalError(
                 f"{path.name} cannot name WFDB annotations: use letters, digits, - and _, and letters after the dot"
             )
+        if self._extension in ("hea", "dat"):
+            raise SignalError(f"{path.name} would be a part of the record itself: end it in letters such as .tcn")
         self._wfdb = optional_package("wfdb", "WFDB annotations are asked for")
         self._segments: list[Segment] = []
 
@@ -134,17 +136,33 @@ class RawWriter:
 
 
 class NpyWriter:
-    """A .npy file of shape (frames, *frame shape)."""
+    """A .npy file of shape (frames, *frame shape), little-endian float32; ``stream`` must be one that can seek.
 
-    def __init__(self, path: str | Path) -> None:
-        self._path = Path(path)
-        self._frames: list[npt.NDArray[np.float32]] = []
+    Frames go to the file at once, so that an endless signal takes no memory. NumPy leaves room in the header for the
+    number of frames to grow, and ``close`` puts it in.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._shape: tuple[int, ...] = (0,)
+        self._write_header()
 
     def write(self, frames: npt.NDArray[np.float32]) -> None:
-        self._frames.append(frames)
+        if len(self._shape) != frames.ndim:
+            self._shape = (0, *frames.shape[1:])
+            self._write_header()
+        self._shape = (self._shape[0] + len(frames), *self._shape[1:])
+        self._stream.write(np.ascontiguousarray(frames, "<f4").tobytes())
 
     def close(self) -> None:
-        np.save(self._path, np.concatenate(self._frames) if self._frames else np.zeros(0, np.float32))
+        self._write_header()
+        self._stream.flush()
+
+    def _write_header(self) -> None:
+        self._stream.seek(0)
+        np.lib.format.write_array_header_1_0(
+            self._stream, {"descr": "<f4", "fortran_order": False, "shape": self._shape}
+        )
 
 
 def segment_fields(segment: Segment) -> dict[str, float | str]:
