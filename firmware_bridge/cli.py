@@ -55,7 +55,7 @@ from tcnstream.cli.common import (
     progress_bar,
     say,
 )
-from tcnstream.cli.run import Reading
+from tcnstream.cli.reading import Reading
 from tcnstream.errors import TcnStreamError
 
 app = typer.Typer(

@@ -7,7 +7,7 @@ from typing import Any
 
 from firmware_bridge.program import Program
 from tcnstream.cli.common import Opened, open_model
-from tcnstream.cli.run import Reading, open_input, prepare_for, whole
+from tcnstream.cli.reading import Reading, open_input, prepare_for, whole
 from tcnstream.graph import Array
 from tcnstream.model import Model
 

@@ -1,17 +1,23 @@
 """The command ``tcnstream``: one module a command, and the only place that prints.
 
 Exit code 0 says that what was asked for was done; 2 that it was not, with one sentence on standard error that says
-why and the way out; 130 that it was interrupted. ``verify`` answers 1 if the contract does not hold.
+why and the way out; 130 that it was interrupted; 141 that nobody reads its output any more, as after ``| head``.
+``verify`` answers 1 if the contract does not hold.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 import warnings
 from typing import TextIO
 
 from tcnstream.errors import TcnStreamError
+
+_PARAMETER = re.compile(
+    r"""\b(?P<name>calibration|engine|rounding|time_axis|time_pooling)=(['"](?P<value>[^'"]*)['"])?"""
+)
 
 
 def main() -> None:
@@ -21,8 +27,12 @@ def main() -> None:
     warnings.showwarning = _warn
     try:
         app(prog_name="tcnstream")
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # Typer and Rich make it a 1, which is an answer of `verify`
+            sys.exit(141)
+        raise
     except TcnStreamError as error:
-        _stop(str(error))
+        _stop(_PARAMETER.sub(_option, str(error)))
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _stop(f"{where}{error.strerror or error}; check the path, its permissions and the space left")
@@ -48,6 +58,11 @@ def _warn(
     """A person gets the sentence of a warning, without the line of code that gave it; of other packages nothing."""
     if issubclass(category, RuntimeWarning):
         print(f"tcnstream: note: {message}", file=sys.stderr)
+
+
+def _option(parameter: re.Match[str]) -> str:
+    """An argument of the library, as a person gives it here: ``time_axis=`` is ``--time-axis``."""
+    return f"--{parameter['name'].replace('_', '-')} {parameter['value'] or ''}".rstrip()
 
 
 def _stop(sentence: str) -> None:

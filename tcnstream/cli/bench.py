@@ -16,12 +16,14 @@ from tcnstream.cli.common import (
     TimeAxisOption,
     TimePoolingOption,
     open_model,
-    out,
     print_json,
     progress_bar,
     say,
+    show_table,
+    writable,
 )
 from tcnstream.errors import StreamError
+from tcnstream.signal.picture import must_be_drawable
 
 
 def bench(
@@ -54,6 +56,8 @@ def bench(
     hops = hop or list(HOPS_FRAMES)
     if min(hops) < 1:
         raise StreamError(f"a hop of {min(hops)} frames pushes nothing: give 1 or more")
+    if plot is not None:
+        must_be_drawable(writable(plot, Path(model)))
     opened = open_model(model, time_axis)
     engines = engine or usable_engines(opened.model, time_pooling)
     with progress_bar("measuring") as progress:
@@ -85,7 +89,7 @@ def bench(
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("engine")
-    for name in ("hop", "µs per push", "µs per frame", "window again, µs per frame", "times faster"):
+    for name in ("hop", "µs per\npush", "µs per\nframe", "window again,\nµs per frame", "times\nfaster"):
         table.add_column(name, justify="right")
     for row in measured:
         table.add_row(
@@ -94,7 +98,7 @@ def bench(
             *(f"{value:,.4g}" for value in (row.us_per_push, row.us_per_frame, row.window_us_per_frame)),
             f"{row.times_faster:,.3g}",
         )
-    out.print(table)
+    show_table(table)
     say(
         f"{opened.path.name}: window {opened.model.window_frames} frames. Medians of {rounds} rounds on one thread; "
         "the window is run again by the interpreter's fast kernels."

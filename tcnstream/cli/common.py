@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +14,12 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 
 import tcnstream
+from tcnstream.errors import SignalError
 from tcnstream.signal.card import Card, find_model
 
 # A table in a file or a pipe must not be cut to the 80 columns of a terminal that is not there.
@@ -92,8 +96,37 @@ def open_model(name: str, time_axis: int | None = None) -> Opened:
     return Opened(path, card, tcnstream.load(path, time_axis))
 
 
+def writable(path: Path, *read: Path) -> Path:
+    """``path``, asked before the work, which would be lost at its end for want of a folder.
+
+    Raises SignalError if no file can be written there, or if it is one of the files that are ``read``.
+    """
+    if path.is_dir():
+        raise SignalError(f"{path} is a folder: name a file in it")
+    if not path.parent.is_dir():
+        raise SignalError(f"there is no folder {path.parent} for {path.name}: make it, or name another")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise SignalError(f"{path} cannot be written: change its permissions, or name another file")
+    if path.is_file() and any(source.is_file() and path.samefile(source) for source in read):
+        raise SignalError(f"{path} is read here and would be written over: name another file")
+    return path
+
+
 def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def show_table(*choices: Table) -> None:
+    """The first of several tables that fits the terminal, else the last: lines wrap there, but no cell is ever cut."""
+    needed = 0
+    for table in choices:
+        for column in table.columns:
+            column.no_wrap = True
+        needed = Measurement.get(out, out.options.update(max_width=1000), table).maximum
+        if needed <= out.width:
+            break
+    table.width = needed
+    out.print(table, crop=False)
 
 
 def say(text: str) -> None:

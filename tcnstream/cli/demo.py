@@ -18,13 +18,25 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tcnstream.cli.common import EngineOption, JsonOption, Opened, err, open_model, out, print_json, say
-from tcnstream.cli.run import Frames, flat, make_segmenter, output_frames, prepare_for
+from tcnstream.cli.common import (
+    EngineOption,
+    JsonOption,
+    Opened,
+    err,
+    open_model,
+    out,
+    print_json,
+    say,
+    show_table,
+    writable,
+)
+from tcnstream.cli.reading import Frames, Reading, open_input, output_frames, prepare_for
+from tcnstream.cli.sinks import flat, make_segmenter
 from tcnstream.errors import SignalError
 from tcnstream.signal.heart import HeartRate
-from tcnstream.signal.picture import COLOURS, draw
+from tcnstream.signal.picture import COLOURS, draw, must_be_drawable
 from tcnstream.signal.segments import Segment
-from tcnstream.signal.sources import Recording, open_recording
+from tcnstream.signal.sources import Recording
 from tcnstream.signal.writers import segment_fields
 
 DATA = Path(__file__).resolve().parent.parent / "data"
@@ -78,10 +90,9 @@ def demo(
         raise SignalError(f"there is no demo {name!r}: choose one of {', '.join(DEMOS)}")
     chosen = DEMOS[name]
     picture = Path(f"{name}.png") if picture is None else picture
-    if picture.suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise SignalError(f"{picture.name} is of no kind that can be drawn: end it in .png, .svg or .pdf")
+    must_be_drawable(writable(picture, Path(model or "")))
     opened = open_model(model or chosen.model)
-    recording = open_recording(DATA / chosen.file, channels=opened.channels)
+    recording = open_input(opened, str(DATA / chosen.file), Reading())
     signal = np.concatenate(list(recording.chunks))
     assert recording.rate_hz is not None
     player = Player(opened, replace(recording, frames=len(signal), chunks=live(signal, recording.rate_hz)), engine)
@@ -110,7 +121,7 @@ def demo(
             }
         )
         return
-    out.print(player.table(12))
+    show_table(player.table(12))
     out.print(player.summary())
     say(
         f"{player.signal_s:g} s of signal in {player.compute_s:.2f} s, {player.signal_s / player.compute_s:.0f} times "

@@ -19,8 +19,9 @@ from tcnstream.cli.common import (
     open_model,
     print_json,
     say,
+    writable,
 )
-from tcnstream.cli.run import Reading, whole
+from tcnstream.cli.reading import Reading, files_of, whole
 from tcnstream.engines import ROUNDINGS
 from tcnstream.errors import EngineError
 from tcnstream.export import export_streaming
@@ -67,6 +68,7 @@ def export(
     """
     if to not in TARGETS:
         raise EngineError(f"there is no export {to!r}: choose one of {', '.join(TARGETS)}")
+    writable(output, Path(model), *files_of(calibration))
     opened = open_model(model, time_axis)
     if to == "streaming-tflite":
         _refuse(to, {"--rounding": rounding != ROUNDINGS[0], "--symbol": symbol, "--time-pooling": time_pooling})

@@ -9,9 +9,18 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from tcnstream.cli.common import JsonOption, ModelArgument, Opened, TimeAxisOption, open_model, out, print_json, say
+from tcnstream.cli.common import (
+    JsonOption,
+    ModelArgument,
+    Opened,
+    TimeAxisOption,
+    open_model,
+    print_json,
+    say,
+    show_table,
+)
 from tcnstream.errors import SignalError
-from tcnstream.model import Port
+from tcnstream.model import Model, Port
 
 
 def inspect(
@@ -95,25 +104,31 @@ def _ms(frames: int, rate_hz: float | None) -> float | None:
 
 
 def show(opened: Opened, rate_hz: float | None) -> None:
-    model, card = opened.model, opened.card
+    show_table(*(_operations(opened.model, label_width) for label_width in (36, 24, 12)))
+    for line in _sentences(opened, rate_hz):
+        say(line)
+
+
+def _operations(model: Model, label_width: int) -> Table:
+    """A row per operation, and the totals; labels are cut to ``label_width`` characters."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("op", justify="right")
-    table.add_column("kind", no_wrap=True)
-    table.add_column("label", overflow="ellipsis", no_wrap=True)
+    table.add_column("kind")
+    table.add_column("label")
     for name in ("frame", "dtype", "rate", "delay", "field", "state B", "MACs/frame"):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right")
     for row in model.rows():
         table.add_row(
             str(row.index) if row.index >= 0 else "",
             row.kind,
-            _short(row.label),
+            _short(row.label, label_width),
             "x".join(map(str, row.out_shape)) or "1",
             row.dtype,
             str(row.rate),
             str(row.delay_frames),
             _field(row.receptive_field_frames),
             f"{row.state_bytes:,}",
-            f"{row.macs_per_frame:,g}",
+            _count(row.macs_per_frame),
         )
     table.add_section()
     table.add_row(
@@ -126,10 +141,14 @@ def show(opened: Opened, rate_hz: float | None) -> None:
         str(model.delay),
         _field(model.receptive_field),
         f"{model.state_bytes:,}",
-        f"{model.macs_per_frame:,g}",
+        _count(model.macs_per_frame),
         style="bold",
     )
-    out.print(table)
+    return table
+
+
+def _sentences(opened: Opened, rate_hz: float | None) -> list[str]:
+    model, card = opened.model, opened.card
     seconds = f" = {_ms(model.delay, rate_hz):g} ms at {rate_hz:g} Hz" if rate_hz else ""
     lines = [
         f"{opened.path.name}: window {model.window_frames} frames; delay and field in input frames, rate in frames per "
@@ -152,8 +171,7 @@ def show(opened: Opened, rate_hz: float | None) -> None:
     if lacks := model.native_lacks():
         others = f" And {len(lacks) - 1} more." if len(lacks) > 1 else ""
         lines.append(f"Not for the native engine, so another one runs it whole: {lacks[0]}.{others}")
-    for line in lines:
-        say(line)
+    return lines
 
 
 def _stands(port: Port, rate_hz: float | None) -> str:
@@ -171,6 +189,10 @@ def _short(label: str, width: int = 36) -> str:
     """Converters join the names of what they fused with semicolons; the end of the last one says most."""
     name = label.rsplit(";", 1)[-1]
     return name if len(name) <= width else "..." + name[3 - width :]
+
+
+def _count(number: float) -> str:
+    return f"{number:,.0f}" if number == round(number) else f"{number:,.2f}"
 
 
 def _field(frames: int | None) -> str:

@@ -23,12 +23,12 @@ from tcnstream.cli.common import (
     TimePoolingOption,
     UnitsOption,
     open_model,
-    out,
     print_json,
     progress_bar,
     say,
+    show_table,
 )
-from tcnstream.cli.run import Reading, whole
+from tcnstream.cli.reading import Reading, whole
 from tcnstream.verify import VerifyReport
 from tcnstream.verify import verify as compare
 
@@ -93,7 +93,7 @@ def _show(name: str, report: VerifyReport, is_float: bool) -> None:
     table.add_column("comparison")
     table.add_column("frames", justify="right")
     table.add_column("largest distance", justify="right")
-    table.add_column("result", overflow="fold")
+    table.add_column("result")
     for check in report.checks:
         result = "equal" if check.passed else "DIFFERENT"
         distance = f"{check.distance:.3g}"
@@ -102,7 +102,7 @@ def _show(name: str, report: VerifyReport, is_float: bool) -> None:
         if check.note:
             result = check.note if check.passed else f"DIFFERENT: {check.note}"
         table.add_row(check.name, f"{check.frames:,}", distance, result)
-    out.print(table)
+    show_table(table)
     if report.passed:
         allowed = "within 1e-5 of the size of the value" if is_float else "bit for bit"
         compared = [check for check in report.checks if not check.note]

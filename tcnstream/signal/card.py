@@ -98,7 +98,8 @@ def load_card(path: str | Path) -> Card:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SignalError(f"the model card {path} is not TOML: {error}") from error
     except msgspec.ValidationError as error:
-        raise SignalError(f"the model card {path} is wrong: {error}; mend the field or leave it out") from error
+        way_out = "add it" if "missing" in str(error) else "mend the field or leave it out"
+        raise SignalError(f"the model card {path} is wrong: {error}; {way_out}") from error
 
 
 def card_segmenter(card: Card, frame_hz: float, start_s: float = 0.0) -> Segmenter:
@@ -130,7 +131,8 @@ def find_model(model: str | Path) -> tuple[Path, Card | None]:
         path = shipped_models()[str(model)]
     if not path.is_file():
         known = ", ".join(shipped_models()) or "none"
-        raise SignalError(f"there is no model {str(model)!r}: give a .tflite file or a shipped model ({known})")
+        what = f"{path} is a folder" if model and path.is_dir() else f"there is no model {str(model)!r}"
+        raise SignalError(f"{what}: give a .tflite file or a shipped model ({known})")
     if path.suffix.lower() == ".toml":
         card = load_card(path)
         file = path.parent / card.file

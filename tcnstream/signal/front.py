@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -24,8 +25,12 @@ def prepare(
     """The recording as a model wants it: times ``gain``, in ``units``, at ``rate_hz``, through ``steps``.
 
     ``rate_hz=None`` keeps the recording's rate, whatever it is. Raises SignalError if a rate is asked for and the
-    recording does not know its own, or if its unit cannot be turned into ``units``.
+    recording does not know its own, if its rate or the gain makes no sense, or if its unit cannot be turned into
+    ``units``.
     """
+    _must_have_a_sound_rate(recording)
+    if gain == 0 or not math.isfinite(gain):
+        raise SignalError(f"a gain of {gain:g} leaves nothing of the signal: give another (--gain)")
     factor = unit_factor(recording.units, units)
     if factor is None:
         raise SignalError(
@@ -45,6 +50,7 @@ def first_seconds(recording: Recording, duration_s: float) -> Recording:
     """The recording up to ``duration_s``. Raises SignalError if that is nothing, or if no rate says how many frames."""
     if not 0 < duration_s < float("inf"):
         raise SignalError(f"{duration_s:g} s of signal are nothing to stream: give more than 0 (--duration)")
+    _must_have_a_sound_rate(recording)
     if recording.rate_hz is None:
         raise SignalError(f"{recording.source} does not say its sample rate: give it in Hz with --rate")
     most = max(1, round(duration_s * recording.rate_hz))
@@ -59,6 +65,13 @@ def first_seconds(recording: Recording, duration_s: float) -> Recording:
 
     frames = None if recording.frames is None else min(recording.frames, most)
     return replace(recording, frames=frames, chunks=chunks())
+
+
+def _must_have_a_sound_rate(recording: Recording) -> None:
+    if recording.rate_hz is not None and not 0 < recording.rate_hz < math.inf:
+        raise SignalError(
+            f"{recording.source} cannot have {recording.rate_hz:g} samples a second: give one above 0 (--rate)"
+        )
 
 
 def _chunks(

@@ -93,13 +93,16 @@ def draw(
     save_figure(figure, path)
 
 
-def new_figure(path: str | Path, width_in: float, height_in: float) -> Any:
-    """An empty matplotlib Figure to be saved at ``path``.
-
-    Raises SignalError if the file's ending is none of .png, .svg and .pdf, or if the drawing package is missing.
-    """
+def must_be_drawable(path: str | Path) -> None:
+    """Raises SignalError if ``path`` ends in none of .png, .svg and .pdf, or if the drawing package is missing."""
     if Path(path).suffix.lower() not in (".png", ".svg", ".pdf"):
         raise SignalError(f"{Path(path).name} is of no kind that can be drawn: end it in .png, .svg or .pdf")
+    optional_package("matplotlib", "a picture is asked for")
+
+
+def new_figure(path: str | Path, width_in: float, height_in: float) -> Any:
+    """An empty matplotlib Figure to be saved at ``path``. Raises SignalError as ``must_be_drawable``."""
+    must_be_drawable(path)
     module = optional_package("matplotlib.figure", "a picture is asked for")
     return module.Figure(figsize=(width_in, height_in), layout="constrained")
 

@@ -76,7 +76,7 @@ def open_recording(
             recording = _npy(_must_exist(path), channels)
         elif suffix in EDF:
             recording = _edf(_must_exist(path), channels)
-        elif suffix in WFDB or path.with_name(path.name + ".hea").is_file():
+        elif suffix in WFDB or (path.name and path.with_name(path.name + ".hea").is_file()):
             recording = _wfdb(path.with_suffix("") if suffix in WFDB else path, channels)
         else:
             _must_exist(path)
@@ -229,7 +229,7 @@ def _npy(path: Path, channels: Sequence[str] | int) -> Recording:
         raise SignalError(f"{path} is not an array that can be read: {error}") from error
     if not isinstance(array, np.ndarray) or array.ndim not in (1, 2) or array.dtype.kind not in "iuf":
         raise SignalError(f"{path} must hold numbers of shape (frames,) or (frames, channels): save it like that")
-    frames = array.reshape(len(array), -1)
+    frames = array[:, None] if array.ndim == 1 else array
     available = tuple(str(number) for number in range(frames.shape[1]))
     chosen = choose_channels(available, channels, str(path))
     chunks = (
@@ -377,5 +377,7 @@ def _third_party(what: str, read: Callable[..., Any], *arguments: object, **name
     """Readers of file formats raise whatever their parsing stumbles over; a person needs one kind of error."""
     try:
         return read(*arguments, **named)
+    except FileNotFoundError as error:
+        raise SignalError(f"{what} cannot be read without {error.filename}, which is not there") from error
     except Exception as error:
         raise SignalError(f"{what} cannot be read: {error}") from error
