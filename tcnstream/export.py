@@ -17,7 +17,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from tcnstream.engines.emit import NeedsHost, Range, Span, StepGraph, Work, lay_out
+from tcnstream.engines.emit import emit
+from tcnstream.engines.step import NeedsHost, Range, Span, StepGraph, Work, lay_out
 from tcnstream.errors import EngineError
 from tcnstream.graph import Array, Graph, Op, Tensor
 from tcnstream.model import Model
@@ -153,7 +154,7 @@ class _ExportGraph(StepGraph):
         node = self.plan.nodes[k]
         o = node.outputs[0]
         try:
-            self.add(Work(k, self.spans[o].have, self.per_hop[o]))
+            emit(self, Work(k, self.spans[o].have, self.per_hop[o]))
         except NeedsHost as e:
             raise _refusal(node, f"({e}) has no form in TFLite alone") from None
         for o in node.outputs:

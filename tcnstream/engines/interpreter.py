@@ -19,11 +19,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tcnstream.engines.emit import Feed, NeedsHost, Span, StepGraph, Work, depends_on_edge, touches_edge
+from tcnstream.engines.emit import emit
 from tcnstream.engines.frames import FRAME_KERNELS
 from tcnstream.engines.kernels import KERNELS
 from tcnstream.engines.reference import ReferenceExecutor, compute
 from tcnstream.engines.runtime import dense_is_wrong, find_runtime, memory_of, open_interpreter
+from tcnstream.engines.step import Feed, NeedsHost, Span, StepGraph, Work, depends_on_edge, touches_edge
 from tcnstream.errors import EngineError
 from tcnstream.graph import Array
 from tcnstream.plan import Plan
@@ -240,7 +241,7 @@ class InterpreterExecutor:
             raise NeedsHost(node.kind)
         step = parts[-1] if parts and isinstance(parts[-1], StepGraph) else StepGraph(plan, spans)
         before = len(step.ops)
-        step.add(work)
+        emit(step, work)
         if self._avoids_dense and dense_is_wrong(step.graph(())):
             del step.ops[before:]
             for o in node.outputs:
@@ -277,7 +278,7 @@ class InterpreterExecutor:
         by_index = {work.index: work for work in works}
         for k in step.nodes:
             alone = StepGraph(self.plan, spans)
-            alone.add(by_index[k])
+            emit(alone, by_index[k])
             try:
                 self._open(alone, self.plan.nodes[k].outputs)
             except (RuntimeError, ValueError):
