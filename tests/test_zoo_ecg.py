@@ -196,8 +196,7 @@ def test_records_without_p_are_drawn_more_often() -> None:
 
 
 def stage_params(**changes: object) -> list[object]:
-    pytest.importorskip("keras", reason="parameters are read by tcnstream.zoo.tcn, which needs Keras")
-    from tcnstream.zoo.tcn import TcnParams
+    from tcnstream.zoo.tcn_params import TcnParams
 
     block = {"filters": 16, "kernel": [1, 3], "norm": "batch"}
     near = {"include_top": False, "blocks": [block | {"ex_ratio": 1.01}, block | {"dilation": [1, 2], "depth": 2}]}
@@ -246,6 +245,7 @@ def test_gradients_are_those_of_the_loss() -> None:
 
 @needs_compiler
 def test_the_keras_model_computes_what_was_trained() -> None:
+    pytest.importorskip("keras", reason="the model that is compared is Keras's")
     params = stage_params()
     from tcnstream.zoo.separable import Network, to_keras, units_of
 
@@ -287,7 +287,6 @@ def test_training_learns_and_follows_its_seed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("file", "look_ahead"), [("ecg", 50), ("ecg_fast", 10)])
 def test_the_shipped_parameter_files_keep_their_limits(file: str, look_ahead: int) -> None:
-    pytest.importorskip("keras", reason="parameter files are read by tcnstream.zoo.tcn, which needs Keras")
     from tcnstream.zoo.fitting import read_stages
     from tcnstream.zoo.separable import units_of
 

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from tcnstream.errors import MissingExtraError, TcnStreamError
+from tcnstream.signal.card import MODELS
 
 
 @pytest.mark.parametrize("module", ["tcn", "convert", "signal_conv"])
@@ -16,6 +17,16 @@ def test_names_the_extra(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
         importlib.import_module(f"tcnstream.zoo.{module}")
     assert isinstance(caught.value, TcnStreamError)
     assert isinstance(caught.value, ImportError)
+
+
+def test_a_recipe_names_the_extra_before_it_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    fitting = pytest.importorskip("tcnstream.zoo.fitting")
+    monkeypatch.setitem(sys.modules, "keras", None)
+    for module in ("tcn", "convert"):
+        monkeypatch.delitem(sys.modules, f"tcnstream.zoo.{module}", raising=False)
+    with pytest.raises(MissingExtraError, match=r"pip install tcnstream\[train\]"):
+        fitting.require_keras()
+    assert len(fitting.read_stages(MODELS / "ecg.params.json")) > 0
 
 
 def test_the_package_itself_needs_no_extra(monkeypatch: pytest.MonkeyPatch) -> None:

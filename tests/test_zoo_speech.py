@@ -338,7 +338,6 @@ def test_the_evaluation_is_a_command(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 
 def test_a_parameter_file_keeps_the_limits() -> None:
-    pytest.importorskip("keras", reason="parameter files are read by tcnstream.zoo.tcn, which needs Keras")
     from tcnstream.zoo.fitting import read_stages
     from tcnstream.zoo.separable import units_of
 

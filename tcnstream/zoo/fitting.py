@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import queue
 import threading
@@ -19,6 +20,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from tcnstream.errors import SignalError
 from tcnstream.zoo.separable import Network
+from tcnstream.zoo.tcn_params import TcnParams
 
 Floats = npt.NDArray[np.float32]
 
@@ -65,10 +67,13 @@ class Log:
         self._file.flush()
 
 
-def read_stages(path: Path) -> list[Any]:
-    """The TcnParams of every stage of a parameter file ``{"stages": [...]}``; each stage feeds the next."""
-    from tcnstream.zoo.tcn import TcnParams
+def require_keras() -> None:
+    """Raises MissingExtraError now instead of after hours of training, whose result Keras is to convert."""
+    importlib.import_module("tcnstream.zoo.convert")
 
+
+def read_stages(path: Path) -> list[TcnParams]:
+    """The TcnParams of every stage of a parameter file ``{"stages": [...]}``; each stage feeds the next."""
     try:
         stages = json.loads(path.read_text(encoding="utf-8"))["stages"]
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -18,15 +18,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tcnstream.errors import MissingExtraError, ModelError
-
-if TYPE_CHECKING:
-    from tcnstream.zoo.tcn import TcnParams
+from tcnstream.zoo.tcn_params import TcnParams
 
 Floats = npt.NDArray[np.float32]
 

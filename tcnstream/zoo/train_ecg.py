@@ -26,7 +26,7 @@ from tcnstream.errors import TcnStreamError
 from tcnstream.signal.segments import Segmenter
 from tcnstream.zoo.augment import LIMIT_MV, RATE_HZ, Windows, conditioned, example_of, highpass, load_noise, quantised
 from tcnstream.zoo.delineation import Scores, both, score, total
-from tcnstream.zoo.fitting import Log, Recipe, Trained, fit, progress_bars, read_stages
+from tcnstream.zoo.fitting import Log, Recipe, Trained, fit, progress_bars, read_stages, require_keras
 from tcnstream.zoo.ludb import LABELS, Record, read_record, record_names
 from tcnstream.zoo.separable import Network, to_keras, units_of
 
@@ -171,6 +171,7 @@ def _run(
 ) -> None:
     out.mkdir(parents=True, exist_ok=True)
     log = Log(out / f"{name}.log.jsonl")
+    require_keras()
     stages = read_stages(params)
     channels, units = units_of(stages)
     names = record_names(ludb)

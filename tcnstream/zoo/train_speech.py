@@ -25,7 +25,7 @@ from rich.console import Console
 
 from tcnstream.errors import TcnStreamError
 from tcnstream.zoo.filterbank import BANDS, FLOOR, FRAME_SAMPLES, RATE_HZ, TAPS, front_end, levels
-from tcnstream.zoo.fitting import Log, Recipe, Trained, fit, progress_bars, read_stages
+from tcnstream.zoo.fitting import Log, Recipe, Trained, fit, progress_bars, read_stages, require_keras
 from tcnstream.zoo.frame_scores import auc, f1
 from tcnstream.zoo.mixing import FRAME_HZ, LABELS, MUSIC, SPEECH, Mixer
 from tcnstream.zoo.separable import Network, to_keras, units_of
@@ -213,6 +213,7 @@ def main(
 def _run(console: Console, cache: Path, out: Path, params: Path, name: str, hours: float, recipe: Recipe) -> None:
     out.mkdir(parents=True, exist_ok=True)
     log = Log(out / f"{name}.log.jsonl")
+    require_keras()
     stages = read_stages(params)
     channels, units = units_of(stages)
     fetch(cache)
