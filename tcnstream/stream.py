@@ -289,7 +289,7 @@ class Pool:
             self._joined = np.sort(np.append(self._joined, lane))
             return lane
         first = self._streams[0]
-        self._streams.append(Stream(first._executor, first.inputs, first.outputs, first._identity))
+        self._streams.append(Stream(first._executor, first.inputs, first.outputs, first._identity, first.rate_hz))
         self._gather()
         return len(self._streams) - 1
 

@@ -154,6 +154,7 @@ class TestTimes:
     def test_the_lanes_of_a_pool(self) -> None:
         pool = load(list(self.LAYERS), 64).pool(2, rate_hz=4.0)
         assert pool[1].times([2]).tolist() == [0.5]
+        assert pool[pool.join()].times([2]).tolist() == [0.5]
 
     @pytest.mark.parametrize(
         ("arguments", "sentence"),
