@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from networks import DoesNotFitError, Layer, Net, build, layer
+from netfile import DoesNotFitError, Net
+from networks import Layer, build, layer
 
 import tcnstream
 from tcnstream import Model, StreamError

@@ -16,7 +16,8 @@ from contract import verify_contract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mutate import mutations
-from networks import Net, Value, arithmetic, build, convolution, layer, signals
+from netfile import Net, Value
+from networks import arithmetic, build, convolution, layer, signals
 from oracle import reference_kernels
 
 import tcnstream

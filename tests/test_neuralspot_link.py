@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from networks import Net, convolution, join
+from netfile import Net
+from networks import convolution, join
 
 import tcnstream
 from firmware_bridge.datablock import Command, DataBlock, Method, Status, decode_request, encode_reply

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from contract import assert_frames, engines_here, verify_contract
-from networks import Net
+from netfile import Net
 from policy_oracle import by_definition
 
 import tcnstream

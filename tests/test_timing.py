@@ -7,7 +7,8 @@ from fractions import Fraction
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import Net, arithmetic, build, layer, pooling
+from netfile import Net
+from networks import arithmetic, build, layer, pooling
 
 import tcnstream
 from tcnstream import NotStreamableError
