@@ -71,6 +71,10 @@ class Board(Protocol):
     name: str
 
     @property
+    def hop_frames(self) -> int:
+        """Input frames that it takes at once; the rest waits. 1 where every frame is answered as soon as it can be."""
+
+    @property
     def facts(self) -> BoardFacts: ...
 
     @property
@@ -109,15 +113,18 @@ class BridgeBoard:
     """A board that runs ``firmware_bridge/firmware``, behind a Link.
 
     ``replace_flashed`` lets ``start`` load a model over the link although another one is flashed;
-    ``any_core`` lets it talk to firmware that was built from another version of the core.
+    ``any_core`` lets it talk to firmware that was built from another version of the core; ``counted`` says that an
+    emulator's time goes on by instructions (see ``BoardFacts.units``).
     """
 
+    hop_frames = 1
+
     def __init__(
-        self, name: str, link: Link, *, emulated: bool = False, replace_flashed: bool = False, any_core: bool = False
+        self, name: str, link: Link, *, counted: bool = False, replace_flashed: bool = False, any_core: bool = False
     ) -> None:
         self.name = name
         self.link = link
-        self._emulated = emulated
+        self._counted = counted
         self._replace_flashed = replace_flashed
         self._any_core = any_core
         self._program: Program | None = None
@@ -139,8 +146,10 @@ class BridgeBoard:
     @property
     def facts(self) -> BoardFacts:
         h = self.hello
-        ticks = h.ticks if h.ticks != "instructions" or self._emulated else "cycles"
-        return BoardFacts(h.target, h.build, h.core, h.clock_hz, ticks, h.ticks_hz, self._emulated)
+        emulated = h.ticks == "instructions"
+        # Only time that an emulator counts by instructions says how many there were.
+        ticks = "nanoseconds" if emulated and not self._counted else h.ticks
+        return BoardFacts(h.target, h.build, h.core, h.clock_hz, ticks, h.ticks_hz, emulated)
 
     def connect(self, deadline_s: float = DEADLINE_S) -> Hello:
         """Opens a session; the stream on the board goes on where it was, if the board did not start again."""

@@ -11,139 +11,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from firmware_bridge.board import Board, BoardFacts, Cost, Pushed
-from firmware_bridge.compare import Tally, TensorReport, Tolerance, flat
-from firmware_bridge.errors import BridgeError
-from firmware_bridge.link import LinkStats
+from firmware_bridge.board import Board, Cost, Pushed
+from firmware_bridge.chunks import cut
+from firmware_bridge.compare import Tally, Tolerance, as_tolerance, flat
+from firmware_bridge.cost import cost_report
 from firmware_bridge.locate import Difference, Tapped, locate, named, producers
-from firmware_bridge.messages import Can, Stats
+from firmware_bridge.messages import Can
+from firmware_bridge.pairs import Pairs
 from firmware_bridge.program import HostStream, Program, as_inputs, states, sums
+from firmware_bridge.verdict import CheckReport, Stage, Trace
 from tcnstream.graph import Array
+from tcnstream.timing import counts
 
 Taps = Literal["outputs", "states", "all"]
 
-_CHUNK_FRAMES = (0, 1, 2, 3, 7, 16, 25, 61, 100)
 _MOST_STATE_BYTES = 4 << 20
 """Of snapshots that one check reads; where states are large, not every chunk's is compared."""
 
 _CHECKPOINT_FRAMES = 4096
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One part of a check; ``frames`` are output frames compared, ``states`` snapshots compared."""
-
-    name: str
-    passed: bool
-    frames: int
-    states: int = 0
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class CostReport:
-    """Cost of one input frame in ``unit``, over all pushes; a push of n frames counts as n of its mean.
-
-    ``deadline`` is what one frame may cost at the model's rate, in the same unit, or None where that is unknown:
-    emulated instructions say nothing about time, so for them ``per_second`` at the worst frame is given instead.
-    """
-
-    unit: str
-    frames: int
-    median: float
-    p99: float
-    worst: float
-    rate_hz: float | None
-    deadline: float | None
-    per_second: float | None
-    histogram: tuple[tuple[float, int], ...]
-
-
-@dataclass(frozen=True)
-class Trace:
-    """Both sides' frames of one output over the first stream, (frames, elements) in real units, for a picture."""
-
-    name: str
-    host: Array
-    board: Array
-
-
-@dataclass(frozen=True)
-class CheckReport:
-    """What was compared and what came of it; ``passed`` only if every stage did."""
-
-    target: str
-    board: BoardFacts
-    model: str
-    model_sha256: str
-    rounding: str
-    engine: str
-    tolerance: str
-    chunks: str
-    taps: str
-    frames_in: int
-    stages: tuple[Stage, ...]
-    tensors: tuple[TensorReport, ...]
-    first_difference: Difference | None
-    cost: CostReport | None
-    link: LinkStats
-    memory: Stats | None
-    plan_bytes: int
-    log: tuple[str, ...] = ()
-    signal: Trace | None = field(default=None, repr=False)
-    traces: tuple[Trace, ...] = field(default=(), repr=False)
-
-    @property
-    def passed(self) -> bool:
-        return all(stage.passed for stage in self.stages)
-
-    @property
-    def verdict(self) -> str:
-        """One sentence."""
-        frames = sum(stage.frames for stage in self.stages)
-        if self.passed:
-            compared = sum(stage.states for stage in self.stages)
-            return (
-                f"EQUAL: {self.target} computes what the host computes: {frames:,} output frames and {compared:,}"
-                f" states compared, tolerance {self.tolerance}"
-            )
-        failed = ", ".join(stage.name for stage in self.stages if not stage.passed)
-        if (d := self.first_difference) is None:
-            return f"DIFFERENT: {failed}; no operation differs when it is run again (see the notes of the stages)"
-        cause = f"; {d.cause}" if d.cause else ""
-        return (
-            f"DIFFERENT: {failed}; first at frame {d.frame} of {d.operation}: expected {d.expected:g}, got {d.got:g}"
-            f"{cause}"
-        )
-
-
-def parse_chunks(text: str) -> tuple[str, int]:
-    """``random:SEED`` or a fixed number of frames. Raises BridgeError for anything else."""
-    kind, _, seed = text.partition(":")
-    if kind == "random" and (seed or "0").isdecimal():
-        return "random", int(seed or "0")
-    if text.isdecimal() and int(text) > 0:
-        return "fixed", int(text)
-    raise BridgeError(f"there is no way to cut {text!r}: write random:SEED or a number of frames")
-
-
-def cut(frames: int, chunks: str, again: int = 0) -> list[int]:
-    """Chunk sizes that add up to ``frames``; ``again`` gives other random ones for the same seed."""
-    kind, number = parse_chunks(chunks)
-    if kind == "fixed":
-        return [number] * (frames // number) + ([frames % number] if frames % number else [])
-    rng = np.random.default_rng([number, again])
-    sizes: list[int] = []
-    left = frames
-    while left > 0:
-        sizes.append(min(left, int(rng.choice(_CHUNK_FRAMES))))
-        left -= sizes[-1]
-    return sizes
 
 
 def check(
@@ -152,19 +42,24 @@ def check(
     signal: Array | Sequence[Array],
     *,
     chunks: str = "random:0",
-    tolerance: Tolerance | None = None,
+    tolerance: Tolerance | str | None = None,
     taps: Taps = "states",
     rate_hz: float | None = None,
+    clock_hz: float | None = None,
     name: str = "",
+    source: str = "",
     progress: Callable[[int, int], None] | None = None,
 ) -> CheckReport:
     """Compares ``board``, which has ``program`` started, with the host on ``signal`` (frames, *frame_shape).
 
-    ``rate_hz`` is the signal's, for the cost against time. ``progress`` is called with (chunks done, in all).
+    ``tolerance`` may be written as on the command line. ``rate_hz`` is the signal's and ``clock_hz`` a processor's,
+    for the cost against time (see ``cost``). ``name`` and ``source`` are what the report calls model and signal.
+    ``progress`` is called with (chunks done, in all).
+
     Raises LinkError where the line fails, BridgeError for wrong arguments.
     """
     inputs = as_inputs(program, signal)
-    run = _Run(program, board, inputs, tolerance or Tolerance(), chunks, taps, progress)
+    run = _Run(program, board, inputs, as_tolerance(tolerance), chunks, taps, progress)
     run.first_stream()
     run.second_stream()
     run.snapshots()
@@ -185,10 +80,11 @@ def check(
         stages=tuple(run.stages),
         tensors=tuple(tally.report() for tally in run.tallies.values()),
         first_difference=difference,
-        cost=_cost(board.facts, run.costs, rate_hz),
+        cost=cost_report(board.facts, run.costs, rate_hz, clock_hz),
         link=replace(board.link_stats),
         memory=board.stats(),
         plan_bytes=len(program.content),
+        source=source,
         log=tuple(f"{level}: {text}" for level, text in board.log),
         signal=run.signal_trace(),
         traces=tuple(run.traces()),
@@ -233,6 +129,7 @@ class _Run:
         self.checkpoints: list[tuple[int, bytes]] = []
         self._maker = producers(program)
         self._made: list[tuple[list[Array], list[Array]]] = [([], []) for _ in program.plan.outputs]
+        self._pairs: list[Pairs] = []
         sizes = cut(len(inputs[0]), chunks)
         self._total = max(1, len(sizes) * (2 if taps != "all" else 2 + len(program.streams())))
         self._done = 0
@@ -256,19 +153,37 @@ class _Run:
             )
         return self.tallies[role, tensor]
 
-    def _compare(self, expected: list[Array], pushed: Pushed, position: list[int], seen: _Seen, keep: bool) -> bool:
-        """The outputs of one push; ``position`` counts frames per output and moves on."""
+    def _compare(self, expected: list[Array], pushed: Pushed, seen: _Seen, keep: bool) -> bool:
+        """The outputs of one push, as far as both sides have given them."""
         good = True
+        due = self._due(seen)
         for k, (a, b) in enumerate(zip(expected, pushed.outputs, strict=True)):
             tensor = self.program.plan.outputs[k]
-            if not self._tally("output", tensor).add(a, b, position[k]):
+            first, ours, theirs = self._pairs[k].pair(a, b, due[tensor])
+            if not self._tally("output", tensor).add(ours, theirs, first):
                 self.seen.append(replace(seen, tensor=tensor))
                 good = False
-            position[k] += len(a)
             if keep:
                 self._made[k][0].append(a)
                 self._made[k][1].append(b)
         return good
+
+    def _due(self, seen: _Seen) -> list[int]:
+        """Frames of every tensor that the board must have given: it takes whole hops."""
+        return counts(self.program.plan, self._whole_hops(seen.frames_in), seen.flushed)
+
+    def _whole_hops(self, frames: int) -> int:
+        return frames - frames % self.board.hop_frames
+
+    def _begin_stream(self) -> None:
+        self.host.reset()
+        self.board.reset()
+        self._pairs = [Pairs() for _ in self.program.plan.outputs]
+
+    @property
+    def _compared(self) -> int:
+        """Frames of the first output in this stream so far."""
+        return self._pairs[0].position
 
     def _compare_states(self, seen: _Seen) -> bool:
         """What both sides remember, by their snapshots."""
@@ -314,107 +229,108 @@ class _Run:
         return max(1, math.ceil(chunks / affordable))
 
     def first_stream(self) -> None:
-        self.host.reset()
-        self.board.reset()
-        sizes = cut(len(self.inputs[0]), self.chunks)
+        self._begin_stream()
+        end = self._whole_hops(len(self.inputs[0]))
+        sizes = cut(end, self.chunks) + cut(len(self.inputs[0]) - end, self.chunks)
         stride = self._state_stride(len(sizes))
-        position = [0] * len(self._made)
         good = good_states = True
         compared, frames_in = 0, 0
         for k, (n, chunk) in enumerate(self._chunks(sizes)):
             pushed = self.board.push(chunk)
-            self.costs += [cost for cost in pushed.costs if cost.frames]
+            self.costs += pushed.costs
             frames_in += n
             seen = _Seen(-1, frames_in, False, "random chunks")
-            good &= self._compare(self.host.push(chunk), pushed, position, seen, keep=True)
-            if stride and (k % stride == stride - 1 or k == len(sizes) - 1):
+            good &= self._compare(self.host.push(chunk), pushed, seen, keep=True)
+            wanted = stride and (k % stride == stride - 1 or frames_in == end)
+            if wanted and frames_in == self._whole_hops(frames_in):
                 compared += 1
                 good_states &= self._compare_states(seen)
                 if good and good_states and frames_in - (self.checkpoints or [(0, b"")])[-1][0] >= _CHECKPOINT_FRAMES:
                     self.checkpoints.append((frames_in, self.host.snapshot()))
             self._step()
         name = f"{self.chunks} chunks" if self.chunks.isdecimal() else "random chunks"
-        note = "" if stride else "this target cannot show its state"
-        self.stages.append(Stage(name, good, position[0], 0, note))
+        self.stages.append(Stage(name, good, self._compared, 0, self._left_over(frames_in)))
         if stride:
             every = "" if stride == 1 else f"after every {stride}th chunk: the state is large or the taps say outputs"
+            if not compared:
+                every = f"not compared: no chunk ended with a whole hop of {self.board.hop_frames} frames"
             self.stages.append(Stage("state", good_states, 0, compared, every))
-        self._flush("flush", position, frames_in, keep=True)
+        else:
+            self.stages.append(Stage("state", True, 0, 0, "not compared: this target cannot show its state"))
+        self._flush("flush", frames_in, keep=True)
 
-    def _flush(self, name: str, position: list[int], frames_in: int, keep: bool) -> bool:
+    def _left_over(self, frames_in: int) -> str:
+        """What stayed without a counterpart because the board takes whole hops."""
+        if not (left := self._pairs[0].waiting):
+            return ""
+        hop = self.board.hop_frames
+        return f"the last {left} frames of the host were not compared: this target takes hops of {hop} frames"
+
+    def _flush(self, name: str, frames_in: int, keep: bool) -> bool:
         """The tail of both sides; a target without flush is left out, and says so."""
         if Can.FLUSH not in self.board.can:
             self.stages.append(Stage(name, True, 0, 0, "not compared: this target cannot end a signal"))
             return True
-        before = position[0]
+        before = self._compared
         seen = _Seen(-1, frames_in, True, name)
-        good = self._compare(self.host.flush(), self.board.flush(), position, seen, keep)
-        self.stages.append(Stage(name, good, position[0] - before))
+        good = self._compare(self.host.flush(), self.board.flush(), seen, keep)
+        self.stages.append(Stage(name, good, self._compared - before))
         return good
 
     def second_stream(self) -> None:
         """After a reset, in other chunks: what is left of the first stream would show."""
-        self.host.reset()
-        self.board.reset()
-        position = [0] * len(self._made)
-        frames_in, good = 0, True
-        for n, chunk in self._chunks(cut(len(self.inputs[0]) // 2, self.chunks, again=1)):
-            frames_in += n
-            seen = _Seen(-1, frames_in, False, "reset, then a second stream")
-            good &= self._compare(self.host.push(chunk), self.board.push(chunk), position, seen, keep=False)
-            self._step()
-        self.stages.append(Stage("reset, then a second stream", good, position[0]))
+        self._begin_stream()
+        good = self._goes_on(0, self._half, "reset, then a second stream", again=1)
+        self.stages.append(Stage("reset, then a second stream", good, self._compared))
+
+    @property
+    def _half(self) -> int:
+        return self._whole_hops(len(self.inputs[0]) // 2)
 
     def snapshots(self) -> None:
         """Both streams stand where the second stream left them."""
         if Can.SNAPSHOT not in self.board.can:
             self.stages.append(Stage("snapshots", True, 0, 0, "not compared: this target cannot show its state"))
             return
-        begin = len(self.inputs[0]) // 2
-        middle = begin + (len(self.inputs[0]) - begin) // 2
-        position = [len(frames) for frames in self._output_counts(begin)]
+        begin, end = self._half, len(self.inputs[0])
+        middle = self._whole_hops(begin + (end - begin) // 2)
         blob = self.host.snapshot()
         self.board.reset()
         self.board.push([x[: min(5, len(x))] for x in self.inputs])
         self.board.restore(blob)
-        before = position[0]
-        good = self._goes_on(begin, middle, position, "snapshot of the host, restored on the board")
-        self.stages.append(
-            Stage("snapshot of the host, restored on the board", good, position[0] - before, int(bool(blob)))
-        )
+        self._crossed(begin, middle, "snapshot of the host, restored on the board")
         blob = self.board.snapshot()
         self.host.reset()
         self.host.restore(blob)
-        before = position[0]
-        good = self._goes_on(middle, len(self.inputs[0]), position, "snapshot of the board, restored on the host")
-        self.stages.append(Stage("snapshot of the board, restored on the host", good, position[0] - before, 1))
-        self._flush("flush after the snapshots", position, len(self.inputs[0]), keep=False)
+        self._crossed(middle, end, "snapshot of the board, restored on the host")
+        self._flush("flush after the snapshots", end, keep=False)
 
-    def _output_counts(self, frames_in: int) -> list[range]:
-        from tcnstream.timing import counts
+    def _crossed(self, begin: int, end: int, name: str) -> None:
+        before = self._compared
+        good = self._goes_on(begin, end, name, again=2)
+        self.stages.append(Stage(name, good, self._compared - before, 1, self._left_over(end)))
 
-        have = counts(self.program.plan, frames_in, ended=False)
-        return [range(have[o]) for o in self.program.plan.outputs]
-
-    def _goes_on(self, begin: int, end: int, position: list[int], name: str) -> bool:
+    def _goes_on(self, begin: int, end: int, name: str, again: int) -> bool:
         good, frames_in = True, begin
-        for n, chunk in self._chunks(cut(end - begin, self.chunks, again=2), begin):
+        for n, chunk in self._chunks(cut(end - begin, self.chunks, again), begin):
             frames_in += n
             seen = _Seen(-1, frames_in, False, name)
-            good &= self._compare(self.host.push(chunk), self.board.push(chunk), position, seen, keep=False)
+            good &= self._compare(self.host.push(chunk), self.board.push(chunk), seen, keep=False)
+            self._step()
         return good
 
     def every_tensor(self) -> None:
         """One pass of the whole signal per tensor."""
         good, frames = True, 0
         wanted = [tensor for tensor in self.program.streams() if tensor not in self.program.plan.inputs]
-        host = self.program.all_frames(wanted, self.inputs, flush=Can.FLUSH in self.board.can)
+        end = self._whole_hops(len(self.inputs[0]))
+        host = self.program.all_frames(wanted, [x[:end] for x in self.inputs], flush=Can.FLUSH in self.board.can)
         for tensor in wanted:
-            tapped = self._replay(tensor, len(self.inputs[0]), flushed=True, from_start=True)
+            tapped = self._replay(tensor, end, flushed=True, from_start=True)
             ours = host[tensor]
             frames += len(ours)
             if not self._tally("tensor", tensor).add(ours[tapped.first_frame :], tapped.frames, tapped.first_frame):
-                self.seen.append(_Seen(tensor, len(self.inputs[0]), True, "every tensor"))
+                self.seen.append(_Seen(tensor, end, True, "every tensor"))
                 good = False
         self.stages.append(Stage("every tensor", good, frames))
 
@@ -461,12 +377,13 @@ class _Run:
             if seen.tensor in tried or len(tried) > 3:
                 continue
             tried.add(seen.tensor)
+            end, flushed = self._whole_hops(seen.frames_in), seen.flushed and Can.FLUSH in self.board.can
             found = locate(
                 self.program,
                 seen.tensor,
-                [x[: seen.frames_in] for x in self.inputs],
-                seen.flushed and Can.FLUSH in self.board.can,
-                lambda tensor, seen=seen: self._replay(tensor, seen.frames_in, seen.flushed),  # type: ignore[misc]
+                [x[:end] for x in self.inputs],
+                flushed,
+                lambda tensor, end=end, flushed=flushed: self._replay(tensor, end, flushed),  # type: ignore[misc]
                 self.tolerance,
             )
             if found is not None:
@@ -483,35 +400,3 @@ class _Run:
         port = self.program.model.inputs[0]
         x = port.dequantize(self.inputs[0])
         return Trace(port.name, flat(x), flat(x))
-
-
-def _cost(facts: BoardFacts, costs: list[Cost], rate_hz: float | None) -> CostReport | None:
-    if not costs:
-        return None
-    unit = facts.ticks
-    per_frame = np.array([facts.units(cost.ticks) / cost.frames for cost in costs])
-    weights = np.array([cost.frames for cost in costs])
-    order = np.argsort(per_frame)
-    reached = np.cumsum(weights[order]) / weights.sum()
-
-    def quantile(q: float) -> float:
-        return float(per_frame[order][min(int(np.searchsorted(reached, q)), len(order) - 1)])
-
-    deadline: float | None = None
-    if rate_hz and unit == "nanoseconds":
-        deadline = 1e9 / rate_hz
-    elif rate_hz and unit == "cycles" and facts.clock_hz:
-        deadline = facts.clock_hz / rate_hz
-    worst = float(per_frame.max())
-    counted, edges = np.histogram(per_frame, bins=min(40, max(1, len(np.unique(per_frame)))), weights=weights)
-    return CostReport(
-        unit=unit,
-        frames=int(weights.sum()),
-        median=quantile(0.5),
-        p99=quantile(0.99),
-        worst=worst,
-        rate_hz=rate_hz,
-        deadline=deadline,
-        per_second=worst * rate_hz if rate_hz else None,
-        histogram=tuple((float(edge), int(n)) for edge, n in zip(edges, counted, strict=False)),
-    )

@@ -63,6 +63,11 @@ def parse_tolerance(text: str) -> Tolerance:
     raise BridgeError(f"there is no tolerance {text!r}: write exact, steps:1 or abs:1e-4")
 
 
+def as_tolerance(given: Tolerance | str | None) -> Tolerance:
+    """A tolerance or how it is written; None is the default one. Raises BridgeError."""
+    return parse_tolerance(given) if isinstance(given, str) else given or Tolerance()
+
+
 def step_of(tensor: Tensor) -> float:
     """Real units of one integer step; 1 for floats and for integers without a scale."""
     if tensor.dtype.kind == "f" or tensor.quantization is None:

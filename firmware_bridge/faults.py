@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -33,6 +34,10 @@ class Faults:
     seed: int = 0
 
 
+_CHANCES = ("flip", "lose", "drop", "duplicate", "delay")
+_AMOUNTS = {"delay_s": 0, "cut_after_frames": 0, "reader_bytes_per_s": 1, "seed": 0}
+
+
 def parse_faults(text: str) -> Faults:
     """``flip=0.01,drop=0.01,seed=3``. Raises BridgeError for a name or a value that there is not."""
     given: dict[str, float | int] = {}
@@ -45,8 +50,10 @@ def parse_faults(text: str) -> Faults:
             given[name] = kind(value)
         except ValueError:
             raise BridgeError(f"{name} takes a number, not {value!r}") from None
-        if name in ("flip", "lose", "drop", "duplicate", "delay") and not 0 <= given[name] <= 1:
+        if name in _CHANCES and not 0 <= given[name] <= 1:
             raise BridgeError(f"{name} is a probability from 0 to 1, not {value}")
+        if name in _AMOUNTS and not _AMOUNTS[name] <= given[name] < math.inf:
+            raise BridgeError(f"{name} is a number from {_AMOUNTS[name]:g} on, not {value}")
     return Faults(**given)  # type: ignore[arg-type]
 
 

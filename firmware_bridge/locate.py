@@ -67,9 +67,13 @@ def producers(program: Program) -> dict[int, int]:
     return {o: k for k, node in enumerate(program.plan.nodes) for o in node.outputs}
 
 
+def kind_in_file(node: Node) -> str:
+    """What the model file calls it: the plan says means as sums, and dense layers over time as convolutions."""
+    return str(node.options.get("reduce") or node.options.get("arithmetic") or node.kind)
+
+
 def named(node: Node) -> str:
-    kind = str(node.options.get("reduce", node.kind))
-    return f"{kind} (op {node.index}, `{node.label}`)"
+    return f"{kind_in_file(node)} (op {node.index}, `{node.label}`)"
 
 
 def locate(
@@ -179,7 +183,7 @@ def _known_cause(
 ) -> str:
     """The name of a difference that is known, where the board's numbers are exactly those that it gives."""
     node = program.plan.nodes[k]
-    if node.kind == "FULLY_CONNECTED" and program.plan.tensors[tensor].dtype.kind == "i":
+    if kind_in_file(node) == "FULLY_CONNECTED" and program.plan.tensors[tensor].dtype.kind == "i":
         other = "tflm" if program.rounding == "litert" else "litert"
         twin = Program(program.model, program.plan, b"", other)
         # What it reads agrees on both sides, so only this operation's own rounding may be changed.

@@ -23,7 +23,8 @@ import pytest
 
 if TYPE_CHECKING:
     from firmware_bridge.board import Board
-    from firmware_bridge.check import CheckReport
+    from firmware_bridge.neuralspot import NeuralSpotReport
+    from firmware_bridge.verdict import CheckReport
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -52,9 +53,15 @@ def _target(config: pytest.Config) -> str:
 def board(request: pytest.FixtureRequest) -> Iterator[Board]:
     """The board of ``--hil-target``, connected; ``board.start(Program.of(model))`` gives it a model."""
     from firmware_bridge.errors import LinkError, TargetError
+    from firmware_bridge.neuralspot import is_stock
     from firmware_bridge.targets import Options, open_board
 
     target = _target(request.config)
+    if is_stock(target):
+        pytest.fail(
+            f"{target}: the fixture `board` is a stream on a board with tcnstream's firmware, and stock firmware"
+            " answers whole windows only; use `hil_check`, which compares those"
+        )
     try:
         connected = open_board(target, None, Options(load=request.config.getoption("--hil-load")))
     except (TargetError, LinkError) as error:
@@ -66,36 +73,69 @@ def board(request: pytest.FixtureRequest) -> Iterator[Board]:
 
 
 @pytest.fixture
-def hil_check(request: pytest.FixtureRequest) -> Iterator[Callable[..., CheckReport]]:
-    """``hil_check(model, signal, **options)``: a CheckReport of the board of ``--hil-target``.
+def hil_check(request: pytest.FixtureRequest) -> Iterator[Callable[..., CheckReport | NeuralSpotReport]]:
+    """``hil_check(model, signal, **options)``: a report on the board of ``--hil-target``, ``passed`` and a ``verdict``.
 
     ``model``: a Model, a .tflite, a card or a shipped model's name; ``signal``: frames, or the path of a
-    recording. ``rounding`` and ``time_pooling`` go to the model, other options to ``check.check``.
+    recording. ``rounding`` and ``time_pooling`` go to the model, other options to ``check.check``, which gives a
+    CheckReport; with a target ``neuralspot:`` to ``neuralspot.check``, which gives a NeuralSpotReport.
     """
+    from firmware_bridge.neuralspot import is_stock
+
+    target = _target(request.config)
+    with ExitStack() as stack:
+
+        def run(model: Any, signal: Any, **options: Any) -> CheckReport | NeuralSpotReport:
+            if is_stock(target):
+                return _check_stock(request.config, target, model, signal, options)
+            return _check_board(request, stack, target, model, signal, options)
+
+        yield run
+
+
+def _check_stock(
+    config: pytest.Config, target: str, model: Any, signal: Any, options: dict[str, Any]
+) -> NeuralSpotReport:
+    from firmware_bridge.errors import LinkError, TargetError
+    from firmware_bridge.neuralspot import check, open_stock_target
+    from firmware_bridge.recordings import as_opened, read_signal
+
+    opened = as_opened(model)
+    frames = read_signal(opened, signal)[0] if isinstance(signal, (str, Path)) else signal
+    try:
+        stock = open_stock_target(target)
+    except (TargetError, LinkError) as error:
+        _missing(config, str(error))
+    with closing(stock.port):
+        return check(
+            opened.model, stock.port, frames, **{"convention": stock.convention, "framing": stock.framing, **options}
+        )
+
+
+def _check_board(
+    request: pytest.FixtureRequest,
+    stack: ExitStack,
+    target: str,
+    model: Any,
+    signal: Any,
+    options: dict[str, Any],
+) -> CheckReport:
     from firmware_bridge.build import EMULATED
     from firmware_bridge.check import check
     from firmware_bridge.errors import LinkError, TargetError
     from firmware_bridge.recordings import open_program, read_signal
     from firmware_bridge.targets import Options, open_board, parse_target
 
-    target = _target(request.config)
-    with ExitStack() as stack:
-
-        def run(
-            model: Any, signal: Any, *, rounding: str = "litert", time_pooling: str | None = None, **options: Any
-        ) -> Any:
-            opened, program = open_program(model, rounding=rounding, time_pooling=time_pooling)
-            frames, rate_hz = (signal, None) if not isinstance(signal, (str, Path)) else read_signal(opened, signal)
-            if parse_target(target).kind in EMULATED:  # their flash is written before they start
-                try:
-                    device = stack.enter_context(
-                        closing(open_board(target, program, Options(load=request.config.getoption("--hil-load"))))
-                    )
-                except (TargetError, LinkError) as error:
-                    _missing(request.config, str(error))
-            else:
-                device = request.getfixturevalue("board")
-                device.start(program)
-            return check(program, device, frames, **{"rate_hz": rate_hz, **options})
-
-        yield run
+    made = {name: options.pop(name) for name in ("rounding", "time_pooling") if name in options}
+    opened, program = open_program(model, **made)
+    frames, rate_hz = read_signal(opened, signal) if isinstance(signal, (str, Path)) else (signal, None)
+    if parse_target(target).kind in EMULATED:  # their flash is written before they start
+        try:
+            board = open_board(target, program, Options(load=request.config.getoption("--hil-load")))
+        except (TargetError, LinkError) as error:
+            _missing(request.config, str(error))
+        stack.enter_context(closing(board))
+    else:
+        board = request.getfixturevalue("board")
+        board.start(program)
+    return check(program, board, frames, **{"rate_hz": rate_hz, "name": opened.path.name, **options})

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from firmware_bridge.errors import BridgeError
 from firmware_bridge.program import Program
 from tcnstream.cli.common import Opened, open_model
-from tcnstream.cli.reading import Reading, open_input, prepare_for, whole
+from tcnstream.cli.reading import Reading, open_input, prepare_for
 from tcnstream.graph import Array
 from tcnstream.model import Model
 
@@ -23,16 +27,32 @@ def open_program(
     time_axis: int | None = None,
 ) -> tuple[Opened, Program]:
     """A model (or a .tflite, a card, a shipped model's name) and what a board runs of it."""
-    opened = (
-        Opened(Path(model.file.source), None, model) if isinstance(model, Model) else open_model(str(model), time_axis)
-    )
+    opened = as_opened(model, time_axis)
     program = Program.of(opened.model, time_pooling=time_pooling, calibration=calibration, rounding=rounding)
     return opened, program
 
 
-def read_signal(opened: Opened, source: str | Path, reading: Reading = DEFAULT_READING) -> tuple[Array, float | None]:
-    """A recording's frames as the model takes them, and their rate."""
-    frames: Array = whole(opened, str(source), reading)
-    if opened.card is not None:
-        return frames, opened.card.rate_hz
-    return frames, prepare_for(opened, open_input(opened, str(source), reading), reading.gain).rate_hz
+def as_opened(model: Model | str | Path, time_axis: int | None = None) -> Opened:
+    if isinstance(model, Model):
+        return Opened(Path(model.file.source), None, model)
+    return open_model(str(model), time_axis)
+
+
+def read_signal(
+    opened: Opened,
+    source: str | Path,
+    reading: Reading = DEFAULT_READING,
+    remark: Callable[[str], None] = lambda text: None,
+) -> tuple[Array, float | None]:
+    """A recording's frames as the model takes them, and their rate. ``remark`` gets what was chosen of it, in words.
+
+    Raises SignalError for a recording that cannot be read, BridgeError for one without frames.
+    """
+    recording = open_input(opened, str(source), reading)
+    if len(recording.channels) < len(recording.available):
+        remark(f"{source}: channel {', '.join(recording.channels)} of {', '.join(recording.available)}")
+    prepared = prepare_for(opened, recording, reading.gain)
+    frames = np.concatenate([np.zeros((0, opened.channels), np.float32), *prepared.chunks])
+    if not len(frames):
+        raise BridgeError(f"{source} has no frames; there is nothing to compare")
+    return frames.reshape(len(frames), *opened.model.inputs[0].shape), prepared.rate_hz

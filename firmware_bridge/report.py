@@ -11,16 +11,16 @@ import io
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 
-from firmware_bridge.check import CheckReport, Trace
 from firmware_bridge.errors import BridgeError
+from firmware_bridge.verdict import NOT_COMPARED, CheckReport, Trace
 
-FORMAT = 1
+FORMAT = 2
 _MOST_POINTS = 1500
 _MOST_LINES = 8
 _AROUND_FRAMES = 60
@@ -67,14 +67,20 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def load(text: str) -> dict[str, Any]:
+def load(content: bytes) -> dict[str, Any]:
     """What ``check --json`` wrote. Raises BridgeError for anything else."""
     try:
-        data = json.loads(text)
+        data = json.loads(content)
     except ValueError as error:
-        raise BridgeError(f"this is no JSON: {error}") from error
-    if not isinstance(data, dict) or data.get("format") != FORMAT or "stages" not in data:
-        raise BridgeError("this is no result of `firmware-bridge check --json`; run that first")
+        raise BridgeError(f"this is no JSON: {error}; give what `firmware-bridge check --json` printed") from error
+    if not isinstance(data, dict) or not {"format", "stages", "verdict"} <= data.keys():
+        raise BridgeError("this is no result of `firmware-bridge check --json` on a board; run that first")
+    if data["format"] != FORMAT:
+        raise BridgeError(
+            f"the result has format {data['format']} and this version reads {FORMAT}; check again with this version"
+        )
+    if lacks := {entry.name for entry in fields(CheckReport)} - {*data, "signal"}:
+        raise BridgeError(f"the result lacks {', '.join(sorted(lacks))}: it was cut or changed; check again")
     return data
 
 
@@ -82,7 +88,7 @@ def to_junit(data: dict[str, Any]) -> str:
     """A test suite with a case per stage; what was not compared is skipped, with the reason."""
     stages = data["stages"]
     failures = sum(not stage["passed"] for stage in stages)
-    skipped = [stage for stage in stages if stage["note"].startswith("not compared")]
+    skipped = [stage for stage in stages if stage["note"].startswith(NOT_COMPARED)]
     suite = ElementTree.Element(
         "testsuite",
         name=f"firmware-bridge {data['model']} on {data['target']}",
@@ -279,15 +285,21 @@ def cost_sentence(data: dict[str, Any]) -> str:
     cost = data["cost"]
     if cost is None:
         return "cost: not measured"
-    emulated = " (emulated; not cycles)" if cost["unit"] == "instructions" else ""
+    emulated = " (emulated; not cycles)" if cost["estimated"] else ""
     text = (
         f"{cost['unit']} per input frame{emulated}: median {cost['median']:,.0f}, p99 {cost['p99']:,.0f},"
         f" worst {cost['worst']:,.0f}"
     )
-    if cost["deadline"] is not None:
-        share = cost["worst"] / cost["deadline"]
-        kept = "kept" if share <= 1 else "MISSED"
-        text += f"; the deadline of {cost['rate_hz']:g} Hz is {cost['deadline']:,.0f}: {kept}, worst takes {share:.1%}"
-    elif cost["per_second"] is not None:
-        text += f"; at {cost['rate_hz']:g} Hz that is at worst {cost['per_second'] / 1e6:,.2f} million a second"
-    return text
+    if cost["rate_hz"] is None:
+        return f"{text}; no deadline: neither model nor recording says the rate (--rate HZ)"
+    if cost["deadline"] is None:
+        what = "an emulator's time is no board's" if cost["clock_hz"] is None else "no clock is known (--clock MHZ)"
+        return f"{text}; no deadline: {what}"
+    clock = "" if cost["clock_hz"] is None else f" with {cost['clock_of']} at {cost['clock_hz'] / 1e6:g} MHz"
+    share = f"the worst takes {cost['share']:.1%}"
+    text += f"; the deadline of {cost['rate_hz']:g} Hz{clock} is {cost['deadline']:,.0f}"
+    kept = cost["share"] <= 1
+    if cost["estimated"]:
+        text += f" cycles: {'would be kept' if kept else 'would be MISSED'}, {share}"
+        return f"{text} (estimate: one cycle for each emulated instruction, no wait states)"
+    return f"{text}: {'kept' if kept else 'MISSED'}, {share}"

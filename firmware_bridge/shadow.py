@@ -65,7 +65,8 @@ class Shadow:
     """``stream`` with ``board`` behind it; the board has ``program`` started, and the stream runs the same model.
 
     ``reopen`` connects again after a failure of the line; without it the comparison ends there, and ``report``
-    says why. ``on_difference`` is called, in the board's thread, with the number of the chunk.
+    says why. ``on_difference`` is called, in the board's thread, with the number of the chunk. Raises BridgeError for a
+    board that takes whole hops only.
     """
 
     def __init__(
@@ -79,6 +80,11 @@ class Shadow:
         on_difference: Callable[[int], None] | None = None,
         waiting_chunks: int = WAITING_CHUNKS,
     ) -> None:
+        if board.hop_frames > 1:
+            raise BridgeError(
+                f"{board.name} takes hops of {board.hop_frames} frames and a shadow follows every chunk at once; use"
+                " `check`, which waits for whole hops"
+            )
         self._stream = stream
         self._board = board
         self._program = program

@@ -83,13 +83,13 @@ def open_board(target: str | Target, program: Program | None = None, options: Op
     return board
 
 
-def _bridge(target: Target, transport: Transport, options: Options, emulated: bool = False) -> BridgeBoard:
+def _bridge(target: Target, transport: Transport, options: Options, counted: bool = False) -> BridgeBoard:
     line = transport if options.wrap is None else options.wrap(transport)
     try:
         return BridgeBoard(
             target.text,
             Link(line, options.on_log),
-            emulated=emulated,
+            counted=counted,
             replace_flashed=options.load,
             any_core=options.any_core,
         )
@@ -98,7 +98,10 @@ def _bridge(target: Target, transport: Transport, options: Options, emulated: bo
         raise
 
 
-def _known(target: Target, *names: str) -> None:
+def _known(target: Target, *names: str, place: bool = False) -> None:
+    """Raises TargetError for settings, or a place, that this kind of target does not have."""
+    if target.place and not place:
+        raise TargetError(f"{target.text}: {target.kind} takes nothing behind a colon; write {target.kind}")
     for name in target.settings:
         if name not in names:
             known = f"it has {', '.join(names)}" if names else "it has none"
@@ -154,7 +157,7 @@ def _open_qemu(target: Target, program: Program | None, options: Options) -> Boa
             file.write(program.content)
         command += ["-device", f"loader,file={plan_file},addr={plan_at:#x},force-raw=on"]
     try:
-        return _bridge(target, start_process(target.kind, command, on_stdio=False), options, emulated=counted)
+        return _bridge(target, start_process(target.kind, command, on_stdio=False), options, counted=counted)
     finally:
         if plan_file is not None:
             with suppress(OSError):
@@ -162,7 +165,7 @@ def _open_qemu(target: Target, program: Program | None, options: Options) -> Boa
 
 
 def _open_tcp(target: Target, program: Program | None, options: Options) -> Board:
-    _known(target)
+    _known(target, place=True)
     host, _, port = target.place.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise TargetError(f"{target.text}: write tcp:HOST:PORT with a port from 1 to 65535")
@@ -170,7 +173,7 @@ def _open_tcp(target: Target, program: Program | None, options: Options) -> Boar
 
 
 def _open_serial(target: Target, program: Program | None, options: Options) -> Board:
-    _known(target, "baud")
+    _known(target, "baud", place=True)
     baud = _number(target, "baud", DEFAULT_BAUD)
     if not target.place:
         raise TargetError(

@@ -1,7 +1,8 @@
 """TensorFlow Lite Micro as an independent device: the PyPI package runs the exported streaming .tflite.
 
-It takes whole hops, cannot end a signal and shows no snapshot, but every tensor of its graph can be read, its
-resource variables (the state) among them, hop by hop.
+It takes whole hops and cannot end a signal. Every tensor of its graph can be read hop by hop, and what the graph
+assigns to its resource variables is the stream's state: a snapshot. The package cannot write variables, so a snapshot
+is restored by a new interpreter, on a file whose variables begin with it.
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ from firmware_bridge.errors import BridgeError, TargetError
 from firmware_bridge.link import LinkStats
 from firmware_bridge.messages import Can, Stats
 from firmware_bridge.program import Program
+from tcnstream.engines.native import from_core, to_core
 from tcnstream.export import StreamingExport, export_streaming
 from tcnstream.graph import Array
+from tcnstream.state import State
+from tcnstream.timing import counts, oldest_needed
 
 ARENA_BYTES = 64 << 20
 """Memory for all tensors at once, which nothing reuses while they can be read."""
@@ -27,7 +31,7 @@ ARENA_BYTES = 64 << 20
 class TflmBoard:
     """``tflite_micro.runtime.Interpreter`` with the face of a board. ``hop_frames``: None takes the fewest."""
 
-    can = Can.TAP
+    can = Can.TAP | Can.SNAPSHOT
     log: tuple[tuple[str, str], ...] = ()
 
     def __init__(self, name: str, hop_frames: int | None = None) -> None:
@@ -41,23 +45,32 @@ class TflmBoard:
         self._tap: int | None = None
 
     @property
+    def hop_frames(self) -> int:
+        return self._exported().hop_frames
+
+    @property
     def facts(self) -> BoardFacts:
         return BoardFacts("tflm", "tflite-micro", "TensorFlow Lite Micro", 0, "nanoseconds", 10**9, False)
 
     def start(self, program: Program) -> None:
         """Raises EngineError for a model that has no form with fixed shapes."""
         self._program = program
-        self._export = export_streaming(program.plan, self._hop_frames)
         self.reset()
 
     def reset(self) -> None:
-        export = self._exported()
+        self._begin(State(self._running().plan))
+
+    def _begin(self, state: State) -> None:
+        """A new interpreter whose stream goes on from ``state``."""
+        plan = self._running().plan
+        export = self._export = export_streaming(plan, self._hop_frames, state)
         config = self._micro.runtime.InterpreterConfig.kPreserveAllTensors
         self._interpreter = self._micro.runtime.Interpreter.from_bytes(
             export.content, intrepreter_config=config, arena_size=ARENA_BYTES
         )
-        self._waiting: list[list[Array]] = [[] for _ in self._running().plan.inputs]
-        self._hops = 0
+        self._waiting: list[list[Array]] = [[] for _ in plan.inputs]
+        self._begun = state
+        self._hops = self._first_hop = state.pushed_frames // export.hop_frames
 
     def push(self, chunks: Sequence[Array]) -> Pushed:
         program, export = self._running(), self._exported()
@@ -116,10 +129,35 @@ class TflmBoard:
         raise BridgeError(f"{self.name} cannot end a signal: the exported model has fixed shapes")
 
     def snapshot(self) -> bytes:
-        raise BridgeError(f"{self.name} has no snapshots; compare tensors with --taps all")
+        """Raises BridgeError in the middle of a hop: what waits there was not computed yet."""
+        if waiting := sum(len(part) for part in self._waiting[0]):
+            raise BridgeError(
+                f"{self.name} has a state after whole hops of {self.hop_frames} frames, and {waiting} frames wait for"
+                " the rest of one; push that first"
+            )
+        return to_core(self._state(), self._running().facts)
+
+    def _state(self) -> State:
+        """What the graph assigned to its variables in the last hop, as far as anything will read it."""
+        if self._hops == self._first_hop:
+            return self._begun
+        plan, export = self._running().plan, self._exported()
+        state = State(plan)
+        state.pushed_frames = self._hops * export.hop_frames
+        state.have = counts(plan, state.pushed_frames, ended=False)
+        oldest = oldest_needed(plan, state.have)
+        for i, queue in state.queues.items():
+            live = state.have[i] - oldest[i]
+            if live:
+                past = np.array(self._interpreter.GetTensor(export.remembered[i], 0)["tensor_data"])
+                queue.append(past.reshape(-1, *plan.tensors[i].shape)[-live:])
+            queue.first_frame = oldest[i]
+        return state
 
     def restore(self, blob: bytes) -> None:
-        raise BridgeError(f"{self.name} has no snapshots; compare tensors with --taps all")
+        """Raises EngineError for a snapshot that was not taken after whole hops."""
+        program = self._running()
+        self._begin(from_core(program.plan, program.facts, blob))
 
     def tap(self, tensor: int | None) -> None:
         self._tap = tensor

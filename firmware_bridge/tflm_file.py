@@ -14,7 +14,7 @@ import numpy as np
 
 from firmware_bridge.compare import Tally, TensorReport, Tolerance, flat
 from firmware_bridge.errors import BridgeError
-from firmware_bridge.locate import named, producers
+from firmware_bridge.locate import kind_in_file, named, producers
 from firmware_bridge.program import Program, as_inputs
 from firmware_bridge.tflm import ARENA_BYTES, import_micro
 from tcnstream.graph import Array
@@ -144,7 +144,7 @@ def _first(program: Program, window: int, i: int, ours: Array, theirs: Array, to
         fact.name,
         float(a[frame, element]),
         float(b[frame, element]),
-        _cause(program, node.index, node.kind),
+        _cause(program, node.index, kind_in_file(node)),
     )
 
 

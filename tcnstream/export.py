@@ -23,6 +23,7 @@ from tcnstream.errors import EngineError
 from tcnstream.graph import Array, Graph, Op, Tensor
 from tcnstream.model import Model
 from tcnstream.plan import Node, Plan
+from tcnstream.state import State
 from tcnstream.tflite_schema import OBJECT
 from tcnstream.tflite_writer import write_model
 from tcnstream.timing import first_read, timings
@@ -51,7 +52,8 @@ class StreamingExport:
     Inputs are ``(1, hop_frames, *frame_shape)``. Output k gives ``(1, frames_per_hop[k], *frame_shape)``,
     and the first ``lag_frames[k]`` of its frames come before the signal and are to be dropped.
     ``state_bytes`` lie in ``variables`` resource variables; ``operations`` are the kinds to register.
-    ``tensors`` says where each of the plan's tensors can be read.
+    ``tensors`` says where each of the plan's tensors can be read, ``remembered`` where what the graph keeps of it for
+    the next hop.
     """
 
     content: bytes
@@ -62,6 +64,7 @@ class StreamingExport:
     state_bytes: int
     operations: tuple[str, ...]
     tensors: Mapping[int, ExportedTensor] = field(default_factory=dict)
+    remembered: Mapping[int, int] = field(default_factory=dict)
 
 
 def streaming_tflite(model: Model | Plan, hop_frames: int | None = None) -> bytes:
@@ -69,15 +72,24 @@ def streaming_tflite(model: Model | Plan, hop_frames: int | None = None) -> byte
     return export_streaming(model, hop_frames).content
 
 
-def export_streaming(model: Model | Plan, hop_frames: int | None = None) -> StreamingExport:
+def export_streaming(
+    model: Model | Plan, hop_frames: int | None = None, start: State | None = None
+) -> StreamingExport:
     """``model`` as a .tflite that takes ``hop_frames`` frames per invocation; None takes the fewest.
+
+    ``start`` is the state of a stream, after whole hops, with which the file begins instead of silence.
 
     Raises EngineError for what has no form with fixed shapes (mirrored edges, averages that do not count
     padding, policies) and for a hop after which some tensor would have a part of a frame.
     """
     plan = model if isinstance(model, Plan) else model.plan
     hop_frames = _checked_hop(plan, hop_frames)
-    step = _ExportGraph(plan, hop_frames)
+    if start is not None and (start.ended or start.pushed_frames % hop_frames):
+        raise EngineError(
+            f"a streaming .tflite begins after whole hops of {hop_frames} frames of a signal that goes on, and this"
+            f" stream {'has ended' if start.ended else f'took {start.pushed_frames} frames'}"
+        )
+    step = _ExportGraph(plan, hop_frames, start)
     for k in range(len(plan.nodes)):
         step.add_node(k)
     main, init = step.finish()
@@ -91,6 +103,7 @@ def export_streaming(model: Model | Plan, hop_frames: int | None = None) -> Stre
         sum(variable.start.nbytes for variable in step.variables),
         tuple(sorted({op.kind for graph in (main, init) for op in graph.ops})),
         {i: ExportedTensor(at, step.per_hop[i], step.lag[i]) for i, at in sorted(step.made.items())},
+        step.following,
     )
 
 
@@ -109,7 +122,10 @@ class _ExportGraph(StepGraph):
 
     taps = False
 
-    def __init__(self, plan: Plan, hop_frames: int) -> None:
+    def __init__(self, plan: Plan, hop_frames: int, start: State | None) -> None:
+        self.start = start
+        self.hops = 0 if start is None else start.pushed_frames // hop_frames
+        self.following: dict[int, int] = {}
         self.per_hop = _frames_per_hop(plan, hop_frames)
         self.lag = _lags(plan, self.per_hop)
         self.padding = _paddings(plan)
@@ -139,7 +155,12 @@ class _ExportGraph(StepGraph):
         """The last frames of tensor ``i``, which are padding before the start."""
         tensor = self.plan.tensors[i]
         padding = self.padding.get(i, _zero(tensor))
-        return self._variable(tensor, np.full((1, frames, *lay_out(tensor.shape)), padding, tensor.dtype))
+        past = np.full((1, frames, *lay_out(tensor.shape)), padding, tensor.dtype)
+        if self.start is not None:
+            queue = self.start.queues[i]
+            live = queue.read(max(queue.first_frame, queue.end_frame - frames), queue.end_frame)
+            past[0, frames - len(live) :] = live.reshape(len(live), *past.shape[2:])
+        return self._variable(tensor, past)
 
     def _variable(self, like: Tensor, start: Array) -> _Variable:
         name = f"state{len(self.variables)}"
@@ -168,7 +189,7 @@ class _ExportGraph(StepGraph):
         first_hop = tuple(-((a - lag) // n) for a in range(n))
         if first_hop not in self.valid:
             if self.age is None:
-                self.age = self._variable(Tensor("age", (1,), np.dtype(np.int32)), np.zeros(1, np.int32))
+                self.age = self._variable(Tensor("age", (1,), np.dtype(np.int32)), np.full(1, self.hops, np.int32))
             needed = self.constant(np.array(first_hop, np.int32).reshape(1, n, 1, 1))
             flags = Tensor("valid", (), np.dtype(np.bool_))
             self.valid[first_hop] = self.op("GREATER_EQUAL", (self.age.value, needed), flags, (1, n, 1, 1))
@@ -201,6 +222,7 @@ class _ExportGraph(StepGraph):
         for i, variable in self.past.items():
             following = self.cut(self._with_past(i), self.per_hop[i], len(variable.start[0]))
             self.ops.append(Op("ASSIGN_VARIABLE", (variable.handle, following), ()))
+            self.following[i] = following
         if self.age is not None:
             self.ops.append(Op("ASSIGN_VARIABLE", (self.age.handle, self._older(self.age)), ()))
         main = Graph(tuple(self.tensors), tuple(self.ops), tuple(self.inputs), tuple(outputs), "main")

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 import tcnstream
-from firmware_bridge.build import EMULATED
+from firmware_bridge.build import EMULATED, cache_folder
 from firmware_bridge.errors import TargetError
 from firmware_bridge.program import Program
 from firmware_bridge.targets import Options, open_board
@@ -66,4 +67,14 @@ def a_board(target: str, name: str | None = None, **options: Any) -> Iterator[An
         board.close()
 
 
-__all__ = ("EMULATED", "MODELS", "a_board", "missing", "program", "signal", "tool")
+BUILT = str(cache_folder().parent.parent)
+
+
+def with_plugin(monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    """Arguments for a pytest inside of pytest, which changes the home folder."""
+    monkeypatch.setenv("TCNSTREAM_CACHE", BUILT)
+    installed = any(point.name == "firmware-bridge" for point in entry_points(group="pytest11"))
+    return () if installed else ("-p", "firmware_bridge.pytest_plugin")
+
+
+__all__ = ("EMULATED", "MODELS", "a_board", "missing", "program", "signal", "tool", "with_plugin")

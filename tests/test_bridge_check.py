@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 from bridge_tools import EMULATED, a_board, program, signal
 
-from firmware_bridge.check import check, cut, parse_chunks
+from firmware_bridge.board import BoardFacts, Cost
+from firmware_bridge.check import check
+from firmware_bridge.chunks import cut, parse_chunks
 from firmware_bridge.compare import FLOAT_TOLERANCE, Tolerance, parse_tolerance
+from firmware_bridge.cost import cost_report
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.faults import Faults, faulty
 from firmware_bridge.program import Program
+from firmware_bridge.report import cost_sentence
 from firmware_bridge.tflm_file import check_file
 
 HERE = Path(__file__).parent
@@ -71,9 +76,47 @@ def test_instructions_are_counted_alike_in_every_run() -> None:
             costs.append(check(program("nse_sm.i8"), board, signal("nse_sm.i8", 60), chunks="10", rate_hz=250).cost)
     first = costs[0]
     assert first is not None and costs[0] == costs[1]
-    assert first.unit == "instructions" and first.frames == 60 and first.deadline is None
+    assert first.unit == "instructions" and first.frames == 60 and first.estimated
     assert 5_000 < first.median <= first.p99 <= first.worst < 100_000
-    assert first.per_second == pytest.approx(first.worst * 250)
+    assert first.deadline == 96e6 / 250 and first.share == pytest.approx(first.worst / first.deadline)
+
+
+@pytest.mark.slow
+def test_an_emulator_whose_time_is_not_counted_claims_no_instructions() -> None:
+    with a_board("qemu-m4?counted=0", "nse_sm.i8") as board:
+        report = check(program("nse_sm.i8"), board, signal("nse_sm.i8", 60), taps="outputs", rate_hz=250)
+    assert report.board.emulated and report.cost is not None
+    assert (report.cost.unit, report.cost.deadline, report.cost.estimated) == ("nanoseconds", None, False)
+
+
+def facts_of(target: str, ticks: str, clock_hz: int) -> BoardFacts:
+    return BoardFacts(target, "", "", clock_hz, ticks, clock_hz or 10**9, ticks == "instructions")
+
+
+def test_a_cost_is_set_against_the_deadline_of_the_rate() -> None:
+    cycles = facts_of("apollo4", "cycles", 96_000_000)
+    spent = [Cost(10, 1_000_000), Cost(0, 5_000), Cost(1, 600_000)]
+    found = cost_report(cycles, spent, 250)
+    assert found is not None and (found.frames, found.median, found.worst) == (11, 100_000, 600_000)
+    assert found.deadline == 384_000 and found.share == 600 / 384 and not found.estimated
+    said = cost_sentence({"cost": asdict(found)})
+    assert "the deadline of 250 Hz with the board's clock at 96 MHz is 384,000: MISSED, the worst takes 156.2%" in said
+    found = cost_report(cycles, spent, 250, clock_hz=192e6)
+    assert found is not None and found.deadline == 768_000 and found.share == 600 / 768
+    assert cost_report(cycles, [], 250) is None
+    found = cost_report(cycles, spent, None)
+    assert found is not None and found.deadline is None
+    assert "neither model nor recording says the rate (--rate HZ)" in cost_sentence({"cost": asdict(found)})
+
+
+def test_the_deadline_of_an_emulated_board_is_an_estimate_for_an_apollo() -> None:
+    board = BoardFacts("qemu-m55", "", "", 32_000_000, "instructions", 20_000_000, True)
+    spent = [Cost(1, round(50_000 * 1024 * 20e6 / 1e9))]
+    found = cost_report(board, spent, 250)
+    assert found is not None and found.deadline == 1e6 and found.worst == pytest.approx(50_000, abs=1)
+    said = cost_sentence({"cost": asdict(found)})
+    assert "with an Apollo510 at 250 MHz is 1,000,000 cycles: would be kept, the worst takes 5.0%" in said
+    assert said.endswith("(estimate: one cycle for each emulated instruction, no wait states)")
 
 
 def test_a_difference_within_the_tolerance_passes() -> None:

@@ -6,10 +6,12 @@ import importlib
 import json
 import re
 import shlex
+import signal as os_signal
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,23 +19,22 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from bridge_tools import EMULATED, MODELS, a_board, program, signal
+from bridge_tools import EMULATED, MODELS, a_board, program, signal, with_plugin
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from firmware_bridge import devices, report
-from firmware_bridge.build import cache_folder
-from firmware_bridge.check import CheckReport, check
+from firmware_bridge.check import check
 from firmware_bridge.cli import app
 from firmware_bridge.errors import BridgeError, LinkError, TargetError
 from firmware_bridge.faults import Faults, faulty
-from firmware_bridge.messages import Kind, Status
+from firmware_bridge.messages import Can, Kind, Status
 from firmware_bridge.shadow import Shadow
 from firmware_bridge.soak import soak
 from firmware_bridge.targets import Options, open_board
+from firmware_bridge.verdict import CheckReport
 
 SMALL = "nse_sm.i8"
-BUILT = str(cache_folder().parent.parent)
 pytest_plugins = ["pytester"]
 
 
@@ -61,19 +62,22 @@ def bad() -> CheckReport:
 def test_json_is_plain_and_comes_back(good: CheckReport, bad: CheckReport) -> None:
     for found in (good, bad):
         text = json.dumps(report.to_json(found), allow_nan=False)
-        data = report.load(text)
+        data = report.load(text.encode())
         assert data["passed"] == found.passed and data["verdict"] == found.verdict
         assert {t["name"] for t in data["tensors"]} and data["link"]["bytes_in"] > 0
     assert data["first_difference"]["node"] == 5 and data["first_difference"]["inputs"][0]["values"]
-    for wrong in ("no json", "{}", "[]"):
+    for wrong in (b"no json", b"{}", b"[]", b"\x93NUMPY", b'{"format": 1, "stages": [], "verdict": ""}'):
         with pytest.raises(BridgeError):
             report.load(wrong)
+    del data["board"], data["link"]
+    with pytest.raises(BridgeError, match="the result lacks board, link"):
+        report.load(json.dumps(data).encode())
 
 
 def test_the_page_has_everything_in_it(good: CheckReport, bad: CheckReport) -> None:
     page = report.to_html(report.to_json(good))
     assert page.count("data:image/png;base64,") == 2 and "No difference in any of" in page
-    assert "kept, worst takes" in page
+    assert ": kept, the worst takes " in page
     page = report.to_html(report.to_json(bad))
     assert page.count("data:image/png;base64,") == 3 and "The inputs that produced it" in page
     assert "small &lt;b&gt;" in page and "<b>" not in page
@@ -130,7 +134,14 @@ def test_a_difference_is_exit_code_1(recording: Path) -> None:
         (("--target", "host", "--chunks", "x"), "there is no way to cut 'x'"),
         (("--target", "host", "--tolerance", "close"), "there is no tolerance 'close'"),
         (("--target", "host", "--faults", "rain=1"), "there is no fault 'rain'"),
+        (("--target", "host", "--faults", "reader_bytes_per_s=-1"), "reader_bytes_per_s is a number from 1 on"),
+        (("--target", "host", "--faults", "flip=nan"), "flip is a probability from 0 to 1, not nan"),
+        (("--target", "host", "--rate", "-5"), "--rate is a number of samples a second above 0, not -5"),
+        (("--target", "host", "--html", "/nowhere/page.html"), "lies in a folder that does not exist"),
+        (("--target", "host", "--junit", "/"), "/ is a folder"),
+        (("--target", "host:there"), "host takes nothing behind a colon"),
         (("--target", "neuralspot:"), "no port is named"),
+        (("--target", "neuralspot:x", "--html", "p.html", "--taps", "all"), "neuralspot:x has no --taps, --html: it"),
     ],
 )
 def test_a_wrong_command_is_one_sentence(arguments: tuple[str, ...], told: str, recording: Path) -> None:
@@ -211,6 +222,65 @@ def test_soak_gives_up_in_time_and_reports_a_difference() -> None:
 def test_soak_from_the_command_line(recording: Path) -> None:
     made = run("soak", MODELS / f"{SMALL}.tflite", "-t", "host", "-i", recording, "--frames", 500, "--json")
     assert made.exit_code == 0 and json.loads(made.stdout)["frames_in"] == 500
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (("soak", "MODEL", "-t", "host", "-i", "INPUT", "--seconds", "60"), 130, ", interrupted; survived 0 failures"),
+        (("check", "MODEL", "-t", "host", "-i", "INPUT", "--chunks", "1"), 130, "interrupted: there is no verdict"),
+        (("twin", "MODEL", "pty"), 0, "answered 0 calls and 0 windows"),
+    ],
+)
+def test_ctrl_c_ends_a_command_with_what_there_is_to_say(
+    arguments: tuple[str, ...], code: int, told: str, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((60_000, *program(SMALL).model.inputs[0].shape), np.float32))
+    names = {"MODEL": str(MODELS / f"{SMALL}.tflite"), "INPUT": str(tmp_path / "x.npy")}
+    with a_board("host"):
+        pass
+    command = [sys.executable, "-c", "from firmware_bridge.cli import main; main()"]
+    process = subprocess.Popen(
+        [*command, *(names.get(a, a) for a in arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: os_signal.signal(os_signal.SIGINT, os_signal.default_int_handler),
+    )
+    time.sleep(4)
+    process.send_signal(os_signal.SIGINT)
+    said, noted = process.communicate(timeout=20)
+    assert process.returncode == code and told in said + noted and "Traceback" not in noted
+
+
+def test_soak_of_a_board_without_snapshots_begins_a_new_stream() -> None:
+    boards: list[Any] = []
+
+    def connect() -> Any:
+        faults = Faults(cut_after_frames=None if boards else 200)
+        board = open_board("host", program(SMALL), Options(wrap=faulty(faults)))
+        board.hello = replace(board.hello, can=board.hello.can & ~Can.SNAPSHOT)  # type: ignore[attr-defined]
+        boards.append(board)
+        return board
+
+    found = soak(program(SMALL), connect, signal(SMALL, 300), frames=9_000)
+    assert found.passed and found.line_failures == 1 and found.states_compared == 0, found.verdict
+    assert found.resumed_from_snapshot == 0 and 8_500 < found.frames_compared < 9_000
+    assert found.events[1].endswith("in a new stream")
+
+
+def test_a_recording_without_frames_is_told(tmp_path: Path) -> None:
+    np.save(tmp_path / "none.npy", np.zeros((0, 1), np.float32))
+    for command in ("check", "soak"):
+        more = ("--frames", 10) if command == "soak" else ()
+        made = run(command, MODELS / f"{SMALL}.tflite", "-t", "host", "-i", tmp_path / "none.npy", *more)
+        assert isinstance(made.exception, BridgeError) and "none.npy has no frames" in str(made.exception)
+
+
+def test_the_channel_that_is_compared_is_said(tmp_path: Path) -> None:
+    np.save(tmp_path / "three.npy", np.zeros((50, 3), np.float32))
+    made = run("check", MODELS / f"{SMALL}.tflite", "-t", "host", "-i", tmp_path / "three.npy")
+    assert made.exit_code == 0 and "three.npy: channel 0 of 0, 1, 2" in made.stderr
 
 
 def test_a_shadow_compares_behind_a_live_stream() -> None:
@@ -347,7 +417,7 @@ def test_a_device_says_who_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_pytest_plugin(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TCNSTREAM_CACHE", BUILT)  # pytester changes the home folder
+    plugin = with_plugin(monkeypatch)
     model, x = MODELS / f"{SMALL}.tflite", pytester.path / "x.npy"
     np.save(x, program(SMALL).model.inputs[0].dequantize(signal(SMALL, 80)))
     pytester.makepyfile(
@@ -360,18 +430,12 @@ def test_the_pytest_plugin(pytester: pytest.Pytester, monkeypatch: pytest.Monkey
             assert board.facts.target == "host"
         """
     )
-    loaded = () if _entry_point_is_installed() else ("-p", "firmware_bridge.pytest_plugin")
-    pytester.runpytest_inprocess(*loaded).assert_outcomes(skipped=2)
-    pytester.runpytest_inprocess(*loaded, "--hil-target", "host").assert_outcomes(passed=2)
-    pytester.runpytest_inprocess(*loaded, "--hil-target", "tcp:127.0.0.1:1").assert_outcomes(skipped=2)
-    told = pytester.runpytest_inprocess(*loaded, "--hil-required", "--hil-target", "tcp:127.0.0.1:1")
+    pytester.runpytest_inprocess(*plugin).assert_outcomes(skipped=2)
+    pytester.runpytest_inprocess(*plugin, "--hil-target", "host").assert_outcomes(passed=2)
+    pytester.runpytest_inprocess(*plugin, "--hil-target", "tcp:127.0.0.1:1").assert_outcomes(skipped=2)
+    told = pytester.runpytest_inprocess(*plugin, "--hil-required", "--hil-target", "tcp:127.0.0.1:1")
     assert told.parseoutcomes()["failed" if "failed" in told.parseoutcomes() else "errors"] >= 1
     assert "--hil-required: tcp:127.0.0.1:1: " in told.stdout.str()
-
-
-def _entry_point_is_installed() -> bool:
-    metadata = importlib.import_module("importlib.metadata")
-    return any(point.name == "firmware-bridge" for point in metadata.entry_points(group="pytest11"))
 
 
 def test_errors_of_the_line_are_one_tree() -> None:

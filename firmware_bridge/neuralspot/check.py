@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from firmware_bridge.compare import Tally, TensorReport, Tolerance, flat, parse_tolerance
+from firmware_bridge.compare import Tally, TensorReport, Tolerance, as_tolerance, flat
 from firmware_bridge.erpc import ErpcError, Framing
 from firmware_bridge.neuralspot.client import CallError, Client, RefusalError
 from firmware_bridge.neuralspot.heartkit import HeartKitBoard
@@ -95,7 +95,7 @@ def check(
     *,
     convention: Convention = "validator",
     framing: Framing | None = None,
-    tolerance: str = "default",
+    tolerance: Tolerance | str = "default",
     rounding: str = "litert",
     send_model: bool | None = None,
     profile: bool = False,
@@ -117,22 +117,13 @@ def check(
     Raises CallError if the line stays bad, LinkError if it is gone, RefusalError if the board says no, SignalError
     for a recording without frames, NotStreamableError for a model that stock firmware cannot be driven with.
     """
-    allowed = parse_tolerance(tolerance)
+    allowed = as_tolerance(tolerance)
     host = WindowModel(model, rounding, first_output_only=convention == "heartkit")
-    windows, notes = _windows(host, as_frames(model.inputs[0], recording))
+    windows, notes = windows_of(host, as_frames(model.inputs[0], recording))
     if len(host.outputs) < len(model.outputs):
         notes.append(f"this firmware gives the first of {len(model.outputs)} outputs; only that one was compared")
     client = Client(transport, framing or Framing.V1_9, timeout_s=timeout_s, now=now)
-    framings = tuple(Framing) if framing is None else (framing,)
-    board: ValidatorBoard | HeartKitBoard
-    if convention == "heartkit":
-        board = HeartKitBoard(client, host)
-        board.open(framings, send_model=send_model is not False)
-    elif convention != "validator":
-        raise ErpcError(f"the convention {convention!r} is unknown; use 'validator' or 'heartkit'")
-    else:
-        board = ValidatorBoard(client, host, profile=profile)
-        board.open(framings, send_model=send_model is True)
+    board = open_firmware(client, host, convention, framing, send_model=send_model, profile=profile)
     started, faults = now(), list[str]()
     compared = [_Comparison(host, k, allowed, len(windows)) for k in range(len(host.outputs))]
     differing: list[tuple[bytes, bytes]] = []
@@ -167,6 +158,28 @@ def check(
     )
 
 
+def open_firmware(
+    client: Client,
+    host: WindowModel,
+    convention: Convention,
+    framing: Framing | None,
+    *,
+    send_model: bool | None = None,
+    profile: bool = False,
+) -> ValidatorBoard | HeartKitBoard:
+    """The firmware behind ``client``, ready for windows. Arguments and errors as for ``check``."""
+    framings = tuple(Framing) if framing is None else (framing,)
+    if convention == "heartkit":
+        heartkit = HeartKitBoard(client, host)
+        heartkit.open(framings, send_model=send_model is not False)
+        return heartkit
+    if convention != "validator":
+        raise ErpcError(f"the convention {convention!r} is unknown; use 'validator' or 'heartkit'")
+    validator = ValidatorBoard(client, host, profile=profile)
+    validator.open(framings, send_model=send_model is True)
+    return validator
+
+
 def _run(board: ValidatorBoard | HeartKitBoard, window: bytes, attempts: int, faults: list[str]) -> bytes:
     """One window through the board, begun again from silence where a call failed."""
     broken = False
@@ -183,7 +196,7 @@ def _run(board: ValidatorBoard | HeartKitBoard, window: bytes, attempts: int, fa
     raise RefusalError(f"{attempts} attempts are none; allow at least one")
 
 
-def _windows(host: WindowModel, frames: Array) -> tuple[list[tuple[int, bytes]], list[str]]:
+def windows_of(host: WindowModel, frames: Array) -> tuple[list[tuple[int, bytes]], list[str]]:
     """(first frame, bytes) of each window, and what was done to make the recording fit."""
     size, n = host.model.window_frames, len(frames)
     if n == 0:

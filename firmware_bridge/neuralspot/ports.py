@@ -38,6 +38,11 @@ class StockTarget:
     framing: Framing | None
 
 
+def is_stock(target: str) -> bool:
+    """Whether a target's name says that stock firmware is there."""
+    return target.startswith("neuralspot:")
+
+
 def open_stock_target(text: str) -> StockTarget:
     """``neuralspot:...`` as above. Raises TargetError for a name that is none or a port that is not there."""
     path, _, query = text.partition("?")

@@ -1,0 +1,83 @@
+"""Options that several commands share, and what becomes of them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import typer
+
+from firmware_bridge.devices import only_device
+from firmware_bridge.errors import BridgeError
+from firmware_bridge.faults import faulty, parse_faults
+from firmware_bridge.targets import WAYS, Options
+from tcnstream.cli.common import note, print_json, say
+
+TargetOption: TypeAlias = Annotated[
+    str, typer.Option("--target", "-t", metavar="TARGET", help=f"{', '.join(WAYS)}, neuralspot:PORT, or serial:auto.")
+]
+InputOption: TypeAlias = Annotated[
+    str, typer.Option("--input", "-i", metavar="FILE", help="A recording, as for `tcnstream run`.")
+]
+RoundingOption: TypeAlias = Annotated[
+    str, typer.Option("--rounding", metavar="NAME", help="litert, or tflm for boards whose dense layers round twice.")
+]
+ToleranceOption: TypeAlias = Annotated[
+    str,
+    typer.Option("--tolerance", metavar="T", help="default (integers exact, floats 1e-5), exact, steps:1 or abs:1e-4."),
+]
+LoadOption: TypeAlias = Annotated[bool, typer.Option("--load", help="Load the model though another one is flashed.")]
+AnyCoreOption: TypeAlias = Annotated[bool, typer.Option("--any-core", help="Accept firmware of another core version.")]
+FaultsOption: TypeAlias = Annotated[
+    str,
+    typer.Option("--faults", metavar="LIST", help="Spoil the line on purpose: flip=0.001,drop=0.01,delay=0.1,seed=1."),
+]
+
+
+def resolved(target: str) -> str:
+    """``serial:auto`` is the one known board; several are never picked from."""
+    kind, _, settings = target.partition("?")
+    if kind != "serial:auto":
+        return target
+    return only_device().target + (f"?{settings}" if settings else "")
+
+
+def board_options(load: bool, any_core: bool, faults: str) -> Options:
+    wrap = faulty(parse_faults(faults)) if faults else None
+    return Options(load=load, any_core=any_core, wrap=wrap, on_log=_heard)
+
+
+def _heard(level: str, text: str) -> None:
+    if level != "info":
+        note(f"board ({level}): {text}")
+
+
+def refuse(target: str, why: str, **given: bool) -> None:
+    """Options that this target has no use for are refused, not ignored; ``given``: whether each was given."""
+    names = [f"--{name.replace('_', '-')}" for name, used in given.items() if used]
+    if names:
+        raise BridgeError(f"{target} has no {', '.join(names)}: {why}")
+
+
+def writable(*files: Path | None) -> None:
+    """What cannot be written in the end is said before hours of work."""
+    for file in files:
+        if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
+            what = "is a folder" if file.is_dir() else "lies in a folder that does not exist"
+            raise BridgeError(f"{file} {what}; name a file in a folder that exists")
+
+
+def conclude(found: Any, json: bool, remarks: tuple[str, ...] = ()) -> None:
+    """The verdict of a comparison, as JSON or in words; exit code 1 where it did not hold."""
+    assert is_dataclass(found) and not isinstance(found, type)
+    passed: bool = found.passed  # type: ignore[attr-defined]
+    verdict: str = found.verdict  # type: ignore[attr-defined]
+    if json:
+        print_json({"passed": passed, "verdict": verdict, **asdict(found)})
+    else:
+        for line in remarks:
+            note(line)
+        say(verdict)
+    if not passed:
+        raise typer.Exit(1)

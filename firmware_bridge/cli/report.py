@@ -1,0 +1,31 @@
+"""``firmware-bridge report``: a saved result as a page or a JUnit file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from firmware_bridge import report as pages
+from firmware_bridge.errors import BridgeError
+from tcnstream.cli.common import say
+
+
+def report(
+    result: Annotated[Path, typer.Argument(metavar="RESULT", help="What `check --json` printed, as a file.")],
+    page: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write one page with plots.")] = None,
+    junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write a JUnit file.")] = None,
+) -> None:
+    """Turn a saved result into a page or a JUnit file.
+
+    Example: `firmware-bridge report result.json --html report.html`
+    """
+    if page is None and junit is None:
+        raise BridgeError("nothing to write: give --html FILE or --junit FILE")
+    data = pages.load(result.read_bytes())
+    if page is not None:
+        page.write_text(pages.to_html(data), encoding="utf-8")
+    if junit is not None:
+        junit.write_text(pages.to_junit(data), encoding="utf-8")
+    say(str(data["verdict"]))

@@ -1,0 +1,96 @@
+"""What an input frame costs on a board, against the time that the model's rate leaves for it.
+
+A board counts cycles, and its HELLO says its clock. An emulated board counts instructions, which say nothing about
+time by themselves: they are set against the cycles of a chip with the same core, as an estimate that is marked as
+one, since one instruction a cycle is the best case of a Cortex-M4F and wait states are not emulated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from firmware_bridge.board import BoardFacts, Cost
+
+CHIPS = {
+    "qemu-m4": ("an Apollo3 or Apollo4", 96e6),
+    "qemu-pl011": ("an Apollo3 or Apollo4", 96e6),
+    "qemu-m55": ("an Apollo510", 250e6),
+}
+"""Emulated boards: the chips with the same core, and the clock in Hz that their data sheets give as the highest but
+one (Apollo3's burst, Apollo4's usual clock) or the highest (Apollo510)."""
+
+_MOST_BARS = 40
+
+
+@dataclass(frozen=True)
+class CostReport:
+    """Cost of one input frame in ``unit``, over all pushes; a push of n frames counts as n of its mean.
+
+    ``deadline`` is what one frame may cost at ``rate_hz``, in the same unit; ``share`` the worst frame's part of
+    it, above 1 if it is missed. Both are None where rate or clock is unknown. ``clock_hz`` is the clock behind a
+    deadline in cycles or instructions, ``clock_of`` whose. ``estimated``: instructions were set against cycles, one
+    for one.
+    """
+
+    unit: str
+    frames: int
+    median: float
+    p99: float
+    worst: float
+    rate_hz: float | None
+    deadline: float | None
+    share: float | None
+    clock_hz: float | None
+    clock_of: str
+    estimated: bool
+    histogram: tuple[tuple[float, int], ...]
+
+
+def cost_report(
+    facts: BoardFacts, costs: Sequence[Cost], rate_hz: float | None, clock_hz: float | None = None
+) -> CostReport | None:
+    """``rate_hz`` is the model's input rate; ``clock_hz`` replaces the clock that the board or the table says."""
+    costs = [cost for cost in costs if cost.frames]
+    if not costs:
+        return None
+    unit = facts.ticks
+    per_frame = np.array([facts.units(cost.ticks) / cost.frames for cost in costs])
+    weights = np.array([cost.frames for cost in costs])
+    order = np.argsort(per_frame)
+    reached = np.cumsum(weights[order]) / weights.sum()
+
+    def quantile(q: float) -> float:
+        return float(per_frame[order][min(int(np.searchsorted(reached, q)), len(order) - 1)])
+
+    clock_of, clock = _clock(facts, clock_hz)
+    deadline = clock / rate_hz if rate_hz and clock else None
+    worst = float(per_frame.max())
+    counted, edges = np.histogram(per_frame, bins=min(_MOST_BARS, max(1, len(np.unique(per_frame)))), weights=weights)
+    return CostReport(
+        unit=unit,
+        frames=int(weights.sum()),
+        median=quantile(0.5),
+        p99=quantile(0.99),
+        worst=worst,
+        rate_hz=rate_hz,
+        deadline=deadline,
+        share=None if deadline is None else worst / deadline,
+        clock_hz=None if unit == "nanoseconds" else clock,
+        clock_of=clock_of,
+        estimated=unit == "instructions",
+        histogram=tuple((float(edge), int(n)) for edge, n in zip(edges, counted, strict=False)),
+    )
+
+
+def _clock(facts: BoardFacts, given_hz: float | None) -> tuple[str, float | None]:
+    """Whose clock, and how many of the board's units pass in a second; None where nobody knows."""
+    if facts.ticks == "nanoseconds":
+        # An emulator's own time is not that of any board.
+        return "", None if facts.emulated else 1e9
+    if facts.ticks == "cycles":
+        return ("the clock given", given_hz) if given_hz else ("the board's clock", float(facts.clock_hz) or None)
+    chip, usual_hz = CHIPS.get(facts.target, ("a chip", None))
+    return (chip, given_hz or usual_hz)
