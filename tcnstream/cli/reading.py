@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -76,8 +75,6 @@ def _wanted(opened: Opened, reading: Reading) -> list[str] | int:
 def open_input(opened: Opened, source: str, reading: Reading) -> Recording:
     """The recording as it is, with the channels that the model takes."""
     wanted = _wanted(opened, reading)
-    if reading.rate_hz is not None and not 0 < reading.rate_hz < math.inf:
-        raise SignalError(f"--rate is a number of samples a second above 0, not {reading.rate_hz:g}")
     kind = reading.raw_format
     if kind is not None and kind not in get_args(RawFormat):
         raise SignalError(f"there is no raw format {kind!r}: choose one of {', '.join(get_args(RawFormat))}")
