@@ -22,6 +22,7 @@ kernels: outputs in panels of 16 (then 8 or 4), the panel's outputs side by side
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import struct
 import zlib
@@ -293,17 +294,17 @@ class _Writer:
 
     def rings(self) -> tuple[list[tuple[int, int, int]], int, int]:
         """Per tensor (frames, place, number), the bytes of all rings, and how many there are."""
-        made, place, number = [], 0, 0
-        for tensor, frames in zip(self.plan.tensors, ring_frames(self.plan), strict=True):
-            if tensor.data is not None or frames == 0:
-                made.append((0, 0, NONE))
-                continue
-            item = max(tensor.dtype.itemsize, 4)
-            place += -place % item
-            made.append((frames, place, number))
-            place += frames * math.prod(tensor.shape) * tensor.dtype.itemsize
-            number += 1
-        return made, place, number
+        kept = [0 if t.data is not None else n for t, n in zip(self.plan.tensors, ring_frames(self.plan), strict=True)]
+        frame_bytes = [math.prod(t.shape) * t.dtype.itemsize for t in self.plan.tensors]
+        numbers = itertools.count()
+        made = [(frames, 0, next(numbers) if frames else NONE) for frames in kept]
+        end = 0
+        # Frames of whole cache lines come first: then none of them lies across two lines.
+        for i in sorted((i for i, frames in enumerate(kept) if frames), key=lambda i: -math.gcd(frame_bytes[i], 64)):
+            end += -end % max(self.plan.tensors[i].dtype.itemsize, 4)
+            made[i] = (kept[i], end, made[i][2])
+            end += kept[i] * frame_bytes[i]
+        return made, end, next(numbers)
 
     def slots(self) -> list[int]:
         """A scratch area per tensor; two that live at the same time never share one."""

@@ -84,7 +84,8 @@ static inline uint32_t carries_at(const tcn_header *h)
     return ((uint32_t)sizeof(struct tcn_state) + 4 * h->n_rings + 7u) & ~7u;
 }
 
-static inline uint32_t rings_at(const tcn_header *h) { return carries_at(h) + ((h->carry_bytes + 7u) & ~7u); }
+/* On a line of the cache, as the frames of rings that are whole lines long are then, too. */
+static inline uint32_t rings_at(const tcn_header *h) { return (carries_at(h) + h->carry_bytes + 63u) & ~63u; }
 
 /* The model's input frames by which a node that made all of a signal trails the node before it: its window and its
  * padding, from the rate of the node's input, rounded up. */

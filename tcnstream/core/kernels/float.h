@@ -286,32 +286,53 @@ typedef v4 vmax;
 #define CLIP_vmax CLIP_v4
 #endif
 
+/* One vector of channels from `c` on, for T positions that share its weights. */
+#define DEPTHWISE(name, V, T)                                                                                    \
+    static inline __attribute__((always_inline)) void name(const conv_args *a, const float *w, const float *bias, \
+                                                           const void *const *rows, void *const *outs, size_t taps, size_t c) \
+    {                                                                                                            \
+        V sum[T], last = *(const V *)(bias + c);                                                                 \
+        size_t k, t;                                                                                             \
+        UNROLL for (t = 0; t < T; t++) sum[t] = (V){0};                                                          \
+        for (k = 0, w += c; k < taps; k++, w += a->outputs) {                                                    \
+            V weight = *(const V *)w;                                                                            \
+            UNROLL for (t = 0; t < T; t++)                                                                       \
+                sum[t] = VECTOR_ADD(sum[t], VECTOR_MUL(*(const V *)((const float *)rows[t * taps + k] + c), weight)); \
+        }                                                                                                        \
+        UNROLL for (t = 0; t < T; t++)                                                                           \
+            *(V *)((float *)outs[t] + c) = CLIP_##V(VECTOR_ADD(sum[t], last), a->low_f, a->high_f);              \
+    }
+DEPTHWISE(depthwise_1, vmax, 1)
+DEPTHWISE(depthwise_4, vmax, 4)
+#if LANES > 4
+DEPTHWISE(depthwise_rest, v4, 1)
+#endif
+
 static void depthwise_f32(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs,
                           uint32_t positions)
 {
-    uint32_t taps = a->taps_t * a->taps_f, channels = a->outputs, p, k, c;
+    size_t taps = (size_t)a->taps_t * a->taps_f, channels = a->outputs, p, k, c;
     const float *weights = (const float *)(const void *)(plan + a->weights_at);
     const float *bias = (const float *)(const void *)(plan + a->bias_at);
     if (a->channels != a->outputs) {
         tcn_plain_depthwise_f32(a, plan, rows, outs, positions);
         return;
     }
+    for (p = 0; p + 4 <= positions; p += 4)
+        for (c = 0; c + LANES <= channels; c += LANES)
+            depthwise_4(a, weights, bias, rows + p * taps, outs + p, taps, c);
+    for (; p < positions; p++)
+        for (c = 0; c + LANES <= channels; c += LANES)
+            depthwise_1(a, weights, bias, rows + p * taps, outs + p, taps, c);
+    if (channels % LANES == 0)
+        return;
     for (p = 0; p < positions; p++) {
         const void *const *row = rows + p * taps;
         float *out = (float *)outs[p];
-        for (c = 0; c + LANES <= channels; c += LANES) {
-            vmax sum = {0};
-            for (k = 0; k < taps; k++)
-                sum = VECTOR_ADD(sum, VECTOR_MUL(*(const vmax *)((const float *)row[k] + c), *(const vmax *)(weights + k * channels + c)));
-            *(vmax *)(out + c) = CLIP_vmax(VECTOR_ADD(sum, *(const vmax *)(bias + c)), a->low_f, a->high_f);
-        }
+        c = channels - channels % LANES;
 #if LANES > 4
-        for (; c + 4 <= channels; c += 4) {
-            v4 sum = {0};
-            for (k = 0; k < taps; k++)
-                sum += *(const v4 *)((const float *)row[k] + c) * *(const v4 *)(weights + k * channels + c);
-            *(v4 *)(out + c) = CLIP_v4(sum + *(const v4 *)(bias + c), a->low_f, a->high_f);
-        }
+        for (; c + 4 <= channels; c += 4)
+            depthwise_rest(a, weights, bias, row, outs + p, taps, c);
 #endif
         for (; c < channels; c++) {
             float sum = 0.0f;
