@@ -216,8 +216,11 @@ def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(shutil, "which", lambda tool: None)
     with pytest.raises(SignalError, match="apt-get is not here"):
         fetch(tmp_path)
+    with pytest.raises(MissingExtraError, match=r"pip install tcnstream\[train\]"):
+        speech_material.refuse_missing_tools()
+    monkeypatch.setitem(sys.modules, "av", ModuleType("av"))
     with pytest.raises(SignalError, match="espeak-ng, which is not here"):
-        next(speech_material._synthetic(tmp_path / "espeak-ng"))
+        speech_material.refuse_missing_tools()
 
 
 def test_fetching_unpacks_each_package_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -344,3 +347,32 @@ def test_a_parameter_file_keeps_the_limits() -> None:
     channels, units = units_of(read_stages(MODELS / "speech.params.json"))
     assert FRAME_SAMPLES * sum(unit.look_ahead for unit in units) + 180 <= 1600
     assert kernel().size + channels * BANDS + sum(channels * (channels + unit.taps + 8) for unit in units) < 150_000
+
+
+@pytest.mark.train
+def test_the_recipe_is_one_command(material: Material, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """All of it in miniature, on recordings that are made here: 72 s of mixtures, 3 s of training."""
+    pytest.importorskip("tensorflow", reason="needs TensorFlow (extra `train`)")
+    from tcnstream.zoo import train_speech
+
+    fetched: list[Path] = []
+    monkeypatch.setattr(train_speech, "refuse_missing_tools", lambda: None)
+    monkeypatch.setattr(train_speech, "fetch", fetched.append)
+    monkeypatch.setattr(train_speech, "read_material", lambda cache: material)
+    app = typer.Typer()
+    app.command()(train_speech.main)
+    folders = ["--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, [*folders, "--hours=0.02", "--minutes=0.05", "--name=tiny"])
+    assert result.exit_code == 0, result.stderr
+    assert fetched == [tmp_path / "cache"] and "kept aside" in result.stderr
+    for name, dtype in (("tiny", "int8"), ("tiny.f32", "float32")):
+        card = load_card(tmp_path / "out" / f"{name}.toml")
+        model = tcnstream.load(tmp_path / "out" / card.file)
+        assert card.labels == LABELS and card.look_ahead_ms == model.delay * 1000 / RATE_HZ
+        stream = model.stream()
+        made = np.concatenate([stream.push(tone(440, 1)[:, None]), stream.flush()])
+        assert made.shape == (100, 3) and made.dtype == dtype
+    facts = [json.loads(line) for line in (tmp_path / "out" / "tiny.log.jsonl").read_text().splitlines()]
+    assert facts[0]["hours"] == 0.02 and facts[-1]["steps"] > 0 and 0 <= facts[-1]["kept_aside"]["accuracy"] <= 1
+    refused = CliRunner().invoke(app, [*folders, f"--params={tmp_path / 'none.json'}"])
+    assert refused.exit_code == 2 and "is not a parameter file" in " ".join(refused.stderr.split())

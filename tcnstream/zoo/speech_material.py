@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -81,6 +82,13 @@ class Material:
 
 def _tenth(name: str) -> bool:
     return zlib.crc32(name.encode()) % 10 == 0
+
+
+def refuse_missing_tools() -> None:
+    """What reading the material will need; said before hours are spent. Raises SignalError or MissingExtraError."""
+    _decoder()
+    if shutil.which("espeak-ng") is None:
+        raise SignalError("the synthetic voices are spoken by espeak-ng, which is not here: apt-get install espeak-ng")
 
 
 def fetch(cache: Path, packages: Iterable[str] = PACKAGES) -> None:
@@ -172,20 +180,21 @@ def as_float(samples: Pcm) -> npt.NDArray[np.float32]:
     return samples.astype(np.float32) / np.float32(32768)
 
 
-def _decode_g722(path: Path) -> Pcm:
+def _decoder() -> Any:
     try:
-        av = import_module("av")
+        return import_module("av")
     except ImportError as error:
         raise MissingExtraError(f"G.722 is decoded by PyAV ({error}): pip install tcnstream[train]") from error
-    with av.open(str(path), format="g722") as container:
+
+
+def _decode_g722(path: Path) -> Pcm:
+    with _decoder().open(str(path), format="g722") as container:
         pieces = [frame.to_ndarray().ravel() for frame in container.decode(audio=0)]
     return np.concatenate([np.zeros(0, np.int16), *pieces])
 
 
 def _synthetic(folder: Path) -> Iterator[Clip]:
     """Every language in every variant, at speeds and pitches of their own."""
-    if shutil.which("espeak-ng") is None:
-        raise SignalError("the synthetic voices are spoken by espeak-ng, which is not here: apt-get install espeak-ng")
     folder.mkdir(exist_ok=True)
 
     def speak(number: int, language: str, variant: str) -> Clip:

@@ -29,13 +29,13 @@ from tcnstream.zoo.fitting import Log, Recipe, Trained, fit, progress_bars, read
 from tcnstream.zoo.frame_scores import auc, f1
 from tcnstream.zoo.mixing import FRAME_HZ, LABELS, MUSIC, SPEECH, Mixer
 from tcnstream.zoo.separable import Network, to_keras, units_of
-from tcnstream.zoo.speech_material import Material, fetch, read_material
+from tcnstream.zoo.speech_material import Material, fetch, read_material, refuse_missing_tools
 
 Floats = npt.NDArray[np.float32]
 
 PARAMETERS = Path(__file__).resolve().parent.parent / "models" / "speech.params.json"
 WINDOW_FRAMES = 200
-PART = 150
+MOST_IN_A_PART = 150
 """Windows that one process mixes at a time."""
 LOWEST_LEVEL, HIGHEST_LEVEL = FLOOR**0.125, 1.2
 MIN_DURATION_S = {"speech": 0.1, "music": 0.5}
@@ -76,10 +76,10 @@ def _use(material: Material) -> None:
     _material = material
 
 
-def _mixed_part(seed: int) -> Mixtures:
+def _mixed_part(count: int, seed: int) -> Mixtures:
     assert _material is not None
     mixer = Mixer(_material, seed)
-    windows = [mixer.draw() for _ in range(PART)]
+    windows = [mixer.draw() for _ in range(count)]
     return Mixtures(
         np.stack([levels(window.signal) for window in windows]).astype(np.float16),
         np.stack([window.label for window in windows]),
@@ -87,11 +87,11 @@ def _mixed_part(seed: int) -> Mixtures:
     )
 
 
-def mixed(material: Material, parts: int, seed: int) -> Iterator[Mixtures]:
-    """So many parts of PART windows, by as many processes as there are processors; the same ones for the same seed."""
+def mixed(material: Material, parts: int, windows: int, seed: int) -> Iterator[Mixtures]:
+    """So many parts of so many windows, by as many processes as there are processors; the same for the same seed."""
     seeds = [1000 * seed + part for part in range(parts)]
     with ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), _use, (material,)) as pool:
-        yield from pool.map(_mixed_part, seeds)
+        yield from pool.map(_mixed_part, [windows] * parts, seeds)
 
 
 def joined(parts: list[Mixtures]) -> Mixtures:
@@ -191,11 +191,11 @@ def main(
     out: Annotated[Path, typer.Option(help="Where models, cards, weights and the log go.")],
     params: Annotated[Path, typer.Option(help="The network: a parameter file with stages.")] = PARAMETERS,
     name: Annotated[str, typer.Option(help="The name of the model.")] = "speech",
-    hours: Annotated[float, typer.Option(help="Of mixtures to train on.", min=0.2)] = 7.1,
+    hours: Annotated[float, typer.Option(help="Of mixtures to train on.", min=0.01)] = 7.1,
     seed: Annotated[int, typer.Option(help="Of the weights and the mixtures.")] = 1,
-    steps: Annotated[int, typer.Option(help="Steps of training.")] = 40_000,
-    minutes: Annotated[float | None, typer.Option(help="Train for so long, whatever the steps.")] = None,
-    lanes: Annotated[int, typer.Option(help="Windows of 10 s per step.")] = 8,
+    steps: Annotated[int, typer.Option(help="Steps of training.", min=1)] = 40_000,
+    minutes: Annotated[float | None, typer.Option(help="Train for so long, whatever the steps.", min=0.01)] = None,
+    lanes: Annotated[int, typer.Option(help="Windows of 10 s per step.", min=1)] = 8,
 ) -> None:
     """Train the speech segmenter on recordings of Debian packages and write it as .tflite files with cards.
 
@@ -216,21 +216,23 @@ def _run(console: Console, cache: Path, out: Path, params: Path, name: str, hour
     require_keras()
     stages = read_stages(params)
     channels, units = units_of(stages)
+    network = Network(channels, units, recipe.seed, BANDS, len(LABELS))
+    refuse_missing_tools()
     fetch(cache)
     material = read_material(cache)
     log.write(recipe=asdict(recipe), params=json.loads(params.read_text(encoding="utf-8")), hours=hours)
     with progress_bars(console) as progress:
-        count = max(1, round(hours * 3600 * FRAME_HZ / recipe.frames / PART))
+        windows = max(1, round(hours * 3600 * FRAME_HZ / recipe.frames))
+        count, each = max(1, round(windows / MOST_IN_A_PART)), min(windows, MOST_IN_A_PART)
         task = progress.add_task("mixing", total=count + 1, loss="")
         halves = []
         for aside, parts, draw in ((False, count, recipe.seed), (True, 1, recipe.seed + 1)):
             made = []
-            for part in mixed(material.split(aside), parts, draw):
+            for part in mixed(material.split(aside), parts, each, draw):
                 made.append(part)
                 progress.advance(task)
             halves.append(joined(made))
         mixtures, kept_aside = halves
-        network = Network(channels, units, recipe.seed, BANDS, len(LABELS))
         task = progress.add_task("training", total=1.0, loss="")
         trained = fit(network, MixtureWindows(mixtures, recipe.seed), recipe, log, progress, task)
     np.savez(out / f"{name}.npz", parameters=trained.parameters, statistics=trained.statistics)
