@@ -26,12 +26,8 @@ def filter_plan(alignment: Polyphase, kernel: Frames, bias: Frames | None, separ
     if any(alignment.mirror):
         begin, end = alignment.mirror
         steps.add("TIME_PAD", (channels,), (channels,), Reach(pad_begin=begin, pad_end=end, edge="reflect"))
-    weights = _weights(alignment, kernel)
-    if alignment.phases == 1:
-        _convolve(steps, alignment, weights[0], bias, separable)
-    else:
-        view, options = (channels,), {"separable": int(separable)}
-        steps.add("TIME_RESAMPLE", view, (out,), _resampling(alignment), [weights, bias], options)
+    reach, constants = _resampling(alignment), [_weights(alignment, kernel), bias]
+    steps.add("TIME_RESAMPLE", (channels,), (out,), reach, constants, {"separable": int(separable)})
     return steps.plan(out)
 
 
@@ -42,32 +38,12 @@ def _weights(alignment: Polyphase, kernel: Frames) -> Frames:
     return np.ascontiguousarray(padded[np.transpose(places)])
 
 
-def _convolve(steps: _Steps, alignment: Polyphase, weights: Frames, bias: Frames | None, separable: bool) -> None:
-    taps, channels, filters = weights.shape
-    if separable:
-        kind, laid_out = "DEPTHWISE_CONV_2D", weights.reshape(taps, 1, channels * filters)
-    else:
-        kind, laid_out = "CONV_2D", weights.transpose(2, 0, 1)[:, :, None]
-    zeros = alignment.begin - alignment.mirror[0], alignment.end - alignment.mirror[1]
-    reach = Reach(1, alignment.stride, taps, *zeros)
-    options = {"dilation_t": 1, "stride_f": 1, "dilation_f": 1, "pad_f_begin": 0, "pad_f_end": 0}
-    out = laid_out.shape[2] if separable else filters
-    steps.add(
-        kind,
-        (1, channels),
-        (1, out),
-        reach,
-        [np.ascontiguousarray(laid_out), bias],
-        {**options, "fused_activation_function": "NONE"},
-    )
-
-
 def _resampling(alignment: Polyphase) -> Reach:
     """Output frame j is place keep * j + crop among the phases of all blocks, and reads what its block reads."""
     phases, taps = alignment.phases, len(alignment.taps)
     pad_begin = (alignment.begin - alignment.mirror[0] + 1) * phases - 1 - alignment.crop
     pad_end = alignment.surplus - 1 - pad_begin + taps * phases - sum(alignment.mirror) * phases
-    return Reach(phases, alignment.keep, taps * phases, pad_begin, pad_end)
+    return Reach(phases, alignment.keep * alignment.stride, taps * phases, pad_begin, pad_end)
 
 
 class _Steps:

@@ -18,6 +18,8 @@ from math import gcd
 from operator import index
 from typing import Any, TypeVar
 
+import numpy as np
+
 from tcnstream.errors import ModelError
 
 Choice = TypeVar("Choice")
@@ -57,13 +59,16 @@ class Polyphase:
 
 
 def polyphase(
-    kernel_support: int, *, corr: bool, strides_down: int, strides_up: int, padding: str, extra_pad_end: bool
+    kernel_support: int, *, corr: bool, strides_down: int, strides_up: int, padding: str, extra_pad_end: bool | None
 ) -> Polyphase:
     """The convolution for these arguments of the definition.
 
     With ``same_*`` padding the first output frame is aligned with the first input frame; with ``valid`` it is the first
-    that reads no frame before the signal. ``extra_pad_end`` lets the upsampled signal end with ``up - 1`` zeros.
+    that reads no frame before the signal. ``extra_pad_end`` lets the upsampled signal end with ``up - 1`` zeros; None:
+    with ``same_*`` padding it does.
     """
+    if extra_pad_end is None:
+        extra_pad_end = padding != "valid"
     center = kernel_support // 2
     before, after = (center, kernel_support - 1 - center) if corr else (kernel_support - 1 - center, center)
     # On the upsampled axis output frames stand at first, first + 1, ... : up * n + count of them for n input frames.
@@ -82,11 +87,12 @@ def polyphase(
 
     taps: dict[int, list[int | None]] = {}
     for phase in range(phases):
-        for k in range(kernel_support):
-            frame, between = divmod(start + common * phase + k - before, strides_up)
-            if between == 0:
-                row = taps.setdefault(frame, [None] * phases)
-                row[phase] = k if corr else kernel_support - 1 - k
+        place = start + common * phase - before
+        for k in range(-place % strides_up, kernel_support, strides_up):
+            frame = (place + k) // strides_up
+            if frame not in taps:
+                taps[frame] = [None] * phases
+            taps[frame][phase] = k if corr else kernel_support - 1 - k
     # A tap without weights where the last frame is read by nothing: it still decides which frames exist.
     oldest, newest = min(taps), max(*taps, -blocks)
     begin, end = -oldest, blocks + newest
@@ -119,6 +125,13 @@ def whole(owner: str, name: str, value: object) -> int:
     return count
 
 
+def flag(owner: str, name: str, value: object) -> bool:
+    """A truth value, also as NumPy's or as 0 or 1; ModelError otherwise."""
+    if isinstance(value, int | np.bool_) and value in (0, 1):
+        return bool(value)
+    raise ModelError(f"{owner}: {name} = {value!r}; it should be True or False.")
+
+
 def choice(owner: str, name: str, value: object, choices: Sequence[Choice]) -> Choice:
     """``value`` if it is one of ``choices``; ModelError otherwise."""
     for one in choices:
@@ -128,8 +141,8 @@ def choice(owner: str, name: str, value: object, choices: Sequence[Choice]) -> C
 
 
 def refuse_short(owner: str, alignment: Polyphase, frames: int) -> None:
-    """ModelError where a reflection would need more frames than there are."""
-    if frames <= max(alignment.mirror):
+    """ModelError where a reflection would need more frames than there are; of no frames it makes none."""
+    if 0 < frames <= max(alignment.mirror):
         raise ModelError(
             f"{owner}: padding = 'same_reflect' reflects {max(alignment.mirror)} frames about the first or last one, "
             f"and the signal has {frames}; give it {max(alignment.mirror) + 1} at least, or use 'same_zeros'."

@@ -15,7 +15,7 @@ from tcnstream.engines import ENGINES, make_executor
 from tcnstream.errors import ModelError, StreamError
 from tcnstream.filter_plan import filter_plan
 from tcnstream.model import Port
-from tcnstream.polyphase import PADDINGS, choice, polyphase, whole
+from tcnstream.polyphase import PADDINGS, choice, flag, polyphase, whole
 from tcnstream.stream import Stream
 from tcnstream.timing import timings
 
@@ -62,7 +62,6 @@ class SignalFilter:
         me = type(self).__name__
         up, down = whole(me, "strides_up", strides_up), whole(me, "strides_down", strides_down)
         choice(me, "padding", padding, PADDINGS)
-        extra = choice(me, "extra_pad_end", extra_pad_end, (True, False, None))
         self.kernel = _numbers(me, "kernel", kernel)
         if self.kernel.ndim not in (1, 3) or not self.kernel.size:
             raise ModelError(
@@ -74,15 +73,15 @@ class SignalFilter:
             if self.channels not in (None, self.kernel.shape[1]):
                 raise ModelError(f"{me}: channels = {self.channels}, and the kernel is for {self.kernel.shape[1]}.")
             self.channels = self.kernel.shape[1]
-        self._separable = bool(channel_separable) or self.kernel.ndim == 1
+        self._separable = flag(me, "channel_separable", channel_separable) or self.kernel.ndim == 1
         self._bias = None if bias is None else _numbers(me, "bias", bias)
         self._alignment = polyphase(
             len(self.kernel),
-            corr=bool(corr),
+            corr=flag(me, "corr", corr),
             strides_down=down,
             strides_up=up,
             padding=padding,
-            extra_pad_end=padding != "valid" if extra is None else extra,
+            extra_pad_end=None if extra_pad_end is None else flag(me, "extra_pad_end", extra_pad_end),
         )
         if engine not in ("auto", *ENGINES):
             raise StreamError(f"engine={engine!r} is unknown; use 'auto' or one of {', '.join(map(repr, ENGINES))}")

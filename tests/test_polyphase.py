@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from signal_definition import definition, golden
 
 from tcnstream.errors import ModelError
 from tcnstream.graph import Array
-from tcnstream.polyphase import PADDINGS, Polyphase, choice, polyphase, refuse_short, whole
+from tcnstream.polyphase import PADDINGS, Polyphase, choice, flag, polyphase, refuse_short, whole
 
 ARGUMENTS = st.fixed_dictionaries(
     {
@@ -102,8 +103,23 @@ def test_choices() -> None:
         choice("it", "extra_pad_end", 1, (True, False, None))
 
 
+def test_flags() -> None:
+    assert [flag("it", "corr", value) for value in (True, np.True_, 1, False, np.False_, 0)] == [True] * 3 + [False] * 3
+    for value in ("no", 2, 1.0, None, [True]):
+        with pytest.raises(ModelError, match=r"it: corr = .*; it should be True or False\."):
+            flag("it", "corr", value)
+
+
+def test_many_phases_take_little_time() -> None:
+    """The work is that of the kernel, not of the kernel times the phases (which took minutes)."""
+    began = time.process_time()
+    form = polyphase(96_001, corr=True, strides_down=4801, strides_up=4410, padding="same_zeros", extra_pad_end=True)
+    assert form.phases == 4410 and time.process_time() - began < 5
+
+
 def test_a_reflection_needs_a_signal() -> None:
     form = polyphase(8, corr=True, strides_down=1, strides_up=1, padding="same_reflect", extra_pad_end=True)
     with pytest.raises(ModelError, match=r"reflects 4 frames .*, and the signal has 4; give it 5 at least"):
         refuse_short("it", form, 4)
     refuse_short("it", form, 5)
+    refuse_short("it", form, 0)

@@ -243,6 +243,24 @@ class TestStream:
         with pytest.raises(StreamError, match="push after flush"):
             it.push(np.ones(1))
 
+    @pytest.mark.parametrize(("up", "down"), [(1, 1), (1, 2), (3, 2)])
+    def test_what_is_not_finite_stays_so(self, up: int, down: int) -> None:
+        for engine in ENGINES:
+            try:
+                it = SignalFilter([1.0, 2.0, 4.0], strides_up=up, strides_down=down, engine=engine)
+            except EngineError as error:
+                pytest.skip(str(error))
+            for value in (np.inf, -np.inf, np.nan):
+                x = np.ones(40)
+                x[20] = value
+                y = streamed(it, x, [20, 20])
+                it.reset()
+                clean = streamed(it, np.ones(40), [40])
+                it.reset()
+                spoilt = ~np.isfinite(y)
+                assert 0 < spoilt.sum() <= 3
+                np.testing.assert_array_equal(y[~spoilt], clean[~spoilt])
+
     def test_engines(self) -> None:
         assert SignalFilter([1.0], engine="reference").engine == "reference"
         with pytest.raises(StreamError, match="engine='fast' is unknown"):
@@ -316,6 +334,9 @@ class TestStream:
         ({"kernel": "fir"}, "kernel should be an array of finite numbers"),
         ({"kernel": [1], "strides_down": 0}, "strides_down = 0; it should be a whole number"),
         ({"kernel": [1], "channels": 0}, "channels = 0; it should be a whole number"),
+        ({"kernel": [1], "corr": "no"}, "corr = 'no'; it should be True or False"),
+        ({"kernel": [1], "channel_separable": 2}, "channel_separable = 2; it should be True or False"),
+        ({"kernel": [1], "extra_pad_end": "yes"}, "extra_pad_end = 'yes'; it should be True or False"),
         ({"kernel": [1], "padding": "same"}, "padding = 'same'; it should be one of"),
         ({"kernel": np.ones((3, 2, 1)), "channels": 3}, "channels = 3, and the kernel is for 2"),
         ({"kernel": np.ones((3, 2, 1)), "bias": [1, 2]}, r"bias has shape \(2,\); \(1,\) is needed here"),

@@ -143,6 +143,17 @@ class TestResults:
         assert applied(layer, np.ones((3, 7, 1), np.float32)).shape == (3, 0, 2)
         assert applied(layer, np.ones((3, 8, 1), np.float32)).shape == (3, 1, 2)
 
+    @pytest.mark.parametrize("padding", PADDINGS)
+    def test_of_nothing_it_makes_nothing(self, padding: str) -> None:
+        layer = SignalConv1D(2, 8, strides_up=2, padding=padding)
+        assert applied(layer, np.ones((3, 0, 1), np.float32)).shape == (3, 0, 2)
+        assert layer.compute_output_shape((3, 0, 1)) == (3, 0, 2)
+
+    def test_whole_numbers(self) -> None:
+        layer = SignalConv1D(2, 3, strides_up=2, padding="same_zeros")
+        x = np.arange(10).reshape(1, 5, 2)
+        np.testing.assert_array_equal(applied(layer, x), applied(layer, x.astype(np.float32)))
+
     def test_half_precision(self) -> None:
         layer = SignalConv1D(2, 5, strides_up=2, dtype="mixed_float16", padding="same_zeros", use_bias=True)
         y = layer(np.ones((1, 9, 2), np.float32))
@@ -290,7 +301,9 @@ class TestParameters:
             ({"strides_up": 1.5}, "strides_up = 1.5; it should be a whole number"),
             ({"padding": "same"}, "padding = 'same'; it should be one of valid, same_zeros, same_reflect"),
             ({"data_format": "NCW"}, "data_format = 'NCW'; it should be one of channels_last, channels_first"),
-            ({"extra_pad_end": "yes"}, "extra_pad_end = 'yes'; it should be one of True, False, None"),
+            ({"extra_pad_end": "yes"}, "extra_pad_end = 'yes'; it should be True or False"),
+            ({"corr": "no"}, "corr = 'no'; it should be True or False"),
+            ({"use_bias": 2}, "use_bias = 2; it should be True or False"),
             ({"kernel_parameter": "fft"}, "kernel_parameter = 'fft'; it should be one of rdft, variable"),
             ({"bias_parameter": "rdft"}, "bias_parameter = 'rdft'; it should be one of variable"),
             ({"kernel_parameter": object()}, "it should be 'rdft', 'variable', a keras.Variable, an array"),

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcnstream.errors import MissingExtraError, ModelError
-from tcnstream.polyphase import PADDINGS, Polyphase, choice, polyphase, refuse_short, whole
+from tcnstream.polyphase import PADDINGS, Polyphase, choice, flag, polyphase, refuse_short, whole
 
 try:
     import keras
@@ -139,16 +139,16 @@ class SignalConv1D(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no 
         me = self._me()
         self.filters = whole(me, "filters", filters)
         self.kernel_support = whole(me, "kernel_support", kernel_support)
-        self.corr = bool(corr)
+        self.corr = flag(me, "corr", corr)
         self.strides_down = whole(me, "strides_down", strides_down)
         self.strides_up = whole(me, "strides_up", strides_up)
         self.padding = choice(me, "padding", padding, PADDINGS)
-        self.extra_pad_end = choice(me, "extra_pad_end", extra_pad_end, (True, False, None))
-        self.channel_separable = bool(channel_separable)
+        self.extra_pad_end = None if extra_pad_end is None else flag(me, "extra_pad_end", extra_pad_end)
+        self.channel_separable = flag(me, "channel_separable", channel_separable)
         self.data_format = choice(me, "data_format", data_format, ("channels_last", "channels_first"))
         self.activation = keras.activations.get(activation)
-        self.use_bias = bool(use_bias)
-        self.use_explicit = bool(use_explicit)
+        self.use_bias = flag(me, "use_bias", use_bias)
+        self.use_explicit = flag(me, "use_explicit", use_explicit)
         self.kernel_parameter = _parameter(me, "kernel_parameter", kernel_parameter, ("rdft", "variable"))
         self.bias_parameter = _parameter(me, "bias_parameter", bias_parameter, ("variable",))
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
@@ -169,14 +169,13 @@ class SignalConv1D(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no 
     @property
     def alignment(self) -> Polyphase:
         """How the layer reads its input."""
-        extra = self.extra_pad_end
         return polyphase(
             self.kernel_support,
             corr=self.corr,
             strides_down=self.strides_down,
             strides_up=self.strides_up,
             padding=self.padding,
-            extra_pad_end=self.padding != "valid" if extra is None else extra,
+            extra_pad_end=self.extra_pad_end,
         )
 
     @property
@@ -242,6 +241,7 @@ class SignalConv1D(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no 
     def call(self, inputs: KerasTensor) -> KerasTensor:
         ops, alignment = keras.ops, self.alignment
         first = self.data_format == "channels_first"
+        inputs = ops.cast(inputs, self.compute_dtype)
         x = ops.transpose(inputs, (0, 2, 1)) if first else inputs
         kernel, bias = self.kernel, self.bias
         frames, channels = x.shape[1], x.shape[2]

@@ -141,7 +141,7 @@ def _convolution(
     else:
         bias_bytes = spread(np.zeros(outputs, np.float32) if bias is None else bias.astype(np.float32)).tobytes()
     low, high = range_or_zero(call)
-    low_f, high_f = float_range(call)
+    low_f, high_f = (-math.inf, math.inf) if phases else float_range(call)
     sets = [
         np.ascontiguousarray(w).tobytes() if depthwise else _conv_weights(w, groups, fours=quantized)
         for w in phases or (weights,)
