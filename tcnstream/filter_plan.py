@@ -10,40 +10,36 @@ import numpy.typing as npt
 
 from tcnstream.graph import ABSENT, OptionValue, Tensor
 from tcnstream.plan import Node, Plan, Reach
-from tcnstream.polyphase import Polyphase
+from tcnstream.polyphase import Alignment
 
 Frames = npt.NDArray[np.float32]
 
 
-def filter_plan(alignment: Polyphase, kernel: Frames, bias: Frames | None, separable: bool) -> Plan:
+def filter_plan(alignment: Alignment, kernel: Frames, bias: Frames | None, separable: bool) -> Plan:
     """Frames (channels,) through ``kernel`` (support, channels, filters) to frames of all filters.
 
-    What a reflection needs is mirrored first. Then every output frame is computed alone, from the taps of its phase.
+    What a reflection needs is mirrored first. Then every output frame is computed alone, from the weights that meet
+    input frames and not the places between them.
     """
     channels, filters = kernel.shape[1:]
-    out = channels * filters if separable else filters
     steps = _Steps(channels)
-    if any(alignment.mirror):
-        begin, end = alignment.mirror
+    begin, end = alignment.mirror
+    if begin or end:
         steps.add("TIME_PAD", (channels,), (channels,), Reach(pad_begin=begin, pad_end=end, edge="reflect"))
-    reach, constants = _resampling(alignment), [_weights(alignment, kernel), bias]
-    steps.add("TIME_RESAMPLE", (channels,), (out,), reach, constants, {"separable": int(separable)})
+    up = alignment.up
+    reach = Reach(up, alignment.down, alignment.support, alignment.pad_begin - up * begin, alignment.pad_end - up * end)
+    out = channels * filters if separable else filters
+    constants, options = [_weights(alignment, kernel), bias], {"separable": int(separable)}
+    steps.add("TIME_RESAMPLE", (channels,), (out,), reach, constants, options)
     return steps.plan(out)
 
 
-def _weights(alignment: Polyphase, kernel: Frames) -> Frames:
-    """(phases, taps, channels, filters)"""
-    padded = np.concatenate([kernel, np.zeros((1, *kernel.shape[1:]), np.float32)])
-    places = [[len(kernel) if k is None else k for k in row] for row in alignment.taps]
-    return np.ascontiguousarray(padded[np.transpose(places)])
-
-
-def _resampling(alignment: Polyphase) -> Reach:
-    """Output frame j is place keep * j + crop among the phases of all blocks, and reads what its block reads."""
-    phases, taps = alignment.phases, len(alignment.taps)
-    pad_begin = (alignment.begin - alignment.mirror[0] + 1) * phases - 1 - alignment.crop
-    pad_end = alignment.surplus - 1 - pad_begin + taps * phases - sum(alignment.mirror) * phases
-    return Reach(phases, alignment.keep * alignment.stride, taps * phases, pad_begin, pad_end)
+def _weights(alignment: Alignment, kernel: Frames) -> Frames:
+    """(up, taps, channels, filters): every ``up``-th weight from each of the first ``up`` on, zeros behind the last."""
+    up, (support, *shape) = alignment.up, kernel.shape
+    padded = np.zeros((support + -support % up, *shape), np.float32)
+    padded[:support] = kernel if alignment.corr else kernel[::-1]
+    return np.ascontiguousarray(padded.reshape(-1, up, *shape).swapaxes(0, 1))
 
 
 class _Steps:

@@ -19,7 +19,7 @@ Besides the file's own kinds there are those that only move frames::
     TIME_WINDOW   ``extent`` frames side by side as one
     TIME_UNFOLD   one frame cut into ``up`` frames
     TIME_REPEAT   each frame ``up`` times
-    TIME_RESAMPLE a filter between rates: weights (phases, taps, C, filters), one phase for each output frame
+    TIME_RESAMPLE a filter between rates: weights (up, taps, C, filters), one set of them for each output frame
     TIME_REDUCE   a statistic over all of time; a policy must replace it before it can run
     TIME_TRAILING, TIME_CUMULATIVE, TIME_FROZEN   what the policies put in its place
 """

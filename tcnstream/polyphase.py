@@ -1,4 +1,4 @@
-"""Upsample by zeros, filter, downsample, as one convolution at the input's own rate.
+"""Upsample by zeros, filter, downsample: which frames meet which weights, and as one convolution at the input's rate.
 
 The definition (that of tensorflow-compression's SignalConv1D): put ``up - 1`` zeros between input frames, convolve or
 correlate with a kernel whose centre is at ``K // 2``, keep every ``down``-th frame. Its alignment depends on the kernel
@@ -28,88 +28,106 @@ PADDINGS = ("valid", "same_zeros", "same_reflect")
 
 
 @dataclass(frozen=True)
-class Polyphase:
-    """The convolution that does it; all counts are frames.
+class Alignment:
+    """What output frames read: the definition as counts, on a line with ``up - 1`` places after every input frame.
 
-    ``taps[t][p]`` is the place in the given kernel of the weight with which input frame ``j + t - begin`` enters phase
-    p of block j, None for no weight. First ``mirror`` frames before and after the input are its reflection (symmetric
-    about its first and its last frame), then ``begin`` and ``end`` frames in all stand before and after it, zeros
-    beyond the mirrored ones. The convolution advances by ``stride`` input frames per block. Its blocks are cut into
-    phases; the first ``crop`` frames are dropped and of the rest every ``keep``-th is the output. The first of those
-    stands at input frame ``offset``.
+    Output frame j reads ``support`` places from ``down * j - pad_begin`` on, and ``pad_end`` places stand behind the
+    line (negative: so many at its end do not exist). Place k of those meets weight k of the kernel, for a convolution
+    weight ``support - 1 - k``. The first ``mirror`` frames before and after the input are its reflection, symmetric
+    about its first and its last frame; all else outside is zero. The first output frame stands at input frame
+    ``offset``.
     """
 
-    taps: tuple[tuple[int | None, ...], ...]
-    begin: int
-    end: int
+    support: int
+    corr: bool
+    up: int
+    down: int
+    pad_begin: int
+    pad_end: int
     mirror: tuple[int, int]
-    stride: int
-    crop: int
-    keep: int
-    surplus: int
     offset: Fraction
-
-    @property
-    def phases(self) -> int:
-        return len(self.taps[0])
 
     def frames(self, n: int) -> int:
         """Output frames of ``n`` input frames."""
-        return -(-max(0, self.phases * n + self.surplus) // (self.stride * self.keep)) if n else 0
+        places = self.up * n + self.pad_begin + self.pad_end - self.support
+        return max(0, places // self.down + 1) if n else 0
 
 
-def polyphase(
+def align(
     kernel_support: int, *, corr: bool, strides_down: int, strides_up: int, padding: str, extra_pad_end: bool | None
-) -> Polyphase:
-    """The convolution for these arguments of the definition.
+) -> Alignment:
+    """The counts for these arguments of the definition.
 
     With ``same_*`` padding the first output frame is aligned with the first input frame; with ``valid`` it is the first
     that reads no frame before the signal. ``extra_pad_end`` lets the upsampled signal end with ``up - 1`` zeros; None:
     with ``same_*`` padding it does.
     """
-    if extra_pad_end is None:
-        extra_pad_end = padding != "valid"
     center = kernel_support // 2
     before, after = (center, kernel_support - 1 - center) if corr else (kernel_support - 1 - center, center)
-    # On the upsampled axis output frames stand at first, first + 1, ... : up * n + count of them for n input frames.
-    first, count = (before, 1 - kernel_support) if padding == "valid" else (0, 0)
-    tail = strides_up - 1
-    if not extra_pad_end:
-        count -= tail
+    if extra_pad_end is None:
+        extra_pad_end = padding != "valid"
+    cut_off = 0 if extra_pad_end else strides_up - 1
+    pads, first, mirror = (before, after), 0, (0, 0)
+    if padding == "valid":
+        pads, first = (0, 0), before
+    elif padding == "same_reflect":
+        last = strides_up - gcd(strides_up, strides_down) if extra_pad_end else 0
+        mirror = before // strides_up, (after + last) // strides_up
+    offset = Fraction(first, strides_up)
+    return Alignment(kernel_support, corr, strides_up, strides_down, pads[0], pads[1] - cut_off, mirror, offset)
+
+
+@dataclass(frozen=True)
+class Polyphase:
+    """The convolution that does it; all counts are frames.
+
+    ``taps[t][p]`` is the place in the given kernel of the weight with which input frame ``j + t - begin`` enters phase
+    p of block j, None for no weight. ``begin`` and ``end`` frames in all stand before and after the input, mirrored
+    ones next to it. The convolution advances by ``stride`` input frames per block. Its blocks are cut into phases; the
+    first ``crop`` frames are dropped and of the rest every ``keep``-th is the output.
+    """
+
+    taps: tuple[tuple[int | None, ...], ...]
+    begin: int
+    end: int
+    stride: int
+    crop: int
+    keep: int
+
+    @property
+    def phases(self) -> int:
+        return len(self.taps[0])
+
+
+def polyphase(alignment: Alignment) -> Polyphase:
+    """The convolution for an alignment."""
+    support, up = alignment.support, alignment.up
     # Strides with a common divisor skip the same phases of every block.
-    common = gcd(strides_up, strides_down)
-    phases, keep = strides_up // common, strides_down // common
-    surplus = -(-count // common)
+    common = gcd(up, alignment.down)
+    phases, keep = up // common, alignment.down // common
+    # There are `phases` times the input's frames, and so many more, before every `keep`-th is taken.
+    surplus = -(-(alignment.pad_begin + alignment.pad_end + 1 - support) // common)
     # Blocks are laid so that the last one ends with the last frame: cropping at the start costs no delay.
     crop = -surplus % phases
     blocks = (surplus + crop) // phases
-    start = first - common * crop
 
     taps: dict[int, list[int | None]] = {}
     for phase in range(phases):
-        place = start + common * phase - before
-        for k in range(-place % strides_up, kernel_support, strides_up):
-            frame = (place + k) // strides_up
+        place = common * (phase - crop) - alignment.pad_begin
+        for k in range(-place % up, support, up):
+            frame = (place + k) // up
             if frame not in taps:
                 taps[frame] = [None] * phases
-            taps[frame][phase] = k if corr else kernel_support - 1 - k
+            taps[frame][phase] = k if alignment.corr else support - 1 - k
     # A tap without weights where the last frame is read by nothing: it still decides which frames exist.
     oldest, newest = min(taps), max(*taps, -blocks)
-    begin, end = -oldest, blocks + newest
-    mirror = (0, 0)
-    if padding == "same_reflect":
-        reads = after if not extra_pad_end else after + tail
-        mirror = min(begin, before // strides_up), min(end, reads // strides_up)
     return Polyphase(
         taps=tuple(tuple(taps.get(t, [None] * phases)) for t in range(oldest, newest + 1)),
-        begin=begin,
-        end=end,
-        mirror=mirror,
+        begin=-oldest,
+        end=blocks + newest,
         stride=keep if phases == 1 else 1,
         crop=crop,
         keep=1 if phases == 1 else keep,
-        surplus=surplus,
-        offset=Fraction(first, strides_up),
     )
 
 
@@ -140,7 +158,7 @@ def choice(owner: str, name: str, value: object, choices: Sequence[Choice]) -> C
     raise ModelError(f"{owner}: {name} = {value!r}; it should be one of {', '.join(map(str, choices))}.")
 
 
-def refuse_short(owner: str, alignment: Polyphase, frames: int) -> None:
+def refuse_short(owner: str, alignment: Alignment, frames: int) -> None:
     """ModelError where a reflection would need more frames than there are; of no frames it makes none."""
     if 0 < frames <= max(alignment.mirror):
         raise ModelError(

@@ -15,7 +15,7 @@ from tcnstream.engines import ENGINES, make_executor
 from tcnstream.errors import ModelError, StreamError
 from tcnstream.filter_plan import filter_plan
 from tcnstream.model import Port
-from tcnstream.polyphase import PADDINGS, choice, flag, polyphase, whole
+from tcnstream.polyphase import PADDINGS, align, choice, flag, whole
 from tcnstream.stream import Stream
 from tcnstream.timing import timings
 
@@ -75,7 +75,7 @@ class SignalFilter:
             self.channels = self.kernel.shape[1]
         self._separable = flag(me, "channel_separable", channel_separable) or self.kernel.ndim == 1
         self._bias = None if bias is None else _numbers(me, "bias", bias)
-        self._alignment = polyphase(
+        self._alignment = align(
             len(self.kernel),
             corr=flag(me, "corr", corr),
             strides_down=down,

@@ -24,7 +24,7 @@ import tcnstream
 from tcnstream.errors import EngineError
 from tcnstream.filter_plan import filter_plan
 from tcnstream.planfile import write_plan
-from tcnstream.polyphase import polyphase
+from tcnstream.polyphase import align
 
 # One environment is enough: no Python is in what is tested here.
 pytestmark = pytest.mark.slow
@@ -121,7 +121,7 @@ def written(name: str, folder: Path) -> tuple[Path, Path]:
     """A model's plan file and its signal, raw; of "resampler" the plan file alone."""
     plan, signal = folder / f"{name}.plan", folder / f"{name}.in"
     if not plan.exists() and name == "resampler":
-        alignment = polyphase(15, corr=False, strides_down=5, strides_up=3, padding="same_reflect", extra_pad_end=True)
+        alignment = align(15, corr=False, strides_down=5, strides_up=3, padding="same_reflect", extra_pad_end=True)
         plan.write_bytes(write_plan(filter_plan(alignment, np.ones((15, 2, 3), np.float32), None, separable=True)))
     elif not plan.exists():
         model = tcnstream.load(MODELS / f"{name}.tflite")

@@ -13,7 +13,7 @@ from signal_definition import definition, golden
 
 from tcnstream.errors import ModelError
 from tcnstream.graph import Array
-from tcnstream.polyphase import PADDINGS, Polyphase, choice, flag, polyphase, refuse_short, whole
+from tcnstream.polyphase import PADDINGS, Alignment, align, choice, flag, polyphase, refuse_short, whole
 
 ARGUMENTS = st.fixed_dictionaries(
     {
@@ -35,9 +35,25 @@ def test_the_transcription_is_the_original() -> None:
             np.testing.assert_allclose(definition(x, case.kernel, case.bias, **case.of_definition), y, atol=1e-5)
 
 
-def filtered(x: Array, kernel: Array, form: Polyphase) -> Array:
-    """What Polyphase describes, for a signal and a kernel of one channel."""
-    x = np.pad(np.pad(x, form.mirror, "reflect"), np.subtract((form.begin, form.end), form.mirror))
+def read(x: Array, kernel: Array, alignment: Alignment) -> Array:
+    """What Alignment describes, for a signal and a kernel of one channel."""
+    up, mirror = alignment.up, alignment.mirror
+    line = np.zeros((len(x) + sum(mirror), up))
+    line[:, 0] = np.pad(x, mirror, "reflect")
+    weights = kernel if alignment.corr else kernel[::-1]
+
+    def place(i: int) -> float:
+        i += up * mirror[0]
+        return line.flat[i] if 0 <= i < line.size else 0.0
+
+    starts = [alignment.down * j - alignment.pad_begin for j in range(alignment.frames(len(x)))]
+    return np.array([sum(place(start + k) * weight for k, weight in enumerate(weights)) for start in starts])
+
+
+def filtered(x: Array, kernel: Array, alignment: Alignment) -> Array:
+    """What its polyphase form describes."""
+    form, mirror = polyphase(alignment), alignment.mirror
+    x = np.pad(np.pad(x, mirror, "reflect"), np.subtract((form.begin, form.end), mirror))
     weights = np.array([[0.0 if k is None else kernel[k] for k in row] for row in form.taps])
     taps = len(weights)
     blocks = [x[j : j + taps] @ weights for j in range(0, len(x) - taps + 1, form.stride)]
@@ -49,17 +65,19 @@ def filtered(x: Array, kernel: Array, form: Polyphase) -> Array:
 def test_computes_the_definition(arguments: dict[str, Any], support: int, n: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     x, kernel = rng.normal(size=n), rng.normal(size=support)
-    form = polyphase(support, **arguments)
-    assert min(form.begin - form.mirror[0], form.end - form.mirror[1]) >= 0
+    alignment = align(support, **arguments)
+    form = polyphase(alignment)
+    assert min(np.subtract((form.begin, form.end), alignment.mirror)) >= 0
     try:
-        refuse_short("here", form, n)
+        refuse_short("here", alignment, n)
     except ModelError:
         assert arguments["padding"] == "same_reflect" and n <= support
         return
     expected = definition(x[:, None], kernel[:, None, None], **arguments)[:, 0]
-    assert form.frames(n) == len(expected)
+    assert alignment.frames(n) == len(expected)
+    np.testing.assert_allclose(read(x, kernel, alignment), expected, atol=1e-12)
     if len(expected):
-        np.testing.assert_allclose(filtered(x, kernel, form), expected, atol=1e-12)
+        np.testing.assert_allclose(filtered(x, kernel, alignment), expected, atol=1e-12)
 
 
 @settings(max_examples=300, derandomize=True, deadline=None)
@@ -69,7 +87,7 @@ def test_refuses_only_reflections_that_the_definition_cannot_give(
 ) -> None:
     arguments["padding"] = "same_reflect"
     try:
-        refuse_short("here", polyphase(support, **arguments), n)
+        refuse_short("here", align(support, **arguments), n)
     except ModelError:
         # Without downsampling, since the frames that it drops may be all that reach so far.
         with pytest.raises(IndexError):
@@ -78,9 +96,9 @@ def test_refuses_only_reflections_that_the_definition_cannot_give(
 
 def test_multiplies_no_zeros() -> None:
     """Every weight of the kernel that meets an input frame at all stands once."""
-    form = polyphase(9, corr=True, strides_down=1, strides_up=3, padding="same_zeros", extra_pad_end=True)
+    form = polyphase(align(9, corr=True, strides_down=1, strides_up=3, padding="same_zeros", extra_pad_end=True))
     assert sorted(k for row in form.taps for k in row if k is not None) == list(range(9))
-    halved = polyphase(9, corr=True, strides_down=4, strides_up=2, padding="same_zeros", extra_pad_end=True)
+    halved = polyphase(align(9, corr=True, strides_down=4, strides_up=2, padding="same_zeros", extra_pad_end=True))
     assert halved.phases == 1 and halved.stride == 2
     assert [k for (k,) in halved.taps] == [0, 2, 4, 6, 8]
 
@@ -113,12 +131,14 @@ def test_flags() -> None:
 def test_many_phases_take_little_time() -> None:
     """The work is that of the kernel, not of the kernel times the phases (which took minutes)."""
     began = time.process_time()
-    form = polyphase(96_001, corr=True, strides_down=4801, strides_up=4410, padding="same_zeros", extra_pad_end=True)
+    form = polyphase(
+        align(96_001, corr=True, strides_down=4801, strides_up=4410, padding="same_zeros", extra_pad_end=True)
+    )
     assert form.phases == 4410 and time.process_time() - began < 5
 
 
 def test_a_reflection_needs_a_signal() -> None:
-    form = polyphase(8, corr=True, strides_down=1, strides_up=1, padding="same_reflect", extra_pad_end=True)
+    form = align(8, corr=True, strides_down=1, strides_up=1, padding="same_reflect", extra_pad_end=True)
     with pytest.raises(ModelError, match=r"reflects 4 frames .*, and the signal has 4; give it 5 at least"):
         refuse_short("it", form, 4)
     refuse_short("it", form, 5)

@@ -89,6 +89,16 @@ def test_any_arguments(arguments: dict[str, Any], support: int, frames: int, cha
     assert_frames((y,), ((expected[:, 0] if channels is None else expected).astype(np.float32),), 1e-5, "filtered")
 
 
+@settings(max_examples=60, derandomize=True, deadline=None)
+@given(st.booleans(), st.integers(1, 9), st.integers(1, 9), st.integers(1, 30))
+def test_a_frame_comes_with_the_last_frame_that_it_reads(corr: bool, up: int, down: int, support: int) -> None:
+    it = SignalFilter(np.ones(support), corr=corr, strides_up=up, strides_down=down)
+    came = [i for i in range(60) for _ in it.push(np.zeros(1))]
+    after = support - 1 - support // 2 if corr else support // 2
+    assert came == [(down * j + after) // up for j in range(len(came))] and len(came) > 1
+    assert it.delay == max((down * j + after) // up - down * j // up for j in range(up))
+
+
 @pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize("extra_pad_end", [True, False])
 @pytest.mark.parametrize(("up", "down"), [(2, 13), (5, 24), (15, 14)])

@@ -83,7 +83,7 @@ static inline uint32_t panel_total(uint32_t outputs)
     return total;
 }
 
-/* CONV, TRANSPOSE_CONV, DEPTHWISE, RESAMPLE (op 0: a CONV's weights, 1: a DEPTHWISE's, `up` times, each time
+/* CONV, TRANSPOSE_CONV, DEPTHWISE, RESAMPLE (op 0: a CONV's weights, 1: a DEPTHWISE's, `up` sets, each of
  * `weights_bytes`, a multiple of 64).
  * CONV weights, per group and panel of width w:  f32 (taps, channels, w)
  *                                                i8, i16 (taps, ceil(channels / 4), w, 4)

@@ -41,14 +41,16 @@ def repeat(call: Call) -> Array:
 
 
 def resample(call: Call) -> Array:
-    """TIME_RESAMPLE: of the phases of every block (``tcnstream.polyphase``) only those that are kept are computed."""
+    """TIME_RESAMPLE: every output frame from the set of weights that meets input frames, not the places between."""
     frames, bias = np.asarray(call.array(0), np.float32), call.optional(2)
     weights = np.asarray(call.array(1), np.float32)
     reach, taps = call.node.reach, weights.shape[1]
-    places = (call.first_frame + np.arange(call.n_frames)) * reach.stride - reach.pad_begin - 1
-    before, phase = np.divmod(places, reach.up)
-    windows = np.lib.stride_tricks.sliding_window_view(frames, taps, axis=0)
-    read = windows[before + 1 - call.first_input_frame]
+    places = (call.first_frame + np.arange(call.n_frames)) * reach.stride - reach.pad_begin
+    first, phase = -(-places // reach.up), -places % reach.up
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(frames, ((0, taps), (0, 0))), taps, axis=0)
+    read = windows[first - call.first_input_frame]
+    # The last weight of some sets stands behind the end of the kernel, and its frame may not be there yet.
+    read[(phase + (taps - 1) * reach.up) >= reach.extent, :, -1] = 0
     summed = "nct,ntcf->ncf" if call.integer("separable") else "nct,ntcf->nf"
     made: Array = np.einsum(summed, read, weights[phase]).reshape(call.n_frames, -1)
     return made if bias is None else np.asarray(np.add(made, bias))

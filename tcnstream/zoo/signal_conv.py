@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcnstream.errors import MissingExtraError, ModelError
-from tcnstream.polyphase import PADDINGS, Polyphase, choice, flag, polyphase, refuse_short, whole
+from tcnstream.polyphase import PADDINGS, Alignment, Polyphase, align, choice, flag, polyphase, refuse_short, whole
 
 try:
     import keras
@@ -167,9 +167,9 @@ class SignalConv1D(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no 
         self._own_bias: Parameter = None
 
     @property
-    def alignment(self) -> Polyphase:
-        """How the layer reads its input."""
-        return polyphase(
+    def alignment(self) -> Alignment:
+        """What output frames read."""
+        return align(
             self.kernel_support,
             corr=self.corr,
             strides_down=self.strides_down,
@@ -261,22 +261,21 @@ class SignalConv1D(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no 
 
     def _filter(self, x: KerasTensor, kernel: KerasTensor, bias: KerasTensor | None) -> KerasTensor:
         """(batch, frames, channels) through pads, one convolution, and what takes its phases apart."""
-        ops, alignment = keras.ops, self.alignment
-        taps, phases, channels = len(alignment.taps), alignment.phases, x.shape[2]
-        mirrored = alignment.mirror
+        ops, mirrored, form = keras.ops, self.alignment.mirror, polyphase(self.alignment)
+        taps, phases, channels = len(form.taps), form.phases, x.shape[2]
         if any(mirrored):
             x = ops.pad(x, ((0, 0), mirrored, (0, 0)), mode="reflect")
-        zeros = alignment.begin - mirrored[0], alignment.end - mirrored[1]
+        zeros = form.begin - mirrored[0], form.end - mirrored[1]
         padding = "valid"
-        if self.use_explicit and alignment.stride == 1 and zeros == ((taps - 1) // 2, taps // 2):
+        if self.use_explicit and form.stride == 1 and zeros == ((taps - 1) // 2, taps // 2):
             padding = "same"
         elif any(zeros):
             x = ops.pad(x, ((0, 0), zeros, (0, 0)))
 
         groups, each = (channels, self.filters) if self.channel_separable else (1, self.filters)
-        weights = self._weights(kernel)
+        weights = _weights(form, kernel)
         convolve = ops.depthwise_conv if self.channel_separable else ops.conv
-        y = convolve(x, weights, alignment.stride, padding, "channels_last")
+        y = convolve(x, weights, form.stride, padding, "channels_last")
         if bias is not None:
             y = y + ops.reshape(ops.tile(ops.reshape(bias, (groups, 1, each)), (1, phases, 1)), (-1,))
         if phases == 1:
@@ -290,22 +289,7 @@ class SignalConv1D(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no 
             y = ops.reshape(y, (batch, -1 if frames is None else frames, groups, phases))
             y = ops.transpose(y, (0, 1, 3, 2))
         y = ops.reshape(y, (batch, -1 if frames is None else frames * phases, groups * each))
-        return y if alignment.crop == 0 and alignment.keep == 1 else y[:, alignment.crop :: alignment.keep]
-
-    def _weights(self, kernel: KerasTensor) -> KerasTensor:
-        """The kernel as the convolution takes it: (taps, channels, phases * filters)."""
-        ops, alignment = keras.ops, self.alignment
-        support, channels, filters = kernel.shape
-        places = [support if k is None else k for row in alignment.taps for k in row]
-        if places != list(range(support)):
-            if support in places:
-                kernel = ops.concatenate([kernel, ops.zeros((1, channels, filters), kernel.dtype)], 0)
-            kernel = ops.take(kernel, np.array(places, np.int32), axis=0)
-        if alignment.phases == 1:
-            return kernel
-        weights = ops.reshape(kernel, (len(alignment.taps), alignment.phases, channels, filters))
-        weights = ops.transpose(weights, (0, 2, 1, 3))
-        return ops.reshape(weights, (len(alignment.taps), channels, alignment.phases * filters))
+        return y if form.crop == 0 and form.keep == 1 else y[:, form.crop :: form.keep]
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -401,3 +385,19 @@ def _parameter_config(parameter: Parameter) -> Any:
     if not _is_callable(parameter):
         parameter = keras.ops.convert_to_numpy(parameter)
     return keras.saving.serialize_keras_object(parameter)
+
+
+def _weights(form: Polyphase, kernel: KerasTensor) -> KerasTensor:
+    """The kernel as the convolution takes it: (taps, channels, phases * filters)."""
+    ops = keras.ops
+    support, channels, filters = kernel.shape
+    places = [support if k is None else k for row in form.taps for k in row]
+    if places != list(range(support)):
+        if support in places:
+            kernel = ops.concatenate([kernel, ops.zeros((1, channels, filters), kernel.dtype)], 0)
+        kernel = ops.take(kernel, np.array(places, np.int32), axis=0)
+    if form.phases == 1:
+        return kernel
+    weights = ops.reshape(kernel, (len(form.taps), form.phases, channels, filters))
+    weights = ops.transpose(weights, (0, 2, 1, 3))
+    return ops.reshape(weights, (len(form.taps), channels, form.phases * filters))

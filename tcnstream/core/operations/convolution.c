@@ -27,7 +27,7 @@ int tcn_check_convolution(tcn_checker *c)
     } else if (n->kind == KIND_RESAMPLE) {
         REQUIRE(n->op <= 1 && n->dtype == TCN_F32 && n->edge == EDGE_FILL, &n->op, TCN_VALUE);
         REQUIRE(a->taps_f == 1 && a->dilation_t == 1 && a->f_out == 1, &a->taps_f, TCN_VALUE);
-        REQUIRE((int64_t)a->taps_t * n->up <= n->extent, &n->extent, TCN_VALUE);
+        REQUIRE(a->taps_t == ((uint32_t)n->extent - 1) / (uint32_t)n->up + 1, &n->extent, TCN_VALUE);
     } else {
         REQUIRE(n->up == 1 && n->edge == EDGE_FILL, &n->up, TCN_VALUE);
         REQUIRE((int64_t)(a->taps_t - 1) * a->dilation_t + 1 <= n->extent, &n->extent, TCN_VALUE);

@@ -1,18 +1,21 @@
-/* resample.c - a filter between rates: of the `up` phases of every block only those that are kept are computed.
+/* resample.c - a filter between rates: every output frame from the weights that meet input frames.
  *
- * On the line of phases output frame j stands at `stride * j` and needs the taps of its own phase alone, so the plan
- * holds `up` sets of weights one behind the other and every frame is a convolution with one of them. */
+ * On the line with `up - 1` places between input frames output frame j reads `extent` places from
+ * `stride * j - pad_begin` on. How far the first input frame lies behind the first place says which of the `up` sets
+ * of weights meets them. The sets are of one length: where the last weight stands behind the kernel it meets zeros. */
 #include "operation.h"
 
 /* `count` input frames from `first` on, one behind the other, into `rows`. */
-static void read_frames(const tcn_program *p, const tcn_lane_run *lane, const tcn_node_record *node, uint32_t t,
-                        int64_t first, uint32_t count, const void **rows)
+static const void **read_frames(const tcn_job *j, const tcn_lane_run *lane, int64_t first, int64_t count,
+                                const void **rows)
 {
+    const tcn_program *p = j->p;
+    uint32_t t = j->in[0];
     int64_t end = first + count, run, i;
     while (first < end) {
         const uint8_t *from;
         if (first < 0 || (lane->limit && first >= lane->limit[t])) {
-            *rows++ = row_of(p, lane, node, t, first++);
+            *rows++ = row_of(p, lane, j->node, t, first++);
             continue;
         }
         from = frame_of(p, lane, t, first);
@@ -21,6 +24,7 @@ static void read_frames(const tcn_program *p, const tcn_lane_run *lane, const tc
             *rows++ = from;
         first += run;
     }
+    return rows;
 }
 
 static void resample(const tcn_job *j)
@@ -30,20 +34,23 @@ static void resample(const tcn_job *j)
     const conv_args *a = ARGS(conv_args);
     tcn_window_kernel kernel = node->op ? p->kernels->depthwise_f32 : p->kernels->conv_f32;
     conv_args one = *a;
-    uint32_t in = j->in[0], out = j->out[0];
-    uint32_t l;
+    uint32_t out = j->out[0], l;
+    int64_t up = node->up;
     for (l = 0; l < j->n_lanes; l++) {
         const tcn_lane_run *lane = &j->lanes[l];
-        int64_t f = lane->have[out], end = lane->goal[out], place = f * node->stride - node->pad_begin - 1;
-        int64_t phase = (place % node->up + node->up) % node->up, first = (place - phase) / node->up + 1;
+        int64_t f = lane->have[out], end = lane->goal[out], place = f * node->stride - node->pad_begin;
+        int64_t set = (up - place % up) % up, first = (place + set) / up;
         for (; f < end; f++) {
+            const void **rows = p->rows, **all = rows + a->taps_t;
             void *to = out_frame(p, lane, out, f);
-            one.weights_at = a->weights_at + (uint32_t)phase * a->weights_bytes;
-            read_frames(p, lane, node, in, first, a->taps_t, p->rows);
+            rows = read_frames(j, lane, first, (node->extent - 1 - set) / up + (set < node->extent), rows);
+            while (rows < all)
+                *rows++ = node->fill_at ? p->plan + node->fill_at : p->spare;
+            one.weights_at = a->weights_at + (uint32_t)set * a->weights_bytes;
             kernel(&one, p->plan, p->rows, &to, 1);
-            phase += node->stride % node->up;
-            first += node->stride / node->up + phase / node->up;
-            phase %= node->up;
+            set -= node->stride % up;
+            first += node->stride / up + (set < 0);
+            set += set < 0 ? up : 0;
         }
     }
 }

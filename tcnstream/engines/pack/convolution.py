@@ -102,12 +102,12 @@ def _convolution(
     frequencies: tuple[int, int],
     frequency: tuple[int, int, int],
     pad_t: int = 0,
-    phases: Sequence[Array] = (),
+    sets: Sequence[Array] = (),
 ) -> Packed:
     """CONV and its kin: weights (O, kt, kf, depth), or (1, kt, kf, O) for DEPTHWISE.
 
-    ``frequencies`` are the places in and out, ``frequency`` is (stride, dilation, padding). ``phases`` are the weights
-    of every phase of RESAMPLE, each like ``weights``.
+    ``frequencies`` are the places in and out, ``frequency`` is (stride, dilation, padding). ``sets`` are those of
+    RESAMPLE, each like ``weights``.
     """
     call = context.call
     depthwise = kind == "DEPTHWISE"
@@ -141,12 +141,12 @@ def _convolution(
     else:
         bias_bytes = spread(np.zeros(outputs, np.float32) if bias is None else bias.astype(np.float32)).tobytes()
     low, high = range_or_zero(call)
-    low_f, high_f = (-math.inf, math.inf) if phases else float_range(call)
-    sets = [
+    low_f, high_f = (-math.inf, math.inf) if sets else float_range(call)
+    packed = [
         np.ascontiguousarray(w).tobytes() if depthwise else _conv_weights(w, groups, fours=quantized)
-        for w in phases or (weights,)
+        for w in sets or (weights,)
     ]
-    weights_bytes = len(sets[0]) + (-len(sets[0]) % 64 if phases else 0)
+    weights_bytes = len(packed[0]) + (-len(packed[0]) % 64 if sets else 0)
     arguments: Arguments = [
         ("I", kt),
         ("I", kf),
@@ -159,7 +159,7 @@ def _convolution(
         ("I", channels),
         ("I", groups),
         ("I", outputs),
-        ("I", b"".join(one.ljust(weights_bytes, b"\0") for one in sets)),
+        ("I", b"".join(one.ljust(weights_bytes, b"\0") for one in packed)),
         ("I", weights_bytes),
         ("I", bias_bytes),
         ("I", bias_u8),
@@ -203,15 +203,15 @@ def _transpose_conv(context: Context) -> Packed:
 
 
 def _resample(context: Context) -> Packed:
-    weights = _weights_of(context)  # (phases, taps, channels, filters)
-    phases, taps, channels, filters = weights.shape
+    weights = _weights_of(context)  # (up, taps, channels, filters)
+    up, taps, channels, filters = weights.shape
     separable = bool(context.call.integer("separable"))
     if separable:
-        sets, groups = weights.reshape(phases, 1, taps, 1, channels * filters), channels
+        sets, groups = weights.reshape(up, 1, taps, 1, channels * filters), channels
     else:
         sets, groups = weights.transpose(0, 3, 1, 2)[:, :, :, None], 1
     kind = "DEPTHWISE" if separable else "CONV"
-    packed = _convolution(context, kind, sets[0], channels, groups, (1, 1), (1, 1, 0), phases=tuple(sets))
+    packed = _convolution(context, kind, sets[0], channels, groups, (1, 1), (1, 1, 0), sets=tuple(sets))
     return replace(packed, kind="RESAMPLE", op=int(separable))
 
 
