@@ -72,9 +72,7 @@ def streaming_tflite(model: Model | Plan, hop_frames: int | None = None) -> byte
     return export_streaming(model, hop_frames).content
 
 
-def export_streaming(
-    model: Model | Plan, hop_frames: int | None = None, start: State | None = None
-) -> StreamingExport:
+def export_streaming(model: Model | Plan, hop_frames: int | None = None, start: State | None = None) -> StreamingExport:
     """``model`` as a .tflite that takes ``hop_frames`` frames per invocation; None takes the fewest.
 
     ``start`` is the state of a stream, after whole hops, with which the file begins instead of silence.

@@ -79,7 +79,7 @@ class Port:
         return real
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Row:
     """One operation as ``inspect`` shows it; counts are per input frame unless named otherwise."""
 

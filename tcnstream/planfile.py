@@ -52,7 +52,7 @@ _DTYPES = {"float32": 0, "int8": 1, "int16": 2, "int32": 3, "int64": 4, "bool": 
 _EDGES = ("fill", "reflect", "symmetric", "clip")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TensorFacts:
     """One tensor as the file has it; ``ring_frames`` is what a stream remembers of it, at ``ring_at`` of all rings."""
 
@@ -67,7 +67,7 @@ class TensorFacts:
     last_reader: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NodeFacts:
     """One node as the file has it; ``carry_at`` is the place of its running sums, -1 without any."""
 
@@ -81,7 +81,7 @@ class NodeFacts:
     carry_at: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PlanFacts:
     """What a plan file says about itself."""
 

@@ -143,7 +143,7 @@ class _Table(Table):  # type: ignore[misc]
 
     def GetVectorAsNumpy(self, flags: Any, off: int) -> Array:  # noqa: N802
         start, count = self.Vector(off), self.VectorLen(off)
-        dtype = np.dtype(number_types.to_numpy_type(flags))
+        dtype = _dtype_of(flags)
         if start + count * dtype.itemsize > len(self.Bytes):
             raise _MalformedError(f"has a list of {count} entries, more than the file can hold")
         return np.frombuffer(self.Bytes, dtype=dtype, count=count, offset=start)
@@ -152,6 +152,11 @@ class _Table(Table):  # type: ignore[misc]
         count = self.VectorLen(off - self.Pos)
         start = self.Vector(off - self.Pos)
         return self.Bytes[start : start + count]  # type: ignore[no-any-return]
+
+
+@functools.cache
+def _dtype_of(flags: Any) -> np.dtype[np.generic]:
+    return np.dtype(number_types.to_numpy_type(flags))
 
 
 @functools.cache

@@ -146,7 +146,7 @@ def options_table(kind: str) -> str | None:
     return _TABLE_OF_KIND.get(kind) or _TABLE_OF_SQUASHED_NAME.get(kind.replace("_", "").lower())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Field:
     """One field of an options table: ``accessor`` in the generated code, ``name`` in the schema.
 

@@ -110,7 +110,7 @@ class NativeExecutor:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NodeCost:
     """One operation of a plan: its label and kind in the file, its position there, nanoseconds per input frame."""
 

@@ -14,7 +14,7 @@ from tcnstream.normalise import same_padding
 from tcnstream.plan import Reach, Shape
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Axes:
     """The two spatial axes of a 4-D operation: t is time, f is frequency ("h" or "w" each)."""
 

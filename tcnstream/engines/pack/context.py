@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -48,7 +49,7 @@ Arguments: TypeAlias = list[tuple[str, Any]]
 """(struct code, value) per field; a ``bytes`` value is a blob whose offset is written, None is offset 0."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Packed:
     """One node as the core sees it: its operation, the streams that it reads, its arguments."""
 
@@ -67,13 +68,13 @@ def lacks(node: Node, what: str = "") -> EngineError:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Context:
     plan: Plan
     node: Node
     rounding: str
 
-    @property
+    @cached_property
     def call(self) -> Call:
         """A call without frames, for the functions that read facts from it."""
         facts: list[Tensor | None] = []
