@@ -156,7 +156,8 @@ class _Table(Table):  # type: ignore[misc]
 
 @functools.cache
 def _dtype_of(flags: Any) -> np.dtype[np.generic]:
-    return np.dtype(number_types.to_numpy_type(flags))
+    dtype: np.dtype[np.generic] = np.dtype(number_types.to_numpy_type(flags))
+    return dtype
 
 
 @functools.cache
