@@ -1,9 +1,10 @@
 """All checks of the project, each in an environment that is made here: ``make test``.
 
 Standard library only, so that any Python from 3.11 on can start it. Lint and types first, then the tests
-on every other interpreter from an installed package, last all tests with coverage on the Python that runs this file,
-so that the closing lines are those of the whole suite. ``TCNSTREAM_REQUIRE_ALL=1`` (set by ``.ci/run``)
-turns "skipped, there is no Python 3.12 here" into a failure.
+on every other interpreter from an installed package, last all tests on the Python that runs this file, so that the
+closing lines are those of the whole suite. ``TCNSTREAM_REQUIRE_ALL=1`` (set by ``.ci/run``) turns "skipped, there is
+no Python 3.12 here" into a failure. With ``--coverage`` only those last tests run, and say which lines they reach: that
+doubles their time, so that nobody waits for it in every run.
 """
 
 from __future__ import annotations
@@ -84,12 +85,15 @@ OTHERS = (
 
 
 def main() -> int:
+    coverage = sys.argv[1:] == ["--coverage"]
+    if sys.argv[1:] and not coverage:
+        sys.exit("usage: python tests/matrix.py [--coverage]")
     os.chdir(ROOT)
     # Two workers on two cores: threads inside NumPy or an interpreter would only fight over them.
     os.environ.update(OMP_NUM_THREADS="1", TF_CPP_MIN_LOG_LEVEL="2")
     started = time.monotonic()
     wanted = {WHOLE: sys.executable}
-    for environment in OTHERS:
+    for environment in () if coverage else OTHERS:
         python = find_python(environment.python)
         if python is not None:
             wanted[environment] = python
@@ -103,6 +107,9 @@ def main() -> int:
     whole = binaries.pop(WHOLE)
     pip(whole, "--no-deps", "--editable", ".")
     core_is_built(whole)
+    if coverage:
+        run("all tests with coverage", [whole / "pytest", "-n", "2", "--cov", "--cov-report=term"])
+        return 0
     run("ruff", [whole / "ruff", "check", "."])
     run("mypy --strict on the package", [whole / "mypy"])
     wheel = build_wheel(whole)
@@ -112,7 +119,7 @@ def main() -> int:
         core_is_built(others)
         run(f"tests on {environment.name}", [others / "pytest", "-n", "2", "-m", "not slow", *environment.tests])
     print(f"{time.monotonic() - started:.0f} s so far", flush=True)
-    run("all tests with coverage", [whole / "pytest", "-n", "2", "--cov", "--cov-report=term"])
+    run("all tests", [whole / "pytest", "-n", "2"])
     return 0
 
 
