@@ -69,6 +69,12 @@ def test_files_that_the_documents_name_exist() -> None:
         assert (ROOT / path).exists(), path
 
 
+def test_pictures_of_the_documents_exist_and_say_what_they_show() -> None:
+    pictures = re.findall(r"!\[(.*?)\]\((.*?)\)", README)
+    assert [Path(path).name for _, path in pictures][:2] == ["demo_ecg.png", "push_cost.svg"]
+    assert all(said and (ROOT / path).is_file() for said, path in pictures)
+
+
 def test_the_map_of_the_package_names_every_module() -> None:
     text = (ROOT / "tcnstream" / "README.md").read_text()
     for entry in sorted((ROOT / "tcnstream").iterdir()):
