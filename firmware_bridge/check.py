@@ -134,7 +134,7 @@ class _Run:
         self._total = max(1, len(sizes) * (2 if taps != "all" else 2 + len(program.streams())))
         self._done = 0
         # Totals that a profile over time is drawn against.
-        self._expected = dict.fromkeys(program.streams(), max(1, len(inputs[0])))
+        self._expected = counts(program.plan, len(inputs[0]), ended=True)
 
     def _step(self) -> None:
         self._done += 1

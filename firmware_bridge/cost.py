@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -94,3 +95,27 @@ def _clock(facts: BoardFacts, given_hz: float | None) -> tuple[str, float | None
         return ("the clock given", given_hz) if given_hz else ("the board's clock", float(facts.clock_hz) or None)
     chip, usual_hz = CHIPS.get(facts.target, ("a chip", None))
     return (chip, given_hz or usual_hz)
+
+
+def cost_sentence(cost: dict[str, Any] | None) -> str:
+    """Median, p99 and worst, and what they mean at the model's rate; ``cost`` is a CostReport as plain data."""
+    if cost is None:
+        return "cost: not measured"
+    emulated = " (emulated; not cycles)" if cost["estimated"] else ""
+    text = (
+        f"{cost['unit']} per input frame{emulated}: median {cost['median']:,.0f}, p99 {cost['p99']:,.0f},"
+        f" worst {cost['worst']:,.0f}"
+    )
+    if cost["rate_hz"] is None:
+        return f"{text}; no deadline: neither model nor recording says the rate (--rate HZ)"
+    if cost["deadline"] is None:
+        what = "an emulator's time is no board's" if cost["clock_hz"] is None else "no clock is known (--clock MHZ)"
+        return f"{text}; no deadline: {what}"
+    clock = "" if cost["clock_hz"] is None else f" with {cost['clock_of']} at {cost['clock_hz'] / 1e6:g} MHz"
+    share = f"the worst takes {cost['share']:.1%}"
+    text += f"; the deadline of {cost['rate_hz']:g} Hz{clock} is {cost['deadline']:,.0f}"
+    kept = cost["share"] <= 1
+    if cost["estimated"]:
+        text += f" cycles: {'would be kept' if kept else 'would be MISSED'}, {share}"
+        return f"{text} (estimate: one cycle for each emulated instruction, no wait states)"
+    return f"{text}: {'kept' if kept else 'MISSED'}, {share}"

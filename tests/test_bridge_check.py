@@ -15,11 +15,10 @@ from firmware_bridge.board import BoardFacts, Cost
 from firmware_bridge.check import check
 from firmware_bridge.chunks import cut, parse_chunks
 from firmware_bridge.compare import FLOAT_TOLERANCE, Tolerance, parse_tolerance
-from firmware_bridge.cost import cost_report
+from firmware_bridge.cost import cost_report, cost_sentence
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.faults import Faults, faulty
 from firmware_bridge.program import Program
-from firmware_bridge.report import cost_sentence
 from firmware_bridge.tflm_file import check_file
 
 HERE = Path(__file__).parent
@@ -99,14 +98,14 @@ def test_a_cost_is_set_against_the_deadline_of_the_rate() -> None:
     found = cost_report(cycles, spent, 250)
     assert found is not None and (found.frames, found.median, found.worst) == (11, 100_000, 600_000)
     assert found.deadline == 384_000 and found.share == 600 / 384 and not found.estimated
-    said = cost_sentence({"cost": asdict(found)})
+    said = cost_sentence(asdict(found))
     assert "the deadline of 250 Hz with the board's clock at 96 MHz is 384,000: MISSED, the worst takes 156.2%" in said
     found = cost_report(cycles, spent, 250, clock_hz=192e6)
     assert found is not None and found.deadline == 768_000 and found.share == 600 / 768
     assert cost_report(cycles, [], 250) is None
     found = cost_report(cycles, spent, None)
     assert found is not None and found.deadline is None
-    assert "neither model nor recording says the rate (--rate HZ)" in cost_sentence({"cost": asdict(found)})
+    assert "neither model nor recording says the rate (--rate HZ)" in cost_sentence(asdict(found))
 
 
 def test_the_deadline_of_an_emulated_board_is_an_estimate_for_an_apollo() -> None:
@@ -114,7 +113,7 @@ def test_the_deadline_of_an_emulated_board_is_an_estimate_for_an_apollo() -> Non
     spent = [Cost(1, round(50_000 * 1024 * 20e6 / 1e9))]
     found = cost_report(board, spent, 250)
     assert found is not None and found.deadline == 1e6 and found.worst == pytest.approx(50_000, abs=1)
-    said = cost_sentence({"cost": asdict(found)})
+    said = cost_sentence(asdict(found))
     assert "with an Apollo510 at 250 MHz is 1,000,000 cycles: would be kept, the worst takes 5.0%" in said
     assert said.endswith("(estimate: one cycle for each emulated instruction, no wait states)")
 

@@ -29,6 +29,7 @@ from firmware_bridge.cli import app
 from firmware_bridge.errors import BridgeError, LinkError, TargetError
 from firmware_bridge.faults import Faults, faulty
 from firmware_bridge.messages import Can, Kind, Status
+from firmware_bridge.page import to_html
 from firmware_bridge.shadow import Shadow
 from firmware_bridge.soak import soak
 from firmware_bridge.targets import Options, open_board
@@ -75,12 +76,16 @@ def test_json_is_plain_and_comes_back(good: CheckReport, bad: CheckReport) -> No
 
 
 def test_the_page_has_everything_in_it(good: CheckReport, bad: CheckReport) -> None:
-    page = report.to_html(report.to_json(good))
+    page = to_html(report.to_json(good))
     assert page.count("data:image/png;base64,") == 2 and "No difference in any of" in page
     assert ": kept, the worst takes " in page
-    page = report.to_html(report.to_json(bad))
+    page = to_html(report.to_json(bad))
     assert page.count("data:image/png;base64,") == 3 and "The inputs that produced it" in page
     assert "small &lt;b&gt;" in page and "<b>" not in page
+    assert page.count("<tr class='bad'>") == sum(not s.passed for s in bad.stages) + sum(
+        not t.passed for t in bad.tensors
+    )
+    assert "<td class='n'>" in page and "<summary>whole names</summary>" in page
     for outside in re.findall(r"(?:src|href)='([^']*)'", page):
         assert outside.startswith("data:")
 

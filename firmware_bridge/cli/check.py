@@ -28,7 +28,9 @@ from firmware_bridge.cli.options import (
 )
 from firmware_bridge.cli.windows import check_windows, takes_windows
 from firmware_bridge.compare import TensorReport, parse_tolerance
+from firmware_bridge.cost import cost_sentence
 from firmware_bridge.errors import BridgeError
+from firmware_bridge.page import to_html
 from firmware_bridge.recordings import open_program, read_signal
 from firmware_bridge.targets import open_board
 from firmware_bridge.verdict import CheckReport
@@ -166,7 +168,7 @@ def _write(report: CheckReport, junit: Path | None, page: Path | None, json: boo
     if junit is not None:
         junit.write_text(pages.to_junit(data), encoding="utf-8")
     if page is not None:
-        page.write_text(pages.to_html(data), encoding="utf-8")
+        page.write_text(to_html(data), encoding="utf-8")
     if json:
         print_json(data)
         return
@@ -182,7 +184,7 @@ def _write(report: CheckReport, junit: Path | None, page: Path | None, json: boo
         say(_tensor_line(tensor))
     if len(worst) > _MOST_LINES:
         say(f"and {len(worst) - _MOST_LINES} more tensors that differ: --json or --html FILE has them all")
-    say(pages.cost_sentence(data))
+    say(cost_sentence(data["cost"]))
     say(
         f"link: {report.link.bytes_out:,} bytes to the board, {report.link.bytes_in:,} back,"
         f" {report.link.resends} resends"

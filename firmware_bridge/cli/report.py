@@ -9,6 +9,7 @@ import typer
 
 from firmware_bridge import report as pages
 from firmware_bridge.errors import BridgeError
+from firmware_bridge.page import to_html
 from tcnstream.cli.common import say
 
 
@@ -25,7 +26,7 @@ def report(
         raise BridgeError("nothing to write: give --html FILE or --junit FILE")
     data = pages.load(result.read_bytes())
     if page is not None:
-        page.write_text(pages.to_html(data), encoding="utf-8")
+        page.write_text(to_html(data), encoding="utf-8")
     if junit is not None:
         junit.write_text(pages.to_junit(data), encoding="utf-8")
     say(str(data["verdict"]))
