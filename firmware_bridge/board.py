@@ -22,7 +22,11 @@ from tcnstream.graph import Array
 _LEAST_PIECE_BYTES = 48
 
 COMPUTE_DEADLINE_S = 60.0
-"""Granted for one push on top of what the line needs: an emulator on a busy machine is slow."""
+"""Granted for the first push of a size on top of what the line needs: an emulator on a busy machine is slow."""
+
+_LEAST_COMPUTE_DEADLINE_S = 10.0
+_SLOWER = 50
+"""So many times slower than pushes of its size were may one be before the board counts as stopped."""
 
 
 @dataclass(frozen=True)
@@ -249,7 +253,9 @@ class BridgeBoard:
         return self._advanced(self._running(), Kind.FLUSH, b"", 0)
 
     def _advanced(self, program: Program, kind: Kind, request: bytes, n: int) -> Pushed:
-        reply = self.link.exchange(kind, request, DEADLINE_S + COMPUTE_DEADLINE_S)
+        usual_s = self.link.usual_s(kind, request)
+        granted_s = COMPUTE_DEADLINE_S if usual_s is None else max(_SLOWER * usual_s, _LEAST_COMPUTE_DEADLINE_S)
+        reply = self.link.exchange(kind, request, DEADLINE_S + min(granted_s, COMPUTE_DEADLINE_S))
         ticks, made, content = m.unpack_pushed(reply.payload, len(program.plan.outputs))
         total = sum(k * program.frame_bytes(o) for k, o in zip(made, program.plan.outputs, strict=True))
         if len(content) < total:

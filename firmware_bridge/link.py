@@ -119,6 +119,8 @@ class Link:
         self._credit = 0
         self._paces: dict[tuple[int, int], _Pace] = {}
         self._last_damaged = b""
+        self._replies = 0
+        self._echoed = False
         self._restarted = False
 
     @property
@@ -146,6 +148,11 @@ class Link:
         asked = struct.pack("<I", PROTOCOL)
         self._paces[_pace_key(Kind.HELLO, asked)] = _Pace(_HELLO_WAIT_S, 0.0)
         return self.exchange(Kind.HELLO, asked, deadline_s).payload
+
+    def usual_s(self, kind: int, payload: bytes) -> float | None:
+        """How long replies to requests of that kind and size take at most, by those that came; None before any did."""
+        pace = self._paces.get(_pace_key(kind, payload))
+        return pace.mean_s + 4 * pace.deviation_s if pace is not None and pace.known else None
 
     def exchange(self, kind: int, payload: bytes = b"", deadline_s: float = DEADLINE_S) -> Frame:
         """One request and its reply. Raises LinkError without a reply, RefusedError for a refusal."""
@@ -244,6 +251,7 @@ class Link:
     def _match(self, frame: Frame, under_way: deque[_Request]) -> bool:
         """Gives a reply to its request; returns whether the unanswered ones must be sent again."""
         for request in under_way:
+            self._echoed |= (frame.kind, frame.session, frame.payload) == (request.kind, self._session, request.payload)
             if frame.sequence != request.sequence or frame.kind != request.kind | REPLY or request.reply is not None:
                 continue
             if frame.session != self._session:
@@ -256,6 +264,7 @@ class Link:
             if frame.status == Status.GAP:
                 return True
             request.reply = frame
+            self._replies += 1
             if frame.credit:
                 self._credit = max(frame.credit, 1)
             if request.sends == 1:
@@ -278,11 +287,17 @@ class Link:
     def _no_reply(self, request: _Request, waited_s: float) -> LinkError:
         name = Kind(request.kind).name.lower() if request.kind in list(Kind) else str(request.kind)
         heard = self._decoder.unfinished or self._last_damaged
-        if heard:
+        if self._echoed:
+            what = "what is sent comes back: a loop-back plug, or a terminal that echoes, is on this port"
+        elif heard:
             shown = heard[-60:].decode("ascii", errors="backslashreplace")
             what = f"what came is no frame of the bridge: {shown!r}; is this the right port, baud rate and firmware?"
+        elif self._replies:
+            what = f"{self._replies} replies came before, so the board stopped: look at its last log lines, or reset it"
         elif self.stats.bytes_in:
-            what = "frames came before, so the board stopped: look at its last log lines, or reset it"
+            what = (
+                f"{self.stats.bytes_in} bytes came and none of them says anything: check the baud rate and the wiring"
+            )
         else:
             what = "nothing came at all: check the port, the power and that the bridge's firmware is flashed"
         return LinkError(f"no reply to {name} within {waited_s:.1f} s and {request.sends} attempts; {what}")

@@ -87,8 +87,9 @@ class ProcessTransport(SocketTransport):
     def _last_words(self) -> str:
         """What the process wrote to standard error, once it has ended."""
         end_process(self.process)
-        said = self.process.stderr.read() if self.process.stderr is not None else b""
-        return f"; it said: {said.decode(errors='replace').strip()[-300:]}" if said.strip() else ""
+        said = self.process.stderr.read().decode(errors="replace") if self.process.stderr is not None else ""
+        lines = [line for line in said.splitlines() if line.strip() and ": warning: " not in line]
+        return f"; it said: {' '.join(lines)[-300:]}" if lines else ""
 
     def close(self) -> None:
         super().close()

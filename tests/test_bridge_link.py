@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import signal as os_signal
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,6 +98,51 @@ def test_a_broken_transfer_goes_on_where_it_stopped() -> None:
         assert board.send_object(Object.PLAN, content) == step
         board.link.exchange(Kind.COMMIT, bytes([Object.PLAN]))
         assert board.connect().plan_sha256 == digest
+
+
+@pytest.mark.parametrize(
+    ("say", "told"),
+    [
+        (lambda asked: asked, "what is sent comes back: a loop-back plug"),
+        (lambda asked: bytes(40), "[0-9]+ bytes came and none of them says anything: check the baud rate"),
+        (lambda asked: b"login: ", "what came is no frame of the bridge: 'login: "),
+        (lambda asked: b"", "nothing came at all: check the port"),
+    ],
+)
+def test_what_is_no_board_is_told_apart(say: Any, told: str, line: tuple[Link, socket.socket]) -> None:
+    link, other = line
+    over = threading.Event()
+    other.settimeout(0.05)
+
+    def answer() -> None:
+        while not over.is_set():
+            with suppress(TimeoutError):
+                other.sendall(say(other.recv(4096)))
+
+    helper = threading.Thread(target=answer)
+    helper.start()
+    try:
+        with pytest.raises(LinkError, match=told):
+            link.hello(0.5)
+    finally:
+        over.set()
+        helper.join()
+
+
+def test_a_board_that_stops_is_given_up_by_what_its_pushes_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A minute is for a first push that nobody has timed."""
+    monkeypatch.setattr("firmware_bridge.board.DEADLINE_S", 0.2)
+    monkeypatch.setattr("firmware_bridge.board._LEAST_COMPUTE_DEADLINE_S", 0.2)
+    with a_board("host", SMALL) as board:
+        for _ in range(5):
+            board.push([signal(SMALL, 10)])
+        process = board.link.transport.process
+        process.send_signal(os_signal.SIGSTOP)
+        began = time.monotonic()
+        with pytest.raises(LinkError, match=r"no reply to push within .* replies came before, so the board stopped"):
+            board.push([signal(SMALL, 10)])
+        assert time.monotonic() - began < 3
+        process.send_signal(os_signal.SIGCONT)
 
 
 def test_a_wrong_hash_is_refused_with_both() -> None:
