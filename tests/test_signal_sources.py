@@ -139,7 +139,34 @@ def test_missing_values_are_refused_or_held(tmp_path: Path) -> None:
     np.testing.assert_array_equal(held, [[1, 5], [1, 6], [1, 7], [4, 8]])
 
 
+@pytest.mark.parametrize("ending", ["wav", "flac", "ogg"])
+def test_a_file_that_was_cut_short(ending: str, tmp_path: Path) -> None:
+    soundfile = pytest.importorskip("soundfile")
+    path = tmp_path / f"x.{ending}"
+    soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, 48000), 16000)
+    assert open_recording(path).remark == ""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    if ending == "flac":
+        with pytest.raises(SignalError, match=r"x\.flac is damaged or cut short [01]\.\d\d s after its beginning: "):
+            read(open_recording(path))
+    else:
+        recording = open_recording(path)
+        assert recording.remark.startswith("cut short") and 8000 < len(read(recording)) < 40000
+
+
+def test_a_pipe_s_wav_is_whole(tmp_path: Path) -> None:
+    """A program that writes to a pipe does not know how long it will be, and says 4 GB."""
+    soundfile = pytest.importorskip("soundfile")
+    path = tmp_path / "x.wav"
+    soundfile.write(path, np.zeros(100), 16000)
+    content = path.read_bytes()
+    path.write_bytes(content[:4] + b"\xff" * 4 + content[8:40] + b"\xff" * 4 + content[44:])
+    recording = open_recording(path)
+    assert recording.remark == "" and len(read(recording)) == 100
+
+
 BAD = {
+    "text.mp3": (b"x", "not audio that can be read: Format not recognised"),
     "empty.csv": (b"", "holds no numbers"),
     "word.csv": (b"a\n1\nx\n", "line 3, column 0 is 'x' and not a number"),
     "ragged.csv": (b"1,2\n3\n", "line 2, has 1 columns, the first has 2"),

@@ -165,6 +165,7 @@ def _what(opened: Opened, recording: Recording, prepared: Recording, stream: Str
     others = len(recording.available) - len(recording.channels)
     more = f" of {', '.join(recording.available)}" if others else ""
     return (
-        f"{recording.source}: channel {', '.join(recording.channels)}{more}, {rate}, {recording.units or 'no unit'}; "
+        f"{recording.source}: {recording.remark}channel {', '.join(recording.channels)}{more}, {rate}, "
+        f"{recording.units or 'no unit'}; "
         f"{opened.path.name} on the {stream.engine} engine"
     )

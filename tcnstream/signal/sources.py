@@ -36,7 +36,8 @@ class Recording:
     """A signal that can be read once, front to back.
 
     ``chunks`` gives (n, len(channels)) float32 in ``units``. ``available`` names all channels of the source.
-    ``rate_hz`` is None if the source does not say it, ``frames`` if the length is not known in advance.
+    ``rate_hz`` is None if the source does not say it, ``frames`` if the length is not known in advance. ``remark`` is
+    what a user should be told of the file.
     """
 
     source: str
@@ -46,6 +47,7 @@ class Recording:
     available: tuple[str, ...]
     frames: int | None
     chunks: Iterator[Chunk]
+    remark: str = ""
 
 
 def open_recording(
@@ -208,18 +210,35 @@ def _audio(path: Path, channels: Sequence[str] | int) -> Recording:
     try:
         file = soundfile.SoundFile(path)
     except soundfile.LibsndfileError as error:
-        raise SignalError(f"{path} is not audio that can be read: {error.error_string}") from error
+        # What libsndfile says of a file that it takes for MP3 and that is none.
+        why = "Format not recognised." if "possibly a pipe" in error.error_string else error.error_string
+        raise SignalError(f"{path} is not audio that can be read: {why}") from error
     available = tuple(str(number) for number in range(file.channels))
     chosen = choose_channels(available, channels, str(path))
 
     def chunks() -> Iterator[Chunk]:
-        with file:
-            while len(block := file.read(CHUNK_FRAMES, dtype="float32", always_2d=True)):
-                yield block[:, chosen]
+        done = 0
+        try:
+            with file:
+                while len(block := file.read(CHUNK_FRAMES, dtype="float32", always_2d=True)):
+                    yield block[:, chosen]
+                    done += len(block)
+        except soundfile.LibsndfileError as error:
+            at_s = done / file.samplerate
+            raise SignalError(
+                f"{path} is damaged or cut short {at_s:.2f} s after its beginning: {error.error_string}"
+            ) from error
 
     names = tuple(available[number] for number in chosen)
     frames = file.frames if file.seekable() else None
-    return Recording(str(path), float(file.samplerate), "", names, available, frames, chunks())
+    remark = "cut short: it holds less than it says; " if _cut_short(file.extra_info) else ""
+    return Recording(str(path), float(file.samplerate), "", names, available, frames, chunks(), remark)
+
+
+def _cut_short(notes: str) -> bool:
+    """By what libsndfile notes when it opens a file. A length of 2 GB and more is that of a pipe, which knew none."""
+    promised = re.search(r"^data : (\d+) \(should be", notes, re.MULTILINE)
+    return bool(promised and int(promised[1]) < 0x7FFF0000) or "Last page lacks an end-of-stream bit" in notes
 
 
 def _npy(path: Path, channels: Sequence[str] | int) -> Recording:
