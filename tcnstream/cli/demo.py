@@ -105,6 +105,7 @@ def demo(
         player.segments,
         labels=player.shown,
         units=recording.units,
+        one_scale=not recording.units,
         title=f"{chosen.what.format(channel=recording.channels[0])}, segmented by {opened.path.stem}"
         + (f", heart rate {np.median(bpm):.0f}/min" if bpm else ""),
     )
@@ -115,7 +116,7 @@ def demo(
                 "engine": player.engine,
                 "signal_s": player.signal_s,
                 "compute_s": round(player.compute_s, 3),
-                "heart_rate_bpm": round(float(np.median(bpm)), 1) if bpm else None,
+                **({"heart_rate_bpm": round(float(np.median(bpm)), 1)} if bpm else {}),
                 "segments": [segment_fields(segment) for segment in player.segments],
                 "picture": str(picture),
             }

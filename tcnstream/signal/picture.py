@@ -42,9 +42,11 @@ def draw(
     units: str = "",
     title: str = "",
     strip_s: float = 10.0,
+    one_scale: bool = False,
 ) -> None:
     """Writes ``signal`` (frames,) as strips of ``strip_s`` seconds, each segment in the colour of its label.
 
+    With ``one_scale`` what is softer is lower in all strips; otherwise each strip is as high as it can be.
     The file's ending says the kind: .png, .svg or .pdf. Raises SignalError for another one, or if the drawing package
     is missing.
     """
@@ -73,7 +75,8 @@ def draw(
             ax.broken_barh(bars, (0, 1), transform=whole_height, facecolor=colour, alpha=0.13, linewidth=0, zorder=1)
         ax.set_xlim(begin_s, end_s)
         if len(shown):
-            middle, half = (shown.max() + shown.min()) / 2, max(float(np.ptp(shown)) / 2, 1e-6) * 1.1
+            low, high = (signal.min(), signal.max()) if one_scale else (shown.min(), shown.max())
+            middle, half = (high + low) / 2, max(float(high - low) / 2, 1e-6) * 1.1
             ax.set_ylim(middle - half, middle + half)
         ax.xaxis.set_major_locator(ticker.MultipleLocator(1.0 if strip_s <= 20 else strip_s / 10))
         ax.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g s"))
