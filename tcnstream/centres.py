@@ -8,6 +8,8 @@ Frame j of a tensor stands at input frame ``step * j + offset``; ``Timing.step``
   and ``SignalConv1D`` with ``same_*`` padding, whatever the kernel.
 * Any other window (VALID, TFLite's SAME with a stride, a pool) stands at the middle of what it reads, which is
   ``stride * j + (extent - 1) / 2 - pad_begin``; so does a transposed convolution, on the line with its gaps.
+* A convolution of ``SignalConv1D`` says in its name where its kernel's centre lies (``mark``), which the file's numbers
+  do not: with VALID padding, an even kernel and its mirror image look the same.
 * A crop or a slice moves by what it cuts off.
 * Where frames are cut into ``up`` frames, or repeated, the file does not say whether a frame stood for the first of
   them (interpolation), for the last, or for their middle (patches, pools). Networks are trained on labels at
@@ -19,17 +21,29 @@ Frame j of a tensor stands at input frame ``step * j + offset``; ``Timing.step``
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from tcnstream.plan import SAME_FRAME, Node, Plan, Reach
+
+_MARK = re.compile(r"/centre_(-?\d+)_of_(\d+)_in_(\d+)(?:_\d+)?/(?:convolution|depthwise)\d*(?:;|$)")
+
+
+def mark(centre: Fraction, phases: int) -> str:
+    """The scope of a convolution whose frame stands ``centre`` input frames behind the first one that it reads.
+
+    Converters keep the names of operations. If the frame is cut into ``phases`` next, it stands where the first does.
+    """
+    return f"centre_{centre.numerator}_of_{centre.denominator}_in_{phases}"
 
 
 @dataclass(frozen=True)
 class _Place:
     """Frame 0 stands somewhere from ``low`` to ``high`` (input frames), if the padding in front of it is not counted.
 
-    ``begin`` and ``end`` frames of padding are there that no window has taken yet.
+    ``begin`` and ``end`` frames of padding are there that no window has taken yet. ``phases``: the first of so many
+    frames stands where a frame stands that is cut into them; 0 where that is not known.
     """
 
     step: Fraction = Fraction(1)
@@ -37,6 +51,7 @@ class _Place:
     high: Fraction = Fraction(0)
     begin: int = 0
     end: int = 0
+    phases: int = 0
 
     @property
     def offset(self) -> Fraction:
@@ -69,17 +84,20 @@ def _joined(operands: list[_Place]) -> _Place:
     operands = [operand.padded() for operand in operands]
     low, high = max(operand.low for operand in operands), min(operand.high for operand in operands)
     if low <= high:
-        return replace(operands[0], low=low, high=high)
+        return replace(operands[0], low=low, high=high, phases=0)
     return min(operands, key=lambda operand: abs(operand.offset))
 
 
 def _through(node: Node, place: _Place) -> _Place:
     reach = node.reach
+    if marked := _MARK.search(node.label) if node.kind in ("CONV_2D", "DEPTHWISE_CONV_2D") else None:
+        return _centred(reach, place, Fraction(int(marked[1]), int(marked[2])), int(marked[3]))
     if reach is SAME_FRAME or reach == SAME_FRAME:
         return place
     if node.kind in ("TIME_UNFOLD", "TIME_REPEAT"):
-        place = place.padded().moved(Fraction(1 - reach.up, reach.up), Fraction(0))
-        return replace(place, step=place.step / reach.up)
+        earliest = 0 if place.phases == reach.up else Fraction(1 - reach.up, reach.up)
+        place = place.padded().moved(Fraction(earliest), Fraction(0))
+        return replace(place, step=place.step / reach.up, phases=0)
     if reach.up > 1:
         middle = Fraction(reach.extent - 1, 2) - reach.pad_begin
         place = place.padded().moved(middle / reach.up)
@@ -87,6 +105,11 @@ def _through(node: Node, place: _Place) -> _Place:
     if node.kind == "TIME_PAD":
         return _pad(reach, place)
     return _window(reach, place)
+
+
+def _centred(reach: Reach, place: _Place, centre: Fraction, phases: int) -> _Place:
+    place = replace(place.moved(centre - place.begin - reach.pad_begin), begin=0, end=0)
+    return replace(place, step=place.step * reach.stride, phases=phases)
 
 
 def _pad(reach: Reach, place: _Place) -> _Place:
@@ -99,7 +122,7 @@ def _pad(reach: Reach, place: _Place) -> _Place:
 def _window(reach: Reach, place: _Place) -> _Place:
     begin, taken = place.begin + reach.pad_begin, reach.extent - 1
     spare = None if reach.pad_end is None else begin + place.end + reach.pad_end - taken
-    place = replace(place, begin=0, end=0)
+    place = replace(place, begin=0, end=0, phases=0)
     if spare is None or spare < 0:
         place = place.moved(Fraction(taken, 2) - begin)
     else:

@@ -84,7 +84,8 @@ class Polyphase:
     ``taps[t][p]`` is the place in the given kernel of the weight with which input frame ``j + t - begin`` enters phase
     p of block j, None for no weight. ``begin`` and ``end`` frames in all stand before and after the input, mirrored
     ones next to it. The convolution advances by ``stride`` input frames per block. Its blocks are cut into phases; the
-    first ``crop`` frames are dropped and of the rest every ``keep``-th is the output.
+    first ``crop`` frames are dropped and of the rest every ``keep``-th is the output. Phase 0 of a block stands
+    ``centre`` input frames behind the first one that the block reads.
     """
 
     taps: tuple[tuple[int | None, ...], ...]
@@ -93,6 +94,7 @@ class Polyphase:
     stride: int
     crop: int
     keep: int
+    centre: Fraction
 
     @property
     def phases(self) -> int:
@@ -128,6 +130,7 @@ def polyphase(alignment: Alignment) -> Polyphase:
         stride=keep if phases == 1 else 1,
         crop=crop,
         keep=1 if phases == 1 else keep,
+        centre=alignment.offset - Fraction(common * crop, up) - oldest,
     )
 
 

@@ -529,6 +529,35 @@ class TestStreams:
         frames = np.concatenate([stream.push(np.zeros((100, 2), np.float32)), stream.flush()])
         np.testing.assert_allclose(stream.times(frames), np.arange(len(frames)) / float(16000 * port.rate))
 
+    @pytest.mark.parametrize("seed", range(8))
+    def test_frames_stand_at_the_centre_of_the_kernel(self, seed: int) -> None:
+        """Also with VALID padding, where the numbers of the file do not tell a kernel from its mirror image."""
+        rng = np.random.default_rng(seed)
+        inputs = x = keras.Input((64, 2))
+        offset, step = Fraction(0), Fraction(1)
+        for _ in range(int(rng.integers(1, 4))):
+            layer = SignalConv1D(
+                2,
+                int(rng.integers(1, 7)),
+                corr=bool(rng.integers(2)),
+                strides_down=int(rng.integers(1, 4)),
+                strides_up=int(rng.integers(1, 5)),
+                padding=("valid", "valid", "same_reflect")[rng.integers(3)],
+                extra_pad_end=(None, True, False)[rng.integers(3)],
+                channel_separable=bool(rng.integers(2)),
+                data_format="channels_last",
+                use_bias=bool(rng.integers(2)),
+                activation=(None, "relu", "tanh")[rng.integers(3)],
+            )
+            offset += step * layer.alignment.offset
+            step *= Fraction(layer.strides_down, layer.strides_up)
+            x = layer(x)
+        quantize = ("float32", "int8")[seed % 2]
+        calibration = rng.normal(size=(4, 64, 2)).astype(np.float32)
+        content = to_tflite(keras.Model(inputs, x), quantize=quantize, calibration=calibration)
+        (port,) = tcnstream.load(content).outputs
+        assert (port.offset, port.rate) == (offset, 1 / step)
+
     def test_rates_that_meet_again(self) -> None:
         """Down, dilated layers, up and a join with what did not go down; a second output at the low rate."""
         inputs = keras.Input((48, 2))

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from tcnstream.centres import mark
 from tcnstream.errors import MissingExtraError, ModelError
 from tcnstream.polyphase import PADDINGS, Alignment, Polyphase, align, choice, flag, polyphase, refuse_short, whole
 
@@ -275,7 +276,8 @@ class SignalConv1D(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no 
         groups, each = (channels, self.filters) if self.channel_separable else (1, self.filters)
         weights = _weights(form, kernel)
         convolve = ops.depthwise_conv if self.channel_separable else ops.conv
-        y = convolve(x, weights, form.stride, padding, "channels_last")
+        with keras.name_scope(mark(form.centre, phases)):
+            y = convolve(x, weights, form.stride, padding, "channels_last")
         if bias is not None:
             y = y + ops.reshape(ops.tile(ops.reshape(bias, (groups, 1, each)), (1, phases, 1)), (-1,))
         if phases == 1:
