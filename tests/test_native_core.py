@@ -19,6 +19,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from many_operations import many_operations
+from many_operations import signal as noise
+from singleop import assert_same
 
 import tcnstream
 from tcnstream.errors import EngineError
@@ -67,8 +70,8 @@ TARGETS = (
     Target("armv7", "arm-linux-gnueabihf-gcc", ("-O2", "-static"), ("qemu-arm", "-cpu", "cortex-a7"), isas=(0, 1, 2)),
 )
 CORTEX_M = {
-    "m4f": (("-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16"), 48_000),
-    "m55": (("-mcpu=cortex-m55",), 56_000),
+    "m4f": (("-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16"), 58_000),
+    "m55": (("-mcpu=cortex-m55",), 68_000),
 }
 """A Cortex-M: what the compiler is told, and the most bytes of code that the whole core may take."""
 
@@ -141,7 +144,14 @@ def integer_models() -> list[str]:
 def streamed(target: Target, name: str, folder: Path, isa: int, chunk: str = NOISY_CHUNKS) -> bytes | None:
     """What the core makes of a model's own signal; None if the processor lacks the instructions."""
     plan, signal = written(name, folder)
-    made = folder / f"{name}.{target.name}.out"
+    return run_stream(target, plan, signal, folder, isa, chunk)
+
+
+def run_stream(
+    target: Target, plan: Path, signal: Path, folder: Path, isa: int, chunk: str = NOISY_CHUNKS
+) -> bytes | None:
+    """What the core makes of a plan and a signal; None if the processor lacks the instructions."""
+    made = folder / f"{plan.stem}.{target.name}.out"
     emulator = [tool(target.emulator[0]), *target.emulator[1:]] if target.emulator else []
     run = [*emulator, str(program(target, "stream", folder))]
     answer = subprocess.run(
@@ -210,15 +220,42 @@ def test_the_recorded_answers_are_the_oracle_s() -> None:
 )
 def test_a_damaged_plan_is_refused_or_harmless(name: str, folder: Path) -> None:
     """A hundred and fifty plans with changed bytes and a right checksum, through the loader and a stream."""
-    fuzz = program(SANITIZED, "fuzz_plan", folder)
-    plan, _ = written(name, folder)
+    survives_damage(written(name, folder)[0], 150, folder)
+
+
+def survives_damage(plan: Path, times: int, folder: Path) -> None:
+    """So many plans with changed bytes and a right checksum, through the loader and a stream."""
     answer = subprocess.run(
-        [fuzz, plan, "150"],
+        [program(SANITIZED, "fuzz_plan", folder), plan, str(times)],
         capture_output=True,
         text=True,
         env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"},
     )
     assert answer.returncode == 0, answer.stderr[:3000]
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@pytest.mark.parametrize("dtype", ["float32", "int8", "int16"])
+def test_many_operations_are_the_same_on_every_target(dtype: str, target: Target, folder: Path) -> None:
+    model = tcnstream.load(many_operations(dtype))
+    x = noise(dtype, 200)
+    reference = model.stream(engine="reference")
+    expected = np.concatenate([reference.push(x), reference.flush()])
+    plan, given = folder / f"many-{dtype}.plan", folder / f"many-{dtype}.in"
+    plan.write_bytes(model.plan_file())
+    given.write_bytes(x.tobytes())
+    for isa in target.isas:
+        for chunk in (NOISY_CHUNKS, "1"):
+            made = run_stream(target, plan, given, folder, isa, chunk)
+            if made is not None:
+                assert_same([np.frombuffer(made, x.dtype).reshape(expected.shape)], [expected])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8", "int16"])
+def test_a_damaged_plan_of_many_operations_is_refused_or_harmless(dtype: str, folder: Path) -> None:
+    plan = folder / f"damaged-{dtype}.plan"
+    plan.write_bytes(tcnstream.load(many_operations(dtype)).plan_file())
+    survives_damage(plan, 300, folder)
 
 
 def test_what_the_fuzzer_kept_is_refused_or_harmless(folder: Path) -> None:
@@ -244,6 +281,8 @@ def test_libfuzzer_finds_nothing_in_a_minute(folder: Path) -> None:
     corpus.mkdir()
     for name in ("nse_mb.i8", "strided.f32", "sig_reflect.f32", "sig_decim2.f32", "resampler"):
         shutil.copy(written(name, folder)[0], corpus)
+    for dtype in ("float32", "int8", "int16"):
+        (corpus / f"many-{dtype}").write_bytes(tcnstream.load(many_operations(dtype)).plan_file())
     for kept in CORPUS.iterdir():
         shutil.copy(kept, corpus)
     limits = ["-seed=1", "-max_total_time=60", "-max_len=65536", "-rss_limit_mb=2000", "-timeout=20", "-detect_leaks=0"]

@@ -102,6 +102,17 @@ int tcn_check_shifts(tcn_checker *c, uint32_t at, uint32_t count, int32_t least,
     return TCN_OK;
 }
 
+int tcn_check_groups(tcn_checker *c, const reduce_args *a)
+{
+    const uint32_t *index = (const uint32_t *)(const void *)(c->plan + a->index_at);
+    uint64_t total = (uint64_t)a->outputs * a->count, i;
+    REQUIRE(a->outputs == output_of(c)->elements && a->count > 0 && a->count <= MOST_ELEMENTS, &a->outputs, TCN_VALUE);
+    REQUIRE(holds(c, a->index_at, total, 4), &a->index_at, TCN_BOUNDS);
+    for (i = 0; i < total; i++)
+        REQUIRE(index[i] < input_of(c, 0)->elements, index + i, TCN_BOUNDS);
+    return TCN_OK;
+}
+
 /* One value in, one value out: the frames have as many elements. */
 int tcn_check_element(tcn_checker *c, const uint32_t *elements)
 {
@@ -115,11 +126,13 @@ int tcn_check_element(tcn_checker *c, const uint32_t *elements)
 static int check_rate(tcn_checker *c)
 {
     const tcn_node_record *n = c->node;
-    const tcn_tensor_record *y = output_of(c);
-    uint32_t i;
-    for (i = 0; i < n->n_inputs; i++) {
-        const tcn_tensor_record *x = input_of(c, i);
-        REQUIRE((uint64_t)x->grow_up * n->up * y->grow_down == (uint64_t)y->grow_up * n->stride * x->grow_down, &y->grow_up, TCN_VALUE);
+    uint32_t i, o;
+    for (o = 0; o < n->n_outputs; o++) {
+        const tcn_tensor_record *y = &c->tensors[c->out[o]];
+        for (i = 0; i < n->n_inputs; i++) {
+            const tcn_tensor_record *x = input_of(c, i);
+            REQUIRE((uint64_t)x->grow_up * n->up * y->grow_down == (uint64_t)y->grow_up * n->stride * x->grow_down, &y->grow_up, TCN_VALUE);
+        }
     }
     c->tail += node_tail(n, input_of(c, 0));
     REQUIRE(c->tail <= MOST_TAIL, &n->extent, TCN_VALUE);
@@ -134,12 +147,17 @@ static int check_node(tcn_checker *c, uint32_t k)
     c->node = n;
     REQUIRE(named(c, n->label) && named(c, n->kind_name), &n->label, TCN_BOUNDS);
     REQUIRE(tcn_operation_of(n->kind), &n->kind, TCN_UNKNOWN);
-    REQUIRE(n->n_inputs > 0 && n->n_inputs <= TCN_MAX_OPERANDS && n->n_outputs == 1, &n->n_inputs, TCN_VALUE);
+    REQUIRE(n->n_inputs > 0 && n->n_inputs <= TCN_MAX_OPERANDS && n->n_outputs > 0 && n->n_outputs <= TCN_MAX_OPERANDS, &n->n_inputs, TCN_VALUE);
     REQUIRE(holds(c, n->operands_at, n->n_inputs + n->n_outputs, 4), &n->operands_at, TCN_BOUNDS);
     c->in = (const uint32_t *)(const void *)(c->plan + n->operands_at);
     c->out = c->in + n->n_inputs;
-    o = *c->out;
-    REQUIRE(o < c->h->n_tensors && !(c->tensors[o].flags & 1) && c->tensors[o].writer == k, c->out, TCN_BOUNDS);
+    REQUIRE(n->n_outputs == 1 || n->kind == KIND_MOVE, &n->n_outputs, TCN_VALUE);
+    for (o = 0; o < n->n_outputs; o++) {
+        const uint32_t *out = c->out + o;
+        REQUIRE(*out < c->h->n_tensors && !(c->tensors[*out].flags & 1) && c->tensors[*out].writer == k, out, TCN_BOUNDS);
+        for (i = 0; i < o; i++)
+            REQUIRE(c->tensors[c->out[i]].slot != c->tensors[*out].slot, out, TCN_VALUE);
+    }
     for (i = 0; i < n->n_inputs; i++) {
         const tcn_tensor_record *t;
         REQUIRE(c->in[i] < c->h->n_tensors, c->in + i, TCN_BOUNDS);
@@ -147,7 +165,8 @@ static int check_node(tcn_checker *c, uint32_t k)
         REQUIRE(!(t->flags & 1), c->in + i, TCN_VALUE);
         /* made before it is read, not in the place of what is being made, and its ring waits for this node */
         REQUIRE(t->writer == TCN_NONE || t->writer < k, c->in + i, TCN_VALUE);
-        REQUIRE(t->slot == TCN_NONE || t->slot != c->tensors[o].slot, c->in + i, TCN_VALUE);
+        for (o = 0; o < n->n_outputs; o++)
+            REQUIRE(t->slot == TCN_NONE || t->slot != c->tensors[c->out[o]].slot, c->in + i, TCN_VALUE);
         REQUIRE(t->last_reader != TCN_NONE && t->last_reader >= k, c->in + i, TCN_VALUE);
     }
     REQUIRE(n->dtype == input_of(c, 0)->dtype, &n->dtype, TCN_VALUE);
@@ -169,11 +188,14 @@ static int check_written(tcn_checker *c, uint32_t i)
     const tcn_tensor_record *t = &c->tensors[i];
     const tcn_node_record *n = (const tcn_node_record *)(const void *)(c->plan + c->h->nodes_at) + t->writer;
     const uint32_t *operands;
+    uint32_t o;
     if ((t->flags & 1) || t->writer == TCN_NONE)
         return TCN_OK;
     operands = (const uint32_t *)(const void *)(c->plan + n->operands_at);
-    REQUIRE(operands[n->n_inputs] == i, &t->writer, TCN_VALUE);
-    return TCN_OK;
+    for (o = 0; o < n->n_outputs; o++)
+        if (operands[n->n_inputs + o] == i)
+            return TCN_OK;
+    return tcn_fail(c, &t->writer, TCN_VALUE);
 }
 
 int tcn_check(const void *plan, size_t size, size_t *position)

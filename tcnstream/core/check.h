@@ -57,6 +57,9 @@ static inline int shift_ok(int32_t shift) { return shift >= -31 && shift <= 30; 
 /* One value in, one value out: the frames have as many elements. */
 int tcn_check_element(tcn_checker *c, const uint32_t *elements);
 
+/* Groups of elements of a frame of the input, one group for each element of the output. */
+int tcn_check_groups(tcn_checker *c, const reduce_args *a);
+
 int tcn_check_shifts(tcn_checker *c, uint32_t at, uint32_t count, int32_t least, int32_t most);
 
 #endif

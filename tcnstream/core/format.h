@@ -62,7 +62,8 @@ typedef struct {
 enum {
     KIND_CONV = 1, KIND_DEPTHWISE, KIND_TRANSPOSE_CONV, KIND_POOL, KIND_BINARY, KIND_UNARY, KIND_TABLE,
     KIND_TABLE16, KIND_SIGMOID16, KIND_SOFTMAX, KIND_MOVE, KIND_TIME_MOVE, KIND_QUANTIZE, KIND_RESCALE,
-    KIND_REDUCE, KIND_TRAILING, KIND_CUMULATIVE, KIND_RESAMPLE
+    KIND_REDUCE, KIND_TRAILING, KIND_CUMULATIVE, KIND_RESAMPLE, KIND_PAIR, KIND_SELECT,
+    KIND_VALUE, KIND_EXTREME
 };
 
 enum { EDGE_FILL = 0, EDGE_REFLECT, EDGE_SYMMETRIC, EDGE_CLIP };
@@ -103,7 +104,7 @@ typedef struct {
     float low_f, high_f;
     uint32_t edge_f_at;    /* `channels` elements of frequency padding */
     uint32_t pad_t;        /* TRANSPOSE_CONV: output frames cut off at the start */
-} conv_args;
+} conv_args; /* dilation_f 0: all taps of the frequency read the same place, for weights beyond int8 in several parts */
 
 typedef struct {
     uint32_t taps_t, taps_f, stride_f;
@@ -113,7 +114,10 @@ typedef struct {
     float low_f, high_f;
 } pool_args; /* op: 0 max, 1 average */
 
-enum { OP_ADD = 0, OP_SUB, OP_MUL, OP_DIV, OP_MAXIMUM, OP_MINIMUM, OP_SQUARED_DIFFERENCE };
+enum { OP_ADD = 0, OP_SUB, OP_MUL, OP_DIV, OP_MAXIMUM, OP_MINIMUM, OP_SQUARED_DIFFERENCE,
+       /* PAIR alone */
+       OP_PRELU, OP_EQUAL, OP_NOT_EQUAL, OP_LESS, OP_LESS_EQUAL, OP_GREATER, OP_GREATER_EQUAL, OP_AND, OP_OR,
+       OP_ADD_SHIFTED, OP_SUB_SHIFTED };
 
 typedef struct {
     uint32_t elements;
@@ -123,10 +127,24 @@ typedef struct {
     int32_t multiplier[2], shift[2];
     int32_t multiplier_out, shift_out, zero_out, low, high;
     float low_f, high_f;
-} binary_args;
+} binary_args; /* PAIR: left_shift 0 compares raw values; multiplier_out 0 is for integers without a scale, and low and
+                * high then only count where they are not the ends of int32 */
+
+typedef struct {
+    uint32_t elements;
+    uint32_t const_at[3], index_at[3]; /* as for binary_args: condition, where it holds, where not */
+} select_args;
+
+enum { VALUE_CAST = 0, VALUE_ABSOLUTE, VALUE_NEGATIVE, VALUE_SIGN, VALUE_NOT, VALUE_MAGNITUDE, VALUE_SLOPES };
+
+/* MAGNITUDE and SLOPES rescale; SLOPES what is negative by a multiplier of its own, which may be negative. */
+typedef struct {
+    uint32_t elements;
+    int32_t zero_in, multiplier, shift, multiplier_negative, shift_negative, zero_out, low, high;
+} value_args;
 
 enum { OP_LOGISTIC = 0, OP_TANH, OP_EXP, OP_NEG, OP_RSQRT, OP_SQRT, OP_SQUARE, OP_ABS, OP_CLIP, OP_LEAKY,
-       OP_HARD_SWISH, OP_ELU, OP_LOG, OP_COPY };
+       OP_HARD_SWISH, OP_ELU, OP_LOG, OP_COPY, OP_GELU, OP_GELU_TANH, OP_FLOOR, OP_CEIL, OP_ROUND, OP_SIGN };
 
 typedef struct {
     uint32_t elements;
@@ -147,15 +165,16 @@ typedef struct {
     float beta;
     int32_t multiplier, shift, radius, low;
     uint32_t exp_at, inverse_at; /* i16: tables of 513 */
-} softmax_args;
+    int32_t inverse_multiplier, inverse_shift; /* i8, LOG_SOFTMAX: 1 / multiplier */
+} softmax_args; /* op 1: LOG_SOFTMAX */
 
 typedef struct {
-    uint32_t element_bytes, constant_at; /* constant_at: a whole output frame, 0: the runs cover all */
+    uint32_t element_bytes, constant_at; /* constant_at: a whole frame of the only output, 0: the runs cover all */
     uint32_t n_runs, runs_at;            /* move_run [n_runs] */
 } move_args;
 
 typedef struct {
-    uint32_t operand, from, to, count;   /* elements */
+    uint32_t operand, output, from, to, count; /* elements */
 } move_run;
 
 enum { MOVE_PICK = 0, MOVE_WINDOW, MOVE_UNFOLD, MOVE_REPEAT };
@@ -166,13 +185,13 @@ typedef struct {
     int32_t zero_in, multiplier, shift, zero_out, low, high;
 } rescale_args; /* QUANTIZE: f32 to integers; RESCALE: integers of another scale, or (op 1) to f32 */
 
-enum { STATISTIC_MEAN = 0, STATISTIC_SUM, STATISTIC_MAX, STATISTIC_MIN };
+enum { STATISTIC_MEAN = 0, STATISTIC_SUM, STATISTIC_MAX, STATISTIC_MIN, STATISTIC_PRODUCT };
 
 typedef struct {
     uint32_t outputs, count;             /* statistics, values of a frame in each */
     uint32_t index_at;                   /* u32 (outputs, count): elements of the input frame */
     int32_t zero_in, multiplier, shift, zero_out, low, high;
     uint32_t carry_at;                   /* TRAILING, CUMULATIVE: in the carries of a state */
-} reduce_args;
+} reduce_args; /* EXTREME (op 0 the greatest, 1 the least): outputs, count and index alone */
 
 #endif

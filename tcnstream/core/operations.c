@@ -20,6 +20,10 @@ static const tcn_operation *const operations[] = {
     [KIND_REDUCE] = &tcn_reduce,
     [KIND_TRAILING] = &tcn_trailing,
     [KIND_CUMULATIVE] = &tcn_cumulative,
+    [KIND_PAIR] = &tcn_pair,
+    [KIND_SELECT] = &tcn_select,
+    [KIND_VALUE] = &tcn_value,
+    [KIND_EXTREME] = &tcn_extreme,
 };
 
 const tcn_operation *tcn_operation_of(uint32_t kind)

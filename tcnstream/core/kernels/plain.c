@@ -274,6 +274,20 @@ static float unary_one(const unary_args *a, int op, float x)
         return tcn_exp(x) - 1.0f;
     case OP_LOG:
         return tcn_log(x);
+    case OP_GELU:
+        return 0.5f * x * tcn_erfc(-0.70710678118654752f * x);
+    case OP_GELU_TANH:
+        return 0.5f * x * (1.0f + tcn_tanh(0.79788456080286536f * (x + 0.044715f * x * x * x)));
+    case OP_FLOOR:
+        y = tcn_trunc(x);
+        return y > x ? y - 1.0f : y;
+    case OP_CEIL:
+        y = tcn_trunc(x);
+        return y < x ? y + 1.0f : y;
+    case OP_ROUND:
+        return tcn_round_even(x);
+    case OP_SIGN:
+        return x > 0.0f ? 1.0f : x < 0.0f ? -1.0f : x;
     default:
         return x;
     }

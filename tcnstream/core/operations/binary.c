@@ -1,35 +1,17 @@
 /* binary.c - two operands, element by element; either may be a constant or be spread over the frame. */
-#include "operation.h"
+#include "operands.h"
 
 static int check_binary(tcn_checker *c)
 {
     const tcn_node_record *n = c->node;
-    uint32_t streams = 0, q, i, item = n->dtype == TCN_F32 ? 4 : n->dtype == TCN_I8 ? 1 : 2;
+    uint8_t dtypes[2] = {n->dtype, n->dtype};
     ARGUMENTS(binary_args);
     REQUIRE(n->dtype <= TCN_I16 && output_of(c)->dtype == n->dtype && same_frame(n), &n->dtype, TCN_VALUE);
     REQUIRE(n->op <= OP_SQUARED_DIFFERENCE && (n->op != OP_DIV || n->dtype == TCN_F32), &n->op, TCN_VALUE);
     REQUIRE(a->elements == output_of(c)->elements, &a->elements, TCN_VALUE);
-    for (q = 0; q < 2; q++) {
-        if (a->const_at[q]) {
-            REQUIRE(holds(c, a->const_at[q], a->elements, item), &a->const_at[q], TCN_BOUNDS);
-            REQUIRE(!a->index_at[q], &a->index_at[q], TCN_VALUE);
-            continue;
-        }
-        REQUIRE(streams < n->n_inputs && input_of(c, streams)->dtype == n->dtype, &a->const_at[q], TCN_VALUE);
-        if (a->index_at[q]) {
-            const uint32_t *index = (const uint32_t *)(const void *)(c->plan + a->index_at[q]);
-            REQUIRE(holds(c, a->index_at[q], a->elements, 4), &a->index_at[q], TCN_BOUNDS);
-            for (i = 0; i < a->elements; i++)
-                REQUIRE(index[i] < input_of(c, streams)->elements, index + i, TCN_BOUNDS);
-        } else {
-            REQUIRE(input_of(c, streams)->elements == a->elements, &a->elements, TCN_VALUE);
-        }
-        REQUIRE(shift_ok(a->shift[q]), &a->shift[q], TCN_VALUE);
-        streams++;
-    }
     REQUIRE(a->left_shift >= 0 && a->left_shift <= 20, &a->left_shift, TCN_VALUE);
     REQUIRE(shift_ok(a->shift[0]) && shift_ok(a->shift[1]) && shift_ok(a->shift_out), &a->shift[0], TCN_VALUE);
-    return TCN_OK;
+    return tcn_check_operands(c, a->const_at, a->index_at, dtypes, 2, a->elements);
 }
 
 static void compute(const tcn_program *p, const tcn_node_record *node, const void *x, const void *y, void *to, uint32_t n)

@@ -15,7 +15,7 @@ int tcn_check_convolution(tcn_checker *c)
     taps = (uint64_t)a->taps_t * a->taps_f;
     REQUIRE(taps <= c->h->max_taps, &a->taps_t, TCN_BOUNDS);
     REQUIRE(a->dilation_t > 0 && a->dilation_t <= MOST_FRAMES, &a->dilation_t, TCN_VALUE);
-    REQUIRE(a->dilation_f > 0 && a->dilation_f <= MOST_FRAMES, &a->dilation_f, TCN_VALUE);
+    REQUIRE(a->dilation_f <= MOST_FRAMES, &a->dilation_f, TCN_VALUE);
     REQUIRE(a->stride_f > 0 && a->stride_f <= MOST_FRAMES, &a->stride_f, TCN_VALUE);
     REQUIRE(a->pad_f > -MOST_FRAMES && a->pad_f < MOST_FRAMES, &a->pad_f, TCN_VALUE);
     REQUIRE(a->channels > 0 && a->channels <= MOST_ELEMENTS && a->outputs > 0 && a->outputs <= MOST_ELEMENTS, &a->channels, TCN_VALUE);

@@ -7,9 +7,11 @@ static int check_move(tcn_checker *c)
     uint32_t r;
     ARGUMENTS(move_args);
     REQUIRE(same_frame(c->node), &c->node->up, TCN_VALUE);
+    for (r = 0; r < c->node->n_outputs; r++)
+        REQUIRE(c->tensors[c->out[r]].dtype == output_of(c)->dtype, &c->node->n_outputs, TCN_VALUE);
     REQUIRE(a->element_bytes > 0 && a->element_bytes * (uint64_t)output_of(c)->elements == output_of(c)->bytes, &a->element_bytes, TCN_VALUE);
     if (a->constant_at)
-        REQUIRE(holds(c, a->constant_at, output_of(c)->bytes, 1), &a->constant_at, TCN_BOUNDS);
+        REQUIRE(c->node->n_outputs == 1 && holds(c, a->constant_at, output_of(c)->bytes, 1), &a->constant_at, TCN_BOUNDS);
     if (!a->n_runs)
         return TCN_OK;
     REQUIRE(holds(c, a->runs_at, a->n_runs, sizeof(move_run)), &a->runs_at, TCN_BOUNDS);
@@ -18,7 +20,8 @@ static int check_move(tcn_checker *c)
         REQUIRE(run[r].operand < c->node->n_inputs, &run[r].operand, TCN_BOUNDS);
         REQUIRE(input_of(c, run[r].operand)->dtype == output_of(c)->dtype, &run[r].operand, TCN_VALUE);
         REQUIRE((uint64_t)run[r].from + run[r].count <= input_of(c, run[r].operand)->elements, &run[r].from, TCN_BOUNDS);
-        REQUIRE((uint64_t)run[r].to + run[r].count <= output_of(c)->elements, &run[r].to, TCN_BOUNDS);
+        REQUIRE(run[r].output < c->node->n_outputs, &run[r].output, TCN_BOUNDS);
+        REQUIRE((uint64_t)run[r].to + run[r].count <= c->tensors[c->out[run[r].output]].elements, &run[r].to, TCN_BOUNDS);
     }
     return TCN_OK;
 }
@@ -48,11 +51,11 @@ static void move(const tcn_job *j)
     for (l = 0; l < j->n_lanes; l++) {
         const tcn_lane_run *lane = &j->lanes[l];
         for (f = lane->have[j->out[0]]; f < lane->goal[j->out[0]]; f++) {
-            uint8_t *out = out_frame(p, lane, j->out[0], f);
             if (a->constant_at)
-                memcpy(out, p->plan + a->constant_at, p->places[j->out[0]].bytes);
+                memcpy(out_frame(p, lane, j->out[0], f), p->plan + a->constant_at, p->places[j->out[0]].bytes);
             for (r = 0; r < a->n_runs; r++) {
                 const uint8_t *in = frame_of(p, lane, j->in[runs[r].operand], f);
+                uint8_t *out = out_frame(p, lane, j->out[runs[r].output], f);
                 memcpy(out + (size_t)runs[r].to * a->element_bytes, in + (size_t)runs[r].from * a->element_bytes,
                        (size_t)runs[r].count * a->element_bytes);
             }

@@ -30,7 +30,7 @@ typedef struct {
 
 extern const tcn_operation tcn_convolution, tcn_transpose_convolution, tcn_resample, tcn_pool, tcn_binary,
     tcn_unary, tcn_table, tcn_table16, tcn_sigmoid16, tcn_softmax, tcn_move, tcn_time_move, tcn_quantize,
-    tcn_rescale, tcn_reduce, tcn_trailing, tcn_cumulative;
+    tcn_rescale, tcn_reduce, tcn_trailing, tcn_cumulative, tcn_pair, tcn_select, tcn_value, tcn_extreme;
 
 /* The arguments of CONV and its kin. */
 int tcn_check_convolution(tcn_checker *c);

@@ -12,7 +12,7 @@ static void gather_sums(const tcn_program *p, const tcn_node_record *node, const
             if (node->dtype == TCN_F32)
                 exact_add((exact_sum *)(void *)carry + o, ((const float *)frame)[*index], sign);
             else
-                ((int64_t *)(void *)carry)[o] += sign * (int64_t)integer_at(frame, node->dtype, *index);
+                ((int64_t *)(void *)carry)[o] += sign * tcn_whole_at(frame, node->dtype, *index);
         }
 }
 
@@ -36,7 +36,7 @@ static void trailing(const tcn_job *j)
                     double sum = exact_value((const exact_sum *)(const void *)carry + o);
                     ((float *)(void *)out)[o] = (float)(node->op == STATISTIC_MEAN ? sum / (double)count : sum);
                 } else {
-                    store_integer(out, node->dtype, o, statistic_of(a, ((const int64_t *)(const void *)carry)[o], count, node->op == STATISTIC_MEAN));
+                    tcn_store_whole(out, node->dtype, o, statistic_of(a, ((const int64_t *)(const void *)carry)[o], count, node->op == STATISTIC_MEAN));
                 }
             }
             if (frames == node->extent)
@@ -81,7 +81,7 @@ static void cumulative(const tcn_job *j)
                     int64_t sum = 0, most = INT32_MIN, least = INT32_MAX;
                     int32_t result;
                     for (i = 0; i < a->count; i++) {
-                        int64_t v = integer_at(in, node->dtype, index[i]);
+                        int64_t v = tcn_whole_at(in, node->dtype, index[i]);
                         sum += v;
                         most = v > most ? v : most;
                         least = v < least ? v : least;
@@ -93,7 +93,7 @@ static void cumulative(const tcn_job *j)
                     else
                         whole[o] = f == 0 ? sum : whole[o] + sum;
                     result = node->op >= STATISTIC_MAX ? (int32_t)whole[o] : statistic_of(a, whole[o], count, node->op == STATISTIC_MEAN);
-                    store_integer(out, node->dtype, o, result);
+                    tcn_store_whole(out, node->dtype, o, result);
                 }
             }
         }

@@ -4,17 +4,16 @@
 int tcn_check_statistics(tcn_checker *c)
 {
     const tcn_node_record *n = c->node;
-    const uint32_t *index;
-    uint64_t total, i, each = n->kind == KIND_TRAILING && n->dtype == TCN_F32 ? 8 * (TCN_LIMBS + 3) : 8;
+    uint64_t each = n->kind == KIND_TRAILING && n->dtype == TCN_F32 ? 8 * (TCN_LIMBS + 3) : 8;
+    int error;
     ARGUMENTS(reduce_args);
-    REQUIRE(n->dtype <= TCN_I16 && output_of(c)->dtype == n->dtype, &n->dtype, TCN_VALUE);
-    REQUIRE(n->op <= (n->kind == KIND_TRAILING ? STATISTIC_SUM : STATISTIC_MIN), &n->op, TCN_VALUE);
-    REQUIRE(a->outputs == output_of(c)->elements && a->count > 0 && a->count <= MOST_ELEMENTS, &a->outputs, TCN_VALUE);
-    total = (uint64_t)a->outputs * a->count;
-    REQUIRE(holds(c, a->index_at, total, 4), &a->index_at, TCN_BOUNDS);
-    index = (const uint32_t *)(const void *)(c->plan + a->index_at);
-    for (i = 0; i < total; i++)
-        REQUIRE(index[i] < input_of(c, 0)->elements, index + i, TCN_BOUNDS);
+    REQUIRE(n->dtype <= (n->kind == KIND_REDUCE ? TCN_I64 : TCN_I16) && output_of(c)->dtype == n->dtype, &n->dtype, TCN_VALUE);
+    REQUIRE(n->op <= (n->kind == KIND_TRAILING ? STATISTIC_SUM : n->kind == KIND_CUMULATIVE ? STATISTIC_MIN : STATISTIC_PRODUCT), &n->op, TCN_VALUE);
+    if (n->op == STATISTIC_PRODUCT)
+        REQUIRE(a->shift <= 14, &a->shift, TCN_VALUE);
+    error = tcn_check_groups(c, a);
+    if (error)
+        return error;
     REQUIRE(shift_ok(a->shift) && a->multiplier >= 0, &a->shift, TCN_VALUE);
     if (n->kind == KIND_TRAILING) {
         REQUIRE(n->edge == EDGE_CLIP && n->up == 1 && n->stride == 1 && n->pad_begin == n->extent - 1 && n->pad_end == 0, &n->edge, TCN_VALUE);
@@ -28,42 +27,73 @@ int tcn_check_statistics(tcn_checker *c)
     return TCN_OK;
 }
 
+static float real_statistic(const float *x, const uint32_t *index, uint32_t count, int op)
+{
+    double sum = 0.0, product = 1.0;
+    float most = -3.402823466e+38f, least = 3.402823466e+38f;
+    uint32_t i;
+    for (i = 0; i < count; i++) {
+        float v = x[index[i]];
+        sum += v;
+        product *= v;
+        most = v > most ? v : most;
+        least = v < least ? v : least;
+    }
+    return op == STATISTIC_MEAN  ? (float)(sum / count)
+           : op == STATISTIC_SUM ? (float)sum
+           : op == STATISTIC_MAX ? most
+           : op == STATISTIC_MIN ? least
+                                 : (float)product;
+}
+
+/* QuantizedReduceProd: every step is rescaled */
+static int32_t scaled_product(const reduce_args *a, const void *x, uint32_t dtype, const uint32_t *index)
+{
+    int64_t product = tcn_whole_at(x, dtype, index[0]) - a->zero_in;
+    uint32_t i;
+    for (i = 1; i < a->count; i++)
+        product = multiply_wide((int64_t)((uint64_t)product * (uint64_t)(tcn_whole_at(x, dtype, index[i]) - a->zero_in)), a->multiplier, a->shift);
+    return clip32(add32(multiply_wide(product, a->multiplier, a->shift), a->zero_out), a->low, a->high);
+}
+
+static int64_t whole_statistic(const reduce_args *a, const void *x, uint32_t dtype, const uint32_t *index, int op)
+{
+    int64_t sum = 0, most = INT64_MIN, least = INT64_MAX;
+    uint64_t product = 1;
+    uint32_t i;
+    if (op == STATISTIC_PRODUCT && dtype <= TCN_I16)
+        return scaled_product(a, x, dtype, index);
+    for (i = 0; i < a->count; i++) {
+        int64_t v = tcn_whole_at(x, dtype, index[i]);
+        sum = add64(sum, v);
+        product *= (uint64_t)v;
+        most = v > most ? v : most;
+        least = v < least ? v : least;
+    }
+    if (op == STATISTIC_MAX || op == STATISTIC_MIN)
+        return op == STATISTIC_MAX ? most : least;
+    if (op == STATISTIC_PRODUCT)
+        return (int64_t)product;
+    if (dtype <= TCN_I16)
+        return statistic_of(a, sum, a->count, 0);
+    return op == STATISTIC_MEAN ? sum / (int64_t)a->count : sum;
+}
+
 static void reduce(const tcn_job *j, const void *from, void *to, uint32_t frames)
 {
     const tcn_program *p = j->p;
     const tcn_node_record *node = j->node;
     const reduce_args *a = ARGS(reduce_args);
-    uint32_t in_elements = p->places[j->in[0]].bytes / element_bytes(node->dtype), f, o, i;
+    uint32_t f, o;
     for (f = 0; f < frames; f++) {
         const uint32_t *index = TABLE(uint32_t, a->index_at);
+        const uint8_t *x = (const uint8_t *)from + (size_t)f * p->places[j->in[0]].bytes;
         for (o = 0; o < a->outputs; o++, index += a->count) {
-            if (node->dtype == TCN_F32) {
-                const float *x = (const float *)from + (size_t)f * in_elements;
-                double sum = 0.0;
-                float most = -3.402823466e+38f, least = 3.402823466e+38f;
-                for (i = 0; i < a->count; i++) {
-                    float v = x[index[i]];
-                    sum += v;
-                    most = v > most ? v : most;
-                    least = v < least ? v : least;
-                }
-                ((float *)to)[(size_t)f * a->outputs + o] = node->op == STATISTIC_MEAN  ? (float)(sum / a->count)
-                                                            : node->op == STATISTIC_SUM ? (float)sum
-                                                            : node->op == STATISTIC_MAX ? most
-                                                                                        : least;
-            } else {
-                const uint8_t *x = (const uint8_t *)from + (size_t)f * p->places[j->in[0]].bytes;
-                int64_t sum = 0;
-                int32_t most = INT32_MIN, least = INT32_MAX, result;
-                for (i = 0; i < a->count; i++) {
-                    int32_t v = integer_at(x, node->dtype, index[i]);
-                    sum += v;
-                    most = v > most ? v : most;
-                    least = v < least ? v : least;
-                }
-                result = node->op == STATISTIC_MAX ? most : node->op == STATISTIC_MIN ? least : statistic_of(a, sum, a->count, 0);
-                store_integer(to, node->dtype, f * a->outputs + o, result);
-            }
+            uint32_t at = f * a->outputs + o;
+            if (node->dtype == TCN_F32)
+                ((float *)to)[at] = real_statistic((const float *)(const void *)x, index, a->count, node->op);
+            else
+                tcn_store_whole(to, node->dtype, at, whole_statistic(a, x, node->dtype, index, node->op));
         }
     }
 }

@@ -1,5 +1,6 @@
-/* softmax.c - softmax over the last axis, in float32 and in the fixed point of the reference kernels. */
+/* softmax.c - SOFTMAX and LOG_SOFTMAX over the last axis, in float32 and in the fixed point of the reference kernels. */
 #include "../kernels/functions.h"
+#include "gemmlowp.h"
 #include "operation.h"
 
 static int check_softmax(tcn_checker *c)
@@ -9,6 +10,9 @@ static int check_softmax(tcn_checker *c)
     REQUIRE(n->dtype <= TCN_I16 && output_of(c)->dtype == n->dtype && same_frame(n), &n->dtype, TCN_VALUE);
     REQUIRE(a->depth > 0 && a->depth <= (n->dtype == TCN_F32 ? MOST_ELEMENTS : 2048), &a->depth, TCN_VALUE);
     REQUIRE((uint64_t)a->rows * a->depth == output_of(c)->elements && output_of(c)->elements == input_of(c, 0)->elements, &a->rows, TCN_VALUE);
+    REQUIRE(n->op <= (n->dtype == TCN_I16 ? 0 : 1), &n->op, TCN_VALUE);
+    if (n->op)
+        REQUIRE(a->radius >= 0 && shift_ok(a->inverse_shift), &a->inverse_shift, TCN_VALUE);
     if (n->dtype == TCN_I8)
         REQUIRE(a->shift >= 0 && a->shift <= 30, &a->shift, TCN_VALUE);
     if (n->dtype == TCN_I16) {
@@ -19,63 +23,18 @@ static int check_softmax(tcn_checker *c)
     return TCN_OK;
 }
 
-static int32_t saturating_left(int32_t x, int places)
-{
-    int32_t limit = (int32_t)((1u << (31 - places)) - 1u);
-    return x > limit ? INT32_MAX : x < -limit ? INT32_MIN : left32(x, places);
-}
-
-/* gemmlowp's exp_on_negative_values of Q5.26, as Q0.31 */
-static int32_t exp_of_negative(int32_t a)
-{
-    static const int32_t factor[] = {1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242};
-    int32_t within = (a & ((1 << 24) - 1)) - (1 << 24), x, x2, x3, x4, tail, result, remainder;
-    int k;
-    x = saturating_left(within, 5) + (1 << 28);
-    x2 = high_mul(x, x);
-    x3 = high_mul(x2, x);
-    x4 = high_mul(x2, x2);
-    tail = shift_right(add32(high_mul(add32(shift_right(x4, 2), x3), 715827883), x2), 1);
-    result = add32(high_mul(1895147668, add32(x, tail)), 1895147668);
-    remainder = within - a;
-    for (k = 0; k < 7; k++)
-        if (remainder & (1 << (24 + k)))
-            result = high_mul(result, factor[k]);
-    return a == 0 ? INT32_MAX : result;
-}
-
-static int32_t one_over_one_plus(int32_t a)
-{
-    int32_t half = (int32_t)(((int64_t)a + INT32_MAX + 1) >> 1), x, k;
-    x = add32(1515870810, high_mul(half, -1010580540));
-    for (k = 0; k < 3; k++)
-        x = add32(x, saturating_left(high_mul(x, sub32(1 << 29, high_mul(half, x))), 2));
-    return saturating_left(x, 1);
-}
-
-static int leading_zeros(uint32_t x)
-{
-    int n = 32;
-    while (x) {
-        x >>= 1;
-        n--;
-    }
-    return n;
-}
-
 static void softmax_i8(const softmax_args *a, const int8_t *x, int8_t *y)
 {
     int32_t most = -128, sum = 0, inverse, places;
     uint32_t c;
-    int zeros;
+    int bits;
     for (c = 0; c < a->depth; c++)
         most = x[c] > most ? x[c] : most;
     for (c = 0; c < a->depth; c++)
         if (x[c] - most >= -a->radius)
             sum = add32(sum, shift_right(exp_of_negative(high_mul(left32(x[c] - most, a->shift), a->multiplier)), 12));
-    zeros = leading_zeros((uint32_t)sum);
-    inverse = one_over_one_plus((int32_t)(((uint32_t)sum << (zeros & 31)) - 0x80000000u));
-    places = 12 - zeros + 31 - 8;
+    inverse = reciprocal(sum, 12, &bits);
+    places = bits + 31 - 8;
     places = places < 0 ? 0 : places > 31 ? 31 : places;
     for (c = 0; c < a->depth; c++) {
         int32_t q = -128;
@@ -127,6 +86,37 @@ static void softmax_f32(const softmax_args *a, const float *x, float *y)
         y[c] /= sum;
 }
 
+static void log_softmax_f32(const softmax_args *a, const float *x, float *y)
+{
+    float most = x[0], sum = 0.0f, log_of_sum;
+    uint32_t c;
+    for (c = 1; c < a->depth; c++)
+        most = x[c] > most || x[c] != x[c] ? x[c] : most;
+    for (c = 0; c < a->depth; c++)
+        sum += tcn_exp(x[c] - most);
+    log_of_sum = tcn_log(sum);
+    for (c = 0; c < a->depth; c++)
+        y[c] = x[c] - most - log_of_sum;
+}
+
+static void log_softmax_i8(const softmax_args *a, const int8_t *x, int8_t *y)
+{
+    int32_t most = -128, sum = 0, log_of_sum, least;
+    uint32_t c;
+    for (c = 0; c < a->depth; c++)
+        most = x[c] > most ? x[c] : most;
+    for (c = 0; c < a->depth; c++)
+        if (x[c] - most >= -a->radius)
+            sum = add32(sum, shift_right(exp_of_negative(multiply_twice(x[c] - most, a->multiplier, a->shift)), 12));
+    log_of_sum = log_of_at_least_one(sum < 1 << 19 ? 1 << 19 : sum);
+    least = multiply_twice(add32(log_of_sum, INT32_MIN), a->inverse_multiplier, a->inverse_shift);
+    least = least > -a->radius - 1 ? least : -a->radius - 1;
+    for (c = 0; c < a->depth; c++) {
+        int32_t scaled = multiply_twice(x[c] - most, a->multiplier, a->shift);
+        y[c] = (int8_t)(x[c] - most > least ? clip32(shift_right(sub32(scaled, log_of_sum), 22) + 127, -128, 127) : -128);
+    }
+}
+
 static void softmax(const tcn_job *j, const void *from, void *to, uint32_t frames)
 {
     const tcn_program *p = j->p;
@@ -135,7 +125,11 @@ static void softmax(const tcn_job *j, const void *from, void *to, uint32_t frame
     uint32_t r;
     for (r = 0; r < frames * a->rows; r++) {
         size_t at = (size_t)r * a->depth;
-        if (node->dtype == TCN_F32)
+        if (node->op && node->dtype == TCN_F32)
+            log_softmax_f32(a, (const float *)from + at, (float *)to + at);
+        else if (node->op)
+            log_softmax_i8(a, (const int8_t *)from + at, (int8_t *)to + at);
+        else if (node->dtype == TCN_F32)
             softmax_f32(a, (const float *)from + at, (float *)to + at);
         else if (node->dtype == TCN_I8)
             softmax_i8(a, (const int8_t *)from + at, (int8_t *)to + at);

@@ -2,20 +2,7 @@
 #ifndef TCN_STATISTICS_H
 #define TCN_STATISTICS_H
 
-#include "operation.h"
-
-static inline int32_t integer_at(const void *frame, uint32_t dtype, uint32_t i)
-{
-    return dtype == TCN_I8 ? ((const int8_t *)frame)[i] : ((const int16_t *)frame)[i];
-}
-
-static inline void store_integer(void *frame, uint32_t dtype, uint32_t i, int32_t value)
-{
-    if (dtype == TCN_I8)
-        ((int8_t *)frame)[i] = (int8_t)value;
-    else
-        ((int16_t *)frame)[i] = (int16_t)value;
-}
+#include "operands.h"
 
 /* QuantizedMeanOrSum; a mean of `count` values has the count folded into its multiplier */
 static inline int32_t statistic_of(const reduce_args *a, int64_t sum, int64_t count, int fold)

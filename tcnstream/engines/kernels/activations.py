@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -203,7 +203,7 @@ def elu(call: Call) -> tuple[Array, ...]:
     """x, or exp(x) - 1 where x is negative."""
     if not is_quantized(call.output):
         return _real(call, lambda x: np.where(x < 0, np.expm1(x), x))
-    return apply_table(call, _elu_float32)
+    return apply_table(call, TABLED["ELU"](call))
 
 
 # NumPy has no error function
@@ -235,10 +235,9 @@ def _gelu_approximate_float32(x: Floats) -> Floats:
 
 def gelu(call: Call) -> tuple[Array, ...]:
     """x * Phi(x), or its tanh approximation with ``approximate``. Source: ``gelu.h``."""
-    approximate = call.flag("approximate")
     if not is_quantized(call.output):
-        return _real(call, _gelu_approximate if approximate else _gelu)
-    return apply_table(call, _gelu_approximate_float32 if approximate else _gelu_float32)
+        return _real(call, _gelu_approximate if call.flag("approximate") else _gelu)
+    return apply_table(call, TABLED["GELU"](call))
 
 
 def absolute(call: Call) -> tuple[Array, ...]:
@@ -269,16 +268,20 @@ def exp(call: Call) -> tuple[Array, ...]:
     """e**x."""
     if not is_quantized(call.output):
         return _real(call, np.exp)
-    return apply_table(call, in_float32(np.exp))
+    return apply_table(call, TABLED["EXP"](call))
 
 
 def log(call: Call) -> tuple[Array, ...]:
     """Natural logarithm; for integers what is not positive gives the least output."""
     if not is_quantized(call.output):
         return _real(call, np.log)
+    return apply_table(call, TABLED["LOG"](call))
+
+
+def _log_float32(call: Call) -> Callable[[Floats], Floats]:
     scale, zero_point = scale_of(call, call.output), zero_point_of(call, call.output)
     least = np.float32(integer_range(call.output.dtype)[0] - zero_point) * scale
-    return apply_table(call, lambda x: np.where(x <= 0, least, in_float32(np.log)(x)))
+    return lambda x: np.where(x <= 0, least, in_float32(np.log)(x))
 
 
 def rsqrt(call: Call) -> tuple[Array, ...]:
@@ -290,8 +293,7 @@ def rsqrt(call: Call) -> tuple[Array, ...]:
         return _real(call, lambda x: 1.0 / np.sqrt(x))
     output_scale = scale_of(call, call.output)
     if call.output.dtype == np.int16:
-        most = np.float32(32767) * output_scale
-        return apply_table(call, lambda x: np.where(x <= 0, most, np.float32(1) / np.sqrt(x)))
+        return apply_table(call, TABLED["RSQRT"](call))
     # std::sqrt of a float is a float, the product with the output's scale as well
     product = np.sqrt(scale_of(call, call.tensor(0))) * output_scale
     multiplier, shift = quantize_multiplier(1.0 / np.float64(product))
@@ -300,6 +302,21 @@ def rsqrt(call: Call) -> tuple[Array, ...]:
     scaled = multiply(multiply(np.ones_like(x), inverse, inverse_shift + 20), multiplier, shift - 20)
     result = np.clip(scaled + zero_point_of(call, call.output), -128, 127)
     return (as_frames(call, np.where(x <= 0, 127, result)),)
+
+
+def _rsqrt_float32(call: Call) -> Callable[[Floats], Floats]:
+    most = np.float32(32767) * scale_of(call, call.output)
+    return lambda x: np.where(x <= 0, most, np.float32(1) / np.sqrt(x))
+
+
+TABLED: Mapping[str, Callable[[Call], Callable[[Floats], Floats]]] = {
+    "ELU": lambda call: _elu_float32,
+    "GELU": lambda call: _gelu_approximate_float32 if call.flag("approximate") else _gelu_float32,
+    "EXP": lambda call: in_float32(np.exp),
+    "LOG": _log_float32,
+    "RSQRT": _rsqrt_float32,
+}
+"""The functions that int16 looks up between 513 entries."""
 
 
 def real_function(function: Function) -> Callable[[Call], tuple[Array, ...]]:

@@ -29,15 +29,7 @@ def in_float32(function: Function) -> Callable[[Floats], Floats]:
 def apply_table(call: Call, function: Callable[[Floats], Floats]) -> tuple[Array, ...]:
     """``LUTPopulate`` and the look-up: 256 entries for int8, interpolation between 513 for int16."""
     if call.output.dtype == np.int16:
-        source, target = call.tensor(0), call.output
-        entries = table_int16(
-            scale_of(call, source),
-            zero_point_of(call, source),
-            scale_of(call, target),
-            zero_point_of(call, target),
-            function,
-        )
-        return (as_frames(call, look_up_int16(call.array(0).astype(np.int64), entries)),)
+        return (as_frames(call, look_up_int16(call.array(0).astype(np.int64), entries_int16(call, function))),)
     output_scale = scale_of(call, call.output)
     every_input = np.arange(-128, 128)
     dequantized = scale_of(call, call.tensor(0)) * (every_input - zero_point_of(call, call.tensor(0))).astype(
@@ -47,6 +39,13 @@ def apply_table(call: Call, function: Callable[[Floats], Floats]) -> tuple[Array
         rescaled = round_half_away(function(dequantized) * (np.float32(1) / output_scale))
     table = np.clip(rescaled + zero_point_of(call, call.output), -128, 127).astype(np.int64)
     return (as_frames(call, table[call.array(0).astype(np.int64) + 128]),)
+
+
+def entries_int16(call: Call, function: Callable[[Floats], Floats]) -> Ints:
+    """The 513 entries for the operation's own scales."""
+    source, target = call.tensor(0), call.output
+    scales = scale_of(call, source), scale_of(call, target)
+    return table_int16(scales[0], zero_point_of(call, source), scales[1], zero_point_of(call, target), function)
 
 
 def table_int16(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tcnstream.engines.pack import binary, convolution, moves, pool, softmax, statistics, unary
+from tcnstream.engines.pack import binary, convolution, moves, operands, pool, softmax, statistics, unary
 from tcnstream.engines.pack.context import KINDS, Arguments, Context, Packed, Packer, lacks
 from tcnstream.plan import Node, Plan
 
@@ -20,6 +20,7 @@ PACKERS: Mapping[str, Packer] = {
     **convolution.PACKERS,
     **pool.PACKERS,
     **binary.PACKERS,
+    **operands.PACKERS,
     **unary.PACKERS,
     **softmax.PACKERS,
     **moves.PACKERS,

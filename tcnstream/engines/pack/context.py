@@ -37,6 +37,10 @@ KINDS = (
     "TRAILING",
     "CUMULATIVE",
     "RESAMPLE",
+    "PAIR",
+    "SELECT",
+    "VALUE",
+    "EXTREME",
 )
 """The core's operations by number."""
 

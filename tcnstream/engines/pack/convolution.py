@@ -12,7 +12,7 @@ import numpy as np
 from tcnstream.engines.kernels.call import is_quantized, quantization_of, scale_of, zero_point_of
 from tcnstream.engines.kernels.fixed_point import quantize_multiplier
 from tcnstream.engines.pack.context import Arguments, Context, Packed, Packer, float_range, frequency, range_or_zero
-from tcnstream.graph import Array
+from tcnstream.graph import Array, Quantization
 
 RESCALES = {"float": 0, "twice": 1, "wide": 2, "exact": 3}
 
@@ -69,6 +69,9 @@ def _rescale(context: Context, outputs: int) -> tuple[str, Array, Array]:
     if dense and call.rounding == "tflm" and not weights.per_channel:
         product = (scale_of(call, call.tensor(0)) * weights.scale).astype(np.float64)
         scales = product / np.float64(scale_of(call, call.output))
+    if context.node.kind == "BATCH_MATMUL":
+        product = (scale_of(call, call.tensor(0)) * weights.scale).astype(np.float64)
+        scales = product / np.float64(scale_of(call, call.output))
     scales = np.broadcast_to(scales.reshape(-1), (outputs,))
     if dense and call.rounding == "litert":
         mantissa, exponent = _exact_scale(scales)
@@ -88,9 +91,31 @@ def _weights_of(context: Context) -> Array:
         if weights.dtype != np.int8:
             raise context.lacks(f"{weights.dtype} weights")
         if q.zero_point.any() and not dense:
-            raise context.lacks("weights that have a zero point")
+            return _without_zero_point(context, weights, q)
         return weights
     return weights.astype(np.float32)
+
+
+def _without_zero_point(context: Context, weights: Array, q: Quantization) -> Array:
+    """int16 weights that stand for themselves; ``_in_parts`` brings them back to int8."""
+    zero = q.zero_point.astype(np.int16)
+    if zero.size > 1:
+        zero = zero.reshape([-1 if axis == q.axis else 1 for axis in range(weights.ndim)])
+    wide: Array = weights.astype(np.int16) - zero
+    return wide
+
+
+def _in_parts(context: Context, weights: Array) -> Array:
+    """Weights (O, kt, 1, depth) beyond int8 as sums of int8 ones, which are taps of one and the same place."""
+    if weights.shape[2] != 1:
+        raise context.lacks("weights that have a zero point")
+    parts: list[Array] = []
+    rest = weights.astype(np.int64)
+    while rest.any() or not parts:
+        part = np.clip(rest, -128, 127)
+        parts.append(part.astype(np.int8))
+        rest = rest - part
+    return np.concatenate(parts, axis=2)
 
 
 def _convolution(
@@ -111,6 +136,8 @@ def _convolution(
     """
     call = context.call
     depthwise = kind == "DEPTHWISE"
+    if weights.dtype == np.int16:
+        weights, frequency = _in_parts(context, weights), (frequency[0], 0, frequency[2])
     outputs, kt, kf = (weights.shape[3] if depthwise else weights.shape[0]), weights.shape[1], weights.shape[2]
     bias = call.optional(2)
     quantized = is_quantized(call.tensor(0))
@@ -222,10 +249,27 @@ def _fully_connected(context: Context) -> Packed:
     return _convolution(context, "CONV", weights.reshape(outputs, 1, 1, depth), depth, 1, (rows, rows), (1, 1, 0))
 
 
+def _batch_matmul(context: Context) -> Packed:
+    """A constant matrix on the right is a dense layer for every row, with the rounding of its own."""
+    call, weights = context.call, _weights_of(context)
+    if call.flag("adj_x"):
+        raise context.lacks("a transposed left operand")
+    matrix = weights if call.flag("adj_y") else np.swapaxes(weights, -1, -2)  # (..., outputs, depth)
+    matrices, (outputs, depth) = math.prod(matrix.shape[:-2]), matrix.shape[-2:]
+    rows = math.prod(context.node.views[0]) // depth
+    if matrices == 1:
+        return _convolution(context, "CONV", matrix.reshape(outputs, 1, 1, depth), depth, 1, (rows, rows), (1, 1, 0))
+    if rows != matrices:
+        raise context.lacks("a matrix per batch")
+    grouped = matrix.reshape(matrices * outputs, 1, 1, depth)
+    return _convolution(context, "CONV", grouped, matrices * depth, matrices, (1, 1), (1, 1, 0))
+
+
 PACKERS: dict[str, Packer] = {
     "CONV_2D": _conv_2d,
     "DEPTHWISE_CONV_2D": _depthwise,
     "TRANSPOSE_CONV": _transpose_conv,
     "TIME_RESAMPLE": _resample,
     "FULLY_CONNECTED": _fully_connected,
+    "BATCH_MATMUL": _batch_matmul,
 }

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tcnstream.engines.kernels import KERNELS, Call
+from tcnstream.engines.kernels.call import Ints
 from tcnstream.engines.pack.context import Arguments, Context, Packed, Packer
 from tcnstream.graph import Array, Tensor
 
@@ -17,8 +18,6 @@ _MOVES_ALL = ("CONCATENATION", "PACK")
 def _move(context: Context) -> Packed:
     """Any operation that only moves values of a frame, found by moving the places instead of the values."""
     node, plan, target = context.node, context.plan, context.target
-    if len(node.outputs) != 1:
-        raise context.lacks("several outputs")
     carried = range(len(node.inputs)) if node.kind in _MOVES_ALL else range(1)
     call = context.call
     places: list[Array | None] = list(call.arrays)
@@ -34,7 +33,7 @@ def _move(context: Context) -> Packed:
         size = math.prod(view)
         ids = np.arange(base, base + size)
         if tensor.data is None:
-            streams.append((base, size, len(streams)))
+            streams.append((base, size, sum(s[2] >= 0 for s in streams)))
             places[position] = ids.reshape(1, *view)
         else:
             streams.append((base, size, -1))
@@ -46,12 +45,45 @@ def _move(context: Context) -> Packed:
         node=replace(node, fill=0),
         inputs=tuple(facts),
         arrays=tuple(places),
-        outputs=(replace(target, dtype=np.dtype(np.int64)),),
+        outputs=tuple(replace(o, dtype=np.dtype(np.int64)) for o in call.outputs),
         n_frames=1,
         valid=(0, 1),
     )
-    answer = KERNELS[node.kind](moved)[0].reshape(-1).astype(np.int64)
-    constants = np.full(answer.size, node.fill, target.dtype)
+    answers: list[Ints] = [part.reshape(-1).astype(np.int64) for part in KERNELS[node.kind](moved)]
+    runs: list[_Run] = []
+    constants: Array | None = None
+    for output, answer in enumerate(answers):
+        origin, constants = _origins(answer, streams, pool, np.full(answer.size, node.fill, target.dtype))
+        runs.extend(_runs(origin, output))
+        if (origin[:, 0] >= 0).all():
+            constants = None
+        elif len(answers) > 1:
+            raise context.lacks("constants in several outputs")
+    words = [(r.operand, r.output, r.begin, r.to, r.count) for r in runs]
+    arguments: Arguments = [
+        ("I", target.dtype.itemsize),
+        ("I", None if constants is None else constants.tobytes()),
+        ("I", len(runs)),
+        ("I", np.array(words, np.uint32).tobytes() or None),
+    ]
+    return Packed("MOVE", 0, context.streams, arguments)
+
+
+@dataclass
+class _Run:
+    """Elements that stay side by side."""
+
+    operand: int
+    output: int
+    begin: int
+    to: int
+    count: int
+
+
+def _origins(
+    answer: Ints, streams: list[tuple[int, int, int]], pool: list[Array], constants: Array
+) -> tuple[Ints, Array]:
+    """(operand, element) of each place of an output, -1 where it is constant; and the constants."""
     origin = np.full((answer.size, 2), -1, np.int64)
     taken = 0
     for begin, size, operand in streams:
@@ -61,22 +93,20 @@ def _move(context: Context) -> Packed:
         else:
             constants[inside] = pool[taken][answer[inside] - begin]
             taken += 1
-    runs: list[tuple[int, int, int, int]] = []
+    return origin, constants
+
+
+def _runs(origin: Ints, output: int) -> list[_Run]:
+    runs: list[_Run] = []
     for to, (operand, start) in enumerate(origin):
         if operand < 0:
             continue
-        if runs and runs[-1][0] == operand and runs[-1][1] + runs[-1][3] == start and runs[-1][2] + runs[-1][3] == to:
-            runs[-1] = (*runs[-1][:3], runs[-1][3] + 1)
+        last = runs[-1] if runs else None
+        if last and last.operand == operand and last.begin + last.count == start and last.to + last.count == to:
+            last.count += 1
         else:
-            runs.append((int(operand), int(start), to, 1))
-    covered = bool((origin[:, 0] >= 0).all())
-    arguments: Arguments = [
-        ("I", target.dtype.itemsize),
-        ("I", None if covered else constants.tobytes()),
-        ("I", len(runs)),
-        ("I", np.array(runs, np.uint32).tobytes() or None),
-    ]
-    return Packed("MOVE", 0, context.streams, arguments)
+            runs.append(_Run(int(operand), output, int(start), to, 1))
+    return runs
 
 
 def _time_move(op: int) -> Packer:
@@ -107,6 +137,9 @@ PACKERS: dict[str, Packer] = {
             "BROADCAST_TO",
             "GATHER",
             "PACK",
+            "SPLIT",
+            "SPLIT_V",
+            "UNPACK",
             "RESIZE_NEAREST_NEIGHBOR",
         ),
         _move,

@@ -18,13 +18,20 @@ def _softmax(context: Context) -> Packed:
         raise context.lacks(f"{source.dtype} input and {target.dtype} output")
     depth = context.node.views[0][-1]
     rows = math.prod(target.shape) // depth
-    beta = call.number("beta", 1.0)
+    logarithm = context.node.kind == "LOG_SOFTMAX"
+    if logarithm and source.dtype == np.int16:
+        raise context.lacks(f"{source.dtype}")
+    beta = 1.0 if logarithm else call.number("beta", 1.0)
+    inverse_multiplier = inverse_shift = 0
     multiplier = shift = radius = low = 0
     exp: bytes | None = None
     inverse: bytes | None = None
     if source.dtype == np.int8:
         multiplier, shift, radius = _scaling(call, beta)
         low = -128
+        if logarithm:
+            parts = quantize_multiplier((1 << (31 - shift)) / float(multiplier))
+            inverse_multiplier, inverse_shift = (int(part) for part in parts)
     elif source.dtype == np.int16:
         exp_table, inverse_table = _softmax_tables()
         exp, inverse = exp_table.astype(np.int16).tobytes(), inverse_table.astype(np.int16).tobytes()
@@ -41,8 +48,10 @@ def _softmax(context: Context) -> Packed:
         ("i", low),
         ("I", exp),
         ("I", inverse),
+        ("i", inverse_multiplier),
+        ("i", inverse_shift),
     ]
-    return Packed("SOFTMAX", 0, context.streams, arguments)
+    return Packed("SOFTMAX", int(logarithm), context.streams, arguments)
 
 
-PACKERS: dict[str, Packer] = {"SOFTMAX": _softmax}
+PACKERS: dict[str, Packer] = {"SOFTMAX": _softmax, "LOG_SOFTMAX": _softmax}

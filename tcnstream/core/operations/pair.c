@@ -1,0 +1,189 @@
+/* pair.c - two operands, element by element, where there is nothing for vectors: comparisons, logic, PRELU, integers
+ * without a scale. BINARY has the rest. */
+#include "gemmlowp.h"
+#include "operands.h"
+
+static int compares(uint32_t op) { return op >= OP_EQUAL && op <= OP_OR; }
+
+static int check_pair(tcn_checker *c)
+{
+    const tcn_node_record *n = c->node;
+    uint8_t dtypes[2] = {n->dtype, n->dtype};
+    uint32_t q;
+    ARGUMENTS(binary_args);
+    REQUIRE(same_frame(n), &n->up, TCN_VALUE);
+    REQUIRE(n->op <= OP_SUB_SHIFTED, &n->op, TCN_VALUE);
+    REQUIRE(n->dtype != TCN_F32 || n->op == OP_PRELU || (n->op >= OP_EQUAL && n->op <= OP_GREATER_EQUAL), &n->op, TCN_VALUE);
+    REQUIRE(output_of(c)->dtype == (compares(n->op) ? TCN_BOOL : n->dtype), &n->dtype, TCN_VALUE);
+    REQUIRE(a->elements == output_of(c)->elements, &a->elements, TCN_VALUE);
+    REQUIRE(a->left_shift >= 0 && a->left_shift <= 20 && shift_ok(a->shift_out), &a->left_shift, TCN_VALUE);
+    for (q = 0; q < 2; q++)
+        REQUIRE(n->op < OP_ADD_SHIFTED ? shift_ok(a->shift[q]) : a->shift[q] >= 0 && a->shift[q] <= 31, &a->shift[q], TCN_VALUE);
+    return tcn_check_operands(c, a->const_at, a->index_at, dtypes, 2, a->elements);
+}
+
+static int64_t divided(int64_t x, int64_t y)
+{
+    return y == 0 ? 0 : y == -1 ? (int64_t)(0 - (uint64_t)x) : x / y;
+}
+
+/* integers without a scale: as C computes them, in the type's own width */
+static int64_t plain(const binary_args *a, int op, uint32_t dtype, int64_t x, int64_t y)
+{
+    uint64_t u = (uint64_t)x, v = (uint64_t)y;
+    switch (op) {
+    case OP_ADD:
+        x = (int64_t)(u + v);
+        break;
+    case OP_SUB:
+        x = (int64_t)(u - v);
+        break;
+    case OP_MUL:
+        x = (int64_t)(u * v);
+        break;
+    case OP_DIV:
+        x = divided(x, y);
+        break;
+    case OP_MAXIMUM:
+        return x > y ? x : y;
+    case OP_MINIMUM:
+        return x < y ? x : y;
+    default:
+        x = (int64_t)((u - v) * (u - v));
+    }
+    x = tcn_wrapped(x, dtype);
+    if (a->low != INT32_MIN && x < a->low)
+        x = a->low;
+    return a->high != INT32_MAX && x > a->high ? a->high : x;
+}
+
+static int compared(int op, int64_t x, int64_t y)
+{
+    switch (op) {
+    case OP_EQUAL:
+        return x == y;
+    case OP_NOT_EQUAL:
+        return x != y;
+    case OP_LESS:
+        return x < y;
+    case OP_LESS_EQUAL:
+        return x <= y;
+    case OP_GREATER:
+        return x > y;
+    case OP_GREATER_EQUAL:
+        return x >= y;
+    case OP_AND:
+        return x && y;
+    default:
+        return x || y;
+    }
+}
+
+static int compared_f32(int op, float x, float y)
+{
+    switch (op) {
+    case OP_EQUAL:
+        return x == y;
+    case OP_NOT_EQUAL:
+        return x != y;
+    case OP_LESS:
+        return x < y;
+    case OP_LESS_EQUAL:
+        return x <= y;
+    case OP_GREATER:
+        return x > y;
+    default:
+        return x >= y;
+    }
+}
+
+/* div.h: a divisor that stands for zero is as good as one step */
+static int32_t quotient(const binary_args *a, int32_t x, int32_t y)
+{
+    int32_t inverse, scaled;
+    int headroom, bits, places;
+    x = y < 0 ? sub32(0, x) : x;
+    y = y < 0 ? sub32(0, y) : y;
+    y = y < 1 ? 1 : y;
+    inverse = reciprocal(y, 31, &bits);
+    headroom = leading_zeros((uint32_t)(x < 0 ? ~x : x)) - 1;
+    scaled = high_mul(high_mul(left32(x, headroom), inverse), a->multiplier_out);
+    places = bits + headroom - a->shift_out;
+    /* beyond 31 the reference kernel leaves C's rules: processors shift by the low five bits */
+    if (places > 31)
+        return add32(scaled >> (places & 31), scaled >= 0);
+    return places < 0 ? left32(scaled, -places) : shift_right(scaled, places);
+}
+
+/* What has a scale. */
+static int32_t scaled(const binary_args *a, int op, int32_t x, int32_t y)
+{
+    int32_t r;
+    if (op >= OP_ADD_SHIFTED) { /* scales that are powers of two: one operand is shifted */
+        x = shift_right(x, a->shift[0]);
+        y = shift_right(y, a->shift[1]);
+        return clip32(op == OP_ADD_SHIFTED ? x + y : x - y, a->low, a->high);
+    }
+    x = sub32(x, a->zero[0]);
+    y = sub32(y, a->zero[1]);
+    if (op == OP_DIV)
+        r = quotient(a, x, y);
+    else if (x >= 0)
+        r = multiply_twice(x, a->multiplier[0], a->shift[0]);
+    else
+        r = multiply_twice(mul32(x, y), a->multiplier_out, a->shift_out);
+    return clip32(add32(r, a->zero_out), a->low, a->high);
+}
+
+static int32_t on_one_scale(const binary_args *a, int64_t x, int operand)
+{
+    int32_t shifted = left32(sub32((int32_t)x, a->zero[operand]), a->left_shift);
+    return multiply_twice(shifted, a->multiplier[operand], a->shift[operand]);
+}
+
+static int64_t pair_of_wholes(const binary_args *a, int op, uint32_t dtype, int64_t x, int64_t y)
+{
+    if (compares((uint32_t)op))
+        return a->left_shift ? compared(op, on_one_scale(a, x, 0), on_one_scale(a, y, 1)) : compared(op, x, y);
+    if (op >= OP_PRELU || a->multiplier_out)
+        return scaled(a, op, (int32_t)x, (int32_t)y);
+    return plain(a, op, dtype, x, y);
+}
+
+static void frame_of_pairs(const tcn_job *j, const tcn_operand *o, uint8_t *to)
+{
+    const tcn_program *p = j->p;
+    const tcn_node_record *node = j->node;
+    const binary_args *a = ARGS(binary_args);
+    uint32_t out = p->tensors[j->out[0]].dtype, i;
+    for (i = 0; i < a->elements; i++) {
+        uint32_t q = place_of(&o[0], i), r = place_of(&o[1], i);
+        if (node->dtype == TCN_F32) {
+            float x = ((const float *)(const void *)o[0].from)[q], y = ((const float *)(const void *)o[1].from)[r];
+            if (node->op == OP_PRELU)
+                ((float *)(void *)to)[i] = x >= 0.0f ? x : x * y;
+            else
+                to[i] = (uint8_t)compared_f32(node->op, x, y);
+        } else {
+            int64_t x = tcn_whole_at(o[0].from, node->dtype, q), y = tcn_whole_at(o[1].from, node->dtype, r);
+            tcn_store_whole(to, out, i, pair_of_wholes(a, node->op, node->dtype, x, y));
+        }
+    }
+}
+
+static void pair(const tcn_job *j)
+{
+    const tcn_program *p = j->p;
+    const tcn_node_record *node = j->node;
+    const binary_args *a = ARGS(binary_args);
+    tcn_operand operands[2];
+    uint32_t l;
+    int64_t f;
+    for (l = 0; l < j->n_lanes; l++)
+        for (f = j->lanes[l].have[j->out[0]]; f < j->lanes[l].goal[j->out[0]]; f++) {
+            tcn_find_operands(j, &j->lanes[l], f, a->const_at, a->index_at, 2, operands);
+            frame_of_pairs(j, operands, out_frame(p, &j->lanes[l], j->out[0], f));
+        }
+}
+
+const tcn_operation tcn_pair = {check_pair, pair, NULL};

@@ -1,0 +1,77 @@
+/* value.c - functions of one value that change its type or have no table: CAST, integers, int16 with a scale. */
+#include "operands.h"
+
+static int check_value(tcn_checker *c)
+{
+    const tcn_node_record *n = c->node;
+    uint32_t out = output_of(c)->dtype;
+    ARGUMENTS(value_args);
+    REQUIRE(n->op <= VALUE_SLOPES, &n->op, TCN_VALUE);
+    REQUIRE(n->op == VALUE_CAST || (n->dtype != TCN_F32 && out == n->dtype), &n->dtype, TCN_VALUE);
+    REQUIRE(shift_ok(a->shift) && shift_ok(a->shift_negative), &a->shift, TCN_VALUE);
+    REQUIRE(a->multiplier_negative > INT32_MIN, &a->multiplier_negative, TCN_VALUE);
+    return tcn_check_element(c, &a->elements);
+}
+
+/* What is too large saturates, NaN gives the greatest integer. */
+static int64_t whole_of_real(float x, uint32_t dtype)
+{
+    static const int64_t most[] = {0, INT8_MAX, INT16_MAX, INT32_MAX, INT64_MAX};
+    int64_t whole;
+    if (dtype == TCN_BOOL)
+        return x != 0.0f;
+    if (!(x < 9223372036854775808.0f))
+        return most[dtype];
+    whole = x < -9223372036854775808.0f ? INT64_MIN : (int64_t)x;
+    return whole > most[dtype] ? most[dtype] : whole < -most[dtype] - 1 ? -most[dtype] - 1 : whole;
+}
+
+static int64_t value_of(const value_args *a, int op, int64_t x)
+{
+    int32_t centred = sub32((int32_t)x, a->zero_in), r;
+    switch (op) {
+    case VALUE_ABSOLUTE:
+        return x < 0 ? (int64_t)(0 - (uint64_t)x) : x;
+    case VALUE_NEGATIVE:
+        return (int64_t)(0 - (uint64_t)x);
+    case VALUE_SIGN:
+        return (x > 0) - (x < 0);
+    case VALUE_NOT:
+        return !x;
+    case VALUE_MAGNITUDE:
+        r = multiply_twice(centred < 0 ? sub32(0, centred) : centred, a->multiplier, a->shift);
+        break;
+    default:
+        r = multiply_twice(centred, a->multiplier, a->shift);
+        if (centred < 0 && a->multiplier_negative < 0)
+            r = sub32(0, multiply_twice(centred, -a->multiplier_negative, a->shift_negative));
+        else if (centred < 0)
+            r = multiply_twice(centred, a->multiplier_negative, a->shift_negative);
+    }
+    return clip32(add32(r, a->zero_out), a->low, a->high);
+}
+
+static void values(const tcn_job *j, const void *from, void *to, uint32_t frames)
+{
+    const tcn_program *p = j->p;
+    const tcn_node_record *node = j->node;
+    const value_args *a = ARGS(value_args);
+    uint32_t out = p->tensors[j->out[0]].dtype, n = frames * a->elements, i;
+    for (i = 0; i < n; i++) {
+        if (node->dtype == TCN_F32 && out == TCN_F32) {
+            ((float *)to)[i] = ((const float *)from)[i];
+        } else if (node->dtype == TCN_F32) {
+            tcn_store_whole(to, out, i, whole_of_real(((const float *)from)[i], out));
+        } else {
+            int64_t x = tcn_whole_at(from, node->dtype, i);
+            if (out == TCN_F32)
+                ((float *)to)[i] = (float)x;
+            else
+                tcn_store_whole(to, out, i, node->op == VALUE_CAST ? x : value_of(a, node->op, x));
+        }
+    }
+}
+
+static void run_values(const tcn_job *j) { tcn_each_run(j, values); }
+
+const tcn_operation tcn_value = {check_value, run_values, NULL};
