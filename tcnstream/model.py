@@ -200,7 +200,7 @@ class Model:
                     str(r.delay_frames),
                     field,
                     str(r.state_bytes),
-                    f"{r.macs_per_frame:g}",
+                    f"{r.macs_per_frame:.12g}",
                 )
             )
         widths = [max(len(row[k]) for row in table) for k in range(len(head))]
@@ -208,7 +208,7 @@ class Model:
         field = "all of the past" if self.receptive_field is None else f"{self.receptive_field} frames"
         lines.append(
             f"total: delay {self.delay} frames, receptive field {field}, state {self.state_bytes} bytes,"
-            f" {self.macs_per_frame:g} multiply-adds per input frame"
+            f" {self.macs_per_frame:.12g} multiply-adds per input frame"
         )
         if self.needs_time_pooling:
             names = ", ".join(f"`{n.options['reduce']}` (op {n.index})" for n in global_nodes(self.plan))

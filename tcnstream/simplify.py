@@ -7,13 +7,13 @@ becomes a repetition.
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from tcnstream.graph import Quantization
-from tcnstream.plan import Node, Plan
+from tcnstream.graph import Quantization, Tensor
+from tcnstream.plan import Node, Plan, Shape
 
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 
@@ -24,61 +24,72 @@ def simplify(plan: Plan) -> Plan:
     producer = {o: node for node in plan.nodes for o in node.outputs}
     nodes: list[Node] = []
     for original in plan.nodes:
-        node = original
-        source = producer.get(node.inputs[0])
+        node, source = original, producer.get(original.inputs[0])
         if source is not None and node.kind in _CONVOLUTIONS and _pads_for(source, node):
-            begin, end = source.reach.pad_begin, source.reach.pad_end
-            reach = replace(
-                node.reach, pad_begin=node.reach.pad_begin + begin, pad_end=(node.reach.pad_end or 0) + (end or 0)
-            )
-            node = replace(node, inputs=(source.inputs[0], *node.inputs[1:]), reach=reach)
-        elif source is not None and node.kind == "FULLY_CONNECTED" and source.kind == "TIME_WINDOW":
-            taps, weights = source.reach.extent, tensors[node.inputs[1]]
-            assert weights.data is not None
-            if source.reach.stride == 1 and node.views[0] == weights.shape[1:] and weights.shape[1] % taps == 0:
-                kernel = np.ascontiguousarray(weights.data.reshape(weights.shape[0], taps, 1, -1))
-                q = weights.quantization
-                if q is not None:
-                    q = Quantization(q.scale, q.zero_point, 0)
-                tensors.append(dataclasses.replace(weights, shape=kernel.shape, data=kernel, quantization=q))
-                windows.append(0)
-                made = tensors[node.outputs[0]]
-                tensors[node.outputs[0]] = replace(made, shape=(1, *made.shape))
-                node = Node(
-                    "CONV_2D",
-                    (source.inputs[0], len(tensors) - 1, *node.inputs[2:]),
-                    node.outputs,
-                    ((1, kernel.shape[3]), kernel.shape, *node.views[2:]),
-                    {
-                        "dilation_t": 1,
-                        "stride_f": 1,
-                        "dilation_f": 1,
-                        "pad_f_begin": 0,
-                        "pad_f_end": 0,
-                        "arithmetic": "FULLY_CONNECTED",
-                        **node.options,
-                    },
-                    source.reach,
-                    node.fill,
-                    node.label,
-                    node.index,
-                )
-        elif source is not None and node.kind == "TIME_UNFOLD" and source.kind == "TILE":
-            ratio = node.reach.up
-            multiples = source.options["multiples"]
-            assert isinstance(multiples, tuple)
-            grown = next((k for k, m in enumerate(multiples) if m != 1), len(multiples))
-            if (
-                multiples[grown : grown + 1] == (ratio,)
-                and set(multiples[grown + 1 :]) <= {1}
-                and all(n == 1 for n in source.views[0][: grown + 1])
-            ):
-                view = tensors[node.outputs[0]].shape
-                node = replace(node, kind="TIME_REPEAT", inputs=source.inputs, views=(view,))
+            node = _padded(source, node)
+        elif source is not None and _is_dense_over_time(source, node, tensors):
+            tensors.append(_as_kernel(tensors[node.inputs[1]], source.reach.extent))
+            windows.append(0)
+            made = tensors[node.outputs[0]]
+            tensors[node.outputs[0]] = replace(made, shape=(1, *made.shape))
+            node = _convolution(source, node, len(tensors) - 1, tensors[-1].shape)
+        elif source is not None and _is_tiled_into_frames(source, node):
+            node = replace(node, kind="TIME_REPEAT", inputs=source.inputs, views=(tensors[node.outputs[0]].shape,))
         nodes.append(node)
         for o in node.outputs:
             producer[o] = node
     return _compact(replace(plan, tensors=tuple(tensors), nodes=tuple(nodes), windows=tuple(windows)))
+
+
+def _padded(source: Node, conv: Node) -> Node:
+    """``conv`` with the padding of ``source`` as its own."""
+    pad, own = source.reach, conv.reach
+    reach = replace(own, pad_begin=own.pad_begin + pad.pad_begin, pad_end=(own.pad_end or 0) + (pad.pad_end or 0))
+    return replace(conv, inputs=(source.inputs[0], *conv.inputs[1:]), reach=reach)
+
+
+def _is_dense_over_time(source: Node, node: Node, tensors: Sequence[Tensor]) -> bool:
+    """Whether ``node`` is a dense layer that reads all frames of a window, at every frame."""
+    if node.kind != "FULLY_CONNECTED" or source.kind != "TIME_WINDOW" or source.reach.stride != 1:
+        return False
+    shape = tensors[node.inputs[1]].shape
+    return node.views[0] == shape[1:] and shape[1] % source.reach.extent == 0
+
+
+def _as_kernel(weights: Tensor, taps: int) -> Tensor:
+    """Weights (outputs, taps * depth) of a dense layer as those of a convolution, (outputs, taps, 1, depth)."""
+    assert weights.data is not None
+    kernel = np.ascontiguousarray(weights.data.reshape(weights.shape[0], taps, 1, -1))
+    q = weights.quantization
+    q = None if q is None else Quantization(q.scale, q.zero_point, 0)
+    return replace(weights, shape=kernel.shape, data=kernel, quantization=q)
+
+
+def _convolution(source: Node, dense: Node, kernel: int, shape: Shape) -> Node:
+    """The dense layer over the window that ``source`` gathers, with tensor ``kernel`` of ``shape`` as its weights."""
+    along_frequency = {"stride_f": 1, "dilation_f": 1, "pad_f_begin": 0, "pad_f_end": 0}
+    return replace(
+        dense,
+        kind="CONV_2D",
+        inputs=(source.inputs[0], kernel, *dense.inputs[2:]),
+        views=((1, shape[3]), shape, *dense.views[2:]),
+        options={"dilation_t": 1, **along_frequency, "arithmetic": "FULLY_CONNECTED", **dense.options},
+        reach=source.reach,
+    )
+
+
+def _is_tiled_into_frames(source: Node, node: Node) -> bool:
+    """Whether copies inside of a frame are what becomes frames: the copies follow one another there."""
+    if node.kind != "TIME_UNFOLD" or source.kind != "TILE":
+        return False
+    multiples = source.options["multiples"]
+    assert isinstance(multiples, tuple)
+    grown = next((k for k, m in enumerate(multiples) if m != 1), len(multiples))
+    return (
+        multiples[grown : grown + 1] == (node.reach.up,)
+        and set(multiples[grown + 1 :]) <= {1}
+        and all(n == 1 for n in source.views[0][: grown + 1])
+    )
 
 
 def _pads_for(source: Node, conv: Node) -> bool:

@@ -197,7 +197,8 @@ def _unequal(expected: Array, got: Array) -> np.ndarray[tuple[int, ...], np.dtyp
 
 
 def _first_difference(expected: Array, got: Array) -> int | None:
-    wrong = _unequal(expected, got).reshape(len(expected), -1).any(axis=1)
+    differs = _unequal(expected, got)
+    wrong = differs.any(axis=tuple(range(1, differs.ndim)))
     return int(np.argmax(wrong)) if wrong.any() else None
 
 
@@ -256,7 +257,8 @@ def _all_tensors(plan: Plan, inputs: list[Array]) -> dict[int, Array]:
 def _hop_by_hop(model: Model, inputs: list[Array]) -> list[Array]:
     """What the unmodified file with its own state answers, invoked with one hop of frames after the other."""
     interpreter = open_interpreter(model.file.content, exact=True)
-    hop, parts = model.window_frames, []
+    hop = model.window_frames
+    parts = [[np.empty((0, *port.shape), port.dtype) for port in model.outputs]]
     for begin in range(0, len(inputs[0]) - hop + 1, hop):
         arrays = _file_arrays(model, [x[begin : begin + hop] for x in inputs])
         for detail, array in zip(interpreter.get_input_details(), arrays, strict=True):

@@ -300,6 +300,7 @@ def test_large_counts_are_shown_to_the_last_digit(call: Call, tmp_path: Path) ->
     path = tmp_path / "wide.tflite"
     path.write_bytes(build([layer("convolution", kernel=9, channels=611)], 32, channels=611).content)
     assert f"{9 * 611 * 611:,}" in call("inspect", path)[1]
+    assert f" {9 * 611 * 611} multiply-adds per input frame" in tcnstream.load(path).summary()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
@@ -412,6 +413,9 @@ MISTAKES: list[tuple[tuple[object, ...], str]] = [
     (("run", MODELS / "nse_lg_se.f32.tflite", ECG), "--time-pooling trailing (the last frames)"),
     (("run", MODELS / "nse_lg_se.f32.tflite", ECG, "--time-pooling", "frozen"), "pass --calibration"),
     (("inspect", MODELS), "is a folder: give a .tflite file"),
+    (("run", "MODEL", ECG, "--calibration", ECG), "--calibration is for --time-pooling frozen alone"),
+    (("verify", "MODEL", "--calibration", ECG, "--time-pooling", "trailing"), "for --time-pooling frozen alone"),
+    (("export", "MODEL", "x.tflite", "--calibration", ECG), "--to streaming-tflite has no --calibration"),
     (("verify", "MODEL", "--input", "none.csv"), "there is no file none.csv"),
     (("bench", "MODEL", "--hop", 0), "pushes nothing"),
     (("bench", "MODEL", "--plot", "/nonexistent/x.svg"), "there is no folder /nonexistent for x.svg"),

@@ -23,6 +23,14 @@ def test_right_models_pass_every_check(name: str) -> None:
     assert all(check.frames > 0 for check in report.checks)
 
 
+@pytest.mark.parametrize("frames", [0, 2, 3, 8])
+def test_a_model_with_its_own_state_is_verified_on_any_number_of_frames(frames: int) -> None:
+    model = tcnstream.load(MODELS.parent / "stateful" / "hey_mycroft.tflite")
+    signal = np.random.default_rng(4).normal(0, 1, (frames, *model.inputs[0].shape)).astype(np.float32)
+    report = verify(model, signal, chunkings=2)
+    assert report.passed and [check.frames for check in report.checks] == [frames // 3] * 2
+
+
 def test_output_frames_survive_the_next_block_of_the_same_push() -> None:
     """Found by verify: frames of the first block were views of a queue that the second one rewound."""
     model = tcnstream.load(MODELS / "nse_lg.i8.tflite")

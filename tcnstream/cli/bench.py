@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from tcnstream.bench import HOPS_FRAMES, draw, usable_engines
+from tcnstream.bench import HOPS_FRAMES, Measurement, draw, usable_engines
 from tcnstream.bench import bench as measure
 from tcnstream.cli.common import (
     JsonOption,
@@ -73,20 +74,27 @@ def bench(
     if plot is not None:
         draw(plot, measured, f"{opened.path.name}: cost of a frame")
     if json:
-        print_json(
-            [
-                {
-                    "engine": row.engine,
-                    "hop_frames": row.hop_frames,
-                    "us_per_push": round(row.us_per_push, 3),
-                    "us_per_frame": round(row.us_per_frame, 3),
-                    "window_us_per_frame": round(row.window_us_per_frame, 3),
-                    "times_faster": round(row.times_faster, 3),
-                }
-                for row in measured
-            ]
-        )
+        print_json([_facts(row) for row in measured])
         return
+    show_table(_table(measured))
+    say(
+        f"{opened.path.name}: window {opened.model.window_frames} frames. Medians of {rounds} rounds on one thread; "
+        "the window is run again by the interpreter's fast kernels."
+    )
+
+
+def _facts(row: Measurement) -> dict[str, object]:
+    return {
+        "engine": row.engine,
+        "hop_frames": row.hop_frames,
+        "us_per_push": round(row.us_per_push, 3),
+        "us_per_frame": round(row.us_per_frame, 3),
+        "window_us_per_frame": round(row.window_us_per_frame, 3),
+        "times_faster": round(row.times_faster, 3),
+    }
+
+
+def _table(measured: Sequence[Measurement]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("engine")
     for name in ("hop", "µs per\npush", "µs per\nframe", "window again,\nµs per frame", "times\nfaster"):
@@ -98,8 +106,4 @@ def bench(
             *(f"{value:,.4g}" for value in (row.us_per_push, row.us_per_frame, row.window_us_per_frame)),
             f"{row.times_faster:,.3g}",
         )
-    show_table(table)
-    say(
-        f"{opened.path.name}: window {opened.model.window_frames} frames. Medians of {rounds} rounds on one thread; "
-        "the window is run again by the interpreter's fast kernels."
-    )
+    return table

@@ -110,17 +110,7 @@ def demo(
         + (f", heart rate {np.median(bpm):.0f}/min" if bpm else ""),
     )
     if json:
-        print_json(
-            {
-                "model": str(opened.path),
-                "engine": player.engine,
-                "signal_s": player.signal_s,
-                "compute_s": round(player.compute_s, 3),
-                **({"heart_rate_bpm": round(float(np.median(bpm)), 1)} if bpm else {}),
-                "segments": [segment_fields(segment) for segment in player.segments],
-                "picture": str(picture),
-            }
-        )
+        print_json({"model": str(opened.path), **player.facts(), "picture": str(picture)})
         return
     show_table(player.table(12))
     out.print(player.summary())
@@ -173,6 +163,17 @@ class Player:
                 time.sleep(max(0.0, begin + position_s / speed - time.monotonic()))
                 mark = time.monotonic()
         self.compute_s = busy
+
+    def facts(self) -> dict[str, object]:
+        """What was found, for programs."""
+        bpm = self.heart_rates_bpm
+        return {
+            "engine": self.engine,
+            "signal_s": self.signal_s,
+            "compute_s": round(self.compute_s, 3),
+            **({"heart_rate_bpm": round(float(np.median(bpm)), 1)} if bpm else {}),
+            "segments": [segment_fields(segment) for segment in self.segments],
+        }
 
     def table(self, last: int) -> Table:
         """The last segments."""

@@ -21,7 +21,7 @@ from tcnstream.cli.common import (
     say,
     writable,
 )
-from tcnstream.cli.reading import Reading, files_of, whole
+from tcnstream.cli.reading import Reading, calibration_frames, files_of
 from tcnstream.engines import ROUNDINGS
 from tcnstream.errors import EngineError
 from tcnstream.export import export_streaming
@@ -71,12 +71,23 @@ def export(
     writable(output, Path(model), *files_of(calibration))
     opened = open_model(model, time_axis)
     if to == "streaming-tflite":
-        _refuse(to, {"--rounding": rounding != ROUNDINGS[0], "--symbol": symbol, "--time-pooling": time_pooling})
+        _refuse(
+            to,
+            {
+                "--rounding": rounding != ROUNDINGS[0],
+                "--symbol": symbol,
+                "--time-pooling": time_pooling,
+                "--calibration": calibration,
+            },
+        )
         _streaming_tflite(opened, output, hop, json)
         return
     _refuse(to, {"--hop": hop, "--symbol": symbol if to == "plan" else None})
-    constants = None if calibration is None else whole(opened, calibration, Reading())
-    content = opened.model.plan_file(time_pooling, constants, rounding)
+    constants = calibration_frames(opened, calibration, Reading(), time_pooling)
+    _plan(opened.model.plan_file(time_pooling, constants, rounding), output, to, symbol, json)
+
+
+def _plan(content: bytes, output: Path, to: str, symbol: str | None, json: bool) -> None:
     name = symbol or re.sub(r"\W", "_", f"{output.stem}_plan")
     if to == "plan":
         output.write_bytes(content)

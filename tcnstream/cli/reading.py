@@ -107,6 +107,15 @@ def whole(opened: Opened, source: str, reading: Reading) -> Frames:
     return frames.reshape(len(frames), *opened.model.inputs[0].shape)
 
 
+def calibration_frames(opened: Opened, source: str | None, reading: Reading, time_pooling: str | None) -> Frames | None:
+    """What ``--time-pooling frozen`` measures on (None: nothing is given); an error where nothing would ask for it."""
+    if source is None:
+        return None
+    if time_pooling != "frozen":
+        raise SignalError("--calibration is for --time-pooling frozen alone: choose that, or leave it out")
+    return whole(opened, source, reading)
+
+
 def output_frames(stream: Stream, recording: Recording, port: Port, advance: Callable[[int], None]) -> Iterator[Frames]:
     """Real numbers (m, *frame shape) of one output; the last piece is the flushed tail.
 

@@ -32,13 +32,13 @@ from tcnstream.cli.common import (
 )
 from tcnstream.cli.reading import (
     Reading,
+    calibration_frames,
     choose_output,
     files_of,
     open_input,
     open_live,
     output_frames,
     prepare_for,
-    whole,
 )
 from tcnstream.cli.sinks import FrameSink, kept, segment_sink
 from tcnstream.errors import SignalError
@@ -110,7 +110,7 @@ def run(
     opened = open_model(model, time_axis)
     port = choose_output(opened, head)
     reading = Reading(channel, rate, units, gain, raw_format, raw_channels, hold_gaps)
-    constants = None if calibration is None else whole(opened, calibration, reading)
+    constants = calibration_frames(opened, calibration, reading, time_pooling)
     with ExitStack() as stack:
         if source.startswith(PREFIX):
             recording = open_live(opened, source, reading, stack.enter_context(interrupted()))

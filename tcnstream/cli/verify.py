@@ -28,7 +28,7 @@ from tcnstream.cli.common import (
     say,
     show_table,
 )
-from tcnstream.cli.reading import Reading, whole
+from tcnstream.cli.reading import Reading, calibration_frames, whole
 from tcnstream.verify import VerifyReport
 from tcnstream.verify import verify as compare
 
@@ -66,7 +66,7 @@ def verify(
     opened = open_model(model, time_axis)
     reading = Reading(channel, rate, units, gain, raw_format, raw_channels, hold_gaps)
     signal = None if source is None else whole(opened, source, reading)
-    constants = None if calibration is None else whole(opened, calibration, reading)
+    constants = calibration_frames(opened, calibration, reading, time_pooling)
     with progress_bar("verifying") as progress:
         task = progress.add_task("")
         report = compare(
