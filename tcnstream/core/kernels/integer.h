@@ -20,6 +20,7 @@
  *   pairs, pair_of, with_products   two rows of bytes side by side, and their products with two of weights
  *   product, shifted_left, added, minus, clipped, same, loaded
  *   narrowed and some_narrowed saturate, so that only limits within int8 need clipped
+ *   repeated_8, repeated_4   where NUMBERS is more: 8 or 4 values, again and again
  *   some_loaded, some_widened, some_pair_of, some_narrowed   of the first n < NUMBERS
  *
  * IN_ORDER: the processor waits for each result anyway, so one sum at a time is best.
@@ -39,13 +40,15 @@ INLINE uint32_t four_int8(const int8_t *x)
     return bits;
 }
 
+/* The first n < 4, and zeros behind them. */
 INLINE uint32_t some_int8(const int8_t *x, uint32_t n)
 {
-    int8_t four[4] = {0, 0, 0, 0};
-    uint32_t i;
-    for (i = 0; i < n; i++)
-        four[i] = x[i];
-    return four_int8(four);
+    uint32_t bits = (uint8_t)x[0];
+    if (n > 1)
+        bits |= (uint32_t)(uint8_t)x[1] << 8;
+    if (n > 2)
+        bits |= (uint32_t)(uint8_t)x[2] << 16;
+    return bits;
 }
 
 INLINE uint64_t four_int16(const int16_t *x)
@@ -57,11 +60,12 @@ INLINE uint64_t four_int16(const int16_t *x)
 
 INLINE uint64_t some_int16(const int16_t *x, uint32_t n)
 {
-    int16_t four[4] = {0, 0, 0, 0};
-    uint32_t i;
-    for (i = 0; i < n; i++)
-        four[i] = x[i];
-    return four_int16(four);
+    uint64_t bits = (uint16_t)x[0];
+    if (n > 1)
+        bits |= (uint64_t)(uint16_t)x[1] << 16;
+    if (n > 2)
+        bits |= (uint64_t)(uint16_t)x[2] << 32;
+    return bits;
 }
 
 #define int8_4_at(x) int8_4_spread(four_int8(x))
@@ -213,6 +217,32 @@ static void exact_int8(const conv_args *a, const uint8_t *plan, const int32_t *s
         out[i] = (int8_t)clip32(add32(multiply_exact(add32(sum[i], bias[i]), mantissa[i], shift[i]), a->zero_out), a->low, a->high);
 }
 
+#if defined(NUMBERS) && NUMBERS > 4
+/* A panel narrower than a vector: several positions in one. Returns how many positions are done. */
+INLINE size_t finish_side_by_side(const conv_args *a, const int32_t *sum, size_t positions, numbers offset,
+                                  scaling by, uint32_t width, void *const *outs, size_t to, uint32_t n)
+{
+    size_t per = NUMBERS / width, t, k;
+    uint32_t i;
+    numbers low = same(a->low), high = same(a->high), zero = same(a->zero_out);
+    int clip = a->low > -128 || a->high < 127;
+    for (t = 0; t + per <= positions; t += per) {
+        int8_t kept[NUMBERS];
+        numbers x = added(rescaled(added(loaded(sum + t * width), offset), by), zero);
+        narrowed(kept, clip ? clipped(x, low, high) : x);
+        for (k = 0; k < per; k++) {
+            int8_t *out = (int8_t *)outs[t + k] + to;
+            if (n == width)
+                memcpy(out, kept + k * width, width);
+            else
+                for (i = 0; i < n; i++)
+                    out[i] = kept[k * width + i];
+        }
+    }
+    return t;
+}
+#endif
+
 static void finish_int8(const conv_args *a, const uint8_t *plan, const int32_t *sum, size_t positions, uint32_t at,
                         uint32_t width, void *const *outs, size_t to, uint32_t n)
 {
@@ -226,7 +256,16 @@ static void finish_int8(const conv_args *a, const uint8_t *plan, const int32_t *
         return;
     }
 #ifdef NUMBERS
-    for (; i < n; i += NUMBERS) {
+    size_t begin = 0;
+#if NUMBERS > 8
+    if (width == 8 && positions > 1)
+        begin = finish_side_by_side(a, sum, positions, repeated_8(bias), scaling_of(repeated_8(multiplier), repeated_8(shift)), 8, outs, to, n);
+#endif
+#if NUMBERS > 4
+    if (width == 4 && positions > 1)
+        begin = finish_side_by_side(a, sum, positions, repeated_4(bias), scaling_of(repeated_4(multiplier), repeated_4(shift)), 4, outs, to, n);
+#endif
+    for (; i < n && begin < positions; i += NUMBERS) {
         int whole = i + NUMBERS <= width;
         uint32_t left = n - i;
         int clip = a->low > -128 || a->high < 127;
@@ -234,7 +273,7 @@ static void finish_int8(const conv_args *a, const uint8_t *plan, const int32_t *
         numbers offset = whole ? loaded(bias + i) : some_loaded(bias + i, left);
         scaling by = whole ? scaling_of(loaded(multiplier + i), loaded(shift + i))
                            : scaling_of(some_loaded(multiplier + i, left), some_loaded(shift + i, left));
-        for (t = 0; t < positions; t++) {
+        for (t = begin; t < positions; t++) {
             numbers x = added(loaded(sum + t * width + i), offset);
             int8_t *out = (int8_t *)outs[t] + to + i;
             x = added(rescaled(x, by), zero);

@@ -171,6 +171,8 @@ SCALING(__m512i, _mm512, si512, _mm512_set1_epi64, ANY, PICK_ODD, ADD_IF_LESS)
 #define FIRST(n) ((__mmask16)((1u << (n)) - 1u))
 I numbers loaded(const int32_t *p) { return _mm512_loadu_si512(p); }
 I numbers some_loaded(const int32_t *p, uint32_t n) { return _mm512_maskz_loadu_epi32(FIRST(n), p); }
+I numbers repeated_8(const int32_t *p) { return _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)(const void *)p)); }
+I numbers repeated_4(const int32_t *p) { return _mm512_broadcast_i32x4(bytes_at(p)); }
 I numbers same(int32_t v) { return _mm512_set1_epi32(v); }
 I numbers widened(const int8_t *p) { return _mm512_cvtepi8_epi32(bytes_at(p)); }
 I numbers some_widened(const int8_t *p, uint32_t n) { return _mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(FIRST(n), p)); }
@@ -205,6 +207,7 @@ I __m128i some_bytes(const int8_t *p, uint32_t n)
 }
 I numbers loaded(const int32_t *p) { return _mm256_loadu_si256((const __m256i *)(const void *)p); }
 I numbers some_loaded(const int32_t *p, uint32_t n) { return _mm256_maskload_epi32(p, first(n)); }
+I numbers repeated_4(const int32_t *p) { return _mm256_broadcastsi128_si256(bytes_at(p)); }
 I numbers same(int32_t v) { return _mm256_set1_epi32(v); }
 I numbers widened(const int8_t *p) { return _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)); }
 I numbers some_widened(const int8_t *p, uint32_t n) { return _mm256_cvtepi8_epi32(some_bytes(p, n)); }
