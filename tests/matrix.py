@@ -19,7 +19,7 @@ import time
 import tomllib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,8 +38,8 @@ class Environment:
     more: tuple[str, ...]
     without_dependencies: tuple[str, ...] = ()
     uninstall: tuple[str, ...] = ()
-    tests: tuple[str, ...] = ()
-    """What pytest is told of the tests to run there; none stands for all of them."""
+    tests: tuple[str, ...] = field(default=(), repr=False)
+    """What pytest is told of the tests to run there, which the environment is no other for; none stands for all."""
 
 
 # neuralspot-edge pins old versions of what it needs; its layers, the oracle of the builder, run with current ones.
