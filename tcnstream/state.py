@@ -165,6 +165,9 @@ class State:
         """The inverse of ``snapshot``; a foreign or damaged one is a StreamError and changes nothing."""
         import zipfile  # costs more than a model takes to load, and few streams restore anything
 
+        if not isinstance(blob, bytes | bytearray | memoryview):
+            raise StreamError(f"a snapshot is bytes and this is {type(blob).__name__}; pass what snapshot() returned")
+        blob = bytes(blob)
         digest, body = blob[:32], blob[32:]
         if hashlib.sha256(body).digest() != digest:
             raise StreamError("the snapshot is damaged: its checksum does not match; take a new one")

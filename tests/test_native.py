@@ -297,3 +297,23 @@ def test_counts_that_run_away_are_refused() -> None:
         load_core().Plan(_with_field(content, *same))
         with pytest.raises(EngineError, match="a value that no writer makes"):
             load_core().Plan(_with_field(content, *value))
+
+
+@pytest.mark.parametrize("off", [-700, -64, -5, 0, 5, 64])
+def test_an_output_over_its_input_is_refused_where_it_would_be_read_again(off: int) -> None:
+    """More frames than one pass: the first ones' results would overwrite what is still to be pushed."""
+    model = tcnstream.load(MODELS / "nse_lg.f32.tflite")
+    stream = model.stream(engine="native")
+    signal = np.random.default_rng(0).normal(size=(300, 1)).astype(np.float32)
+    memory = np.zeros(6000, np.float32)
+    x, out = memory[2000:2300].reshape(300, 1), memory[2000 + off : 3500 + off].reshape(300, 5)
+    x[:] = signal
+    with pytest.raises(StreamError, match=r"output `.*` overlaps input `.*` in memory; give it an array of its own"):
+        stream.push_into(x, out)
+    assert np.array_equal(x, signal)
+    expected = model.stream(engine="native").push(signal[:60])
+    assert stream.push_into(x[:60], out) == len(expected)  # one pass has read all of it before
+    assert np.array_equal(out[: len(expected)], expected)
+    pool = model.pool(lanes=2, engine="native")
+    with pytest.raises(StreamError, match="overlaps input"):
+        pool.push_into(memory[:20].reshape(2, 10, 1), memory[10:110].reshape(2, 10, 5))

@@ -145,3 +145,23 @@ def test_plans_without_frames_remember_nothing() -> None:
     stream = model.stream("reference")
     stream.push(*signals(model.inputs, 20))
     assert stream.state_bytes == 0
+
+
+@pytest.mark.parametrize("blob", [None, "abc", 7, [1, 2]])
+def test_what_is_no_bytes_is_no_snapshot(blob: object) -> None:
+    model = long_memory()
+    for engine in engines_here(model):
+        with pytest.raises(StreamError, match="a snapshot is bytes and this is"):
+            model.stream(engine).restore(blob)  # type: ignore[arg-type]
+
+
+def test_a_snapshot_may_come_as_any_bytes() -> None:
+    model = long_memory()
+    (x,) = signals(model.inputs, 90)
+    for engine in engines_here(model):
+        stream = model.stream(engine)
+        stream.push(x[:40])
+        blob, expected = stream.snapshot(), stream.push(x[40:])
+        for kind in (bytearray, memoryview):
+            stream.restore(kind(blob))
+            np.testing.assert_array_equal(stream.push(x[40:]), expected)

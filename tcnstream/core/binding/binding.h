@@ -84,6 +84,10 @@ int view_inputs(const PlanObject *plan, PyObject *given, int leads, call_views *
 int view_outputs(const PlanObject *plan, PyObject *given, int leads, call_views *v);
 void release_views(call_views *v);
 
+/* Whether an output of `rows` lanes stands where an input does, which is said: what goes out with the first frames or
+ * lanes would then take the place of those that are still to come. */
+int overlapping(const PlanObject *plan, const call_views *v, Py_ssize_t rows);
+
 /* Finds out whether NumPy arrays may be looked at directly. */
 void try_numpy(void);
 

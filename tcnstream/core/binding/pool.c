@@ -177,7 +177,8 @@ static PyObject *pool_push_into(PyObject *object, PyObject *const *args, Py_ssiz
         return NULL;
     v.n_in = v.n_out = 0;
     if (view_rows(self, args[3], &numbers, &rows) || view_inputs(self->plan, args[0], 2, &v) ||
-        view_outputs(self->plan, args[1], 2, &v) || !have_rows(v.in, v.n_in, &rows) || !have_rows(v.out, v.n_out, &rows))
+        view_outputs(self->plan, args[1], 2, &v) || !have_rows(v.in, v.n_in, &rows) || !have_rows(v.out, v.n_out, &rows) ||
+        overlapping(self->plan, &v, rows.n))
         goto done;
     if (begin < 0 || end < begin || end > rows.n || counts.len != rows.n * (Py_ssize_t)outputs * 8) {
         PyErr_Format(stream_error, "rows %zd to %zd of %zd, or the array of counts, make no sense", begin, end, rows.n);

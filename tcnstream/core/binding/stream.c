@@ -120,7 +120,8 @@ static PyObject *stream_push_into(PyObject *object, PyObject *const *args, Py_ss
     if (enter(self))
         return NULL;
     v.n_in = v.n_out = 0;
-    if (!view_inputs(self->plan, args[0], 1, &v) && !view_outputs(self->plan, args[1], 1, &v))
+    if (!view_inputs(self->plan, args[0], 1, &v) && !view_outputs(self->plan, args[1], 1, &v) &&
+        !(v.n > (int64_t)self->plan->block && overlapping(self->plan, &v, 1)))
         result = run(self, &v, 0);
     release_views(&v);
     self->busy = 0;

@@ -185,6 +185,23 @@ int view_outputs(const PlanObject *plan, PyObject *given, int leads, call_views 
     return 0;
 }
 
+int overlapping(const PlanObject *plan, const call_views *v, Py_ssize_t rows)
+{
+    uint32_t i, o;
+    for (i = 0; i < v->n_in; i++)
+        for (o = 0; o < v->n_out; o++) {
+            uintptr_t from = (uintptr_t)v->from[i], to = (uintptr_t)v->to[o];
+            size_t in_bytes = (size_t)rows * (size_t)v->n * plan->in[i].frame_bytes;
+            size_t out_bytes = (size_t)rows * (size_t)v->room[o] * plan->out[o].frame_bytes;
+            if (in_bytes && out_bytes && from < to + out_bytes && to < from + in_bytes) {
+                PyErr_Format(stream_error, "output `%s` overlaps input `%s` in memory; give it an array of its own",
+                             plan->out[o].name, plan->in[i].name);
+                return 1;
+            }
+        }
+    return 0;
+}
+
 /* Looks at an array whose layout is known; NumPy arrays go through the buffer protocol if it is not as expected. */
 void try_numpy(void)
 {
