@@ -20,9 +20,11 @@ from test_kernels import CASES, PARAMETERS, Build
 
 import tcnstream
 from tcnstream.engines.native import NativeExecutor, load_core
+from tcnstream.engines.reference import ReferenceExecutor
 from tcnstream.errors import EngineError
-from tcnstream.plan import SAME_FRAME, Node, Plan
+from tcnstream.plan import SAME_FRAME, Node, Plan, Reach
 from tcnstream.planfile import write_plan
+from tcnstream.state import State
 
 pytest.importorskip("tcnstream._native", reason="the core was not built")
 
@@ -169,3 +171,36 @@ def test_an_operand_too_many_is_refused() -> None:
     struct.pack_into("<I", content, 16, zlib.crc32(content[20:]))
     with pytest.raises(EngineError, match="value that no writer makes"):
         load_core().Plan(bytes(content))
+
+
+@pytest.mark.parametrize("window", [1, 2, 3, 7, 64])
+@pytest.mark.parametrize("kind", ["REDUCE_MAX", "REDUCE_MIN"])
+@pytest.mark.parametrize("dtype", [np.float32, np.int8, np.int16])
+def test_the_extremes_of_the_last_frames(dtype: Any, kind: str, window: int) -> None:
+    """By definition, with NaN passed over, and across a snapshot into the same and into the reference engine."""
+    x = tensor((1, 3, 2), dtype, None if dtype is np.float32 else 0.1)
+    facts = replace(x, shape=(3, 2)), replace(x, shape=(2,))
+    reach = Reach(extent=window, pad_begin=window - 1, edge="clip")
+    node = Node("TIME_TRAILING", (0,), (1,), ((3, 2),), {"reduce": kind, "axes": (0, 1)}, reach, label="test")
+    plan = Plan(facts, (node,), (0,), (1,), ((2,),), 1, (1, 1))
+    frames = np.asarray(signal(dtype, 150).reshape(-1, 3, 2)[:, :, :2].repeat(2, axis=0)[:100])
+    limits = np.finfo(np.float32) if dtype is np.float32 else np.iinfo(dtype)
+    function, worst = (np.fmax, limits.min) if kind == "REDUCE_MAX" else (np.fmin, limits.max)
+    if dtype is np.float32:
+        frames[5, 1, 0], frames[40:60], frames[70, :, 1] = np.nan, np.nan, -0.0
+    past = [frames[max(0, k + 1 - window) : k + 1] for k in range(len(frames))]
+    expected = np.stack([function.reduce(part, axis=(0, 1), initial=worst) for part in past]).astype(dtype)
+    rng = np.random.default_rng(window)
+    (got,) = streamed(plan, [frames], rng)
+    assert np.array_equal(got, expected)
+    executor = NativeExecutor(plan)
+    for cut in (0, 1, 3, 41, 64, 99):
+        one, other = executor.new_memory(), executor.new_memory()
+        executor.advance(one, [frames[:cut]])
+        executor.advance(other, [frames[50:60]])
+        blob = one.snapshot("model")
+        other.restore(blob, "model")
+        assert np.array_equal(executor.advance(other, [frames[cut:]])[0], expected[cut:])
+        state = State(plan)
+        state.restore(blob, "model")
+        assert np.array_equal(ReferenceExecutor(plan).advance(state, [frames[cut:]])[0], expected[cut:])

@@ -18,6 +18,8 @@
  * is (made[o], frame of output o). The concatenation of all frames that push and flush return is the
  * model's offline answer, both edges included, whatever the chunks.
  *
+ * To build it, compile the .c files of this folder, operations/ and kernels/; binding/ is for Python alone.
+ *
  * Every function that can fail returns 0 or a TCN_* code, and then has changed nothing.
  * Two threads must not use one state or one scratch at the same time.
  * The plan's format is described in tcnstream/planfile.py.

@@ -1,6 +1,7 @@
 /* policies.c - statistics over time: of the last frames (TRAILING), of all so far (CUMULATIVE). */
 #include "exact_sum.h"
 #include "statistics.h"
+#include "window_tree.h"
 
 static void gather_sums(const tcn_program *p, const tcn_node_record *node, const void *frame, uint8_t *carry, int sign)
 {
@@ -16,8 +17,68 @@ static void gather_sums(const tcn_program *p, const tcn_node_record *node, const
         }
 }
 
+static int32_t worst_key(uint32_t dtype, int least)
+{
+    if (dtype == TCN_F32)
+        return key_of_float(least ? 3.402823466e+38f : -3.402823466e+38f);
+    return least ? INT32_MAX : INT32_MIN;
+}
+
+/* The best value of a frame, NaN passed over. */
+static int32_t best_key(const void *frame, uint32_t dtype, const uint32_t *index, uint32_t count, int least)
+{
+    int32_t best = worst_key(dtype, least);
+    uint32_t i;
+    for (i = 0; i < count; i++) {
+        float x = dtype == TCN_F32 ? ((const float *)frame)[index[i]] : 0.0f;
+        if (x == x)
+            best = better_of(dtype == TCN_F32 ? key_of_float(x) : (int32_t)tcn_whole_at(frame, dtype, index[i]), best, least);
+    }
+    return best;
+}
+
+/* Frame `f` into the trees of all outputs; the first frame finds them empty. */
+static void gather_extremes(const tcn_program *p, const tcn_node_record *node, const void *frame, int64_t f,
+                            uint8_t *carry, int first)
+{
+    const reduce_args *a = ARGS(reduce_args);
+    const uint32_t *index = TABLE(uint32_t, a->index_at);
+    uint32_t n = (uint32_t)node->extent, o;
+    int least = node->op == STATISTIC_MIN;
+    for (o = 0; o < a->outputs; o++, index += a->count) {
+        int32_t *tree = (int32_t *)(void *)carry + (size_t)2 * n * o;
+        if (first)
+            empty_tree(tree, n, worst_key(node->dtype, least));
+        put_in_tree(tree, n, (uint32_t)(f % n), best_key(frame, node->dtype, index, a->count, least), least);
+    }
+}
+
+static void trailing_extreme(const tcn_job *j)
+{
+    const tcn_program *p = j->p;
+    const tcn_node_record *node = j->node;
+    const reduce_args *a = ARGS(reduce_args);
+    uint32_t l, o;
+    int64_t f;
+    for (l = 0; l < j->n_lanes; l++) {
+        const tcn_lane_run *lane = &j->lanes[l];
+        uint8_t *carry = lane->carries + a->carry_at;
+        for (f = lane->have[j->out[0]]; f < lane->goal[j->out[0]]; f++) {
+            uint8_t *out = out_frame(p, lane, j->out[0], f);
+            gather_extremes(p, node, frame_of(p, lane, j->in[0], f), f, carry, f == 0);
+            for (o = 0; o < a->outputs; o++) {
+                int32_t best = best_of_tree((const int32_t *)(const void *)carry + (size_t)2 * (uint32_t)node->extent * o);
+                if (node->dtype == TCN_F32)
+                    ((float *)(void *)out)[o] = float_of_key(best);
+                else
+                    tcn_store_whole(out, node->dtype, o, best);
+            }
+        }
+    }
+}
+
 /* Between two frames the sums hold the last extent - 1 frames: what the ring holds. */
-static void trailing(const tcn_job *j)
+static void trailing_sum(const tcn_job *j)
 {
     const tcn_program *p = j->p;
     const tcn_node_record *node = j->node;
@@ -43,6 +104,14 @@ static void trailing(const tcn_job *j)
                 gather_sums(p, node, frame_of(p, lane, j->in[0], f + 1 - node->extent), carry, -1);
         }
     }
+}
+
+static void trailing(const tcn_job *j)
+{
+    if (j->node->op == STATISTIC_MEAN || j->node->op == STATISTIC_SUM)
+        trailing_sum(j);
+    else
+        trailing_extreme(j);
 }
 
 static void cumulative(const tcn_job *j)
@@ -107,13 +176,22 @@ void tcn_rebuild_carries(const tcn_program *p, tcn_lane_run *lane)
         const tcn_node_record *node = &p->nodes[k];
         const uint32_t *operands = TABLE(uint32_t, node->operands_at);
         const reduce_args *a = ARGS(reduce_args);
-        int64_t f, done;
+        uint8_t *carry = lane->carries + a->carry_at;
+        int sums = node->op == STATISTIC_MEAN || node->op == STATISTIC_SUM;
+        int64_t f, first, done;
         if (node->kind != KIND_TRAILING)
             continue;
-        memset(lane->carries + a->carry_at, 0, (size_t)a->outputs * (node->dtype == TCN_F32 ? sizeof(exact_sum) : 8));
         done = lane->have[operands[1]];
-        for (f = done - node->extent + 1 < 0 ? 0 : done - node->extent + 1; f < done; f++)
-            gather_sums(p, node, frame_of(p, lane, operands[0], f), lane->carries + a->carry_at, 1);
+        first = done - node->extent + 1 < 0 ? 0 : done - node->extent + 1;
+        if (sums)
+            memset(carry, 0, (size_t)a->outputs * (node->dtype == TCN_F32 ? sizeof(exact_sum) : 8));
+        for (f = first; f < done; f++) {
+            const uint8_t *frame = frame_of(p, lane, operands[0], f);
+            if (sums)
+                gather_sums(p, node, frame, carry, 1);
+            else
+                gather_extremes(p, node, frame, f, carry, f == first);
+        }
     }
 }
 

@@ -4,11 +4,14 @@
 int tcn_check_statistics(tcn_checker *c)
 {
     const tcn_node_record *n = c->node;
-    uint64_t each = n->kind == KIND_TRAILING && n->dtype == TCN_F32 ? 8 * (TCN_LIMBS + 3) : 8;
+    uint64_t each = n->kind != KIND_TRAILING ? 8
+                    : n->op >= STATISTIC_MAX ? 8 * (uint64_t)n->extent
+                    : n->dtype == TCN_F32    ? 8 * (TCN_LIMBS + 3)
+                                             : 8;
     int error;
     ARGUMENTS(reduce_args);
     REQUIRE(n->dtype <= (n->kind == KIND_REDUCE ? TCN_I64 : TCN_I16) && output_of(c)->dtype == n->dtype, &n->dtype, TCN_VALUE);
-    REQUIRE(n->op <= (n->kind == KIND_TRAILING ? STATISTIC_SUM : n->kind == KIND_CUMULATIVE ? STATISTIC_MIN : STATISTIC_PRODUCT), &n->op, TCN_VALUE);
+    REQUIRE(n->op <= (n->kind == KIND_REDUCE ? STATISTIC_PRODUCT : STATISTIC_MIN), &n->op, TCN_VALUE);
     if (n->op == STATISTIC_PRODUCT)
         REQUIRE(a->shift <= 14, &a->shift, TCN_VALUE);
     error = tcn_check_groups(c, a);

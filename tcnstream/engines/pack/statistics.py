@@ -89,13 +89,17 @@ LIMBS = 10
 def _over_time(kind: str) -> Packer:
     def packer(context: Context) -> Packed:
         statistic = str(context.node.options["reduce"])
-        if kind == "TRAILING" and statistic not in ("MEAN", "SUM"):
-            raise context.lacks("a trailing window")
+        if statistic not in _STATISTICS[:4]:
+            raise context.lacks("a window of time")
         axes = tuple(sorted(a - 1 for a in context.call.integers("axes") if a > 0))
         arguments = _reduce_arguments(context, axes, statistic, fold_count=False)
         outputs = arguments[0][1]
         real = context.source.dtype == np.float32
-        each = 8 * (LIMBS + 3) if kind == "TRAILING" and real else 8
+        each = 8
+        if kind == "TRAILING" and statistic not in ("MEAN", "SUM"):
+            each = 8 * context.node.reach.extent
+        elif kind == "TRAILING" and real:
+            each = 8 * (LIMBS + 3)
         return Packed(kind, _STATISTICS.index(statistic), context.streams, [*arguments, ("carry", outputs * each)])
 
     return packer
