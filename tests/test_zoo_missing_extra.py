@@ -2,8 +2,11 @@
 
 import importlib
 import sys
+from pathlib import Path
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from tcnstream.errors import MissingExtraError, TcnStreamError
 from tcnstream.signal.card import MODELS
@@ -27,6 +30,23 @@ def test_a_recipe_names_the_extra_before_it_trains(monkeypatch: pytest.MonkeyPat
     with pytest.raises(MissingExtraError, match=r"pip install tcnstream\[train\]"):
         fitting.require_keras()
     assert len(fitting.read_stages(MODELS / "ecg.params.json")) > 0
+
+
+@pytest.mark.parametrize("recipe", ["train_ecg", "train_speech"])
+def test_a_recipe_without_the_extra_says_so_in_one_line_and_writes_nothing(
+    recipe: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    module = pytest.importorskip(f"tcnstream.zoo.{recipe}")
+    monkeypatch.setitem(sys.modules, "keras", None)
+    for name in ("tcn", "convert"):
+        monkeypatch.delitem(sys.modules, f"tcnstream.zoo.{name}", raising=False)
+    where = "--ludb" if recipe == "train_ecg" else "--cache"
+    app = typer.Typer()
+    app.command()(module.main)
+    answer = CliRunner().invoke(app, [where, str(tmp_path), "--out", str(tmp_path / "made")])
+    assert answer.exit_code == 2 and not (tmp_path / "made").exists()
+    (line,) = answer.stderr.splitlines()
+    assert line.startswith("error: ") and line.endswith("pip install tcnstream[train]")
 
 
 def test_the_package_itself_needs_no_extra(monkeypatch: pytest.MonkeyPatch) -> None:

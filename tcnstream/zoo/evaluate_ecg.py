@@ -22,11 +22,12 @@ from rich.progress import track
 from rich.table import Table
 
 import tcnstream
-from tcnstream.errors import MissingExtraError, SignalError, TcnStreamError
+from tcnstream.errors import MissingExtraError, SignalError
 from tcnstream.signal.card import MODELS, Card, find_model
 from tcnstream.signal.condition import Conditioner
 from tcnstream.signal.resample import Resampler
 from tcnstream.signal.segments import Segmenter
+from tcnstream.zoo.commands import told
 from tcnstream.zoo.delineation import BORDERS, TOLERANCE_S, Scores, both, score, total
 from tcnstream.zoo.ludb import LABELS, Record, read_record, record_names
 
@@ -154,7 +155,7 @@ def main(
     Example: python -m tcnstream.zoo.evaluate_ecg --ludb ludb --records 8,16,23 --model ecg --peer neurokit2
     """
     console = Console(stderr=True)
-    try:
+    with told(console):
         if peer not in (None, "neurokit2"):
             raise SignalError(f"there is no peer {peer!r}: the one that is known is neurokit2")
         names = record_names(ludb) if records == "all" else [name.strip() for name in records.split(",")]
@@ -167,9 +168,6 @@ def main(
         )[: 2 if peer else 1]:
             parts = [evaluate([record], find)[record.name] for record in track(read, title, console=console)]
             rows.append((title, total(parts)))
-    except TcnStreamError as error:
-        console.print(f"[red]error:[/] {error}", highlight=False)
-        raise typer.Exit(2) from None
     if as_json:
         found = {title: facts(scores) for title, scores in rows}
         typer.echo(

@@ -30,8 +30,9 @@ from rich.progress import track
 from rich.table import Table
 
 import tcnstream
-from tcnstream.errors import MissingExtraError, SignalError, TcnStreamError
+from tcnstream.errors import MissingExtraError, SignalError
 from tcnstream.signal.card import Card, find_model
+from tcnstream.zoo.commands import told
 from tcnstream.zoo.filterbank import FRAME_SAMPLES, RATE_HZ
 from tcnstream.zoo.frame_scores import auc, f1
 from tcnstream.zoo.mixing import FRAME_HZ, LABELS, SPEECH, active, level
@@ -271,16 +272,13 @@ def main(
     Example: python -m tcnstream.zoo.evaluate_speech --cache recordings --peer webrtcvad --peer silero-vad
     """
     console = Console(stderr=True)
-    try:
+    with told(console):
         detectors = detectors_of(model or MODELS, peer or [], engine)
         sets = read_sets(cache)
         rows = {
             name: {column: measure(detector, recordings) for column, recordings in sets.items()}
             for name, detector in track(detectors.items(), "measuring", console=console)
         }
-    except TcnStreamError as error:
-        console.print(f"[red]error:[/] {error}", highlight=False)
-        raise typer.Exit(2) from None
     if as_json:
         typer.echo(json.dumps(rows))
     elif as_markdown:

@@ -22,9 +22,9 @@ import soxr
 import typer
 from rich.console import Console
 
-from tcnstream.errors import TcnStreamError
 from tcnstream.signal.segments import Segmenter
 from tcnstream.zoo.augment import LIMIT_MV, RATE_HZ, Windows, conditioned, example_of, highpass, load_noise, quantised
+from tcnstream.zoo.commands import told
 from tcnstream.zoo.delineation import Scores, both, score, total
 from tcnstream.zoo.fitting import Log, Recipe, Trained, fit, progress_bars, read_stages, require_keras
 from tcnstream.zoo.ludb import LABELS, Record, read_record, record_names
@@ -150,12 +150,9 @@ def main(
     Example: python -m tcnstream.zoo.train_ecg --ludb ludb --noise nstdb.h5 --out models
     """
     console = Console(stderr=True)
-    try:
+    with told(console):
         recipe = Recipe(seed=seed, steps=steps, minutes=minutes, lanes=lanes, frames=frames)
         _run(console, ludb, out, noise, params, name, folds, only_fold, recipe)
-    except TcnStreamError as error:
-        console.print(f"[red]error:[/] {error}", highlight=False)
-        raise typer.Exit(2) from None
 
 
 def _run(
@@ -169,9 +166,9 @@ def _run(
     only_fold: int | None,
     recipe: Recipe,
 ) -> None:
+    require_keras()
     out.mkdir(parents=True, exist_ok=True)
     log = Log(out / f"{name}.log.jsonl")
-    require_keras()
     stages = read_stages(params)
     channels, units = units_of(stages)
     names = record_names(ludb)
@@ -204,7 +201,7 @@ def _run(
         facts = _f1(total(parts))
         log.write(folds=len(parts), f1=facts)
         console.print(f"on records not seen in training, float32: {facts}")
-    console.print(f"written to {out}")
+    console.print(f"written to {out}", markup=False, soft_wrap=True)
 
 
 def _f1(scores: Scores) -> dict[str, float]:

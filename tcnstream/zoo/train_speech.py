@@ -23,7 +23,7 @@ import numpy.typing as npt
 import typer
 from rich.console import Console
 
-from tcnstream.errors import TcnStreamError
+from tcnstream.zoo.commands import told
 from tcnstream.zoo.filterbank import BANDS, FLOOR, FRAME_SAMPLES, RATE_HZ, TAPS, front_end, levels
 from tcnstream.zoo.fitting import Log, Recipe, Trained, fit, progress_bars, read_stages, require_keras
 from tcnstream.zoo.frame_scores import auc, f1
@@ -202,18 +202,15 @@ def main(
     Example: python -m tcnstream.zoo.train_speech --cache recordings --out models
     """
     console = Console(stderr=True)
-    try:
+    with told(console):
         recipe = Recipe(seed=seed, steps=steps, minutes=minutes, lanes=lanes, frames=1000)
         _run(console, cache, out, params, name, hours, recipe)
-    except TcnStreamError as error:
-        console.print(f"[red]error:[/] {error}", highlight=False)
-        raise typer.Exit(2) from None
 
 
 def _run(console: Console, cache: Path, out: Path, params: Path, name: str, hours: float, recipe: Recipe) -> None:
+    require_keras()
     out.mkdir(parents=True, exist_ok=True)
     log = Log(out / f"{name}.log.jsonl")
-    require_keras()
     stages = read_stages(params)
     channels, units = units_of(stages)
     network = Network(channels, units, recipe.seed, BANDS, len(LABELS))
@@ -240,7 +237,7 @@ def _run(console: Console, cache: Path, out: Path, params: Path, name: str, hour
     log.write(steps=trained.steps, kept_aside=facts)
     write_models(trained, stages, mixtures, name, out, recipe.seed)
     console.print(f"on recordings, voices and songs kept aside, float32: {facts}")
-    console.print(f"written to {out}")
+    console.print(f"written to {out}", markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":
