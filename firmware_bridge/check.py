@@ -80,7 +80,7 @@ def check(
         stages=tuple(run.stages),
         tensors=tuple(tally.report() for tally in run.tallies.values()),
         first_difference=difference,
-        cost=cost_report(board.facts, run.costs, rate_hz, clock_hz),
+        cost=cost_report(board.facts, run.costs, rate_hz, clock_hz, program.step_frames),
         link=replace(board.link_stats),
         memory=board.stats(),
         plan_bytes=len(program.content),

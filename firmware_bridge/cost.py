@@ -30,6 +30,9 @@ _MOST_BARS = 40
 class CostReport:
     """Cost of one input frame in ``unit``, over all pushes; a push of n frames counts as n of its mean.
 
+    A model with strides works once in ``step_frames`` input frames, so pushes are taken together until they have as
+    many: a frame that completes a step has the time of all of them.
+
     ``deadline`` is what one frame may cost at ``rate_hz``, in the same unit; ``share`` the worst frame's part of
     it, above 1 if it is missed. Both are None where rate or clock is unknown. ``clock_hz`` is the clock behind a
     deadline in cycles or instructions, ``clock_of`` whose. ``estimated``: instructions were set against cycles, one
@@ -37,6 +40,7 @@ class CostReport:
     """
 
     unit: str
+    step_frames: int
     frames: int
     median: float
     p99: float
@@ -51,10 +55,14 @@ class CostReport:
 
 
 def cost_report(
-    facts: BoardFacts, costs: Sequence[Cost], rate_hz: float | None, clock_hz: float | None = None
+    facts: BoardFacts,
+    costs: Sequence[Cost],
+    rate_hz: float | None,
+    clock_hz: float | None = None,
+    step_frames: int = 1,
 ) -> CostReport | None:
     """``rate_hz`` is the model's input rate; ``clock_hz`` replaces the clock that the board or the table says."""
-    costs = [cost for cost in costs if cost.frames]
+    costs = _in_steps(costs, step_frames)
     if not costs:
         return None
     unit = facts.ticks
@@ -72,6 +80,7 @@ def cost_report(
     counted, edges = np.histogram(per_frame, bins=min(_MOST_BARS, max(1, len(np.unique(per_frame)))), weights=weights)
     return CostReport(
         unit=unit,
+        step_frames=step_frames,
         frames=int(weights.sum()),
         median=quantile(0.5),
         p99=quantile(0.99),
@@ -84,6 +93,21 @@ def cost_report(
         estimated=unit == "instructions",
         histogram=tuple((float(edge), int(n)) for edge, n in zip(edges, counted, strict=False)),
     )
+
+
+def _in_steps(costs: Sequence[Cost], step_frames: int) -> list[Cost]:
+    """Consecutive pushes taken together until they have a step's frames; what is left at the end goes to the last."""
+    steps: list[Cost] = []
+    frames = ticks = 0
+    for cost in costs:
+        frames, ticks = frames + cost.frames, ticks + cost.ticks
+        if frames >= step_frames:
+            steps.append(Cost(frames, ticks))
+            frames = ticks = 0
+    if frames:
+        last = steps.pop() if steps else Cost(0, 0)
+        steps.append(Cost(last.frames + frames, last.ticks + ticks))
+    return steps
 
 
 def _clock(facts: BoardFacts, given_hz: float | None) -> tuple[str, float | None]:
@@ -102,8 +126,9 @@ def cost_sentence(cost: dict[str, Any] | None) -> str:
     if cost is None:
         return "cost: not measured"
     emulated = " (emulated; not cycles)" if cost["estimated"] else ""
+    steps = f", in steps of {cost['step_frames']} frames" if cost["step_frames"] > 1 else ""
     text = (
-        f"{cost['unit']} per input frame{emulated}: median {cost['median']:,.0f}, p99 {cost['p99']:,.0f},"
+        f"{cost['unit']} per input frame{steps}{emulated}: median {cost['median']:,.0f}, p99 {cost['p99']:,.0f},"
         f" worst {cost['worst']:,.0f}"
     )
     if cost["rate_hz"] is None:

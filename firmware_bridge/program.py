@@ -23,6 +23,7 @@ from tcnstream.plan import Plan
 from tcnstream.planfile import PlanFacts, growth, read_facts, write_plan
 from tcnstream.state import State
 from tcnstream.stream import as_frames
+from tcnstream.timing import timings
 
 _MOST_OUTPUTS = 16
 """Outputs of one plan, in the core."""
@@ -78,6 +79,11 @@ class Program:
     @property
     def input_frame_bytes(self) -> int:
         return sum(self.frame_bytes(i) for i in self.plan.inputs)
+
+    @cached_property
+    def step_frames(self) -> int:
+        """Input frames after which every tensor has whole frames: how often a model with strides works."""
+        return math.lcm(*(timing.rate.denominator for timing in timings(self.plan) if timing is not None))
 
     @cached_property
     def _growth(self) -> list[tuple[float, int]]:

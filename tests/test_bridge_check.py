@@ -96,16 +96,27 @@ def test_a_cost_is_set_against_the_deadline_of_the_rate() -> None:
     cycles = facts_of("apollo4", "cycles", 96_000_000)
     spent = [Cost(10, 1_000_000), Cost(0, 5_000), Cost(1, 600_000)]
     found = cost_report(cycles, spent, 250)
-    assert found is not None and (found.frames, found.median, found.worst) == (11, 100_000, 600_000)
-    assert found.deadline == 384_000 and found.share == 600 / 384 and not found.estimated
+    assert found is not None and (found.frames, found.median, found.worst) == (11, 100_000, 605_000)
+    assert found.deadline == 384_000 and found.share == 605 / 384 and not found.estimated
     said = cost_sentence(asdict(found))
-    assert "the deadline of 250 Hz with the board's clock at 96 MHz is 384,000: MISSED, the worst takes 156.2%" in said
+    assert "the deadline of 250 Hz with the board's clock at 96 MHz is 384,000: MISSED, the worst takes 157.6%" in said
     found = cost_report(cycles, spent, 250, clock_hz=192e6)
-    assert found is not None and found.deadline == 768_000 and found.share == 600 / 768
+    assert found is not None and found.deadline == 768_000 and found.share == 605 / 768
     assert cost_report(cycles, [], 250) is None
     found = cost_report(cycles, spent, None)
     assert found is not None and found.deadline is None
     assert "neither model nor recording says the rate (--rate HZ)" in cost_sentence(asdict(found))
+
+
+def test_a_model_with_strides_has_the_time_of_a_step() -> None:
+    """One sample in 160 brings the work of all of them."""
+    cycles = facts_of("apollo4", "cycles", 96_000_000)
+    spent = [Cost(1, 800_000 if k % 160 == 159 else 100) for k in range(400)]
+    found = cost_report(cycles, spent, 16_000, step_frames=160)
+    assert found is not None and found.frames == 400 and found.deadline == 6_000
+    assert found.worst == pytest.approx(800_000 / 160 + 100 * 159 / 160) and found.share is not None and found.share < 1
+    assert "cycles per input frame, in steps of 160 frames: median" in cost_sentence(asdict(found))
+    assert program("strided.i8").step_frames == 16 and program("causal.i8").step_frames == 1
 
 
 def test_the_deadline_of_an_emulated_board_is_an_estimate_for_an_apollo() -> None:
