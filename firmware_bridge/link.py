@@ -294,6 +294,8 @@ class Link:
             what = f"what came is no frame of the bridge: {shown!r}; is this the right port, baud rate and firmware?"
         elif self._replies:
             what = f"{self._replies} replies came before, so the board stopped: look at its last log lines, or reset it"
+        elif self.log:
+            what = f"all that came is its log, last {self.log[-1][1]!r}: it does not hear what is sent; reset it"
         elif self.stats.bytes_in:
             what = (
                 f"{self.stats.bytes_in} bytes came and none of them says anything: check the baud rate and the wiring"

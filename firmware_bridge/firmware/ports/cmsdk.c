@@ -34,6 +34,9 @@ void port_start(void)
 {
     REGISTER(DIVIDER) = 16; /* the fastest that it takes; QEMU does not pace it */
     REGISTER(CONTROL) = TX_ENABLE | RX_ENABLE | RX_INTERRUPT;
+    /* QEMU looks for bytes again when one is read, and not when receiving is enabled: what the host said before
+     * that would wait for ever. A byte that this swallows is resent. */
+    (void)REGISTER(DATA);
     interrupt_enable(RECEIVE);
 }
 
