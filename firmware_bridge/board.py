@@ -176,11 +176,18 @@ class BridgeBoard:
                     f" hash {program.sha256[:8].hex()}) is to be compared; flash that, or say --load to load it over"
                     " the link"
                 )
+            if said := self._warnings():
+                state = program.facts.ring_bytes + program.facts.carry_bytes
+                raise MismatchError(
+                    f"{self.name} cannot run {program.identity!r}: {said}. Its state takes {state} bytes of the"
+                    f" {hello.state_room_bytes} that state, scratch and snapshots share there; take a smaller model, or"
+                    " build the firmware with a larger BRIDGE_MEMORY where the chip has it"
+                )
             if Can.LOAD not in hello.can or hello.plan_room_bytes < len(program.content):
                 raise MismatchError(
                     f"{self.name} has {f'model {hello.identity!r}' if hello.plan_bytes else 'no model'} and takes"
                     f" {hello.plan_room_bytes} bytes over the link, {program.identity!r} has {len(program.content)};"
-                    " flash the plan (`firmware-bridge build` says how)" + self._warnings()
+                    " flash the plan (`firmware-bridge build` says how)"
                 )
             self.send_object(Object.PLAN, program.content)
             self.link.exchange(Kind.COMMIT, m.pack_commit(Object.PLAN), COMPUTE_DEADLINE_S)
@@ -192,9 +199,9 @@ class BridgeBoard:
         self.reset()
 
     def _warnings(self) -> str:
-        """What the firmware complained of, as the end of a sentence."""
+        """What the firmware complained of, in its words."""
         said = [text for level, text in self.log if level in ("warning", "error")]
-        return f"; it said: {said[-1]}" if said else ""
+        return said[-1] if said else ""
 
     def runs(self, program: Program) -> bool:
         return self.hello.plan_bytes == len(program.content) and self.hello.plan_sha256 == program.sha256
@@ -226,7 +233,7 @@ class BridgeBoard:
         if frame_bytes > room:
             raise BridgeError(
                 f"an input frame has {frame_bytes} bytes and {self.name} has room for {room}; build its firmware with"
-                " a larger BRIDGE_OBJECT"
+                " a larger BRIDGE_MEMORY"
             )
         n = room // frame_bytes
         tap = self._tap

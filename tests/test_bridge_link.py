@@ -20,6 +20,7 @@ from bridge_tools import a_board, program, signal
 
 import tcnstream
 from firmware_bridge.board import BridgeBoard
+from firmware_bridge.check import check
 from firmware_bridge.errors import BoardRestartedError, BridgeError, LinkError, MismatchError, RefusedError, TargetError
 from firmware_bridge.faults import Faults, FaultyTransport, faulty, parse_faults
 from firmware_bridge.link import Link
@@ -107,6 +108,10 @@ def test_a_broken_transfer_goes_on_where_it_stopped() -> None:
         (lambda asked: bytes(40), "[0-9]+ bytes came and none of them says anything: check the baud rate"),
         (lambda asked: b"login: ", "what came is no frame of the bridge: 'login: "),
         (lambda asked: b"", "nothing came at all: check the port"),
+        (
+            lambda asked: encode(Frame(Kind.LOG, payload=b"\0started")),
+            "all that came is its log, last 'started': it does",
+        ),
     ],
 )
 def test_what_is_no_board_is_told_apart(say: Any, told: str, line: tuple[Link, socket.socket]) -> None:
@@ -358,8 +363,26 @@ def test_a_board_ends_with_the_process_that_opened_it(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_model_too_large_for_a_board_is_told_with_the_board_s_own_words() -> None:
     ecg = Program.of(tcnstream.load(find_model("ecg")[0]))
-    with pytest.raises(MismatchError, match="needs more memory for state or scratch than this board has"):
+    told = r"needs more memory for state or scratch than this board has\. Its state takes 6\d{4} bytes of the 50176"
+    with pytest.raises(MismatchError, match=told):
         open_board("qemu-pl011", ecg).close()
+
+
+@pytest.mark.slow
+def test_what_a_model_takes_of_the_memory_is_shared_out_as_it_needs() -> None:
+    """The state of `speech` and its snapshot were too large for memories of a fixed size each."""
+    speech = Program.of(tcnstream.load(find_model("speech")[0]))
+    x = np.random.default_rng(0).normal(0, 0.1, (1000, 1)).astype(np.float32)
+    with a_board("qemu-pl011") as board:
+        assert board.hello.object_room_bytes == board.hello.state_room_bytes == 49 << 10
+    board = open_board("qemu-pl011", speech)
+    try:
+        assert check(speech, board, x, taps="outputs").passed
+        stats = board.stats()
+        used = stats.state_bytes + stats.scratch_bytes + board.hello.object_room_bytes
+        assert stats.snapshot_bytes <= board.hello.object_room_bytes and 0 <= (49 << 10) - used < 192
+    finally:
+        board.close()
 
 
 @pytest.mark.slow
@@ -372,3 +395,12 @@ def test_load_replaces_a_flashed_model_only_when_asked() -> None:
     with a_board("qemu-m4", SMALL, load=True) as board:
         board.start(program("strided.i8"))
         assert board.runs(program("strided.i8"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["qemu-m4?counted=0", "qemu-m55?counted=0"])
+def test_a_board_hears_what_was_said_while_it_started(target: str) -> None:
+    """The first hello is on the line before the firmware listens; half of the starts were deaf on a busy machine."""
+    for _ in range(4):
+        with a_board(target) as board:
+            assert board.hello.protocol == 1

@@ -2,14 +2,10 @@
 #ifndef BRIDGE_APP_H
 #define BRIDGE_APP_H
 
-#include <stdint.h>
-
-#define BRIDGE_PROTOCOL 1u
-
 enum { LOG_INFO = 0, LOG_WARNING = 1, LOG_ERROR = 2 };
 
-void app_start(void);
-void app_byte(uint8_t byte);
+/* Serves the line from here on; the port has been started. Never returns. */
+void app_run(void);
 
 /* A line of text for the host, beside the data; at most 200 characters. */
 void app_log(int level, const char *text);

@@ -18,14 +18,8 @@
 #ifndef BRIDGE_PLAN_RAM
 #define BRIDGE_PLAN_RAM (1u << 20) /* a plan that comes over the link; 0: plans are flashed */
 #endif
-#ifndef BRIDGE_STATE
-#define BRIDGE_STATE (1u << 20)
-#endif
-#ifndef BRIDGE_SCRATCH
-#define BRIDGE_SCRATCH (2u << 20)
-#endif
-#ifndef BRIDGE_OBJECT
-#define BRIDGE_OBJECT (1u << 20) /* a snapshot in or out, or input frames too large for a payload */
+#ifndef BRIDGE_MEMORY
+#define BRIDGE_MEMORY (4u << 20) /* the model's state and scratch, and objects: a snapshot in or out, input frames */
 #endif
 #ifndef BRIDGE_OUTPUT
 #define BRIDGE_OUTPUT (256u << 10) /* output frames of one push */

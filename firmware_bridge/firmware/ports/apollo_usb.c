@@ -83,12 +83,5 @@ void bridge_run(void);
 void bridge_run(void)
 {
     port_start();
-    app_start();
-    for (;;) {
-        int byte = port_read();
-        if (byte < 0)
-            port_wait();
-        else
-            app_byte((uint8_t)byte);
-    }
+    app_run();
 }

@@ -86,14 +86,7 @@ int main(void)
 {
     port_start();
     __asm volatile("cpsie i");
-    app_start();
-    for (;;) {
-        int byte = port_read();
-        if (byte < 0)
-            port_wait();
-        else
-            app_byte((uint8_t)byte);
-    }
+    app_run();
 }
 
 /* Receive ring ------------------------------------------------------------------------------------ */

@@ -109,12 +109,5 @@ int main(int argc, char **argv)
         fclose(file);
     }
     port_start();
-    app_start();
-    for (;;) {
-        int byte = port_read();
-        if (byte < 0)
-            port_wait();
-        else
-            app_byte((uint8_t)byte);
-    }
+    app_run();
 }
