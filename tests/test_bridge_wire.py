@@ -33,11 +33,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("wire") / "driver"
     flags = ["-std=gnu99", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined"]
     flags += ["-fno-sanitize-recover=all", f"-I{CORE}", f"-I{FIRMWARE}"]
-    # Of the core only the CRC is wanted, which stands at the end of tcn.c.
-    crc = made.with_name("crc.c")
-    text = (CORE / "tcn.c").read_text()
-    crc.write_text("#include <stddef.h>\n#include <stdint.h>\n" + text[text.index("uint32_t tcn_crc32(") :])
-    sources = [HERE / "bridge" / "wire_driver.c", FIRMWARE / "wire.c", crc]
+    sources = [HERE / "bridge" / "wire_driver.c", FIRMWARE / "wire.c", CORE / "crc32.c"]
     subprocess.run([tool("gcc"), *flags, *sources, "-o", made], check=True)
     return made
 

@@ -79,6 +79,21 @@ struct tcn_program {
 
 static inline const tcn_header *header_of(const tcn_plan *plan) { return (const tcn_header *)(const void *)plan; }
 
+static inline const tcn_tensor_record *tensors_of(const tcn_plan *plan)
+{
+    return (const tcn_tensor_record *)(const void *)((const uint8_t *)plan + header_of(plan)->tensors_at);
+}
+
+static inline const tcn_node_record *nodes_of(const tcn_plan *plan)
+{
+    return (const tcn_node_record *)(const void *)((const uint8_t *)plan + header_of(plan)->nodes_at);
+}
+
+static inline const uint32_t *words_at(const void *plan, uint32_t at)
+{
+    return (const uint32_t *)(const void *)((const uint8_t *)plan + at);
+}
+
 static inline uint32_t carries_at(const tcn_header *h)
 {
     return ((uint32_t)sizeof(struct tcn_state) + 4 * h->n_rings + 7u) & ~7u;
@@ -86,6 +101,15 @@ static inline uint32_t carries_at(const tcn_header *h)
 
 /* On a line of the cache, as the frames of rings that are whole lines long are then, too. */
 static inline uint32_t rings_at(const tcn_header *h) { return (carries_at(h) + h->carry_bytes + 63u) & ~63u; }
+
+static inline void enter_lane(const tcn_program *p, tcn_lane_run *lane, tcn_state *state)
+{
+    lane->state = state;
+    lane->place = (uint32_t *)(void *)((uint8_t *)state + sizeof *state);
+    lane->carries = (uint8_t *)state + carries_at(p->header);
+    lane->rings = (uint8_t *)state + rings_at(p->header);
+    lane->limit = NULL;
+}
 
 /* The model's input frames by which a node that made all of a signal trails the node before it: its window and its
  * padding, from the rate of the node's input, rounded up. */
@@ -171,6 +195,14 @@ static inline uint8_t *out_frame(const tcn_program *p, const tcn_lane_run *lane,
 {
     return p->places[t].base + p->places[t].pitch * lane->index + (size_t)(f - lane->have[t]) * p->places[t].bytes;
 }
+
+/* Frames of every tensor that n input frames allow, while more may come and when the signal is over. */
+void tcn_count_frames(const tcn_program *p, int64_t n, int64_t *count);
+void tcn_count_at_end(const tcn_program *p, int64_t n, int64_t *count);
+
+/* Where all rates are 1, every tensor trails the input by a fixed number of frames once the stream is so old
+ * that no count is cut off at zero: then counting is a subtraction. */
+void tcn_find_lags(tcn_program *p, uint32_t block);
 
 /* Computes the new frames of node `k` in all lanes. */
 void tcn_run_node(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes);

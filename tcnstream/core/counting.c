@@ -1,0 +1,85 @@
+/* counting.c - how many frames of each tensor there are: the C form of timing.counts. */
+#include "internal.h"
+
+static int64_t floor_divide(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
+
+static int64_t while_open(const tcn_node_record *r, int64_t n)
+{
+    int64_t places;
+    if (n == 0 || (r->edge == EDGE_REFLECT && n <= r->pad_begin))
+        return 0;
+    if (r->edge == EDGE_SYMMETRIC && n < r->pad_begin)
+        return 0;
+    places = n * r->up + r->pad_begin + (r->pad_end < 0 && r->pad_end != TCN_SAME ? r->pad_end : 0) - r->extent;
+    if (r->stride != 1)
+        places = floor_divide(places, r->stride);
+    return places < 0 ? 0 : places + 1;
+}
+
+static int64_t at_end(const tcn_node_record *r, int64_t n)
+{
+    int64_t places;
+    if (n == 0)
+        return 0;
+    if (r->pad_end == TCN_SAME)
+        return -floor_divide(-n, r->stride);
+    places = floor_divide(n * r->up + r->pad_begin + r->pad_end - r->extent, r->stride);
+    return places < 0 ? 0 : places + 1;
+}
+
+static inline void fold(const tcn_program *p, int64_t n, int ended, int64_t *count)
+{
+    const tcn_header *h = p->header;
+    uint32_t i, k;
+    for (i = 0; i < h->n_inputs; i++)
+        count[p->ports[i]] = n;
+    for (k = 0; k < h->n_nodes; k++) {
+        const tcn_node_record *node = &p->nodes[k];
+        const uint32_t *operands = words_at(p->plan, node->operands_at);
+        int64_t least = INT64_MAX;
+        for (i = 0; i < node->n_inputs; i++) {
+            int64_t m = ended ? at_end(node, count[operands[i]]) : while_open(node, count[operands[i]]);
+            least = m < least ? m : least;
+        }
+        for (i = 0; i < node->n_outputs; i++)
+            count[operands[node->n_inputs + i]] = least;
+    }
+}
+
+void tcn_count_frames(const tcn_program *p, int64_t n, int64_t *count)
+{
+    uint32_t i;
+    if (n < p->steady_from) {
+        fold(p, n, 0, count);
+        return;
+    }
+    for (i = 0; i < p->header->n_tensors; i++)
+        count[i] = n - p->lags[i];
+}
+
+void tcn_count_at_end(const tcn_program *p, int64_t n, int64_t *count) { fold(p, n, 1, count); }
+
+void tcn_find_lags(tcn_program *p, uint32_t block)
+{
+    const tcn_header *h = p->header;
+    int64_t far = 1, reach = 1;
+    uint32_t k, t;
+    p->steady_from = INT64_MAX;
+    memset(p->lags, 0, h->n_tensors * sizeof *p->lags);
+    for (k = 0; k < h->n_nodes; k++) {
+        const tcn_node_record *node = &p->nodes[k];
+        if (node->up != 1 || node->stride != 1)
+            return;
+        reach += (int64_t)node->extent + (node->pad_begin < 0 ? -(int64_t)node->pad_begin : node->pad_begin) + 1;
+        if (node->pad_end < 0 && node->pad_end != TCN_SAME)
+            reach -= node->pad_end;
+    }
+    far += reach;
+    tcn_count_frames(p, far, p->lags);
+    for (t = 0; t < h->n_tensors; t++) {
+        if (!(p->tensors[t].flags & 1) && p->places[t].base && p->places[t].capacity < block)
+            return; /* only in a plan that no writer makes */
+        p->lags[t] = far - p->lags[t];
+    }
+    p->steady_from = far;
+}

@@ -1,0 +1,163 @@
+/* scratch.c - the caller's scratch memory, laid out for a plan, a block size and a number of lanes. */
+#include "internal.h"
+
+enum { POSITIONS = 64, TABLE_ENTRIES = 2048 };
+
+typedef struct {
+    uint8_t *at;
+    size_t used;
+} arena;
+
+static void *take(arena *a, size_t count, size_t size)
+{
+    void *made = a->at ? a->at + a->used : NULL;
+    a->used += (count * size + 63) & ~(size_t)63;
+    return made;
+}
+
+static uint64_t capacity_of(const tcn_tensor_record *t, uint32_t block)
+{
+    return ((uint64_t)block * t->grow_up + t->grow_down - 1) / t->grow_down + t->grow_extra;
+}
+
+/* Taps and operands of all nodes. */
+static size_t offsets_of(const tcn_program *p)
+{
+    size_t sum = 0;
+    uint32_t k;
+    for (k = 0; k < p->header->n_nodes; k++) {
+        const tcn_node_record *node = &p->nodes[k];
+        if (node->kind == KIND_CONV || node->kind == KIND_DEPTHWISE)
+            sum += ((const conv_args *)(const void *)(p->plan + node->args_at))->taps_t;
+        else
+            sum += 2;
+    }
+    return sum;
+}
+
+/* Lays the program out in the arena; without memory it only measures. */
+static void lay_out(tcn_program *p, arena *a, uint32_t block, uint32_t lanes)
+{
+    const tcn_header *h = p->header;
+    uint32_t t, s, l, k, n = 0, spare = 16;
+    uint64_t positions = (uint64_t)block * lanes;
+    p->positions = positions < POSITIONS ? (positions < 8 ? 8 : (uint32_t)positions) : POSITIONS;
+    p->table = h->max_taps * p->positions;
+    if (p->table > TABLE_ENTRIES)
+        p->table = h->max_taps > TABLE_ENTRIES ? h->max_taps : TABLE_ENTRIES;
+    p->positions_at_most = p->table / h->max_taps;
+    p->places = take(a, h->n_tensors, sizeof *p->places);
+    p->commits = take(a, h->n_tensors, sizeof *p->commits);
+    p->commit_until = take(a, h->n_nodes, sizeof *p->commit_until);
+    p->rows = take(a, p->table, sizeof *p->rows);
+    p->outs = take(a, p->positions, sizeof *p->outs);
+    p->limits = take(a, h->n_tensors, sizeof *p->limits);
+    p->lags = take(a, h->n_tensors, sizeof *p->lags);
+    p->steps = take(a, h->n_nodes, sizeof *p->steps);
+    p->offsets = take(a, offsets_of(p), sizeof *p->offsets);
+    p->lanes = take(a, lanes, sizeof *p->lanes);
+    for (l = 0; l < lanes; l++) {
+        const uint8_t **blocks = take(a, h->n_tensors, sizeof *blocks);
+        int64_t *have = take(a, h->n_tensors, sizeof *have);
+        int64_t *goal = take(a, h->n_tensors, sizeof *goal);
+        if (a->at) {
+            memset(&p->lanes[l], 0, sizeof p->lanes[l]);
+            memset(blocks, 0, h->n_tensors * sizeof *blocks);
+            memset(have, 0, h->n_tensors * sizeof *have);
+            memset(goal, 0, h->n_tensors * sizeof *goal);
+            p->lanes[l].block = blocks;
+            p->lanes[l].have = have;
+            p->lanes[l].goal = goal;
+            p->lanes[l].index = l;
+        }
+    }
+    for (t = 0; t < h->n_tensors; t++)
+        spare = p->tensors[t].bytes > spare ? p->tensors[t].bytes : spare;
+    p->spare_bytes = (spare + 63u) & ~63u;
+    p->spare = take(a, 2, p->spare_bytes);
+    if (a->at) {
+        memset(p->limits, 0, h->n_tensors * sizeof *p->limits);
+        memset(p->spare, 0, 2 * (size_t)p->spare_bytes);
+        for (k = 0; k < h->n_nodes; k++) {
+            for (t = 0; t < h->n_tensors; t++)
+                if (p->tensors[t].last_reader == k && p->tensors[t].ring_frames)
+                    p->commits[n++] = t;
+            p->commit_until[k] = n;
+        }
+        for (t = 0; t < h->n_tensors; t++) {
+            p->places[t].bytes = p->tensors[t].bytes;
+            p->places[t].frames = p->tensors[t].ring_frames;
+            p->places[t].ring = p->tensors[t].ring_frames ? p->tensors[t].ring : TCN_NONE;
+            p->places[t].ring_at = p->tensors[t].ring_at;
+            p->places[t].base = NULL;
+            p->places[t].pitch = 0;
+            p->places[t].capacity = 0;
+        }
+    }
+    for (s = 0; s < h->n_slots; s++) {
+        size_t most = 0;
+        uint8_t *base;
+        for (t = 0; t < h->n_tensors; t++)
+            if (p->tensors[t].slot == s && capacity_of(&p->tensors[t], block) * p->tensors[t].bytes > most)
+                most = (size_t)(capacity_of(&p->tensors[t], block) * p->tensors[t].bytes);
+        most = (most + 63) & ~(size_t)63;
+        base = take(a, lanes, most);
+        for (t = 0; a->at && t < h->n_tensors; t++)
+            if (p->tensors[t].slot == s) {
+                p->places[t].base = base;
+                p->places[t].pitch = most;
+                p->places[t].capacity = (uint32_t)capacity_of(&p->tensors[t], block);
+                for (l = 0; l < lanes; l++)
+                    p->lanes[l].block[t] = base + most * l;
+            }
+    }
+}
+
+static void open_program(tcn_program *p, const tcn_plan *plan)
+{
+    memset(p, 0, sizeof *p);
+    p->plan = (const uint8_t *)plan;
+    p->header = header_of(plan);
+    p->tensors = tensors_of(plan);
+    p->nodes = nodes_of(plan);
+    p->ports = words_at(plan, p->header->ports_at);
+}
+
+size_t tcn_scratch_size(const tcn_plan *plan, uint32_t block, uint32_t lanes)
+{
+    tcn_program p;
+    arena a = {NULL, 0};
+    open_program(&p, plan);
+    take(&a, 1, sizeof p);
+    lay_out(&p, &a, block ? block : 1, lanes ? lanes : 1);
+    return a.used;
+}
+
+int tcn_prepare(tcn_work *work, void *scratch, size_t size, const tcn_plan *plan, uint32_t block, uint32_t lanes,
+                int isa)
+{
+    const tcn_kernels *kernels = tcn_kernels_for(isa);
+    arena a = {scratch, 0};
+    tcn_program *p;
+    block = block ? block : 1;
+    lanes = lanes ? lanes : 1;
+    if (!kernels)
+        return TCN_ISA;
+    if (((uintptr_t)scratch & 63) != 0 || !scratch)
+        return TCN_ALIGNMENT;
+    if (size < tcn_scratch_size(plan, block, lanes))
+        return TCN_SCRATCH_SIZE;
+    p = take(&a, 1, sizeof *p);
+    open_program(p, plan);
+    p->kernels = kernels;
+    lay_out(p, &a, block, lanes);
+    tcn_find_lags(p, block);
+    tcn_find_steps(p, p->offsets);
+    work->plan = plan;
+    work->program = p;
+    work->hooks = NULL;
+    work->block = block;
+    work->lanes = lanes;
+    work->isa = kernels->isa;
+    return TCN_OK;
+}
