@@ -49,6 +49,7 @@ _TENSOR = struct.Struct("<IBBH4I11IfiI")
 _NODE = struct.Struct("<HBBIIiHHI5iIIII2I")
 _CRC_END = 20
 _DTYPES = {"float32": 0, "int8": 1, "int16": 2, "int32": 3, "int64": 4, "bool": 5}
+_MOST_PORTS = 16
 _EDGES = ("fill", "reflect", "symmetric", "clip")
 
 
@@ -106,7 +107,7 @@ def write_plan(plan: Plan, identity: str = "", rounding: str = "litert") -> byte
     """
     if rounding not in ROUNDINGS:
         raise EngineError(f"rounding={rounding!r} is unknown; use {' or '.join(map(repr, ROUNDINGS))}")
-    _port_types(plan)
+    _ports(plan)
     packed = [pack(plan, node, rounding) for node in plan.nodes]
     return _Writer(plan, packed).assemble(identity, rounding)
 
@@ -114,7 +115,7 @@ def write_plan(plan: Plan, identity: str = "", rounding: str = "litert") -> byte
 def lacking(plan: Plan) -> list[EngineError]:
     """What the core does not have, an error each, in order; empty if the plan can be written."""
     found = []
-    checks: list[Callable[[], object]] = [functools.partial(_port_types, plan)]
+    checks: list[Callable[[], object]] = [functools.partial(_ports, plan)]
     checks += [functools.partial(pack, plan, node, ROUNDINGS[0]) for node in plan.nodes]
     for check in checks:
         try:
@@ -124,7 +125,12 @@ def lacking(plan: Plan) -> list[EngineError]:
     return found
 
 
-def _port_types(plan: Plan) -> None:
+def _ports(plan: Plan) -> None:
+    if max(len(plan.inputs), len(plan.outputs)) > _MOST_PORTS:
+        raise EngineError(
+            f"the native engine lacks models of more than {_MOST_PORTS} inputs or outputs;"
+            ' use engine="interpreter" or engine="reference"'
+        )
     for i in (*plan.inputs, *plan.outputs):
         if str(plan.tensors[i].dtype) not in _DTYPES:
             raise EngineError(f"the native engine lacks {plan.tensors[i].dtype} streams; use another engine")

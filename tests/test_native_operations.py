@@ -22,9 +22,11 @@ import tcnstream
 from tcnstream.engines.native import NativeExecutor, load_core
 from tcnstream.engines.reference import ReferenceExecutor
 from tcnstream.errors import EngineError
+from tcnstream.graph import Graph, Op
 from tcnstream.plan import SAME_FRAME, Node, Plan, Reach
 from tcnstream.planfile import write_plan
 from tcnstream.state import State
+from tcnstream.tflite_writer import write_model
 
 pytest.importorskip("tcnstream._native", reason="the core was not built")
 
@@ -204,3 +206,38 @@ def test_the_extremes_of_the_last_frames(dtype: Any, kind: str, window: int) -> 
         state = State(plan)
         state.restore(blob, "model")
         assert np.array_equal(ReferenceExecutor(plan).advance(state, [frames[cut:]])[0], expected[cut:])
+
+
+def unpacked(n: int, joined: bool) -> bytes:
+    """A frame of ``n`` values taken apart, and put together the other way round or left as ``n`` outputs."""
+    shapes = tensor((1, 8, n), np.float32), *[tensor((1, 8), np.float32)] * n
+    ops = [Op("UNPACK", (0,), tuple(range(1, n + 1)), {"num": n, "axis": 2})]
+    outputs = tuple(range(1, n + 1))
+    if joined:
+        shapes += (tensor((1, 8, n), np.float32),)
+        ops.append(Op("PACK", outputs[::-1], (n + 1,), {"values_count": n, "axis": 2}))
+        outputs = (n + 1,)
+    return write_model([Graph(shapes, tuple(ops), (0,), outputs)])
+
+
+def test_a_softmax_of_too_many_integers_is_said_to_be_lacking() -> None:
+    x, y = tensor((4, 2049), np.int8, 0.1), tensor((4, 2049), np.int8, 1 / 256, -128)
+    trial = Trial("SOFTMAX", (x,), (np.zeros((4, 2049), np.int8),), (y,), {"beta": 1.0})
+    with pytest.raises(EngineError, match="lacks `SOFTMAX` with more than 2048 integers"):
+        NativeExecutor(plan_of(trial))
+
+
+@pytest.mark.parametrize(
+    ("n", "joined", "lacked"), [(64, True, ""), (65, True, "64"), (16, False, ""), (17, False, "16")]
+)
+def test_as_many_operands_and_ports_as_the_core_has_room_for(n: int, joined: bool, lacked: str) -> None:
+    """One more is said to be lacking; it was a plan that the core then called damaged."""
+    model = tcnstream.load(unpacked(n, joined))
+    x = np.random.default_rng(0).normal(size=(11, n)).astype(np.float32)
+    if lacked:
+        assert f"more than {lacked} inputs or outputs" in model.native_lacks()[0]
+        with pytest.raises(EngineError, match=f"lacks .*more than {lacked} inputs or outputs"):
+            model.stream(engine="native")
+        return
+    got = model.stream(engine="native").push(x)
+    assert np.array_equal(got if joined else np.stack(got, axis=1), x[:, ::-1] if joined else x)

@@ -150,12 +150,23 @@ static int64_t pair_of_wholes(const binary_args *a, int op, uint32_t dtype, int6
     return plain(a, op, dtype, x, y);
 }
 
+static void prelu_f32(const float *x, const float *slope, float *to, uint32_t n)
+{
+    uint32_t i;
+    for (i = 0; i < n; i++)
+        to[i] = x[i] >= 0.0f ? x[i] : x[i] * slope[i];
+}
+
 static void frame_of_pairs(const tcn_job *j, const tcn_operand *o, uint8_t *to)
 {
     const tcn_program *p = j->p;
     const tcn_node_record *node = j->node;
     const binary_args *a = ARGS(binary_args);
     uint32_t out = p->tensors[j->out[0]].dtype, i;
+    if (node->dtype == TCN_F32 && node->op == OP_PRELU && !o[0].index && !o[1].index) {
+        prelu_f32((const float *)(const void *)o[0].from, (const float *)(const void *)o[1].from, (float *)(void *)to, a->elements);
+        return;
+    }
     for (i = 0; i < a->elements; i++) {
         uint32_t q = place_of(&o[0], i), r = place_of(&o[1], i);
         if (node->dtype == TCN_F32) {

@@ -176,11 +176,12 @@ void tcn_rebuild_carries(const tcn_program *p, tcn_lane_run *lane)
         const tcn_node_record *node = &p->nodes[k];
         const uint32_t *operands = TABLE(uint32_t, node->operands_at);
         const reduce_args *a = ARGS(reduce_args);
-        uint8_t *carry = lane->carries + a->carry_at;
         int sums = node->op == STATISTIC_MEAN || node->op == STATISTIC_SUM;
+        uint8_t *carry;
         int64_t f, first, done;
         if (node->kind != KIND_TRAILING)
             continue;
+        carry = lane->carries + a->carry_at;
         done = lane->have[operands[1]];
         first = done - node->extent + 1 < 0 ? 0 : done - node->extent + 1;
         if (sums)

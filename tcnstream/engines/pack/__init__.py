@@ -29,9 +29,16 @@ PACKERS: Mapping[str, Packer] = {
 """Operation of the Plan -> how it is packed."""
 
 
+MOST_OPERANDS = 64
+"""``TCN_MAX_OPERANDS``"""
+
+
 def pack(plan: Plan, node: Node, rounding: str) -> Packed:
     """The node for the core; EngineError names what the core does not have."""
     packer = PACKERS.get(node.kind)
     if packer is None:
         raise lacks(node)
-    return packer(Context(plan, node, rounding))
+    packed = packer(Context(plan, node, rounding))
+    if max(len(packed.operands), len(node.outputs)) > MOST_OPERANDS:
+        raise lacks(node, f"more than {MOST_OPERANDS} inputs or outputs")
+    return packed

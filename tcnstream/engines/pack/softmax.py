@@ -11,12 +11,17 @@ from tcnstream.engines.kernels.fixed_point import quantize_multiplier
 from tcnstream.engines.kernels.softmax import _scaling, _softmax_tables
 from tcnstream.engines.pack.context import Arguments, Context, Packed, Packer
 
+_MOST_INTEGERS = 2048
+"""Powers of so many integers add up to an int32."""
+
 
 def _softmax(context: Context) -> Packed:
     call, source, target = context.call, context.source, context.target
     if source.dtype not in (np.float32, np.int8, np.int16) or target.dtype != source.dtype:
         raise context.lacks(f"{source.dtype} input and {target.dtype} output")
     depth = context.node.views[0][-1]
+    if source.dtype != np.float32 and depth > _MOST_INTEGERS:
+        raise context.lacks(f"more than {_MOST_INTEGERS} integers")
     rows = math.prod(target.shape) // depth
     logarithm = context.node.kind == "LOG_SOFTMAX"
     if logarithm and source.dtype == np.int16:
