@@ -6,6 +6,7 @@ import hashlib
 import math
 import struct
 from fractions import Fraction
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -119,6 +120,8 @@ class SignalFilter:
         ``scipy.signal.resample_poly``. ``options`` as for the constructor.
         """
         up, down = whole(cls.__name__, "up", up), whole(cls.__name__, "down", down)
+        if not isinstance(beta, Real) or not 0 <= beta < math.inf:
+            raise ModelError(f"{cls.__name__}: beta = {beta!r}; it should be a number from 0 on.")
         common = math.gcd(up, down)
         up, down = up // common, down // common
         kernel = up * low_pass(max(up, down), whole(cls.__name__, "zero_crossings", zero_crossings), beta)
@@ -172,7 +175,9 @@ class SignalFilter:
             if frames.ndim != 1:
                 raise StreamError(f"the filter takes chunks of shape (n,) and got {frames.shape}")
             frames = frames[:, None]
-        return self._framed(self._stream.push(frames.astype(np.float32, copy=False)))
+        with np.errstate(over="ignore"):  # beyond float32 is infinity
+            frames = frames.astype(np.float32, copy=False)
+        return self._framed(self._stream.push(frames))
 
     def _become(self, channels: int | None) -> None:
         self._stream.push(np.zeros((0, self.channels or 1), np.float32))  # raises if the signal is over

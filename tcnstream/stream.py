@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterator, Sequence
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,12 @@ from tcnstream.timing import counts
 
 if TYPE_CHECKING:
     from tcnstream.model import Port
+
+
+def _sample_rate(rate_hz: float) -> float:
+    if not isinstance(rate_hz, Real) or not 0 < rate_hz < math.inf:
+        raise StreamError(f"rate_hz = {rate_hz!r}; a sample rate is a number above 0")
+    return rate_hz
 
 
 class Stream:
@@ -38,7 +45,7 @@ class Stream:
     ) -> None:
         self.inputs = inputs
         self.outputs = outputs
-        self.rate_hz = rate_hz
+        self.rate_hz = None if rate_hz is None else _sample_rate(rate_hz)
         self._executor = executor
         self._identity = identity
         self._state = new_memory(executor)
@@ -154,11 +161,9 @@ class Stream:
         port, rate = self.outputs[index], self.rate_hz if rate_hz is None else rate_hz
         if rate is None:
             raise StreamError("the stream does not know its input's sample rate: give rate_hz, here or to Model.stream")
-        if not 0 < rate < math.inf:
-            raise StreamError(f"rate_hz = {rate!r}; a sample rate is a number above 0")
         numbers = self._frame_numbers(frames, index)
         places = numbers * port.rate.denominator / port.rate.numerator + float(port.offset)
-        seconds: npt.NDArray[np.float64] = places / rate
+        seconds: npt.NDArray[np.float64] = places / _sample_rate(rate)
         return seconds
 
     def _output(self, output: int | str) -> int:

@@ -357,6 +357,25 @@ def test_bad_arguments(arguments: dict[str, Any], sentence: str) -> None:
         SignalFilter(**arguments)
 
 
+@pytest.mark.parametrize("beta", [-1.0, np.nan, np.inf, "kaiser"])
+def test_bad_windows(beta: Any) -> None:
+    with pytest.raises(ModelError, match=r"SignalFilter: beta = .*; it should be a number from 0 on"):
+        SignalFilter.resampler(1, 2, beta=beta)
+
+
+@pytest.mark.parametrize("rate_hz", [0, -1.0, np.nan, np.inf, "16k"])
+def test_bad_rates(rate_hz: Any) -> None:
+    with pytest.raises(StreamError, match=r"rate_hz = .*; a sample rate is a number above 0"):
+        SignalFilter([1.0], rate_hz=rate_hz)
+    with pytest.raises(StreamError, match=r"rate_hz = .*; a sample rate is a number above 0"):
+        SignalFilter([1.0]).times(range(3), rate_hz=rate_hz)
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_float32_cannot_hold_is_infinite() -> None:
+    assert SignalFilter([2.0]).push([1e300, -1e300, 1.0]).tolist() == [np.inf, -np.inf, 2.0]
+
+
 def test_everything_public_has_a_docstring() -> None:
     for name, member in vars(SignalFilter).items():
         if not name.startswith("_"):
