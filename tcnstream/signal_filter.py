@@ -210,6 +210,8 @@ class SignalFilter:
 
     def restore(self, blob: bytes) -> None:
         """Continue where ``snapshot`` was taken; StreamError for one that is damaged or of another filter."""
+        if not isinstance(blob, bytes | bytearray | memoryview):
+            raise StreamError(f"a snapshot is bytes and this is {type(blob).__name__}; pass what snapshot() returned")
         magic, channels = _SNAPSHOT.unpack_from(blob) if len(blob) >= _SNAPSHOT.size else (b"", 0)
         if magic != _SNAPSHOT_MAGIC or channels > _MOST_CHANNELS:
             raise StreamError("this is no snapshot of a SignalFilter, or a damaged one")

@@ -380,3 +380,9 @@ def test_everything_public_has_a_docstring() -> None:
     for name, member in vars(SignalFilter).items():
         if not name.startswith("_"):
             assert inspect.getdoc(member), name
+
+
+@pytest.mark.parametrize("blob", [None, "abc", 7])
+def test_what_is_no_bytes_is_no_snapshot_of_a_filter(blob: Any) -> None:
+    with pytest.raises(StreamError, match="a snapshot is bytes and this is"):
+        SignalFilter([1.0, 2.0], channels=1).restore(blob)
