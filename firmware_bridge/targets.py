@@ -133,7 +133,7 @@ def _on_a_terminal(binary: str) -> Transport:
 _MACHINES = {
     "qemu-m4": ("mps2-an386", (), 0x0010_0000, 3 << 20),
     "qemu-m55": ("mps3-an547", (), 0x0100_0000, 2 << 20),
-    "qemu-pl011": ("lm3s6965evb", ("-cpu", "cortex-m4"), 0x0001_4000, 176 << 10),
+    "qemu-pl011": ("lm3s6965evb", ("-cpu", "cortex-m4"), 0x0001_C000, 144 << 10),
 }
 
 
