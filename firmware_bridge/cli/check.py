@@ -136,12 +136,12 @@ def check(
         model, rounding=rounding, time_pooling=time_pooling, calibration=constants, time_axis=time_axis
     )
     signal, rate_hz = read_signal(opened, source, reading, note)
-    with ExitStack() as stack:
-        board = open_board(resolved(target), program, options)
-        stack.callback(board.close)
-        progress = stack.enter_context(progress_bar("comparing"))
-        task = progress.add_task("")
-        try:
+    try:
+        with ExitStack() as stack:
+            board = open_board(resolved(target), program, options)
+            stack.callback(board.close)
+            progress = stack.enter_context(progress_bar("comparing"))
+            task = progress.add_task("")
             report = run_check(
                 program,
                 board,
@@ -155,9 +155,9 @@ def check(
                 source=Path(source).name,
                 progress=lambda done, total: progress.update(task, completed=done, total=total),
             )
-        except KeyboardInterrupt:
-            note("interrupted: there is no verdict; --frames N checks less of the recording")
-            raise
+    except KeyboardInterrupt:
+        note("interrupted: there is no verdict; --frames N checks less of the recording")
+        raise
     _write(report, junit, page, json)
     if not report.passed:
         raise typer.Exit(1)
