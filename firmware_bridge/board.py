@@ -288,7 +288,7 @@ class BridgeBoard:
 
     def snapshot(self) -> bytes:
         self._running()
-        total, digest = m.unpack_snapshot(self.link.exchange(Kind.SNAPSHOT).payload)
+        total, digest = m.unpack_snapshot(self.link.exchange(Kind.SNAPSHOT, deadline_s=COMPUTE_DEADLINE_S).payload)
         blob, _ = self._read(Object.SNAPSHOT, total)
         if hashlib.sha256(blob).digest() != digest:
             raise LinkError(f"the snapshot of {self.name} does not match its hash; take it again")
@@ -297,7 +297,8 @@ class BridgeBoard:
     def restore(self, blob: bytes) -> None:
         self._running()
         self.send_object(Object.SNAPSHOT, blob)
-        self.link.exchange(Kind.COMMIT, m.pack_commit(Object.SNAPSHOT))
+        # Chunks that were resent to a slow board are read before this.
+        self.link.exchange(Kind.COMMIT, m.pack_commit(Object.SNAPSHOT), COMPUTE_DEADLINE_S)
 
     def tap(self, tensor: int | None) -> None:
         self._running()
