@@ -21,6 +21,8 @@ import pytest
 from networks import build, layer
 
 import tcnstream
+from tcnstream.bench import Measurement
+from tcnstream.cli import bench as bench_command
 from tcnstream.cli import common, main
 from tcnstream.cli import verify as verify_command
 from tcnstream.cli.demo import DATA
@@ -373,6 +375,19 @@ def test_bench_measures_every_engine_and_hop(call: Call, model: Path) -> None:
     assert code == 0 and [row["hop_frames"] for row in rows] == [1, 16]
     assert all(row["us_per_frame"] > 0 for row in rows)
     assert call("bench", model, "--hop", 160, "--engine", "interpreter-fast", "--rounds", 1)[0] == 0
+
+
+def test_bench_shows_large_costs_without_powers_of_ten(
+    call: Call, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [Measurement("reference", 1, cost_us, 123_456_700.0, 800) for cost_us in (98_765.4, 1234.56, 0.98765)]
+    monkeypatch.setattr(bench_command, "measure", lambda *_, **__: rows)
+    out = call("bench", model, "--engine", "reference")[1]
+    assert [line.split()[2:] for line in out.splitlines() if line.startswith("reference")] == [
+        ["98,765", "98,765", "123,456,700", "1,250"],
+        ["1235", "1235", "123,456,700", "100,001"],
+        ["0.9877", "0.9877", "123,456,700", "125,000,456"],
+    ]
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg"])

@@ -103,7 +103,12 @@ def _table(measured: Sequence[Measurement]) -> Table:
         table.add_row(
             row.engine,
             str(row.hop_frames),
-            *(f"{value:,.4g}" for value in (row.us_per_push, row.us_per_frame, row.window_us_per_frame)),
-            f"{row.times_faster:,.3g}",
+            *(_figure(value, 4) for value in (row.us_per_push, row.us_per_frame, row.window_us_per_frame)),
+            _figure(row.times_faster, 3),
         )
     return table
+
+
+def _figure(value: float, digits: int) -> str:
+    """So many digits, or all before the point of a number that has more: no powers of ten."""
+    return f"{value:,.0f}" if value >= 10**digits else f"{value:.{digits}g}"
