@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from contract import verify_contract
+from networks import build, layer, signals
 
 import tcnstream
 from tcnstream.engines.native import NativeExecutor, NativeMemory, load_core
@@ -317,3 +319,18 @@ def test_an_output_over_its_input_is_refused_where_it_would_be_read_again(off: i
     pool = model.pool(lanes=2, engine="native")
     with pytest.raises(StreamError, match="overlaps input"):
         pool.push_into(memory[:20].reshape(2, 10, 1), memory[10:110].reshape(2, 10, 5))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4])
+@pytest.mark.parametrize("padding", ["valid", "same", "REFLECT"])
+def test_long_windows_of_narrow_frames_keep_the_contract(channels: int, padding: str) -> None:
+    """Read as one row each, and copied first where the ring or an edge interrupts them."""
+    for stride in (1, 3, 40):
+        network = build(
+            [layer("convolution", kernel=33, stride=stride, padding=padding, channels=5)], 120, channels=channels
+        )
+        model = tcnstream.load(network.content)
+        x = signals(model.inputs, 350 - 350 % stride)
+        stream = model.stream("reference")
+        y = np.concatenate([stream.push(*x), stream.flush()])
+        verify_contract(model, x, y, engine="native")

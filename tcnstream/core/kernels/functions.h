@@ -5,6 +5,9 @@
 
 #include <stdint.h>
 #include "bytes.h"
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 static inline float float_of_bits(uint32_t bits)
 {
@@ -162,7 +165,11 @@ static inline float tcn_sqrt(float x)
 {
     if (!(x > 0.0f))
         return x < 0.0f ? float_of_bits(0x7FC00000u) : x; /* -0, 0 and NaN as they are */
+#ifdef __SSE2__
+    return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x))); /* rounded as the root in double is */
+#else
     return bits_of_float(x) >= 0x7F800000u ? x : (float)root_of(x);
+#endif
 }
 
 static inline float tcn_rsqrt(float x)

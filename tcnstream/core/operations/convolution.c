@@ -234,7 +234,15 @@ static void convolution(const tcn_job *j, int transposed)
     emit(&c);
 }
 
-static void run(const tcn_job *j) { convolution(j, 0); }
+static void run(const tcn_job *j)
+{
+    const tcn_program *p = j->p;
+    const tcn_node_record *node = j->node;
+    if (without_frequency(ARGS(conv_args)) && tcn_is_narrow(j))
+        tcn_run_narrow(j);
+    else
+        convolution(j, 0);
+}
 
 /* One frame per lane without a frequency axis: where each tap reads is known beforehand. */
 static void run_step(const tcn_program *p, const tcn_node_record *node, const tcn_step *step, const tcn_lane_run *lanes,

@@ -35,6 +35,10 @@ extern const tcn_operation tcn_convolution, tcn_transpose_convolution, tcn_resam
 /* The arguments of CONV and its kin. */
 int tcn_check_convolution(tcn_checker *c);
 
+/* Whether a convolution without a frequency axis has many taps over frames of few values; its frames then. */
+int tcn_is_narrow(const tcn_job *j);
+void tcn_run_narrow(const tcn_job *j);
+
 /* NULL for a number that is no operation's. */
 const tcn_operation *tcn_operation_of(uint32_t kind);
 
