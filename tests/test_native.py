@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from contract import verify_contract
+from netfile import Net
 from networks import build, layer, signals
 
 import tcnstream
@@ -334,3 +335,15 @@ def test_long_windows_of_narrow_frames_keep_the_contract(channels: int, padding:
         stream = model.stream("reference")
         y = np.concatenate([stream.push(*x), stream.flush()])
         verify_contract(model, x, y, engine="native")
+
+
+def test_a_window_over_one_bin_of_several_is_not_one_row() -> None:
+    """A stride over the bins that leaves one position: the frames of its window do not stand side by side."""
+    net = Net("float32", 0)
+    bins = net.input((1, 60, 3, 2), 1)
+    options = {"padding": "VALID", "stride_h": 1, "stride_w": 3, "dilation_h_factor": 1, "dilation_w_factor": 1}
+    net.output(net.weighted("CONV_2D", bins, (1, 52, 1, 4), (4, 9, 1, 2), 0, 18, **options))
+    model = tcnstream.load(net.content())
+    x = signals(model.inputs, 200)
+    stream = model.stream("reference")
+    verify_contract(model, x, np.concatenate([stream.push(*x), stream.flush()]), engine="native")

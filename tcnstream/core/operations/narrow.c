@@ -19,7 +19,7 @@ int tcn_is_narrow(const tcn_job *j)
     const tcn_program *p = j->p;
     const tcn_node_record *node = j->node;
     const conv_args *a = ARGS(conv_args);
-    return node->kind == KIND_CONV && node->dtype == TCN_F32 && a->groups == 1 && a->dilation_t == 1 &&
+    return node->kind == KIND_CONV && node->dtype == TCN_F32 && a->groups == 1 && a->dilation_t == 1 && a->f_in == 1 &&
            a->taps_t >= FEWEST_TAPS && a->channels <= MOST_CHANNELS && windows_at_most(p, a) > 0;
 }
 
