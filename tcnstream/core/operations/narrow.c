@@ -33,9 +33,8 @@ static const void *window(const tcn_job *j, const tcn_lane_run *lane, int64_t fi
     if (first >= 0 && known == end && run_of(p, lane, t, first, count) == count)
         return frame_of(p, lane, t, first);
     for (; first < end; first += run, to += (size_t)run * bytes) {
-        int inside = first >= 0 && first < known;
-        run = inside ? run_of(p, lane, t, first, known - first) : 1;
-        memcpy(to, inside ? frame_of(p, lane, t, first) : row_of(p, lane, j->node, t, first), (size_t)run * bytes);
+        run = first >= 0 && first < known ? run_of(p, lane, t, first, known - first) : 1;
+        memcpy(to, row_of(p, lane, j->node, t, first), (size_t)run * bytes);
     }
     return spare;
 }

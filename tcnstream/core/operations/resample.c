@@ -11,18 +11,12 @@ static const void **read_frames(const tcn_job *j, const tcn_lane_run *lane, int6
 {
     const tcn_program *p = j->p;
     uint32_t t = j->in[0];
-    int64_t end = first + count, run, i;
+    int64_t end = first + count, known = lane->limit && lane->limit[t] < end ? lane->limit[t] : end, run;
     while (first < end) {
-        const uint8_t *from;
-        if (first < 0 || (lane->limit && first >= lane->limit[t])) {
-            *rows++ = row_of(p, lane, j->node, t, first++);
-            continue;
-        }
-        from = frame_of(p, lane, t, first);
-        run = run_of(p, lane, t, first, lane->limit && lane->limit[t] < end ? lane->limit[t] - first : end - first);
-        for (i = 0; i < run; i++, from += p->places[t].bytes)
+        const uint8_t *from = row_of(p, lane, j->node, t, first);
+        run = first >= 0 && first < known ? run_of(p, lane, t, first, known - first) : 1;
+        for (first += run; run > 0; run--, from += p->places[t].bytes)
             *rows++ = from;
-        first += run;
     }
     return rows;
 }
