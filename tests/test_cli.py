@@ -14,6 +14,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -77,11 +78,15 @@ def model(tmp_path: Path) -> Path:
 
 
 def start(*arguments: object, **options: object) -> subprocess.Popen[bytes]:
-    """The command line in another process, of the package that is tested here, wherever it lies."""
+    """The command line in another process, of the package that is tested here, wherever it lies.
+
+    A run of the tests in the background ignores Ctrl-C, and its children with it: here they hear it all the same.
+    """
     command = [sys.executable, "-P", "-m", "tcnstream", *map(str, arguments)]
     environment = os.environ | {"PYTHONPATH": str(Path(tcnstream.__file__).parents[1])}
+    listen = None if os.name == "nt" else partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     return subprocess.Popen(  # type: ignore[call-overload]
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, **options
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, preexec_fn=listen, **options
     )
 
 
