@@ -57,44 +57,30 @@ static int64_t plain(const binary_args *a, int op, uint32_t dtype, int64_t x, in
     return a->high != INT32_MAX && x > a->high ? a->high : x;
 }
 
-static int compared(int op, int64_t x, int64_t y)
+/* None of the three is true of a NaN. */
+static int is_true(int op, int less, int equal, int greater)
 {
     switch (op) {
     case OP_EQUAL:
-        return x == y;
+        return equal;
     case OP_NOT_EQUAL:
-        return x != y;
+        return !equal;
     case OP_LESS:
-        return x < y;
+        return less;
     case OP_LESS_EQUAL:
-        return x <= y;
+        return less || equal;
     case OP_GREATER:
-        return x > y;
-    case OP_GREATER_EQUAL:
-        return x >= y;
-    case OP_AND:
-        return x && y;
+        return greater;
     default:
-        return x || y;
+        return greater || equal;
     }
 }
 
-static int compared_f32(int op, float x, float y)
+static int compared(int op, int64_t x, int64_t y)
 {
-    switch (op) {
-    case OP_EQUAL:
-        return x == y;
-    case OP_NOT_EQUAL:
-        return x != y;
-    case OP_LESS:
-        return x < y;
-    case OP_LESS_EQUAL:
-        return x <= y;
-    case OP_GREATER:
-        return x > y;
-    default:
-        return x >= y;
-    }
+    if (op == OP_AND)
+        return x && y;
+    return op == OP_OR ? x || y : is_true(op, x < y, x == y, x > y);
 }
 
 /* div.h: a divisor that stands for zero is as good as one step */
@@ -174,7 +160,7 @@ static void frame_of_pairs(const tcn_job *j, const tcn_operand *o, uint8_t *to)
             if (node->op == OP_PRELU)
                 ((float *)(void *)to)[i] = x >= 0.0f ? x : x * y;
             else
-                to[i] = (uint8_t)compared_f32(node->op, x, y);
+                to[i] = (uint8_t)is_true(node->op, x < y, x == y, x > y);
         } else {
             int64_t x = tcn_whole_at(o[0].from, node->dtype, q), y = tcn_whole_at(o[1].from, node->dtype, r);
             tcn_store_whole(to, out, i, pair_of_wholes(a, node->op, node->dtype, x, y));

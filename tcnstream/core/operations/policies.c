@@ -53,65 +53,57 @@ static void gather_extremes(const tcn_program *p, const tcn_node_record *node, c
     }
 }
 
-static void trailing_extreme(const tcn_job *j)
+static void trailing_extreme(const tcn_job *j, const tcn_lane_run *lane, int64_t f, uint8_t *carry, uint8_t *out)
 {
     const tcn_program *p = j->p;
     const tcn_node_record *node = j->node;
     const reduce_args *a = ARGS(reduce_args);
-    uint32_t l, o;
-    int64_t f;
-    for (l = 0; l < j->n_lanes; l++) {
-        const tcn_lane_run *lane = &j->lanes[l];
-        uint8_t *carry = lane->carries + a->carry_at;
-        for (f = lane->have[j->out[0]]; f < lane->goal[j->out[0]]; f++) {
-            uint8_t *out = out_frame(p, lane, j->out[0], f);
-            gather_extremes(p, node, frame_of(p, lane, j->in[0], f), f, carry, f == 0);
-            for (o = 0; o < a->outputs; o++) {
-                int32_t best = best_of_tree((const int32_t *)(const void *)carry + (size_t)2 * (uint32_t)node->extent * o);
-                if (node->dtype == TCN_F32)
-                    ((float *)(void *)out)[o] = float_of_key(best);
-                else
-                    tcn_store_whole(out, node->dtype, o, best);
-            }
-        }
+    uint32_t o;
+    gather_extremes(p, node, frame_of(p, lane, j->in[0], f), f, carry, f == 0);
+    for (o = 0; o < a->outputs; o++) {
+        int32_t best = best_of_tree((const int32_t *)(const void *)carry + (size_t)2 * (uint32_t)node->extent * o);
+        if (node->dtype == TCN_F32)
+            ((float *)(void *)out)[o] = float_of_key(best);
+        else
+            tcn_store_whole(out, node->dtype, o, best);
     }
 }
 
 /* Between two frames the sums hold the last extent - 1 frames: what the ring holds. */
-static void trailing_sum(const tcn_job *j)
+static void trailing_sum(const tcn_job *j, const tcn_lane_run *lane, int64_t f, uint8_t *carry, uint8_t *out)
 {
     const tcn_program *p = j->p;
     const tcn_node_record *node = j->node;
     const reduce_args *a = ARGS(reduce_args);
-    uint32_t l, o;
-    int64_t f;
-    for (l = 0; l < j->n_lanes; l++) {
-        const tcn_lane_run *lane = &j->lanes[l];
-        uint8_t *carry = lane->carries + a->carry_at;
-        for (f = lane->have[j->out[0]]; f < lane->goal[j->out[0]]; f++) {
-            uint8_t *out = out_frame(p, lane, j->out[0], f);
-            int64_t frames = f + 1 < node->extent ? f + 1 : node->extent, count = frames * a->count;
-            gather_sums(p, node, frame_of(p, lane, j->in[0], f), carry, 1);
-            for (o = 0; o < a->outputs; o++) {
-                if (node->dtype == TCN_F32) {
-                    double sum = exact_value((const exact_sum *)(const void *)carry + o);
-                    ((float *)(void *)out)[o] = (float)(node->op == STATISTIC_MEAN ? sum / (double)count : sum);
-                } else {
-                    tcn_store_whole(out, node->dtype, o, statistic_of(a, ((const int64_t *)(const void *)carry)[o], count, node->op == STATISTIC_MEAN));
-                }
-            }
-            if (frames == node->extent)
-                gather_sums(p, node, frame_of(p, lane, j->in[0], f + 1 - node->extent), carry, -1);
+    int64_t frames = f + 1 < node->extent ? f + 1 : node->extent, count = frames * a->count;
+    uint32_t o;
+    gather_sums(p, node, frame_of(p, lane, j->in[0], f), carry, 1);
+    for (o = 0; o < a->outputs; o++) {
+        if (node->dtype == TCN_F32) {
+            double sum = exact_value((const exact_sum *)(const void *)carry + o);
+            ((float *)(void *)out)[o] = (float)(node->op == STATISTIC_MEAN ? sum / (double)count : sum);
+        } else {
+            tcn_store_whole(out, node->dtype, o, statistic_of(a, ((const int64_t *)(const void *)carry)[o], count, node->op == STATISTIC_MEAN));
         }
     }
+    if (frames == node->extent)
+        gather_sums(p, node, frame_of(p, lane, j->in[0], f + 1 - node->extent), carry, -1);
 }
+
+static int is_sum(const tcn_node_record *node) { return node->op == STATISTIC_MEAN || node->op == STATISTIC_SUM; }
 
 static void trailing(const tcn_job *j)
 {
-    if (j->node->op == STATISTIC_MEAN || j->node->op == STATISTIC_SUM)
-        trailing_sum(j);
-    else
-        trailing_extreme(j);
+    const tcn_program *p = j->p;
+    const tcn_node_record *node = j->node;
+    uint32_t l;
+    int64_t f;
+    for (l = 0; l < j->n_lanes; l++) {
+        const tcn_lane_run *lane = &j->lanes[l];
+        uint8_t *carry = lane->carries + ARGS(reduce_args)->carry_at;
+        for (f = lane->have[j->out[0]]; f < lane->goal[j->out[0]]; f++)
+            (is_sum(node) ? trailing_sum : trailing_extreme)(j, lane, f, carry, out_frame(p, lane, j->out[0], f));
+    }
 }
 
 static void cumulative(const tcn_job *j)
@@ -176,7 +168,7 @@ void tcn_rebuild_carries(const tcn_program *p, tcn_lane_run *lane)
         const tcn_node_record *node = &p->nodes[k];
         const uint32_t *operands = TABLE(uint32_t, node->operands_at);
         const reduce_args *a = ARGS(reduce_args);
-        int sums = node->op == STATISTIC_MEAN || node->op == STATISTIC_SUM;
+        int sums = is_sum(node);
         uint8_t *carry;
         int64_t f, first, done;
         if (node->kind != KIND_TRAILING)
