@@ -17,7 +17,7 @@ from firmware_bridge.link import DEADLINE_S, Link, LinkStats
 from firmware_bridge.messages import Can, Hello, Kind, Object
 from firmware_bridge.program import Program
 from firmware_bridge.wire import encoded_bytes
-from tcnstream.graph import Array
+from tcnstream.tflite.graph import Array
 
 _LEAST_PIECE_BYTES = 48
 

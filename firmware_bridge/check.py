@@ -25,8 +25,8 @@ from firmware_bridge.messages import Can
 from firmware_bridge.pairs import Pairs
 from firmware_bridge.program import HostStream, Program, as_inputs, states, sums
 from firmware_bridge.verdict import CheckReport, Stage, Trace
-from tcnstream.graph import Array
-from tcnstream.timing import counts
+from tcnstream.compiler.timing import counts
+from tcnstream.tflite.graph import Array
 
 Taps = Literal["outputs", "states", "all"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from firmware_bridge.errors import BridgeError
-from tcnstream.graph import Array, Tensor
+from tcnstream.tflite.graph import Array, Tensor
 
 FLOAT_TOLERANCE = 1e-5
 """|a - b| <= 1e-5 * max(1, |a|), where floats are compared and no tolerance is given."""

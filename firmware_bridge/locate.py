@@ -15,9 +15,9 @@ import numpy as np
 
 from firmware_bridge.compare import Tolerance, flat
 from firmware_bridge.program import Program
-from tcnstream.graph import Array
-from tcnstream.plan import Node
-from tcnstream.timing import first_read, last_read
+from tcnstream.compiler.plan import Node
+from tcnstream.compiler.timing import first_read, last_read
+from tcnstream.tflite.graph import Array
 
 _SHOWN_FRAMES = 64
 _SHOWN_VALUES = 512
@@ -151,7 +151,7 @@ def _describe(
     read = program.all_frames(program.plan.sources[k], inputs, flush=flushed)
     operands = []
     for source in dict.fromkeys(program.plan.sources[k]):
-        begin, end = max(first_read(node.reach, frame), 0), last_read(node.reach, frame) + 1
+        begin, end = max(first_read(node.window, frame), 0), last_read(node.window, frame) + 1
         frames = read[source][begin : max(end, begin + 1)]
         rows = flat(frames)
         shown = rows[-_SHOWN_FRAMES:, :_SHOWN_VALUES]

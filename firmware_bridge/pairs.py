@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tcnstream.graph import Array
+from tcnstream.tflite.graph import Array
 
 
 class Pairs:

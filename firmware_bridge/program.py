@@ -13,17 +13,17 @@ from functools import cached_property
 import numpy as np
 
 from firmware_bridge.errors import BridgeError
-from tcnstream.engines import Executor, new_memory
-from tcnstream.engines.native import NativeExecutor, NativeMemory, from_core, to_core
-from tcnstream.engines.reference import ReferenceExecutor, compute
+from tcnstream.compiler.plan import Plan
+from tcnstream.compiler.timing import timings
+from tcnstream.engines.base import Executor, new_memory
+from tcnstream.engines.native.executor import NativeExecutor, NativeMemory, from_core, to_core
+from tcnstream.engines.native.planfile import PlanFacts, growth, read_facts, write_plan
+from tcnstream.engines.reference.executor import ReferenceExecutor, compute
+from tcnstream.engines.state import State
 from tcnstream.errors import EngineError
-from tcnstream.graph import Array
 from tcnstream.model import Model
-from tcnstream.plan import Plan
-from tcnstream.planfile import PlanFacts, growth, read_facts, write_plan
-from tcnstream.state import State
 from tcnstream.stream import as_frames
-from tcnstream.timing import timings
+from tcnstream.tflite.graph import Array
 
 _MOST_OUTPUTS = 16
 """Outputs of one plan, in the core."""

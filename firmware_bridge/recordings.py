@@ -12,8 +12,8 @@ from firmware_bridge.errors import BridgeError
 from firmware_bridge.program import Program
 from tcnstream.cli.common import Opened, open_model
 from tcnstream.cli.reading import Reading, open_input, prepare_for
-from tcnstream.graph import Array
 from tcnstream.model import Model
+from tcnstream.tflite.graph import Array
 
 DEFAULT_READING = Reading()
 

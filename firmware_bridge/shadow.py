@@ -24,10 +24,10 @@ from firmware_bridge.board import Board
 from firmware_bridge.compare import Tolerance
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.program import Program
-from tcnstream.engines.native import to_core
-from tcnstream.graph import Array
-from tcnstream.state import State
+from tcnstream.engines.native.executor import to_core
+from tcnstream.engines.state import State
 from tcnstream.stream import Stream, as_frames
+from tcnstream.tflite.graph import Array
 
 WAITING_CHUNKS = 256
 

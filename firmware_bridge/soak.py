@@ -13,8 +13,8 @@ from firmware_bridge.errors import BoardRestartedError, BridgeError, LinkError, 
 from firmware_bridge.messages import Can, Status
 from firmware_bridge.pairs import Pairs
 from firmware_bridge.program import HostStream, Program, as_inputs, states
-from tcnstream.graph import Array
-from tcnstream.timing import counts
+from tcnstream.compiler.timing import counts
+from tcnstream.tflite.graph import Array
 
 CHUNK_FRAMES = 25
 SNAPSHOT_FRAMES = 1000

@@ -18,11 +18,11 @@ from firmware_bridge.errors import BridgeError, TargetError
 from firmware_bridge.link import LinkStats
 from firmware_bridge.messages import Can, Stats
 from firmware_bridge.program import Program
-from tcnstream.engines.native import from_core, to_core
-from tcnstream.export import StreamingExport, export_streaming
-from tcnstream.graph import Array
-from tcnstream.state import State
-from tcnstream.timing import counts, oldest_needed
+from tcnstream.compiler.timing import counts, oldest_needed
+from tcnstream.engines.interpreter.export import StreamingExport, export_streaming
+from tcnstream.engines.native.executor import from_core, to_core
+from tcnstream.engines.state import State
+from tcnstream.tflite.graph import Array
 
 ARENA_BYTES = 64 << 20
 """Memory for all tensors at once, which nothing reuses while they can be read."""

@@ -17,7 +17,7 @@ from firmware_bridge.errors import BridgeError
 from firmware_bridge.locate import kind_in_file, named, producers
 from firmware_bridge.program import Program, as_inputs
 from firmware_bridge.tflm import ARENA_BYTES, import_micro
-from tcnstream.graph import Array
+from tcnstream.tflite.graph import Array
 
 _MOST_WINDOWS = 8
 

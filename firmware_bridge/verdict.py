@@ -10,7 +10,7 @@ from firmware_bridge.cost import CostReport
 from firmware_bridge.link import LinkStats
 from firmware_bridge.locate import Difference
 from firmware_bridge.messages import Stats
-from tcnstream.graph import Array
+from tcnstream.tflite.graph import Array
 
 NOT_COMPARED = "not compared"
 """How the note of a stage begins that a target cannot take part in."""

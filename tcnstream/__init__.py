@@ -29,7 +29,7 @@ from tcnstream.model import Model, load
 from tcnstream.stream import Pool, Stream
 
 if TYPE_CHECKING:
-    from tcnstream.signal_filter import SignalFilter
+    from tcnstream.filters.signal_filter import SignalFilter
 
 __version__ = "0.1.0"
 
@@ -51,7 +51,7 @@ __all__ = (
 def __getattr__(name: str) -> Any:
     """SignalFilter when it is first asked for: a process that runs a model alone starts sooner without it."""
     if name == "SignalFilter":
-        from tcnstream.signal_filter import SignalFilter
+        from tcnstream.filters.signal_filter import SignalFilter
 
         return SignalFilter
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

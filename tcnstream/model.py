@@ -13,70 +13,25 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from tcnstream.centres import centres
-from tcnstream.engines import ENGINES, ROUNDINGS, Executor, make_executor
+from tcnstream.compiler.alignment import alignments
+from tcnstream.compiler.lower import lower
+from tcnstream.compiler.normalise import is_dynamic_range, normalise
+from tcnstream.compiler.plan import Node, Plan
+from tcnstream.compiler.policies import apply_policy, global_nodes, parse_policy
+from tcnstream.compiler.timing import steady_frames, timings
+from tcnstream.engines.base import ENGINES, ROUNDINGS, Executor, make_executor
+from tcnstream.engines.native.planfile import lacking, write_plan
 from tcnstream.errors import EngineError, ModelError, StreamError, TcnStreamError
-from tcnstream.graph import Array, Graph, ModelFile, Quantization
-from tcnstream.lower import lower
-from tcnstream.normalise import is_dynamic_range, normalise
-from tcnstream.plan import Node, Plan, Shape
-from tcnstream.planfile import lacking, write_plan
-from tcnstream.policies import apply_policy, global_nodes, parse_policy
+from tcnstream.spec import TensorSpec
 from tcnstream.stream import Pool, Stream, as_frames
-from tcnstream.tflite import read_model
-from tcnstream.timing import steady_frames, timings
+from tcnstream.tflite.graph import Array, Graph, ModelFile, Shape
+from tcnstream.tflite.reader import read_model
 
 if TYPE_CHECKING:
-    from tcnstream.stateful import StatefulModel
+    from tcnstream.engines.interpreter.stateful import StatefulModel
 
 _Made = TypeVar("_Made")
-
-
-@dataclass(frozen=True, eq=False)
-class Port:
-    """One end of a model: what a frame of it looks like.
-
-    ``shape`` is the frame's (without batch and time), ``rate`` its frames per input frame, ``delay`` the input frames
-    by which a frame trails its place in the input. Frame j stands at input frame ``j / rate + offset``; how the offset
-    follows from the model is said in ``tcnstream.centres``.
-    """
-
-    name: str
-    shape: Shape
-    dtype: np.dtype[np.generic]
-    quantization: Quantization | None
-    rate: Fraction
-    delay: int = 0
-    offset: Fraction = Fraction(0)
-
-    def quantize(self, x: npt.NDArray[np.float32]) -> Array:
-        """float32 values as this port's dtype, rounded half away from zero and clipped as TFLite does.
-
-        A NaN has no integer: StreamError. A port of a float type returns ``x`` in that type.
-        """
-        if self.quantization is None or self.dtype.kind == "f":
-            return x.astype(self.dtype)
-        if np.isnan(x).any():
-            frame = int(np.argwhere(np.isnan(x))[0][0])
-            raise StreamError(
-                f"frame {frame} of the chunk holds NaN, which {self.dtype} input `{self.name}` cannot hold;"
-                " clean the signal first"
-            )
-        limits = np.iinfo(self.dtype.str)
-        scaled = x / self.quantization.scale.reshape(-1)[0]
-        rounded = np.trunc(scaled + np.copysign(np.float32(0.5), scaled)) + float(self.quantization.zero_point[0])
-        raw: Array = np.clip(rounded, limits.min, limits.max).astype(self.dtype)
-        return raw
-
-    def dequantize(self, y: Array) -> npt.NDArray[np.float32]:
-        """Values in this port's dtype as float32 real numbers."""
-        if self.quantization is None or self.dtype.kind == "f":
-            return y.astype(np.float32)
-        scale, zero_point = self.quantization.scale.reshape(-1)[0], self.quantization.zero_point.reshape(-1)[0]
-        real: npt.NDArray[np.float32] = (y.astype(np.float32) - np.float32(zero_point)) * scale
-        return real
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +53,7 @@ class Row:
 class Model:
     """A model that can be streamed; made by ``load``. Holds nothing of any stream.
 
-    ``inputs`` and ``outputs`` are Ports, ``delay`` and ``receptive_field`` count input frames (the
+    ``inputs`` and ``outputs`` are TensorSpecs, ``delay`` and ``receptive_field`` count input frames (the
     largest over the outputs; receptive_field is None under a cumulative policy), ``state_bytes`` is
     what one stream must remember, ``macs_per_frame`` the multiply-adds per input frame.
     """
@@ -109,16 +64,16 @@ class Model:
         self._stateful = _checked(file, _stateful, time_axis) if file.is_stateful else None
         self.plan = _checked(file, _lowered, time_axis) if self._stateful is None else self._stateful.plan
         self._timings = facts = timings(self.plan)
-        places = centres(self.plan)
+        places = alignments(self.plan)
 
-        def port(i: int, shape: Shape) -> Port:
+        def spec(i: int, shape: Shape) -> TensorSpec:
             tensor, timing, offset = self.plan.tensors[i], facts[i], places[i]
             assert timing is not None and offset is not None
-            return Port(tensor.name, shape, tensor.dtype, tensor.quantization, timing.rate, timing.delay, offset)
+            return TensorSpec(tensor.name, shape, tensor.dtype, tensor.quantization, timing.rate, timing.delay, offset)
 
-        self.inputs = tuple(port(i, self.plan.tensors[i].shape) for i in self.plan.inputs)
+        self.inputs = tuple(spec(i, self.plan.tensors[i].shape) for i in self.plan.inputs)
         self.outputs = tuple(
-            port(o, shape) for o, shape in zip(self.plan.outputs, self.plan.output_shapes, strict=True)
+            spec(o, shape) for o, shape in zip(self.plan.outputs, self.plan.output_shapes, strict=True)
         )
         ends = [t for o in self.plan.outputs if (t := facts[o]) is not None]
         self.delay = max(t.delay for t in ends)
@@ -265,8 +220,8 @@ class Model:
     ) -> bytes:
         """The streaming program as the flat file that the C core runs in place; arguments as for ``stream``.
 
-        The format is that of ``tcnstream.planfile``. Raises EngineError naming the first operation that the
-        core lacks, else as ``stream``.
+        The format is that of ``tcnstream.engines.native.planfile``. Raises EngineError naming the first operation
+        that the core lacks, else as ``stream``.
         """
         if self._stateful is not None:
             raise EngineError(
@@ -298,7 +253,7 @@ class Model:
                 raise StreamError(
                     f"calibration takes {len(self.inputs)} recordings, one per input, and got {len(chunks)}"
                 )
-            calibration = [as_frames(port, chunk) for port, chunk in zip(self.inputs, chunks, strict=True)]
+            calibration = [as_frames(spec, chunk) for spec, chunk in zip(self.inputs, chunks, strict=True)]
         plan = apply_policy(self.plan, policy, calibration)
         identity = f"{self.file.sha256[:16]}/axis={self.time_axis}/pooling={policy if plan is not self.plan else None}"
         frozen = [plan.tensors[n.inputs[1]].data for n in plan.nodes if n.kind == "TIME_FROZEN"]
@@ -353,7 +308,7 @@ def _lowered(file: ModelFile, time_axis: int | None) -> Plan:
 
 
 def _stateful(file: ModelFile, time_axis: int | None) -> StatefulModel:
-    from tcnstream.stateful import StatefulModel  # brings the interpreter, which few models need
+    from tcnstream.engines.interpreter.stateful import StatefulModel  # brings the interpreter, which few models need
 
     return StatefulModel(file, time_axis)
 
@@ -384,7 +339,7 @@ def _macs(plan: Plan, node: Node) -> int:
     out = math.prod(plan.tensors[node.outputs[0]].shape)
     if node.kind in ("CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"):
         weights = plan.tensors[node.inputs[1]].shape
-        return out * math.prod(weights[1:]) // node.reach.up
+        return out * math.prod(weights[1:]) // node.window.up
     if node.kind == "DEPTHWISE_CONV_2D":
         weights = plan.tensors[node.inputs[1]].shape
         return out * weights[0] * weights[1]

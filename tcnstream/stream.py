@@ -6,19 +6,17 @@ import math
 import threading
 from collections.abc import Iterator, Sequence
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tcnstream.engines import Executor, new_memory
+from tcnstream.compiler.plan import Plan
+from tcnstream.compiler.timing import counts
+from tcnstream.engines.base import Executor, new_memory
 from tcnstream.errors import StreamError
-from tcnstream.graph import Array
-from tcnstream.plan import Plan
-from tcnstream.timing import counts
-
-if TYPE_CHECKING:
-    from tcnstream.model import Port
+from tcnstream.spec import TensorSpec
+from tcnstream.tflite.graph import Array
 
 
 def _sample_rate(rate_hz: float) -> float:
@@ -38,8 +36,8 @@ class Stream:
     def __init__(
         self,
         executor: Executor,
-        inputs: tuple[Port, ...],
-        outputs: tuple[Port, ...],
+        inputs: tuple[TensorSpec, ...],
+        outputs: tuple[TensorSpec, ...],
         identity: str,
         rate_hz: float | None = None,
     ) -> None:
@@ -120,9 +118,9 @@ class Stream:
             raise StreamError(f"push_into takes {len(self.outputs)} output arrays and got {len(into)}")
         plan, pushed = self._executor.plan, self._state.pushed_frames
         before, after = counts(plan, pushed, ended=False), counts(plan, pushed + n, ended=False)
-        for port, o, room in zip(self.outputs, plan.outputs, into, strict=True):
-            if room.dtype != port.dtype or room.shape[1:] != port.shape or not room.flags.writeable:
-                raise StreamError(f"output `{port.name}` takes a writable {port.dtype} array (room, *{port.shape})")
+        for spec, o, room in zip(self.outputs, plan.outputs, into, strict=True):
+            if room.dtype != spec.dtype or room.shape[1:] != spec.shape or not room.flags.writeable:
+                raise StreamError(f"output `{spec.name}` takes a writable {spec.dtype} array (room, *{spec.shape})")
             if after[o] - before[o] > len(room):
                 raise StreamError(
                     f"{after[o] - before[o]} frames would come out and the output array holds {len(room)};"
@@ -147,9 +145,9 @@ class Stream:
     ) -> npt.NDArray[np.float64]:
         """Seconds on the input's clock at which output frames stand; the first input frame stands at 0.
 
-        Frame j stands at ``(j / rate + offset) / rate_hz``, with ``rate`` and ``offset`` of the output's Port: at
+        Frame j stands at ``(j / rate + offset) / rate_hz``, with ``rate`` and ``offset`` of the output's TensorSpec: at
         ``j / rate`` where layers keep the length (SAME, causal, SignalConv1D), at the middle of what is read where they
-        do not; ``tcnstream.centres`` has the rules.
+        do not; ``tcnstream.compiler.alignment`` has the rules.
 
         ``frames``: what ``push`` or ``flush`` has just returned (or the length of it, or the newest part of all that
         they returned), or frame numbers, integers of one axis. Before any frame has come out a length counts from
@@ -158,30 +156,30 @@ class Stream:
         an output that is not there, or for more frames than have come out.
         """
         index = self._output(output)
-        port, rate = self.outputs[index], self.rate_hz if rate_hz is None else rate_hz
+        spec, rate = self.outputs[index], self.rate_hz if rate_hz is None else rate_hz
         if rate is None:
             raise StreamError("the stream does not know its input's sample rate: give rate_hz, here or to Model.stream")
         numbers = self._frame_numbers(frames, index)
-        places = numbers * port.rate.denominator / port.rate.numerator + float(port.offset)
+        places = numbers * spec.rate.denominator / spec.rate.numerator + float(spec.offset)
         seconds: npt.NDArray[np.float64] = places / _sample_rate(rate)
         return seconds
 
     def _output(self, output: int | str) -> int:
-        for index, port in enumerate(self.outputs):
-            if output in (index, port.name):
+        for index, spec in enumerate(self.outputs):
+            if output in (index, spec.name):
                 return index
-        names = ", ".join(f"{k} ({port.name})" for k, port in enumerate(self.outputs))
+        names = ", ".join(f"{k} ({spec.name})" for k, spec in enumerate(self.outputs))
         raise StreamError(f"there is no output {output!r}; choose one of {names}")
 
     def _frame_numbers(self, frames: npt.ArrayLike | range, index: int) -> npt.NDArray[np.int64]:
-        given, port = np.asarray(frames), self.outputs[index]
-        returned = given.shape[1:] == port.shape and given.ndim > 1
+        given, spec = np.asarray(frames), self.outputs[index]
+        returned = given.shape[1:] == spec.shape and given.ndim > 1
         if given.ndim == 1 and (given.dtype.kind in "iu" or not given.size) and not returned:
             return given.astype(np.int64)
         if not returned and not (given.ndim == 0 and given.dtype.kind in "iu" and given >= 0):
-            wanted = ", ".join(["m", *map(str, port.shape)])
+            wanted = ", ".join(["m", *map(str, spec.shape)])
             raise StreamError(
-                f"times takes output frames ({wanted}) of `{port.name}`, how many, or their numbers, and got"
+                f"times takes output frames ({wanted}) of `{spec.name}`, how many, or their numbers, and got"
                 f" {given.dtype} {given.shape}"
             )
         m = len(given) if returned else int(given)
@@ -189,7 +187,7 @@ class Stream:
         out = counts(self._executor.plan, state.pushed_frames, state.ended)[self._executor.plan.outputs[index]]
         if m > out > 0:
             raise StreamError(
-                f"{m} frames are asked for, and {out} have come out of `{port.name}`; name others by number, as"
+                f"{m} frames are asked for, and {out} have come out of `{spec.name}`; name others by number, as"
                 f" range({m})"
             )
         return np.arange(m) + max(0, out - m)
@@ -224,14 +222,14 @@ class Stream:
             # Refused before anything moved.
             self._broken = False
             raise
-        frames = [y.reshape(len(y), *port.shape).copy() for y, port in zip(made, self.outputs, strict=True)]
+        frames = [y.reshape(len(y), *spec.shape).copy() for y, spec in zip(made, self.outputs, strict=True)]
         self._broken = False
         return frames
 
     def _accept(self, chunks: tuple[Array, ...]) -> list[Array]:
         if len(chunks) != len(self.inputs):
             raise StreamError(f"push takes {len(self.inputs)} chunks, one per input, and got {len(chunks)}")
-        frames = [as_frames(port, chunk) for port, chunk in zip(self.inputs, chunks, strict=True)]
+        frames = [as_frames(spec, chunk) for spec, chunk in zip(self.inputs, chunks, strict=True)]
         if len({len(chunk) for chunk in frames}) > 1:
             raise StreamError(
                 f"the chunks have {', '.join(str(len(c)) for c in frames)} frames; all inputs advance together"
@@ -239,7 +237,7 @@ class Stream:
         return frames
 
     def _empty(self) -> list[Array]:
-        return [np.empty((0, *port.shape), port.dtype) for port in self.outputs]
+        return [np.empty((0, *spec.shape), spec.dtype) for spec in self.outputs]
 
     def _refuse_if_over(self, what: str) -> None:
         self._refuse_if_broken()
@@ -376,13 +374,13 @@ class Pool:
 
     def _push_together(self, chunks: Array, chosen: npt.NDArray[np.int64]) -> list[Array | tuple[Array, ...]]:
         """Lanes that get as many frames each, in one call of the engine."""
-        port, ports, lanes = self._streams[0].inputs[0], self._streams[0].outputs, len(chosen)
-        if chunks.shape[2:] != port.shape or chunks.ndim < 2:
-            raise StreamError(f"lane 0: input `{port.name}` takes chunks of shape (n, *{port.shape})")
+        spec, specs, lanes = self._streams[0].inputs[0], self._streams[0].outputs, len(chosen)
+        if chunks.shape[2:] != spec.shape or chunks.ndim < 2:
+            raise StreamError(f"lane 0: input `{spec.name}` takes chunks of shape (n, *{spec.shape})")
         n = chunks.shape[1]
-        x = as_frames(port, chunks.reshape(lanes * n, *port.shape)).reshape(chunks.shape)
+        x = as_frames(spec, chunks.reshape(lanes * n, *spec.shape)).reshape(chunks.shape)
         most = self._together.most_frames(n)
-        out = tuple(np.empty((lanes, m, *p.shape), p.dtype) for m, p in zip(most, ports, strict=True))
+        out = tuple(np.empty((lanes, m, *p.shape), p.dtype) for m, p in zip(most, specs, strict=True))
         counted = self._together.push_into((np.ascontiguousarray(x),), out, chosen)
         return [_one_or_all([y[k, :m] for y, m in zip(out, counted[k], strict=True)]) for k in range(lanes)]
 
@@ -412,19 +410,19 @@ class _Exclusive:
         self._busy.release()
 
 
-def as_frames(port: Port, chunk: Array) -> Array:
+def as_frames(spec: TensorSpec, chunk: Array) -> Array:
     """A user's chunk checked against a port: (n, *frame_shape) in the port's dtype, float32 quantized to it."""
     frames = np.asarray(chunk)
-    if frames.ndim != 1 + len(port.shape) or frames.shape[1:] != port.shape:
-        wanted = ", ".join(["n", *map(str, port.shape)])
-        raise StreamError(f"input `{port.name}` takes chunks of shape ({wanted}) and got {frames.shape}")
+    if frames.ndim != 1 + len(spec.shape) or frames.shape[1:] != spec.shape:
+        wanted = ", ".join(["n", *map(str, spec.shape)])
+        raise StreamError(f"input `{spec.name}` takes chunks of shape ({wanted}) and got {frames.shape}")
     native = frames.dtype.newbyteorder("=")
-    if native == port.dtype:
+    if native == spec.dtype:
         return frames.astype(native, copy=False)
     if native == np.float32:
-        return port.quantize(frames.astype(np.float32, copy=False))
-    wanted = " or ".join(dict.fromkeys((str(port.dtype), "float32")))
-    raise StreamError(f"input `{port.name}` takes {wanted} and got {frames.dtype}; convert the chunk")
+        return spec.quantize(frames.astype(np.float32, copy=False))
+    wanted = " or ".join(dict.fromkeys((str(spec.dtype), "float32")))
+    raise StreamError(f"input `{spec.name}` takes {wanted} and got {frames.dtype}; convert the chunk")
 
 
 def _blocks(n: int, sizes: tuple[int, ...]) -> Iterator[int]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.paths import MODELS, ROOT
 from typer.main import get_command
 
 import tcnstream
@@ -18,9 +19,7 @@ from tcnstream.cli.app import app
 from tcnstream.signal import card as card_module
 from tcnstream.signal.sources import open_recording
 
-ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-MODELS = ROOT / "tests" / "data" / "models"
 
 
 def test_the_ten_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

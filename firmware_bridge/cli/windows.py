@@ -13,7 +13,7 @@ from firmware_bridge.neuralspot import is_stock, open_stock_target
 from firmware_bridge.recordings import open_program
 from firmware_bridge.tflm_file import check_file
 from tcnstream.cli.common import Opened, progress_bar
-from tcnstream.graph import Array
+from tcnstream.tflite.graph import Array
 
 _FILE_TARGETS = ("tflm?file", "tflm?file=1")
 

@@ -22,9 +22,9 @@ from firmware_bridge.neuralspot.validator import Stats, ValidatorBoard
 from firmware_bridge.neuralspot.window import WindowModel
 from firmware_bridge.transport import Transport
 from tcnstream.errors import SignalError, TcnStreamError
-from tcnstream.graph import Array
 from tcnstream.model import Model
 from tcnstream.stream import as_frames
+from tcnstream.tflite.graph import Array
 
 _MOST_EXPLAINED_WINDOWS = 3
 

@@ -18,9 +18,9 @@ from firmware_bridge.neuralspot.ports import StockTarget
 from firmware_bridge.neuralspot.validator import ValidatorBoard
 from firmware_bridge.neuralspot.window import WindowModel
 from firmware_bridge.soak import RECOVER_S, SoakReport, Until
-from tcnstream.graph import Array, Tensor
 from tcnstream.model import Model
 from tcnstream.stream import as_frames
+from tcnstream.tflite.graph import Array, Tensor
 
 
 def soak_stock(

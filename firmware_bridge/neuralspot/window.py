@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from tcnstream.engines.runtime import run_offline
+from tcnstream.engines.interpreter.runtime import run_offline
 from tcnstream.errors import NotStreamableError
-from tcnstream.graph import Array
 from tcnstream.model import Model
+from tcnstream.tflite.graph import Array
 
 
 @dataclass(frozen=True)

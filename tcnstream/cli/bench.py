@@ -9,8 +9,6 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from tcnstream.bench import HOPS_FRAMES, Measurement, draw, usable_engines
-from tcnstream.bench import bench as measure
 from tcnstream.cli.common import (
     JsonOption,
     ModelArgument,
@@ -24,6 +22,8 @@ from tcnstream.cli.common import (
     writable,
 )
 from tcnstream.errors import StreamError
+from tcnstream.measure.bench import HOPS_FRAMES, Measurement, draw, usable_engines
+from tcnstream.measure.bench import bench as measure
 from tcnstream.signal.picture import must_be_drawable
 
 

@@ -22,10 +22,10 @@ from tcnstream.cli.common import (
     writable,
 )
 from tcnstream.cli.reading import Reading, calibration_frames, files_of
-from tcnstream.engines import ROUNDINGS
+from tcnstream.engines.base import ROUNDINGS
+from tcnstream.engines.interpreter.export import export_streaming
+from tcnstream.engines.native.planfile import c_header, read_facts
 from tcnstream.errors import EngineError
-from tcnstream.export import export_streaming
-from tcnstream.planfile import c_header, read_facts
 
 TARGETS = ("streaming-tflite", "plan", "c-header")
 

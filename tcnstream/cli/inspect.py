@@ -20,7 +20,8 @@ from tcnstream.cli.common import (
     show_table,
 )
 from tcnstream.errors import SignalError
-from tcnstream.model import Model, Port
+from tcnstream.model import Model
+from tcnstream.spec import TensorSpec
 
 
 def inspect(
@@ -56,8 +57,8 @@ def facts(opened: Opened, rate_hz: float | None) -> dict[str, object]:
         "file": str(opened.path),
         "sha256": model.file.sha256,
         "rate_hz": rate_hz,
-        "inputs": [_port(port) for port in model.inputs],
-        "outputs": [_output(port, rate_hz) for port in model.outputs],
+        "inputs": [_spec(spec) for spec in model.inputs],
+        "outputs": [_output(spec, rate_hz) for spec in model.outputs],
         "window_frames": model.window_frames,
         "delay_frames": model.delay,
         "delay_ms": _ms(model.delay, rate_hz),
@@ -86,16 +87,16 @@ def facts(opened: Opened, rate_hz: float | None) -> dict[str, object]:
     }
 
 
-def _port(port: Port) -> dict[str, object]:
-    return {"name": port.name, "frame_shape": list(port.shape), "dtype": str(port.dtype), "rate": str(port.rate)}
+def _spec(spec: TensorSpec) -> dict[str, object]:
+    return {"name": spec.name, "frame_shape": list(spec.shape), "dtype": str(spec.dtype), "rate": str(spec.rate)}
 
 
-def _output(port: Port, rate_hz: float | None) -> dict[str, object]:
-    return _port(port) | {
-        "rate_hz": None if rate_hz is None else float(port.rate * Fraction(rate_hz)),
-        "delay_frames": port.delay,
-        "delay_ms": _ms(port.delay, rate_hz),
-        "offset_frames": float(port.offset),
+def _output(spec: TensorSpec, rate_hz: float | None) -> dict[str, object]:
+    return _spec(spec) | {
+        "rate_hz": None if rate_hz is None else float(spec.rate * Fraction(rate_hz)),
+        "delay_frames": spec.delay,
+        "delay_ms": _ms(spec.delay, rate_hz),
+        "offset_frames": float(spec.offset),
     }
 
 
@@ -155,7 +156,7 @@ def _sentences(opened: Opened, rate_hz: float | None) -> list[str]:
         f"input frame; an output frame trails its input by {model.delay} frames{seconds}."
     ]
     if len(model.outputs) > 1 or model.outputs[0].rate != 1 or model.outputs[0].offset:
-        lines += [_stands(port, rate_hz) for port in model.outputs]
+        lines += [_stands(spec, rate_hz) for spec in model.outputs]
     if card:
         lines.append(
             f"card {card.name}: {card.rate_hz:g} Hz, {card.units or 'no unit'}, labels {', '.join(card.labels)}, "
@@ -174,14 +175,14 @@ def _sentences(opened: Opened, rate_hz: float | None) -> list[str]:
     return lines
 
 
-def _stands(port: Port, rate_hz: float | None) -> str:
+def _stands(spec: TensorSpec, rate_hz: float | None) -> str:
     """One output's rate, delay and place in time."""
-    hz = f" = {float(port.rate * Fraction(rate_hz)):g} Hz" if rate_hz else ""
-    ms = f" = {_ms(port.delay, rate_hz):g} ms" if rate_hz else ""
-    offset = f" {'+' if port.offset > 0 else '-'} {abs(port.offset)}" if port.offset else ""
+    hz = f" = {float(spec.rate * Fraction(rate_hz)):g} Hz" if rate_hz else ""
+    ms = f" = {_ms(spec.delay, rate_hz):g} ms" if rate_hz else ""
+    offset = f" {'+' if spec.offset > 0 else '-'} {abs(spec.offset)}" if spec.offset else ""
     return (
-        f"output {_short(port.name)}: {port.rate} frames per input frame{hz}, delay {port.delay} frames{ms}; "
-        f"its frame j stands at input frame {1 / port.rate} * j{offset}."
+        f"output {_short(spec.name)}: {spec.rate} frames per input frame{hz}, delay {spec.delay} frames{ms}; "
+        f"its frame j stands at input frame {1 / spec.rate} * j{offset}."
     )
 
 

@@ -13,11 +13,11 @@ import numpy.typing as npt
 
 from tcnstream.cli.common import Opened, note
 from tcnstream.errors import SignalError
-from tcnstream.model import Port
 from tcnstream.signal.front import prepare
 from tcnstream.signal.microphone import PREFIX, open_microphone
 from tcnstream.signal.resample import Quality
 from tcnstream.signal.sources import WFDB, RawFormat, Recording, open_recording, read_raw
+from tcnstream.spec import TensorSpec
 from tcnstream.stream import Stream
 
 Frames = npt.NDArray[np.float32]
@@ -116,27 +116,29 @@ def calibration_frames(opened: Opened, source: str | None, reading: Reading, tim
     return whole(opened, source, reading)
 
 
-def output_frames(stream: Stream, recording: Recording, port: Port, advance: Callable[[int], None]) -> Iterator[Frames]:
+def output_frames(
+    stream: Stream, recording: Recording, spec: TensorSpec, advance: Callable[[int], None]
+) -> Iterator[Frames]:
     """Real numbers (m, *frame shape) of one output; the last piece is the flushed tail.
 
     ``advance`` is told of every chunk's input frames.
     """
 
     def real(answer: npt.NDArray[np.generic] | tuple[npt.NDArray[np.generic], ...]) -> Frames:
-        return port.dequantize(answer[which] if isinstance(answer, tuple) else answer)
+        return spec.dequantize(answer[which] if isinstance(answer, tuple) else answer)
 
-    shape, which = stream.inputs[0].shape, stream.outputs.index(port)
+    shape, which = stream.inputs[0].shape, stream.outputs.index(spec)
     for chunk in recording.chunks:
         yield real(stream.push(chunk.reshape(len(chunk), *shape)))
         advance(len(chunk))
     yield real(stream.flush())
 
 
-def choose_output(opened: Opened, head: str | None) -> Port:
+def choose_output(opened: Opened, head: str | None) -> TensorSpec:
     """The model's output of that name or number; the first one if nothing is said."""
-    ports = opened.model.outputs
-    for number, port in enumerate(ports):
-        if head in (None, port.name, str(number)):
-            return port
-    numbered = ", ".join(f"{number} ({port.name})" for number, port in enumerate(ports))
+    specs = opened.model.outputs
+    for number, spec in enumerate(specs):
+        if head in (None, spec.name, str(number)):
+            return spec
+    numbered = ", ".join(f"{number} ({spec.name})" for number, spec in enumerate(specs))
     raise SignalError(f"{opened.path.name} has no output {head!r}: choose one of {numbered} with --head")

@@ -13,7 +13,6 @@ import numpy as np
 from tcnstream.cli.common import Opened
 from tcnstream.cli.reading import Frames
 from tcnstream.errors import SignalError
-from tcnstream.model import Port
 from tcnstream.signal.card import card_segmenter
 from tcnstream.signal.segments import Segment, Segmenter
 from tcnstream.signal.sources import Recording
@@ -26,6 +25,7 @@ from tcnstream.signal.writers import (
     SegmentWriter,
     WfdbWriter,
 )
+from tcnstream.spec import TensorSpec
 
 
 class Sink(Protocol):
@@ -138,12 +138,12 @@ class SegmentSink:
 
 
 def segment_sink(
-    opened: Opened, port: Port, recording: Recording, prepared: Recording, format: str, output: Path | None
+    opened: Opened, spec: TensorSpec, recording: Recording, prepared: Recording, format: str, output: Path | None
 ) -> SegmentSink:
     """Segments of ``recording``, which goes into the model as ``prepared``. Raises SignalError if no rate is known."""
     if prepared.rate_hz is None or recording.rate_hz is None:
         raise SignalError(f"{prepared.source} does not say its sample rate, so that seconds are unknown: give --rate")
-    return SegmentSink(make_segmenter(opened, port, prepared.rate_hz), format, output, recording.rate_hz)
+    return SegmentSink(make_segmenter(opened, spec, prepared.rate_hz), format, output, recording.rate_hz)
 
 
 def flat(frames: Frames) -> Frames:
@@ -151,21 +151,21 @@ def flat(frames: Frames) -> Frames:
     return frames.reshape(len(frames), int(np.prod(frames.shape[1:])))
 
 
-def make_segmenter(opened: Opened, port: Port, rate_hz: float) -> Segmenter:
+def make_segmenter(opened: Opened, spec: TensorSpec, rate_hz: float) -> Segmenter:
     """By the card; without one, labels are the numbers of the output channels and every frame counts.
 
     A frame lasts as long as it takes the next one to follow, half of that before and half after its centre. Input frame
     0 lasts from 0 to 1 / ``rate_hz``.
     """
-    frame_hz = rate_hz * float(port.rate)
-    start_s = float(port.offset + (1 - 1 / port.rate) / 2) / rate_hz
+    frame_hz = rate_hz * float(spec.rate)
+    start_s = float(spec.offset + (1 - 1 / spec.rate) / 2) / rate_hz
     if opened.card is not None:
         return card_segmenter(opened.card, frame_hz, start_s)
-    labels = tuple(str(number) for number in range(int(np.prod(port.shape))))
-    return Segmenter(labels, frame_hz, probabilities=_ends_in_softmax(opened, port), start_s=start_s)
+    labels = tuple(str(number) for number in range(int(np.prod(spec.shape))))
+    return Segmenter(labels, frame_hz, probabilities=_ends_in_softmax(opened, spec), start_s=start_s)
 
 
-def _ends_in_softmax(opened: Opened, port: Port) -> bool:
+def _ends_in_softmax(opened: Opened, spec: TensorSpec) -> bool:
     plan = opened.model.plan
-    tensor = plan.outputs[opened.model.outputs.index(port)]
+    tensor = plan.outputs[opened.model.outputs.index(spec)]
     return any(node.kind == "SOFTMAX" and tensor in node.outputs for node in plan.nodes)

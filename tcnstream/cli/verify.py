@@ -29,8 +29,8 @@ from tcnstream.cli.common import (
     show_table,
 )
 from tcnstream.cli.reading import Reading, calibration_frames, whole
-from tcnstream.verify import VerifyReport
-from tcnstream.verify import verify as compare
+from tcnstream.measure.verify import VerifyReport
+from tcnstream.measure.verify import verify as compare
 
 
 def verify(

@@ -1,4 +1,4 @@
-/* format.h - the records of a plan file; tcnstream/planfile.py writes and describes them.
+/* format.h - the records of a plan file; tcnstream/engines/native/planfile.py writes and describes them.
  * All offsets (`..._at`) count bytes from the start of the plan; all fields are little-endian. */
 #ifndef TCN_FORMAT_H
 #define TCN_FORMAT_H

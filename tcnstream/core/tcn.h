@@ -22,7 +22,7 @@
  *
  * Every function that can fail returns 0 or a TCN_* code, and then has changed nothing.
  * Two threads must not use one state or one scratch at the same time.
- * The plan's format is described in tcnstream/planfile.py.
+ * The plan's format is described in tcnstream/engines/native/planfile.py.
  */
 #ifndef TCN_H
 #define TCN_H

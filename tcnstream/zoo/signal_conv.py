@@ -2,7 +2,7 @@
 
 Names, defaults and results are those of ``tfc.layers.SignalConv1D`` (tensorflow-compression 2), without its gaps: every
 combination of arguments is computed, converts to plain .tflite operations and streams. How is in
-``tcnstream.polyphase``.
+``tcnstream.filters.polyphase``.
 """
 
 from __future__ import annotations
@@ -13,9 +13,19 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from tcnstream.centres import mark
+from tcnstream.compiler.alignment import mark
 from tcnstream.errors import MissingExtraError, ModelError
-from tcnstream.polyphase import PADDINGS, Alignment, Polyphase, align, choice, flag, polyphase, refuse_short, whole
+from tcnstream.filters.polyphase import (
+    PADDINGS,
+    Alignment,
+    Polyphase,
+    align,
+    choice,
+    flag,
+    polyphase,
+    refuse_short,
+    whole,
+)
 
 try:
     import keras

@@ -1,0 +1,200 @@
+"""The plan under construction: where each tensor of the file went, and how nodes are appended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Never
+
+from tcnstream.compiler.plan import SAME_FRAME, Node, Plan, Window
+from tcnstream.errors import NotStreamableError
+from tcnstream.tflite.graph import Array, Graph, Op, OptionValue, Quantization, Shape, Tensor
+
+
+@dataclass(frozen=True)
+class TimedTensor:
+    """A streamed tensor of the file: the plan's value, its time axis (None: time is gone), its frames in the file.
+
+    ``statistic`` marks what comes from a statistic over all of time, for which a policy gives a value at every
+    frame; where a window or a last frame took time away, only the end of the window has one.
+    """
+
+    value: int
+    axis: int | None
+    window_frames: int
+    statistic: bool = False
+
+
+class Lowering:
+    """The plan under construction, and where each tensor of the file went."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.streams: dict[int, TimedTensor] = {}
+        self.tensors: list[Tensor] = []
+        self.windows: list[int] = []
+        self.nodes: list[Node] = []
+        self.inputs: list[int] = []
+
+    def add_input(self, i: int, time_axis: int | None) -> None:
+        tensor = self.graph.tensors[i]
+        shape = tensor.shape
+        axis = default_time_axis(shape) if time_axis is None else time_axis
+        if axis is None or not 0 <= axis < len(shape):
+            raise NotStreamableError(
+                f"input `{tensor.name}` of shape {shape} has no axis"
+                + (f" {time_axis}" if time_axis is not None else " that can be time")
+                + "; name one with time_axis="
+            )
+        if axis != 0 and shape[0] != 1:
+            raise NotStreamableError(
+                f"input `{tensor.name}` of shape {shape} has a batch of {shape[0]};"
+                " convert the model with a batch of 1, and use a pool for several streams"
+            )
+        if self.inputs and shape[axis] != self.windows[self.inputs[0]]:
+            raise NotStreamableError(
+                f"input `{tensor.name}` has {shape[axis]} frames and the first input {self.windows[self.inputs[0]]};"
+                " all inputs must have one rate"
+            )
+        value = self.add_value(tensor, frame_shape(shape, axis), shape[axis])
+        self.inputs.append(value)
+        self.streams[i] = TimedTensor(value, axis, shape[axis])
+
+    def add_value(self, like: Tensor, shape: Shape, window_frames: int) -> int:
+        self.tensors.append(Tensor(like.name, shape, like.dtype, like.quantization))
+        self.windows.append(window_frames)
+        return len(self.tensors) - 1
+
+    def add_constant(self, tensor: Tensor, data: Array, axis: int = 0) -> int:
+        """A constant in canonical layout; ``axis`` is where its per-channel axis went."""
+        q = tensor.quantization
+        if q is not None:
+            q = Quantization(q.scale, q.zero_point, axis)
+        self.tensors.append(Tensor(tensor.name, data.shape, data.dtype, q, data))
+        self.windows.append(0)
+        return len(self.tensors) - 1
+
+    def emit(
+        self,
+        op: Op,
+        inputs: Sequence[tuple[int, Shape]],
+        axis: int | None,
+        *,
+        kind: str | None = None,
+        outputs: Sequence[int] | None = None,
+        options: Mapping[str, OptionValue] | None = None,
+        window: Window = SAME_FRAME,
+        fill: float | int = 0,
+        window_frames: int | None = None,
+    ) -> None:
+        """Append a node for ``op``; its outputs have their time on ``axis`` of the file's shape."""
+        outputs = op.outputs if outputs is None else outputs
+        sources = [self.streams[i] for i in op.inputs if i in self.streams]
+        statistic = axis is None and (kind == "TIME_REDUCE" or all(s.statistic for s in sources))
+        made = []
+        for o in outputs:
+            tensor = self.graph.tensors[o]
+            if window_frames is None:
+                window_frames = self.window_frames_of(op) if axis is None else tensor.shape[axis]
+            value = self.add_value(tensor, frame_shape(tensor.shape, axis), window_frames)
+            self.streams[o] = TimedTensor(value, axis, window_frames, statistic)
+            made.append(value)
+        node = Node(
+            kind or op.kind,
+            tuple(i for i, _ in inputs),
+            tuple(made),
+            tuple(view for _, view in inputs),
+            dict(options or {}),
+            window,
+            fill,
+            self.label(op),
+            op.index,
+        )
+        self.nodes.append(node)
+
+    def step(
+        self,
+        op: Op,
+        source: tuple[int, Shape],
+        like: Tensor,
+        frame: Shape,
+        window_frames: int,
+        kind: str,
+        window: Window,
+        options: Mapping[str, OptionValue] | None = None,
+        fill: float | int = 0,
+    ) -> tuple[int, Shape]:
+        """Append a node whose output is no tensor of the file; returns it as an operand."""
+        value = self.add_value(like, frame, window_frames)
+        self.nodes.append(
+            Node(kind, (source[0],), (value,), (source[1],), options or {}, window, fill, self.label(op), op.index)
+        )
+        return value, frame
+
+    def alias(self, op: Op, source: int, axis: int | None) -> None:
+        """The output is the input seen in another shape."""
+        stream = self.streams[source]
+        self.streams[op.outputs[0]] = replace(stream, axis=axis)
+
+    def window_frames_of(self, op: Op) -> int:
+        return max(self.streams[i].window_frames for i in op.inputs if i in self.streams)
+
+    def label(self, op: Op) -> str:
+        return self.graph.tensors[op.outputs[0]].name if op.outputs else op.kind
+
+    def shape(self, i: int) -> Shape:
+        return self.graph.tensors[i].shape
+
+    def operand(self, i: int) -> tuple[int, Shape]:
+        """A streamed tensor as an operand, in the frame shape of the file."""
+        stream = self.streams[i]
+        return stream.value, frame_shape(self.shape(i), stream.axis)
+
+    def zero(self, i: int) -> int:
+        """The raw value that stands for 0 in tensor ``i``."""
+        q = self.graph.tensors[i].quantization
+        return 0 if q is None else int(q.zero_point[0])
+
+    def constant(self, op: Op, position: int) -> Array:
+        """The data of a constant operand of ``op``."""
+        tensor = self.graph.tensors[op.inputs[position]]
+        if tensor.data is None:
+            self.refuse(op, f"computes its operand `{tensor.name}` at run time, where a constant is needed")
+        return tensor.data
+
+    def integers(self, op: Op, position: int) -> list[int]:
+        return [int(v) for v in self.constant(op, position).reshape(-1)]
+
+    def refuse(self, op: Op, why: str, ways_out: str = "End the model before it, or replace it in training") -> Never:
+        raise NotStreamableError(f"`{op.kind}` (op {op.index}, `{self.label(op)}`) {why}. {ways_out}.")
+
+    def plan(self) -> Plan:
+        for o in self.graph.outputs:
+            if o not in self.streams:
+                name = self.graph.tensors[o].name
+                raise NotStreamableError(f"output `{name}` does not depend on the input signal; remove it")
+        outputs = [self.operand(o) for o in self.graph.outputs]
+        return Plan(
+            tuple(self.tensors),
+            tuple(self.nodes),
+            tuple(self.inputs),
+            tuple(value for value, _ in outputs),
+            tuple(shape for _, shape in outputs),
+            self.windows[self.inputs[0]],
+            tuple(self.windows),
+            tuple(self.streams[i].axis for i in self.graph.inputs),
+            tuple(self.streams[o].axis for o in self.graph.outputs),
+        )
+
+
+def frame_shape(shape: Shape, axis: int | None) -> Shape:
+    """A tensor's shape without batch and time: (1, 98, 40, 1) with time on axis 1 gives (40, 1)."""
+    if axis is None or axis == 0:
+        return shape[1:]
+    return shape[1:axis] + shape[axis + 1 :]
+
+
+def default_time_axis(shape: Shape) -> int | None:
+    """The first axis longer than 1 that is neither batch nor, from rank 3 on, channels."""
+    candidates = range(1, len(shape) - 1) if len(shape) > 2 else range(1, len(shape))
+    return next((a for a in candidates if shape[a] > 1), next(iter(candidates), None))

@@ -1,0 +1,1 @@
+"""What the compiler knows of each operation of the file format, a file per family."""

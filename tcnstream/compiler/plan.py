@@ -1,0 +1,103 @@
+"""The streaming program: canonical nodes over frames, the one input of every engine.
+
+Every streamed tensor is an array ``(frames, *frame_shape)``: time comes first, the batch axis is
+gone. A node says which input frames an output frame reads (``Window``) and what it computes
+(``kind``, ``options``, constants in canonical layout). Engines only compute; when a frame can be
+computed is settled by counting, in ``timing``.
+
+Canonical layouts (F is the frequency axis of spectrogram models, 1 elsewhere)::
+
+    CONV_2D            x (t, F, C)   weights (O, kt, kf, C / groups)   bias (O,) or absent
+    DEPTHWISE_CONV_2D  x (t, F, C)   weights (kt, kf, C * multiplier)  bias
+    TRANSPOSE_CONV     x (t, F, C)   weights (O, kt, kf, C)            bias or absent
+    *_POOL_2D          x (t, F, C)
+    all others         x (t, *frame_shape); axes in options count time as axis 0
+
+Besides the file's own kinds there are those that only move frames::
+
+    TIME_PAD      frames of padding (constant or mirrored), or a crop, or a decimation
+    TIME_WINDOW   ``extent`` frames side by side as one
+    TIME_UNFOLD   one frame cut into ``up`` frames
+    TIME_REPEAT   each frame ``up`` times
+    TIME_RESAMPLE a filter between rates: weights (up, taps, C, filters), one set of them for each output frame
+    TIME_REDUCE   a statistic over all of time; a policy must replace it before it can run
+    TIME_TRAILING, TIME_CUMULATIVE, TIME_FROZEN   what the policies put in its place
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+from tcnstream.tflite.graph import OptionValue, Shape, Tensor
+
+
+@dataclass(frozen=True)
+class Window:
+    """Which input frames an output frame reads; all counts are frames.
+
+    Put the input on a line with ``up - 1`` gaps between frames. Output frame j reads the ``extent``
+    places from ``stride * j - pad_begin`` on. ``pad_end`` places exist after the end of the signal
+    (negative: the last ones are cut off); None means as many as give ceil(frames / stride) output
+    frames, TFLite's SAME. ``edge`` says what stands in the padding: a constant (``Node.fill``),
+    the mirrored signal, or nothing (the window is clipped).
+    """
+
+    up: int = 1
+    stride: int = 1
+    extent: int = 1
+    pad_begin: int = 0
+    pad_end: int | None = 0
+    edge: Literal["fill", "reflect", "symmetric", "clip"] = "fill"
+
+
+SAME_FRAME = Window()
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One step of the program.
+
+    ``inputs`` and ``outputs`` index ``Plan.tensors`` (graph.ABSENT for an operand left out).
+    ``views`` gives, per input, the frame shape in which this node sees it: reshapes cost nothing.
+    ``reach`` holds for every streamed input; a node with several reads frame j of each. ``fill`` is
+    the raw value (in the input's dtype) of padding frames. ``label`` and ``index`` name the
+    operation of the file.
+    """
+
+    kind: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    views: tuple[Shape, ...]
+    options: Mapping[str, OptionValue] = field(default_factory=dict)
+    window: Window = SAME_FRAME
+    fill: float | int = 0
+    label: str = ""
+    index: int = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Nodes in execution order over ``tensors`` (streams: ``shape`` is the frame's; constants have data).
+
+    ``output_shapes`` are the frame shapes in which the outputs leave; ``window_frames`` is the time
+    length of the file's input, ``windows`` that of each tensor (0 for constants, 1 where a window took
+    time away). ``input_axes`` and ``output_axes`` say where time is in the file's own shapes (None: gone).
+    """
+
+    tensors: tuple[Tensor, ...]
+    nodes: tuple[Node, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    output_shapes: tuple[Shape, ...]
+    window_frames: int
+    windows: tuple[int, ...]
+    input_axes: tuple[int | None, ...] = ()
+    output_axes: tuple[int | None, ...] = ()
+
+    @cached_property
+    def sources(self) -> tuple[tuple[int, ...], ...]:
+        """For every node, its inputs that carry frames."""
+        return tuple(tuple(i for i in node.inputs if i >= 0 and self.tensors[i].data is None) for node in self.nodes)

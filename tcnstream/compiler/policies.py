@@ -1,0 +1,88 @@
+"""What stands in for an operation that needs all of time: trailing, cumulative or frozen statistics.
+
+Each TIME_REDUCE of a plan is replaced, operation by operation, by exactly the definition that the
+policy's name says; integer models use the file's own integer arithmetic for as many frames as there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from tcnstream.compiler.plan import Node, Plan, Window
+from tcnstream.errors import NotStreamableError, StreamError
+from tcnstream.tflite.graph import Array
+
+_WAYS_OUT = (
+    "Choose what stands in for it: time_pooling='trailing' (the last frames), 'cumulative' (all frames so far) or"
+    " 'frozen' (constants from a calibration recording); or end the model before it"
+)
+_STATISTIC = {
+    "MEAN": "averages",
+    "SUM": "sums",
+    "REDUCE_MAX": "takes the maximum of",
+    "REDUCE_MIN": "takes the minimum of",
+}
+
+
+@dataclass(frozen=True)
+class Policy:
+    """``kind`` is trailing, cumulative or frozen; ``window_frames`` None means the file's own window."""
+
+    kind: str
+    window_frames: int | None = None
+
+    def __str__(self) -> str:
+        return self.kind if self.window_frames is None else f"{self.kind}:{self.window_frames}"
+
+
+def parse_policy(text: str) -> Policy:
+    """``"trailing"``, ``"trailing:400"``, ``"cumulative"`` or ``"frozen"``; else a StreamError."""
+    kind, colon, window = text.partition(":")
+    if kind == "trailing" and colon:
+        if window.isdecimal() and int(window) > 0:
+            return Policy(kind, int(window))
+    elif kind in ("trailing", "cumulative", "frozen") and not colon:
+        return Policy(kind)
+    raise StreamError(f"time_pooling={text!r} is unknown; use 'trailing', 'trailing:FRAMES', 'cumulative' or 'frozen'")
+
+
+def global_nodes(plan: Plan) -> list[Node]:
+    """The nodes that need all of time."""
+    return [node for node in plan.nodes if node.kind == "TIME_REDUCE"]
+
+
+def apply_policy(plan: Plan, policy: Policy | None, calibration: Sequence[Array] | None = None) -> Plan:
+    """The plan with every TIME_REDUCE replaced.
+
+    Without a policy a plan that has one is a NotStreamableError that names the operation.
+    ``calibration`` is a recording per input, (frames, *frame_shape) in the model's dtype, for "frozen".
+    """
+    needy = global_nodes(plan)
+    if not needy:
+        return plan
+    if policy is None:
+        node = needy[0]
+        frames = plan.windows[node.inputs[0]]
+        others = f", and {len(needy) - 1} more like it" if len(needy) > 1 else ""
+        raise NotStreamableError(
+            f"`{node.options['reduce']}` (op {node.index}, `{node.label}`) {_STATISTIC[str(node.options['reduce'])]}"
+            f" all {frames} frames of the window{others}, so it has no exact streaming form. {_WAYS_OUT}."
+        )
+    if policy.kind == "frozen":
+        from tcnstream.engines.reference.calibration import (
+            freeze,  # brings the reference engine, which few streams need
+        )
+
+        return freeze(plan, calibration)
+    return replace(plan, nodes=tuple(_replaced(plan, node, policy) for node in plan.nodes))
+
+
+def _replaced(plan: Plan, node: Node, policy: Policy) -> Node:
+    if node.kind != "TIME_REDUCE":
+        return node
+    if policy.kind == "cumulative":
+        return replace(node, kind="TIME_CUMULATIVE")
+    frames = policy.window_frames or plan.windows[node.inputs[0]]
+    window = Window(extent=frames, pad_begin=frames - 1, edge="clip")
+    return replace(node, kind="TIME_TRAILING", window=window)

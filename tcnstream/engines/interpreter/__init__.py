@@ -1,0 +1,1 @@
+"""The interpreter engine: generated streaming graphs in ai-edge-litert or tflite-runtime."""

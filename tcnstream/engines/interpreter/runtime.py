@@ -1,0 +1,165 @@
+"""The TFLite interpreter that is installed here: which one, how it is opened, what it gets wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import importlib
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tcnstream.errors import EngineError
+from tcnstream.tflite.graph import Array, Graph
+from tcnstream.tflite.reader import read_model
+
+_CANDIDATES = (
+    ("ai-edge-litert", "ai_edge_litert.interpreter"),
+    ("tflite-runtime", "tflite_runtime.interpreter"),
+    ("tensorflow", "tensorflow.lite.python.interpreter"),
+    ("tensorflow-cpu", "tensorflow.lite.python.interpreter"),
+)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """An installed interpreter: its PyPI package, that package's version, its Python module."""
+
+    package: str
+    version: str
+    module: Any
+
+    @property
+    def wrong_dense_reference(self) -> bool:
+        """Whether reference FULLY_CONNECTED with per-channel weights gives wrong integers.
+
+        Measured on tflite-runtime 2.14, where not even the same call gives the same answer twice; right
+        in ai-edge-litert 2.3. All others are taken as wrong, which costs speed and never exactness.
+        """
+        return self.package != "ai-edge-litert"
+
+
+@functools.cache
+def find_runtime() -> Runtime:
+    """The best installed interpreter; EngineError with the pip lines if there is none."""
+    from importlib.metadata import version  # its own imports cost more than a model takes to load
+
+    for package, module in _CANDIDATES:
+        try:
+            return Runtime(package, version(package), importlib.import_module(module))
+        except ImportError:
+            continue
+    raise EngineError(
+        "no TFLite interpreter is installed here; `pip install ai-edge-litert` (or `tflite-runtime` on 32-bit ARM),"
+        ' or use engine="native" or engine="reference"'
+    )
+
+
+def open_interpreter(content: bytes, exact: bool, preserve_all: bool = False, delegate: bool = True) -> Any:
+    """An allocated interpreter of a .tflite file: reference kernels if ``exact``, else the fast ones.
+
+    ``delegate=False`` keeps the fast ones to TFLite's own, without XNNPACK.
+
+    Raises RuntimeError or ValueError, as the interpreter does, for operations that it lacks.
+    """
+    module = find_runtime().module
+    kinds = module.OpResolverType
+    fast = kinds.BUILTIN if delegate else kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    with contextlib.nullcontext() if exact else _quiet():
+        interpreter = module.Interpreter(
+            model_content=content,
+            num_threads=1,
+            experimental_op_resolver_type=kinds.BUILTIN_REF if exact else fast,
+            experimental_preserve_all_tensors=preserve_all,
+        )
+        interpreter.allocate_tensors()
+    return interpreter
+
+
+_announced = False
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing on standard error while the first fast interpreter announces its delegate (it does so once)."""
+    global _announced
+    if _announced:
+        yield
+        return
+    _announced = True
+    try:
+        saved = os.dup(2)
+    except OSError:  # a process without standard error has nothing to keep quiet
+        yield
+        return
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    try:
+        with open(os.devnull, "wb") as sink:
+            os.dup2(sink.fileno(), 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
+def memory_of(interpreter: Any, index: int) -> Array:
+    """A tensor's memory inside the interpreter as an array that may be kept across invocations.
+
+    Only for inputs and outputs of graphs whose shapes are fixed: their place never moves. The
+    interpreter must outlive the array.
+    """
+    borrowed = interpreter.tensor(index)()
+    address, nbytes = borrowed.__array_interface__["data"][0], borrowed.nbytes
+    memory = (ctypes.c_byte * max(nbytes, 1)).from_address(address)
+    array: Array = np.frombuffer(memory, np.uint8, nbytes).view(borrowed.dtype).reshape(borrowed.shape)
+    return array
+
+
+def dense_is_wrong(graph: Graph) -> bool:
+    """Whether ``graph`` has what ``Runtime.wrong_dense_reference`` is about."""
+    for op in graph.ops:
+        if op.kind == "FULLY_CONNECTED":
+            values, weights = graph.tensors[op.inputs[0]], graph.tensors[op.inputs[1]]
+            per_channel = weights.quantization is not None and weights.quantization.per_channel
+            if values.dtype in (np.dtype(np.int8), np.dtype(np.int16)) and per_channel:
+                return True
+    return False
+
+
+def integer_sum_is_wrong(graph: Graph) -> bool:
+    """Whether ``graph`` has what LiteRT's reference SUM computes wrongly: quantized values (ours is TFLite Micro's)."""
+    return any(op.kind == "SUM" and graph.tensors[op.inputs[0]].quantization is not None for op in graph.ops)
+
+
+def run_offline(content: bytes, inputs: Sequence[Array] | Mapping[str, Array], exact: bool = True) -> list[Array]:
+    """What the interpreter makes of the unmodified file and a whole window: the oracle of ``verify``.
+
+    ``inputs`` are arrays of the file's own shapes and dtypes, in the file's order or by tensor name.
+    Raises EngineError where the installed interpreter's reference kernels are known to be wrong.
+    """
+    runtime = find_runtime()
+    graph = read_model(content).graphs[0]
+    if exact and integer_sum_is_wrong(graph):
+        raise EngineError(
+            f"the reference kernels of {runtime.package} {runtime.version} compute SUM of quantized values wrongly, so"
+            ' they cannot judge this model; compare with engine="reference"'
+        )
+    if exact and runtime.wrong_dense_reference and dense_is_wrong(graph):
+        raise EngineError(
+            f"the reference kernels of {runtime.package} {runtime.version} compute FULLY_CONNECTED with per-channel"
+            " weights wrongly, so they cannot judge this model; compare with ai-edge-litert (`pip install"
+            ' ai-edge-litert`) or with engine="reference"'
+        )
+    interpreter = open_interpreter(content, exact)
+    details = interpreter.get_input_details()
+    arrays = [inputs[d["name"]] for d in details] if isinstance(inputs, Mapping) else list(inputs)
+    for detail, array in zip(details, arrays, strict=True):
+        interpreter.set_tensor(detail["index"], array)
+    interpreter.invoke()
+    return [interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()]

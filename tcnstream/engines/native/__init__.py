@@ -1,0 +1,1 @@
+"""The native engine: plan files, and the C core that runs them."""

@@ -1,0 +1,281 @@
+"""The native engine: the C core in ``tcnstream/core`` behind the same protocol as the other engines.
+
+All that a stream remembers lives in the core's own memory. Snapshots are those of ``state.State``, so
+they continue in any engine; ``to_core`` and ``from_core`` translate.
+"""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import math
+import os
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tcnstream.compiler.plan import Plan
+from tcnstream.compiler.timing import counts, oldest_needed
+from tcnstream.engines.native.planfile import PlanFacts, growth, read_facts, write_plan
+from tcnstream.engines.state import State
+from tcnstream.errors import EngineError
+from tcnstream.tflite.graph import Array
+
+BLOCK_FRAMES = 64
+"""Input frames per pass of a large push: the working set of a block stays in the cache."""
+
+_SNAPSHOT_MAGIC = b"TCNSNAP\n"
+_SNAPSHOT_HEAD = struct.Struct("<8sIIq")
+_RELEASE_FROM_MACS = 200_000
+"""A push of so many multiply-adds (some 20 microseconds) lets other threads run; shorter ones keep the GIL."""
+
+_LEAST_LANES_PER_THREAD = 64
+"""Fewer lanes are done before a second thread has begun."""
+
+
+def load_core() -> ModuleType:
+    """The compiled core; EngineError where it was not built."""
+    try:
+        return importlib.import_module("tcnstream._native")
+    except ImportError as e:
+        raise EngineError(
+            f"the native core is not built here ({e}); install tcnstream again with a C compiler,"
+            ' or use engine="interpreter" or engine="reference"'
+        ) from e
+
+
+class NativeExecutor:
+    """Runs plans whose operations the core has; EngineError names the first one that it lacks."""
+
+    name = "native"
+    block_frames: tuple[int, ...] = ()
+
+    def __init__(self, plan: Plan, rounding: str = "litert", isa: int = 0) -> None:
+        core = load_core()
+        content = write_plan(plan, rounding=rounding)
+        self.plan = plan
+        self.facts = read_facts(content)
+        self.shapes = tuple((plan.tensors[o].shape, plan.tensors[o].dtype) for o in plan.outputs)
+        self._core = core
+        rates = growth(plan)
+        self._growth = tuple(rates[o] for o in plan.outputs)
+        self._shared = core.Plan(content, block=BLOCK_FRAMES, isa=isa)
+        self._release_from = max(1, _RELEASE_FROM_MACS // max(1, len(content)))
+
+    def new_memory(self) -> NativeMemory:
+        """A stream's memory at its start."""
+        return NativeMemory(self, self._core.Stream(self._shared, release_from=self._release_from))
+
+    def new_pool(self, memories: Sequence[NativeMemory]) -> NativePool:
+        """Many memories of this executor behind one call."""
+        return NativePool(self, self._core.Pool(self._shared, tuple(m.stream for m in memories)), len(memories))
+
+    def most_frames(self, n: int) -> tuple[int, ...]:
+        """Per output the most frames that a push of ``n`` can give, whatever the state."""
+        return tuple(math.ceil(n * rate) + extra for rate, extra in self._growth)
+
+    def advance(self, memory: NativeMemory, chunks: Sequence[Array] | None) -> list[Array]:
+        """As ``Executor.advance``; the frames belong to the caller."""
+        stream = memory.stream
+        ready = stream.ready(-1 if chunks is None else len(chunks[0]))
+        counted = ready if isinstance(ready, tuple) else (ready,)
+        made = tuple(np.empty((n, *shape), dtype) for n, (shape, dtype) in zip(counted, self.shapes, strict=True))
+        if chunks is None:
+            stream.flush_into(made)
+        else:
+            stream.push_into(tuple(np.ascontiguousarray(chunk) for chunk in chunks), made)
+        return list(made)
+
+    def costs(self, chunk: Sequence[Array], pushes: int = 100) -> tuple[NodeCost, ...]:
+        """What each operation costs, in order, over ``pushes`` of ``chunk`` (one array per input) into a new stream.
+
+        The clock is read around every operation and costs some tens of nanoseconds itself, which short
+        operations show.
+        """
+        memory = self.new_memory()
+        memory.stream.count_ns(True)
+        for _ in range(pushes):
+            self.advance(memory, chunk)
+        frames = max(1, memory.pushed_frames)
+        counted = memory.stream.counted_ns()
+        return tuple(
+            NodeCost(node.label, node.kind, node.index, ns / frames)
+            for node, ns in zip(self.facts.nodes, counted, strict=True)
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class NodeCost:
+    """One operation of a plan: its label and kind in the file, its position there, nanoseconds per input frame."""
+
+    label: str
+    kind: str
+    index: int
+    ns_per_frame: float
+
+
+class NativeMemory:
+    """One stream's memory in the core, with the face of ``state.State``."""
+
+    def __init__(self, executor: NativeExecutor, stream: Any) -> None:
+        self.stream = stream
+        self.push_into = stream.push_into
+        self._plan = executor.plan
+        self._facts = executor.facts
+        self._watched = -1
+
+    @property
+    def pushed_frames(self) -> int:
+        return int(self.stream.frames_in)
+
+    @property
+    def ended(self) -> bool:
+        return bool(self.stream.ended)
+
+    def reset(self) -> None:
+        self.stream.reset()
+
+    def watch(self, tensor: int, frames: int = 1) -> None:
+        """Keep the newest ``frames`` frames of a tensor of the plan from now on; 0 ends it.
+
+        StreamError if the plan has no such tensor, or if it is a constant.
+        """
+        self.stream.watch(tensor, frames)
+        self._watched = tensor
+
+    def tap(self) -> tuple[int, Array]:
+        """(number of the first frame, frames (n, *frame shape)) of the watched tensor, oldest first.
+
+        The numbers count from the start of the stream. ``n`` is at most what ``watch`` was told, and only
+        frames that were computed since then are there. StreamError if nothing is watched.
+        """
+        first, content = self.stream.tap()
+        tensor = self._plan.tensors[self._watched]
+        return first, np.frombuffer(content, tensor.dtype).reshape(-1, *tensor.shape)
+
+    def live_bytes(self) -> int:
+        return from_core(self._plan, self._facts, self.stream.snapshot()).live_bytes()
+
+    def snapshot(self, identity: str) -> bytes:
+        return from_core(self._plan, self._facts, self.stream.snapshot()).snapshot(identity)
+
+    def restore(self, blob: bytes, identity: str) -> None:
+        state = State(self._plan)
+        state.restore(blob, identity)
+        self.stream.restore(to_core(state, self._facts))
+
+
+class NativePool:
+    """Streams that go through the core together: a node's weights are read once for several lanes."""
+
+    def __init__(self, executor: NativeExecutor, pool: Any, lanes: int) -> None:
+        self.most_frames = executor.most_frames
+        self._pool = pool
+        self._outputs = len(executor.plan.outputs)
+        threads = _threads_for(lanes)
+        self._helpers = None
+        if threads > 1:
+            from concurrent.futures import ThreadPoolExecutor  # costs as much as a model takes to load, for pools alone
+
+            self._helpers = ThreadPoolExecutor(threads - 1)
+
+    def push_into(
+        self, x: tuple[Array, ...], out: tuple[Array, ...], lanes: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int64]:
+        """Row k of ``x`` (rows, n, *frame) per input goes to lane ``lanes[k]``, what comes out to row k of ``out``.
+
+        ``out`` is (rows, room, *frame) per output. Returns how many frames each row got, (rows, outputs).
+        """
+        rows = len(lanes)
+        counted = np.zeros((rows, self._outputs), np.int64)
+        n = x[0].shape[1] if x[0].ndim > 1 else 0
+        threads = _threads_for(rows)
+        enough = all(y.shape[1] >= most for y, most in zip(out, self.most_frames(n), strict=True))
+        if self._helpers is None or threads == 1 or not enough:
+            self._pool.push_into(x, out, counted, lanes, 0, rows, True)
+            return counted
+        # Room is certain and what may still refuse is a lane that has ended, which must move none: asked first.
+        self._pool.push_into(tuple(a[:, :0] for a in x), out, counted, lanes, 0, rows, True)
+        cuts = [rows * k // threads for k in range(threads + 1)]
+        parts = [
+            self._helpers.submit(self._pool.push_into, x, out, counted, lanes, begin, end, False)
+            for begin, end in itertools.pairwise(cuts[1:])
+        ]
+        self._pool.push_into(x, out, counted, lanes, 0, cuts[1], False)
+        for part in parts:
+            part.result()
+        return counted
+
+
+def _threads_for(lanes: int) -> int:
+    return max(1, min(_processors(), lanes // _LEAST_LANES_PER_THREAD))
+
+
+def _processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def from_core(plan: Plan, facts: PlanFacts, blob: bytes) -> State:
+    """The core's snapshot as the state of the other engines."""
+    _, _, ended, pushed = _SNAPSHOT_HEAD.unpack_from(blob)
+    state = State(plan)
+    state.pushed_frames, state.ended = pushed, bool(ended)
+    if pushed == 0:
+        return state
+    state.have = counts(plan, pushed, ended=bool(ended))
+    kept = [h - o for h, o in zip(state.have, oldest_needed(plan, state.have), strict=True)]
+    for i, queue in state.queues.items():
+        tensor, ring = plan.tensors[i], facts.tensors[i]
+        n = 0 if ended else kept[i]
+        frame_bytes = math.prod(tensor.shape) * tensor.dtype.itemsize
+        begin = _SNAPSHOT_HEAD.size + ring.ring_at + (ring.ring_frames - n) * frame_bytes
+        frames = np.frombuffer(blob, tensor.dtype, n * math.prod(tensor.shape), begin)
+        queue.append(frames.reshape(n, *tensor.shape))
+        queue.first_frame = state.have[i] - n
+    for k, (place, dtype) in _carries(plan, facts).items():
+        outputs = plan.nodes[k].outputs
+        if state.have[outputs[0]] > 0:
+            count = math.prod(plan.tensors[outputs[0]].shape)
+            begin = _SNAPSHOT_HEAD.size + facts.ring_bytes + place
+            values = np.frombuffer(blob, np.float64 if dtype.kind == "f" else np.int64, count, begin)
+            state.carries[k] = values.reshape(plan.tensors[outputs[0]].shape).astype(dtype)
+    return state
+
+
+def to_core(state: State, facts: PlanFacts) -> bytes:
+    """The state of another engine as the core's snapshot."""
+    plan = state.plan
+    rings, carries = bytearray(facts.ring_bytes), bytearray(facts.carry_bytes)
+    for i, queue in state.queues.items():
+        ring = facts.tensors[i]
+        if ring.ring_frames:
+            first = max(queue.first_frame, queue.end_frame - ring.ring_frames)
+            newest = queue.read(first, queue.end_frame).tobytes()
+            end = ring.ring_at + ring.ring_bytes
+            rings[end - len(newest) : end] = newest
+    for k, (place, dtype) in _carries(plan, facts).items():
+        if k in state.carries:
+            values = state.carries[k].astype(np.float64 if dtype.kind == "f" else np.int64).tobytes()
+            carries[place : place + len(values)] = values
+    head = _SNAPSHOT_HEAD.pack(_SNAPSHOT_MAGIC, facts.crc32, int(state.ended), state.pushed_frames)
+    blob = head + rings + carries
+    return blob + struct.pack("<I", zlib.crc32(blob))
+
+
+def _carries(plan: Plan, facts: PlanFacts) -> dict[int, tuple[int, np.dtype[np.generic]]]:
+    """For every cumulative node the place of its sums in the core and their type in ``State.carries``."""
+    found = {}
+    for k, (node, record) in enumerate(zip(plan.nodes, facts.nodes, strict=True)):
+        if node.kind == "TIME_CUMULATIVE":
+            source = plan.tensors[node.inputs[0]].dtype
+            summed = str(node.options["reduce"]) in ("MEAN", "SUM")
+            wide = np.dtype(np.float64 if source.kind == "f" else np.int64)
+            found[k] = record.carry_at, wide if summed else source
+    return found

@@ -1,0 +1,44 @@
+"""What the native core is told about each operation: precomputed integers, tables and packed weights.
+
+A module per family of operations, as in ``core/operations/``, each with a table from the operation of the Plan to
+the function that packs it. All arithmetic that a plan file freezes (multipliers, shifts, look-up tables, index maps)
+is computed here, by the same functions that the reference engine uses, so the core needs no float where the model
+has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tcnstream.compiler.plan import Node, Plan
+from tcnstream.engines.native.pack import binary, convolution, moves, operands, pool, softmax, statistics, unary
+from tcnstream.engines.native.pack.context import KINDS, Arguments, Context, Packed, Packer, lacks
+
+__all__ = ["KINDS", "PACKERS", "Arguments", "Packed", "lacks", "pack"]
+
+PACKERS: Mapping[str, Packer] = {
+    **convolution.PACKERS,
+    **pool.PACKERS,
+    **binary.PACKERS,
+    **operands.PACKERS,
+    **unary.PACKERS,
+    **softmax.PACKERS,
+    **moves.PACKERS,
+    **statistics.PACKERS,
+}
+"""Operation of the Plan -> how it is packed."""
+
+
+MOST_OPERANDS = 64
+"""``TCN_MAX_OPERANDS``"""
+
+
+def pack(plan: Plan, node: Node, rounding: str) -> Packed:
+    """The node for the core; EngineError names what the core does not have."""
+    packer = PACKERS.get(node.kind)
+    if packer is None:
+        raise lacks(node)
+    packed = packer(Context(plan, node, rounding))
+    if max(len(packed.operands), len(node.outputs)) > MOST_OPERANDS:
+        raise lacks(node, f"more than {MOST_OPERANDS} inputs or outputs")
+    return packed

@@ -1,0 +1,167 @@
+"""Two operands, element by element."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tcnstream.engines.native.pack.context import Arguments, Context, Packed, Packer, float_range, range_or_zero
+from tcnstream.engines.native.pack.operands import operand_fields
+from tcnstream.engines.reference.kernels import Call
+from tcnstream.engines.reference.kernels.call import is_quantized, scale_of, zero_point_of
+from tcnstream.engines.reference.kernels.fixed_point import checked_log2, integer_range, quantize_multiplier
+
+_BINARY = ("ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE")
+
+
+_COMPARISONS = ("EQUAL", "NOT_EQUAL", "LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL")
+_PAIRS = (*_BINARY, "PRELU", *_COMPARISONS, "LOGICAL_AND", "LOGICAL_OR", "ADD_SHIFTED", "SUB_SHIFTED")
+_SCALED_COMPARISONS = {"EQUAL": (np.int8, np.int16), "NOT_EQUAL": (np.int8, np.int16)}
+_NO_LIMITS = (-(1 << 31), (1 << 31) - 1)
+_PLAIN_LIMITS = {"RELU": (0, (1 << 31) - 1), "RELU6": (0, 6), "RELU_N1_TO_1": (-1, 1)}
+
+
+@dataclass
+class _Numbers:
+    """The fixed-point part of the core's ``binary_args``."""
+
+    zeros: tuple[int, int] = (0, 0)
+    left_shift: int = 0
+    multipliers: tuple[int, int] = (0, 0)
+    shifts: tuple[int, int] = (0, 0)
+    multiplier_out: int = 0
+    shift_out: int = 0
+    zero_out: int = 0
+    limits: tuple[int, int] = (0, 0)
+
+    def fields(self, limits_f: tuple[float, float]) -> Arguments:
+        numbers = [*self.zeros, self.left_shift, *self.multipliers, *self.shifts]
+        numbers += [self.multiplier_out, self.shift_out, self.zero_out, *self.limits]
+        return [*(("i", n) for n in numbers), *(("f", f) for f in limits_f)]
+
+
+def _fixed(real: Any) -> tuple[int, int]:
+    multiplier, shift = quantize_multiplier(real)
+    return int(multiplier), int(shift)
+
+
+def _packed(context: Context, kind: str, name: str, numbers: _Numbers) -> Packed:
+    dtype = context.call.tensor(0).dtype
+    operands = operand_fields(context, 2, (dtype, dtype))
+    return Packed(kind, _PAIRS.index(name), context.streams, [*operands, *numbers.fields(float_range(context.call))])
+
+
+def _binary(context: Context) -> Packed:
+    """Arithmetic of two operands: with vectors for float32 and what has a scale, else element by element."""
+    call, kind = context.call, context.node.kind
+    dtype = context.target.dtype
+    if any(t is None or t.dtype != dtype for t in call.inputs) or dtype == np.bool_:
+        raise context.lacks(f"{context.source.dtype}")
+    if dtype != np.float32 and not is_quantized(call.output):
+        return _packed(context, "PAIR", kind, _Numbers(limits=_PLAIN_LIMITS.get(call.activation, _NO_LIMITS)))
+    if dtype not in (np.float32, np.int8, np.int16):
+        raise context.lacks(f"{dtype}")
+    if dtype == np.float32 or kind in ("MAXIMUM", "MINIMUM"):
+        return _packed(context, "BINARY", kind, _Numbers())
+    if kind == "DIV":
+        return _quotient(context)
+    if dtype == np.int16 and kind in ("ADD", "SUB") and call.flag("pot_scale_int16"):
+        exponents = [checked_log2(scale_of(call, t)) for t in (call.tensor(0), call.tensor(1), call.output)]
+        known = [e for e in exponents if e is not None]
+        if len(known) == 3:
+            return _shifted(context, known)
+    return _packed(context, "BINARY", kind, _scaled(context))
+
+
+def _scales(call: Call) -> tuple[np.float32, np.float32, np.float32]:
+    return scale_of(call, call.tensor(0)), scale_of(call, call.tensor(1)), scale_of(call, call.output)
+
+
+def _zeros(call: Call) -> tuple[int, int]:
+    return zero_point_of(call, call.tensor(0)), zero_point_of(call, call.tensor(1))
+
+
+def _scaled(context: Context) -> _Numbers:
+    """ADD, SUB, MUL, SQUARED_DIFFERENCE of integers with a scale, as ``kernels.elementwise`` computes them."""
+    call, kind = context.call, context.node.kind
+    a, b, out = _scales(call)
+    left_shift = 0
+    multipliers, shifts = (0, 0), (0, 0)
+    if kind == "MUL":
+        real = np.float64(a * b / out)
+    else:
+        left_shift = 7 if kind == "SQUARED_DIFFERENCE" else 15 if call.output.dtype == np.int16 else 20
+        twice_max = np.float64(2 * max(np.float64(a), np.float64(b)))
+        one, other = _fixed(np.float64(a) / twice_max), _fixed(np.float64(b) / twice_max)
+        multipliers, shifts = (one[0], other[0]), (one[1], other[1])
+        if kind == "SQUARED_DIFFERENCE":
+            real = twice_max * twice_max / ((1 << 14) * np.float64(out))
+        else:
+            real = twice_max / ((1 << left_shift) * np.float64(out))
+    zero_out = zero_point_of(call, call.output)
+    return _Numbers(_zeros(call), left_shift, multipliers, shifts, *_fixed(real), zero_out, range_or_zero(call))
+
+
+def _quotient(context: Context) -> Packed:
+    call = context.call
+    if call.output.dtype != np.int8:
+        raise context.lacks(f"{call.output.dtype}")
+    a, b, out = _scales(call)
+    multiplier, shift = _fixed(a / (b * out))
+    if multiplier == 0:
+        raise context.lacks("a scale of nothing")
+    numbers = _Numbers(zeros=_zeros(call), multiplier_out=multiplier, shift_out=shift, limits=range_or_zero(call))
+    numbers.zero_out = zero_point_of(call, call.output)
+    return _packed(context, "PAIR", "DIV", numbers)
+
+
+def _shifted(context: Context, exponents: list[int]) -> Packed:
+    """int16 with scales that are powers of two: one operand is shifted, none rescaled."""
+    call, kind = context.call, context.node.kind
+    right = exponents[2] - exponents[0], exponents[2] - exponents[1]
+    if min(right) != 0 or max(right) > 31:
+        raise call.unsupported(f"power-of-two scales 2**{exponents}")
+    return _packed(context, "PAIR", f"{kind}_SHIFTED", _Numbers(shifts=right, limits=range_or_zero(call)))
+
+
+def _prelu(context: Context) -> Packed:
+    call, dtype = context.call, context.target.dtype
+    if dtype == np.float32 and call.tensor(1).dtype in (np.float32, np.float16):
+        return _packed(context, "PAIR", "PRELU", _Numbers())
+    if dtype != np.int8 or call.tensor(0).dtype != dtype or call.tensor(1).dtype != dtype:
+        raise context.lacks(f"{dtype}")
+    a, b, out = _scales(call)
+    identity, slope = _fixed(a / out), _fixed(a * b / out)
+    numbers = _Numbers(_zeros(call), 0, (identity[0], 0), (identity[1], 0), *slope, zero_point_of(call, call.output))
+    numbers.limits = integer_range(dtype)
+    return _packed(context, "PAIR", "PRELU", numbers)
+
+
+def _comparison(context: Context) -> Packed:
+    """Quantized operands are brought to one scale; other integers and real numbers are compared as they are."""
+    call, kind = context.call, context.node.kind
+    first = call.tensor(0)
+    if call.tensor(1).dtype != first.dtype:
+        raise context.lacks(f"{first.dtype} and {call.tensor(1).dtype}")
+    if not is_quantized(first) or first.dtype not in _SCALED_COMPARISONS.get(kind, (np.int8,)):
+        return _packed(context, "PAIR", kind, _Numbers())
+    one, other = _fixed(scale_of(call, first)), _fixed(scale_of(call, call.tensor(1)))
+    numbers = _Numbers(_zeros(call), 8, (one[0], other[0]), (one[1], other[1]))
+    return _packed(context, "PAIR", kind, numbers)
+
+
+def _logic(context: Context) -> Packed:
+    if any(context.call.tensor(p).dtype != np.bool_ for p in (0, 1)):
+        raise context.lacks(f"{context.call.tensor(0).dtype}")
+    return _packed(context, "PAIR", context.node.kind, _Numbers())
+
+
+PACKERS: dict[str, Packer] = {
+    **dict.fromkeys(_BINARY, _binary),
+    **dict.fromkeys(_COMPARISONS, _comparison),
+    "PRELU": _prelu,
+    "LOGICAL_AND": _logic,
+    "LOGICAL_OR": _logic,
+}

@@ -1,0 +1,283 @@
+"""Convolutions and dense layers: weights in panels, biases, scales."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tcnstream.engines.native.pack.context import (
+    Arguments,
+    Context,
+    Packed,
+    Packer,
+    float_range,
+    frequency,
+    range_or_zero,
+)
+from tcnstream.engines.reference.kernels.call import is_quantized, quantization_of, scale_of, zero_point_of
+from tcnstream.engines.reference.kernels.fixed_point import quantize_multiplier
+from tcnstream.tflite.graph import Array, Quantization
+
+RESCALES = {"float": 0, "twice": 1, "wide": 2, "exact": 3}
+
+
+def panels(outputs: int) -> list[int]:
+    """Widths of the panels in which a convolution's outputs stand."""
+    widths = []
+    while outputs > 0:
+        widths.append(16 if outputs > 12 else 8 if outputs > 4 else 4)
+        outputs -= widths[-1]
+    return widths
+
+
+def _spread(values: Array, groups: int) -> Array:
+    """Per-output values (outputs,) padded per group to whole panels."""
+    per_group = values.reshape(groups, -1)
+    total = sum(panels(per_group.shape[1]))
+    padded = np.zeros((groups, total), values.dtype)
+    padded[:, : per_group.shape[1]] = per_group
+    return padded.reshape(-1)
+
+
+def _conv_weights(weights: Array, groups: int, fours: bool) -> bytes:
+    """(O, kt, kf, depth) as panels: (taps, depth, w), or (taps, depth / 4, w, 4) for integers."""
+    outputs, kt, kf, depth = weights.shape
+    parts = []
+    for group in weights.reshape(groups, outputs // groups, kt * kf, depth):
+        begin = 0
+        for width in panels(outputs // groups):
+            panel = np.zeros((width, kt * kf, -(-depth // 4) * 4 if fours else depth), weights.dtype)
+            rows = group[begin : begin + width]
+            panel[: len(rows), :, :depth] = rows
+            if fours:
+                parts.append(panel.reshape(width, kt * kf, -1, 4).transpose(1, 2, 0, 3).tobytes())
+            else:
+                parts.append(panel.transpose(1, 2, 0).tobytes())
+            begin += width
+    return b"".join(parts)
+
+
+def _exact_scale(scales: Array) -> tuple[Array, Array]:
+    """float64 scales as mantissa * 2**exponent with an integer mantissa of 53 bits."""
+    fraction, exponent = np.frexp(scales.astype(np.float64))
+    return np.ldexp(fraction, 53).astype(np.int64), (exponent - 53).astype(np.int32)
+
+
+def _rescale(context: Context, outputs: int) -> tuple[str, Array, Array]:
+    """How accumulators become outputs: the kind, and multiplier and shift per output."""
+    call = context.call
+    weights = quantization_of(call, call.tensor(1))
+    dense = context.node.kind == "FULLY_CONNECTED" or context.node.options.get("arithmetic") == "FULLY_CONNECTED"
+    scales = np.float64(scale_of(call, call.tensor(0))) * weights.scale.astype(np.float64)
+    scales = scales / np.float64(scale_of(call, call.output))
+    if dense and call.rounding == "tflm" and not weights.per_channel:
+        product = (scale_of(call, call.tensor(0)) * weights.scale).astype(np.float64)
+        scales = product / np.float64(scale_of(call, call.output))
+    if context.node.kind == "BATCH_MATMUL":
+        product = (scale_of(call, call.tensor(0)) * weights.scale).astype(np.float64)
+        scales = product / np.float64(scale_of(call, call.output))
+    scales = np.broadcast_to(scales.reshape(-1), (outputs,))
+    if dense and call.rounding == "litert":
+        mantissa, exponent = _exact_scale(scales)
+        return "exact", mantissa, exponent
+    multiplier, shift = quantize_multiplier(scales)
+    kind = "wide" if call.output.dtype == np.int16 else "twice"
+    return kind, multiplier.astype(np.int32), shift.astype(np.int32)
+
+
+def _weights_of(context: Context) -> Array:
+    """The weights; integer ones must stand for themselves."""
+    call = context.call
+    weights = call.array(1)
+    if is_quantized(call.tensor(0)):
+        q = quantization_of(call, call.tensor(1))
+        dense = context.node.kind == "FULLY_CONNECTED" and q.per_channel
+        if weights.dtype != np.int8:
+            raise context.lacks(f"{weights.dtype} weights")
+        if q.zero_point.any() and not dense:
+            return _without_zero_point(context, weights, q)
+        return weights
+    return weights.astype(np.float32)
+
+
+def _without_zero_point(context: Context, weights: Array, q: Quantization) -> Array:
+    """int16 weights that stand for themselves; ``_in_parts`` brings them back to int8."""
+    zero = q.zero_point.astype(np.int16)
+    if zero.size > 1:
+        zero = zero.reshape([-1 if axis == q.axis else 1 for axis in range(weights.ndim)])
+    wide: Array = weights.astype(np.int16) - zero
+    return wide
+
+
+def _in_parts(context: Context, weights: Array) -> Array:
+    """Weights (O, kt, 1, depth) beyond int8 as sums of int8 ones, which are taps of one and the same place."""
+    if weights.shape[2] != 1:
+        raise context.lacks("weights that have a zero point")
+    parts: list[Array] = []
+    rest = weights.astype(np.int64)
+    while rest.any() or not parts:
+        part = np.clip(rest, -128, 127)
+        parts.append(part.astype(np.int8))
+        rest = rest - part
+    return np.concatenate(parts, axis=2)
+
+
+def _convolution(
+    context: Context,
+    kind: str,
+    weights: Array,
+    channels: int,
+    groups: int,
+    frequencies: tuple[int, int],
+    frequency: tuple[int, int, int],
+    pad_t: int = 0,
+    sets: Sequence[Array] = (),
+) -> Packed:
+    """CONV and its kin: weights (O, kt, kf, depth), or (1, kt, kf, O) for DEPTHWISE.
+
+    ``frequencies`` are the places in and out, ``frequency`` is (stride, dilation, padding). ``sets`` are those of
+    RESAMPLE, each like ``weights``.
+    """
+    call = context.call
+    depthwise = kind == "DEPTHWISE"
+    if weights.dtype == np.int16:
+        weights, frequency = _in_parts(context, weights), (frequency[0], 0, frequency[2])
+    outputs, kt, kf = (weights.shape[3] if depthwise else weights.shape[0]), weights.shape[1], weights.shape[2]
+    bias = call.optional(2)
+    quantized = is_quantized(call.tensor(0))
+    dtype = call.tensor(0).dtype
+    item: Any = np.float32
+    sums = None
+    zero_in = 0
+    bias_u8: bytes | None = None
+    multiplier: bytes | None = None
+    shift: bytes | None = None
+    rescale, zero_out = "float", 0
+    spread = (lambda v: v) if depthwise else (lambda v: _spread(v, groups))
+    if quantized:
+        if dtype not in (np.int8, np.int16) or call.output.dtype != dtype:
+            raise context.lacks(f"{dtype} input and {call.output.dtype} output")
+        zero_in, zero_out = zero_point_of(call, call.tensor(0)), zero_point_of(call, call.output)
+        item = dtype
+        axes = (0, 1, 2) if depthwise else (1, 2, 3)
+        sums = weights.astype(np.int64).sum(axis=axes)
+        whole = (np.zeros(outputs, np.int64) if bias is None else bias.astype(np.int64)) - zero_in * sums
+        rescale, multipliers, shifts = _rescale(context, outputs)
+        multiplier, shift = spread(multipliers).tobytes(), spread(shifts).tobytes()
+        if dtype == np.int8:
+            bias_bytes = spread(whole.astype(np.int32)).tobytes()
+            bias_u8 = spread((whole - 128 * sums).astype(np.int32)).tobytes()
+        else:
+            bias_bytes = spread(whole).tobytes()
+    else:
+        bias_bytes = spread(np.zeros(outputs, np.float32) if bias is None else bias.astype(np.float32)).tobytes()
+    low, high = range_or_zero(call)
+    low_f, high_f = (-math.inf, math.inf) if sets else float_range(call)
+    packed = [
+        np.ascontiguousarray(w).tobytes() if depthwise else _conv_weights(w, groups, fours=quantized)
+        for w in sets or (weights,)
+    ]
+    weights_bytes = len(packed[0]) + (-len(packed[0]) % 64 if sets else 0)
+    arguments: Arguments = [
+        ("I", kt),
+        ("I", kf),
+        ("I", call.integer("dilation_t", 1)),
+        ("I", frequency[1]),
+        ("I", frequency[0]),
+        ("i", frequency[2]),
+        ("I", frequencies[0]),
+        ("I", frequencies[1]),
+        ("I", channels),
+        ("I", groups),
+        ("I", outputs),
+        ("I", b"".join(one.ljust(weights_bytes, b"\0") for one in packed)),
+        ("I", weights_bytes),
+        ("I", bias_bytes),
+        ("I", bias_u8),
+        ("I", RESCALES[rescale]),
+        ("I", multiplier),
+        ("I", shift),
+        ("i", zero_out),
+        ("i", low),
+        ("i", high),
+        ("f", low_f),
+        ("f", high_f),
+        ("I", np.full(channels, zero_in, item).tobytes()),
+        ("I", pad_t),
+    ]
+    return Packed(kind, 0, context.streams, arguments, taps=kt * kf)
+
+
+def _conv_2d(context: Context) -> Packed:
+    weights = _weights_of(context)
+    f_in, channels = context.node.views[0]
+    groups = channels // weights.shape[3]
+    places = (f_in, context.target.shape[0])
+    return _convolution(context, "CONV", weights, channels, groups, places, frequency(context))
+
+
+def _depthwise(context: Context) -> Packed:
+    weights = _weights_of(context)
+    f_in, channels = context.node.views[0]
+    places = (f_in, context.target.shape[0])
+    return _convolution(context, "DEPTHWISE", weights[None], channels, channels, places, frequency(context))
+
+
+def _transpose_conv(context: Context) -> Packed:
+    weights = _weights_of(context)
+    f_in, channels = context.node.views[0]
+    pad_t = weights.shape[1] - 1 - context.node.window.pad_begin
+    if pad_t < 0:
+        raise context.lacks("padding beyond its kernel")
+    places = (f_in, context.target.shape[0])
+    return _convolution(context, "TRANSPOSE_CONV", weights, channels, 1, places, frequency(context), pad_t)
+
+
+def _resample(context: Context) -> Packed:
+    weights = _weights_of(context)  # (up, taps, channels, filters)
+    up, taps, channels, filters = weights.shape
+    separable = bool(context.call.integer("separable"))
+    if separable:
+        sets, groups = weights.reshape(up, 1, taps, 1, channels * filters), channels
+    else:
+        sets, groups = weights.transpose(0, 3, 1, 2)[:, :, :, None], 1
+    kind = "DEPTHWISE" if separable else "CONV"
+    packed = _convolution(context, kind, sets[0], channels, groups, (1, 1), (1, 1, 0), sets=tuple(sets))
+    return replace(packed, kind="RESAMPLE", op=int(separable))
+
+
+def _fully_connected(context: Context) -> Packed:
+    weights = _weights_of(context)
+    outputs, depth = weights.shape
+    rows = math.prod(context.node.views[0]) // depth
+    return _convolution(context, "CONV", weights.reshape(outputs, 1, 1, depth), depth, 1, (rows, rows), (1, 1, 0))
+
+
+def _batch_matmul(context: Context) -> Packed:
+    """A constant matrix on the right is a dense layer for every row, with the rounding of its own."""
+    call, weights = context.call, _weights_of(context)
+    if call.flag("adj_x"):
+        raise context.lacks("a transposed left operand")
+    matrix = weights if call.flag("adj_y") else np.swapaxes(weights, -1, -2)  # (..., outputs, depth)
+    matrices, (outputs, depth) = math.prod(matrix.shape[:-2]), matrix.shape[-2:]
+    rows = math.prod(context.node.views[0]) // depth
+    if matrices == 1:
+        return _convolution(context, "CONV", matrix.reshape(outputs, 1, 1, depth), depth, 1, (rows, rows), (1, 1, 0))
+    if rows != matrices:
+        raise context.lacks("a matrix per batch")
+    grouped = matrix.reshape(matrices * outputs, 1, 1, depth)
+    return _convolution(context, "CONV", grouped, matrices * depth, matrices, (1, 1), (1, 1, 0))
+
+
+PACKERS: dict[str, Packer] = {
+    "CONV_2D": _conv_2d,
+    "DEPTHWISE_CONV_2D": _depthwise,
+    "TRANSPOSE_CONV": _transpose_conv,
+    "TIME_RESAMPLE": _resample,
+    "FULLY_CONNECTED": _fully_connected,
+    "BATCH_MATMUL": _batch_matmul,
+}

@@ -1,0 +1,152 @@
+"""What only moves values."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tcnstream.engines.native.pack.context import Arguments, Context, Packed, Packer
+from tcnstream.engines.reference.kernels import KERNELS, Call
+from tcnstream.engines.reference.kernels.call import Ints
+from tcnstream.tflite.graph import Array, Tensor
+
+_MOVES_ALL = ("CONCATENATION", "PACK")
+
+
+def _move(context: Context) -> Packed:
+    """Any operation that only moves values of a frame, found by moving the places instead of the values."""
+    node, plan, target = context.node, context.plan, context.target
+    carried = range(len(node.inputs)) if node.kind in _MOVES_ALL else range(1)
+    call = context.call
+    places: list[Array | None] = list(call.arrays)
+    facts: list[Tensor | None] = list(call.inputs)
+    pool: list[Array] = []
+    streams: list[tuple[int, int, int]] = []
+    base = 1
+    for position in carried:
+        view = node.views[position]
+        tensor = plan.tensors[node.inputs[position]]
+        if tensor.dtype != target.dtype:
+            raise context.lacks(f"{tensor.dtype} input and {target.dtype} output")
+        size = math.prod(view)
+        ids = np.arange(base, base + size)
+        if tensor.data is None:
+            streams.append((base, size, sum(s[2] >= 0 for s in streams)))
+            places[position] = ids.reshape(1, *view)
+        else:
+            streams.append((base, size, -1))
+            places[position] = ids.reshape(view)
+            pool.append(tensor.data.reshape(-1))
+        facts[position] = replace(tensor, shape=view, dtype=np.dtype(np.int64))
+        base += size
+    moved = Call(
+        node=replace(node, fill=0),
+        inputs=tuple(facts),
+        arrays=tuple(places),
+        outputs=tuple(replace(o, dtype=np.dtype(np.int64)) for o in call.outputs),
+        n_frames=1,
+        valid=(0, 1),
+    )
+    answers: list[Ints] = [part.reshape(-1).astype(np.int64) for part in KERNELS[node.kind](moved)]
+    runs: list[_Run] = []
+    constants: Array | None = None
+    for output, answer in enumerate(answers):
+        origin, constants = _origins(answer, streams, pool, np.full(answer.size, node.fill, target.dtype))
+        runs.extend(_runs(origin, output))
+        if (origin[:, 0] >= 0).all():
+            constants = None
+        elif len(answers) > 1:
+            raise context.lacks("constants in several outputs")
+    words = [(r.operand, r.output, r.begin, r.to, r.count) for r in runs]
+    arguments: Arguments = [
+        ("I", target.dtype.itemsize),
+        ("I", None if constants is None else constants.tobytes()),
+        ("I", len(runs)),
+        ("I", np.array(words, np.uint32).tobytes() or None),
+    ]
+    return Packed("MOVE", 0, context.streams, arguments)
+
+
+@dataclass
+class _Run:
+    """Elements that stay side by side."""
+
+    operand: int
+    output: int
+    begin: int
+    to: int
+    count: int
+
+
+def _origins(
+    answer: Ints, streams: list[tuple[int, int, int]], pool: list[Array], constants: Array
+) -> tuple[Ints, Array]:
+    """(operand, element) of each place of an output, -1 where it is constant; and the constants."""
+    origin = np.full((answer.size, 2), -1, np.int64)
+    taken = 0
+    for begin, size, operand in streams:
+        inside = (answer >= begin) & (answer < begin + size)
+        if operand >= 0:
+            origin[inside] = np.stack([np.full(inside.sum(), operand), answer[inside] - begin], 1)
+        else:
+            constants[inside] = pool[taken][answer[inside] - begin]
+            taken += 1
+    return origin, constants
+
+
+def _runs(origin: Ints, output: int) -> list[_Run]:
+    runs: list[_Run] = []
+    for to, (operand, start) in enumerate(origin):
+        if operand < 0:
+            continue
+        last = runs[-1] if runs else None
+        if last and last.operand == operand and last.begin + last.count == start and last.to + last.count == to:
+            last.count += 1
+        else:
+            runs.append(_Run(int(operand), output, int(start), to, 1))
+    return runs
+
+
+def _time_move(op: int) -> Packer:
+    return lambda context: Packed("TIME_MOVE", op, context.streams, [])
+
+
+def _frozen(context: Context) -> Packed:
+    values = context.call.array(1)
+    content = np.ascontiguousarray(values.astype(context.target.dtype)).tobytes()
+    arguments: Arguments = [("I", context.target.dtype.itemsize), ("I", content), ("I", 0), ("I", None)]
+    return Packed("MOVE", 0, context.streams, arguments)
+
+
+PACKERS: dict[str, Packer] = {
+    **dict.fromkeys(
+        (
+            "RESHAPE",
+            "EXPAND_DIMS",
+            "SQUEEZE",
+            "TRANSPOSE",
+            "PAD",
+            "PADV2",
+            "MIRROR_PAD",
+            "CONCATENATION",
+            "SLICE",
+            "STRIDED_SLICE",
+            "TILE",
+            "BROADCAST_TO",
+            "GATHER",
+            "PACK",
+            "SPLIT",
+            "SPLIT_V",
+            "UNPACK",
+            "RESIZE_NEAREST_NEIGHBOR",
+        ),
+        _move,
+    ),
+    "TIME_PAD": _time_move(0),
+    "TIME_WINDOW": _time_move(1),
+    "TIME_UNFOLD": _time_move(2),
+    "TIME_REPEAT": _time_move(3),
+    "TIME_FROZEN": _frozen,
+}

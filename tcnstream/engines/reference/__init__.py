@@ -1,0 +1,1 @@
+"""The reference engine: NumPy, node by node; the definition of every result."""

@@ -1,0 +1,91 @@
+"""The reference engine: NumPy, node by node, slow and obvious. It is the definition of every result."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from tcnstream.compiler.plan import Node, Plan
+from tcnstream.compiler.timing import first_read, last_read
+from tcnstream.engines.reference.frames import FRAME_KERNELS, cumulative
+from tcnstream.engines.reference.kernels import KERNELS, Call
+from tcnstream.engines.state import State, advance
+from tcnstream.errors import EngineError
+from tcnstream.tflite.graph import Array, Tensor
+
+
+class ReferenceExecutor:
+    """Runs any plan whose operations have a kernel; all its state is the stream's.
+
+    ``rounding`` is "litert", or "tflm" for the two roundings of TFLite Micro's FULLY_CONNECTED.
+    """
+
+    name = "reference"
+    block_frames: tuple[int, ...] = (256,)
+
+    def __init__(self, plan: Plan, rounding: str = "litert") -> None:
+        for node in plan.nodes:
+            if node.kind not in KERNELS and node.kind not in FRAME_KERNELS and node.kind != "TIME_CUMULATIVE":
+                raise EngineError(f"the reference engine lacks `{node.kind}` (op {node.index}, `{node.label}`)")
+        self.plan = plan
+        self.rounding = rounding
+
+    def advance(self, state: State, chunks: Sequence[Array] | None) -> list[Array]:
+        return advance(state, chunks, self.run)
+
+    def run(self, state: State, goal: list[int]) -> None:
+        """Bring every tensor of ``state`` from ``state.have`` to ``goal`` frames."""
+        for k, node in enumerate(self.plan.nodes):
+            if goal[node.outputs[0]] > state.have[node.outputs[0]]:
+                for o, frames in zip(node.outputs, compute(state, k, goal, self.rounding), strict=True):
+                    state.produce(o, frames)
+
+
+def compute(state: State, k: int, goal: list[int], rounding: str = "litert") -> tuple[Array, ...]:
+    """The frames of node ``k``'s outputs from what they have to ``goal``; its inputs must be there."""
+    plan = state.plan
+    node = plan.nodes[k]
+    call = _call(plan, state, node, state.have[node.outputs[0]], goal[node.outputs[0]], rounding)
+    # A NaN or an infinity in the signal passes through, as it does in the reference kernels.
+    with np.errstate(all="ignore"):
+        if node.kind == "TIME_CUMULATIVE":
+            frames, state.carries[k] = cumulative(call, state.carries.get(k))
+            return (frames,)
+        if node.kind in FRAME_KERNELS:
+            return (FRAME_KERNELS[node.kind](call),)
+        return KERNELS[node.kind](call)
+
+
+def _call(plan: Plan, state: State, node: Node, begin: int, end: int, rounding: str) -> Call:
+    window = node.window
+    oldest, newest = first_read(window, begin), last_read(window, end - 1) + 1
+    if window.edge == "clip":
+        oldest = max(oldest, 0)
+    facts: list[Tensor | None] = []
+    arrays: list[Array | None] = []
+    signal_frames = newest
+    for position, (i, view) in enumerate(zip(node.inputs, node.views, strict=True)):
+        if i < 0:
+            facts.append(None)
+            arrays.append(None)
+            continue
+        tensor = plan.tensors[i]
+        facts.append(dataclasses.replace(tensor, shape=view))
+        if tensor.data is not None:
+            arrays.append(tensor.data.reshape(view))
+        else:
+            signal_frames = min(signal_frames, state.have[i])
+            arrays.append(state.gather(node, position, oldest, newest))
+    return Call(
+        node=node,
+        inputs=tuple(facts),
+        arrays=tuple(arrays),
+        outputs=tuple(plan.tensors[o] for o in node.outputs),
+        first_frame=begin,
+        n_frames=end - begin,
+        first_input_frame=oldest,
+        valid=(max(0, -oldest), signal_frames - oldest),
+        rounding=rounding,
+    )

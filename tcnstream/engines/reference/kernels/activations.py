@@ -1,0 +1,337 @@
+"""Functions of one element: activations and elementary functions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from tcnstream.engines.reference.kernels.call import (
+    Call,
+    Doubles,
+    Ints,
+    as_frames,
+    ints_without_zero_point,
+    is_quantized,
+    scale_of,
+    zero_point_of,
+)
+from tcnstream.engines.reference.kernels.fixed_point import (
+    CLIPS,
+    INT32_MAX,
+    activation_range,
+    checked_log2,
+    divide_truncating,
+    integer_range,
+    multiply,
+    quantize_multiplier,
+    rounding_shift_right,
+    wrap_int32,
+)
+from tcnstream.engines.reference.kernels.gemmlowp import inverse_square_root
+from tcnstream.engines.reference.kernels.tables import (
+    Floats,
+    Function,
+    apply_table,
+    in_float32,
+    logistic_of,
+    sigmoid_table,
+)
+from tcnstream.tflite.graph import Array
+
+
+def _real(call: Call, function: Function) -> tuple[Array, ...]:
+    """``function`` of float32 values, computed in float64 and rounded once."""
+    with np.errstate(all="ignore"):
+        return (as_frames(call, function(call.array(0).astype(np.float64)).astype(np.float32)),)
+
+
+def _logistic_float32(x: Floats) -> Floats:
+    one = np.float32(1)
+    return one / (one + in_float32(np.exp)(-x))
+
+
+def _input_multiplier_int16(call: Call, exact_left_shifts: tuple[int, ...]) -> tuple[int, int]:
+    """(multiplier, left shift) that bring an int16 input to the table's scale; multiplier 0: a power of two."""
+    scale = scale_of(call, call.tensor(0))
+    exponent = checked_log2(scale)
+    if exponent is not None and 12 + exponent in exact_left_shifts:
+        return 0, 12 + exponent
+    multiplier, left_shift = float(scale) * 4096.0 * 3.0, 0
+    while multiplier <= 32767.0 / 2.0 and left_shift <= 30:
+        left_shift += 1
+        multiplier *= 2.0
+    return int(multiplier), left_shift
+
+
+def _interpolated_sigmoid(
+    call: Call, exact_left_shifts: tuple[int, ...], fraction_bits: int, saturated: int
+) -> tuple[Ints, Ints]:
+    """An int16 input on the sigmoid table's scale, and the table's value at its magnitude."""
+    multiplier, left_shift = _input_multiplier_int16(call, exact_left_shifts)
+    if multiplier == 0:
+        multiplier, left_shift = 3 << left_shift, 0
+    half = 1 << (left_shift - 1) if left_shift > 0 else 0
+    x = wrap_int32(call.array(0).astype(np.int64) * multiplier + half) >> left_shift
+    table, place = sigmoid_table(), np.abs(x) >> fraction_bits
+    index = np.minimum(place, 254)
+    base = table[index]
+    value = (base << fraction_bits) + (np.abs(x) & ((1 << fraction_bits) - 1)) * (table[index + 1] - base)
+    return x, np.where(place >= 255, saturated, value)
+
+
+def logistic(call: Call) -> tuple[Array, ...]:
+    """1 / (1 + exp(-x)). Source: ``SigmoidPrepare``, ``integer_ops/logistic.h`` (int16)."""
+    if not is_quantized(call.output):
+        return _real(call, logistic_of)
+    if call.output.dtype == np.int8:
+        return apply_table(call, _logistic_float32)
+    x, value = _interpolated_sigmoid(call, (0,), 9, 0x7FFF << 10)
+    rounded = np.where(x >= 0, value + (1 << 9), (1 << 25) - value + (1 << 9) - 1)
+    return (as_frames(call, rounded >> 10),)
+
+
+def tanh(call: Call) -> tuple[Array, ...]:
+    """Hyperbolic tangent, 2 * sigmoid(2 * x) - 1 for int16. Source: ``TanhPrepare``, ``integer_ops/tanh.h``."""
+    if not is_quantized(call.output):
+        return _real(call, np.tanh)
+    if call.output.dtype == np.int8:
+        return apply_table(call, in_float32(np.tanh))
+    x, value = _interpolated_sigmoid(call, (0, 1), 8, 0xFFFF << 8)
+    rounded = np.where(x >= 0, value - (1 << 23) + (1 << 7), -value + (1 << 23) + (1 << 7) - 1)
+    return (as_frames(call, rounded >> 8),)
+
+
+def _clipped(call: Call, activation: str) -> tuple[Array, ...]:
+    """RELU and its kin as operations of their own; their multiplier is a float32. Source: ``QuantizedReluX``."""
+    if not is_quantized(call.output):
+        low, high = CLIPS[activation]
+        return (as_frames(call, np.clip(call.array(0).astype(np.float32), np.float32(low), high)),)
+    real = scale_of(call, call.tensor(0)) / scale_of(call, call.output)
+    scaled = multiply(ints_without_zero_point(call, 0), *quantize_multiplier(real))
+    least, greatest = activation_range(call, activation, call.output)
+    return (as_frames(call, np.clip(scaled + zero_point_of(call, call.output), least, greatest)),)
+
+
+def relu(call: Call) -> tuple[Array, ...]:
+    """max(x, 0)."""
+    return _clipped(call, "RELU")
+
+
+def relu6(call: Call) -> tuple[Array, ...]:
+    """x between 0 and 6."""
+    return _clipped(call, "RELU6")
+
+
+def relu_n1_to_1(call: Call) -> tuple[Array, ...]:
+    """x between -1 and 1."""
+    return _clipped(call, "RELU_N1_TO_1")
+
+
+def relu_0_to_1(call: Call) -> tuple[Array, ...]:
+    """x between 0 and 1."""
+    return _clipped(call, "RELU_0_TO_1")
+
+
+def _two_slopes(call: Call, negative: Ints) -> tuple[Array, ...]:
+    """x rescaled where it is not negative, ``negative`` (scaled, without zero point) elsewhere."""
+    x = ints_without_zero_point(call, 0)
+    identity = scale_of(call, call.tensor(0)) / scale_of(call, call.output)
+    scaled = np.where(x >= 0, multiply(x, *quantize_multiplier(identity)), negative)
+    least, greatest = integer_range(call.output.dtype)
+    return (as_frames(call, np.clip(scaled + zero_point_of(call, call.output), least, greatest)),)
+
+
+def leaky_relu(call: Call) -> tuple[Array, ...]:
+    """x, or alpha * x where x is negative. Source: ``leaky_relu.h``; real multipliers are float32."""
+    alpha = np.float32(call.number("alpha", 0.0))
+    if not is_quantized(call.output):
+        x = call.array(0).astype(np.float32)
+        return (as_frames(call, np.where(x > 0, x, x * alpha)),)
+    real = scale_of(call, call.tensor(0)) * alpha / scale_of(call, call.output)
+    multiplier, shift = quantize_multiplier(real)
+    scaled = multiply(ints_without_zero_point(call, 0), np.abs(multiplier), shift)
+    return _two_slopes(call, scaled * np.sign(multiplier))
+
+
+def prelu(call: Call) -> tuple[Array, ...]:
+    """x, or alpha * x where x is negative; alpha broadcasts. Source: ``prelu.h``."""
+    if not is_quantized(call.output):
+        x, alpha = call.array(0).astype(np.float32), call.array(1).astype(np.float32)
+        return (as_frames(call, np.where(x >= 0, x, x * alpha)),)
+    if call.output.dtype != np.int8:
+        raise call.unsupported(f"{call.output.dtype}")
+    real = scale_of(call, call.tensor(0)) * scale_of(call, call.tensor(1)) / scale_of(call, call.output)
+    product = wrap_int32(ints_without_zero_point(call, 0) * ints_without_zero_point(call, 1))
+    return _two_slopes(call, multiply(product, *quantize_multiplier(real)))
+
+
+def _high_mul_int16(a: Ints, b: int) -> Ints:
+    """gemmlowp's ``SaturatingRoundingDoublingHighMul`` of int16 values."""
+    product = a * b
+    nudged = product + np.where(product >= 0, 1 << 14, 1 - (1 << 14))
+    return np.minimum(divide_truncating(nudged, 1 << 15), 32767)
+
+
+def _multiplier_int16(real: np.float32) -> tuple[int, int]:
+    """A fixed-point multiplier cut to 16 bits, and its exponent."""
+    multiplier, exponent = (int(part) for part in quantize_multiplier(real))
+    return (32767 if multiplier >= INT32_MAX - (1 << 15) else (multiplier + (1 << 15)) >> 16), exponent
+
+
+def hard_swish(call: Call) -> tuple[Array, ...]:
+    """x * relu6(x + 3) / 6. Source: ``hard_swish.h``, 16-bit fixed point for int8."""
+    if not is_quantized(call.output):
+        x = call.array(0).astype(np.float32)
+        with np.errstate(all="ignore"):
+            return (as_frames(call, x * np.clip(x + np.float32(3), 0, 6) / np.float32(6)),)
+    if call.output.dtype != np.int8:
+        raise call.unsupported(f"{call.output.dtype}")
+    fine_scale = np.float32(1.0 / 128.0) * scale_of(call, call.tensor(0))
+    output_multiplier, output_exponent = _multiplier_int16(fine_scale / scale_of(call, call.output))
+    gate_multiplier, gate_exponent = _multiplier_int16(fine_scale / np.float32(3.0 / 32768.0))
+    fine = ints_without_zero_point(call, 0) << 7
+    value = _high_mul_int16(fine, output_multiplier)
+    gate = np.clip(fine << max(gate_exponent - 1, 0), -32768, 32767)
+    gate = _high_mul_int16(gate, gate_multiplier)
+    gate = np.clip(gate << 1, -32768, 32767) if gate_exponent > 0 else rounding_shift_right(gate, -gate_exponent)
+    gate = (gate + (1 << 15)) >> 1
+    product = np.minimum(divide_truncating(gate * value, 1 << 15), 32767)
+    result = rounding_shift_right(product, -output_exponent) + zero_point_of(call, call.output)
+    return (as_frames(call, np.clip(result, -128, 127)),)
+
+
+def _elu_float32(x: Floats) -> Floats:
+    return np.where(x < 0, in_float32(np.expm1)(x), x)
+
+
+def elu(call: Call) -> tuple[Array, ...]:
+    """x, or exp(x) - 1 where x is negative."""
+    if not is_quantized(call.output):
+        return _real(call, lambda x: np.where(x < 0, np.expm1(x), x))
+    return apply_table(call, TABLED["ELU"](call))
+
+
+# NumPy has no error function
+_erfc_of_objects = np.frompyfunc(math.erfc, 1, 1)
+
+
+def _erfc(x: Doubles) -> Doubles:
+    return np.asarray(_erfc_of_objects(x), dtype=np.float64)
+
+
+def _gelu(x: Doubles) -> Doubles:
+    return 0.5 * x * _erfc(-x * math.sqrt(0.5))
+
+
+def _gelu_approximate(x: Doubles) -> Doubles:
+    return 0.5 * x * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
+
+
+def _gelu_float32(x: Floats) -> Floats:
+    half, slope = np.float32(0.5), np.float32(-math.sqrt(0.5))
+    return half * x * _erfc((x * slope).astype(np.float64)).astype(np.float32)
+
+
+def _gelu_approximate_float32(x: Floats) -> Floats:
+    half, one, cubic = np.float32(0.5), np.float32(1), np.float32(0.044715)
+    inner = np.float32(math.sqrt(2.0 / math.pi)) * (x + cubic * x * x * x)
+    return half * x * (one + in_float32(np.tanh)(inner))
+
+
+def gelu(call: Call) -> tuple[Array, ...]:
+    """x * Phi(x), or its tanh approximation with ``approximate``. Source: ``gelu.h``."""
+    if not is_quantized(call.output):
+        return _real(call, _gelu_approximate if call.flag("approximate") else _gelu)
+    return apply_table(call, TABLED["GELU"](call))
+
+
+def absolute(call: Call) -> tuple[Array, ...]:
+    """|x|. Source: ``elementwise.cc``; the integer form rescales only if the scales differ."""
+    if not is_quantized(call.output):
+        return (as_frames(call, np.abs(call.array(0))),)
+    magnitude = np.abs(ints_without_zero_point(call, 0))
+    input_scale, output_scale = scale_of(call, call.tensor(0)), scale_of(call, call.output)
+    if input_scale != output_scale:
+        magnitude = multiply(magnitude, *quantize_multiplier(input_scale / output_scale))
+    least, greatest = integer_range(call.output.dtype)
+    return (as_frames(call, np.clip(magnitude + zero_point_of(call, call.output), least, greatest)),)
+
+
+def neg(call: Call) -> tuple[Array, ...]:
+    """-x; quantized integers are negated raw, as the reference kernel does."""
+    return (as_frames(call, np.negative(call.array(0))),)
+
+
+def sign(call: Call) -> tuple[Array, ...]:
+    """-1, 0 or 1, of real numbers or plain integers."""
+    if is_quantized(call.output):
+        raise call.unsupported(f"quantized {call.output.dtype}")
+    return (as_frames(call, np.sign(call.array(0))),)
+
+
+def exp(call: Call) -> tuple[Array, ...]:
+    """e**x."""
+    if not is_quantized(call.output):
+        return _real(call, np.exp)
+    return apply_table(call, TABLED["EXP"](call))
+
+
+def log(call: Call) -> tuple[Array, ...]:
+    """Natural logarithm; for integers what is not positive gives the least output."""
+    if not is_quantized(call.output):
+        return _real(call, np.log)
+    return apply_table(call, TABLED["LOG"](call))
+
+
+def _log_float32(call: Call) -> Callable[[Floats], Floats]:
+    scale, zero_point = scale_of(call, call.output), zero_point_of(call, call.output)
+    least = np.float32(integer_range(call.output.dtype)[0] - zero_point) * scale
+    return lambda x: np.where(x <= 0, least, in_float32(np.log)(x))
+
+
+def rsqrt(call: Call) -> tuple[Array, ...]:
+    """1 / sqrt(x). Source: ``elementwise.cc``: int8 in fixed point, int16 by table.
+
+    The reference kernel stops at integers below zero; here they give the greatest output.
+    """
+    if not is_quantized(call.output):
+        return _real(call, lambda x: 1.0 / np.sqrt(x))
+    output_scale = scale_of(call, call.output)
+    if call.output.dtype == np.int16:
+        return apply_table(call, TABLED["RSQRT"](call))
+    # std::sqrt of a float is a float, the product with the output's scale as well
+    product = np.sqrt(scale_of(call, call.tensor(0))) * output_scale
+    multiplier, shift = quantize_multiplier(1.0 / np.float64(product))
+    x = ints_without_zero_point(call, 0)
+    inverse, inverse_shift = inverse_square_root(np.maximum(x, 1))
+    scaled = multiply(multiply(np.ones_like(x), inverse, inverse_shift + 20), multiplier, shift - 20)
+    result = np.clip(scaled + zero_point_of(call, call.output), -128, 127)
+    return (as_frames(call, np.where(x <= 0, 127, result)),)
+
+
+def _rsqrt_float32(call: Call) -> Callable[[Floats], Floats]:
+    most = np.float32(32767) * scale_of(call, call.output)
+    return lambda x: np.where(x <= 0, most, np.float32(1) / np.sqrt(x))
+
+
+TABLED: Mapping[str, Callable[[Call], Callable[[Floats], Floats]]] = {
+    "ELU": lambda call: _elu_float32,
+    "GELU": lambda call: _gelu_approximate_float32 if call.flag("approximate") else _gelu_float32,
+    "EXP": lambda call: in_float32(np.exp),
+    "LOG": _log_float32,
+    "RSQRT": _rsqrt_float32,
+}
+"""The functions that int16 looks up between 513 entries."""
+
+
+def real_function(function: Function) -> Callable[[Call], tuple[Array, ...]]:
+    """A kernel that the reference has for float32 alone."""
+
+    def kernel(call: Call) -> tuple[Array, ...]:
+        if call.output.dtype != np.float32:
+            raise call.unsupported(f"{call.output.dtype}")
+        return _real(call, function)
+
+    return kernel

@@ -1,0 +1,139 @@
+"""What a kernel is given: one node, its operands' facts and arrays, and which frames to compute."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from tcnstream.compiler.plan import Node
+from tcnstream.errors import EngineError
+from tcnstream.tflite.graph import Array, Quantization, Tensor
+
+Ints: TypeAlias = npt.NDArray[np.int64]
+Doubles: TypeAlias = npt.NDArray[np.float64]
+Reals: TypeAlias = npt.NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Call:
+    """One invocation of a kernel.
+
+    ``inputs`` and ``outputs`` are the operands' facts; a streamed tensor's ``shape`` is that of a
+    frame, a constant's is whole. ``arrays`` are streams ``(t, *frame_shape)``, already cut to the
+    frames that are needed, padded in time and seen as the node's ``views`` say, or whole constants
+    in canonical layout. The kernel
+    returns ``n_frames`` frames per output, the first of them being frame ``first_frame``.
+    ``first_input_frame`` is the signal's index of ``arrays[0][0]`` (negative in the left padding);
+    ``valid`` is the part [begin, end) of ``arrays[0]`` along time that is signal, not padding.
+    ``rounding`` is ``"litert"``, or ``"tflm"`` where FULLY_CONNECTED rounds twice.
+    """
+
+    node: Node
+    inputs: tuple[Tensor | None, ...]
+    arrays: tuple[Array | None, ...]
+    outputs: tuple[Tensor, ...]
+    n_frames: int
+    valid: tuple[int, int]
+    first_frame: int = 0
+    first_input_frame: int = 0
+    rounding: str = "litert"
+
+    @property
+    def output(self) -> Tensor:
+        return self.outputs[0]
+
+    def tensor(self, position: int) -> Tensor:
+        """The facts of an operand that must be there."""
+        tensor = self.inputs[position] if position < len(self.inputs) else None
+        if tensor is None:
+            raise EngineError(f"{self.node.kind} ({self.node.label}) lacks operand {position}; the file is incomplete.")
+        return tensor
+
+    def array(self, position: int) -> Array:
+        """The values of an operand that must be there."""
+        array = self.arrays[position] if position < len(self.arrays) else None
+        if array is None:
+            raise EngineError(f"{self.node.kind} ({self.node.label}) lacks operand {position}; the file is incomplete.")
+        return array
+
+    def optional(self, position: int) -> Array | None:
+        """The values of an operand that a file may leave out, such as a bias."""
+        return self.arrays[position] if position < len(self.arrays) else None
+
+    def integer(self, name: str, default: int | None = None) -> int:
+        """An integer option; ``default`` when the node does not have it."""
+        value = self.node.options.get(name, default)
+        if not isinstance(value, int):
+            raise EngineError(f"{self.node.kind} ({self.node.label}) needs the integer option {name}.")
+        return int(value)
+
+    def number(self, name: str, default: float) -> float:
+        """A real-valued option."""
+        value = self.node.options.get(name, default)
+        if not isinstance(value, int | float):
+            raise EngineError(f"{self.node.kind} ({self.node.label}) needs the number option {name}.")
+        return float(value)
+
+    def integers(self, name: str) -> tuple[int, ...]:
+        """A tuple option."""
+        value = self.node.options.get(name)
+        if not isinstance(value, tuple):
+            raise EngineError(f"{self.node.kind} ({self.node.label}) needs the option {name}, a tuple of integers.")
+        return value
+
+    def flag(self, name: str) -> bool:
+        """A boolean option, false when absent."""
+        return bool(self.node.options.get(name, False))
+
+    @property
+    def activation(self) -> str:
+        """The fused activation function's name in the schema, "NONE" when there is none."""
+        return str(self.node.options.get("fused_activation_function", "NONE"))
+
+    def unsupported(self, what: str) -> EngineError:
+        """The error for a form of this operation that the reference kernels do not have either."""
+        return EngineError(
+            f"{self.node.kind} ({self.node.label}) with {what} has no reference arithmetic; "
+            "convert the model with another type for this operation."
+        )
+
+
+def quantization_of(call: Call, tensor: Tensor) -> Quantization:
+    """The quantization that an integer tensor must have."""
+    if tensor.quantization is None:
+        raise call.unsupported(f"{tensor.dtype} tensor {tensor.name!r} without quantization")
+    return tensor.quantization
+
+
+def is_quantized(tensor: Tensor) -> bool:
+    """Whether the tensor's integers stand for real numbers (int8 or int16 with a scale).
+
+    Unsigned ones are refused: the file format has them at the ends of a model, for QUANTIZE and DEQUANTIZE.
+    """
+    if np.issubdtype(tensor.dtype, np.unsignedinteger) and tensor.quantization is not None:
+        raise EngineError(f"Tensor {tensor.name!r} is quantized to {tensor.dtype}; convert the model to int8 or int16.")
+    return tensor.dtype in (np.dtype(np.int8), np.dtype(np.int16)) and tensor.quantization is not None
+
+
+def scale_of(call: Call, tensor: Tensor) -> np.float32:
+    """Per-tensor scale, as the float32 that the file holds."""
+    return np.float32(quantization_of(call, tensor).scale.flat[0])
+
+
+def zero_point_of(call: Call, tensor: Tensor) -> int:
+    """Per-tensor zero point."""
+    return int(quantization_of(call, tensor).zero_point.flat[0])
+
+
+def ints_without_zero_point(call: Call, position: int) -> Ints:
+    """An integer operand minus its per-tensor zero point."""
+    return call.array(position).astype(np.int64) - zero_point_of(call, call.tensor(position))
+
+
+def as_frames(call: Call, values: Array, output: int = 0) -> Array:
+    """``values`` as ``n_frames`` frames of the output's shape and type."""
+    tensor = call.outputs[output]
+    return values.astype(tensor.dtype, copy=False).reshape((call.n_frames, *tensor.shape))

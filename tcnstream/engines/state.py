@@ -1,0 +1,234 @@
+"""All that a stream remembers: one queue per tensor, running sums of policies, and how far it is.
+
+There is one kind of queue and one registry of them; reset, snapshot and restore are written here
+once and nowhere per operation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from tcnstream.compiler.plan import Node, Plan, Window
+from tcnstream.compiler.timing import counts, oldest_needed
+from tcnstream.errors import StreamError
+from tcnstream.tflite.graph import Array, Shape
+
+_SNAPSHOT_FORMAT = 1
+
+
+class Queue:
+    """The newest frames of one tensor in a linear buffer that rewinds rarely.
+
+    Appending copies the new frames only; the live ones move once per buffer length, so a push costs
+    the same whatever the dilation.
+    """
+
+    def __init__(self, frame_shape: Shape, dtype: np.dtype[np.generic]) -> None:
+        self._store: Array = np.empty((0, *frame_shape), dtype)
+        self._begin = 0
+        self._end = 0
+        self.first_frame = 0
+
+    @property
+    def end_frame(self) -> int:
+        """One past the newest frame, counted from the start of the stream."""
+        return self.first_frame + self._end - self._begin
+
+    def append(self, frames: Array) -> None:
+        n = len(frames)
+        if self._end + n > len(self._store):
+            self._rewind(n)
+        self._store[self._end : self._end + n] = frames
+        self._end += n
+
+    def _rewind(self, n: int) -> None:
+        live = self._store[self._begin : self._end]
+        room = 2 * (len(live) + n)
+        if len(self._store) < room:
+            grown = np.empty((room, *self._store.shape[1:]), self._store.dtype)
+            grown[: len(live)] = live
+            self._store = grown
+        else:
+            self._store[: len(live)] = live
+        self._begin, self._end = 0, len(live)
+
+    def read(self, begin: int, end: int) -> Array:
+        """Frames ``begin`` to ``end`` (stream counts) as a view."""
+        shift = self._begin - self.first_frame
+        return self._store[begin + shift : end + shift]
+
+    def drop_before(self, frame: int) -> None:
+        gone = min(frame, self.end_frame) - self.first_frame
+        self._begin += gone
+        self.first_frame += gone
+
+
+class State:
+    """The state of one stream of ``plan``.
+
+    ``have[i]`` counts the frames of tensor i so far, ``carries[k]`` is the running sum of node k of
+    the plan (cumulative policies only).
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.reset()
+
+    def reset(self) -> None:
+        self.pushed_frames = 0
+        self.ended = False
+        self.have = [0] * len(self.plan.tensors)
+        self.queues = {
+            i: Queue(tensor.shape, tensor.dtype) for i, tensor in enumerate(self.plan.tensors) if tensor.data is None
+        }
+        self.carries: dict[int, Array] = {}
+
+    def arrive(self, chunks: Sequence[Array]) -> list[int]:
+        """Take in frames of every input; returns the counts that all tensors must reach now."""
+        for i, chunk in zip(self.plan.inputs, chunks, strict=True):
+            self.queues[i].append(chunk)
+            self.have[i] += len(chunk)
+        self.pushed_frames += len(chunks[0])
+        return counts(self.plan, self.pushed_frames, ended=False)
+
+    def end(self) -> list[int]:
+        """The signal is over; returns the counts that all tensors must reach now.
+
+        Raises StreamError, with the state as before, if a mirrored edge is longer than the signal.
+        """
+        goal = counts(self.plan, self.pushed_frames, ended=True)
+        for node, sources in zip(self.plan.nodes, self.plan.sources, strict=True):
+            window, frames = node.window, goal[sources[0]]
+            shortest = max(window.pad_begin, window.pad_end or 0) + (window.edge == "reflect")
+            if window.edge in ("reflect", "symmetric") and 0 < frames < shortest:
+                raise StreamError(
+                    f"the signal is too short to end: `{node.label}` mirrors {shortest} frames and has {frames};"
+                    " push more frames before flush"
+                )
+        self.ended = True
+        return goal
+
+    def produce(self, i: int, frames: Array) -> None:
+        """Take in what an engine computed for tensor ``i``."""
+        self.queues[i].append(frames.reshape(len(frames), *self.plan.tensors[i].shape))
+        self.have[i] += len(frames)
+
+    def gather(self, node: Node, position: int, begin: int, end: int) -> Array:
+        """Input frames ``begin`` to ``end`` of a node's operand, edges filled in as the node says.
+
+        Returns (end - begin, *view); a view of the queue where no edge is touched.
+        """
+        i, view = node.inputs[position], node.views[position]
+        n, queue = self.have[i], self.queues[i]
+        if begin >= 0 and end <= n:
+            return queue.read(begin, end).reshape(end - begin, *view)
+        if node.window.edge in ("reflect", "symmetric"):
+            index = mirror(np.arange(begin, end), n, node.window)
+            oldest = int(index.min())
+            frames: Array = queue.read(oldest, int(index.max()) + 1)[index - oldest]
+            return frames.reshape(end - begin, *view)
+        tensor = self.plan.tensors[i]
+        padded = np.full((end - begin, *tensor.shape), node.fill, tensor.dtype)
+        first, last = max(begin, 0), min(end, n)
+        if first < last:
+            padded[first - begin : last - begin] = queue.read(first, last)
+        return padded.reshape(end - begin, *view)
+
+    def trim(self) -> None:
+        """Forget the frames that nothing will read any more."""
+        needed = oldest_needed(self.plan, self.have)
+        for i, queue in self.queues.items():
+            queue.drop_before(needed[i])
+
+    def live_bytes(self) -> int:
+        """Bytes of the frames and sums that must be remembered now."""
+        frames = sum(q.read(q.first_frame, q.end_frame).nbytes for q in self.queues.values())
+        return frames + sum(c.nbytes for c in self.carries.values())
+
+    def snapshot(self, identity: str) -> bytes:
+        """The state as bytes; ``identity`` names the model and its policy."""
+        arrays: dict[str, Array] = {f"queue{i}": q.read(q.first_frame, q.end_frame) for i, q in self.queues.items()}
+        arrays |= {f"carry{k}": carry for k, carry in self.carries.items()}
+        arrays["facts"] = np.array([_SNAPSHOT_FORMAT, self.pushed_frames, int(self.ended)], np.int64)
+        arrays["have"] = np.array(self.have, np.int64)
+        arrays["identity"] = np.array(identity)
+        body = io.BytesIO()
+        np.savez(body, **arrays)  # type: ignore[arg-type]
+        return hashlib.sha256(body.getvalue()).digest() + body.getvalue()
+
+    def restore(self, blob: bytes, identity: str) -> None:
+        """The inverse of ``snapshot``; a foreign or damaged one is a StreamError and changes nothing."""
+        import zipfile  # costs more than a model takes to load, and few streams restore anything
+
+        if not isinstance(blob, bytes | bytearray | memoryview):
+            raise StreamError(f"a snapshot is bytes and this is {type(blob).__name__}; pass what snapshot() returned")
+        blob = bytes(blob)
+        digest, body = blob[:32], blob[32:]
+        if hashlib.sha256(body).digest() != digest:
+            raise StreamError("the snapshot is damaged: its checksum does not match; take a new one")
+        try:
+            with np.load(io.BytesIO(body)) as archive:
+                arrays: dict[str, Array] = dict(archive)
+            version, pushed, ended = (int(v) for v in arrays["facts"])
+            theirs = str(arrays["identity"])
+        except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile) as e:
+            raise StreamError(f"the bytes are no snapshot ({e}); take a new one") from e
+        if version != _SNAPSHOT_FORMAT:
+            raise StreamError(f"the snapshot has format {version}, this version reads {_SNAPSHOT_FORMAT}")
+        if theirs != identity:
+            raise StreamError(
+                f"the snapshot belongs to `{theirs}`, this stream runs `{identity}`;"
+                " restore it into a stream of the same model and policy"
+            )
+        self._check(arrays, pushed, bool(ended))
+        self.reset()
+        self.pushed_frames, self.ended = pushed, bool(ended)
+        self.have = [int(v) for v in arrays["have"]]
+        for i, queue in self.queues.items():
+            frames = arrays[f"queue{i}"]
+            queue.append(frames)
+            queue.first_frame = self.have[i] - len(frames)
+        self.carries = {int(name[5:]): array for name, array in arrays.items() if name.startswith("carry")}
+
+    def _check(self, arrays: dict[str, Array], pushed: int, ended: bool) -> None:
+        """Whether a snapshot's arrays are what this plan remembers after ``pushed`` frames; else a StreamError."""
+        damaged = StreamError("the snapshot does not fit the model that it names; take a new one")
+        have = counts(self.plan, pushed, ended) if pushed >= 0 else []
+        if have != arrays.get("have", np.zeros(0)).tolist():
+            raise damaged
+        oldest = oldest_needed(self.plan, have)
+        for i, queue in self.queues.items():
+            frames, like = arrays.get(f"queue{i}"), queue.read(0, 0)
+            if frames is None or frames.shape[1:] != like.shape[1:] or frames.dtype != like.dtype:
+                raise damaged
+            if not (ended or len(frames) == have[i] - oldest[i]):
+                raise damaged
+        for k, node in enumerate(self.plan.nodes):
+            carry, made = arrays.get(f"carry{k}"), node.outputs[0]
+            if node.kind == "TIME_CUMULATIVE" and (
+                (carry is None) != (have[made] == 0)
+                or (carry is not None and carry.size != math.prod(self.plan.tensors[made].shape))
+            ):
+                raise damaged
+
+
+def advance(state: State, chunks: Sequence[Array] | None, run: Callable[[State, list[int]], None]) -> list[Array]:
+    """What ``Executor.advance`` promises, for an engine that brings all tensors from ``have`` to a goal."""
+    outputs = state.plan.outputs
+    before = [state.have[o] for o in outputs]
+    run(state, state.end() if chunks is None else state.arrive(chunks))
+    made = [state.queues[o].read(begin, state.have[o]) for o, begin in zip(outputs, before, strict=True)]
+    state.trim()
+    return made
+
+
+def mirror(index: np.ndarray[tuple[int], np.dtype[np.int64]], n: int, window: Window) -> Array:
+    """Positions outside of 0 .. n - 1 mirrored into it: on the edge frame (reflect) or between (symmetric)."""
+    between = 1 if window.edge == "symmetric" else 0
+    left = np.where(index < 0, -index - between, index)
+    return np.where(left >= n, 2 * (n - 1) - left + between, left)

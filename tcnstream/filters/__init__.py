@@ -1,0 +1,1 @@
+"""Fixed kernels with up- and downsampling, as streams."""

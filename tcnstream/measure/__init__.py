@@ -1,0 +1,1 @@
+"""Measuring a model: against its contract, against the clock, against other runtimes."""

@@ -1,0 +1,333 @@
+"""Prove the contract on a user's own model and signal: the stream against what offline gives.
+
+Three comparisons, each over the whole output:
+
+1. the unmodified file in the installed TFLite interpreter (reference kernels) on windows of the
+   signal, against a stream that is fed that window and flushed (a model with its own state: hop after
+   hop of the whole signal instead);
+2. the whole signal at once through the reference engine, against the stream under random chunkings;
+3. where a policy stands in for statistics over all of time, or weights are dynamic-range: not equality,
+   but the distance from the file's own answer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from tcnstream.compiler.plan import Plan
+from tcnstream.engines.base import make_executor, new_memory
+from tcnstream.engines.interpreter.runtime import open_interpreter, run_offline
+from tcnstream.engines.reference.executor import ReferenceExecutor
+from tcnstream.engines.state import State
+from tcnstream.errors import EngineError, StreamError
+from tcnstream.model import Model
+from tcnstream.stream import Stream, as_frames
+from tcnstream.tflite.graph import Array
+
+FLOAT_TOLERANCE = 1e-5
+"""Largest |a - b| / max(1, |b|) between float arithmetic in two orders; integers must be identical."""
+
+_CHUNK_FRAMES = (0, 1, 2, 7, 16, 61, 160, 1000)
+_MOST_WINDOWS = 5
+_LEAST_NOISE_FRAMES = 200
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first place where two answers part.
+
+    ``frame`` counts from the start of the compared signal; ``tensor`` is the first tensor in the
+    order of execution that differs and ``operation`` the one that computes it.
+    """
+
+    frame: int
+    tensor: str
+    operation: str
+    expected: float
+    got: float
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison: ``distance`` is the largest |a - b| (in steps for integers), over ``frames`` output frames."""
+
+    name: str
+    passed: bool
+    frames: int
+    distance: float
+    note: str = ""
+    difference: Difference | None = None
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What ``verify`` found; ``passed`` only if every check that must hold does."""
+
+    engine: str
+    frames_in: int
+    checks: tuple[Check, ...] = field(default_factory=tuple)
+
+    @property
+    def passed(self) -> bool:
+        return all(check.passed for check in self.checks)
+
+    @property
+    def first_difference(self) -> Difference | None:
+        return next((check.difference for check in self.checks if check.difference is not None), None)
+
+
+def verify(
+    model: Model,
+    signal: Array | Sequence[Array] | None = None,
+    *,
+    engine: str = "auto",
+    time_pooling: str | None = None,
+    calibration: Array | Sequence[Array] | None = None,
+    exact: bool = True,
+    chunkings: int = 5,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> VerifyReport:
+    """Compare streams of ``model`` with offline answers.
+
+    ``signal`` is (frames, *frame_shape) per input, in the model's dtype or float32; None makes three
+    windows (at least 200 frames) of noise from ``seed``. ``chunkings`` random ways of cutting it are
+    tried. ``progress`` is called with (steps done, steps in all). Raises what ``Model.stream`` raises.
+    """
+    rng = np.random.default_rng(seed)
+    if signal is None:
+        inputs = _noise(model, max(3 * model.window_frames, _LEAST_NOISE_FRAMES), rng)
+    else:
+        inputs = _frames(model, signal)
+    stream = model.stream(engine, time_pooling, calibration, exact)
+    windows = [] if model.is_stateful else list(_windows(model, inputs, rng))
+    steps = len(windows) + chunkings
+    checks: list[Check] = []
+
+    def done(check: Check) -> None:
+        checks.append(check)
+        if progress is not None:
+            progress(len(checks), steps)
+
+    for name, window in windows:
+        done(_against_file(model, stream, name, window, time_pooling is not None and model.needs_time_pooling))
+    if model.is_stateful:
+        judge, offline = None, _hop_by_hop(model, inputs)
+    else:
+        judge = model.stream("reference", time_pooling, calibration)
+        offline = _whole(judge, inputs)
+    for k, cut in enumerate(_chunkings(len(inputs[0]), chunkings, rng)):
+        streamed = _in_chunks(stream, inputs, cut)
+        name = f"chunking {k + 1} of {chunkings}: {len(cut)} chunks"
+        done(_compare(name, offline, streamed, lambda: _first_tensor(model, stream, judge, inputs), exact))
+    return VerifyReport(stream.engine, len(inputs[0]), tuple(checks))
+
+
+def _against_file(model: Model, stream: Stream, name: str, window: list[Array], pooled: bool) -> Check:
+    """The unmodified file on one window against the stream on the same frames."""
+    arrays = _file_arrays(model, window)
+    why = ""
+    if pooled:
+        why = "time_pooling stands in for all of time"
+    elif model.is_dynamic_range:
+        why = "dynamic-range weights, float activations"
+    try:
+        offline = [np.asarray(y) for y in run_offline(model.file.content, arrays)]
+    except (EngineError, RuntimeError, ValueError):
+        # An operation without a reference kernel (ELU in ai-edge-litert 2.3), or one that is known to be wrong.
+        why = "the installed interpreter has no sound reference kernels for this model; its fast ones answered"
+        try:
+            offline = [np.asarray(y) for y in run_offline(model.file.content, arrays, exact=False)]
+        except (EngineError, RuntimeError, ValueError) as e:
+            return Check(f"file, {name}", True, 0, 0.0, f"not compared, the interpreter cannot run the file: {e}")
+    streamed = _whole(stream, window)
+    expected = []
+    got = []
+    for y, frames, axis in zip(offline, streamed, model.plan.output_axes, strict=True):
+        if axis is None:
+            expected.append(y.reshape(1, *frames.shape[1:]))
+            got.append(frames[-1:])
+        else:
+            moved = np.moveaxis(y, axis, 0)
+            expected.append(moved.reshape(len(moved), *frames.shape[1:]))
+            got.append(frames)
+    if why:
+        distance = max(_distance(e, g) for e, g in zip(expected, got, strict=True))
+        return Check(f"file, {name}", True, len(got[0]), distance, f"a distance, not an equality: {why}")
+    return _compare(f"file, {name}", expected, got, lambda: _first_file_tensor(model, window))
+
+
+def _compare(
+    name: str,
+    expected: list[Array],
+    got: list[Array],
+    find: Callable[[], tuple[str, str]],
+    exact: bool = True,
+) -> Check:
+    distance, worst = 0.0, None
+    for e, g in zip(expected, got, strict=True):
+        if e.shape != g.shape:
+            n = min(len(e), len(g))
+            lost = Difference(n, *find(), expected=math.nan, got=math.nan)
+            return Check(name, False, len(g), math.inf, f"{len(g)} frames where offline has {len(e)}", lost)
+        distance = max(distance, _distance(e, g))
+        frame = _first_difference(e, g)
+        if frame is not None and (worst is None or frame < worst[0]):
+            here = _unequal(e[frame], g[frame])
+            worst = (frame, float(e[frame][here].flat[0]), float(g[frame][here].flat[0]))
+    if worst is None:
+        return Check(name, True, len(got[0]), distance)
+    if not exact:
+        return Check(name, True, len(got[0]), distance, "a distance, not an equality: fast kernels were asked for")
+    frame, a, b = worst
+    return Check(name, False, len(got[0]), distance, "", Difference(frame, *find(), expected=a, got=b))
+
+
+def _unequal(expected: Array, got: Array) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    if expected.dtype.kind != "f":
+        return np.asarray(expected != got)
+    a, b = expected.astype(np.float64), got.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        close = np.abs(a - b) <= FLOAT_TOLERANCE * np.maximum(1, np.abs(a))
+    return np.asarray(~(close | (a == b) | (np.isnan(a) & np.isnan(b))))
+
+
+def _first_difference(expected: Array, got: Array) -> int | None:
+    differs = _unequal(expected, got)
+    wrong = differs.any(axis=tuple(range(1, differs.ndim)))
+    return int(np.argmax(wrong)) if wrong.any() else None
+
+
+def _distance(expected: Array, got: Array) -> float:
+    n = min(len(expected), len(got))
+    if n == 0 or expected[:n].size == 0:
+        return 0.0
+    with np.errstate(invalid="ignore"):
+        return float(np.nanmax(np.abs(expected[:n].astype(np.float64) - got[:n].astype(np.float64)), initial=0.0))
+
+
+def _first_tensor(model: Model, stream: Stream, judge: Stream | None, inputs: list[Array]) -> tuple[str, str]:
+    """The first tensor of the plan that the engine computes otherwise than the reference, and its operation."""
+    if judge is None:
+        return model.outputs[0].name, "the model with its own state"
+    plan = stream.plan
+    wanted = _all_tensors(judge.plan, inputs)
+    for node in plan.nodes:
+        for o in node.outputs:
+            tap = replace(plan, outputs=(o,), output_shapes=(plan.tensors[o].shape,))
+            executor = make_executor(stream.engine, tap)
+            (frames,) = executor.advance(new_memory(executor), inputs)
+            expected = wanted[o][: len(frames)]
+            if len(expected) != len(frames) or _first_difference(expected, frames) is not None:
+                return plan.tensors[o].name, f"{node.kind} (op {node.index})"
+    return "the state between pushes", "the queues"
+
+
+def _first_file_tensor(model: Model, window: list[Array]) -> tuple[str, str]:
+    """The first tensor that the plan computes otherwise than the file, by the file's own names."""
+    interpreter = open_interpreter(model.file.content, exact=True, preserve_all=True)
+    for detail, array in zip(interpreter.get_input_details(), _file_arrays(model, window), strict=True):
+        interpreter.set_tensor(detail["index"], array)
+    interpreter.invoke()
+    ours = _all_tensors(model.plan, window)
+    details = {d["name"]: d["index"] for d in interpreter.get_tensor_details()}
+    for node in model.plan.nodes:
+        for o in node.outputs:
+            name, frames = model.plan.tensors[o].name, ours[o]
+            if name not in details:
+                continue
+            theirs = np.asarray(interpreter.get_tensor(details[name]))
+            if theirs.size == frames.size and _first_difference(theirs.reshape(frames.shape), frames) is not None:
+                return name, f"{node.kind} (op {node.index})"
+    return model.outputs[0].name, "the output"
+
+
+def _all_tensors(plan: Plan, inputs: list[Array]) -> dict[int, Array]:
+    """Every tensor of the plan on the whole signal, by the reference engine."""
+    state, executor = State(plan), ReferenceExecutor(plan)
+    executor.run(state, state.arrive(inputs))
+    executor.run(state, state.end())
+    return {i: queue.read(queue.first_frame, queue.end_frame) for i, queue in state.queues.items()}
+
+
+def _hop_by_hop(model: Model, inputs: list[Array]) -> list[Array]:
+    """What the unmodified file with its own state answers, invoked with one hop of frames after the other."""
+    interpreter = open_interpreter(model.file.content, exact=True)
+    hop = model.window_frames
+    parts = [[np.empty((0, *port.shape), port.dtype) for port in model.outputs]]
+    for begin in range(0, len(inputs[0]) - hop + 1, hop):
+        arrays = _file_arrays(model, [x[begin : begin + hop] for x in inputs])
+        for detail, array in zip(interpreter.get_input_details(), arrays, strict=True):
+            interpreter.set_tensor(detail["index"], array)
+        interpreter.invoke()
+        made = [np.asarray(interpreter.get_tensor(d["index"])) for d in interpreter.get_output_details()]
+        parts.append([y.reshape(-1, *port.shape) for y, port in zip(made, model.outputs, strict=True)])
+    return [np.concatenate(frames) for frames in zip(*parts, strict=True)]
+
+
+def _whole(stream: Stream, inputs: list[Array]) -> list[Array]:
+    return _in_chunks(stream, inputs, [len(inputs[0])])
+
+
+def _in_chunks(stream: Stream, inputs: list[Array], cut: list[int]) -> list[Array]:
+    stream.reset()
+    parts, begin = [], 0
+    for n in cut:
+        parts.append(_as_list(stream.push(*(x[begin : begin + n] for x in inputs))))
+        begin += n
+    parts.append(_as_list(stream.flush()))
+    return [np.concatenate(frames) for frames in zip(*parts, strict=True)]
+
+
+def _as_list(frames: Array | tuple[Array, ...]) -> list[Array]:
+    return list(frames) if isinstance(frames, tuple) else [frames]
+
+
+def _chunkings(n: int, count: int, rng: np.random.Generator) -> Iterator[list[int]]:
+    for _ in range(count):
+        cut: list[int] = []
+        while (left := n - sum(cut)) > 0:
+            cut.append(min(left, int(rng.choice(_CHUNK_FRAMES))))
+        yield cut
+
+
+def _windows(model: Model, inputs: list[Array], rng: np.random.Generator) -> Iterator[tuple[str, list[Array]]]:
+    """Windows of the signal as long as the file's own; noise where the signal is shorter."""
+    size, n = model.window_frames, len(inputs[0])
+    if n < size:
+        yield f"a window of {size} frames of noise (the signal has {n})", _noise(model, size, rng)
+        return
+    starts = np.unique(np.linspace(0, n - size, min(_MOST_WINDOWS, 1 + (n - size) // max(size, 1))).astype(int))
+    for start in starts.tolist():
+        yield f"frames {start} to {start + size}", [x[start : start + size] for x in inputs]
+
+
+def _file_arrays(model: Model, window: list[Array]) -> list[Array]:
+    """Frames in the shapes of the file's inputs."""
+    arrays = []
+    for i, frames, axis in zip(model.graph.inputs, window, model.plan.input_axes, strict=True):
+        shape = model.graph.tensors[i].shape
+        arrays.append(np.ascontiguousarray(np.moveaxis(frames, 0, max((axis or 0) - 1, 0))).reshape(shape))
+    return arrays
+
+
+def _frames(model: Model, signal: Array | Sequence[Array]) -> list[Array]:
+    chunks = [signal] if isinstance(signal, np.ndarray) else list(signal)
+    if len(chunks) != len(model.inputs):
+        raise StreamError(f"the model has {len(model.inputs)} inputs and got {len(chunks)} signals")
+    return [as_frames(port, chunk) for port, chunk in zip(model.inputs, chunks, strict=True)]
+
+
+def _noise(model: Model, frames: int, rng: np.random.Generator) -> list[Array]:
+    made = []
+    for port in model.inputs:
+        if port.dtype.kind == "f":
+            made.append(rng.standard_normal((frames, *port.shape)).astype(port.dtype))
+        else:
+            limits = np.iinfo(port.dtype.str)
+            made.append(rng.integers(limits.min, limits.max, (frames, *port.shape), port.dtype.str, endpoint=True))
+    return made

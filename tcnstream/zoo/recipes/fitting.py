@@ -1,0 +1,150 @@
+"""What the training recipes share: parameter files, the optimiser's loop, the log."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from tcnstream.errors import SignalError
+from tcnstream.zoo.recipes.separable import Network
+from tcnstream.zoo.tcn_params import TcnParams
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a training run is told. ``minutes`` sets the length by the clock instead of ``steps``."""
+
+    seed: int = 1
+    steps: int = 15_000
+    minutes: float | None = None
+    lanes: int = 8
+    frames: int = 2000
+    rate: float = 4e-3
+    decay: float = 2e-2
+
+
+class Batches(Protocol):
+    """Where training windows come from."""
+
+    def draw(self, lanes: int) -> tuple[Floats, Floats, Floats]:
+        """``(x, target, weight)`` as ``Network.learn`` takes them."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A network's averaged parameters and statistics; ``steps`` it took."""
+
+    network: Network
+    parameters: Floats
+    statistics: Floats
+    steps: int
+
+
+class Log:
+    """JSON Lines."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, **facts: Any) -> None:
+        self._file.write(json.dumps(facts) + "\n")
+        self._file.flush()
+
+
+def require_keras() -> None:
+    """Raises MissingExtraError now instead of after hours of training, whose result Keras is to convert."""
+    importlib.import_module("tcnstream.zoo.convert")
+
+
+def read_stages(path: Path) -> list[TcnParams]:
+    """The TcnParams of every stage of a parameter file ``{"stages": [...]}``; each stage feeds the next."""
+    try:
+        stages = json.loads(path.read_text(encoding="utf-8"))["stages"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SignalError(f'{path} is not a parameter file with "stages": {error}') from error
+    return [TcnParams(**stage) for stage in stages]
+
+
+def fit(network: Network, windows: Batches, recipe: Recipe, log: Log, progress: Progress, task: TaskID) -> Trained:
+    """AdamW (Loshchilov & Hutter, arXiv:1711.05101) along half a cosine, with averaged parameters at the end.
+
+    The statistics of the batch norms are measured anew for the averaged parameters.
+    """
+    parameters = network.parameters
+    average = parameters.copy()
+    mean, square = np.zeros_like(parameters), np.zeros_like(parameters)
+    losses: list[float] = []
+    began = time.monotonic()
+    step, done = 0, 0.0
+    with _drawn_ahead(windows, recipe.lanes) as batches:
+        while done < 1:
+            step += 1
+            minutes = (time.monotonic() - began) / 60
+            done = min(1.0, step / recipe.steps if recipe.minutes is None else minutes / recipe.minutes)
+            losses.append(network.learn(*next(batches)))
+            gradient = network.gradient
+            norm = float(np.sqrt(np.square(gradient).sum()))
+            if not np.isfinite(norm):
+                log.write(step=step, skipped="the gradient is not finite")
+                continue
+            gradient = gradient * min(1.0, 2.0 / norm) if norm else gradient
+            mean += 0.1 * (gradient - mean)
+            square += 0.005 * (np.square(gradient) - square)
+            rate = recipe.rate * min(1.0, step / 200) * (0.5 + 0.5 * np.cos(np.pi * done))
+            towards = (mean / (1 - 0.9**step)) / (np.sqrt(square / (1 - 0.995**step)) + 1e-8)
+            parameters -= (rate * (towards + recipe.decay * network.is_weight * parameters)).astype(np.float32)
+            keep = np.float32(min(0.9985, step / (step + 10)))
+            average += (1 - keep) * (parameters - average)
+            if step % 50 == 0 or done >= 1:
+                log.write(step=step, loss=round(float(np.mean(losses)), 5), rate=rate, minutes=round(minutes, 2))
+                progress.update(task, completed=done, loss=f"{np.mean(losses):.4f}")
+                losses.clear()
+    measured = np.mean([network.measure(windows.draw(recipe.lanes)[0], average) for _ in range(24)], axis=0)
+    return Trained(network, average, measured.astype(np.float32), step)
+
+
+@contextmanager
+def _drawn_ahead(windows: Batches, lanes: int) -> Iterator[Iterator[tuple[Floats, Floats, Floats]]]:
+    """Batches, drawn by a thread of its own while the compiled step runs."""
+    ready: queue.Queue[tuple[Floats, Floats, Floats]] = queue.Queue(4)
+    stop = threading.Event()
+
+    def draw() -> None:
+        while not stop.is_set():
+            batch = windows.draw(lanes)
+            while not stop.is_set():
+                try:
+                    ready.put(batch, timeout=0.2)
+                    break
+                except queue.Full:
+                    continue
+
+    thread = threading.Thread(target=draw, daemon=True)
+    thread.start()
+    try:
+        yield iter(ready.get, None)
+    finally:
+        stop.set()
+        thread.join()
+
+
+def progress_bars(console: Console) -> Progress:
+    """Bars with the loss beside them."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), TextColumn("{task.fields[loss]}"))
+    return Progress(*columns, console=console)

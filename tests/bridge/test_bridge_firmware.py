@@ -1,0 +1,171 @@
+"""The firmware as a program: it builds for every board, fits the memories, and uses the instructions it should."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.bridge_tools import EMULATED, a_board, program, signal, tool
+from helpers.paths import DATA, MODELS, TESTS
+from typer.testing import CliRunner
+
+import tcnstream
+from firmware_bridge.build import APOLLO, CORE, FIRMWARE, build, core_library, size_of
+from firmware_bridge.check import check
+from firmware_bridge.cli import app
+from firmware_bridge.errors import RefusedError, TargetError
+from firmware_bridge.link import Link
+from firmware_bridge.messages import Kind
+from firmware_bridge.program import Program
+from firmware_bridge.transport import start_process
+from tcnstream.signal.card import find_model
+
+RAM_BYTES = {"apollo3": 384 << 10, "apollo4": 384 << 10, "apollo510": 496 << 10, "qemu-pl011": 64 << 10}
+RECORDED = DATA / "bridge_instructions.json"
+
+
+def built(target: str) -> Path:
+    for needed in ("make", "arm-none-eabi-gcc", "arm-none-eabi-size", "arm-none-eabi-nm"):
+        tool(needed)
+    return build(target)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", [*APOLLO, *EMULATED])
+def test_the_firmware_fits_its_board(target: str) -> None:
+    plan = program("nse_mb.i8").content
+    size = size_of(target, built(target), plan)
+    assert 20_000 < size.code_bytes < 112 << 10
+    assert size.ram_bytes <= RAM_BYTES.get(target, 16 << 20)
+    assert size.stack_bytes >= 4096 and size.plan_room_bytes >= 144 << 10
+    with pytest.raises(TargetError, match=r"the plan has \d+ bytes and .* has room for"):
+        size_of(target, built(target), bytes(8 << 20))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", APOLLO)
+def test_the_ecg_model_fits_an_apollo(target: str) -> None:
+    """Budgets of the build against what the model asks for, as the same 32-bit core says it in emulation."""
+    ecg = Program.of(tcnstream.load(find_model("ecg")[0]))
+    with a_board("qemu-m4") as board:
+        board.start(ecg)
+        stats = board.stats()
+    flags = subprocess.run(
+        [tool("make"), "-n", "-C", FIRMWARE, f"TARGET={target}", f"CORE={CORE}", "OUT=build/none"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    room = {k: int(v) << 10 for k, v in re.findall(r"-DBRIDGE_(MEMORY|PLAN_RAM)='\((\d+)u<<10\)'", flags)}
+    assert stats.state_bytes + stats.scratch_bytes + stats.snapshot_bytes + 192 <= room["MEMORY"]
+    assert len(ecg.content) <= room["PLAN_RAM"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["qemu-m55", "apollo510"])
+def test_the_helium_build_contains_helium(target: str) -> None:
+    """Vector multiplications of integers and floats, loads of a vector, low-overhead loops."""
+    listing = subprocess.run(
+        [tool("arm-none-eabi-objdump"), "-d", "-marmv8.1-m.main", built(target)], capture_output=True, text=True
+    ).stdout
+    for helium in (r"\tvml?\w*\.s(8|16|32)\t", r"\tvmul\.f32\tq", r"\tvldr[bhw]\.\w+\tq", r"\tle(tp)?\t"):
+        assert re.search(helium, listing), helium
+
+
+@pytest.mark.slow
+def test_the_m4_build_contains_its_dsp_instructions() -> None:
+    listing = subprocess.run([tool("arm-none-eabi-objdump"), "-d", built("qemu-m4")], capture_output=True, text=True)
+    assert re.search(r"\tsmla[dl]", listing.stdout)
+
+
+@pytest.mark.slow
+def test_usb_for_an_apollo_compiles_against_the_sdk(tmp_path: Path) -> None:
+    tool("arm-none-eabi-gcc")
+    library = build("apollo510", sdk=str(TESTS / "bridge" / "sdk"))
+    names = subprocess.run([tool("arm-none-eabi-nm"), library], capture_output=True, text=True).stdout
+    assert re.search(r" T bridge_run", names) and re.search(r" U tud_cdc_read", names)
+    with pytest.raises(TargetError, match="--sdk is neuralSPOT's folder"):
+        build("apollo3", sdk=str(tmp_path))
+    with pytest.raises(TargetError, match="there is no firmware for 'apollo9'"):
+        build("apollo9")
+
+
+@pytest.mark.slow
+def test_the_build_command_writes_what_is_flashed(tmp_path: Path) -> None:
+    tool("arm-none-eabi-gcc")
+    arguments = ["build", "apollo4", str(tmp_path), "--model", str(MODELS / "nse_mb.i8.tflite")]
+    made = CliRunner().invoke(app, arguments)
+    assert made.exit_code == 0, made.output
+    assert "loadbin plan.bin 0x00080000" in made.output
+    assert (tmp_path / "bridge.elf").read_bytes()[:4] == b"\x7fELF"
+    assert (tmp_path / "plan.bin").read_bytes()[:8] == b"TCNPLAN\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", EMULATED)
+def test_instructions_per_frame_are_those_recorded(target: str) -> None:
+    """A benchmark that fails when a kernel becomes slower; TCNSTREAM_RECORD=1 writes it anew."""
+    recorded = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
+    for name in ("nse_sm.i8", "nse_lg.i8", "causal.i8", "nse_lg.f32"):
+        with a_board(target, name) as board:
+            cost = check(program(name), board, signal(name, 96), chunks="16", taps="outputs").cost
+            assert cost is not None and board.stats().stack_used_bytes < 4096
+        if os.environ.get("TCNSTREAM_RECORD") == "1":
+            recorded.setdefault(name, {})[target] = round(cost.median)
+        else:
+            assert cost.median <= 1.1 * recorded[name][target], f"{name} on {target} became slower; see RECORDED"
+    if os.environ.get("TCNSTREAM_RECORD") == "1":
+        recorded["what"] = "emulated instructions per input frame, median, pushes of 16 frames; no cycles, no silicon"
+        RECORDED.write_text(json.dumps(recorded, indent=1) + "\n")
+
+
+@pytest.mark.slow
+def test_random_requests_under_sanitizers(tmp_path: Path) -> None:
+    """Every kind of request with random payloads: each is answered, and no memory is touched wrongly."""
+    build("host")  # the core as it is: it has fuzzers of its own
+    flags = "-O1 -fsanitize=address,undefined -fno-sanitize-recover=all"
+    command = [tool("make"), "-s", "-C", str(FIRMWARE), "TARGET=host", f"OUT={tmp_path}", f"CORE={CORE}"]
+    subprocess.run([*command, f"LIB={core_library('host')}", f"EXTRA={flags}"], check=True, timeout=600)
+    command = ["env", "ASAN_OPTIONS=detect_leaks=0", str(tmp_path / "bridge")]
+    link = Link(start_process("host", command, on_stdio=True))
+    rng = np.random.default_rng(5)
+    content = program("strided.i8").content
+    try:
+        link.hello()
+        for k in range(3000):
+            if k % 500 == 0:
+                _load(link, content)
+            kind = int(rng.choice([k for k in Kind if k not in (Kind.HELLO, Kind.RESTART, Kind.LOG, Kind.DAMAGED)]))
+            with suppress(RefusedError):
+                link.exchange(kind, _payload(rng, kind))
+        assert link.transport.process.poll() is None  # type: ignore[attr-defined]
+    finally:
+        link.close()
+
+
+def _payload(rng: np.random.Generator, kind: int) -> bytes:
+    """Noise, or a head of small numbers that gets further."""
+    n = int(rng.integers(0, 64))
+    if rng.random() < 0.3:
+        return rng.integers(0, 256, n, np.uint8).tobytes()
+    words = rng.choice([0, 1, 2, 3, 4, 5, 8, 16, 100, 0xFFFFFFFF], 4).astype("<u4").tobytes()
+    lengths = {Kind.PUSH: 8 + n, Kind.READ: 12, Kind.TAP: 4, Kind.BEGIN: 40, Kind.CHUNK: 12 + n, Kind.COMMIT: 1}
+    return (words + bytes(64))[: lengths.get(Kind(kind), n)]
+
+
+def _load(link: Link, content: bytes) -> None:
+    import hashlib
+
+    from firmware_bridge.messages import Object, pack_begin, pack_chunk, pack_commit
+
+    digest = hashlib.sha256(content).digest()
+    link.exchange(Kind.BEGIN, pack_begin(Object.PLAN, len(content), digest))
+    for at in range(0, len(content), 4000):
+        link.exchange(Kind.CHUNK, pack_chunk(digest, at, len(content), content[at : at + 4000]))
+    link.exchange(Kind.COMMIT, pack_commit(Object.PLAN))

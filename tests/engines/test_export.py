@@ -1,0 +1,171 @@
+"""The streaming .tflite for firmware, in TFLite Micro and in the host's interpreter, hop by hop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, TypeAlias
+
+import numpy as np
+import pytest
+from helpers.paths import MODELS
+
+import tcnstream
+from tcnstream import Model
+from tcnstream.compiler.policies import apply_policy, parse_policy
+from tcnstream.engines.interpreter import runtime
+from tcnstream.engines.interpreter.export import StreamingExport, export_streaming, streaming_tflite
+from tcnstream.errors import EngineError
+from tcnstream.stream import Stream
+from tcnstream.tflite.graph import Array
+from tcnstream.tflite.reader import read_model
+
+# fmt: off
+EXPORTABLE = (
+    "causal.f32", "causal.i8", "causal.i16", "ktcn_seq.i8", "nse_lg.f32", "nse_lg.i8", "nse_mb_d2b2.i8", "nse_sm.i8",
+    "sig_decim2.f32", "sig_valid.f32", "spectro.i8", "strided.f32", "strided.i8", "unet_max.f32", "wavenet.i8",
+)
+# fmt: on
+
+Step: TypeAlias = Callable[[Array], Array]
+
+
+@cache
+def model(name: str) -> Model:
+    return tcnstream.load(MODELS / f"{name}.tflite")
+
+
+@cache
+def signal(name: str, frames: int = 160) -> Array:
+    with np.load(MODELS / f"{name}.npz") as arrays:
+        x: Array = arrays["x"][0][:frames]
+    return x
+
+
+def host_step(content: bytes) -> Step:
+    interpreter = runtime.open_interpreter(content, exact=True)
+    (source,), (sink,) = interpreter.get_input_details(), interpreter.get_output_details()
+
+    def step(x: Array) -> Array:
+        interpreter.set_tensor(source["index"], x)
+        interpreter.invoke()
+        return np.array(interpreter.get_tensor(sink["index"]))
+
+    return step
+
+
+def micro_step(content: bytes) -> Step:
+    micro: Any = pytest.importorskip("tflite_micro", reason="TFLite Micro comes from the package tflite-micro")
+    interpreter = micro.runtime.Interpreter.from_bytes(content)
+
+    def step(x: Array) -> Array:
+        interpreter.set_input(x, 0)
+        interpreter.invoke()
+        return np.array(interpreter.get_output(0))
+
+    return step
+
+
+def stepped(export: StreamingExport, step: Step, x: Array) -> Array:
+    """All frames of the signal that whole hops give, the lag dropped."""
+    hop = export.hop_frames
+    hops = [step(np.ascontiguousarray(x[None, k : k + hop]))[0] for k in range(0, len(x) - hop + 1, hop)]
+    assert all(len(y) == export.frames_per_hop[0] for y in hops)
+    frames: Array = np.concatenate(hops)[export.lag_frames[0] :]
+    return frames
+
+
+def pushed(stream: Stream, x: Array) -> Array:
+    y = stream.push(x)
+    assert isinstance(y, np.ndarray)
+    return y
+
+
+def assert_close(got: Array, expected: Array) -> None:
+    assert got.shape == expected.shape
+    if got.dtype.kind == "f":
+        assert np.all(np.abs(got - expected) <= 1e-5 * np.maximum(1, np.abs(expected)))
+    else:
+        assert np.array_equal(got, expected)
+
+
+@pytest.mark.parametrize("name", EXPORTABLE)
+def test_the_host_runs_the_export_exactly_from_the_first_frame(name: str) -> None:
+    if runtime.find_runtime().wrong_dense_reference and runtime.dense_is_wrong(model(name).graph):
+        pytest.skip("tflite-runtime's reference kernels are wrong for this model")
+    export = export_streaming(model(name))
+    x = signal(name)
+    whole = len(x) // export.hop_frames * export.hop_frames
+    expected = pushed(model(name).stream("reference"), x[:whole])
+    assert_close(stepped(export, host_step(export.content), x), expected)
+
+
+@pytest.mark.parametrize("name", EXPORTABLE)
+def test_tflite_micro_runs_the_export_exactly_from_the_first_frame(name: str) -> None:
+    export = export_streaming(model(name))
+    x = signal(name)
+    got = stepped(export, micro_step(export.content), x)
+    whole = len(x) // export.hop_frames * export.hop_frames
+    expected = pushed(model(name).stream("reference"), x[:whole])
+    if "FULLY_CONNECTED" in export.operations and expected.dtype.kind != "f":
+        # TFLite Micro rounds twice in FULLY_CONNECTED, LiteRT once.
+        assert got.shape == expected.shape
+        assert np.abs(got.astype(np.int64) - expected).max() <= 1
+    else:
+        assert_close(got, expected)
+
+
+@pytest.mark.parametrize("name", ["nse_lg.i8", "strided.i8", "unet_max.f32", "wavenet.i8"])
+def test_longer_hops_give_the_same_frames(name: str) -> None:
+    fewest = export_streaming(model(name)).hop_frames
+    export = export_streaming(model(name), 3 * fewest)
+    x = signal(name)[: len(signal(name)) // export.hop_frames * export.hop_frames]
+    assert_close(stepped(export, host_step(export.content), x), pushed(model(name).stream("reference"), x))
+
+
+def test_the_lag_is_the_delay_and_no_more() -> None:
+    for name in ("causal.f32", "nse_lg.i8", "nse_mb_d2b2.i8", "wavenet.i8"):
+        export = export_streaming(model(name))
+        assert export.hop_frames == 1
+        assert export.lag_frames == (model(name).delay,)
+
+
+def test_it_says_what_firmware_must_provide() -> None:
+    export = export_streaming(model("nse_lg.i8"))
+    main, start = read_model(export.content).graphs
+    assert export.operations == tuple(sorted({op.kind for graph in (main, start) for op in graph.ops}))
+    handles = [op for op in main.ops if op.kind == "VAR_HANDLE"]
+    assert export.variables == len(handles) == len({op.options["shared_name"] for op in handles})
+    age_bytes = 4
+    assert export.state_bytes <= model("nse_lg.i8").state_bytes + age_bytes
+    assert main.tensors[main.inputs[0]].shape == (1, 1, 1)
+    assert main.tensors[main.outputs[0]].shape == (1, 1, 5)
+    assert streaming_tflite(model("nse_lg.i8")) == export.content
+
+
+def test_integer_state_starts_as_the_zero_point() -> None:
+    start = read_model(streaming_tflite(model("causal.i8"))).graphs[1]
+    values = {int(v) for t in start.tensors if t.data is not None for v in np.unique(t.data)}
+    assert values != {0}
+
+
+def test_frozen_statistics_are_constants_of_the_export() -> None:
+    x = signal("nse_lg_se.i8")
+    plan = apply_policy(model("nse_lg_se.i8").plan, parse_policy("frozen"), [x])
+    export = export_streaming(plan)
+    stream = model("nse_lg_se.i8").stream("reference", "frozen", x)
+    assert_close(stepped(export, host_step(export.content), x), pushed(stream, x))
+
+
+def test_a_hop_that_splits_a_frame_is_refused() -> None:
+    with pytest.raises(EngineError, match="use a multiple of 16"):
+        export_streaming(model("strided.i8"), 8)
+    with pytest.raises(EngineError, match="use a multiple of 1"):
+        export_streaming(model("causal.i8"), 0)
+
+
+def test_what_has_no_fixed_shape_is_refused_by_name() -> None:
+    with pytest.raises(EngineError, match=r"`TIME_PAD` .*mirrors the signal"):
+        export_streaming(model("sig_reflect.f32"))
+    with pytest.raises(EngineError, match=r"`TIME_REDUCE` .*statistic over time"):
+        export_streaming(model("nse_lg_se.f32"))

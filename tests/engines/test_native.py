@@ -1,0 +1,347 @@
+"""The binding: what the native streams of Python take and refuse, and what they show of their inside."""
+
+from __future__ import annotations
+
+import array
+import struct
+import threading
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.contract import verify_contract
+from helpers.netfile import Net
+from helpers.networks import build, layer, signals
+from helpers.paths import MODELS
+
+import tcnstream
+from tcnstream.engines.native.executor import NativeExecutor, NativeMemory, load_core
+from tcnstream.errors import EngineError, StreamError
+
+try:
+    load_core()
+except EngineError as missing:
+    pytest.skip(str(missing), allow_module_level=True)
+
+
+def executor(name: str, isa: int = 0) -> NativeExecutor:
+    return NativeExecutor(tcnstream.load(MODELS / f"{name}.tflite").plan, isa=isa)
+
+
+def signal(name: str) -> Any:
+    with np.load(MODELS / f"{name}.npz") as arrays:
+        return np.ascontiguousarray(arrays["x"][0])
+
+
+@pytest.fixture
+def memory() -> NativeMemory:
+    return executor("nse_lg.f32").new_memory()
+
+
+def out_of(memory: NativeMemory, frames: int) -> Any:
+    return np.zeros((frames, 1, 5), np.float32)
+
+
+def test_any_dense_buffer_of_the_right_type_is_a_chunk(memory: NativeMemory) -> None:
+    x = np.arange(400, dtype=np.float32) / 100
+    results = []
+    for chunk in (x.reshape(-1, 1), memoryview(x.reshape(-1, 1)), x.reshape(-1, 1, 1)):
+        memory.reset()
+        out = out_of(memory, 500)
+        n = memory.push_into(chunk, out)
+        results.append(out[:n].copy())
+    assert len(results[0]) > 0
+    assert all(np.array_equal(results[0], r) for r in results[1:])
+
+
+def test_bytes_are_frames_of_int8_only_as_a_typed_view() -> None:
+    memory = executor("nse_lg.i8").new_memory()
+    x = array.array("b", [5, -7, 100] * 100)
+    out = np.zeros((400, 1, 5), np.int8)
+    n = memory.push_into(memoryview(x).cast("B").cast("b", (300, 1)), out)
+    assert n > 0
+    with pytest.raises(StreamError, match="takes int8 and got format 'B'"):
+        memory.push_into(bytearray(300), out)
+    assert memory.pushed_frames == 300
+
+
+@pytest.mark.parametrize(
+    ("chunk", "message"),
+    [
+        (np.zeros((8, 1), np.float64), "takes float32 and got format 'd'"),
+        (np.zeros((8, 1), ">f4"), "takes float32 and got format '>f'"),
+        (np.zeros((8, 2), np.float32), "1 values per frame"),
+        (np.zeros((), np.float32), "1 values per frame"),
+        (np.zeros((16, 1), np.float32)[::2], "contiguous"),
+        ([1.0, 2.0], "contiguous"),
+        (None, "contiguous"),
+        ((np.zeros((8, 1), np.float32),) * 2, "1 chunks, one per input"),
+    ],
+)
+def test_what_is_no_chunk_is_refused_and_nothing_moves(memory: NativeMemory, chunk: Any, message: str) -> None:
+    with pytest.raises(StreamError, match=message):
+        memory.push_into(chunk, out_of(memory, 64))
+    assert memory.pushed_frames == 0
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        (np.zeros((64, 1, 5), np.int8), "takes float32 and got format 'b'"),
+        (np.zeros((64, 4), np.float32), "5 values per frame"),
+        (np.zeros((64, 10), np.float32)[:, ::2], "writable contiguous"),
+        (np.zeros((64, 5), np.float32).tobytes(), "writable contiguous"),
+    ],
+)
+def test_what_is_no_output_is_refused_and_nothing_moves(memory: NativeMemory, out: Any, message: str) -> None:
+    with pytest.raises(StreamError, match=message):
+        memory.push_into(np.zeros((8, 1), np.float32), out)
+    assert memory.pushed_frames == 0
+
+
+def test_an_output_that_is_too_small_loses_nothing(memory: NativeMemory) -> None:
+    x = np.sin(np.arange(600, dtype=np.float32)).reshape(-1, 1)
+    whole, out = out_of(memory, 700), out_of(memory, 700)
+    n = memory.push_into(x, whole)
+    memory.reset()
+    with pytest.raises(StreamError, match=f"{n} frames would come out .*nothing was lost"):
+        memory.push_into(x, out[: n - 1])
+    assert memory.pushed_frames == 0
+    assert memory.push_into(x, out[:n]) == n
+    assert np.array_equal(out[:n], whole[:n])
+
+
+def test_a_push_after_the_flush_is_refused_until_reset(memory: NativeMemory) -> None:
+    x = np.zeros((300, 1), np.float32)
+    memory.push_into(x, out_of(memory, 400))
+    memory.stream.flush_into(out_of(memory, 400))
+    assert memory.ended
+    for again in (
+        lambda: memory.push_into(x, out_of(memory, 400)),
+        lambda: memory.stream.flush_into(out_of(memory, 400)),
+    ):
+        with pytest.raises(StreamError, match="ended; call reset"):
+            again()
+    memory.reset()
+    assert memory.push_into(x, out_of(memory, 400)) > 0
+
+
+def test_a_nan_stays_in_its_stream_and_in_its_reach() -> None:
+    made = executor("nse_lg.f32")
+    sick, well = made.new_memory(), made.new_memory()
+    x = np.sin(np.arange(2000, dtype=np.float32) / 7).reshape(-1, 1)
+    ill = x.copy()
+    ill[300] = np.nan
+    a, b = out_of(sick, 2100), out_of(well, 2100)
+    n = sick.push_into(ill, a)
+    assert well.push_into(x, b) == n
+    assert np.isnan(a).any()
+    assert not np.isnan(b).any()
+    assert np.array_equal(a[n - 500 : n], b[n - 500 : n])
+
+
+def test_two_threads_on_one_stream_are_told(memory: NativeMemory) -> None:
+    """A long push lets other threads run; what they do to the same stream is refused, and the push goes on."""
+    x = np.zeros((600_000, 1), np.float32)
+    out = out_of(memory, 600_100)
+    refused: list[str] = []
+    begun = threading.Event()
+
+    def push() -> None:
+        begun.set()
+        memory.push_into(x, out)
+
+    thread = threading.Thread(target=push)
+    thread.start()
+    begun.wait()
+    while thread.is_alive():
+        try:
+            memory.stream.ready(1)
+        except StreamError as e:
+            refused.append(str(e))
+    thread.join()
+    assert any("two threads use one stream" in text for text in refused)
+    assert memory.pushed_frames == len(x)
+
+
+@pytest.mark.parametrize("damage", ["cut", "longer", "byte", "magic", "empty"])
+def test_a_damaged_snapshot_is_refused_and_the_stream_goes_on(memory: NativeMemory, damage: str) -> None:
+    x = np.sin(np.arange(500, dtype=np.float32)).reshape(-1, 1)
+    expected, out = out_of(memory, 600), out_of(memory, 600)
+    memory.push_into(x[:250], out)
+    blob = memory.stream.snapshot()
+    n = memory.push_into(x[250:], expected)
+    memory.stream.restore(blob)
+    bad = {
+        "cut": blob[:-1],
+        "longer": blob + b"\0",
+        "byte": blob[:40] + bytes([blob[40] ^ 1]) + blob[41:],
+        "magic": b"X" + blob[1:],
+        "empty": b"",
+    }[damage]
+    with pytest.raises(StreamError, match="damaged or belongs to another model"):
+        memory.stream.restore(bad)
+    assert memory.push_into(x[250:], out) == n
+    assert np.array_equal(out[:n], expected[:n])
+
+
+def test_instruction_sets_are_chosen_by_number_and_agree() -> None:
+    x = signal("nse_lg.i8")
+    results = []
+    for isa in range(7):
+        try:
+            memory = executor("nse_lg.i8", isa).new_memory()
+            out = np.zeros((900, 1, 5), np.int8)
+            n = memory.push_into(x, out)
+        except StreamError as e:
+            assert "lacks the instructions asked for" in str(e)
+            assert isa > 1
+            continue
+        results.append(out[:n])
+    assert len(results) >= 2
+    assert all(np.array_equal(results[0], r) for r in results[1:])
+
+
+def test_a_tap_shows_the_newest_frames_of_any_tensor() -> None:
+    """Frame by frame it is what the reference engine computes; however the signal is cut."""
+    made = executor("nse_lg.f32")
+    memory, whole = made.new_memory(), made.new_memory()
+    x = np.sin(np.arange(400, dtype=np.float32) / 5).reshape(-1, 1)
+    tensor = made.plan.nodes[3].outputs[0]
+    whole.watch(tensor, 1000)
+    whole.push_into(x, out_of(whole, 500))
+    first, everything = whole.tap()
+    assert first == 0
+    assert everything.shape[1:] == made.plan.tensors[tensor].shape
+    memory.watch(tensor, 5)
+    done = 0
+    for n in (1, 7, 64, 1, 100, 1, 1, 1):
+        memory.push_into(x[done : done + n], out_of(memory, 500))
+        done += n
+        first, frames = memory.tap()
+        assert len(frames) <= 5
+        assert np.array_equal(frames, everything[first : first + len(frames)])
+    assert len(frames) == 5
+    memory.watch(made.plan.outputs[0], 3)
+    out = out_of(memory, 500)
+    n = memory.push_into(x[done : done + 10], out)
+    assert np.array_equal(memory.tap()[1], out[n - 3 : n])
+    memory.watch(made.plan.inputs[0], 2)
+    memory.push_into(x[:4], out)
+    assert np.array_equal(memory.tap()[1].reshape(-1), x[2:4].reshape(-1))
+    memory.reset()
+    assert len(memory.tap()[1]) == 0
+
+
+def test_a_tap_changes_nothing_of_the_answer(memory: NativeMemory) -> None:
+    x = np.sin(np.arange(300, dtype=np.float32)).reshape(-1, 1)
+    plain, watched = out_of(memory, 400), out_of(memory, 400)
+    n = memory.push_into(x, plain)
+    memory.reset()
+    memory.watch(3, 4)
+    assert sum(memory.push_into(x[i : i + 1], watched[max(0, i - (300 - n)) :]) for i in range(300)) == n
+    assert np.array_equal(plain[:n], watched[:n])
+
+
+def test_what_cannot_be_watched_is_named(memory: NativeMemory) -> None:
+    with pytest.raises(StreamError, match="no tensor is watched"):
+        memory.tap()
+    with pytest.raises(StreamError, match="has no tensor 100000"):
+        memory.watch(100_000)
+    with pytest.raises(StreamError, match="has no tensor -1"):
+        memory.watch(-1)
+    constant = executor("nse_lg.f32").plan.nodes[0].inputs[1]
+    with pytest.raises(StreamError, match="is a constant"):
+        memory.watch(constant)
+    with pytest.raises(StreamError, match="frames are not a number that can be kept"):
+        memory.watch(memory._plan.inputs[0], -3)
+    memory.watch(memory._plan.inputs[0], 2)
+    memory.watch(memory._plan.inputs[0], 0)
+    with pytest.raises(StreamError, match="no tensor is watched"):
+        memory.tap()
+
+
+def test_every_operation_has_its_cost() -> None:
+    made = executor("nse_lg.f32")
+    costs = made.costs([np.zeros((64, 1), np.float32)], pushes=20)
+    assert [c.kind for c in costs] == [node.kind for node in made.plan.nodes]
+    assert [c.label for c in costs] == [node.label for node in made.plan.nodes]
+    assert all(c.ns_per_frame > 0 for c in costs)
+    # the layer of 32 channels does eight times the work of the first one
+    assert costs[-2].ns_per_frame > costs[0].ns_per_frame
+
+
+def _with_field(content: bytes, at: int, value: int) -> bytes:
+    """The plan with another int32 at a byte, and the checksum that it then has."""
+    changed = bytearray(content)
+    struct.pack_into("<i", changed, at, value)
+    struct.pack_into("<I", changed, 16, zlib.crc32(bytes(changed[20:])))
+    return bytes(changed)
+
+
+def test_counts_that_run_away_are_refused() -> None:
+    """Found by fuzzing: such plans were taken, and their flush went on for as good as ever."""
+    model = tcnstream.load(MODELS / "strided.f32.tflite")
+    content = model.plan_file()
+    head = struct.unpack_from("<22I", content, 8)
+    tensors_at, nodes_at = head[5], head[7]
+    k = max(k for k, node in enumerate(model.plan.nodes) if node.kind == "CONV_2D")
+    node_at, made_at = nodes_at + 68 * k, tensors_at + 80 * model.plan.nodes[k].outputs[0]
+    unlikely = {
+        "a rate that no node gives": (made_at + 44, 1 << 18),
+        "a stride that the rates do not know": (node_at + 28, 7),
+        "a window of millions of frames at a slow rate": (node_at + 32, 1 << 24),
+    }
+    for value in unlikely.values():
+        same = (value[0], struct.unpack_from("<i", content, value[0])[0])
+        load_core().Plan(_with_field(content, *same))
+        with pytest.raises(EngineError, match="a value that no writer makes"):
+            load_core().Plan(_with_field(content, *value))
+
+
+@pytest.mark.parametrize("off", [-700, -64, -5, 0, 5, 64])
+def test_an_output_over_its_input_is_refused_where_it_would_be_read_again(off: int) -> None:
+    """More frames than one pass: the first ones' results would overwrite what is still to be pushed."""
+    model = tcnstream.load(MODELS / "nse_lg.f32.tflite")
+    stream = model.stream(engine="native")
+    signal = np.random.default_rng(0).normal(size=(300, 1)).astype(np.float32)
+    memory = np.zeros(6000, np.float32)
+    x, out = memory[2000:2300].reshape(300, 1), memory[2000 + off : 3500 + off].reshape(300, 5)
+    x[:] = signal
+    with pytest.raises(StreamError, match=r"output `.*` overlaps input `.*` in memory; give it an array of its own"):
+        stream.push_into(x, out)
+    assert np.array_equal(x, signal)
+    expected = model.stream(engine="native").push(signal[:60])
+    assert stream.push_into(x[:60], out) == len(expected)  # one pass has read all of it before
+    assert np.array_equal(out[: len(expected)], expected)
+    pool = model.pool(lanes=2, engine="native")
+    with pytest.raises(StreamError, match="overlaps input"):
+        pool.push_into(memory[:20].reshape(2, 10, 1), memory[10:110].reshape(2, 10, 5))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4])
+@pytest.mark.parametrize("padding", ["valid", "same", "REFLECT"])
+def test_long_windows_of_narrow_frames_keep_the_contract(channels: int, padding: str) -> None:
+    """Read as one row each, and copied first where the ring or an edge interrupts them."""
+    for stride in (1, 3, 40):
+        network = build(
+            [layer("convolution", kernel=33, stride=stride, padding=padding, channels=5)], 120, channels=channels
+        )
+        model = tcnstream.load(network.content)
+        x = signals(model.inputs, 350 - 350 % stride)
+        stream = model.stream("reference")
+        y = np.concatenate([stream.push(*x), stream.flush()])
+        verify_contract(model, x, y, engine="native")
+
+
+def test_a_window_over_one_bin_of_several_is_not_one_row() -> None:
+    """A stride over the bins that leaves one position: the frames of its window do not stand side by side."""
+    net = Net("float32", 0)
+    bins = net.input((1, 60, 3, 2), 1)
+    options = {"padding": "VALID", "stride_h": 1, "stride_w": 3, "dilation_h_factor": 1, "dilation_w_factor": 1}
+    net.output(net.weighted("CONV_2D", bins, (1, 52, 1, 4), (4, 9, 1, 2), 0, 18, **options))
+    model = tcnstream.load(net.content())
+    x = signals(model.inputs, 200)
+    stream = model.stream("reference")
+    verify_contract(model, x, np.concatenate([stream.push(*x), stream.flush()]), engine="native")

@@ -1,0 +1,108 @@
+"""The plan file: what it says of itself, what it refuses, and the same bytes as a C array."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import subprocess
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.paths import MODELS, STATEFUL
+
+import tcnstream
+from tcnstream import EngineError, ModelError, NotStreamableError
+from tcnstream.engines.native.planfile import MAGIC, VERSION, c_header, read_facts
+
+
+def load(name: str) -> tcnstream.Model:
+    return tcnstream.load(MODELS / f"{name}.tflite")
+
+
+@pytest.mark.parametrize("name", ["nse_lg.i8", "unet_max.f32", "causal.i16", "sig_reflect.f32"])
+def test_it_says_what_the_plan_says(name: str) -> None:
+    model = load(name)
+    content = model.plan_file()
+    facts = read_facts(content)
+    assert content.startswith(MAGIC) and facts.version == VERSION
+    assert facts.identity.startswith(model.file.sha256[:16])
+    assert facts.window_frames == model.window_frames
+    assert facts.inputs == tuple(model.plan.inputs) and facts.outputs == tuple(model.plan.outputs)
+    for told, node in zip(facts.nodes, model.plan.nodes, strict=True):
+        assert (told.kind, told.label, told.index) == (node.kind, node.label, node.index)
+        assert told.outputs == tuple(node.outputs) and told.window == node.window
+    for tensor, had in zip(facts.tensors, model.plan.tensors, strict=True):
+        assert tensor.name == had.name and tensor.dtype == str(had.dtype)
+    assert facts.ring_bytes == pytest.approx(model.state_bytes, rel=0.1)
+
+
+def test_it_is_the_same_file_every_time() -> None:
+    assert load("nse_lg.i8").plan_file() == load("nse_lg.i8").plan_file()
+
+
+def test_sections_are_aligned_and_nothing_follows() -> None:
+    content = load("nse_lg.i8").plan_file()
+    head = struct.unpack_from("<22I", content, len(MAGIC))
+    total, tensors_at, nodes_at, ports_at, names_at = head[1], head[5], head[7], head[10], head[16]
+    assert total == len(content)
+    assert all(at % 64 == 0 for at in (tensors_at, nodes_at, ports_at, names_at))
+    assert head[2] == zlib.crc32(content[20:])
+
+
+def test_rounding_and_policy_are_recorded() -> None:
+    model = load("nse_lg_se.i8")
+    with pytest.raises(NotStreamableError, match="averages all 800 frames"):
+        model.plan_file()
+    trailing = read_facts(model.plan_file("trailing:100", rounding="tflm"))
+    assert trailing.rounding == "tflm" and "trailing:100" in trailing.identity
+    calibration = np.zeros((900, 1), np.float32)
+    frozen = read_facts(model.plan_file("frozen", calibration))
+    assert frozen.rounding == "litert" and "frozen" in frozen.identity
+
+
+@pytest.mark.parametrize(
+    ("damage", "text"),
+    [
+        (lambda c: b"TFL3" + c[4:], "these bytes are not a plan file"),
+        (lambda c: c[:50], "these bytes are not a plan file"),
+        (lambda c: c[:8] + b"\x63\0\0\0" + c[12:], f"has version 99, this package reads {VERSION}"),
+        (lambda c: c[:-1], "damaged"),
+        (lambda c: c[:500] + bytes([c[500] ^ 1]) + c[501:], "damaged"),
+    ],
+)
+def test_what_is_no_plan_is_refused(damage: object, text: str) -> None:
+    content = load("nse_lg.i8").plan_file()
+    with pytest.raises(ModelError, match=text):
+        read_facts(damage(content))  # type: ignore[operator]
+
+
+def test_a_c_compiler_reads_the_header_back(tmp_path: Path) -> None:
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("there is no C compiler")
+    content = load("nse_lg.i8").plan_file()
+    (tmp_path / "plan.h").write_text(c_header(content, "ecg_plan"))
+    (tmp_path / "main.c").write_text(
+        '#include "plan.h"\n#include <stdio.h>\n'
+        "int main(void) { fwrite(ecg_plan, 1, ECG_PLAN_BYTES, stdout);"
+        " return (int)((unsigned long)ecg_plan % 64); }\n"
+    )
+    program = tmp_path / "main"
+    subprocess.run([compiler, "-std=c99", "-Wall", "-Werror", tmp_path / "main.c", "-o", program], check=True)
+    assert subprocess.run([program], check=True, capture_output=True).stdout == content
+
+
+def test_a_label_cannot_end_the_header_s_comment() -> None:
+    content = load("nse_lg.i8").plan_file()
+    assert c_header(content, "plan").count("*/") == 1
+
+
+def test_what_the_core_lacks_is_said_before_it_runs() -> None:
+    assert load("nse_lg.i8").native_lacks() == []
+    assert load("nse_lg_se.i8").native_lacks() == []
+    stateful = tcnstream.load(next((STATEFUL).glob("*.tflite")))
+    assert "variables" in stateful.native_lacks()[0]
+    with pytest.raises(EngineError, match="brings its own state in variables"):
+        stateful.plan_file()

@@ -1,0 +1,1 @@
+"""What several tests share: the contract, oracles, random networks, boards."""

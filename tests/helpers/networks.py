@@ -1,0 +1,471 @@
+"""Small random networks, written straight as .tflite files for any window, in float32, int8 and 16x8.
+
+A network is a list of layers; ``build(layers, window)`` gives its file. The same layers and seed give the same
+weights for every window, so that a long signal has an offline answer as well: that of the file whose
+window is the signal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from helpers.netfile import DoesNotFitError, Net, Shape, Value, out_frames, quantization
+from tcnstream.tflite.graph import Array, OptionValue
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer by name with its parameters, and the layers inside of it; ``apply`` appends it to a Net."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    inner: tuple[Layer, ...] = ()
+
+    def __repr__(self) -> str:
+        inside = f", inner={list(self.inner)}" if self.inner else ""
+        return f"layer({self.name!r}{''.join(f', {k}={v!r}' for k, v in self.options.items())}{inside})"
+
+
+def layer(name: str, *, inner: Sequence[Layer] = (), **options: Any) -> Layer:
+    return Layer(name, options, tuple(inner))
+
+
+def convolution(
+    net: Net,
+    x: Value,
+    kernel: int = 3,
+    dilation: int = 1,
+    stride: int = 1,
+    padding: str = "same",
+    channels: int = 2,
+    kind: str = "CONV_2D",
+    activation: str = "NONE",
+    bias: bool = True,
+    sideways: bool = True,
+    kernel_f: int = 1,
+    stride_f: int = 1,
+    keep: bool = False,
+) -> Value:
+    """Conv1D as converters write it. ``keep`` forces a form that keeps the number of frames."""
+    if keep:
+        stride, padding = 1, "same" if padding == "valid" else padding
+    if len(x.shape) == 3:
+        kernel_f = stride_f = 1
+    four = net.as_4d(x, sideways)
+    extent = (kernel - 1) * dilation + 1
+    if padding == "causal":
+        four = net.pad(four, extent - 1, 0)
+    elif padding in ("REFLECT", "SYMMETRIC"):
+        four = net.pad(four, (extent - 1) // 2, extent // 2, padding)
+    same = padding == "same"
+    t, f = four.axis, 3 - four.axis
+    frames = out_frames(four.frames, kernel, stride, dilation, same)
+    bins = out_frames(four.shape[f], kernel_f, stride_f, 1, same)
+    depth = four.shape[3]
+    depthwise = kind == "DEPTHWISE_CONV_2D"
+    if depthwise:
+        channels = depth * max(1, channels // depth)
+    shape, spatial = [1, 0, 0, channels], [0, 0, 0]
+    shape[t], shape[f] = frames, bins
+    spatial[t], spatial[f] = kernel, kernel_f
+    options: dict[str, OptionValue] = {
+        "padding": "SAME" if same else "VALID",
+        "fused_activation_function": activation,
+    }
+    for a, letter in ((1, "h"), (2, "w")):
+        options[f"stride_{letter}"] = stride if a == t else stride_f
+        options[f"dilation_{letter}_factor"] = dilation if a == t else 1
+    net.strides *= stride
+    if depthwise:
+        options["depth_multiplier"] = channels // depth
+        y = net.weighted(kind, four, tuple(shape), (1, *spatial[1:], channels), 3, kernel * kernel_f, bias, **options)
+    else:
+        groups = depth if kind == "GROUPED" and channels % depth == 0 else 1
+        weights = (channels, *spatial[1:], depth // groups)
+        y = net.weighted("CONV_2D", four, tuple(shape), weights, 0, math.prod(weights[1:]), bias, **options)
+    return net.like(y, x)
+
+
+def batched_dilation(
+    net: Net, x: Value, kernel: int = 3, dilation: int = 2, channels: int = 2, keep: bool = False
+) -> Value:
+    """A causal dilated Conv1D as older converters write it: SPACE_TO_BATCH_ND, convolution, BATCH_TO_SPACE_ND."""
+    if len(x.shape) != 3 or dilation < 2:
+        raise DoesNotFitError("one spatial axis is batched")
+    before, frames, depth = (kernel - 1) * dilation, x.frames, x.shape[2]
+    total = -(-(frames + before) // dilation) * dilation
+    block = net.constant([dilation], np.int32)
+    paddings = net.constant([[before, total - frames - before]], np.int32)
+    folded = net.same(x, "SPACE_TO_BATCH_ND", (dilation, total // dilation, depth), 1, block, paddings)
+    four = net.reshape(folded, (dilation, 1, total // dilation, depth), 2)
+    made = total // dilation - kernel + 1
+    y = net.weighted(
+        "CONV_2D",
+        four,
+        (dilation, 1, made, channels),
+        (channels, 1, kernel, depth),
+        0,
+        kernel * depth,
+        padding="VALID",
+        stride_h=1,
+        stride_w=1,
+        dilation_h_factor=1,
+        dilation_w_factor=1,
+    )
+    three = net.reshape(y, (dilation, made, channels), 1)
+    crops = net.constant([[0, made * dilation - frames]], np.int32)
+    return net.same(three, "BATCH_TO_SPACE_ND", (1, frames, channels), 1, block, crops)
+
+
+def pooling(
+    net: Net, x: Value, size: int = 2, stride: int = 1, same: bool = True, kind: str = "MAX_POOL_2D", keep: bool = False
+) -> Value:
+    if keep:
+        stride, same = 1, True
+    four = net.as_4d(x)
+    frames = out_frames(four.frames, size, stride, 1, same)
+    shape = list(four.shape)
+    shape[four.axis] = frames
+    options: dict[str, OptionValue] = {"padding": "SAME" if same else "VALID"}
+    for a, letter, name in ((1, "h", "height"), (2, "w", "width")):
+        options[f"stride_{letter}"] = stride if a == four.axis else 1
+        options[f"filter_{name}"] = size if a == four.axis else 1
+    net.strides *= stride
+    return net.like(net.same(four, kind, tuple(shape), four.axis, **options), x)
+
+
+def upsampling(net: Net, x: Value, ratio: int = 2, kind: str = "tile", kernel: int = 3, same: bool = True) -> Value:
+    if kind == "tile" and net.dtype == np.int8:
+        raise DoesNotFitError("TFLite's reference resolver has no int8 TILE")
+    if kind == "unfold":
+        return depth_to_time(net, x, ratio, kernel)
+    if len(x.shape) == 3 and kind == "tile":
+        _, frames, channels = x.shape
+        four = net.reshape(x, (1, frames, 1, channels), 1)
+        tiled = net.same(four, "TILE", (1, frames, ratio, channels), 1, net.constant([1, 1, ratio, 1], np.int32))
+        return net.reshape(tiled, (1, frames * ratio, channels), 1)
+    four = net.as_4d(x)
+    t, shape = four.axis, list(four.shape)
+    if kind != "transpose":
+        shape[t] *= ratio
+        size = net.constant(shape[1:3], np.int32)
+        return net.like(net.same(four, "RESIZE_NEAREST_NEIGHBOR", tuple(shape), t, size), x)
+    if four.shape[3 - t] != 1:
+        raise DoesNotFitError("one spatial axis is stretched")
+    shape[t] = four.frames * ratio if same else (four.frames - 1) * ratio + max(kernel, ratio)
+    spatial = [1, 1]
+    spatial[t - 1] = kernel
+    y = net.weighted(
+        "TRANSPOSE_CONV",
+        four,
+        tuple(shape),
+        (shape[3], *spatial, shape[3]),
+        0,
+        max(1, kernel // ratio) * shape[3],
+        with_bias=bool(kernel % 2),
+        before=[net.constant(shape, np.int32)],
+        padding="SAME" if same else "VALID",
+        stride_h=ratio if t == 1 else 1,
+        stride_w=ratio if t == 2 else 1,
+    )
+    return net.like(y, x)
+
+
+def depth_to_time(net: Net, x: Value, ratio: int, kernel: int) -> Value:
+    """A convolution that makes ``ratio`` frames side by side, cut apart, as SignalConv1D upsamples."""
+    if len(x.shape) != 3:
+        raise DoesNotFitError("frames of one axis are needed")
+    _, frames, channels = x.shape
+    y = convolution(net, x, kernel=kernel, channels=channels * ratio)
+    return net.reshape(y, (1, frames * ratio, channels), 1)
+
+
+def activation(net: Net, x: Value, kind: str = "RELU") -> Value:
+    fixed = {"LOGISTIC": (1 / 256, -128), "TANH": (1 / 128, 0), "SOFTMAX": (1 / 256, -128)}
+    q = None
+    if kind in fixed and net.dtype == np.int8:
+        q = quantization(*fixed[kind])
+    elif kind in fixed and net.dtype == np.int16:
+        q = quantization(1 / 32768, 0)
+    if kind == "SOFTMAX" and x.axis == len(x.shape) - 1:
+        raise DoesNotFitError("softmax over time")
+    y = net.value(x.shape, x.axis, 0.5 if kind in fixed else x.spread, q)
+    options: dict[str, OptionValue] = {"SOFTMAX": {"beta": 1.0}, "LEAKY_RELU": {"alpha": 0.2}}.get(kind, {})
+    net.op(kind, [x.index], [y], **options)
+    return y
+
+
+def with_constant(net: Net, x: Value, kind: str = "MUL") -> Value:
+    """A factor or summand per channel, as a batch norm leaves it."""
+    if x.axis == len(x.shape) - 1:
+        raise DoesNotFitError("the last axis is time")
+    real = net.rng.normal(0, 1, x.shape[-1]).astype(np.float32)
+    if x.quantization is None:
+        c = net.constant(real)
+    else:
+        limit = 127 if net.dtype == np.int8 else 32767
+        scale = float(np.abs(real).max()) / limit + 1e-6
+        c = net.constant(np.round(real / scale), net.dtype, quantization(scale, 0))
+    y = net.value(x.shape, x.axis, x.spread + 0.5)
+    net.op(kind, [x.index, c], [y], **({} if kind == "PRELU" else arithmetic(kind)))
+    return y
+
+
+def prelu(net: Net, x: Value) -> Value:
+    if net.dtype == np.int16:
+        raise DoesNotFitError("TFLite has no int16 PRELU")
+    return with_constant(net, x, "PRELU")
+
+
+def dense(net: Net, x: Value, units: int = 2, flat: bool = False) -> Value:
+    """A Dense layer on every frame; ``flat`` as older converters write it, over (T, C)."""
+    if x.axis != 1 or len(x.shape) != 3:
+        raise DoesNotFitError("frames of one axis are needed")
+    depth = x.shape[2]
+    if flat:
+        two = net.reshape(x, (x.frames, depth), 0)
+        y = net.weighted("FULLY_CONNECTED", two, (x.frames, units), (units, depth), 0, depth)
+        return net.reshape(y, (1, x.frames, units), 1)
+    return net.weighted("FULLY_CONNECTED", x, (*x.shape[:2], units), (units, depth), 0, depth, keep_num_dims=True)
+
+
+def swap_back_and_forth(net: Net, x: Value, kind: str = "TANH") -> Value:
+    """An activation on (1, C, T), as frameworks with channels first leave it."""
+    if len(x.shape) != 3:
+        raise DoesNotFitError("three axes are swapped")
+    return net.transpose(activation(net, net.transpose(x, (0, 2, 1)), kind), (0, 2, 1))
+
+
+def shuffle(net: Net, x: Value, kind: str = "SPLIT") -> Value:
+    """The channels in two halves, exchanged."""
+    channels, last = x.shape[-1], len(x.shape) - 1
+    if channels % 2 or x.axis == last:
+        raise DoesNotFitError("two halves of the channels are needed")
+    half = (*x.shape[:-1], channels // 2)
+    if kind == "SPLIT":
+        parts = [net.value(half, x.axis, x.spread, x.quantization) for _ in range(2)]
+        net.op("SPLIT", [net.constant(last, np.int32), x.index], parts, num_splits=2)
+    else:
+        parts = [net.cut(x, last, 0, channels // 2), net.cut(x, last, channels // 2, channels)]
+    return join(net, parts[::-1], "CONCATENATION")
+
+
+def join(net: Net, parts: Sequence[Value], kind: str) -> Value:
+    first = parts[0]
+    if any(p.axis != first.axis or p.frames != first.frames for p in parts):
+        raise DoesNotFitError("the branches differ in time")
+    if kind == "CONCATENATION":
+        last = len(first.shape) - 1
+        if any(p.shape[:-1] != first.shape[:-1] for p in parts) or first.axis == last:
+            raise DoesNotFitError("the branches differ in shape")
+        alike = [net.requantize(p, first.quantization) for p in parts]
+        shape = (*first.shape[:-1], sum(p.shape[-1] for p in parts))
+        y = net.value(shape, first.axis, first.spread, first.quantization)
+        net.op(kind, [p.index for p in alike], [y], axis=last)
+        return y
+    if any(p.shape != first.shape for p in parts):
+        raise DoesNotFitError("the branches differ in shape")
+    if kind in ("MAXIMUM", "MINIMUM"):
+        alike = [net.requantize(p, first.quantization) for p in parts]
+        y = net.value(first.shape, first.axis, first.spread, first.quantization)
+        net.op(kind, [p.index for p in alike], [y])
+        return y
+    spread = math.prod(p.spread for p in parts) if kind == "MUL" else sum(p.spread for p in parts)
+    y = net.value(first.shape, first.axis, spread)
+    net.op(kind, [p.index for p in parts], [y], **arithmetic(kind))
+    return y
+
+
+def arithmetic(kind: str) -> dict[str, OptionValue]:
+    """The options of ADD, SUB and MUL as the converter writes them: 16x8 models have scales of any size."""
+    options: dict[str, OptionValue] = {"fused_activation_function": "NONE"}
+    return options | {"pot_scale_int16": False} if kind in ("ADD", "SUB") else options
+
+
+def crop(net: Net, x: Value, before: int = 1, after: int = 1) -> Value:
+    return net.cut(x, x.axis, before, x.frames - after)
+
+
+def decimate(net: Net, x: Value, first: int = 0, step: int = 2) -> Value:
+    net.strides *= step
+    return net.cut(x, x.axis, first, x.frames, step)
+
+
+def residual(net: Net, x: Value, inner: Sequence[Layer], kind: str = "ADD", keep: bool = False) -> Value:
+    y = apply(net, x, inner, keep=True)
+    if y is x:
+        raise DoesNotFitError("an empty branch")
+    if y.shape[-1] != x.shape[-1] and kind != "CONCATENATION":
+        y = convolution(net, y, kernel=1, channels=x.shape[-1])
+    return join(net, [x, y] if kind == "SUB" else [y, x], kind)
+
+
+def cropped_residual(net: Net, x: Value, inner: Sequence[Layer], kind: str = "ADD") -> Value:
+    """VALID layers in the branch and as much cut off the skip, half of it on either side."""
+    y = apply(net, x, [layer(i.name, **{**i.options, "stride": 1, "padding": "valid"}) for i in inner])
+    lost = x.frames - y.frames
+    if lost < 1:
+        raise DoesNotFitError("nothing to crop")
+    skip = crop(net, x, lost // 2, lost - lost // 2)
+    if y.shape[-1] != skip.shape[-1]:
+        y = convolution(net, y, kernel=1, channels=skip.shape[-1])
+    return join(net, [y, skip], kind)
+
+
+def hourglass(
+    net: Net, x: Value, inner: Sequence[Layer], ratio: int = 2, kind: str = "tile", join_kind: str = "ADD"
+) -> Value:
+    """Down, layers, up again, and the skip: a U-Net's level."""
+    if x.frames % ratio:
+        raise DoesNotFitError("the frames are no multiple of the ratio")
+    down = pooling(net, x, ratio, ratio)
+    up = upsampling(net, apply(net, down, inner, keep=True), ratio, kind)
+    if up.shape[-1] != x.shape[-1] and join_kind != "CONCATENATION":
+        up = convolution(net, up, kernel=1, channels=x.shape[-1])
+    return join(net, [up, x], join_kind)
+
+
+def u_net(
+    net: Net,
+    x: Value,
+    levels: Sequence[Layer],
+    ratios: Sequence[int],
+    down: str = "stride",
+    up: str = "unfold",
+    joins: str = "ADD",
+    taps: bool = True,
+) -> Value:
+    """Levels of one rate each: down by a strided layer, ``levels[k]`` there, up again, joined with what stayed.
+
+    With ``taps`` every level is an output of its own, at its own rate.
+    """
+    if not ratios:
+        return x
+    ratio, *others = ratios
+    if x.frames % ratio:
+        raise DoesNotFitError("the frames are no multiple of the ratio")
+    if down == "stride":
+        low = convolution(net, x, kernel=ratio + 1, stride=ratio, channels=x.shape[-1])
+    elif down == "causal":
+        low = convolution(net, x, kernel=5, stride=ratio, padding="causal", channels=x.shape[-1])
+    else:
+        low = pooling(net, x, ratio, ratio, kind="AVERAGE_POOL_2D")
+    low = apply(net, low, levels[:1], keep=True)
+    low = u_net(net, low, levels[1:], others, down, up, joins, taps)
+    if taps:
+        net.output(low)
+    high = upsampling(net, low, ratio, up)
+    if high.shape[-1] != x.shape[-1] and joins != "CONCATENATION":
+        high = convolution(net, high, kernel=1, channels=x.shape[-1])
+    return join(net, [high, x], joins)
+
+
+def tap(net: Net, x: Value) -> Value:
+    """What is here becomes an output of its own."""
+    net.output(x)
+    return x
+
+
+LAYERS: Mapping[str, Callable[..., Value]] = {
+    "convolution": convolution,
+    "batched_dilation": batched_dilation,
+    "pooling": pooling,
+    "upsampling": upsampling,
+    "activation": activation,
+    "with_constant": with_constant,
+    "prelu": prelu,
+    "dense": dense,
+    "swap_back_and_forth": swap_back_and_forth,
+    "shuffle": shuffle,
+    "crop": crop,
+    "decimate": decimate,
+    "residual": residual,
+    "cropped_residual": cropped_residual,
+    "hourglass": hourglass,
+    "u_net": u_net,
+    "tap": tap,
+}
+KEEPING = ("convolution", "batched_dilation", "pooling", "residual")
+"""Layers that take ``keep``; of the others those below keep the number of frames anyway."""
+HARMLESS = ("activation", "with_constant", "prelu", "dense", "swap_back_and_forth", "shuffle", "hourglass", "tap")
+
+
+def apply(net: Net, x: Value, layers: Sequence[Layer], keep: bool = False) -> Value:
+    for one in layers:
+        options = dict(one.options)
+        if one.inner:
+            options["levels" if one.name == "u_net" else "inner"] = one.inner
+        if keep and one.name in KEEPING:
+            options["keep"] = True
+        elif keep and one.name not in HARMLESS:
+            raise DoesNotFitError(f"{one.name} changes the number of frames")
+        x = LAYERS[one.name](net, x, **options)
+    return x
+
+
+@dataclass(frozen=True)
+class Network:
+    """A file and how long a signal must be to fit its strides."""
+
+    content: bytes
+    window: int
+    strides: int
+
+
+def build(
+    layers: Sequence[Layer],
+    window: int,
+    *,
+    channels: int = 2,
+    bins: int = 0,
+    dtype: str = "float32",
+    seed: int = 0,
+    sideways: bool = False,
+    second: Sequence[Layer] | None = None,
+    head: str = "",
+) -> Network:
+    """The network's file for a signal of ``window`` frames.
+
+    ``bins`` gives a spectrogram input (1, T, bins, channels); ``sideways`` puts its time on the width.
+    ``second`` are the layers of a second input, joined before ``layers``. ``head`` "last" keeps the last frame,
+    "flatten" puts a dense layer over all frames. Raises DoesNotFitError where a layer makes no sense.
+    """
+    net = Net(dtype, seed)
+    shape: Shape = (1, window, bins, channels) if bins else (1, window, channels)
+    if bins and sideways:
+        shape = (1, bins, window, channels)
+    x = net.input(shape, 2 if bins and sideways else 1)
+    if second is not None:
+        other = net.input(shape, x.axis)
+        x = join(net, [x, convolution(net, apply(net, other, second), kernel=1, channels=channels)], "ADD")
+    x = apply(net, x, layers)
+    if head == "last":
+        x = net.cut(x, x.axis, x.frames - 1, x.frames)
+        x = net.reshape(x, (1, math.prod(x.shape)), 1)
+        x = net.weighted("FULLY_CONNECTED", x, (1, 3), (3, x.shape[1]), 0, x.shape[1])
+    elif head == "flatten":
+        x = net.reshape(x, (1, math.prod(x.shape)), 1)
+        x = net.weighted("FULLY_CONNECTED", x, (1, 3), (3, x.shape[1]), 0, x.shape[1])
+    if x.index in net.inputs:
+        raise DoesNotFitError("no layer")
+    net.output(x)
+    return Network(net.content(), window, net.strides)
+
+
+def signals(model_inputs: Sequence[Any], frames: int, seed: int = 0) -> tuple[Array, ...]:
+    """A random signal for every input, of ``frames`` frames, over the whole range of its type."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for port in model_inputs:
+        shape = (frames, *port.shape)
+        if port.dtype.kind == "f":
+            made.append(rng.normal(0, 1, shape).astype(port.dtype))
+        else:
+            limits = np.iinfo(port.dtype.str)
+            made.append(rng.integers(limits.min, limits.max, shape, port.dtype.str, endpoint=True).astype(port.dtype))
+    return tuple(made)

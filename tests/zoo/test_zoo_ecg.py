@@ -1,0 +1,346 @@
+"""The ECG recipe: reading LUDB, scoring, drawing windows, the compiled step, the shipped models and cards."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+import tcnstream
+from tcnstream.errors import ModelError, SignalError
+from tcnstream.signal.card import MODELS, load_card, shipped_models
+from tcnstream.zoo.recipes import delineation
+from tcnstream.zoo.recipes.augment import LIMIT_MV, RATE_HZ, STEP_MV, Example, Windows, example_of, highpass, quantised
+from tcnstream.zoo.recipes.delineation import Score, both, match, score, total
+from tcnstream.zoo.recipes.evaluate_ecg import WAVES, delineate, evaluate, facts, main, markdown, open_model
+from tcnstream.zoo.recipes.ludb import LABELS, Record, Wave, read_record, record_names, waves_of
+
+wfdb = pytest.importorskip("wfdb", reason="LUDB is read with wfdb")
+needs_compiler = pytest.mark.skipif(
+    not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="the training step is compiled with the system's C"
+)
+shipped = pytest.mark.skipif("ecg" not in shipped_models(), reason="no ECG model is shipped in this checkout")
+
+P, QRS, T = 1, 2, 3
+
+
+def beats(count: int, interval_s: float = 0.8, first_s: float = 0.5) -> tuple[Wave, ...]:
+    waves = []
+    for beat in range(count):
+        r = first_s + beat * interval_s
+        waves.append(Wave(P, r - 0.20, r - 0.15, r - 0.10))
+        waves.append(Wave(QRS, r - 0.04, r, r + 0.05))
+        waves.append(Wave(T, r + 0.16, r + 0.26, r + 0.34))
+    return tuple(waves)
+
+
+def drawn(waves: tuple[Wave, ...], rate_hz: float, duration_s: float) -> np.ndarray:
+    """A heart of Gaussians, mV."""
+    t = np.arange(int(duration_s * rate_hz)) / rate_hz
+    x = np.zeros_like(t)
+    height = {P: 0.07, QRS: 0.6, T: 0.15}
+    for w in waves:
+        x += height[w.label] * np.exp(-0.5 * ((t - w.peak_s) / ((w.end_s - w.start_s) / 5)) ** 2)
+    return x
+
+
+def record_of(waves: tuple[Wave, ...], name: str = "1") -> Record:
+    x = drawn(waves, 500, 10).astype(np.float32)
+    return Record(name, 500.0, ("i", "ii"), np.stack([x, -x], axis=1), (waves, waves))
+
+
+@pytest.fixture
+def ludb(tmp_path: Path) -> Path:
+    """Two tiny records as LUDB lays them out."""
+    data = tmp_path / "data"
+    data.mkdir()
+    for name, count in (("1", 9), ("7", 10)):
+        record = record_of(beats(count), name)
+        wfdb.wrsamp(
+            name,
+            500,
+            ["mV", "mV"],
+            list(record.leads),
+            record.signal.astype(np.float64),
+            fmt=["16", "16"],
+            write_dir=str(data),
+        )
+        for lead, waves in zip(record.leads, record.waves, strict=True):
+            times = [(w.onset_s, w.peak_s, w.offset_s) for w in waves]
+            symbols = [s for w in waves for s in ("(", {P: "p", QRS: "N", T: "t"}[w.label], ")")]
+            samples = np.array([round(s * 500) for three in times for s in three if s is not None])
+            wfdb.wrann(name, lead, samples, symbol=symbols, fs=500, write_dir=str(data))
+    return tmp_path
+
+
+def test_a_record_comes_back_as_it_was_written(ludb: Path) -> None:
+    assert record_names(ludb) == ["1", "7"]
+    record, written = read_record(ludb, "7"), record_of(beats(10))
+    assert (record.rate_hz, record.leads) == (500.0, ("i", "ii"))
+    np.testing.assert_allclose(record.signal, written.signal, atol=1e-3)
+    assert [w.label for w in record.waves[1]] == [w.label for w in written.waves[1]]
+    for read, wave in zip(record.waves[0], written.waves[0], strict=True):
+        assert (read.onset_s, read.offset_s) == (
+            pytest.approx(wave.onset_s, abs=0.002),
+            pytest.approx(wave.offset_s, abs=0.002),
+        )
+
+
+def test_the_list_of_records_names_what_is_there(ludb: Path) -> None:
+    (ludb / "RECORDS").write_text("data/7\ndata/8\n")
+    assert record_names(ludb) == ["7"]
+
+
+def test_a_folder_without_records_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SignalError, match="holds no LUDB records"):
+        record_names(tmp_path)
+    with pytest.raises(SignalError, match="cannot be read"):
+        read_record(tmp_path, "3")
+
+
+def test_marks_without_brackets_have_no_border() -> None:
+    waves = waves_of(["(", "p", "N", ")", "t"], [0.1, 0.2, 0.3, 0.4, 0.5])
+    assert waves == (Wave(P, 0.1, 0.2, None), Wave(QRS, None, 0.3, 0.4), Wave(T, None, 0.5, None))
+    assert (waves[2].start_s, waves[2].end_s) == (0.5, 0.5)
+
+
+def test_the_closest_borders_are_pairs() -> None:
+    assert match([1.0, 1.1], [1.09, 1.24], 0.15) == [(1, 0)]
+    assert sorted(match([1.0, 2.0], [1.15, 1.9], 0.15)) == [(0, 0), (1, 1)]
+    assert match([1.0], [1.151], 0.15) == []
+
+
+def test_scores_count_hits_misses_and_extras() -> None:
+    waves = beats(3)
+    found = [(LABELS[w.label], w.start_s + 0.01, w.end_s - 0.02) for w in waves if w.label != T]
+    found.append(("qrs", 1.75, 1.80))
+    scores = score(waves, found)
+    onset = scores["qrs", "onset"]
+    assert (onset.hits, onset.misses, onset.extras) == (3, 0, 1)
+    assert onset.mean_ms == pytest.approx(10) and scores["p", "offset"].mean_ms == pytest.approx(-20)
+    assert both(scores, "t").f1 == 0 and both(scores, "t").misses == 6
+    assert both(scores, "qrs").f1 == pytest.approx(2 * 6 / (2 * 6 + 2))
+
+
+def test_beats_outside_the_annotated_span_are_not_judged() -> None:
+    inner = beats(9)[3:-3]
+    found = [(LABELS[w.label], w.start_s, w.end_s) for w in beats(9)]
+    sums = total([score(inner, found), score(inner, found)])
+    assert all(value.f1 == 1 and value.extras == 0 and value.hits == 14 for value in sums.values())
+
+
+def test_a_perfect_delineation_gives_a_perfect_table(ludb: Path) -> None:
+    records = [read_record(ludb, name) for name in record_names(ludb)]
+    answers = iter([w for record in records for w in record.waves])
+    per_record = evaluate(
+        records, lambda signal, rate_hz: [(LABELS[w.label], w.start_s, w.end_s) for w in next(answers)]
+    )
+    table = facts(total(per_record.values()))
+    assert list(table) == list(WAVES) and all(row["f1"] == 100 for row in table.values())
+    text = markdown([("ecg", total(per_record.values()))])
+    assert text.count("| ecg |") == 3 and "| 100.00 | 100.00 | 100.00 | +0.0 ± 0.0 |" in text
+    assert Score() + Score(1, 2, 3, [0.5]) == Score(1, 2, 3, [0.5])
+    assert delineation.TOLERANCE_S == 0.150
+
+
+def test_the_high_pass_is_3_db_down_at_half_a_hertz() -> None:
+    b0, b1, _, _, a1, _ = highpass(RATE_HZ).sections[0]
+    z = np.exp(-2j * np.pi * np.array([0.0, 0.5, 40.0]) / RATE_HZ)
+    gain = np.abs((b0 + b1 * z) / (1 + a1 * z))
+    np.testing.assert_allclose(gain, [0, np.sqrt(0.5), 1], atol=1e-3)
+
+
+def windows(seed: int = 3, examples: int = 2) -> Windows:
+    rng = np.random.default_rng(0)
+    noise = {"ma": rng.normal(size=(2, 4000)).astype(np.float32)}
+    return Windows([example_of(record_of(beats(10))) for _ in range(examples)], noise, 800, seed)
+
+
+def test_windows_follow_their_seed() -> None:
+    first, again, other = windows().draw(6), windows().draw(6), windows(seed=4).draw(6)
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(first[0], other[0])
+
+
+def test_windows_are_what_the_int8_input_can_hold() -> None:
+    x, target, weight = windows().draw(16)
+    assert x.shape == weight.shape == (16, 800) and target.shape == (16, 800, 4)
+    assert x.dtype == target.dtype == weight.dtype == np.float32
+    np.testing.assert_allclose(x / STEP_MV, np.round(x / STEP_MV), atol=1e-3)
+    assert np.abs(x).max() <= LIMIT_MV + STEP_MV and np.all(target.sum(-1) == 1)
+    assert 0 < weight.mean() < 1 and quantised(np.array([9.0]))[0] == pytest.approx(LIMIT_MV, abs=STEP_MV)
+
+
+def test_labels_stay_on_their_waves_however_time_is_stretched() -> None:
+    x, target, weight = Windows([example_of(record_of(beats(10)))], None, 800, seed=8).draw(24)
+    label = target.argmax(-1)
+    power = np.square(np.diff(x, axis=1, prepend=x[:, :1]))
+    inside = [p[(c == QRS) & (w == 1)].mean() for p, c, w in zip(power, label, weight, strict=True)]
+    outside = [p[c == 0].mean() for p, c in zip(power, label, strict=True)]
+    # Lanes that drew much noise are the exception; a label a few frames off would fail in all of them.
+    assert np.mean(np.array(inside) > 10 * np.array(outside)) > 0.7
+
+
+def test_records_without_p_are_drawn_more_often() -> None:
+    with_p, without = record_of(beats(10)), record_of(tuple(w for w in beats(10) if w.label != P))
+    assert not example_of(with_p).lacks_p and example_of(without).lacks_p
+    examples: list[Example] = [example_of(with_p), example_of(without)]
+    _, target, _ = Windows(examples, None, 800, 1).draw(60)
+    lanes_with_p = (target.argmax(-1) == P).any(axis=1).mean()
+    assert 0.05 < lanes_with_p < 0.45
+
+
+def stage_params(**changes: object) -> list[object]:
+    from tcnstream.zoo.tcn_params import TcnParams
+
+    block = {"filters": 16, "kernel": [1, 3], "norm": "batch"}
+    near = {"include_top": False, "blocks": [block | {"ex_ratio": 1.01}, block | {"dilation": [1, 2], "depth": 2}]}
+    past = {
+        "padding": "causal",
+        "output_kernel": 1,
+        "blocks": [block | {"dilation": [1, 4], "kernel": [1, 5]} | changes],
+    }
+    return [TcnParams(**near), TcnParams(**past)]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"filters": 24}, {"norm": "layer"}, {"branch": 2}, {"ex_ratio": 2}, {"se_ratio": 4}]
+)
+def test_networks_that_the_step_does_not_train_are_refused(changes: dict[str, object]) -> None:
+    params = stage_params(**changes)
+    from tcnstream.zoo.recipes.separable import units_of
+
+    with pytest.raises(ModelError, match="separable: "):
+        units_of(params)
+
+
+@needs_compiler
+def test_gradients_are_those_of_the_loss() -> None:
+    from tcnstream.zoo.recipes.separable import Network, Unit
+
+    units = [Unit(3, 1, 1, -1, "0:B1.D1"), Unit(3, 2, 2, -1, "0:B2.D1"), Unit(5, 4, 16, 1, "0:B2.D2")]
+    network = Network(16, units, seed=2)
+    assert network.look_ahead == 1 + 2
+    rng = np.random.default_rng(5)
+    x = rng.normal(0, 0.2, (3, 700)).astype(np.float32)
+    target = np.eye(4, dtype=np.float32)[rng.integers(0, 4, x.shape)]
+    weight = rng.uniform(0, 1, x.shape).astype(np.float32)
+    network.learn(x, target, weight)
+    gradient = network.gradient.copy()
+    for name, (place, _) in network.parts.items():
+        along = gradient[place] / np.linalg.norm(gradient[place])
+        start, steps = network.parameters[place].copy(), []
+        for sign in (1, -1):
+            network.parameters[place] = start + sign * np.float32(5e-4) * along
+            steps.append(network.learn(x, target, weight))
+        network.parameters[place] = start
+        slope = (steps[0] - steps[1]) / 1e-3
+        assert slope == pytest.approx(float(gradient[place] @ along), rel=0.05, abs=2e-4), name
+
+
+@needs_compiler
+def test_the_keras_model_computes_what_was_trained() -> None:
+    pytest.importorskip("keras", reason="the model that is compared is Keras's")
+    params = stage_params()
+    from tcnstream.zoo.recipes.separable import Network, to_keras, units_of
+
+    channels, units = units_of(params)
+    network = Network(channels, units, seed=1)
+    x = np.random.default_rng(0).normal(0, 0.2, (2, 60)).astype(np.float32)
+    statistics = network.measure(x, network.parameters)
+    model = to_keras(params, network.keras_weights(network.parameters, statistics), 60)
+    expected = np.asarray(model(x[..., None]))
+    np.testing.assert_allclose(network.predict(x, network.parameters, statistics), expected, atol=1e-4)
+    with pytest.raises(ValueError, match="float32"):
+        network.predict(x.astype(np.float64), network.parameters, statistics)
+
+
+@needs_compiler
+def test_training_learns_and_follows_its_seed(tmp_path: Path) -> None:
+    from rich.progress import Progress
+
+    from tcnstream.zoo.recipes.fitting import Log, Recipe, fit
+    from tcnstream.zoo.recipes.separable import Network, Unit
+    from tcnstream.zoo.recipes.train_ecg import scores_of
+
+    def train() -> np.ndarray:
+        units = [Unit(5, 1, 2, -1, "0:B1.D1"), Unit(5, 4, 8, 1, "0:B2.D1"), Unit(5, 16, 32, 2, "0:B3.D1")]
+        recipe = Recipe(seed=1, steps=150, lanes=4, frames=500, rate=1e-2)
+        draw = Windows([example_of(record_of(beats(11)))], None, recipe.frames, recipe.seed)
+        with Progress(disable=True) as progress:
+            task = progress.add_task("", total=1.0, loss="")
+            trained = fit(Network(16, units, 1), draw, recipe, Log(tmp_path / "log"), progress, task)
+        assert trained.steps == 150
+        assert both(scores_of(trained, [record_of(beats(11))]), "qrs").f1 > 0.9
+        return trained.parameters
+
+    first = train()
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "log").read_text().splitlines()]
+    assert len(losses) == 3 and losses[-1] < 0.7 * losses[0]
+    np.testing.assert_array_equal(first, train())
+
+
+@pytest.mark.parametrize(("file", "look_ahead"), [("ecg", 50), ("ecg_fast", 10)])
+def test_the_shipped_parameter_files_keep_their_limits(file: str, look_ahead: int) -> None:
+    from tcnstream.zoo.recipes.fitting import read_stages
+    from tcnstream.zoo.recipes.separable import units_of
+
+    channels, units = units_of(read_stages(MODELS / f"{file}.params.json"))
+    norms = 1 + 2 * len(units)
+    weights = channels + sum(u.taps * channels + channels**2 for u in units) + channels * 4 + 4
+    assert sum(u.look_ahead for u in units) <= look_ahead
+    assert weights + norms * 4 * channels <= 40_000
+
+
+@shipped
+@pytest.mark.parametrize(("name", "most_ms"), [("ecg", 200), ("ecg.f32", 200), ("ecg_fast", 40), ("ecg_fast.f32", 40)])
+def test_a_shipped_card_says_what_its_model_does(name: str, most_ms: float) -> None:
+    card = load_card(MODELS / f"{name}.toml")
+    model = tcnstream.load(MODELS / card.file)
+    assert card.labels == LABELS and card.rate_hz == RATE_HZ and card.units == "mV"
+    assert card.look_ahead_ms == model.delay * 1000 / RATE_HZ + card.label_delay_frames * 1000 / RATE_HZ <= most_ms
+    constants = sum(t.data.size for t in model.graph.tensors if t.data is not None)
+    assert 10_000 < constants <= 40_000
+    assert not model.needs_time_pooling and "records" in card.quality
+
+
+@shipped
+@pytest.mark.parametrize("name", ["ecg", "ecg_fast"])
+def test_shipped_models_find_the_waves_of_a_drawn_heart(name: str) -> None:
+    model, card = open_model(name)
+    waves = beats(11)
+    signal = drawn(waves, 500, 10).astype(np.float32) + 0.3
+    found = delineate(model, card, signal, 500.0, chunk=1000)
+    assert found == delineate(model, card, signal, 500.0, chunk=37)
+    table = facts(score(waves[6:-3], found))
+    assert table["qrs"]["f1"] == 100 and table["t"]["se"] == 100 and abs(table["qrs"]["onset_mean_ms"]) < 60
+
+
+@shipped
+def test_the_evaluation_is_a_command(ludb: Path) -> None:
+    app = typer.Typer()
+    app.command()(main)
+    call = ["--ludb", str(ludb), "--records", "7", "--chunk", "500"]
+    result = CliRunner().invoke(app, [*call, "--json"])
+    answer = json.loads(result.stdout)
+    assert result.exit_code == 0 and answer["records"] == ["7"] and answer["models"]["ecg"]["qrs"]["se"] > 90
+    for option in ("--markdown", "--engine=reference"):
+        table = CliRunner().invoke(app, [*call, option])
+        assert table.exit_code == 0 and "QRS" in table.stdout
+    refused = CliRunner().invoke(app, [*call, "--peer", "other"])
+    assert refused.exit_code == 2 and "the one that is known is neurokit2" in refused.stderr.replace("\n", " ")
+
+
+def test_a_model_of_other_labels_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "m.tflite").write_bytes(b"x")
+    (tmp_path / "m.toml").write_text('name = "m"\nfile = "m.tflite"\nrate_hz = 250\nlabels = ["a", "b"]\n')
+    with pytest.raises(SignalError, match="LUDB is about none, p, qrs, t"):
+        open_model(str(tmp_path / "m.tflite"))
+    (tmp_path / "m.toml").unlink()
+    with pytest.raises(SignalError, match="no card beside it"):
+        open_model(str(tmp_path / "m.tflite"))
