@@ -23,7 +23,7 @@ from tcnstream.tflite.reader import read_model
 from tcnstream.tflite.schema import default_options, options_table
 from tcnstream.tflite.writer import write_model
 
-MODELS = sorted((MODELS).glob("*.tflite"))
+FILES = sorted(MODELS.glob("*.tflite"))
 FLOAT, INT8, INT32 = np.dtype(np.float32), np.dtype(np.int8), np.dtype(np.int32)
 
 
@@ -90,7 +90,7 @@ def run(engine: Any, x: np.ndarray) -> list[np.ndarray]:
     return [engine.get_tensor(output["index"]) for output in engine.get_output_details()]
 
 
-@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_real_file_survives_reading_and_writing(path: Path) -> None:
     model = read_model(path)
     content = write_model(model.graphs, description=model.description)

@@ -175,14 +175,14 @@ def test_an_operand_too_many_is_refused() -> None:
         load_core().Plan(bytes(content))
 
 
-@pytest.mark.parametrize("window", [1, 2, 3, 7, 64])
+@pytest.mark.parametrize("extent", [1, 2, 3, 7, 64])
 @pytest.mark.parametrize("kind", ["REDUCE_MAX", "REDUCE_MIN"])
 @pytest.mark.parametrize("dtype", [np.float32, np.int8, np.int16])
-def test_the_extremes_of_the_last_frames(dtype: Any, kind: str, window: int) -> None:
+def test_the_extremes_of_the_last_frames(dtype: Any, kind: str, extent: int) -> None:
     """By definition, with NaN passed over, and across a snapshot into the same and into the reference engine."""
     x = tensor((1, 3, 2), dtype, None if dtype is np.float32 else 0.1)
     facts = replace(x, shape=(3, 2)), replace(x, shape=(2,))
-    window = Window(extent=window, pad_begin=window - 1, edge="clip")
+    window = Window(extent=extent, pad_begin=extent - 1, edge="clip")
     node = Node("TIME_TRAILING", (0,), (1,), ((3, 2),), {"reduce": kind, "axes": (0, 1)}, window, label="test")
     plan = Plan(facts, (node,), (0,), (1,), ((2,),), 1, (1, 1))
     frames = np.asarray(signal(dtype, 150).reshape(-1, 3, 2)[:, :, :2].repeat(2, axis=0)[:100])
@@ -190,9 +190,9 @@ def test_the_extremes_of_the_last_frames(dtype: Any, kind: str, window: int) -> 
     function, worst = (np.fmax, limits.min) if kind == "REDUCE_MAX" else (np.fmin, limits.max)
     if dtype is np.float32:
         frames[5, 1, 0], frames[40:60], frames[70, :, 1] = np.nan, np.nan, -0.0
-    past = [frames[max(0, k + 1 - window) : k + 1] for k in range(len(frames))]
+    past = [frames[max(0, k + 1 - extent) : k + 1] for k in range(len(frames))]
     expected = np.stack([function.reduce(part, axis=(0, 1), initial=worst) for part in past]).astype(dtype)
-    rng = np.random.default_rng(window)
+    rng = np.random.default_rng(extent)
     (got,) = streamed(plan, [frames], rng)
     assert np.array_equal(got, expected)
     executor = NativeExecutor(plan)

@@ -36,7 +36,7 @@ def test_a_recipe_names_the_extra_before_it_trains(monkeypatch: pytest.MonkeyPat
 def test_a_recipe_without_the_extra_says_so_in_one_line_and_writes_nothing(
     recipe: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    module = pytest.importorskip(f"tcnstream.zoo.{recipe}")
+    module = pytest.importorskip(f"tcnstream.zoo.recipes.{recipe}")
     monkeypatch.setitem(sys.modules, "keras", None)
     for name in ("tcn", "convert"):
         monkeypatch.delitem(sys.modules, f"tcnstream.zoo.{name}", raising=False)
