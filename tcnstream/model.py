@@ -19,7 +19,7 @@ from tcnstream.compiler.lower import lower
 from tcnstream.compiler.normalise import is_dynamic_range, normalise
 from tcnstream.compiler.plan import Node, Plan
 from tcnstream.compiler.policies import apply_policy, global_nodes, parse_policy
-from tcnstream.compiler.timing import steady_frames, timings
+from tcnstream.compiler.timing import remembered_frames, timings
 from tcnstream.engines.base import ENGINES, ROUNDINGS, Executor, make_executor
 from tcnstream.engines.native.planfile import lacking, write_plan
 from tcnstream.errors import EngineError, ModelError, StreamError, TcnStreamError
@@ -114,7 +114,7 @@ class Model:
 
     def rows(self) -> list[Row]:
         """One row per input and per operation, in order; a queue counts where its tensor is made."""
-        plan, facts, kept = self.plan, self._timings, steady_frames(self.plan)
+        plan, facts, kept = self.plan, self._timings, remembered_frames(self.plan)
         rows = []
         made: list[tuple[Node | None, tuple[int, ...]]] = [(None, (i,)) for i in plan.inputs]
         made += [(node, node.outputs) for node in plan.nodes]

@@ -6,10 +6,14 @@ edges, odd chunks, strides and joins need no special cases anywhere else.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from tcnstream.compiler.plan import SAME_FRAME, Node, Plan, Window
 from tcnstream.errors import NotStreamableError
@@ -18,10 +22,15 @@ _MOST_PHASES = 1 << 16
 """Rates of real models repeat within a few frames; a hostile file must not make us list millions."""
 
 
+Count = TypeVar("Count", int, npt.NDArray[np.int64])
+"""A number of frames, or many of them that are counted at once."""
+
+_COUNTS_AT_ONCE = 1 << 14
+
 _REMEMBER_ALL = ("TIME_CUMULATIVE", "STATEFUL_GRAPH")
 
 
-def first_read(window: Window, j: int) -> int:
+def first_read(window: Window, j: Count) -> Count:
     """The oldest input frame that output frame ``j`` reads; negative in the left padding."""
     return -((window.pad_begin - window.stride * j) // window.up)
 
@@ -37,43 +46,55 @@ def last_awaited(window: Window, j: int) -> int:
     return (window.stride * j - window.pad_begin + window.extent - 1 + cut_off) // window.up
 
 
-def frames_while_open(window: Window, n: int) -> int:
+# The rules below hold for one number of frames and, element by element, for an array of them.
+
+
+def _at_least_zero(n: Count) -> Count:
+    return n * (n > 0)
+
+
+def _least(a: Count, b: Count) -> Count:
+    return a + (b - a) * (b < a)
+
+
+def frames_mirrored(window: Window) -> int:
+    """Frames of the input that must be there before the first output frame: those that a mirrored edge shows."""
+    if window.edge in ("reflect", "symmetric"):
+        return window.pad_begin + (window.edge == "reflect")
+    return 0
+
+
+def frames_while_open(window: Window, n: Count) -> Count:
     """Output frames that ``n`` input frames allow while more may come."""
-    if n == 0 or (window.edge == "reflect" and n <= window.pad_begin):
-        return 0
-    if window.edge == "symmetric" and n < window.pad_begin:
-        return 0
     cut_off = min(window.pad_end or 0, 0)
-    return max(0, (window.up * n + window.pad_begin + cut_off - window.extent) // window.stride + 1)
+    frames = (window.up * n + window.pad_begin + cut_off - window.extent) // window.stride + 1
+    return _at_least_zero(frames) * (n >= max(1, frames_mirrored(window)))
 
 
-def frames_at_end(window: Window, n: int) -> int:
+def frames_at_end(window: Window, n: Count) -> Count:
     """Output frames of a whole signal of ``n`` input frames."""
-    if n == 0:
-        return 0
     if window.pad_end is None:
         return -(-n // window.stride)
-    return max(0, (window.up * n + window.pad_begin + window.pad_end - window.extent) // window.stride + 1)
+    frames = (window.up * n + window.pad_begin + window.pad_end - window.extent) // window.stride + 1
+    return _at_least_zero(frames) * (n > 0)
 
 
-def oldest_kept(window: Window, j: int, n: int) -> int:
+def oldest_kept(window: Window, j: Count, n: Count) -> Count:
     """The oldest of ``n`` input frames that output frames from ``j`` on will read."""
     if window.edge in ("reflect", "symmetric"):
-        if j == 0:
-            return 0
         mirrored = n - max(window.pad_end or 0, 0) - (1 if window.edge == "reflect" else 0)
-        return max(0, min(j - window.pad_begin, mirrored))
-    return max(0, first_read(window, j))
+        return _at_least_zero(_least(j - window.pad_begin, mirrored)) * (j > 0)
+    return _at_least_zero(first_read(window, j))
 
 
-def counts(plan: Plan, n: int, ended: bool) -> list[int]:
+def counts(plan: Plan, n: Count, ended: bool) -> list[Count]:
     """Frames of every tensor that ``n`` input frames allow (0 for constants)."""
-    have = [0] * len(plan.tensors)
+    have = [n * 0] * len(plan.tensors)
     for i in plan.inputs:
         have[i] = n
     rule = frames_at_end if ended else frames_while_open
     for node, sources in zip(plan.nodes, plan.sources, strict=True):
-        m = min([have[i] for i in sources])
+        m = functools.reduce(_least, [have[i] for i in sources])
         if node.window is not SAME_FRAME:
             m = rule(node.window, m)
         for o in node.outputs:
@@ -81,15 +102,14 @@ def counts(plan: Plan, n: int, ended: bool) -> list[int]:
     return have
 
 
-def oldest_needed(plan: Plan, have: list[int]) -> list[int]:
+def oldest_needed(plan: Plan, have: list[Count]) -> list[Count]:
     """For every tensor the oldest of its ``have`` frames that some node will still read."""
     needed = list(have)
     for node, sources in zip(plan.nodes, plan.sources, strict=True):
         j = have[node.outputs[0]]
         for i in sources:
             oldest = j if node.window is SAME_FRAME else oldest_kept(node.window, j, have[i])
-            if oldest < needed[i]:
-                needed[i] = oldest
+            needed[i] = _least(needed[i], oldest)
     return needed
 
 
@@ -180,24 +200,45 @@ def _through(node: Node, sources: list[Timing]) -> Timing:
 
 def settled_frames(plan: Plan) -> tuple[int, int]:
     """(start, period): from ``start`` input frames on, what is remembered repeats every ``period`` of them."""
-    known = [t for t in timings(plan) if t is not None]
+    facts = timings(plan)
+    known = [t for t in facts if t is not None]
     period = math.lcm(*(int(t.period * t.step) for t in known))
     # Past the look-ahead of every tensor, a crop at the start among it, and past its receptive field.
     settled = max(max(t.due(0), 0) + t.due(0) - t.oldest(0) for t in known)
+    # Past the frames that mirrored edges wait for, which no look-ahead shows.
+    for node, sources in zip(plan.nodes, plan.sources, strict=True):
+        for timing in (facts[i] for i in sources if frames_mirrored(node.window)):
+            assert timing is not None
+            settled = max(settled, timing.due(frames_mirrored(node.window) - 1) + 1)
     return (2 * settled // period + 2) * period, period
 
 
-def most_kept(plan: Plan, input_frames: Iterable[int]) -> list[int]:
+def most_kept(plan: Plan, input_frames: range) -> list[int]:
     """For every tensor the most frames that must be remembered after any of these numbers of input frames."""
-    most = [0] * len(plan.tensors)
-    for n in input_frames:
+    most = np.zeros(len(plan.tensors), np.int64)
+    for begin in range(input_frames.start, input_frames.stop, _COUNTS_AT_ONCE):
+        n = np.arange(begin, min(begin + _COUNTS_AT_ONCE, input_frames.stop))
         have = counts(plan, n, ended=False)
-        kept = (h - o for h, o in zip(have, oldest_needed(plan, have), strict=True))
-        most = [max(m, k) for m, k in zip(most, kept, strict=True)]
-    return most
+        kept = [(h - o).max() for h, o in zip(have, oldest_needed(plan, have), strict=True)]
+        most = np.maximum(most, kept)
+    return [int(frames) for frames in most]
 
 
 def steady_frames(plan: Plan) -> list[int]:
     """For every tensor the most frames that must be remembered between two pushes in the middle of a signal."""
     start, period = settled_frames(plan)
     return most_kept(plan, range(start, start + period))
+
+
+def remembered_frames(plan: Plan) -> list[int]:
+    """For every tensor the most frames that must outlive a push, at any time of the stream."""
+    if not any(_bursts(node.window) for node in plan.nodes):
+        # at the left edge every count is clamped upwards, so less waits there than in the middle
+        return steady_frames(plan)
+    start, period = settled_frames(plan)
+    return most_kept(plan, range(1, start + period))
+
+
+def _bursts(window: Window) -> bool:
+    """Whether frames come at once at the left edge: mirrored ones, or padding that needs no signal."""
+    return window.edge in ("reflect", "symmetric") or window.pad_begin + min(window.pad_end or 0, 0) >= window.extent

@@ -86,6 +86,14 @@ ANY_LAYER = st.one_of(
         same=(True, False),
     ),
     options("crop", before=(0, 1, 5), after=(0, 1, 4)),
+    options(
+        "mirror",
+        before=(0, 1, 3, 8, 11, 20),
+        after=(0, 1, 4, 9),
+        kind=("REFLECT", "SYMMETRIC"),
+        kernel=(1, 3, 5),
+        channels=(1, 2),
+    ),
     options("decimate", first=(0, 1, 2), step=(2, 3)),
     st.builds(
         lambda b, j: layer("cropped_residual", inner=b, kind=j),
@@ -309,3 +317,20 @@ def test_layers_down_to_one_frame_of_the_window(kind: str) -> None:
 def test_wide_kernels_on_one_frame_of_the_window() -> None:
     inner = [layer("convolution", kernel=3, sideways=True), layer("convolution", kernel=5, sideways=False)]
     check([layer("pooling", size=12, stride=12), *inner], 12, more=5)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("kind", "before"), [("REFLECT", 20), ("REFLECT", 10), ("SYMMETRIC", 11)])
+def test_mirrored_edges_longer_than_what_the_kernels_read(kind: str, before: int, dtype: str) -> None:
+    """Rings were laid out for less than what waits before the mirrored frames are there."""
+    check([layer("mirror", kind=kind, before=before, after=3, kernel=5)] * 2, 60, dtype=dtype)
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+def test_what_is_remembered_behind_a_mirrored_edge_is_counted(kernel: int) -> None:
+    model = tcnstream.load(build([layer("mirror", before=8, kernel=kernel)], 40, channels=1).content)
+    stream, most = model.stream("reference"), 0
+    for x in signals(model.inputs, 40)[0]:
+        stream.push(x[None])
+        most = max(most, stream.state_bytes)
+    assert most <= model.state_bytes

@@ -217,7 +217,8 @@ def _sample_by_sample(
     assert all(len(sizes) == 1 for sizes in steady.values()), f"what is remembered changes: {steady}"
     if stream.plan is model.plan:
         assert max((size for _, size in remembered), default=0) <= model.state_bytes
-        if period == len(steady) == 1:
+        # Where frames wait for a mirrored edge, more is remembered before it than in the middle.
+        if period == len(steady) == 1 and not mirrors(stream):
             assert max(max(sizes) for sizes in steady.values()) == model.state_bytes
 
 

@@ -291,6 +291,13 @@ def crop(net: Net, x: Value, before: int = 1, after: int = 1) -> Value:
     return net.cut(x, x.axis, before, x.frames - after)
 
 
+def mirror(
+    net: Net, x: Value, before: int = 20, after: int = 0, kind: str = "REFLECT", kernel: int = 3, channels: int = 2
+) -> Value:
+    """Mirrored padding of any length, not only what the kernel behind it takes."""
+    return convolution(net, net.pad(x, before, after, kind), kernel=kernel, padding="valid", channels=channels)
+
+
 def decimate(net: Net, x: Value, first: int = 0, step: int = 2) -> Value:
     net.strides *= step
     return net.cut(x, x.axis, first, x.frames, step)
@@ -383,6 +390,7 @@ LAYERS: Mapping[str, Callable[..., Value]] = {
     "swap_back_and_forth": swap_back_and_forth,
     "shuffle": shuffle,
     "crop": crop,
+    "mirror": mirror,
     "decimate": decimate,
     "residual": residual,
     "cropped_residual": cropped_residual,

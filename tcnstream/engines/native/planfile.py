@@ -33,7 +33,7 @@ from fractions import Fraction
 import numpy as np
 
 from tcnstream.compiler.plan import Node, Plan, Window
-from tcnstream.compiler.timing import most_kept, settled_frames, steady_frames
+from tcnstream.compiler.timing import remembered_frames
 from tcnstream.engines.base import ROUNDINGS
 from tcnstream.engines.native.pack import KINDS, Arguments, Packed, lacks, pack
 from tcnstream.errors import EngineError, ModelError
@@ -134,20 +134,6 @@ def _ports(plan: Plan) -> None:
     for i in (*plan.inputs, *plan.outputs):
         if str(plan.tensors[i].dtype) not in _DTYPES:
             raise EngineError(f"the native engine lacks {plan.tensors[i].dtype} streams; use another engine")
-
-
-def ring_frames(plan: Plan) -> list[int]:
-    """For every tensor the most frames that must outlive a push, at any time of the stream."""
-    if not any(_bursts(node.window) for node in plan.nodes):
-        # at the left edge every count is clamped upwards, so less waits there than in the middle
-        return steady_frames(plan)
-    start, period = settled_frames(plan)
-    return most_kept(plan, range(1, start + period))
-
-
-def _bursts(window: Window) -> bool:
-    """Whether frames come at once at the left edge: mirrored ones, or padding that needs no signal."""
-    return window.edge in ("reflect", "symmetric") or window.pad_begin + min(window.pad_end or 0, 0) >= window.extent
 
 
 def growth(plan: Plan) -> list[tuple[Fraction, int]]:
@@ -300,7 +286,9 @@ class _Writer:
 
     def rings(self) -> tuple[list[tuple[int, int, int]], int, int]:
         """Per tensor (frames, place, number), the bytes of all rings, and how many there are."""
-        kept = [0 if t.data is not None else n for t, n in zip(self.plan.tensors, ring_frames(self.plan), strict=True)]
+        kept = [
+            0 if t.data is not None else n for t, n in zip(self.plan.tensors, remembered_frames(self.plan), strict=True)
+        ]
         frame_bytes = [math.prod(t.shape) * t.dtype.itemsize for t in self.plan.tensors]
         numbers = itertools.count()
         made = [(frames, 0, next(numbers) if frames else NONE) for frames in kept]
