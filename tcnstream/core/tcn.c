@@ -146,15 +146,16 @@ static int usable(const tcn_work *work, const tcn_state *state)
     return state->ended ? TCN_ENDED : TCN_OK;
 }
 
-/* Whether the mirrored edges have the frames that they mirror when the signal ends now. */
-static int long_enough(const tcn_program *p, const int64_t *have)
+/* Whether a signal that gives `count` frames of each tensor has the frames that its mirrored edges show. */
+static int long_enough(const tcn_program *p, const int64_t *count)
 {
     uint32_t k;
     for (k = 0; k < p->header->n_nodes; k++) {
         const tcn_node_record *node = &p->nodes[k];
-        int64_t n = have[words_at(p->plan, node->operands_at)[0]];
+        int64_t n = count[words_at(p->plan, node->operands_at)[0]];
+        int32_t shown = node->pad_begin > node->pad_end ? node->pad_begin : node->pad_end;
         if ((node->edge == EDGE_REFLECT || node->edge == EDGE_SYMMETRIC) && n > 0 &&
-            n < node->pad_begin + (node->edge == EDGE_REFLECT))
+            n < (int64_t)shown + (node->edge == EDGE_REFLECT))
             return 0;
     }
     return 1;
@@ -174,12 +175,12 @@ int tcn_ready(const tcn_work *work, const tcn_state *state, int64_t n, int64_t f
         return TCN_OK;
     }
     tcn_count_frames(p, state->frames, lane->have);
-    if (n < 0 && !long_enough(p, lane->have))
-        return TCN_SHORT;
     if (n < 0)
         tcn_count_at_end(p, state->frames, lane->goal);
     else
         tcn_count_frames(p, state->frames + n, lane->goal);
+    if (n < 0 && !long_enough(p, lane->goal))
+        return TCN_SHORT;
     for (o = 0; o < p->header->n_outputs; o++) {
         uint32_t t = p->ports[p->header->n_inputs + o];
         frames[o] = lane->goal[t] - lane->have[t];

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import tcnstream
-from tcnstream import Model, Stream
+from tcnstream import Model, Stream, StreamError
 from tcnstream.tflite.graph import Array
 
 EXAMPLES = os.environ.get("TCNSTREAM_EXAMPLES")
@@ -334,3 +334,22 @@ def test_what_is_remembered_behind_a_mirrored_edge_is_counted(kernel: int) -> No
         stream.push(x[None])
         most = max(most, stream.state_bytes)
     assert most <= model.state_bytes
+
+
+@pytest.mark.parametrize("edges", [(4, 0, 0, 6), (0, 4, 6, 0), (2, 2, 5, 5), (0, 5, 0, 5)])
+def test_signals_as_short_as_their_mirrored_edges_end_alike_in_all_engines(edges: tuple[int, ...]) -> None:
+    """The core counted while open where the end decides, and looked at the first edge alone."""
+    b1, a1, b2, a2 = edges
+    layers = [layer("mirror", before=b1, after=a1, kernel=3), layer("mirror", before=b2, after=a2, kernel=3)]
+    model = tcnstream.load(build(layers, 40, channels=1).content)
+    for frames in range(20):
+        answers = []
+        for engine in engines_here(model):
+            try:
+                answers.append(streamed(open_stream(model, engine=engine), signals(model.inputs, frames), [frames]))
+            except StreamError as e:
+                answers.append(str(e))
+        refused = {isinstance(answer, str) for answer in answers}
+        assert len(refused) == 1, f"{frames} frames: {answers}"
+        for answer in answers[1:] if refused == {False} else []:
+            assert_frames(answer, answers[0], 1e-5, f"{frames} frames")
