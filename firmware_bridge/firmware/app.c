@@ -3,7 +3,7 @@
 
 #include "kernels/bytes.h"
 
-#include "format.h"
+#include "layout.h"
 #include "model.h"
 #include "port.h"
 #include "protocol.h"

@@ -2,6 +2,8 @@
  * established here: each offset, size, index, order and range, and the checksum over all of it. */
 #include "operations/operation.h"
 
+enum { CHECKED_FROM = offsetof(tcn_header, flags) }; /* behind the checksum */
+
 static int named(const tcn_checker *c, uint32_t name)
 {
     return name < c->h->names_bytes; /* the names end with a NUL */
@@ -12,11 +14,11 @@ static int check_header(tcn_checker *c, size_t size)
     const tcn_header *h = c->h;
     uint32_t i;
     REQUIRE(size >= sizeof *h, c->plan + size, TCN_TRUNCATED);
-    REQUIRE(memcmp(h->magic, "TCNPLAN\n", 8) == 0, h->magic, TCN_MAGIC);
+    REQUIRE(memcmp(h->magic, TCN_PLAN_MAGIC, sizeof h->magic) == 0, h->magic, TCN_MAGIC);
     REQUIRE(h->version == TCN_VERSION, &h->version, TCN_MAGIC);
     REQUIRE(h->bytes >= sizeof *h, &h->bytes, TCN_BOUNDS);
     REQUIRE(h->bytes <= size, &h->bytes, TCN_TRUNCATED);
-    REQUIRE(tcn_crc32(0, c->plan + 20, h->bytes - 20) == h->crc32, &h->crc32, TCN_CHECKSUM);
+    REQUIRE(tcn_crc32(0, c->plan + CHECKED_FROM, h->bytes - CHECKED_FROM) == h->crc32, &h->crc32, TCN_CHECKSUM);
     REQUIRE(h->n_tensors > 0 && h->n_tensors <= 1 << 16, &h->n_tensors, TCN_VALUE);
     REQUIRE(h->n_nodes <= 1 << 16, &h->n_nodes, TCN_VALUE);
     REQUIRE(h->n_inputs > 0 && h->n_inputs <= TCN_MAX_PORTS, &h->n_inputs, TCN_VALUE);
@@ -36,7 +38,7 @@ static int check_header(tcn_checker *c, size_t size)
     c->tensors = (const tcn_tensor_record *)(const void *)(c->plan + h->tensors_at);
     for (i = 0; i < h->n_inputs + h->n_outputs; i++) {
         const uint32_t *port = (const uint32_t *)(const void *)(c->plan + h->ports_at) + i;
-        REQUIRE(*port < h->n_tensors && !(c->tensors[*port].flags & 1), port, TCN_BOUNDS);
+        REQUIRE(*port < h->n_tensors && !(c->tensors[*port].flags & TENSOR_CONSTANT), port, TCN_BOUNDS);
     }
     return TCN_OK;
 }
@@ -53,14 +55,14 @@ static int is_input(const tcn_checker *c, uint32_t tensor)
 
 static int check_tensor(tcn_checker *c, uint32_t i)
 {
-    static const uint8_t bytes[] = {4, 1, 2, 4, 8, 1};
+    static const uint8_t bytes[] = TCN_ITEM_BYTES;
     const tcn_header *h = c->h;
     const tcn_tensor_record *t = &c->tensors[i];
     uint64_t elements = 1;
     uint32_t d;
     REQUIRE(named(c, t->name), &t->name, TCN_BOUNDS);
     REQUIRE(t->rank <= 4, &t->rank, TCN_VALUE);
-    if (t->flags & 1) {
+    if (t->flags & TENSOR_CONSTANT) {
         REQUIRE(t->ring_frames == 0 && t->slot == TCN_NONE && t->bytes == 0, t, TCN_VALUE);
         return TCN_OK;
     }
@@ -154,7 +156,7 @@ static int check_node(tcn_checker *c, uint32_t k)
     REQUIRE(n->n_outputs == 1 || n->kind == KIND_MOVE, &n->n_outputs, TCN_VALUE);
     for (o = 0; o < n->n_outputs; o++) {
         const uint32_t *out = c->out + o;
-        REQUIRE(*out < c->h->n_tensors && !(c->tensors[*out].flags & 1) && c->tensors[*out].writer == k, out, TCN_BOUNDS);
+        REQUIRE(*out < c->h->n_tensors && !(c->tensors[*out].flags & TENSOR_CONSTANT) && c->tensors[*out].writer == k, out, TCN_BOUNDS);
         for (i = 0; i < o; i++)
             REQUIRE(c->tensors[c->out[i]].slot != c->tensors[*out].slot, out, TCN_VALUE);
     }
@@ -162,7 +164,7 @@ static int check_node(tcn_checker *c, uint32_t k)
         const tcn_tensor_record *t;
         REQUIRE(c->in[i] < c->h->n_tensors, c->in + i, TCN_BOUNDS);
         t = &c->tensors[c->in[i]];
-        REQUIRE(!(t->flags & 1), c->in + i, TCN_VALUE);
+        REQUIRE(!(t->flags & TENSOR_CONSTANT), c->in + i, TCN_VALUE);
         /* made before it is read, not in the place of what is being made, and its ring waits for this node */
         REQUIRE(t->writer == TCN_NONE || t->writer < k, c->in + i, TCN_VALUE);
         for (o = 0; o < n->n_outputs; o++)
@@ -189,7 +191,7 @@ static int check_written(tcn_checker *c, uint32_t i)
     const tcn_node_record *n = (const tcn_node_record *)(const void *)(c->plan + c->h->nodes_at) + t->writer;
     const uint32_t *operands;
     uint32_t o;
-    if ((t->flags & 1) || t->writer == TCN_NONE)
+    if ((t->flags & TENSOR_CONSTANT) || t->writer == TCN_NONE)
         return TCN_OK;
     operands = (const uint32_t *)(const void *)(c->plan + n->operands_at);
     for (o = 0; o < n->n_outputs; o++)

@@ -77,7 +77,7 @@ void tcn_find_lags(tcn_program *p, uint32_t block)
     far += reach;
     tcn_count_frames(p, far, p->lags);
     for (t = 0; t < h->n_tensors; t++) {
-        if (!(p->tensors[t].flags & 1) && p->places[t].base && p->places[t].capacity < block)
+        if (!(p->tensors[t].flags & TENSOR_CONSTANT) && p->places[t].base && p->places[t].capacity < block)
             return; /* only in a plan that no writer makes */
         p->lags[t] = far - p->lags[t];
     }

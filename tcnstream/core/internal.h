@@ -7,7 +7,6 @@
 #include "kernels/kernels.h"
 
 #define TCN_STATE_MAGIC 0x534E4354u /* "TCNS" */
-#define TCN_LIMBS 10u
 
 struct tcn_state {
     uint32_t magic;

@@ -1,30 +1,9 @@
 /* operations.c - the table of operations, and how a node finds its own. */
 #include "operations/operation.h"
 
-static const tcn_operation *const operations[] = {
-    [KIND_CONV] = &tcn_convolution,
-    [KIND_DEPTHWISE] = &tcn_convolution,
-    [KIND_TRANSPOSE_CONV] = &tcn_transpose_convolution,
-    [KIND_RESAMPLE] = &tcn_resample,
-    [KIND_POOL] = &tcn_pool,
-    [KIND_BINARY] = &tcn_binary,
-    [KIND_UNARY] = &tcn_unary,
-    [KIND_TABLE] = &tcn_table,
-    [KIND_TABLE16] = &tcn_table16,
-    [KIND_SIGMOID16] = &tcn_sigmoid16,
-    [KIND_SOFTMAX] = &tcn_softmax,
-    [KIND_MOVE] = &tcn_move,
-    [KIND_TIME_MOVE] = &tcn_time_move,
-    [KIND_QUANTIZE] = &tcn_quantize,
-    [KIND_RESCALE] = &tcn_rescale,
-    [KIND_REDUCE] = &tcn_reduce,
-    [KIND_TRAILING] = &tcn_trailing,
-    [KIND_CUMULATIVE] = &tcn_cumulative,
-    [KIND_PAIR] = &tcn_pair,
-    [KIND_SELECT] = &tcn_select,
-    [KIND_VALUE] = &tcn_value,
-    [KIND_EXTREME] = &tcn_extreme,
-};
+#define ENTRY(kind, operation) [KIND_##kind] = &operation,
+static const tcn_operation *const operations[] = {TCN_OPERATIONS(ENTRY)};
+#undef ENTRY
 
 const tcn_operation *tcn_operation_of(uint32_t kind)
 {

@@ -365,7 +365,7 @@ int tcn_flush(const tcn_work *work, tcn_state *state, void *const out[], const i
         n += work->block;
         tcn_count_frames(p, n, lane->goal);
         for (t = 0; t < h->n_tensors; t++) {
-            if (p->tensors[t].flags & 1)
+            if (p->tensors[t].flags & TENSOR_CONSTANT)
                 continue;
             if (lane->goal[t] > lane->limit[t])
                 lane->goal[t] = lane->limit[t];

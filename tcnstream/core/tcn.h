@@ -22,7 +22,7 @@
  *
  * Every function that can fail returns 0 or a TCN_* code, and then has changed nothing.
  * Two threads must not use one state or one scratch at the same time.
- * The plan's format is described in tcnstream/engines/native/planfile.py.
+ * What stands in a plan is described in layout.h.
  */
 #ifndef TCN_H
 #define TCN_H
@@ -30,33 +30,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "codes.h" /* error codes with their texts, element types, limits */
+
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-enum {
-    TCN_OK = 0,
-    TCN_TRUNCATED = 1,   /* fewer bytes than the plan says */
-    TCN_MAGIC = 2,       /* not a plan, or of another version, or for the other byte order */
-    TCN_CHECKSUM = 3,    /* damaged */
-    TCN_BOUNDS = 4,      /* an offset, size or index points outside of what it may */
-    TCN_VALUE = 5,       /* a number that no writer makes */
-    TCN_UNKNOWN = 6,     /* an operation that this core does not have */
-    TCN_ALIGNMENT = 7,   /* plan, state or scratch stands at an odd address */
-    TCN_STATE_SIZE = 8,  /* the state memory is too small */
-    TCN_SCRATCH_SIZE = 9,/* the scratch memory is too small for the block and the lanes */
-    TCN_ROOM = 10,       /* an output buffer is too small for what would come out */
-    TCN_ENDED = 11,      /* push or flush after flush; reset first */
-    TCN_SHORT = 12,      /* the signal ended before a mirrored edge had the frames that it mirrors */
-    TCN_NO_STATE = 13,   /* the state was never initialised, or was overwritten */
-    TCN_SNAPSHOT = 14,   /* the snapshot is damaged or of another plan */
-    TCN_ISA = 15,        /* this processor or build does not have the instructions asked for */
-    TCN_PLAN = 16        /* state and work are of different plans */
-};
-
-enum { TCN_F32 = 0, TCN_I8 = 1, TCN_I16 = 2, TCN_I32 = 3, TCN_I64 = 4, TCN_BOOL = 5 };
-
-enum { TCN_MAX_PORTS = 16, TCN_MAX_OPERANDS = 64 };
 
 /* Kernels are compiled for several instruction sets; tcn_prepare takes the best one that runs here. */
 enum {

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "format.h"
+#include "layout.h"
 
 enum { MOST_MEMORY = 1 << 26, FRAMES = 40, MOST_TAIL = 1 << 14, MOST_ELEMENTS = 1 << 14, MOST_TAPS = 1 << 12 };
 
@@ -99,13 +99,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     if (!plan)
         return 0;
     memcpy(plan, bytes, size);
-    if (size >= 96) {
-        uint32_t length, crc;
-        memcpy(&length, plan + 12, 4);
-        if (length >= 20 && length <= size) {
-            crc = tcn_crc32(0, plan + 20, length - 20);
-            memcpy(plan + 16, &crc, 4);
-        }
+    if (size >= sizeof(tcn_header)) {
+        tcn_header *h = (tcn_header *)(void *)plan;
+        const size_t from = offsetof(tcn_header, flags); /* behind the checksum */
+        if (h->bytes >= from && h->bytes <= size)
+            h->crc32 = tcn_crc32(0, plan + from, h->bytes - from);
     }
     if (tcn_check(plan, size, &position) == TCN_OK) {
         if (is_small((const tcn_plan *)(const void *)plan))

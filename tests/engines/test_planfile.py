@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import struct
 import subprocess
 import zlib
 from pathlib import Path
@@ -14,7 +13,8 @@ from helpers.paths import MODELS, STATEFUL
 
 import tcnstream
 from tcnstream import EngineError, ModelError, NotStreamableError
-from tcnstream.engines.native.planfile import MAGIC, VERSION, c_header, read_facts
+from tcnstream.engines.native.layout import MAGIC, VERSION, Header
+from tcnstream.engines.native.planfile import c_header, read_facts
 
 
 def load(name: str) -> tcnstream.Model:
@@ -44,11 +44,10 @@ def test_it_is_the_same_file_every_time() -> None:
 
 def test_sections_are_aligned_and_nothing_follows() -> None:
     content = load("nse_lg.i8").plan_file()
-    head = struct.unpack_from("<22I", content, len(MAGIC))
-    total, tensors_at, nodes_at, ports_at, names_at = head[1], head[5], head[7], head[10], head[16]
-    assert total == len(content)
-    assert all(at % 64 == 0 for at in (tensors_at, nodes_at, ports_at, names_at))
-    assert head[2] == zlib.crc32(content[20:])
+    head = Header.read(content)
+    assert head.bytes == len(content)
+    assert all(at % 64 == 0 for at in (head.tensors_at, head.nodes_at, head.ports_at, head.names_at))
+    assert head.crc32 == zlib.crc32(content[20:])
 
 
 def test_rounding_and_policy_are_recorded() -> None:

@@ -3,14 +3,9 @@
 
 PyObject *stream_error, *engine_error; /* classes of tcnstream.errors */
 
-static const char *const reasons[] = {
-    "no error", "the plan is cut short", "these bytes are no plan of this version", "the plan is damaged",
-    "the plan points outside of itself", "the plan holds a value that no writer makes",
-    "the plan has an operation that this core lacks", "memory is not aligned", "the state memory is too small",
-    "the scratch memory is too small", "the output buffer is too small", "the signal has ended; call reset() first",
-    "the signal ended before a mirrored edge had the frames that it mirrors", "the state was never initialised",
-    "the snapshot is damaged or belongs to another model", "this processor lacks the instructions asked for",
-    "the state belongs to another plan"};
+#define TEXT(code, text) [code] = text,
+static const char *const reasons[] = {TCN_ERRORS(TEXT)};
+#undef TEXT
 
 int find_errors(void)
 {
@@ -25,7 +20,7 @@ int find_errors(void)
 
 const char *reason_of(int code)
 {
-    return code > 0 && code <= TCN_PLAN ? reasons[code] : "unknown error of the core";
+    return code > 0 && (size_t)code < sizeof reasons / sizeof *reasons ? reasons[code] : "unknown error of the core";
 }
 
 PyObject *raise_code(int code)

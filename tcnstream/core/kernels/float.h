@@ -357,13 +357,13 @@ static void binary_f32(const binary_args *a, int op, const float *x, const float
 {
     uint32_t i;
     switch (op) {
-    case OP_ADD:
+    case BINARY_ADD:
         BINARY(VECTOR_ADD(p, q), p + q)
         break;
-    case OP_SUB:
+    case BINARY_SUB:
         BINARY(VECTOR_SUB(p, q), p - q)
         break;
-    case OP_MUL:
+    case BINARY_MUL:
         BINARY(VECTOR_MUL(p, q), p * q)
         break;
     default:

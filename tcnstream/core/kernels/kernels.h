@@ -6,7 +6,21 @@
 #ifndef TCN_KERNELS_H
 #define TCN_KERNELS_H
 
-#include "../format.h"
+#include "../layout.h"
+
+/* A convolution's outputs stand in panels of 16, then 8 or 4 for the rest; `panel_width` says which. */
+static inline uint32_t panel_width(uint32_t rest) { return rest > 12 ? 16 : rest > 4 ? 8 : 4; }
+
+static inline uint32_t panel_total(uint32_t outputs)
+{
+    uint32_t total = 0, done = 0;
+    while (done < outputs) {
+        uint32_t w = panel_width(outputs - done);
+        done += w;
+        total += w;
+    }
+    return total;
+}
 
 typedef void (*tcn_window_kernel)(const conv_args *a, const uint8_t *plan, const void *const *rows,
                                   void *const *outs, uint32_t positions);

@@ -170,27 +170,27 @@ void tcn_plain_binary_f32(const binary_args *a, int op, const float *x, const fl
     uint32_t i;
     float low = a->low_f, high = a->high_f;
     switch (op) {
-    case OP_ADD:
+    case BINARY_ADD:
         for (i = 0; i < n; i++)
             out[i] = clip_float(x[i] + y[i], low, high);
         break;
-    case OP_SUB:
+    case BINARY_SUB:
         for (i = 0; i < n; i++)
             out[i] = clip_float(x[i] - y[i], low, high);
         break;
-    case OP_MUL:
+    case BINARY_MUL:
         for (i = 0; i < n; i++)
             out[i] = clip_float(x[i] * y[i], low, high);
         break;
-    case OP_DIV:
+    case BINARY_DIV:
         for (i = 0; i < n; i++)
             out[i] = clip_float(x[i] / y[i], low, high);
         break;
-    case OP_MAXIMUM:
+    case BINARY_MAXIMUM:
         for (i = 0; i < n; i++)
             out[i] = x[i] > y[i] ? x[i] : y[i];
         break;
-    case OP_MINIMUM:
+    case BINARY_MINIMUM:
         for (i = 0; i < n; i++)
             out[i] = x[i] < y[i] ? x[i] : y[i];
         break;
@@ -206,19 +206,19 @@ void tcn_plain_binary_f32(const binary_args *a, int op, const float *x, const fl
     static int32_t name##_one(const binary_args *a, int op, int32_t x, int32_t y)                                  \
     {                                                                                                              \
         int32_t r;                                                                                                 \
-        if (op == OP_MAXIMUM)                                                                                      \
+        if (op == BINARY_MAXIMUM)                                                                                      \
             return x > y ? x : y;                                                                                  \
-        if (op == OP_MINIMUM)                                                                                      \
+        if (op == BINARY_MINIMUM)                                                                                      \
             return x < y ? x : y;                                                                                  \
         x = sub32(x, a->zero[0]);                                                                                  \
         y = sub32(y, a->zero[1]);                                                                                  \
-        if (op == OP_MUL) {                                                                                        \
+        if (op == BINARY_MUL) {                                                                                        \
             r = mul32(x, y);                                                                                       \
         } else {                                                                                                   \
             x = multiply_twice(left32(x, a->left_shift), a->multiplier[0], a->shift[0]);                           \
             y = multiply_twice(left32(y, a->left_shift), a->multiplier[1], a->shift[1]);                           \
-            r = op == OP_ADD ? add32(x, y) : sub32(x, y);                                                          \
-            if (op == OP_SQUARED_DIFFERENCE)                                                                       \
+            r = op == BINARY_ADD ? add32(x, y) : sub32(x, y);                                                          \
+            if (op == BINARY_SQUARED_DIFFERENCE)                                                                       \
                 r = mul32(r, r);                                                                                   \
         }                                                                                                          \
         return clip32(add32(multiply_twice(r, a->multiplier_out, a->shift_out), a->zero_out), a->low, a->high);    \
@@ -237,33 +237,33 @@ static float unary_one(const unary_args *a, int op, float x)
 {
     float y;
     switch (op) {
-    case OP_LOGISTIC:
+    case UNARY_LOGISTIC:
         return tcn_logistic(x);
-    case OP_TANH:
+    case UNARY_TANH:
         return tcn_tanh(x);
-    case OP_EXP:
+    case UNARY_EXP:
         return tcn_exp(x);
-    case OP_NEG:
+    case UNARY_NEG:
         return -x;
-    case OP_RSQRT:
+    case UNARY_RSQRT:
         return tcn_rsqrt(x);
-    case OP_SQRT:
+    case UNARY_SQRT:
         return tcn_sqrt(x);
-    case OP_SQUARE:
+    case UNARY_SQUARE:
         return x * x;
-    case OP_ABS:
+    case UNARY_ABS:
         return x < 0.0f ? -x : x + 0.0f;
-    case OP_CLIP:
+    case UNARY_CLIP:
         /* as std::max(low, x) of the reference kernels: a NaN gives the limit */
         y = x > a->p0 ? x : a->p0;
         return y > a->p1 ? a->p1 : y;
-    case OP_LEAKY:
+    case UNARY_LEAKY_RELU:
         return x > 0.0f ? x : x * a->p0;
-    case OP_HARD_SWISH:
+    case UNARY_HARD_SWISH:
         y = x + 3.0f;
         y = y < 0.0f ? 0.0f : y > 6.0f ? 6.0f : y;
         return x * y / 6.0f;
-    case OP_ELU:
+    case UNARY_ELU:
         /* near zero exp(x) - 1 loses its digits: tanh(x/2) gives them back */
         if (!(x < 0.0f))
             return x;
@@ -272,21 +272,21 @@ static float unary_one(const unary_args *a, int op, float x)
             return 2.0f * y / (1.0f - y);
         }
         return tcn_exp(x) - 1.0f;
-    case OP_LOG:
+    case UNARY_LOG:
         return tcn_log(x);
-    case OP_GELU:
+    case UNARY_GELU:
         return 0.5f * x * tcn_erfc(-0.70710678118654752f * x);
-    case OP_GELU_TANH:
+    case UNARY_GELU_TANH:
         return 0.5f * x * (1.0f + tcn_tanh(0.79788456080286536f * (x + 0.044715f * x * x * x)));
-    case OP_FLOOR:
+    case UNARY_FLOOR:
         y = tcn_trunc(x);
         return y > x ? y - 1.0f : y;
-    case OP_CEIL:
+    case UNARY_CEIL:
         y = tcn_trunc(x);
         return y < x ? y + 1.0f : y;
-    case OP_ROUND:
+    case UNARY_ROUND:
         return tcn_round_even(x);
-    case OP_SIGN:
+    case UNARY_SIGN:
         return x > 0.0f ? 1.0f : x < 0.0f ? -1.0f : x;
     default:
         return x;

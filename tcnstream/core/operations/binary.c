@@ -7,11 +7,11 @@ static int check_binary(tcn_checker *c)
     uint8_t dtypes[2] = {n->dtype, n->dtype};
     ARGUMENTS(binary_args);
     REQUIRE(n->dtype <= TCN_I16 && output_of(c)->dtype == n->dtype && same_frame(n), &n->dtype, TCN_VALUE);
-    REQUIRE(n->op <= OP_SQUARED_DIFFERENCE && (n->op != OP_DIV || n->dtype == TCN_F32), &n->op, TCN_VALUE);
+    REQUIRE(n->op <= BINARY_SQUARED_DIFFERENCE && (n->op != BINARY_DIV || n->dtype == TCN_F32), &n->op, TCN_VALUE);
     REQUIRE(a->elements == output_of(c)->elements, &a->elements, TCN_VALUE);
     REQUIRE(a->left_shift >= 0 && a->left_shift <= 20, &a->left_shift, TCN_VALUE);
     REQUIRE(shift_ok(a->shift[0]) && shift_ok(a->shift[1]) && shift_ok(a->shift_out), &a->shift[0], TCN_VALUE);
-    return tcn_check_operands(c, a->const_at, a->index_at, dtypes, 2, a->elements);
+    return tcn_check_operands(c, a->constant_at, a->index_at, dtypes, 2, a->elements);
 }
 
 static void compute(const tcn_program *p, const tcn_node_record *node, const void *x, const void *y, void *to, uint32_t n)
@@ -50,8 +50,8 @@ static void binary(const tcn_job *j)
             uint32_t stream = 0;
             int q;
             for (q = 0; q < 2; q++) {
-                if (a->const_at[q]) {
-                    from[q] = p->plan + a->const_at[q];
+                if (a->constant_at[q]) {
+                    from[q] = p->plan + a->constant_at[q];
                     run = 1;
                 } else {
                     uint32_t t = j->in[stream++];
@@ -78,8 +78,8 @@ static void run_step(const tcn_program *p, const tcn_node_record *node, const tc
     uint32_t l;
     for (l = 0; l < n_lanes; l++) {
         const uint32_t *in = operands;
-        const void *x = a->const_at[0] ? p->plan + a->const_at[0] : frame_at(p, &lanes[l], *in++, step->offsets[0]);
-        const void *y = a->const_at[1] ? p->plan + a->const_at[1] : frame_at(p, &lanes[l], *in, step->offsets[1]);
+        const void *x = a->constant_at[0] ? p->plan + a->constant_at[0] : frame_at(p, &lanes[l], *in++, step->offsets[0]);
+        const void *y = a->constant_at[1] ? p->plan + a->constant_at[1] : frame_at(p, &lanes[l], *in, step->offsets[1]);
         compute(p, node, x, y, out->base + out->pitch * lanes[l].index, a->elements);
     }
 }
@@ -94,7 +94,7 @@ static void find_step(const tcn_program *p, const tcn_node_record *node, tcn_ste
     step->run = run_step;
     step->taps = 2;
     for (i = 0; i < 2; i++)
-        offsets[i] = a->const_at[i] ? 0 : (int32_t)(p->lags[*in++] - p->lags[operands[node->n_inputs]]);
+        offsets[i] = a->constant_at[i] ? 0 : (int32_t)(p->lags[*in++] - p->lags[operands[node->n_inputs]]);
 }
 
 const tcn_operation tcn_binary = {check_binary, binary, find_step};

@@ -8,7 +8,7 @@ int tcn_check_convolution(tcn_checker *c)
     const tcn_tensor_record *x = input_of(c, 0), *y = output_of(c);
     uint64_t taps, per_output, weights, sets = n->kind == KIND_RESAMPLE ? (uint64_t)n->up : 1, item = n->dtype == TCN_F32 ? 4 : n->dtype == TCN_I8 ? 1 : 2;
     uint32_t each;
-    int depthwise = n->kind == KIND_DEPTHWISE || (n->kind == KIND_RESAMPLE && n->op);
+    int depthwise = n->kind == KIND_DEPTHWISE || (n->kind == KIND_RESAMPLE && n->op == RESAMPLE_DEPTHWISE);
     ARGUMENTS(conv_args);
     REQUIRE(n->dtype <= TCN_I16 && y->dtype == n->dtype, &n->dtype, TCN_VALUE);
     REQUIRE(a->taps_t > 0 && a->taps_f > 0 && a->taps_t <= 1u << 20 && a->taps_f <= 1u << 20, &a->taps_t, TCN_VALUE);
@@ -27,7 +27,7 @@ int tcn_check_convolution(tcn_checker *c)
         /* The taps read what the Reach says, which is what the rings keep. */
         REQUIRE(a->taps_t <= (uint32_t)n->extent && (int64_t)a->pad_t + n->pad_begin == (int64_t)a->taps_t - 1, &a->pad_t, TCN_VALUE);
     } else if (n->kind == KIND_RESAMPLE) {
-        REQUIRE(n->op <= 1 && n->dtype == TCN_F32 && n->edge == EDGE_FILL, &n->op, TCN_VALUE);
+        REQUIRE(n->op <= RESAMPLE_DEPTHWISE && n->dtype == TCN_F32 && n->edge == EDGE_FILL, &n->op, TCN_VALUE);
         REQUIRE(a->taps_f == 1 && a->dilation_t == 1 && a->f_out == 1, &a->taps_f, TCN_VALUE);
         REQUIRE(a->taps_t == ((uint32_t)n->extent - 1) / (uint32_t)n->up + 1, &n->extent, TCN_VALUE);
     } else {
@@ -279,8 +279,9 @@ static void find_step(const tcn_program *p, const tcn_node_record *node, tcn_ste
         offsets[i] = (int32_t)(lag + (int64_t)i * a->dilation_t);
 }
 
-const tcn_operation tcn_convolution = {tcn_check_convolution, run, find_step};
+const tcn_operation tcn_conv = {tcn_check_convolution, run, find_step};
+const tcn_operation tcn_depthwise = {tcn_check_convolution, run, find_step};
 
 static void run_transposed(const tcn_job *j) { convolution(j, 1); }
 
-const tcn_operation tcn_transpose_convolution = {tcn_check_convolution, run_transposed, NULL};
+const tcn_operation tcn_transpose_conv = {tcn_check_convolution, run_transposed, NULL};

@@ -8,7 +8,7 @@
 #include "../kernels/functions.h"
 
 typedef struct {
-    int64_t digit[TCN_LIMBS];
+    int64_t digit[TCN_SUM_DIGITS];
     int64_t nans, positive, negative;
 } exact_sum;
 
@@ -40,7 +40,7 @@ static inline void exact_add(exact_sum *s, float x, int sign)
 
 static inline double exact_value(const exact_sum *s)
 {
-    int64_t digit[TCN_LIMBS];
+    int64_t digit[TCN_SUM_DIGITS];
     double value = 0.0, weight;
     uint32_t k, pass;
     int negative = 0;
@@ -50,19 +50,19 @@ static inline double exact_value(const exact_sum *s)
         return (double)float_of_bits(s->positive ? 0x7F800000u : 0xFF800000u);
     memcpy(digit, s->digit, sizeof digit);
     for (pass = 0; pass < 2; pass++) {
-        for (k = 0; k + 1 < TCN_LIMBS; k++) {
+        for (k = 0; k + 1 < TCN_SUM_DIGITS; k++) {
             int64_t carry = digit[k] >> 32;
             digit[k] -= carry * 4294967296;
             digit[k + 1] += carry;
         }
-        if (digit[TCN_LIMBS - 1] >= 0)
+        if (digit[TCN_SUM_DIGITS - 1] >= 0)
             break;
         negative = 1;
-        for (k = 0; k < TCN_LIMBS; k++)
+        for (k = 0; k < TCN_SUM_DIGITS; k++)
             digit[k] = -digit[k];
     }
     weight = 0x1p-149; /* the least float32 */
-    for (k = 0; k < TCN_LIMBS; k++, weight *= 4294967296.0)
+    for (k = 0; k < TCN_SUM_DIGITS; k++, weight *= 4294967296.0)
         value += (double)digit[k] * weight;
     return negative ? -value : value;
 }

@@ -19,7 +19,7 @@ static int check_move(tcn_checker *c)
     for (r = 0; r < a->n_runs; r++) {
         REQUIRE(run[r].operand < c->node->n_inputs, &run[r].operand, TCN_BOUNDS);
         REQUIRE(input_of(c, run[r].operand)->dtype == output_of(c)->dtype, &run[r].operand, TCN_VALUE);
-        REQUIRE((uint64_t)run[r].from + run[r].count <= input_of(c, run[r].operand)->elements, &run[r].from, TCN_BOUNDS);
+        REQUIRE((uint64_t)run[r].begin + run[r].count <= input_of(c, run[r].operand)->elements, &run[r].begin, TCN_BOUNDS);
         REQUIRE(run[r].output < c->node->n_outputs, &run[r].output, TCN_BOUNDS);
         REQUIRE((uint64_t)run[r].to + run[r].count <= c->tensors[c->out[run[r].output]].elements, &run[r].to, TCN_BOUNDS);
     }
@@ -30,13 +30,13 @@ static int check_time_move(tcn_checker *c)
 {
     const tcn_node_record *n = c->node;
     uint64_t in = input_of(c, 0)->bytes, out = output_of(c)->bytes;
-    REQUIRE(n->op <= MOVE_REPEAT && output_of(c)->dtype == n->dtype && n->edge != EDGE_CLIP, &n->op, TCN_VALUE);
-    if (n->op == MOVE_PICK)
+    REQUIRE(n->op <= TIME_REPEAT && output_of(c)->dtype == n->dtype && n->edge != EDGE_CLIP, &n->op, TCN_VALUE);
+    if (n->op == TIME_PAD)
         REQUIRE(in == out && n->up == 1, &n->up, TCN_VALUE);
-    else if (n->op == MOVE_WINDOW)
+    else if (n->op == TIME_WINDOW)
         REQUIRE(in * (uint64_t)n->extent == out && n->up == 1, &n->extent, TCN_VALUE);
     else
-        REQUIRE((n->op == MOVE_UNFOLD ? out * (uint64_t)n->up : out) == in && n->stride == 1 && n->edge == EDGE_FILL, &n->up, TCN_VALUE);
+        REQUIRE((n->op == TIME_UNFOLD ? out * (uint64_t)n->up : out) == in && n->stride == 1 && n->edge == EDGE_FILL, &n->up, TCN_VALUE);
     return TCN_OK;
 }
 
@@ -56,7 +56,7 @@ static void move(const tcn_job *j)
             for (r = 0; r < a->n_runs; r++) {
                 const uint8_t *in = frame_of(p, lane, j->in[runs[r].operand], f);
                 uint8_t *out = out_frame(p, lane, j->out[runs[r].output], f);
-                memcpy(out + (size_t)runs[r].to * a->element_bytes, in + (size_t)runs[r].from * a->element_bytes,
+                memcpy(out + (size_t)runs[r].to * a->element_bytes, in + (size_t)runs[r].begin * a->element_bytes,
                        (size_t)runs[r].count * a->element_bytes);
             }
         }
@@ -73,13 +73,13 @@ static void time_move(const tcn_job *j)
         const tcn_lane_run *lane = &j->lanes[l];
         for (f = lane->have[j->out[0]]; f < lane->goal[j->out[0]]; f++) {
             uint8_t *out = out_frame(p, lane, j->out[0], f);
-            if (node->op == MOVE_PICK || node->op == MOVE_WINDOW) {
+            if (node->op == TIME_PAD || node->op == TIME_WINDOW) {
                 int64_t first = f * node->stride - node->pad_begin;
-                for (k = 0; k < (node->op == MOVE_PICK ? 1 : node->extent); k++)
+                for (k = 0; k < (node->op == TIME_PAD ? 1 : node->extent); k++)
                     memcpy(out + (size_t)k * in_bytes, row_of(p, lane, node, j->in[0], first + k), in_bytes);
             } else {
                 const uint8_t *in = row_of(p, lane, node, j->in[0], f / node->up);
-                memcpy(out, in + (node->op == MOVE_UNFOLD ? (size_t)(f % node->up) * bytes : 0), bytes);
+                memcpy(out, in + (node->op == TIME_UNFOLD ? (size_t)(f % node->up) * bytes : 0), bytes);
             }
         }
     }

@@ -1,23 +1,23 @@
 /* operands.c - operands of several operations: their check, their places, their elements. */
 #include "operands.h"
 
-int tcn_check_operands(tcn_checker *c, const uint32_t *const_at, const uint32_t *index_at, const uint8_t *dtype,
+int tcn_check_operands(tcn_checker *c, const uint32_t *constant_at, const uint32_t *index_at, const uint8_t *dtype,
                        uint32_t count, uint32_t elements)
 {
     uint32_t streams = 0, q, i;
     for (q = 0; q < count; q++) {
         uint32_t there = elements;
         const uint32_t *index = (const uint32_t *)(const void *)(c->plan + index_at[q]);
-        if (const_at[q]) {
-            REQUIRE(holds(c, const_at[q], elements, element_bytes(dtype[q])), &const_at[q], TCN_BOUNDS);
+        if (constant_at[q]) {
+            REQUIRE(holds(c, constant_at[q], elements, element_bytes(dtype[q])), &constant_at[q], TCN_BOUNDS);
         } else {
-            REQUIRE(streams < c->node->n_inputs && input_of(c, streams)->dtype == dtype[q], &const_at[q], TCN_VALUE);
+            REQUIRE(streams < c->node->n_inputs && input_of(c, streams)->dtype == dtype[q], &constant_at[q], TCN_VALUE);
             there = input_of(c, streams++)->elements;
         }
         if (index_at[q])
-            REQUIRE(!const_at[q] && holds(c, index_at[q], elements, 4), &index_at[q], TCN_BOUNDS);
+            REQUIRE(!constant_at[q] && holds(c, index_at[q], elements, 4), &index_at[q], TCN_BOUNDS);
         else
-            REQUIRE(there == elements, &const_at[q], TCN_VALUE);
+            REQUIRE(there == elements, &constant_at[q], TCN_VALUE);
         for (i = 0; index_at[q] && i < elements; i++)
             REQUIRE(index[i] < there, index + i, TCN_BOUNDS);
     }
@@ -26,14 +26,14 @@ int tcn_check_operands(tcn_checker *c, const uint32_t *const_at, const uint32_t 
     return TCN_OK;
 }
 
-void tcn_find_operands(const tcn_job *j, const tcn_lane_run *lane, int64_t f, const uint32_t *const_at,
+void tcn_find_operands(const tcn_job *j, const tcn_lane_run *lane, int64_t f, const uint32_t *constant_at,
                        const uint32_t *index_at, uint32_t count, tcn_operand *made)
 {
     const tcn_program *p = j->p;
     const uint32_t *in = j->in;
     uint32_t q;
     for (q = 0; q < count; q++) {
-        made[q].from = const_at[q] ? p->plan + const_at[q] : frame_of(p, lane, *in++, f);
+        made[q].from = constant_at[q] ? p->plan + constant_at[q] : frame_of(p, lane, *in++, f);
         made[q].index = index_at[q] ? TABLE(uint32_t, index_at[q]) : NULL;
     }
 }

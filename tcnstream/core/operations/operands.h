@@ -13,12 +13,12 @@ typedef struct {
 
 static inline uint32_t place_of(const tcn_operand *o, uint32_t i) { return o->index ? o->index[i] : i; }
 
-/* Frame `f` of the operands of a node: constants where `const_at` says so, else its streams in order. */
-void tcn_find_operands(const tcn_job *j, const tcn_lane_run *lane, int64_t f, const uint32_t *const_at,
+/* Frame `f` of the operands of a node: constants where `constant_at` says so, else its streams in order. */
+void tcn_find_operands(const tcn_job *j, const tcn_lane_run *lane, int64_t f, const uint32_t *constant_at,
                        const uint32_t *index_at, uint32_t count, tcn_operand *made);
 
 /* The operands of a node that makes frames of `elements`: `dtype` of each. */
-int tcn_check_operands(tcn_checker *c, const uint32_t *const_at, const uint32_t *index_at, const uint8_t *dtype,
+int tcn_check_operands(tcn_checker *c, const uint32_t *constant_at, const uint32_t *index_at, const uint8_t *dtype,
                        uint32_t count, uint32_t elements);
 
 /* Element i of any integer type. */

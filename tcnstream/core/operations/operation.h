@@ -1,7 +1,8 @@
 /* operation.h - what an operation of the core is: how its part of a plan is checked and how it runs.
  *
- * A new operation is a file of this folder, its arguments in format.h, a line below and one in the table of
- * operations.c; tcnstream/engines/pack/ writes it. The arithmetic that is worth vectors is in kernels/. */
+ * A new operation is its arguments and its kind in tcnstream/engines/native/layout.py, from which layout.h is
+ * generated, a packer in tcnstream/engines/native/pack/, and a file of this folder that defines the tcn_operation.
+ * The arithmetic that is worth vectors is in kernels/. */
 #ifndef TCN_OPERATION_H
 #define TCN_OPERATION_H
 
@@ -28,9 +29,9 @@ typedef struct {
     void (*find_step)(const tcn_program *p, const tcn_node_record *node, tcn_step *step, int32_t *offsets);
 } tcn_operation;
 
-extern const tcn_operation tcn_convolution, tcn_transpose_convolution, tcn_resample, tcn_pool, tcn_binary,
-    tcn_unary, tcn_table, tcn_table16, tcn_sigmoid16, tcn_softmax, tcn_move, tcn_time_move, tcn_quantize,
-    tcn_rescale, tcn_reduce, tcn_trailing, tcn_cumulative, tcn_pair, tcn_select, tcn_value, tcn_extreme;
+#define DECLARE(kind, operation) extern const tcn_operation operation;
+TCN_OPERATIONS(DECLARE)
+#undef DECLARE
 
 /* The arguments of CONV and its kin. */
 int tcn_check_convolution(tcn_checker *c);
@@ -44,7 +45,7 @@ const tcn_operation *tcn_operation_of(uint32_t kind);
 
 static inline uint32_t element_bytes(uint32_t dtype)
 {
-    static const uint8_t bytes[] = {4, 1, 2, 4, 8, 1};
+    static const uint8_t bytes[] = TCN_ITEM_BYTES;
     return bytes[dtype];
 }
 

@@ -6,7 +6,7 @@ int tcn_check_statistics(tcn_checker *c)
     const tcn_node_record *n = c->node;
     uint64_t each = n->kind != KIND_TRAILING ? 8
                     : n->op >= STATISTIC_MAX ? 8 * (uint64_t)n->extent
-                    : n->dtype == TCN_F32    ? 8 * (TCN_LIMBS + 3)
+                    : n->dtype == TCN_F32    ? 8 * (TCN_SUM_DIGITS + 3)
                                              : 8;
     int error;
     ARGUMENTS(reduce_args);

@@ -26,7 +26,7 @@ static void resample(const tcn_job *j)
     const tcn_program *p = j->p;
     const tcn_node_record *node = j->node;
     const conv_args *a = ARGS(conv_args);
-    tcn_window_kernel kernel = node->op ? p->kernels->depthwise_f32 : p->kernels->conv_f32;
+    tcn_window_kernel kernel = node->op == RESAMPLE_DEPTHWISE ? p->kernels->depthwise_f32 : p->kernels->conv_f32;
     conv_args one = *a;
     uint32_t out = j->out[0], l;
     int64_t up = node->up;

@@ -8,8 +8,8 @@ static int check_rescale(tcn_checker *c)
     if (n->kind == KIND_QUANTIZE)
         REQUIRE(n->dtype == TCN_F32 && a->scale > 0.0f, &a->scale, TCN_VALUE);
     else
-        REQUIRE((n->dtype == TCN_I16 || n->dtype == TCN_I32) && n->op <= 1, &n->dtype, TCN_VALUE);
-    REQUIRE(n->kind == KIND_RESCALE && n->op == 1 ? output_of(c)->dtype == TCN_F32
+        REQUIRE((n->dtype == TCN_I16 || n->dtype == TCN_I32) && n->op <= RESCALE_TO_FLOAT, &n->dtype, TCN_VALUE);
+    REQUIRE(n->kind == KIND_RESCALE && n->op == RESCALE_TO_FLOAT ? output_of(c)->dtype == TCN_F32
                                                   : output_of(c)->dtype == TCN_I8 || output_of(c)->dtype == TCN_I16, &n->op, TCN_VALUE);
     REQUIRE(a->zero_in >= -32768 && a->zero_in <= 32767 && a->zero_out >= -32768 && a->zero_out <= 32767, &a->zero_in, TCN_VALUE);
     REQUIRE(shift_ok(a->shift), &a->shift, TCN_VALUE);
@@ -55,7 +55,7 @@ static void rescale(const tcn_job *j, const void *from, void *to, uint32_t frame
     uint32_t n = frames * a->elements, i, item = p->places[j->out[0]].bytes / a->elements;
     for (i = 0; i < n; i++) {
         int32_t x = sub32(node->dtype == TCN_I16 ? ((const int16_t *)from)[i] : ((const int32_t *)from)[i], a->zero_in), q;
-        if (node->op == 1) {
+        if (node->op == RESCALE_TO_FLOAT) {
             ((float *)to)[i] = (float)x * a->scale;
             continue;
         }

@@ -7,7 +7,7 @@ static int check_select(tcn_checker *c)
     ARGUMENTS(select_args);
     REQUIRE(same_frame(c->node), &c->node->up, TCN_VALUE);
     REQUIRE(a->elements == output_of(c)->elements, &a->elements, TCN_VALUE);
-    return tcn_check_operands(c, a->const_at, a->index_at, dtypes, 3, a->elements);
+    return tcn_check_operands(c, a->constant_at, a->index_at, dtypes, 3, a->elements);
 }
 
 static void select_frame(const tcn_operand *o, uint8_t *to, uint32_t elements, uint32_t item)
@@ -29,7 +29,7 @@ static void selection(const tcn_job *j)
     int64_t f;
     for (l = 0; l < j->n_lanes; l++)
         for (f = j->lanes[l].have[j->out[0]]; f < j->lanes[l].goal[j->out[0]]; f++) {
-            tcn_find_operands(j, &j->lanes[l], f, a->const_at, a->index_at, 3, operands);
+            tcn_find_operands(j, &j->lanes[l], f, a->constant_at, a->index_at, 3, operands);
             select_frame(operands, out_frame(p, &j->lanes[l], j->out[0], f), a->elements, item);
         }
 }

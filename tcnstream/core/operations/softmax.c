@@ -8,10 +8,10 @@ static int check_softmax(tcn_checker *c)
     const tcn_node_record *n = c->node;
     ARGUMENTS(softmax_args);
     REQUIRE(n->dtype <= TCN_I16 && output_of(c)->dtype == n->dtype && same_frame(n), &n->dtype, TCN_VALUE);
-    REQUIRE(a->depth > 0 && a->depth <= (n->dtype == TCN_F32 ? MOST_ELEMENTS : 2048), &a->depth, TCN_VALUE);
+    REQUIRE(a->depth > 0 && a->depth <= (n->dtype == TCN_F32 ? MOST_ELEMENTS : TCN_MAX_SOFTMAX_INTEGERS), &a->depth, TCN_VALUE);
     REQUIRE((uint64_t)a->rows * a->depth == output_of(c)->elements && output_of(c)->elements == input_of(c, 0)->elements, &a->rows, TCN_VALUE);
-    REQUIRE(n->op <= (n->dtype == TCN_I16 ? 0 : 1), &n->op, TCN_VALUE);
-    if (n->op)
+    REQUIRE(n->op <= (n->dtype == TCN_I16 ? SOFTMAX_SOFTMAX : SOFTMAX_LOG_SOFTMAX), &n->op, TCN_VALUE);
+    if (n->op == SOFTMAX_LOG_SOFTMAX)
         REQUIRE(a->radius >= 0 && shift_ok(a->inverse_shift), &a->inverse_shift, TCN_VALUE);
     if (n->dtype == TCN_I8)
         REQUIRE(a->shift >= 0 && a->shift <= 30, &a->shift, TCN_VALUE);
@@ -125,9 +125,9 @@ static void softmax(const tcn_job *j, const void *from, void *to, uint32_t frame
     uint32_t r;
     for (r = 0; r < frames * a->rows; r++) {
         size_t at = (size_t)r * a->depth;
-        if (node->op && node->dtype == TCN_F32)
+        if (node->op == SOFTMAX_LOG_SOFTMAX && node->dtype == TCN_F32)
             log_softmax_f32(a, (const float *)from + at, (float *)to + at);
-        else if (node->op)
+        else if (node->op == SOFTMAX_LOG_SOFTMAX)
             log_softmax_i8(a, (const int8_t *)from + at, (int8_t *)to + at);
         else if (node->dtype == TCN_F32)
             softmax_f32(a, (const float *)from + at, (float *)to + at);

@@ -15,7 +15,7 @@ static int check_table16(tcn_checker *c)
 {
     ARGUMENTS(table16_args);
     REQUIRE(c->node->dtype == TCN_I16 && output_of(c)->dtype == TCN_I16, &c->node->dtype, TCN_VALUE);
-    REQUIRE(c->node->op <= 1, &c->node->op, TCN_VALUE);
+    REQUIRE(c->node->op <= SIGMOID_TANH, &c->node->op, TCN_VALUE);
     REQUIRE(holds(c, a->table_at, c->node->kind == KIND_TABLE16 ? 513 : 256, 2), &a->table_at, TCN_BOUNDS);
     REQUIRE(a->shift >= 0 && a->shift <= 30, &a->shift, TCN_VALUE);
     return tcn_check_element(c, &a->elements);
@@ -60,7 +60,7 @@ static void sigmoid16(const tcn_job *j, const void *from, void *to, uint32_t fra
     const tcn_node_record *node = j->node;
     const table16_args *a = ARGS(table16_args);
     const uint16_t *entry = TABLE(uint16_t, a->table_at);
-    int tanh = node->op == 1, fraction = tanh ? 8 : 9;
+    int tanh = node->op == SIGMOID_TANH, fraction = tanh ? 8 : 9;
     int32_t half = a->shift > 0 ? 1 << (a->shift - 1) : 0;
     uint32_t n = frames * a->elements, i;
     for (i = 0; i < n; i++) {

@@ -5,7 +5,7 @@ static int check_unary(tcn_checker *c)
 {
     ARGUMENTS(unary_args);
     REQUIRE(c->node->dtype == TCN_F32 && output_of(c)->dtype == TCN_F32, &c->node->dtype, TCN_VALUE);
-    REQUIRE(c->node->op <= OP_SIGN, &c->node->op, TCN_VALUE);
+    REQUIRE(c->node->op <= UNARY_SIGN, &c->node->op, TCN_VALUE);
     return tcn_check_element(c, &a->elements);
 }
 

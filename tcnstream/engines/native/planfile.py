@@ -1,22 +1,11 @@
-"""Plan -> bytes, and bytes -> facts: the flat file that the native core runs in place, and its one description.
-
-A plan file is little-endian and position-independent; it is used where it lies (flash, a mapped file)
-at an address that is a multiple of 16. Offsets count bytes from its start, every section starts at a
-multiple of 64. The records are the structs of ``core/format.h``, field by field::
-
-    header    96 bytes   magic "TCNPLAN\\n", version, bytes of the file, CRC-32 of all that follows the CRC
-    tensors   80 each    one per tensor of the Plan: type, frame shape, ring, growth, scratch slot, writer and reader
-    nodes     68 each    one per node: kind, operands, Window, padding frame, arguments
-    ports     4 each     tensor numbers: inputs, then outputs
-    data                 operands, arguments, packed weights, biases, multipliers, tables, index maps
-    names                NUL-terminated UTF-8: the model's identity, labels, kinds
+"""Plan -> bytes, and bytes -> facts: the flat file that the native core runs in place; ``layout`` describes it.
 
 Timing needs no more than the Window of each node: the core counts as ``timing.counts`` does. A tensor's
 ``ring_frames`` are what a stream must remember of it between two pushes (its lookback); within a push its
 new frames stand in a scratch slot, at most ``ceil(b * grow_up / grow_down) + grow_extra`` of them for b
 input frames. Slots are shared by tensors that never live at the same time. Weights are packed for the
 kernels: outputs in panels of 16 (then 8 or 4), the panel's outputs side by side for each tap and channel
-(integers: for each four channels); see ``conv_args`` in ``core/format.h``.
+(integers: for each four channels); see ``layout.Conv``.
 """
 
 from __future__ import annotations
@@ -27,7 +16,7 @@ import math
 import struct
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -35,22 +24,34 @@ import numpy as np
 from tcnstream.compiler.plan import Node, Plan, Window
 from tcnstream.compiler.timing import remembered_frames
 from tcnstream.engines.base import ROUNDINGS
-from tcnstream.engines.native.pack import KINDS, Arguments, Packed, lacks, pack
+from tcnstream.engines.native.layout import (
+    ALIGNMENT,
+    DTYPES,
+    MAGIC,
+    MAX_PORTS,
+    MAX_RANK,
+    NONE,
+    SAME,
+    VERSION,
+    Dtype,
+    Edge,
+    Header,
+    Kind,
+    NodeRecord,
+    PlanFlag,
+    Reduce,
+    TensorFlag,
+    TensorRecord,
+)
+from tcnstream.engines.native.pack import Packed, pack, unsupported
 from tcnstream.errors import EngineError, ModelError
+from tcnstream.tflite.graph import Tensor
 
-MAGIC = b"TCNPLAN\n"
-VERSION = 1
-NONE = 0xFFFFFFFF
-SAME = -(1 << 31)
-ALIGNMENT = 64
+_CHECKED_FROM = Header.offset("flags")
+"""What the checksum covers begins behind it."""
 
-_HEADER = struct.Struct("<8s22I")
-_TENSOR = struct.Struct("<IBBH4I11IfiI")
-_NODE = struct.Struct("<HBBIIiHHI5iIIII2I")
-_CRC_END = 20
-_DTYPES = {"float32": 0, "int8": 1, "int16": 2, "int32": 3, "int64": 4, "bool": 5}
-_MOST_PORTS = 16
-_EDGES = ("fill", "reflect", "symmetric", "clip")
+_NO_DTYPE = 0xFF
+"""The type of a constant that the core never sees."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,13 +127,13 @@ def lacking(plan: Plan) -> list[EngineError]:
 
 
 def _ports(plan: Plan) -> None:
-    if max(len(plan.inputs), len(plan.outputs)) > _MOST_PORTS:
+    if max(len(plan.inputs), len(plan.outputs)) > MAX_PORTS:
         raise EngineError(
-            f"the native engine lacks models of more than {_MOST_PORTS} inputs or outputs;"
+            f"the native engine lacks models of more than {MAX_PORTS} inputs or outputs;"
             ' use engine="interpreter" or engine="reference"'
         )
     for i in (*plan.inputs, *plan.outputs):
-        if str(plan.tensors[i].dtype) not in _DTYPES:
+        if str(plan.tensors[i].dtype) not in DTYPES:
             raise EngineError(f"the native engine lacks {plan.tensors[i].dtype} streams; use another engine")
 
 
@@ -155,6 +156,15 @@ def growth(plan: Plan) -> list[tuple[Fraction, int]]:
     return [(rate, math.ceil(e)) for rate, e in zip(rates, slack, strict=True)]
 
 
+@dataclass(frozen=True)
+class _Ring:
+    """What a stream keeps of a tensor: so many frames, at a place among all rings, and the ring's number."""
+
+    frames: int
+    at: int
+    number: int
+
+
 class _Writer:
     """Sections that grow, then one file."""
 
@@ -169,18 +179,19 @@ class _Writer:
         self.blob_at: dict[bytes, int] = {}
         self.carry_bytes = 0
         n_tensors, n_nodes = len(plan.tensors), len(plan.nodes)
-        self.tensors_at = _up(_HEADER.size)
-        self.nodes_at = _up(self.tensors_at + n_tensors * _TENSOR.size)
-        self.ports_at = _up(self.nodes_at + n_nodes * _NODE.size)
+        self.tensors_at = _up(Header.size)
+        self.nodes_at = _up(self.tensors_at + n_tensors * TensorRecord.size)
+        self.ports_at = _up(self.nodes_at + n_nodes * NodeRecord.size)
         self.data_at = _up(self.ports_at + 4 * (len(plan.inputs) + len(plan.outputs)))
 
-    def name(self, text: str) -> int:
+    def text(self, text: str) -> int:
+        """The place of ``text`` among the names; equal texts are kept once."""
         if text not in self.name_at:
             self.name_at[text] = len(self.names)
             self.names += text.replace("\0", " ").encode() + b"\0"
         return self.name_at[text]
 
-    def blob(self, content: bytes, alignment: int = ALIGNMENT) -> int:
+    def blob(self, content: bytes, alignment: int) -> int:
         """The offset of ``content`` in the file; equal contents are kept once."""
         if content not in self.blob_at:
             self.data += bytes(-len(self.data) % alignment)
@@ -188,16 +199,19 @@ class _Writer:
             self.data += content
         return self.blob_at[content]
 
-    def words(self, values: Sequence[int]) -> int:
-        return self.blob(struct.pack(f"<{len(values)}I", *values), 16)
+    def carry(self, size_bytes: int) -> int:
+        """The place of a node's running sums in the carries of a state."""
+        place = self.carry_bytes
+        self.carry_bytes += size_bytes
+        return place
 
     def assemble(self, identity: str, rounding: str) -> bytes:
         plan = self.plan
-        identity_at = self.name(identity)
+        self.text(identity)  # the first of the names
         nodes = b"".join(self.node(n, p) for n, p in zip(plan.nodes, self.packed, strict=True))
         rings, ring_bytes, n_rings = self.rings()
         slots = self.slots()
-        tensors = b"".join(self.tensor(i, rings[i], slots) for i in range(len(plan.tensors)))
+        tensors = b"".join(self.tensor(i, rings[i], slots[i]) for i in range(len(plan.tensors)))
         ports = struct.pack(f"<{len(plan.inputs) + len(plan.outputs)}I", *plan.inputs, *plan.outputs)
         names_at = _up(self.data_at + len(self.data))
         total = _up(names_at + len(self.names))
@@ -210,93 +224,77 @@ class _Writer:
             (names_at, self.names),
         ):
             content[at : at + len(part)] = part
-        header = [
-            VERSION,
-            total,
-            0,
-            int(rounding == "tflm"),
-            len(plan.tensors),
-            self.tensors_at,
-            len(plan.nodes),
-            self.nodes_at,
-            len(plan.inputs),
-            len(plan.outputs),
-            self.ports_at,
-            1 + max((s for s in slots if s != NONE), default=-1),
-            n_rings,
-            ring_bytes,
-            self.carry_bytes,
-            max((p.taps for p in self.packed), default=1),
-            names_at,
-            len(self.names),
-            identity_at,
-            plan.window_frames,
-            0,
-            0,
-        ]
-        content[: _HEADER.size] = _HEADER.pack(MAGIC, *header)
-        struct.pack_into("<I", content, _CRC_END - 4, zlib.crc32(content[_CRC_END:]))
+        header = Header(
+            magic=MAGIC,
+            version=VERSION,
+            bytes=total,
+            crc32=0,
+            flags=PlanFlag.TFLM_ROUNDING if rounding == "tflm" else 0,
+            n_tensors=len(plan.tensors),
+            tensors_at=self.tensors_at,
+            n_nodes=len(plan.nodes),
+            nodes_at=self.nodes_at,
+            n_inputs=len(plan.inputs),
+            n_outputs=len(plan.outputs),
+            ports_at=self.ports_at,
+            n_slots=1 + max((s for s in slots if s != NONE), default=-1),
+            n_rings=n_rings,
+            ring_bytes=ring_bytes,
+            carry_bytes=self.carry_bytes,
+            max_taps=max((p.taps for p in self.packed), default=1),
+            names_at=names_at,
+            names_bytes=len(self.names),
+            identity=identity,
+            window_frames=plan.window_frames,
+        )
+        content[: Header.size] = header.pack(self)
+        struct.pack_into("<I", content, Header.offset("crc32"), zlib.crc32(content[_CHECKED_FROM:]))
         return bytes(content)
 
     def node(self, node: Node, packed: Packed) -> bytes:
         plan, window = self.plan, node.window
-        arguments = self.arguments(packed.arguments)
+        arguments = packed.arguments.pack(self) if packed.arguments else b""
         operands = (*packed.operands, *node.outputs)
         pad_end = SAME if window.pad_end is None else window.pad_end
         source = plan.tensors[packed.operands[0]]
-        fill = 0
-        if window.edge == "fill" and (window.pad_begin > 0 or pad_end == SAME or pad_end > 0 or window.up > 1):
-            fill = self.blob(np.full(source.shape, node.fill, source.dtype).tobytes())
-        return _NODE.pack(
-            KINDS.index(packed.kind),
-            packed.op,
-            _dtype(plan, node, packed.operands[0]),
-            self.name(node.label),
-            self.name(str(node.options.get("reduce", node.kind))),
-            node.index,
-            len(packed.operands),
-            len(node.outputs),
-            self.words(operands),
-            window.up,
-            window.stride,
-            window.extent,
-            window.pad_begin,
-            pad_end,
-            _EDGES.index(window.edge),
-            fill,
-            self.blob(arguments, 16) if arguments else 0,
-            len(arguments),
-            0,
-            0,
+        padded = window.pad_begin > 0 or pad_end == SAME or pad_end > 0 or window.up > 1
+        fill = None
+        if window.edge == "fill" and padded:
+            fill = np.full(source.shape, node.fill, source.dtype).tobytes()
+        record = NodeRecord(
+            kind=packed.kind,
+            op=packed.op,
+            dtype=_dtype(node, source),
+            label=node.label,
+            kind_name=str(node.options.get("reduce", node.kind)),
+            index=node.index,
+            n_inputs=len(packed.operands),
+            n_outputs=len(node.outputs),
+            operands=struct.pack(f"<{len(operands)}I", *operands),
+            up=window.up,
+            stride=window.stride,
+            extent=window.extent,
+            pad_begin=window.pad_begin,
+            pad_end=pad_end,
+            edge=Edge[window.edge.upper()],
+            fill=fill,
+            args=arguments or None,
+            args_bytes=len(arguments),
         )
+        return record.pack(self)
 
-    def arguments(self, fields: Arguments) -> bytes:
-        made = b""
-        for code, value in fields:
-            if code == "carry":
-                made += struct.pack("<I", self.carry_bytes)
-                self.carry_bytes += value
-            elif isinstance(value, bytes):
-                made += struct.pack("<I", self.blob(value))
-            elif value is None:
-                made += struct.pack("<I", 0)
-            else:
-                made += struct.pack("<" + code, value)
-        return made
-
-    def rings(self) -> tuple[list[tuple[int, int, int]], int, int]:
-        """Per tensor (frames, place, number), the bytes of all rings, and how many there are."""
-        kept = [
-            0 if t.data is not None else n for t, n in zip(self.plan.tensors, remembered_frames(self.plan), strict=True)
-        ]
+    def rings(self) -> tuple[list[_Ring], int, int]:
+        """A ring per tensor, the bytes of all rings, and how many there are."""
+        remembered = zip(self.plan.tensors, remembered_frames(self.plan), strict=True)
+        kept = [0 if tensor.data is not None else frames for tensor, frames in remembered]
         frame_bytes = [math.prod(t.shape) * t.dtype.itemsize for t in self.plan.tensors]
         numbers = itertools.count()
-        made = [(frames, 0, next(numbers) if frames else NONE) for frames in kept]
+        made = [_Ring(frames, 0, next(numbers) if frames else NONE) for frames in kept]
         end = 0
         # Frames of whole cache lines come first: then none of them lies across two lines.
         for i in sorted((i for i, frames in enumerate(kept) if frames), key=lambda i: -math.gcd(frame_bytes[i], 64)):
             end += -end % max(self.plan.tensors[i].dtype.itemsize, 4)
-            made[i] = (kept[i], end, made[i][2])
+            made[i] = replace(made[i], at=end)
             end += kept[i] * frame_bytes[i]
         return made, end, next(numbers)
 
@@ -326,31 +324,34 @@ class _Writer:
                     free.append(slots[i])
         return slots
 
-    def tensor(self, i: int, ring: tuple[int, int, int], slots: list[int]) -> bytes:
+    def tensor(self, i: int, ring: _Ring, slot: int) -> bytes:
         tensor = self.plan.tensors[i]
         rate, extra = self.growth[i]
         elements = math.prod(tensor.shape) if tensor.data is None else 0
-        shape = tensor.shape if len(tensor.shape) <= 4 else (math.prod(tensor.shape),)
+        shape = tensor.shape if len(tensor.shape) <= MAX_RANK else (math.prod(tensor.shape),)
+        s0, s1, s2, s3 = shape + (1,) * (MAX_RANK - len(shape))
         q = tensor.quantization
-        return _TENSOR.pack(
-            self.name(tensor.name),
-            _DTYPES.get(str(tensor.dtype), 0xFF),
-            len(shape),
-            int(tensor.data is not None),
-            *(shape + (1,) * (4 - len(shape))),
-            elements,
-            elements * tensor.dtype.itemsize,
-            *ring,
-            rate.numerator,
-            rate.denominator,
-            extra,
-            slots[i],
-            self.readers[i],
-            self.writers[i],
-            0.0 if q is None else float(q.scale.flat[0]),
-            0 if q is None else int(q.zero_point.flat[0]),
-            0,
+        record = TensorRecord(
+            name=tensor.name,
+            dtype=DTYPES.get(str(tensor.dtype), _NO_DTYPE),
+            rank=len(shape),
+            flags=0 if tensor.data is None else TensorFlag.CONSTANT,
+            shape=(s0, s1, s2, s3),
+            elements=elements,
+            bytes=elements * tensor.dtype.itemsize,
+            ring_frames=ring.frames,
+            ring_at=ring.at,
+            ring=ring.number,
+            grow_up=rate.numerator,
+            grow_down=rate.denominator,
+            grow_extra=extra,
+            slot=slot,
+            last_reader=self.readers[i],
+            writer=self.writers[i],
+            scale=0.0 if q is None else float(q.scale.flat[0]),
+            zero_point=0 if q is None else int(q.zero_point.flat[0]),
         )
+        return record.pack(self)
 
 
 def _writers(plan: Plan) -> list[int]:
@@ -371,11 +372,11 @@ def _last_readers(plan: Plan) -> list[int]:
     return last
 
 
-def _dtype(plan: Plan, node: Node, i: int) -> int:
-    dtype = str(plan.tensors[i].dtype)
-    if dtype not in _DTYPES:
-        raise lacks(node, f"{dtype} input")
-    return _DTYPES[dtype]
+def _dtype(node: Node, tensor: Tensor) -> Dtype:
+    dtype = str(tensor.dtype)
+    if dtype not in DTYPES:
+        raise unsupported(node, f"{dtype} input")
+    return DTYPES[dtype]
 
 
 def _up(size: int) -> int:
@@ -388,53 +389,65 @@ def read_facts(content: bytes) -> PlanFacts:
     Raises ModelError for bytes that are no plan of this version, or damaged. Only the core's own
     check decides whether a plan may run.
     """
-    if len(content) < _HEADER.size or content[:8] != MAGIC:
+    if len(content) < Header.size or not content.startswith(MAGIC):
         raise ModelError("these bytes are not a plan file; `tcnstream export MODEL --to plan` writes one")
-    head = _HEADER.unpack_from(content)
-    version, total, crc = head[1:4]
-    if version != VERSION:
-        raise ModelError(f"the plan file has version {version}, this package reads {VERSION}; export the model again")
-    if total > len(content) or zlib.crc32(content[_CRC_END:total]) != crc:
+    head = Header.read(content)
+    if head.version != VERSION:
+        raise ModelError(
+            f"the plan file has version {head.version}, this package reads {VERSION}; export the model again"
+        )
+    if head.bytes > len(content) or zlib.crc32(content[_CHECKED_FROM : head.bytes]) != head.crc32:
         raise ModelError("the plan file is damaged: its checksum does not match; export the model again")
-    flags, n_tensors, tensors_at, n_nodes, nodes_at, n_inputs, n_outputs, ports_at = head[4:12]
-    ring_bytes, carry_bytes = head[14:16]
-    names_at, _, identity_at, window_frames = head[17:21]
 
     def name(at: int) -> str:
-        begin = names_at + at
+        begin = head.names_at + at
         return content[begin : content.index(b"\0", begin)].decode(errors="replace")
 
-    dtypes = {code: text for text, code in _DTYPES.items()}
-    tensors = []
-    for k in range(n_tensors):
-        r = _TENSOR.unpack_from(content, tensors_at + k * _TENSOR.size)
-        shape = tuple(r[4 : 4 + r[2]])
-        tensors.append(
-            TensorFacts(name(r[0]), dtypes.get(r[1], "?"), shape, r[10], r[11], r[10] * r[9], r[16], r[18], r[17])
+    def tensor(k: int) -> TensorFacts:
+        record = TensorRecord.read(content, head.tensors_at + k * TensorRecord.size)
+        return TensorFacts(
+            name=name(record.name),
+            dtype="?" if record.dtype == _NO_DTYPE else Dtype(record.dtype).numpy,
+            shape=record.shape[: record.rank],
+            ring_frames=record.ring_frames,
+            ring_at=record.ring_at,
+            ring_bytes=record.ring_frames * record.bytes,
+            slot=record.slot,
+            writer=record.writer,
+            last_reader=record.last_reader,
         )
-    nodes = []
-    for k in range(n_nodes):
-        r = _NODE.unpack_from(content, nodes_at + k * _NODE.size)
-        operands = struct.unpack_from(f"<{r[6] + r[7]}I", content, r[8])
-        pad_end = None if r[13] == SAME else r[13]
-        window = Window(r[9], r[10], r[11], r[12], pad_end, _EDGES[r[14]])  # type: ignore[arg-type]
-        inputs, outputs = operands[: r[6]], operands[r[6] :]
-        carried = KINDS[r[0]] in ("TRAILING", "CUMULATIVE")
-        carry_at = struct.unpack_from("<I", content, r[16] + r[17] - 4)[0] if carried else -1
-        nodes.append(NodeFacts(name(r[4]), name(r[3]), KINDS[r[0]], r[5], inputs, outputs, window, carry_at))
-    ports = struct.unpack_from(f"<{n_inputs + n_outputs}I", content, ports_at)
+
+    def node(k: int) -> NodeFacts:
+        record = NodeRecord.read(content, head.nodes_at + k * NodeRecord.size)
+        kind = Kind(record.kind)
+        operands = struct.unpack_from(f"<{record.n_inputs + record.n_outputs}I", content, record.operands_at)
+        pad_end = None if record.pad_end == SAME else record.pad_end
+        edge = Edge(record.edge).name.lower()
+        carried = kind in (Kind.TRAILING, Kind.CUMULATIVE)
+        return NodeFacts(
+            kind=name(record.kind_name),
+            label=name(record.label),
+            core_kind=kind.name,
+            index=record.index,
+            inputs=operands[: record.n_inputs],
+            outputs=operands[record.n_inputs :],
+            window=Window(record.up, record.stride, record.extent, record.pad_begin, pad_end, edge),  # type: ignore[arg-type]
+            carry_at=Reduce.read(content, record.args_at).carry_at if carried else -1,
+        )
+
+    ports = struct.unpack_from(f"<{head.n_inputs + head.n_outputs}I", content, head.ports_at)
     return PlanFacts(
-        version,
-        name(identity_at),
-        "tflm" if flags & 1 else "litert",
-        window_frames,
-        tuple(tensors),
-        tuple(nodes),
-        ports[:n_inputs],
-        ports[n_inputs:],
-        ring_bytes,
-        carry_bytes,
-        crc,
+        version=head.version,
+        identity=name(head.identity),
+        rounding="tflm" if head.flags & PlanFlag.TFLM_ROUNDING else "litert",
+        window_frames=head.window_frames,
+        tensors=tuple(tensor(k) for k in range(head.n_tensors)),
+        nodes=tuple(node(k) for k in range(head.n_nodes)),
+        inputs=ports[: head.n_inputs],
+        outputs=ports[head.n_inputs :],
+        ring_bytes=head.ring_bytes,
+        carry_bytes=head.carry_bytes,
+        crc32=head.crc32,
     )
 
 

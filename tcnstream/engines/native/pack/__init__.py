@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tcnstream.compiler.plan import Node, Plan
+from tcnstream.engines.native.layout import MAX_OPERANDS
 from tcnstream.engines.native.pack import binary, convolution, moves, operands, pool, softmax, statistics, unary
-from tcnstream.engines.native.pack.context import KINDS, Arguments, Context, Packed, Packer, lacks
+from tcnstream.engines.native.pack.context import Context, Packed, Packer, unsupported
 
-__all__ = ["KINDS", "PACKERS", "Arguments", "Packed", "lacks", "pack"]
+__all__ = ["PACKERS", "Packed", "pack", "unsupported"]
 
 PACKERS: Mapping[str, Packer] = {
     **convolution.PACKERS,
@@ -29,16 +30,12 @@ PACKERS: Mapping[str, Packer] = {
 """Operation of the Plan -> how it is packed."""
 
 
-MOST_OPERANDS = 64
-"""``TCN_MAX_OPERANDS``"""
-
-
 def pack(plan: Plan, node: Node, rounding: str) -> Packed:
     """The node for the core; EngineError names what the core does not have."""
     packer = PACKERS.get(node.kind)
     if packer is None:
-        raise lacks(node)
+        raise unsupported(node)
     packed = packer(Context(plan, node, rounding))
-    if max(len(packed.operands), len(node.outputs)) > MOST_OPERANDS:
-        raise lacks(node, f"more than {MOST_OPERANDS} inputs or outputs")
+    if max(len(packed.operands), len(node.outputs)) > MAX_OPERANDS:
+        raise unsupported(node, f"more than {MAX_OPERANDS} inputs or outputs")
     return packed

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tcnstream.engines.native.pack.context import Arguments, Context, Packed, Packer, float_range, range_or_zero
-from tcnstream.engines.native.pack.operands import operand_fields
+from tcnstream.engines.native.layout import Binary, BinaryOp, Kind
+from tcnstream.engines.native.pack.context import Context, Packed, Packer, float_range, range_or_zero
+from tcnstream.engines.native.pack.operands import operand_blobs
 from tcnstream.engines.reference.kernels import Call
 from tcnstream.engines.reference.kernels.call import is_quantized, scale_of, zero_point_of
 from tcnstream.engines.reference.kernels.fixed_point import checked_log2, integer_range, quantize_multiplier
 
 _BINARY = ("ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE")
-
-
 _COMPARISONS = ("EQUAL", "NOT_EQUAL", "LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL")
-_PAIRS = (*_BINARY, "PRELU", *_COMPARISONS, "LOGICAL_AND", "LOGICAL_OR", "ADD_SHIFTED", "SUB_SHIFTED")
 _SCALED_COMPARISONS = {"EQUAL": (np.int8, np.int16), "NOT_EQUAL": (np.int8, np.int16)}
-_NO_LIMITS = (-(1 << 31), (1 << 31) - 1)
-_PLAIN_LIMITS = {"RELU": (0, (1 << 31) - 1), "RELU6": (0, 6), "RELU_N1_TO_1": (-1, 1)}
+_UNCLIPPED = (-(1 << 31), (1 << 31) - 1)
+_PLAIN_RANGES = {"RELU": (0, (1 << 31) - 1), "RELU6": (0, 6), "RELU_N1_TO_1": (-1, 1)}
 
 
 @dataclass
 class _Numbers:
-    """The fixed-point part of the core's ``binary_args``."""
+    """The fixed-point part of ``layout.Binary``."""
 
     zeros: tuple[int, int] = (0, 0)
     left_shift: int = 0
@@ -34,12 +33,7 @@ class _Numbers:
     multiplier_out: int = 0
     shift_out: int = 0
     zero_out: int = 0
-    limits: tuple[int, int] = (0, 0)
-
-    def fields(self, limits_f: tuple[float, float]) -> Arguments:
-        numbers = [*self.zeros, self.left_shift, *self.multipliers, *self.shifts]
-        numbers += [self.multiplier_out, self.shift_out, self.zero_out, *self.limits]
-        return [*(("i", n) for n in numbers), *(("f", f) for f in limits_f)]
+    range: tuple[int, int] = (0, 0)
 
 
 def _fixed(real: Any) -> tuple[int, int]:
@@ -47,24 +41,42 @@ def _fixed(real: Any) -> tuple[int, int]:
     return int(multiplier), int(shift)
 
 
-def _packed(context: Context, kind: str, name: str, numbers: _Numbers) -> Packed:
+def _packed(context: Context, kind: Kind, op: BinaryOp, numbers: _Numbers) -> Packed:
     dtype = context.call.tensor(0).dtype
-    operands = operand_fields(context, 2, (dtype, dtype))
-    return Packed(kind, _PAIRS.index(name), context.streams, [*operands, *numbers.fields(float_range(context.call))])
+    (c0, c1), (i0, i1) = operand_blobs(context, (dtype, dtype))
+    low_f, high_f = float_range(context.call)
+    arguments = Binary(
+        elements=math.prod(context.target.shape),
+        constant=(c0, c1),
+        index=(i0, i1),
+        zero=numbers.zeros,
+        left_shift=numbers.left_shift,
+        multiplier=numbers.multipliers,
+        shift=numbers.shifts,
+        multiplier_out=numbers.multiplier_out,
+        shift_out=numbers.shift_out,
+        zero_out=numbers.zero_out,
+        low=numbers.range[0],
+        high=numbers.range[1],
+        low_f=low_f,
+        high_f=high_f,
+    )
+    return Packed(kind, context.streams, arguments, op)
 
 
 def _binary(context: Context) -> Packed:
     """Arithmetic of two operands: with vectors for float32 and what has a scale, else element by element."""
-    call, kind = context.call, context.node.kind
+    call, kind, op = context.call, context.node.kind, BinaryOp[context.node.kind]
     dtype = context.target.dtype
     if any(t is None or t.dtype != dtype for t in call.inputs) or dtype == np.bool_:
-        raise context.lacks(f"{context.source.dtype}")
+        raise context.unsupported(f"{context.source.dtype}")
     if dtype != np.float32 and not is_quantized(call.output):
-        return _packed(context, "PAIR", kind, _Numbers(limits=_PLAIN_LIMITS.get(call.activation, _NO_LIMITS)))
+        numbers = _Numbers(range=_PLAIN_RANGES.get(call.activation, _UNCLIPPED))
+        return _packed(context, Kind.BINARY_SCALAR, op, numbers)
     if dtype not in (np.float32, np.int8, np.int16):
-        raise context.lacks(f"{dtype}")
+        raise context.unsupported(f"{dtype}")
     if dtype == np.float32 or kind in ("MAXIMUM", "MINIMUM"):
-        return _packed(context, "BINARY", kind, _Numbers())
+        return _packed(context, Kind.BINARY, op, _Numbers())
     if kind == "DIV":
         return _quotient(context)
     if dtype == np.int16 and kind in ("ADD", "SUB") and call.flag("pot_scale_int16"):
@@ -72,7 +84,7 @@ def _binary(context: Context) -> Packed:
         known = [e for e in exponents if e is not None]
         if len(known) == 3:
             return _shifted(context, known)
-    return _packed(context, "BINARY", kind, _scaled(context))
+    return _packed(context, Kind.BINARY, op, _scaled(context))
 
 
 def _scales(call: Call) -> tuple[np.float32, np.float32, np.float32]:
@@ -107,14 +119,14 @@ def _scaled(context: Context) -> _Numbers:
 def _quotient(context: Context) -> Packed:
     call = context.call
     if call.output.dtype != np.int8:
-        raise context.lacks(f"{call.output.dtype}")
+        raise context.unsupported(f"{call.output.dtype}")
     a, b, out = _scales(call)
     multiplier, shift = _fixed(a / (b * out))
     if multiplier == 0:
-        raise context.lacks("a scale of nothing")
-    numbers = _Numbers(zeros=_zeros(call), multiplier_out=multiplier, shift_out=shift, limits=range_or_zero(call))
+        raise context.unsupported("a scale of nothing")
+    numbers = _Numbers(zeros=_zeros(call), multiplier_out=multiplier, shift_out=shift, range=range_or_zero(call))
     numbers.zero_out = zero_point_of(call, call.output)
-    return _packed(context, "PAIR", "DIV", numbers)
+    return _packed(context, Kind.BINARY_SCALAR, BinaryOp.DIV, numbers)
 
 
 def _shifted(context: Context, exponents: list[int]) -> Packed:
@@ -123,20 +135,21 @@ def _shifted(context: Context, exponents: list[int]) -> Packed:
     right = exponents[2] - exponents[0], exponents[2] - exponents[1]
     if min(right) != 0 or max(right) > 31:
         raise call.unsupported(f"power-of-two scales 2**{exponents}")
-    return _packed(context, "PAIR", f"{kind}_SHIFTED", _Numbers(shifts=right, limits=range_or_zero(call)))
+    op = BinaryOp.ADD_SHIFTED if kind == "ADD" else BinaryOp.SUB_SHIFTED
+    return _packed(context, Kind.BINARY_SCALAR, op, _Numbers(shifts=right, range=range_or_zero(call)))
 
 
 def _prelu(context: Context) -> Packed:
     call, dtype = context.call, context.target.dtype
     if dtype == np.float32 and call.tensor(1).dtype in (np.float32, np.float16):
-        return _packed(context, "PAIR", "PRELU", _Numbers())
+        return _packed(context, Kind.BINARY_SCALAR, BinaryOp.PRELU, _Numbers())
     if dtype != np.int8 or call.tensor(0).dtype != dtype or call.tensor(1).dtype != dtype:
-        raise context.lacks(f"{dtype}")
+        raise context.unsupported(f"{dtype}")
     a, b, out = _scales(call)
     identity, slope = _fixed(a / out), _fixed(a * b / out)
     numbers = _Numbers(_zeros(call), 0, (identity[0], 0), (identity[1], 0), *slope, zero_point_of(call, call.output))
-    numbers.limits = integer_range(dtype)
-    return _packed(context, "PAIR", "PRELU", numbers)
+    numbers.range = integer_range(dtype)
+    return _packed(context, Kind.BINARY_SCALAR, BinaryOp.PRELU, numbers)
 
 
 def _comparison(context: Context) -> Packed:
@@ -144,18 +157,18 @@ def _comparison(context: Context) -> Packed:
     call, kind = context.call, context.node.kind
     first = call.tensor(0)
     if call.tensor(1).dtype != first.dtype:
-        raise context.lacks(f"{first.dtype} and {call.tensor(1).dtype}")
+        raise context.unsupported(f"{first.dtype} and {call.tensor(1).dtype}")
     if not is_quantized(first) or first.dtype not in _SCALED_COMPARISONS.get(kind, (np.int8,)):
-        return _packed(context, "PAIR", kind, _Numbers())
+        return _packed(context, Kind.BINARY_SCALAR, BinaryOp[kind], _Numbers())
     one, other = _fixed(scale_of(call, first)), _fixed(scale_of(call, call.tensor(1)))
     numbers = _Numbers(_zeros(call), 8, (one[0], other[0]), (one[1], other[1]))
-    return _packed(context, "PAIR", kind, numbers)
+    return _packed(context, Kind.BINARY_SCALAR, BinaryOp[kind], numbers)
 
 
 def _logic(context: Context) -> Packed:
     if any(context.call.tensor(p).dtype != np.bool_ for p in (0, 1)):
-        raise context.lacks(f"{context.call.tensor(0).dtype}")
-    return _packed(context, "PAIR", context.node.kind, _Numbers())
+        raise context.unsupported(f"{context.call.tensor(0).dtype}")
+    return _packed(context, Kind.BINARY_SCALAR, BinaryOp[context.node.kind], _Numbers())
 
 
 PACKERS: dict[str, Packer] = {

@@ -6,65 +6,39 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from tcnstream.compiler.plan import Node, Plan
+from tcnstream.engines.native.layout import Kind
+from tcnstream.engines.native.layout.records import Record
 from tcnstream.engines.reference.kernels import Call
 from tcnstream.engines.reference.kernels.call import is_quantized
 from tcnstream.engines.reference.kernels.fixed_point import CLIPS, activation_range
 from tcnstream.errors import EngineError
 from tcnstream.tflite.graph import Array, Tensor
 
-KINDS = (
-    "",
-    "CONV",
-    "DEPTHWISE",
-    "TRANSPOSE_CONV",
-    "POOL",
-    "BINARY",
-    "UNARY",
-    "TABLE",
-    "TABLE16",
-    "SIGMOID16",
-    "SOFTMAX",
-    "MOVE",
-    "TIME_MOVE",
-    "QUANTIZE",
-    "RESCALE",
-    "REDUCE",
-    "TRAILING",
-    "CUMULATIVE",
-    "RESAMPLE",
-    "PAIR",
-    "SELECT",
-    "VALUE",
-    "EXTREME",
-)
-"""The core's operations by number."""
-
-
 F32_MAX = float(np.finfo(np.float32).max)
-
-
-Blob: TypeAlias = bytes
-Arguments: TypeAlias = list[tuple[str, Any]]
-"""(struct code, value) per field; a ``bytes`` value is a blob whose offset is written, None is offset 0."""
 
 
 @dataclass(frozen=True, eq=False)
 class Packed:
-    """One node as the core sees it: its operation, the streams that it reads, its arguments."""
+    """One node as the core sees it.
 
-    kind: str
-    op: int
+    ``operands`` are the tensors that it reads as streams, ``op`` says which of the kind's functions it is, ``taps``
+    how many rows one output position reads.
+    """
+
+    kind: Kind
     operands: tuple[int, ...]
-    arguments: Arguments
+    arguments: Record | None
+    op: int = 0
     taps: int = 1
 
 
-def lacks(node: Node, what: str = "") -> EngineError:
+def unsupported(node: Node, what: str = "") -> EngineError:
+    """What is raised for an operation, or a use of it, that the core does not have."""
     name = f"`{node.options.get('reduce', node.kind)}`" + (f" with {what}" if what else "")
     return EngineError(
         f"the native engine lacks {name} (op {node.index}, `{node.label}`);"
@@ -74,6 +48,8 @@ def lacks(node: Node, what: str = "") -> EngineError:
 
 @dataclass(frozen=True, eq=False)
 class Context:
+    """One node of a plan, and the rounding of its dense layers."""
+
     plan: Plan
     node: Node
     rounding: str
@@ -107,16 +83,18 @@ class Context:
 
     @property
     def streams(self) -> tuple[int, ...]:
+        """The inputs that are no constants."""
         return tuple(i for i in self.node.inputs if i >= 0 and self.plan.tensors[i].data is None)
 
-    def lacks(self, what: str = "") -> EngineError:
-        return lacks(self.node, what)
+    def unsupported(self, what: str = "") -> EngineError:
+        return unsupported(self.node, what)
 
 
 Packer: TypeAlias = Callable[[Context], Packed]
 
 
 def range_or_zero(call: Call) -> tuple[int, int]:
+    """The least and the greatest integer that an activation lets through, (0, 0) for what has no scale."""
     return activation_range(call, call.activation, call.output) if is_quantized(call.output) else (0, 0)
 
 
@@ -126,6 +104,15 @@ def float_range(call: Call) -> tuple[float, float]:
     return (-F32_MAX if low is None else low), (F32_MAX if high is None else high)
 
 
-def frequency(context: Context) -> tuple[int, int, int]:
+class Frequency(NamedTuple):
+    """How a window moves along the frequency axis."""
+
+    stride: int = 1
+    dilation: int = 1
+    pad_begin: int = 0
+
+
+def frequency(context: Context) -> Frequency:
+    """How the node's window moves along the frequency axis."""
     call = context.call
-    return call.integer("stride_f", 1), call.integer("dilation_f", 1), call.integer("pad_f_begin", 0)
+    return Frequency(call.integer("stride_f", 1), call.integer("dilation_f", 1), call.integer("pad_f_begin", 0))

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from tcnstream.engines.native.layout import Conv, Kind, ResampleOp, Rescale
 from tcnstream.engines.native.pack.context import (
-    Arguments,
     Context,
+    Frequency,
     Packed,
     Packer,
     float_range,
@@ -21,8 +22,6 @@ from tcnstream.engines.native.pack.context import (
 from tcnstream.engines.reference.kernels.call import is_quantized, quantization_of, scale_of, zero_point_of
 from tcnstream.engines.reference.kernels.fixed_point import quantize_multiplier
 from tcnstream.tflite.graph import Array, Quantization
-
-RESCALES = {"float": 0, "twice": 1, "wide": 2, "exact": 3}
 
 
 def panels(outputs: int) -> list[int]:
@@ -67,7 +66,7 @@ def _exact_scale(scales: Array) -> tuple[Array, Array]:
     return np.ldexp(fraction, 53).astype(np.int64), (exponent - 53).astype(np.int32)
 
 
-def _rescale(context: Context, outputs: int) -> tuple[str, Array, Array]:
+def _rescale(context: Context, outputs: int) -> tuple[Rescale, Array, Array]:
     """How accumulators become outputs: the kind, and multiplier and shift per output."""
     call = context.call
     weights = quantization_of(call, call.tensor(1))
@@ -83,10 +82,10 @@ def _rescale(context: Context, outputs: int) -> tuple[str, Array, Array]:
     scales = np.broadcast_to(scales.reshape(-1), (outputs,))
     if dense and call.rounding == "litert":
         mantissa, exponent = _exact_scale(scales)
-        return "exact", mantissa, exponent
+        return Rescale.EXACT, mantissa, exponent
     multiplier, shift = quantize_multiplier(scales)
-    kind = "wide" if call.output.dtype == np.int16 else "twice"
-    return kind, multiplier.astype(np.int32), shift.astype(np.int32)
+    rescale = Rescale.WIDE if call.output.dtype == np.int16 else Rescale.TWICE
+    return rescale, multiplier.astype(np.int32), shift.astype(np.int32)
 
 
 def _weights_of(context: Context) -> Array:
@@ -97,7 +96,7 @@ def _weights_of(context: Context) -> Array:
         q = quantization_of(call, call.tensor(1))
         dense = context.node.kind == "FULLY_CONNECTED" and q.per_channel
         if weights.dtype != np.int8:
-            raise context.lacks(f"{weights.dtype} weights")
+            raise context.unsupported(f"{weights.dtype} weights")
         if q.zero_point.any() and not dense:
             return _without_zero_point(context, weights, q)
         return weights
@@ -116,7 +115,7 @@ def _without_zero_point(context: Context, weights: Array, q: Quantization) -> Ar
 def _in_parts(context: Context, weights: Array) -> Array:
     """Weights (O, kt, 1, depth) beyond int8 as sums of int8 ones, which are taps of one and the same place."""
     if weights.shape[2] != 1:
-        raise context.lacks("weights that have a zero point")
+        raise context.unsupported("weights that have a zero point")
     parts: list[Array] = []
     rest = weights.astype(np.int64)
     while rest.any() or not parts:
@@ -128,24 +127,24 @@ def _in_parts(context: Context, weights: Array) -> Array:
 
 def _convolution(
     context: Context,
-    kind: str,
+    kind: Kind,
     weights: Array,
     channels: int,
     groups: int,
-    frequencies: tuple[int, int],
-    frequency: tuple[int, int, int],
+    places: tuple[int, int],
+    frequency: Frequency,
     pad_t: int = 0,
     sets: Sequence[Array] = (),
 ) -> Packed:
     """CONV and its kin: weights (O, kt, kf, depth), or (1, kt, kf, O) for DEPTHWISE.
 
-    ``frequencies`` are the places in and out, ``frequency`` is (stride, dilation, padding). ``sets`` are those of
-    RESAMPLE, each like ``weights``.
+    ``places`` are those of the frequency axis, in and out. ``sets`` are those of RESAMPLE, each like ``weights``.
     """
     call = context.call
-    depthwise = kind == "DEPTHWISE"
+    f_in, f_out = places
+    depthwise = kind == Kind.DEPTHWISE
     if weights.dtype == np.int16:
-        weights, frequency = _in_parts(context, weights), (frequency[0], 0, frequency[2])
+        weights, frequency = _in_parts(context, weights), frequency._replace(dilation=0)
     outputs, kt, kf = (weights.shape[3] if depthwise else weights.shape[0]), weights.shape[1], weights.shape[2]
     bias = call.optional(2)
     quantized = is_quantized(call.tensor(0))
@@ -156,11 +155,11 @@ def _convolution(
     bias_u8: bytes | None = None
     multiplier: bytes | None = None
     shift: bytes | None = None
-    rescale, zero_out = "float", 0
+    rescale, zero_out = Rescale.FLOAT, 0
     spread = (lambda v: v) if depthwise else (lambda v: _spread(v, groups))
     if quantized:
         if dtype not in (np.int8, np.int16) or call.output.dtype != dtype:
-            raise context.lacks(f"{dtype} input and {call.output.dtype} output")
+            raise context.unsupported(f"{dtype} input and {call.output.dtype} output")
         zero_in, zero_out = zero_point_of(call, call.tensor(0)), zero_point_of(call, call.output)
         item = dtype
         axes = (0, 1, 2) if depthwise else (1, 2, 3)
@@ -182,34 +181,34 @@ def _convolution(
         for w in sets or (weights,)
     ]
     weights_bytes = len(packed[0]) + (-len(packed[0]) % 64 if sets else 0)
-    arguments: Arguments = [
-        ("I", kt),
-        ("I", kf),
-        ("I", call.integer("dilation_t", 1)),
-        ("I", frequency[1]),
-        ("I", frequency[0]),
-        ("i", frequency[2]),
-        ("I", frequencies[0]),
-        ("I", frequencies[1]),
-        ("I", channels),
-        ("I", groups),
-        ("I", outputs),
-        ("I", b"".join(one.ljust(weights_bytes, b"\0") for one in packed)),
-        ("I", weights_bytes),
-        ("I", bias_bytes),
-        ("I", bias_u8),
-        ("I", RESCALES[rescale]),
-        ("I", multiplier),
-        ("I", shift),
-        ("i", zero_out),
-        ("i", low),
-        ("i", high),
-        ("f", low_f),
-        ("f", high_f),
-        ("I", np.full(channels, zero_in, item).tobytes()),
-        ("I", pad_t),
-    ]
-    return Packed(kind, 0, context.streams, arguments, taps=kt * kf)
+    arguments = Conv(
+        taps_t=kt,
+        taps_f=kf,
+        dilation_t=call.integer("dilation_t", 1),
+        dilation_f=frequency.dilation,
+        stride_f=frequency.stride,
+        pad_f=frequency.pad_begin,
+        f_in=f_in,
+        f_out=f_out,
+        channels=channels,
+        groups=groups,
+        outputs=outputs,
+        weights=b"".join(one.ljust(weights_bytes, b"\0") for one in packed),
+        weights_bytes=weights_bytes,
+        bias=bias_bytes,
+        bias_u8=bias_u8,
+        rescale=rescale,
+        multiplier=multiplier,
+        shift=shift,
+        zero_out=zero_out,
+        low=low,
+        high=high,
+        low_f=low_f,
+        high_f=high_f,
+        edge_f=np.full(channels, zero_in, item).tobytes(),
+        pad_t=pad_t,
+    )
+    return Packed(kind, context.streams, arguments, taps=kt * kf)
 
 
 def _conv_2d(context: Context) -> Packed:
@@ -217,14 +216,14 @@ def _conv_2d(context: Context) -> Packed:
     f_in, channels = context.node.views[0]
     groups = channels // weights.shape[3]
     places = (f_in, context.target.shape[0])
-    return _convolution(context, "CONV", weights, channels, groups, places, frequency(context))
+    return _convolution(context, Kind.CONV, weights, channels, groups, places, frequency(context))
 
 
 def _depthwise(context: Context) -> Packed:
     weights = _weights_of(context)
     f_in, channels = context.node.views[0]
     places = (f_in, context.target.shape[0])
-    return _convolution(context, "DEPTHWISE", weights[None], channels, channels, places, frequency(context))
+    return _convolution(context, Kind.DEPTHWISE, weights[None], channels, channels, places, frequency(context))
 
 
 def _transpose_conv(context: Context) -> Packed:
@@ -232,9 +231,9 @@ def _transpose_conv(context: Context) -> Packed:
     f_in, channels = context.node.views[0]
     pad_t = weights.shape[1] - 1 - context.node.window.pad_begin
     if pad_t < 0:
-        raise context.lacks("padding beyond its kernel")
+        raise context.unsupported("padding beyond its kernel")
     places = (f_in, context.target.shape[0])
-    return _convolution(context, "TRANSPOSE_CONV", weights, channels, 1, places, frequency(context), pad_t)
+    return _convolution(context, Kind.TRANSPOSE_CONV, weights, channels, 1, places, frequency(context), pad_t)
 
 
 def _resample(context: Context) -> Packed:
@@ -245,32 +244,34 @@ def _resample(context: Context) -> Packed:
         sets, groups = weights.reshape(up, 1, taps, 1, channels * filters), channels
     else:
         sets, groups = weights.transpose(0, 3, 1, 2)[:, :, :, None], 1
-    kind = "DEPTHWISE" if separable else "CONV"
-    packed = _convolution(context, kind, sets[0], channels, groups, (1, 1), (1, 1, 0), sets=tuple(sets))
-    return replace(packed, kind="RESAMPLE", op=int(separable))
+    kind = Kind.DEPTHWISE if separable else Kind.CONV
+    packed = _convolution(context, kind, sets[0], channels, groups, (1, 1), Frequency(), sets=tuple(sets))
+    return replace(packed, kind=Kind.RESAMPLE, op=ResampleOp.DEPTHWISE if separable else ResampleOp.CONV)
 
 
 def _fully_connected(context: Context) -> Packed:
     weights = _weights_of(context)
     outputs, depth = weights.shape
     rows = math.prod(context.node.views[0]) // depth
-    return _convolution(context, "CONV", weights.reshape(outputs, 1, 1, depth), depth, 1, (rows, rows), (1, 1, 0))
+    return _convolution(context, Kind.CONV, weights.reshape(outputs, 1, 1, depth), depth, 1, (rows, rows), Frequency())
 
 
 def _batch_matmul(context: Context) -> Packed:
     """A constant matrix on the right is a dense layer for every row, with the rounding of its own."""
     call, weights = context.call, _weights_of(context)
     if call.flag("adj_x"):
-        raise context.lacks("a transposed left operand")
+        raise context.unsupported("a transposed left operand")
     matrix = weights if call.flag("adj_y") else np.swapaxes(weights, -1, -2)  # (..., outputs, depth)
     matrices, (outputs, depth) = math.prod(matrix.shape[:-2]), matrix.shape[-2:]
     rows = math.prod(context.node.views[0]) // depth
     if matrices == 1:
-        return _convolution(context, "CONV", matrix.reshape(outputs, 1, 1, depth), depth, 1, (rows, rows), (1, 1, 0))
+        return _convolution(
+            context, Kind.CONV, matrix.reshape(outputs, 1, 1, depth), depth, 1, (rows, rows), Frequency()
+        )
     if rows != matrices:
-        raise context.lacks("a matrix per batch")
+        raise context.unsupported("a matrix per batch")
     grouped = matrix.reshape(matrices * outputs, 1, 1, depth)
-    return _convolution(context, "CONV", grouped, matrices * depth, matrices, (1, 1), (1, 1, 0))
+    return _convolution(context, Kind.CONV, grouped, matrices * depth, matrices, (1, 1), Frequency())
 
 
 PACKERS: dict[str, Packer] = {

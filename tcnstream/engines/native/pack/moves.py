@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tcnstream.engines.native.pack.context import Arguments, Context, Packed, Packer
+from tcnstream.engines.native.layout import Kind, Move, MoveRun, TimeMoveOp
+from tcnstream.engines.native.pack.context import Context, Packed, Packer
 from tcnstream.engines.reference.kernels import KERNELS, Call
 from tcnstream.engines.reference.kernels.call import Ints
 from tcnstream.tflite.graph import Array, Tensor
@@ -29,7 +30,7 @@ def _move(context: Context) -> Packed:
         view = node.views[position]
         tensor = plan.tensors[node.inputs[position]]
         if tensor.dtype != target.dtype:
-            raise context.lacks(f"{tensor.dtype} input and {target.dtype} output")
+            raise context.unsupported(f"{tensor.dtype} input and {target.dtype} output")
         size = math.prod(view)
         ids = np.arange(base, base + size)
         if tensor.data is None:
@@ -58,15 +59,15 @@ def _move(context: Context) -> Packed:
         if (origin[:, 0] >= 0).all():
             constants = None
         elif len(answers) > 1:
-            raise context.lacks("constants in several outputs")
-    words = [(r.operand, r.output, r.begin, r.to, r.count) for r in runs]
-    arguments: Arguments = [
-        ("I", target.dtype.itemsize),
-        ("I", None if constants is None else constants.tobytes()),
-        ("I", len(runs)),
-        ("I", np.array(words, np.uint32).tobytes() or None),
-    ]
-    return Packed("MOVE", 0, context.streams, arguments)
+            raise context.unsupported("constants in several outputs")
+    records = [MoveRun(operand=r.operand, output=r.output, begin=r.begin, to=r.to, count=r.count) for r in runs]
+    arguments = Move(
+        element_bytes=target.dtype.itemsize,
+        constant=None if constants is None else constants.tobytes(),
+        n_runs=len(runs),
+        runs=b"".join(record.pack() for record in records) or None,
+    )
+    return Packed(Kind.MOVE, context.streams, arguments)
 
 
 @dataclass
@@ -109,15 +110,15 @@ def _runs(origin: Ints, output: int) -> list[_Run]:
     return runs
 
 
-def _time_move(op: int) -> Packer:
-    return lambda context: Packed("TIME_MOVE", op, context.streams, [])
+def _time_move(op: TimeMoveOp) -> Packer:
+    return lambda context: Packed(Kind.TIME_MOVE, context.streams, None, op)
 
 
 def _frozen(context: Context) -> Packed:
     values = context.call.array(1)
     content = np.ascontiguousarray(values.astype(context.target.dtype)).tobytes()
-    arguments: Arguments = [("I", context.target.dtype.itemsize), ("I", content), ("I", 0), ("I", None)]
-    return Packed("MOVE", 0, context.streams, arguments)
+    arguments = Move(element_bytes=context.target.dtype.itemsize, constant=content, n_runs=0, runs=None)
+    return Packed(Kind.MOVE, context.streams, arguments)
 
 
 PACKERS: dict[str, Packer] = {
@@ -144,9 +145,9 @@ PACKERS: dict[str, Packer] = {
         ),
         _move,
     ),
-    "TIME_PAD": _time_move(0),
-    "TIME_WINDOW": _time_move(1),
-    "TIME_UNFOLD": _time_move(2),
-    "TIME_REPEAT": _time_move(3),
+    "TIME_PAD": _time_move(TimeMoveOp.PAD),
+    "TIME_WINDOW": _time_move(TimeMoveOp.WINDOW),
+    "TIME_UNFOLD": _time_move(TimeMoveOp.UNFOLD),
+    "TIME_REPEAT": _time_move(TimeMoveOp.REPEAT),
     "TIME_FROZEN": _frozen,
 }

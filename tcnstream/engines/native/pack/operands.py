@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
-from tcnstream.engines.native.pack.context import Arguments, Context, Packed, Packer
+from tcnstream.engines.native.layout import Kind, Select
+from tcnstream.engines.native.pack.context import Context, Packed, Packer
 from tcnstream.tflite.graph import Array
 
 
@@ -18,31 +20,34 @@ def _full_frame(view: tuple[int, ...], shape: tuple[int, ...]) -> Array | None:
     return None if spread.size == places.size else spread.astype(np.uint32)
 
 
-def operand_fields(context: Context, count: int, dtypes: tuple[np.dtype[np.generic], ...]) -> Arguments:
-    """Number of elements, then a constant (or None) and an index (or None) per operand."""
+def operand_blobs(
+    context: Context, dtypes: Sequence[np.dtype[np.generic]]
+) -> tuple[list[bytes | None], list[bytes | None]]:
+    """Per operand its frame of constants (None for a stream), and which of its elements are taken (None: all)."""
     call, shape = context.call, context.target.shape
-    constants: Arguments = []
-    indices: Arguments = []
-    for position in range(count):
+    constants: list[bytes | None] = []
+    indices: list[bytes | None] = []
+    for position, dtype in enumerate(dtypes):
         index = _full_frame(context.node.views[position], shape)
         values = call.arrays[position]
         if values is None:
-            constants.append(("I", None))
-            indices.append(("I", None if index is None else index.tobytes()))
+            constants.append(None)
+            indices.append(None if index is None else index.tobytes())
         else:
-            flat = values.reshape(-1).astype(dtypes[position])
-            constants.append(("I", np.ascontiguousarray(flat if index is None else flat[index]).tobytes()))
-            indices.append(("I", None))
-    return [("I", math.prod(shape)), *constants, *indices]
+            flat = values.reshape(-1).astype(dtype)
+            constants.append(np.ascontiguousarray(flat if index is None else flat[index]).tobytes())
+            indices.append(None)
+    return constants, indices
 
 
 def select(context: Context) -> Packed:
     """SELECT: the condition is bool, values are copied raw."""
     call, target = context.call, context.target
     if call.tensor(0).dtype != np.bool_ or any(call.tensor(p).dtype != target.dtype for p in (1, 2)):
-        raise context.lacks(f"{call.tensor(0).dtype} and {call.tensor(1).dtype} operands")
-    dtypes = (np.dtype(np.bool_), target.dtype, target.dtype)
-    return Packed("SELECT", 0, context.streams, operand_fields(context, 3, dtypes))
+        raise context.unsupported(f"{call.tensor(0).dtype} and {call.tensor(1).dtype} operands")
+    (c0, c1, c2), (i0, i1, i2) = operand_blobs(context, (np.dtype(np.bool_), target.dtype, target.dtype))
+    arguments = Select(elements=math.prod(target.shape), constant=(c0, c1, c2), index=(i0, i1, i2))
+    return Packed(Kind.SELECT, context.streams, arguments)
 
 
 PACKERS: dict[str, Packer] = {"SELECT": select, "SELECT_V2": select}

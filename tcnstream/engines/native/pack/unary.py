@@ -7,36 +7,30 @@ from dataclasses import replace
 
 import numpy as np
 
-from tcnstream.engines.native.pack.context import F32_MAX, Arguments, Context, Packed, Packer
+from tcnstream.engines.native.layout import (
+    Kind,
+    RescaleIntegers,
+    RescaleOp,
+    SigmoidOp,
+    Table,
+    Table16,
+    Unary,
+    UnaryOp,
+    UnaryScalar,
+    UnaryScalarOp,
+)
+from tcnstream.engines.native.pack.context import Context, Packed, Packer
 from tcnstream.engines.reference.kernels import KERNELS, Call
 from tcnstream.engines.reference.kernels.activations import TABLED, _input_multiplier_int16
 from tcnstream.engines.reference.kernels.call import is_quantized, scale_of, zero_point_of
 from tcnstream.engines.reference.kernels.fixed_point import CLIPS, activation_range, integer_range, quantize_multiplier
 from tcnstream.engines.reference.kernels.tables import entries_int16, sigmoid_table
 
-_UNARY = (
-    "LOGISTIC",
-    "TANH",
-    "EXP",
-    "NEG",
-    "RSQRT",
-    "SQRT",
-    "SQUARE",
-    "ABS",
-    "CLIP",
-    "LEAKY_RELU",
-    "HARD_SWISH",
-    "ELU",
-    "LOG",
-    "COPY",
-    "GELU",
-    "GELU_TANH",
-    "FLOOR",
-    "CEIL",
-    "ROUND",
-    "SIGN",
-)
-_VALUES = ("CAST", "ABS", "NEG", "SIGN", "LOGICAL_NOT", "MAGNITUDE", "SLOPES")
+_REAL: dict[str, UnaryOp] = {op.name: op for op in UnaryOp if op not in (UnaryOp.CLIP, UnaryOp.COPY, UnaryOp.GELU_TANH)}
+"""Operation of the Plan -> function of float32; clips are named by what they clip to."""
+
+_WHOLE = {name: UnaryScalarOp[name] for name in ("CAST", "ABS", "NEG", "SIGN", "LOGICAL_NOT")}
+"""Operation of the Plan -> function of integers without a scale."""
 
 
 def _unary(context: Context) -> Packed:
@@ -50,26 +44,24 @@ def _unary(context: Context) -> Packed:
         if multiplier == 0:
             multiplier, shift = 3 << shift, 0
         table = sigmoid_table().astype(np.uint16).tobytes()
-        arguments: Arguments = [("I", math.prod(target.shape)), ("I", table), ("i", multiplier), ("i", shift)]
-        return Packed("SIGMOID16", int(node.kind == "TANH"), context.streams, arguments)
+        arguments = Table16(elements=math.prod(target.shape), table=table, multiplier=multiplier, shift=shift)
+        return Packed(Kind.SIGMOID16, context.streams, arguments, SigmoidOp[node.kind])
     if source.dtype == np.int16 and target.dtype == np.int16:
         return _unary_int16(context)
     if source.dtype != np.float32 or target.dtype != np.float32:
-        return _value(context)
+        return _scalar(context)
     p0 = p1 = 0.0
-    name = node.kind
-    if name in CLIPS:
-        low, high = CLIPS[name]
-        name, p0, p1 = "CLIP", low, F32_MAX if high is None else high
-        if high is None:
-            p1 = math.inf
-    elif name == "LEAKY_RELU":
+    op = _REAL.get(node.kind)
+    if node.kind in CLIPS:
+        low, high = CLIPS[node.kind]
+        op, p0, p1 = UnaryOp.CLIP, low, math.inf if high is None else high
+    elif node.kind == "LEAKY_RELU":
         p0 = call.number("alpha", 0.0)
-    elif name == "GELU" and call.flag("approximate"):
-        name = "GELU_TANH"
-    if name not in _UNARY:
-        raise context.lacks()
-    return Packed("UNARY", _UNARY.index(name), context.streams, [("I", math.prod(target.shape)), ("f", p0), ("f", p1)])
+    elif node.kind == "GELU" and call.flag("approximate"):
+        op = UnaryOp.GELU_TANH
+    if op is None:
+        raise context.unsupported()
+    return Packed(Kind.UNARY, context.streams, Unary(elements=math.prod(target.shape), p0=p0, p1=p1), op)
 
 
 def _unary_int16(context: Context) -> Packed:
@@ -77,45 +69,57 @@ def _unary_int16(context: Context) -> Packed:
     call, kind = context.call, context.node.kind
     elements = math.prod(context.target.shape)
     if kind == "NEG" or not is_quantized(call.output):
-        return _value(context)
+        return _scalar(context)
     if kind in TABLED:
         table = entries_int16(call, TABLED[kind](call)).astype(np.int16).tobytes()
-        return Packed("TABLE16", 0, context.streams, [("I", elements), ("I", table), ("i", 0), ("i", 0)])
-    zeros = zero_point_of(call, call.tensor(0)), zero_point_of(call, call.output)
+        return Packed(Kind.TABLE16, context.streams, Table16(elements=elements, table=table))
+    zero_in, zero_out = zero_point_of(call, call.tensor(0)), zero_point_of(call, call.output)
     in_scale, out_scale = scale_of(call, call.tensor(0)), scale_of(call, call.output)
     m, s = (int(part) for part in quantize_multiplier(in_scale / out_scale))
     if kind in CLIPS:
-        limits = activation_range(call, kind, call.output)
-        arguments = _rescale_arguments(elements, 0.0, zeros[0], m, s, zeros[1], *limits)
-        return Packed("RESCALE", 0, context.streams, arguments)
+        low, high = activation_range(call, kind, call.output)
+        clipped = RescaleIntegers(
+            elements=elements, zero_in=zero_in, multiplier=m, shift=s, zero_out=zero_out, low=low, high=high
+        )
+        return Packed(Kind.RESCALE, context.streams, clipped, RescaleOp.TO_INTEGER)
     slope, slope_shift = m, s
     if kind == "LEAKY_RELU":
         real = in_scale * np.float32(call.number("alpha", 0.0)) / out_scale
         slope, slope_shift = (int(part) for part in quantize_multiplier(real))
     elif kind != "ABS":
-        raise context.lacks(f"{context.source.dtype}")
+        raise context.unsupported(f"{context.source.dtype}")
     if kind == "ABS" and in_scale == out_scale:
         m, s = 1 << 30, 1
-    numbers = (zeros[0], m, s, slope, slope_shift, zeros[1], *integer_range(context.target.dtype))
-    name = "MAGNITUDE" if kind == "ABS" else "SLOPES"
-    return Packed("VALUE", _VALUES.index(name), context.streams, [("I", elements), *(("i", n) for n in numbers)])
+    low, high = integer_range(context.target.dtype)
+    arguments = UnaryScalar(
+        elements=elements,
+        zero_in=zero_in,
+        multiplier=m,
+        shift=s,
+        multiplier_negative=slope,
+        shift_negative=slope_shift,
+        zero_out=zero_out,
+        low=low,
+        high=high,
+    )
+    op = UnaryScalarOp.ABS_RESCALED if kind == "ABS" else UnaryScalarOp.LEAKY_RELU
+    return Packed(Kind.UNARY_SCALAR, context.streams, arguments, op)
 
 
-def _value(context: Context) -> Packed:
+def _scalar(context: Context) -> Packed:
     """A change of type, or a function of integers without a scale."""
     source, target, kind = context.source, context.target, context.node.kind
     plain = kind == "NEG" or not is_quantized(context.call.output)
-    if kind not in _VALUES or (kind != "CAST" and (source.dtype != target.dtype or not plain)):
-        raise context.lacks(f"{source.dtype}")
-    fields: Arguments = [("I", math.prod(target.shape)), *(("i", 0) for _ in range(8))]
-    return Packed("VALUE", _VALUES.index(kind), context.streams, fields)
+    if kind not in _WHOLE or (kind != "CAST" and (source.dtype != target.dtype or not plain)):
+        raise context.unsupported(f"{source.dtype}")
+    return Packed(Kind.UNARY_SCALAR, context.streams, UnaryScalar(elements=math.prod(target.shape)), _WHOLE[kind])
 
 
 def _table(context: Context) -> Packed:
     """Any function of one int8 value as the 256 answers of the reference arithmetic."""
     node, source, target = context.node, context.source, context.target
     if target.dtype not in (np.int8, np.int16, np.float32) or any(i >= 0 for i in node.inputs[1:]):
-        raise context.lacks(f"{target.dtype} output")
+        raise context.unsupported(f"{target.dtype} output")
     one = (1,)
     values = np.arange(256, dtype=np.uint8).view(np.int8).reshape(256, 1)
     call = Call(
@@ -129,8 +133,8 @@ def _table(context: Context) -> Packed:
     )
     (table,) = KERNELS[node.kind](call)
     content = np.ascontiguousarray(table).tobytes()
-    arguments: Arguments = [("I", math.prod(target.shape)), ("I", target.dtype.itemsize), ("I", content)]
-    return Packed("TABLE", 0, context.streams, arguments)
+    arguments = Table(elements=math.prod(target.shape), out_bytes=target.dtype.itemsize, table=content)
+    return Packed(Kind.TABLE, context.streams, arguments)
 
 
 def _quantize(context: Context) -> Packed:
@@ -138,21 +142,28 @@ def _quantize(context: Context) -> Packed:
     call, source, target = context.call, context.source, context.target
     elements = math.prod(target.shape)
     if target.dtype not in (np.int8, np.int16):
-        raise context.lacks(f"{target.dtype} output")
+        raise context.unsupported(f"{target.dtype} output")
     least, greatest = integer_range(target.dtype)
     zero_out = zero_point_of(call, target)
     if source.dtype == np.float32:
         scale = float(scale_of(call, target))
-        arguments = _rescale_arguments(elements, scale, 0, 0, 0, zero_out, least, greatest)
-        return Packed("QUANTIZE", 0, context.streams, arguments)
+        from_real = RescaleIntegers(elements=elements, scale=scale, zero_out=zero_out, low=least, high=greatest)
+        return Packed(Kind.QUANTIZE, context.streams, from_real)
     if source.dtype == np.int8:
         return _table(context)
     if source.dtype not in (np.int16, np.int32):
-        raise context.lacks(f"{source.dtype} input")
+        raise context.unsupported(f"{source.dtype} input")
     m, s = quantize_multiplier(np.float64(scale_of(call, source)) / np.float64(scale_of(call, target)))
-    zero_in = zero_point_of(call, source)
-    arguments = _rescale_arguments(elements, 0.0, zero_in, int(m), int(s), zero_out, least, greatest)
-    return Packed("RESCALE", 0, context.streams, arguments)
+    arguments = RescaleIntegers(
+        elements=elements,
+        zero_in=zero_point_of(call, source),
+        multiplier=int(m),
+        shift=int(s),
+        zero_out=zero_out,
+        low=least,
+        high=greatest,
+    )
+    return Packed(Kind.RESCALE, context.streams, arguments, RescaleOp.TO_INTEGER)
 
 
 def _dequantize(context: Context) -> Packed:
@@ -160,31 +171,19 @@ def _dequantize(context: Context) -> Packed:
     if source.dtype == np.int8:
         return _table(context)
     if source.dtype not in (np.int16, np.int32) or context.target.dtype != np.float32:
-        raise context.lacks(f"{source.dtype} input")
-    scale, zero_in = float(scale_of(call, source)), zero_point_of(call, source)
-    elements = math.prod(context.target.shape)
-    return Packed("RESCALE", 1, context.streams, _rescale_arguments(elements, scale, zero_in, 0, 0, 0, 0, 0))
-
-
-def _rescale_arguments(
-    elements: int, scale: float, zero_in: int, multiplier: int, shift: int, zero_out: int, low: int, high: int
-) -> Arguments:
-    return [
-        ("I", elements),
-        ("f", scale),
-        ("i", zero_in),
-        ("i", multiplier),
-        ("i", shift),
-        ("i", zero_out),
-        ("i", low),
-        ("i", high),
-    ]
+        raise context.unsupported(f"{source.dtype} input")
+    arguments = RescaleIntegers(
+        elements=math.prod(context.target.shape),
+        scale=float(scale_of(call, source)),
+        zero_in=zero_point_of(call, source),
+    )
+    return Packed(Kind.RESCALE, context.streams, arguments, RescaleOp.TO_FLOAT)
 
 
 PACKERS: dict[str, Packer] = {
-    **dict.fromkeys((*(n for n in _UNARY if n not in ("CLIP", "COPY", "GELU_TANH")), *CLIPS), _unary),
-    "CAST": _value,
-    "LOGICAL_NOT": _value,
+    **dict.fromkeys((*_REAL, *CLIPS), _unary),
+    "CAST": _scalar,
+    "LOGICAL_NOT": _scalar,
     "QUANTIZE": _quantize,
     "DEQUANTIZE": _dequantize,
 }

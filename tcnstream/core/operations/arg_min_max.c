@@ -1,12 +1,12 @@
-/* extreme.c - ARG_MAX and ARG_MIN: the first place of the extreme; NaN is passed over. */
+/* arg_min_max.c - ARG_MAX and ARG_MIN: the first place of the extreme; NaN is passed over. */
 #include "../kernels/functions.h"
 #include "operands.h"
 
-static int check_extreme(tcn_checker *c)
+static int check_arg_min_max(tcn_checker *c)
 {
     uint32_t out = output_of(c)->dtype;
     ARGUMENTS(reduce_args);
-    REQUIRE(same_frame(c->node) && c->node->op <= 1, &c->node->op, TCN_VALUE);
+    REQUIRE(same_frame(c->node) && c->node->op <= ARG_MIN, &c->node->op, TCN_VALUE);
     REQUIRE(out == TCN_I32 || out == TCN_I64, &c->node->op, TCN_VALUE);
     return tcn_check_groups(c, a);
 }
@@ -41,23 +41,24 @@ static uint32_t place_of_whole(const void *x, uint32_t dtype, const uint32_t *in
     return place;
 }
 
-static void extreme(const tcn_job *j, const void *from, void *to, uint32_t frames)
+static void arg_min_max(const tcn_job *j, const void *from, void *to, uint32_t frames)
 {
     const tcn_program *p = j->p;
     const tcn_node_record *node = j->node;
     const reduce_args *a = ARGS(reduce_args);
     uint32_t out = p->tensors[j->out[0]].dtype, f, o;
+    int least = node->op == ARG_MIN;
     for (f = 0; f < frames; f++) {
         const uint8_t *x = (const uint8_t *)from + (size_t)f * p->places[j->in[0]].bytes;
         const uint32_t *index = TABLE(uint32_t, a->index_at);
         for (o = 0; o < a->outputs; o++, index += a->count) {
-            uint32_t place = node->dtype == TCN_F32 ? place_of_real((const float *)(const void *)x, index, a->count, node->op)
-                                                    : place_of_whole(x, node->dtype, index, a->count, node->op);
+            uint32_t place = node->dtype == TCN_F32 ? place_of_real((const float *)(const void *)x, index, a->count, least)
+                                                    : place_of_whole(x, node->dtype, index, a->count, least);
             tcn_store_whole(to, out, f * a->outputs + o, place);
         }
     }
 }
 
-static void run_extreme(const tcn_job *j) { tcn_each_run(j, extreme); }
+static void run_arg_min_max(const tcn_job *j) { tcn_each_run(j, arg_min_max); }
 
-const tcn_operation tcn_extreme = {check_extreme, run_extreme, NULL};
+const tcn_operation tcn_arg_min_max = {check_arg_min_max, run_arg_min_max, NULL};

@@ -1,13 +1,13 @@
-/* value.c - functions of one value that change its type or have no table: CAST, integers, int16 with a scale. */
+/* unary_scalar.c - functions of one value that change its type or have no table: CAST, integers, int16 with a scale. */
 #include "operands.h"
 
-static int check_value(tcn_checker *c)
+static int check_unary_scalar(tcn_checker *c)
 {
     const tcn_node_record *n = c->node;
     uint32_t out = output_of(c)->dtype;
-    ARGUMENTS(value_args);
-    REQUIRE(n->op <= VALUE_SLOPES, &n->op, TCN_VALUE);
-    REQUIRE(n->op == VALUE_CAST || (n->dtype != TCN_F32 && out == n->dtype), &n->dtype, TCN_VALUE);
+    ARGUMENTS(unary_scalar_args);
+    REQUIRE(n->op <= SCALAR_LEAKY_RELU, &n->op, TCN_VALUE);
+    REQUIRE(n->op == SCALAR_CAST || (n->dtype != TCN_F32 && out == n->dtype), &n->dtype, TCN_VALUE);
     REQUIRE(shift_ok(a->shift) && shift_ok(a->shift_negative), &a->shift, TCN_VALUE);
     REQUIRE(a->multiplier_negative > INT32_MIN, &a->multiplier_negative, TCN_VALUE);
     return tcn_check_element(c, &a->elements);
@@ -26,19 +26,19 @@ static int64_t whole_of_real(float x, uint32_t dtype)
     return whole > most[dtype] ? most[dtype] : whole < -most[dtype] - 1 ? -most[dtype] - 1 : whole;
 }
 
-static int64_t value_of(const value_args *a, int op, int64_t x)
+static int64_t value_of(const unary_scalar_args *a, int op, int64_t x)
 {
     int32_t centred = sub32((int32_t)x, a->zero_in), r;
     switch (op) {
-    case VALUE_ABSOLUTE:
+    case SCALAR_ABS:
         return x < 0 ? (int64_t)(0 - (uint64_t)x) : x;
-    case VALUE_NEGATIVE:
+    case SCALAR_NEG:
         return (int64_t)(0 - (uint64_t)x);
-    case VALUE_SIGN:
+    case SCALAR_SIGN:
         return (x > 0) - (x < 0);
-    case VALUE_NOT:
+    case SCALAR_LOGICAL_NOT:
         return !x;
-    case VALUE_MAGNITUDE:
+    case SCALAR_ABS_RESCALED:
         r = multiply_twice(centred < 0 ? sub32(0, centred) : centred, a->multiplier, a->shift);
         break;
     default:
@@ -51,11 +51,11 @@ static int64_t value_of(const value_args *a, int op, int64_t x)
     return clip32(add32(r, a->zero_out), a->low, a->high);
 }
 
-static void values(const tcn_job *j, const void *from, void *to, uint32_t frames)
+static void unary_scalar(const tcn_job *j, const void *from, void *to, uint32_t frames)
 {
     const tcn_program *p = j->p;
     const tcn_node_record *node = j->node;
-    const value_args *a = ARGS(value_args);
+    const unary_scalar_args *a = ARGS(unary_scalar_args);
     uint32_t out = p->tensors[j->out[0]].dtype, n = frames * a->elements, i;
     for (i = 0; i < n; i++) {
         if (node->dtype == TCN_F32 && out == TCN_F32) {
@@ -67,11 +67,11 @@ static void values(const tcn_job *j, const void *from, void *to, uint32_t frames
             if (out == TCN_F32)
                 ((float *)to)[i] = (float)x;
             else
-                tcn_store_whole(to, out, i, node->op == VALUE_CAST ? x : value_of(a, node->op, x));
+                tcn_store_whole(to, out, i, node->op == SCALAR_CAST ? x : value_of(a, node->op, x));
         }
     }
 }
 
-static void run_values(const tcn_job *j) { tcn_each_run(j, values); }
+static void run_unary_scalar(const tcn_job *j) { tcn_each_run(j, unary_scalar); }
 
-const tcn_operation tcn_value = {check_value, run_values, NULL};
+const tcn_operation tcn_unary_scalar = {check_unary_scalar, run_unary_scalar, NULL};

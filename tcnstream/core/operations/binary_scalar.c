@@ -1,25 +1,25 @@
-/* pair.c - two operands, element by element, where there is nothing for vectors: comparisons, logic, PRELU, integers
+/* binary_scalar.c - two operands, element by element, where there is nothing for vectors: comparisons, logic, PRELU, integers
  * without a scale. BINARY has the rest. */
 #include "gemmlowp.h"
 #include "operands.h"
 
-static int compares(uint32_t op) { return op >= OP_EQUAL && op <= OP_OR; }
+static int compares(uint32_t op) { return op >= BINARY_EQUAL && op <= BINARY_LOGICAL_OR; }
 
-static int check_pair(tcn_checker *c)
+static int check_binary_scalar(tcn_checker *c)
 {
     const tcn_node_record *n = c->node;
     uint8_t dtypes[2] = {n->dtype, n->dtype};
     uint32_t q;
     ARGUMENTS(binary_args);
     REQUIRE(same_frame(n), &n->up, TCN_VALUE);
-    REQUIRE(n->op <= OP_SUB_SHIFTED, &n->op, TCN_VALUE);
-    REQUIRE(n->dtype != TCN_F32 || n->op == OP_PRELU || (n->op >= OP_EQUAL && n->op <= OP_GREATER_EQUAL), &n->op, TCN_VALUE);
+    REQUIRE(n->op <= BINARY_SUB_SHIFTED, &n->op, TCN_VALUE);
+    REQUIRE(n->dtype != TCN_F32 || n->op == BINARY_PRELU || (n->op >= BINARY_EQUAL && n->op <= BINARY_GREATER_EQUAL), &n->op, TCN_VALUE);
     REQUIRE(output_of(c)->dtype == (compares(n->op) ? TCN_BOOL : n->dtype), &n->dtype, TCN_VALUE);
     REQUIRE(a->elements == output_of(c)->elements, &a->elements, TCN_VALUE);
     REQUIRE(a->left_shift >= 0 && a->left_shift <= 20 && shift_ok(a->shift_out), &a->left_shift, TCN_VALUE);
     for (q = 0; q < 2; q++)
-        REQUIRE(n->op < OP_ADD_SHIFTED ? shift_ok(a->shift[q]) : a->shift[q] >= 0 && a->shift[q] <= 31, &a->shift[q], TCN_VALUE);
-    return tcn_check_operands(c, a->const_at, a->index_at, dtypes, 2, a->elements);
+        REQUIRE(n->op < BINARY_ADD_SHIFTED ? shift_ok(a->shift[q]) : a->shift[q] >= 0 && a->shift[q] <= 31, &a->shift[q], TCN_VALUE);
+    return tcn_check_operands(c, a->constant_at, a->index_at, dtypes, 2, a->elements);
 }
 
 static int64_t divided(int64_t x, int64_t y)
@@ -32,21 +32,21 @@ static int64_t plain(const binary_args *a, int op, uint32_t dtype, int64_t x, in
 {
     uint64_t u = (uint64_t)x, v = (uint64_t)y;
     switch (op) {
-    case OP_ADD:
+    case BINARY_ADD:
         x = (int64_t)(u + v);
         break;
-    case OP_SUB:
+    case BINARY_SUB:
         x = (int64_t)(u - v);
         break;
-    case OP_MUL:
+    case BINARY_MUL:
         x = (int64_t)(u * v);
         break;
-    case OP_DIV:
+    case BINARY_DIV:
         x = divided(x, y);
         break;
-    case OP_MAXIMUM:
+    case BINARY_MAXIMUM:
         return x > y ? x : y;
-    case OP_MINIMUM:
+    case BINARY_MINIMUM:
         return x < y ? x : y;
     default:
         x = (int64_t)((u - v) * (u - v));
@@ -61,15 +61,15 @@ static int64_t plain(const binary_args *a, int op, uint32_t dtype, int64_t x, in
 static int is_true(int op, int less, int equal, int greater)
 {
     switch (op) {
-    case OP_EQUAL:
+    case BINARY_EQUAL:
         return equal;
-    case OP_NOT_EQUAL:
+    case BINARY_NOT_EQUAL:
         return !equal;
-    case OP_LESS:
+    case BINARY_LESS:
         return less;
-    case OP_LESS_EQUAL:
+    case BINARY_LESS_EQUAL:
         return less || equal;
-    case OP_GREATER:
+    case BINARY_GREATER:
         return greater;
     default:
         return greater || equal;
@@ -78,9 +78,9 @@ static int is_true(int op, int less, int equal, int greater)
 
 static int compared(int op, int64_t x, int64_t y)
 {
-    if (op == OP_AND)
+    if (op == BINARY_LOGICAL_AND)
         return x && y;
-    return op == OP_OR ? x || y : is_true(op, x < y, x == y, x > y);
+    return op == BINARY_LOGICAL_OR ? x || y : is_true(op, x < y, x == y, x > y);
 }
 
 /* div.h: a divisor that stands for zero is as good as one step */
@@ -105,14 +105,14 @@ static int32_t quotient(const binary_args *a, int32_t x, int32_t y)
 static int32_t scaled(const binary_args *a, int op, int32_t x, int32_t y)
 {
     int32_t r;
-    if (op >= OP_ADD_SHIFTED) { /* scales that are powers of two: one operand is shifted */
+    if (op >= BINARY_ADD_SHIFTED) { /* scales that are powers of two: one operand is shifted */
         x = shift_right(x, a->shift[0]);
         y = shift_right(y, a->shift[1]);
-        return clip32(op == OP_ADD_SHIFTED ? x + y : x - y, a->low, a->high);
+        return clip32(op == BINARY_ADD_SHIFTED ? x + y : x - y, a->low, a->high);
     }
     x = sub32(x, a->zero[0]);
     y = sub32(y, a->zero[1]);
-    if (op == OP_DIV)
+    if (op == BINARY_DIV)
         r = quotient(a, x, y);
     else if (x >= 0)
         r = multiply_twice(x, a->multiplier[0], a->shift[0]);
@@ -127,11 +127,11 @@ static int32_t on_one_scale(const binary_args *a, int64_t x, int operand)
     return multiply_twice(shifted, a->multiplier[operand], a->shift[operand]);
 }
 
-static int64_t pair_of_wholes(const binary_args *a, int op, uint32_t dtype, int64_t x, int64_t y)
+static int64_t binary_of_integers(const binary_args *a, int op, uint32_t dtype, int64_t x, int64_t y)
 {
     if (compares((uint32_t)op))
         return a->left_shift ? compared(op, on_one_scale(a, x, 0), on_one_scale(a, y, 1)) : compared(op, x, y);
-    if (op >= OP_PRELU || a->multiplier_out)
+    if (op >= BINARY_PRELU || a->multiplier_out)
         return scaled(a, op, (int32_t)x, (int32_t)y);
     return plain(a, op, dtype, x, y);
 }
@@ -143,13 +143,13 @@ static void prelu_f32(const float *x, const float *slope, float *to, uint32_t n)
         to[i] = x[i] >= 0.0f ? x[i] : x[i] * slope[i];
 }
 
-static void frame_of_pairs(const tcn_job *j, const tcn_operand *o, uint8_t *to)
+static void binary_scalar_frame(const tcn_job *j, const tcn_operand *o, uint8_t *to)
 {
     const tcn_program *p = j->p;
     const tcn_node_record *node = j->node;
     const binary_args *a = ARGS(binary_args);
     uint32_t out = p->tensors[j->out[0]].dtype, i;
-    if (node->dtype == TCN_F32 && node->op == OP_PRELU && !o[0].index && !o[1].index) {
+    if (node->dtype == TCN_F32 && node->op == BINARY_PRELU && !o[0].index && !o[1].index) {
         prelu_f32((const float *)(const void *)o[0].from, (const float *)(const void *)o[1].from, (float *)(void *)to, a->elements);
         return;
     }
@@ -157,18 +157,18 @@ static void frame_of_pairs(const tcn_job *j, const tcn_operand *o, uint8_t *to)
         uint32_t q = place_of(&o[0], i), r = place_of(&o[1], i);
         if (node->dtype == TCN_F32) {
             float x = ((const float *)(const void *)o[0].from)[q], y = ((const float *)(const void *)o[1].from)[r];
-            if (node->op == OP_PRELU)
+            if (node->op == BINARY_PRELU)
                 ((float *)(void *)to)[i] = x >= 0.0f ? x : x * y;
             else
                 to[i] = (uint8_t)is_true(node->op, x < y, x == y, x > y);
         } else {
             int64_t x = tcn_whole_at(o[0].from, node->dtype, q), y = tcn_whole_at(o[1].from, node->dtype, r);
-            tcn_store_whole(to, out, i, pair_of_wholes(a, node->op, node->dtype, x, y));
+            tcn_store_whole(to, out, i, binary_of_integers(a, node->op, node->dtype, x, y));
         }
     }
 }
 
-static void pair(const tcn_job *j)
+static void binary_scalar(const tcn_job *j)
 {
     const tcn_program *p = j->p;
     const tcn_node_record *node = j->node;
@@ -178,9 +178,9 @@ static void pair(const tcn_job *j)
     int64_t f;
     for (l = 0; l < j->n_lanes; l++)
         for (f = j->lanes[l].have[j->out[0]]; f < j->lanes[l].goal[j->out[0]]; f++) {
-            tcn_find_operands(j, &j->lanes[l], f, a->const_at, a->index_at, 2, operands);
-            frame_of_pairs(j, operands, out_frame(p, &j->lanes[l], j->out[0], f));
+            tcn_find_operands(j, &j->lanes[l], f, a->constant_at, a->index_at, 2, operands);
+            binary_scalar_frame(j, operands, out_frame(p, &j->lanes[l], j->out[0], f));
         }
 }
 
-const tcn_operation tcn_pair = {check_pair, pair, NULL};
+const tcn_operation tcn_binary_scalar = {check_binary_scalar, binary_scalar, NULL};

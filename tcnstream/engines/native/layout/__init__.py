@@ -1,0 +1,579 @@
+"""The layout of a plan file and the words of the core: one description, for Python and for C.
+
+``python -m tcnstream.engines.native.layout`` writes ``core/codes.h`` (error codes and their texts, element types,
+limits: what a user of ``tcn.h`` sees) and ``core/layout.h`` (the records of the file and the operations); with
+``--check`` it only says whether they are what is described here. A new operation of the core is a record of its
+arguments, a member of ``Kind``, a packer in ``pack/`` and a file in ``core/operations/``.
+
+A plan file is little-endian and position-independent; it is used where it lies (flash, a mapped file) at an address
+that is a multiple of 16. Offsets (``..._at`` in C) count bytes from its start, every section starts at a multiple of
+64::
+
+    header    magic "TCNPLAN\\n", version, bytes of the file, CRC-32 of all that follows the CRC
+    tensors   one per tensor of the Plan: type, frame shape, ring, growth, scratch slot, writer and reader
+    nodes     one per node: kind, operands, Window, padding frame, arguments
+    ports     4 bytes each: tensor numbers, inputs, then outputs
+    data      operands, arguments, packed weights, biases, multipliers, tables, index maps
+    names     NUL-terminated UTF-8: the model's identity, labels, kinds
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from tcnstream.engines.native.layout.records import (
+    F32,
+    I32,
+    U8,
+    U16,
+    U32,
+    Blob,
+    Bytes8,
+    Carry,
+    Record,
+    Text,
+    Words,
+    doc,
+)
+
+MAGIC = b"TCNPLAN\n"
+VERSION = 2
+ALIGNMENT = 64
+NONE = 0xFFFFFFFF
+SAME = -(1 << 31)
+
+MAX_PORTS = 16
+MAX_OPERANDS = 64
+MAX_RANK = 4
+MAX_SOFTMAX_INTEGERS = 2048
+SUM_DIGITS = 10
+
+
+class Error(IntEnum):
+    """What a function of the core returns; 0 is success."""
+
+    text: str
+
+    def __new__(cls, code: int, text: str = "") -> Error:
+        made = int.__new__(cls, code)
+        made._value_ = code
+        made.text = text
+        return made
+
+    OK = 0, "no error"
+    TRUNCATED = 1, "the plan is cut short"
+    MAGIC = 2, "these bytes are no plan of this version"
+    CHECKSUM = 3, "the plan is damaged"
+    BOUNDS = 4, "the plan points outside of itself"
+    VALUE = 5, "the plan holds a value that no writer makes"
+    UNKNOWN = 6, "the plan has an operation that this core lacks"
+    ALIGNMENT = 7, "memory is not aligned"
+    STATE_SIZE = 8, "the state memory is too small"
+    SCRATCH_SIZE = 9, "the scratch memory is too small"
+    ROOM = 10, "the output buffer is too small"
+    ENDED = 11, "the signal has ended; call reset() first"
+    SHORT = 12, "the signal ended before a mirrored edge had the frames that it mirrors"
+    NO_STATE = 13, "the state was never initialised"
+    SNAPSHOT = 14, "the snapshot is damaged or belongs to another model"
+    ISA = 15, "this processor lacks the instructions asked for"
+    PLAN = 16, "the state belongs to another plan"
+
+
+CORE_CODES = tuple(error.text for error in Error)
+"""The texts of the core's error codes, by code."""
+
+
+class Dtype(IntEnum):
+    """The type of an element."""
+
+    numpy: str
+    bytes: int
+
+    def __new__(cls, code: int, numpy: str = "", bytes: int = 0) -> Dtype:
+        made = int.__new__(cls, code)
+        made._value_ = code
+        made.numpy, made.bytes = numpy, bytes
+        return made
+
+    F32 = 0, "float32", 4
+    I8 = 1, "int8", 1
+    I16 = 2, "int16", 2
+    I32 = 3, "int32", 4
+    I64 = 4, "int64", 8
+    BOOL = 5, "bool", 1
+
+
+DTYPES = {dtype.numpy: dtype for dtype in Dtype}
+
+
+class PlanFlag(IntEnum):
+    """Bits of a header's ``flags``."""
+
+    TFLM_ROUNDING = 1
+
+
+class TensorFlag(IntEnum):
+    """Bits of a tensor's ``flags``; the nodes that read a constant hold it themselves."""
+
+    CONSTANT = 1
+
+
+class Edge(IntEnum):
+    """What a window sees beyond the ends of a signal; CLIP: nothing, it is shorter there."""
+
+    FILL = 0
+    REFLECT = 1
+    SYMMETRIC = 2
+    CLIP = 3
+
+
+class Rescale(IntEnum):
+    """How the accumulators of a convolution become outputs.
+
+    FLOAT: as they are; TWICE: a multiplication that rounds and a shift that rounds; WIDE: a product of 64 bits, rounded
+    once; EXACT: as in real numbers, rounded once.
+    """
+
+    FLOAT = 0
+    TWICE = 1
+    WIDE = 2
+    EXACT = 3
+
+
+class BinaryOp(IntEnum):
+    """BINARY has the first seven, BINARY_SCALAR all; the last two shift one operand by a power of two."""
+
+    ADD = 0
+    SUB = 1
+    MUL = 2
+    DIV = 3
+    MAXIMUM = 4
+    MINIMUM = 5
+    SQUARED_DIFFERENCE = 6
+    PRELU = 7
+    EQUAL = 8
+    NOT_EQUAL = 9
+    LESS = 10
+    LESS_EQUAL = 11
+    GREATER = 12
+    GREATER_EQUAL = 13
+    LOGICAL_AND = 14
+    LOGICAL_OR = 15
+    ADD_SHIFTED = 16
+    SUB_SHIFTED = 17
+
+
+class UnaryOp(IntEnum):
+    """Functions of one float32."""
+
+    LOGISTIC = 0
+    TANH = 1
+    EXP = 2
+    NEG = 3
+    RSQRT = 4
+    SQRT = 5
+    SQUARE = 6
+    ABS = 7
+    CLIP = 8
+    LEAKY_RELU = 9
+    HARD_SWISH = 10
+    ELU = 11
+    LOG = 12
+    COPY = 13
+    GELU = 14
+    GELU_TANH = 15
+    FLOOR = 16
+    CEIL = 17
+    ROUND = 18
+    SIGN = 19
+
+
+class UnaryScalarOp(IntEnum):
+    """Functions of one value of any type; the last two are of integers with a scale."""
+
+    CAST = 0
+    ABS = 1
+    NEG = 2
+    SIGN = 3
+    LOGICAL_NOT = 4
+    ABS_RESCALED = 5
+    LEAKY_RELU = 6
+
+
+class PoolOp(IntEnum):
+    """What a pool makes of its window."""
+
+    MAX = 0
+    AVERAGE = 1
+
+
+class ResampleOp(IntEnum):
+    """Whose layout the weights of RESAMPLE have."""
+
+    CONV = 0
+    DEPTHWISE = 1
+
+
+class SigmoidOp(IntEnum):
+    """The functions of SIGMOID16."""
+
+    LOGISTIC = 0
+    TANH = 1
+
+
+class SoftmaxOp(IntEnum):
+    """The functions of SOFTMAX."""
+
+    SOFTMAX = 0
+    LOG_SOFTMAX = 1
+
+
+class TimeMoveOp(IntEnum):
+    """What moves from frame to frame: padding, windows as frames, a frame into several, a frame several times."""
+
+    PAD = 0
+    WINDOW = 1
+    UNFOLD = 2
+    REPEAT = 3
+
+
+class RescaleOp(IntEnum):
+    """What RESCALE makes of integers."""
+
+    TO_INTEGER = 0
+    TO_FLOAT = 1
+
+
+class Statistic(IntEnum):
+    """What REDUCE makes of values; TRAILING and CUMULATIVE have all but PRODUCT."""
+
+    MEAN = 0
+    SUM = 1
+    MAX = 2
+    MIN = 3
+    PRODUCT = 4
+
+
+class ArgOp(IntEnum):
+    """Whose place ARG_MIN_MAX finds."""
+
+    MAX = 0
+    MIN = 1
+
+
+class Header(Record, c="tcn_header"):
+    """The start of a plan file."""
+
+    magic: Bytes8 = doc("TCN_PLAN_MAGIC")
+    version: U32
+    bytes: U32
+    crc32: U32 = doc("of all that follows this field")
+    flags: U32 = doc("PLAN_...")
+    n_tensors: U32
+    tensors_at: U32
+    n_nodes: U32
+    nodes_at: U32
+    n_inputs: U32
+    n_outputs: U32
+    ports_at: U32 = doc("u32 tensor numbers, inputs first")
+    n_slots: U32 = doc("scratch areas that tensors share, one after the other")
+    n_rings: U32
+    ring_bytes: U32 = doc("of one state")
+    carry_bytes: U32 = doc("of one state: running sums of policies")
+    max_taps: U32 = doc("rows that one output position reads, the largest over the nodes")
+    names_at: U32
+    names_bytes: U32
+    identity: Text = doc("the model and its policy")
+    window_frames: U32
+    reserved: tuple[U32, U32] = (0, 0)
+
+
+class TensorRecord(Record, c="tcn_tensor_record"):
+    """A tensor of the plan."""
+
+    name: Text
+    dtype: U8 = doc("TCN_F32 ...")
+    rank: U8
+    flags: U16 = doc("TENSOR_...")
+    shape: tuple[U32, U32, U32, U32] = doc("of a frame")
+    elements: U32 = doc("of a frame")
+    bytes: U32 = doc("of a frame")
+    ring_frames: U32 = doc("what a stream remembers between two pushes")
+    ring_at: U32 = doc("within the rings of a state")
+    ring: U32 = doc("its number, TCN_NONE without one")
+    grow_up: U32 = doc("b input frames make at most ceil(b * grow_up / grow_down) + grow_extra new frames")
+    grow_down: U32
+    grow_extra: U32
+    slot: U32 = doc("scratch area; TCN_NONE for the model's inputs")
+    last_reader: U32 = doc("node after which the ring takes in the new frames; TCN_NONE: none")
+    writer: U32 = doc("node; TCN_NONE for the model's inputs")
+    scale: F32
+    zero_point: I32
+    reserved: U32 = 0
+
+
+class NodeRecord(Record, c="tcn_node_record"):
+    """A node: its operation, its operands, its Window (``compiler.plan.Window``) and its arguments."""
+
+    kind: U16 = doc("KIND_...")
+    op: U8 = doc("which of the kind's functions")
+    dtype: U8 = doc("of the first input")
+    label: Text
+    kind_name: Text
+    index: I32 = doc("in the model file")
+    n_inputs: U16
+    n_outputs: U16
+    operands: Words = doc("u32 tensor numbers, inputs first")
+    up: I32
+    stride: I32
+    extent: I32
+    pad_begin: I32
+    pad_end: I32 = doc("TCN_SAME: as many frames as give ceil(frames / stride)")
+    edge: U32 = doc("EDGE_...")
+    fill: Blob = doc("a frame of padding of the first input; 0: none")
+    args: Words
+    args_bytes: U32
+    reserved: tuple[U32, U32] = (0, 0)
+
+
+class Conv(Record, c="conv_args"):
+    """CONV, TRANSPOSE_CONV, DEPTHWISE, RESAMPLE (``up`` sets of weights, each of ``weights_bytes``, a multiple of 64).
+
+    A convolution's outputs stand in panels of 16, then 8 or 4 for the rest (``panel_width`` in kernels/kernels.h).
+    CONV weights, per group and panel of width w:  f32 (taps, channels, w)
+                                                   i8, i16 (taps, ceil(channels / 4), w, 4)
+    DEPTHWISE weights: (taps, outputs). Per-output arrays have panel_total(outputs / groups) entries per
+    group (DEPTHWISE: outputs).
+    """
+
+    taps_t: U32
+    taps_f: U32
+    dilation_t: U32
+    dilation_f: U32 = doc("0: all taps of the frequency read one place, for weights beyond int8 in several parts")
+    stride_f: U32
+    pad_f: I32
+    f_in: U32
+    f_out: U32
+    channels: U32 = doc("per frame position, over all groups")
+    groups: U32
+    outputs: U32 = doc("per frame position, over all groups")
+    weights: Blob
+    weights_bytes: U32
+    bias: Blob = doc("f32, i32 (input zero point folded in) or i64")
+    bias_u8: Blob = doc("i8: the same for activations shifted by 128")
+    rescale: U32 = doc("RESCALE_...")
+    multiplier: Blob = doc("i32; EXACT: i64 mantissas")
+    shift: Blob = doc("i32; EXACT: exponents")
+    zero_out: I32
+    low: I32
+    high: I32
+    low_f: F32
+    high_f: F32
+    edge_f: Blob = doc("`channels` elements of frequency padding")
+    pad_t: U32 = doc("TRANSPOSE_CONV: output frames cut off at the start", default=0)
+
+
+class Pool(Record, c="pool_args"):
+    """POOL (POOL_...)."""
+
+    taps_t: U32
+    taps_f: U32
+    stride_f: U32
+    pad_f: I32
+    f_in: U32
+    f_out: U32
+    channels: U32
+    low: I32
+    high: I32
+    low_f: F32
+    high_f: F32
+
+
+class Binary(Record, c="binary_args"):
+    """BINARY and BINARY_SCALAR (BINARY_...).
+
+    BINARY_SCALAR: left_shift 0 compares raw values; multiplier_out 0 is for integers without a scale, and low and high
+    then only count where they are not the ends of int32.
+    """
+
+    elements: U32
+    constant: tuple[Blob, Blob] = doc("0: a stream, else a whole frame of constants")
+    index: tuple[Blob, Blob] = doc("0: as it stands, else u32 [elements], which element of the operand to take")
+    zero: tuple[I32, I32]
+    left_shift: I32
+    multiplier: tuple[I32, I32]
+    shift: tuple[I32, I32]
+    multiplier_out: I32
+    shift_out: I32
+    zero_out: I32
+    low: I32
+    high: I32
+    low_f: F32
+    high_f: F32
+
+
+class Select(Record, c="select_args"):
+    """SELECT: the condition, what is taken where it holds, what where it does not."""
+
+    elements: U32
+    constant: tuple[Blob, Blob, Blob] = doc("as for binary_args")
+    index: tuple[Blob, Blob, Blob]
+
+
+class UnaryScalar(Record, c="unary_scalar_args"):
+    """UNARY_SCALAR (SCALAR_...); LEAKY_RELU has a multiplier of its own for what is negative, which may be negative."""
+
+    elements: U32
+    zero_in: I32 = 0
+    multiplier: I32 = 0
+    shift: I32 = 0
+    multiplier_negative: I32 = 0
+    shift_negative: I32 = 0
+    zero_out: I32 = 0
+    low: I32 = 0
+    high: I32 = 0
+
+
+class Unary(Record, c="unary_args"):
+    """UNARY (UNARY_...): p0 and p1 are the ends of CLIP; p0 the slope of LEAKY_RELU."""
+
+    elements: U32
+    p0: F32
+    p1: F32
+
+
+class Table(Record, c="table_args"):
+    """TABLE: every answer to an int8."""
+
+    elements: U32
+    out_bytes: U32
+    table: Blob = doc("(256, out_bytes), by the raw value as uint8")
+
+
+class Table16(Record, c="table16_args"):
+    """TABLE16, SIGMOID16 (SIGMOID_...): answers to an int16 between those in a table."""
+
+    elements: U32
+    table: Blob = doc("TABLE16: i16 [513]; SIGMOID16: u16 [256]")
+    multiplier: I32 = doc("SIGMOID16", default=0)
+    shift: I32 = doc("SIGMOID16", default=0)
+
+
+class Softmax(Record, c="softmax_args"):
+    """SOFTMAX (SOFTMAX_...)."""
+
+    rows: U32
+    depth: U32
+    beta: F32
+    multiplier: I32
+    shift: I32
+    radius: I32
+    low: I32
+    exp: Blob = doc("i16 [513]")
+    inverse: Blob = doc("i16 [513]")
+    inverse_multiplier: I32 = doc("i8, LOG_SOFTMAX: 1 / multiplier")
+    inverse_shift: I32
+
+
+class Move(Record, c="move_args"):
+    """MOVE: runs of elements from the inputs to the outputs."""
+
+    element_bytes: U32
+    constant: Blob = doc("a whole frame of the only output; 0: the runs cover all")
+    n_runs: U32
+    runs: Blob = doc("move_run [n_runs]")
+
+
+class MoveRun(Record, c="move_run"):
+    """Elements that stay side by side."""
+
+    operand: U32
+    output: U32
+    begin: U32
+    to: U32
+    count: U32
+
+
+class RescaleIntegers(Record, c="rescale_args"):
+    """QUANTIZE: f32 to integers; RESCALE (RESCALE_TO_...): integers of another scale to integers or to f32."""
+
+    elements: U32
+    scale: F32 = 0.0
+    zero_in: I32 = 0
+    multiplier: I32 = 0
+    shift: I32 = 0
+    zero_out: I32 = 0
+    low: I32 = 0
+    high: I32 = 0
+
+
+class Reduce(Record, c="reduce_args"):
+    """REDUCE, TRAILING, CUMULATIVE (STATISTIC_...), ARG_MIN_MAX (ARG_...; outputs, count and index alone)."""
+
+    outputs: U32 = doc("how many statistics")
+    count: U32 = doc("values of a frame in each")
+    index: Blob = doc("u32 (outputs, count): elements of the input frame")
+    zero_in: I32 = 0
+    multiplier: I32 = 0
+    shift: I32 = 0
+    zero_out: I32 = 0
+    low: I32 = 0
+    high: I32 = 0
+    carry: Carry = doc("TRAILING, CUMULATIVE: in the carries of a state", default=0)
+
+
+class Kind(IntEnum):
+    """An operation of the core; KIND_CONV is run by ``tcn_conv``, and so on."""
+
+    arguments: type[Record] | None
+
+    def __new__(cls, code: int, arguments: type[Record] | None = None) -> Kind:
+        made = int.__new__(cls, code)
+        made._value_ = code
+        made.arguments = arguments
+        return made
+
+    CONV = 1, Conv
+    DEPTHWISE = 2, Conv
+    TRANSPOSE_CONV = 3, Conv
+    POOL = 4, Pool
+    BINARY = 5, Binary
+    UNARY = 6, Unary
+    TABLE = 7, Table
+    TABLE16 = 8, Table16
+    SIGMOID16 = 9, Table16
+    SOFTMAX = 10, Softmax
+    MOVE = 11, Move
+    TIME_MOVE = 12
+    QUANTIZE = 13, RescaleIntegers
+    RESCALE = 14, RescaleIntegers
+    REDUCE = 15, Reduce
+    TRAILING = 16, Reduce
+    CUMULATIVE = 17, Reduce
+    RESAMPLE = 18, Conv
+    BINARY_SCALAR = 19, Binary
+    SELECT = 20, Select
+    UNARY_SCALAR = 21, UnaryScalar
+    ARG_MIN_MAX = 22, Reduce
+
+
+RECORDS = (Header, TensorRecord, NodeRecord, *dict.fromkeys(k.arguments for k in Kind if k.arguments), MoveRun)
+ENUMS: tuple[tuple[str, type[IntEnum]], ...] = (
+    ("PLAN_", PlanFlag),
+    ("TENSOR_", TensorFlag),
+    ("KIND_", Kind),
+    ("EDGE_", Edge),
+    ("RESCALE_", Rescale),
+    ("RESCALE_", RescaleOp),
+    ("BINARY_", BinaryOp),
+    ("UNARY_", UnaryOp),
+    ("SCALAR_", UnaryScalarOp),
+    ("POOL_", PoolOp),
+    ("RESAMPLE_", ResampleOp),
+    ("SIGMOID_", SigmoidOp),
+    ("SOFTMAX_", SoftmaxOp),
+    ("TIME_", TimeMoveOp),
+    ("STATISTIC_", Statistic),
+    ("ARG_", ArgOp),
+)
+"""(prefix of its names in C, codes) of what stands in a plan file."""
