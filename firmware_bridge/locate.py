@@ -69,7 +69,7 @@ def producers(program: Program) -> dict[int, int]:
 
 def kind_in_file(node: Node) -> str:
     """What the model file calls it: the plan says means as sums, and dense layers over time as convolutions."""
-    return str(node.options.get("reduce") or node.options.get("arithmetic") or node.kind)
+    return node.kind_in_file
 
 
 def named(node: Node) -> str:

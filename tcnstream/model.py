@@ -5,24 +5,25 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tcnstream.compiler import compile
 from tcnstream.compiler.alignment import alignments
-from tcnstream.compiler.lower import lower
-from tcnstream.compiler.normalise import is_dynamic_range, normalise
+from tcnstream.compiler.normalise import is_dynamic_range
+from tcnstream.compiler.operations import operation
+from tcnstream.compiler.operations.time import TIME_FROZEN
 from tcnstream.compiler.plan import Node, Plan
 from tcnstream.compiler.policies import apply_policy, global_nodes, parse_policy
 from tcnstream.compiler.timing import remembered_frames, timings
 from tcnstream.engines.base import ENGINES, ROUNDINGS, Executor, make_executor
 from tcnstream.engines.native.planfile import lacking, write_plan
-from tcnstream.errors import EngineError, ModelError, StreamError, TcnStreamError
+from tcnstream.errors import EngineError, StreamError
 from tcnstream.spec import TensorSpec
 from tcnstream.stream import Pool, Stream, as_frames
 from tcnstream.tflite.graph import Array, Graph, ModelFile, Shape
@@ -30,8 +31,6 @@ from tcnstream.tflite.reader import read_model
 
 if TYPE_CHECKING:
     from tcnstream.engines.interpreter.stateful import StatefulModel
-
-_Made = TypeVar("_Made")
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +60,8 @@ class Model:
     def __init__(self, file: ModelFile, time_axis: int | None = None) -> None:
         self.file = file
         self.time_axis = time_axis
-        self._stateful = _checked(file, _stateful, time_axis) if file.is_stateful else None
-        self.plan = _checked(file, _lowered, time_axis) if self._stateful is None else self._stateful.plan
+        self._stateful = _stateful(file, time_axis) if file.is_stateful else None
+        self.plan = compile(file.graphs[0], time_axis) if self._stateful is None else self._stateful.plan
         self._timings = facts = timings(self.plan)
         places = alignments(self.plan)
 
@@ -126,14 +125,16 @@ class Model:
                 Row(
                     index=-1 if node is None else node.index,
                     label=tensor.name if node is None else node.label,
-                    kind="INPUT" if node is None else str(node.options.get("reduce", node.kind)),
+                    kind="INPUT" if node is None else node.kind_in_file,
                     out_shape=tensor.shape,
                     dtype=str(tensor.dtype),
                     rate=timing.rate,
                     delay_frames=timing.delay,
                     receptive_field_frames=timing.receptive_field,
                     state_bytes=queued,
-                    macs_per_frame=0.0 if node is None else float(_macs(plan, node) * timing.rate),
+                    macs_per_frame=0.0
+                    if node is None
+                    else float(operation(node.kind).multiply_adds(plan, node) * timing.rate),
                 )
             )
         return rows
@@ -166,7 +167,7 @@ class Model:
             f" {self.macs_per_frame:.12g} multiply-adds per input frame"
         )
         if self.needs_time_pooling:
-            names = ", ".join(f"`{n.options['reduce']}` (op {n.index})" for n in global_nodes(self.plan))
+            names = ", ".join(f"`{n.kind_in_file}` (op {n.index})" for n in global_nodes(self.plan))
             lines.append(f"needs time_pooling=: {names} run over all of time")
         if self.is_dynamic_range:
             lines.append("dynamic-range weights: streamed with float activations; `verify` reports the distance")
@@ -256,7 +257,7 @@ class Model:
             calibration = [as_frames(spec, chunk) for spec, chunk in zip(self.inputs, chunks, strict=True)]
         plan = apply_policy(self.plan, policy, calibration)
         identity = f"{self.file.sha256[:16]}/axis={self.time_axis}/pooling={policy if plan is not self.plan else None}"
-        frozen = [plan.tensors[n.inputs[1]].data for n in plan.nodes if n.kind == "TIME_FROZEN"]
+        frozen = [plan.tensors[n.inputs[1]].data for n in plan.nodes if n.kind == TIME_FROZEN.kind]
         if frozen:
             identity += ":" + hashlib.sha256(b"".join(np.asarray(f).tobytes() for f in frozen)).hexdigest()[:8]
         if rounding != ROUNDINGS[0]:
@@ -303,46 +304,7 @@ def load(source: str | os.PathLike[str] | bytes, time_axis: int | None = None) -
     return Model(read_model(source), time_axis)
 
 
-def _lowered(file: ModelFile, time_axis: int | None) -> Plan:
-    return lower(normalise(file.graphs[0]), time_axis)
-
-
 def _stateful(file: ModelFile, time_axis: int | None) -> StatefulModel:
     from tcnstream.engines.interpreter.stateful import StatefulModel  # brings the interpreter, which few models need
 
     return StatefulModel(file, time_axis)
-
-
-def _checked(file: ModelFile, make: Callable[[ModelFile, int | None], _Made], time_axis: int | None) -> _Made:
-    """What ``make`` makes of the file; whatever does not fit together in it is a ModelError."""
-    try:
-        return make(file, time_axis)
-    except TcnStreamError:
-        raise
-    except (
-        ValueError,
-        TypeError,
-        IndexError,
-        KeyError,
-        AssertionError,
-        ArithmeticError,
-        MemoryError,
-        struct.error,
-    ) as e:
-        raise ModelError(
-            f"{file.source}: the operations do not fit together ({type(e).__name__}: {e}); convert the model again"
-        ) from e
-
-
-def _macs(plan: Plan, node: Node) -> int:
-    """Multiply-adds for one output frame of a node."""
-    out = math.prod(plan.tensors[node.outputs[0]].shape)
-    if node.kind in ("CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"):
-        weights = plan.tensors[node.inputs[1]].shape
-        return out * math.prod(weights[1:]) // node.window.up
-    if node.kind == "DEPTHWISE_CONV_2D":
-        weights = plan.tensors[node.inputs[1]].shape
-        return out * weights[0] * weights[1]
-    if node.kind == "BATCH_MATMUL":
-        return out * plan.tensors[node.inputs[1]].shape[0]
-    return 0

@@ -12,6 +12,7 @@ import numpy as np
 
 from tcnstream.cli.common import Opened
 from tcnstream.cli.reading import Frames
+from tcnstream.compiler.operations.activation import SOFTMAX
 from tcnstream.errors import SignalError
 from tcnstream.signal.card import card_segmenter
 from tcnstream.signal.segments import Segment, Segmenter
@@ -168,4 +169,4 @@ def make_segmenter(opened: Opened, spec: TensorSpec, rate_hz: float) -> Segmente
 def _ends_in_softmax(opened: Opened, spec: TensorSpec) -> bool:
     plan = opened.model.plan
     tensor = plan.outputs[opened.model.outputs.index(spec)]
-    return any(node.kind == "SOFTMAX" and tensor in node.outputs for node in plan.nodes)
+    return any(node.kind == SOFTMAX.kind and tensor in node.outputs for node in plan.nodes)

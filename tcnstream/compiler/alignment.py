@@ -1,7 +1,7 @@
 """Where a frame stands on the input's clock, so that a label is put where it belongs.
 
 Frame j of a tensor stands at input frame ``step * j + offset``; ``Timing.step`` counts input frames per frame, and
-``centres`` finds the offset, a fold over the plan:
+``alignments`` finds the offset, a fold over the plan:
 
 * A layer whose padding makes up for what its kernel takes (padding before and after = extent - 1) gives as many frames
   as it gets, but for its stride: frame j stands at frame ``stride * j`` of its input. So stand SAME and causal layers,
@@ -25,6 +25,8 @@ import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from tcnstream.compiler.operations import operation
+from tcnstream.compiler.operations.time import TIME_PAD
 from tcnstream.compiler.plan import SAME_FRAME, Node, Plan, Window
 
 _MARK = re.compile(r"/centre_(-?\d+)_of_(\d+)_in_(\d+)(?:_\d+)?/(?:convolution|depthwise)\d*(?:;|$)")
@@ -89,12 +91,12 @@ def _joined(operands: list[_Place]) -> _Place:
 
 
 def _through(node: Node, place: _Place) -> _Place:
-    window = node.window
-    if marked := _MARK.search(node.label) if node.kind in ("CONV_2D", "DEPTHWISE_CONV_2D") else None:
+    window, record = node.window, operation(node.kind)
+    if marked := _MARK.search(node.label) if record.is_convolution else None:
         return _centred(window, place, Fraction(int(marked[1]), int(marked[2])), int(marked[3]))
     if window is SAME_FRAME or window == SAME_FRAME:
         return place
-    if node.kind in ("TIME_UNFOLD", "TIME_REPEAT"):
+    if record.cuts_frames:
         earliest = 0 if place.phases == window.up else Fraction(1 - window.up, window.up)
         place = place.padded().moved(Fraction(earliest), Fraction(0))
         return replace(place, step=place.step / window.up, phases=0)
@@ -102,7 +104,7 @@ def _through(node: Node, place: _Place) -> _Place:
         middle = Fraction(window.extent - 1, 2) - window.pad_begin
         place = place.padded().moved(middle / window.up)
         return replace(place, step=place.step * window.stride / window.up)
-    if node.kind == "TIME_PAD":
+    if node.kind == TIME_PAD.kind:
         return _pad(window, place)
     return _window(window, place)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Never
 
-from tcnstream.compiler.plan import SAME_FRAME, Node, Plan, Window
+import numpy as np
+
+from tcnstream.compiler.plan import NO_OPTIONS, SAME_FRAME, Node, Options, Plan, Window
 from tcnstream.errors import NotStreamableError
-from tcnstream.tflite.graph import Array, Graph, Op, OptionValue, Quantization, Shape, Tensor
+from tcnstream.tflite.graph import ABSENT, Array, Graph, Op, Quantization, Shape, Tensor
 
 
 @dataclass(frozen=True)
@@ -81,18 +83,20 @@ class Lowering:
         axis: int | None,
         *,
         kind: str | None = None,
-        outputs: Sequence[int] | None = None,
-        options: Mapping[str, OptionValue] | None = None,
+        options: Options = NO_OPTIONS,
         window: Window = SAME_FRAME,
         fill: float | int = 0,
         window_frames: int | None = None,
+        over_time: bool = False,
     ) -> None:
-        """Append a node for ``op``; its outputs have their time on ``axis`` of the file's shape."""
-        outputs = op.outputs if outputs is None else outputs
+        """Append a node for ``op``; its outputs have their time on ``axis`` of the file's shape.
+
+        ``over_time``: the node is a statistic over all of time.
+        """
         sources = [self.streams[i] for i in op.inputs if i in self.streams]
-        statistic = axis is None and (kind == "TIME_REDUCE" or all(s.statistic for s in sources))
+        statistic = axis is None and (over_time or all(s.statistic for s in sources))
         made = []
-        for o in outputs:
+        for o in op.outputs:
             tensor = self.graph.tensors[o]
             if window_frames is None:
                 window_frames = self.window_frames_of(op) if axis is None else tensor.shape[axis]
@@ -104,7 +108,7 @@ class Lowering:
             tuple(i for i, _ in inputs),
             tuple(made),
             tuple(view for _, view in inputs),
-            dict(options or {}),
+            options,
             window,
             fill,
             self.label(op),
@@ -120,14 +124,15 @@ class Lowering:
         frame: Shape,
         window_frames: int,
         kind: str,
-        window: Window,
-        options: Mapping[str, OptionValue] | None = None,
+        *,
+        options: Options = NO_OPTIONS,
+        window: Window = SAME_FRAME,
         fill: float | int = 0,
     ) -> tuple[int, Shape]:
         """Append a node whose output is no tensor of the file; returns it as an operand."""
         value = self.add_value(like, frame, window_frames)
         self.nodes.append(
-            Node(kind, (source[0],), (value,), (source[1],), options or {}, window, fill, self.label(op), op.index)
+            Node(kind, (source[0],), (value,), (source[1],), options, window, fill, self.label(op), op.index)
         )
         return value, frame
 
@@ -144,6 +149,12 @@ class Lowering:
 
     def shape(self, i: int) -> Shape:
         return self.graph.tensors[i].shape
+
+    def stream(self, op: Op, i: int) -> TimedTensor:
+        """An operand of ``op`` that must come from the input signal."""
+        if i not in self.streams:
+            self.refuse(op, f"takes `{self.graph.tensors[i].name}`, which does not come from the input, for its values")
+        return self.streams[i]
 
     def operand(self, i: int) -> tuple[int, Shape]:
         """A streamed tensor as an operand, in the frame shape of the file."""
@@ -164,6 +175,48 @@ class Lowering:
 
     def integers(self, op: Op, position: int) -> list[int]:
         return [int(v) for v in self.constant(op, position).reshape(-1)]
+
+    def bias(self, op: Op, position: int) -> tuple[int, Shape]:
+        """A bias as a constant operand of a node, or its absence."""
+        if len(op.inputs) <= position or op.inputs[position] == ABSENT:
+            return ABSENT, ()
+        data = self.constant(op, position)
+        return self.add_constant(self.graph.tensors[op.inputs[position]], data.reshape(-1)), (data.size,)
+
+    def timeless(self, op: Op, i: int, aligned: Shape, axis: int | None) -> Array:
+        """A constant, seen in the shape ``aligned``, as a frame that holds at all times."""
+        tensor = self.graph.tensors[i]
+        if tensor.data is None:
+            self.refuse(op, f"reads `{tensor.name}`, which is neither a constant nor made from the input")
+        data = tensor.data.reshape(aligned)
+        if axis is not None:
+            first = np.take(data, [0], axis=axis)
+            if not np.array_equal(data, np.broadcast_to(first, data.shape), equal_nan=data.dtype.kind == "f"):
+                self.refuse(
+                    op,
+                    f"uses the constant `{tensor.name}`, which differs from frame to frame of the window,"
+                    " so it has no value on an endless signal",
+                    "Train with a constant that is the same at all times (a norm over channels, no positional code)",
+                )
+            data = first
+        return data.reshape(frame_shape(data.shape, axis))
+
+    def frame_axis(self, op: Op, i: int, axis: int, purpose: str) -> int:
+        """An axis of the file's tensor as an axis of (time, *frame); refuses time and batch."""
+        return self.frame_axes(op, i, [axis % max(len(self.shape(i)), 1)], purpose)[0]
+
+    def frame_axes(self, op: Op, i: int, axes: Sequence[int], purpose: str) -> list[int]:
+        """``frame_axis`` of several axes, counted from the front."""
+        time = self.stream(op, i).axis
+        kept = [a for a in range(len(self.shape(i))) if a != time and not (a == 0 and time != 0)]
+        found = []
+        for a in axes:
+            if a == time:
+                self.refuse(op, f"{purpose} along time")
+            if a not in kept:
+                self.refuse(op, f"{purpose} along the batch axis")
+            found.append(kept.index(a) + 1)
+        return found
 
     def refuse(self, op: Op, why: str, ways_out: str = "End the model before it, or replace it in training") -> Never:
         raise NotStreamableError(f"`{op.kind}` (op {op.index}, `{self.label(op)}`) {why}. {ways_out}.")

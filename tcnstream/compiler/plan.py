@@ -13,25 +13,17 @@ Canonical layouts (F is the frequency axis of spectrogram models, 1 elsewhere)::
     *_POOL_2D          x (t, F, C)
     all others         x (t, *frame_shape); axes in options count time as axis 0
 
-Besides the file's own kinds there are those that only move frames::
-
-    TIME_PAD      frames of padding (constant or mirrored), or a crop, or a decimation
-    TIME_WINDOW   ``extent`` frames side by side as one
-    TIME_UNFOLD   one frame cut into ``up`` frames
-    TIME_REPEAT   each frame ``up`` times
-    TIME_RESAMPLE a filter between rates: weights (up, taps, C, filters), one set of them for each output frame
-    TIME_REDUCE   a statistic over all of time; a policy must replace it before it can run
-    TIME_TRAILING, TIME_CUMULATIVE, TIME_FROZEN   what the policies put in its place
+Besides the file's own kinds there are those of ``operations/time.py``, which only move frames or take a statistic
+over them. What a node's options may be is said there too, by a dataclass for each family of operations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, TypeVar
 
-from tcnstream.tflite.graph import OptionValue, Shape, Tensor
+from tcnstream.tflite.graph import Shape, Tensor
 
 
 @dataclass(frozen=True)
@@ -56,13 +48,35 @@ class Window:
 SAME_FRAME = Window()
 
 
+@dataclass(frozen=True)
+class Options:
+    """What a node computes with besides its operands. Each family of operations has a subclass with named fields."""
+
+    @property
+    def kind_in_file(self) -> str:
+        """What the file calls the operation, where the node's own kind does not say it; else empty."""
+        return ""
+
+
+@dataclass(frozen=True)
+class ActivationOptions(Options):
+    """``activation`` is the schema's name of the function that is applied last, such as RELU6."""
+
+    activation: str = "NONE"
+
+
+NO_OPTIONS = Options()
+
+_Family = TypeVar("_Family", bound=Options)
+
+
 @dataclass(frozen=True, eq=False)
 class Node:
     """One step of the program.
 
     ``inputs`` and ``outputs`` index ``Plan.tensors`` (graph.ABSENT for an operand left out).
     ``views`` gives, per input, the frame shape in which this node sees it: reshapes cost nothing.
-    ``reach`` holds for every streamed input; a node with several reads frame j of each. ``fill`` is
+    ``window`` holds for every streamed input; a node with several reads frame j of each. ``fill`` is
     the raw value (in the input's dtype) of padding frames. ``label`` and ``index`` name the
     operation of the file.
     """
@@ -71,11 +85,22 @@ class Node:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     views: tuple[Shape, ...]
-    options: Mapping[str, OptionValue] = field(default_factory=dict)
+    options: Options = NO_OPTIONS
     window: Window = SAME_FRAME
     fill: float | int = 0
     label: str = ""
     index: int = -1
+
+    def options_of(self, family: type[_Family]) -> _Family:
+        """The options, which must be those of ``family``."""
+        if not isinstance(self.options, family):
+            raise TypeError(f"{self.kind} ({self.label}) has {self.options}, where {family.__name__} belong")
+        return self.options
+
+    @property
+    def kind_in_file(self) -> str:
+        """What the file calls this operation: a mean over all of time is TIME_REDUCE here and MEAN there."""
+        return self.options.kind_in_file or self.kind
 
 
 @dataclass(frozen=True, eq=False)

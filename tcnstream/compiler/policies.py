@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from tcnstream.compiler.operations.statistics import Statistic, StatisticOptions
+from tcnstream.compiler.operations.time import TIME_CUMULATIVE, TIME_REDUCE, TIME_TRAILING
 from tcnstream.compiler.plan import Node, Plan, Window
 from tcnstream.errors import NotStreamableError, StreamError
 from tcnstream.tflite.graph import Array
@@ -17,11 +19,11 @@ _WAYS_OUT = (
     "Choose what stands in for it: time_pooling='trailing' (the last frames), 'cumulative' (all frames so far) or"
     " 'frozen' (constants from a calibration recording); or end the model before it"
 )
-_STATISTIC = {
-    "MEAN": "averages",
-    "SUM": "sums",
-    "REDUCE_MAX": "takes the maximum of",
-    "REDUCE_MIN": "takes the minimum of",
+_DOES = {
+    Statistic.MEAN: "averages",
+    Statistic.SUM: "sums",
+    Statistic.MAXIMUM: "takes the maximum of",
+    Statistic.MINIMUM: "takes the minimum of",
 }
 
 
@@ -49,7 +51,7 @@ def parse_policy(text: str) -> Policy:
 
 def global_nodes(plan: Plan) -> list[Node]:
     """The nodes that need all of time."""
-    return [node for node in plan.nodes if node.kind == "TIME_REDUCE"]
+    return [node for node in plan.nodes if node.kind == TIME_REDUCE.kind]
 
 
 def apply_policy(plan: Plan, policy: Policy | None, calibration: Sequence[Array] | None = None) -> Plan:
@@ -63,10 +65,11 @@ def apply_policy(plan: Plan, policy: Policy | None, calibration: Sequence[Array]
         return plan
     if policy is None:
         node = needy[0]
+        statistic = node.options_of(StatisticOptions).statistic
         frames = plan.windows[node.inputs[0]]
         others = f", and {len(needy) - 1} more like it" if len(needy) > 1 else ""
         raise NotStreamableError(
-            f"`{node.options['reduce']}` (op {node.index}, `{node.label}`) {_STATISTIC[str(node.options['reduce'])]}"
+            f"`{node.kind_in_file}` (op {node.index}, `{node.label}`) {_DOES[statistic]}"
             f" all {frames} frames of the window{others}, so it has no exact streaming form. {_WAYS_OUT}."
         )
     if policy.kind == "frozen":
@@ -79,10 +82,10 @@ def apply_policy(plan: Plan, policy: Policy | None, calibration: Sequence[Array]
 
 
 def _replaced(plan: Plan, node: Node, policy: Policy) -> Node:
-    if node.kind != "TIME_REDUCE":
+    if node.kind != TIME_REDUCE.kind:
         return node
     if policy.kind == "cumulative":
-        return replace(node, kind="TIME_CUMULATIVE")
+        return replace(node, kind=TIME_CUMULATIVE.kind)
     frames = policy.window_frames or plan.windows[node.inputs[0]]
     window = Window(extent=frames, pad_begin=frames - 1, edge="clip")
-    return replace(node, kind="TIME_TRAILING", window=window)
+    return replace(node, kind=TIME_TRAILING.kind, window=window)

@@ -12,10 +12,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from tcnstream.compiler.plan import Node, Plan
+from tcnstream.compiler.operations import operation
+from tcnstream.compiler.operations.convolution import CONV_2D, ConvolutionOptions
+from tcnstream.compiler.operations.dense import FULLY_CONNECTED
+from tcnstream.compiler.operations.layout import TILE, TileOptions
+from tcnstream.compiler.operations.time import TIME_PAD, TIME_REPEAT, TIME_UNFOLD, TIME_WINDOW
+from tcnstream.compiler.plan import ActivationOptions, Node, Plan
 from tcnstream.tflite.graph import Quantization, Shape, Tensor
-
-_CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 
 
 def simplify(plan: Plan) -> Plan:
@@ -25,7 +28,7 @@ def simplify(plan: Plan) -> Plan:
     nodes: list[Node] = []
     for original in plan.nodes:
         node, source = original, producer.get(original.inputs[0])
-        if source is not None and node.kind in _CONVOLUTIONS and _pads_for(source, node):
+        if source is not None and operation(node.kind).is_convolution and _pads_for(source, node):
             node = _padded(source, node)
         elif source is not None and _is_dense_over_time(source, node, tensors):
             tensors.append(_as_kernel(tensors[node.inputs[1]], source.window.extent))
@@ -34,7 +37,7 @@ def simplify(plan: Plan) -> Plan:
             tensors[node.outputs[0]] = replace(made, shape=(1, *made.shape))
             node = _convolution(source, node, len(tensors) - 1, tensors[-1].shape)
         elif source is not None and _is_tiled_into_frames(source, node):
-            node = replace(node, kind="TIME_REPEAT", inputs=source.inputs, views=(tensors[node.outputs[0]].shape,))
+            node = replace(node, kind=TIME_REPEAT.kind, inputs=source.inputs, views=(tensors[node.outputs[0]].shape,))
         nodes.append(node)
         for o in node.outputs:
             producer[o] = node
@@ -50,7 +53,7 @@ def _padded(source: Node, conv: Node) -> Node:
 
 def _is_dense_over_time(source: Node, node: Node, tensors: Sequence[Tensor]) -> bool:
     """Whether ``node`` is a dense layer that reads all frames of a window, at every frame."""
-    if node.kind != "FULLY_CONNECTED" or source.kind != "TIME_WINDOW" or source.window.stride != 1:
+    if node.kind != FULLY_CONNECTED.kind or source.kind != TIME_WINDOW.kind or source.window.stride != 1:
         return False
     shape = tensors[node.inputs[1]].shape
     return node.views[0] == shape[1:] and shape[1] % source.window.extent == 0
@@ -67,23 +70,21 @@ def _as_kernel(weights: Tensor, taps: int) -> Tensor:
 
 def _convolution(source: Node, dense: Node, kernel: int, shape: Shape) -> Node:
     """The dense layer over the window that ``source`` gathers, with tensor ``kernel`` of ``shape`` as its weights."""
-    along_frequency = {"stride_f": 1, "dilation_f": 1, "pad_f_begin": 0, "pad_f_end": 0}
     return replace(
         dense,
-        kind="CONV_2D",
+        kind=CONV_2D.kind,
         inputs=(source.inputs[0], kernel, *dense.inputs[2:]),
         views=((1, shape[3]), shape, *dense.views[2:]),
-        options={"dilation_t": 1, **along_frequency, "arithmetic": "FULLY_CONNECTED", **dense.options},
+        options=ConvolutionOptions(activation=dense.options_of(ActivationOptions).activation, dense=True),
         window=source.window,
     )
 
 
 def _is_tiled_into_frames(source: Node, node: Node) -> bool:
     """Whether copies inside of a frame are what becomes frames: the copies follow one another there."""
-    if node.kind != "TIME_UNFOLD" or source.kind != "TILE":
+    if node.kind != TIME_UNFOLD.kind or source.kind != TILE.kind:
         return False
-    multiples = source.options["multiples"]
-    assert isinstance(multiples, tuple)
+    multiples = source.options_of(TileOptions).multiples
     grown = next((k for k, m in enumerate(multiples) if m != 1), len(multiples))
     return (
         multiples[grown : grown + 1] == (node.window.up,)
@@ -95,7 +96,7 @@ def _is_tiled_into_frames(source: Node, node: Node) -> bool:
 def _pads_for(source: Node, conv: Node) -> bool:
     pad, window = source.window, conv.window
     return (
-        source.kind == "TIME_PAD"
+        source.kind == TIME_PAD.kind
         and pad.edge == "fill"
         and pad.stride == 1
         and pad.pad_begin >= 0

@@ -15,19 +15,18 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from tcnstream.compiler.operations import operation
 from tcnstream.compiler.plan import SAME_FRAME, Node, Plan, Window
 from tcnstream.errors import NotStreamableError
 
 _MOST_PHASES = 1 << 16
 """Rates of real models repeat within a few frames; a hostile file must not make us list millions."""
 
-
 Count = TypeVar("Count", int, npt.NDArray[np.int64])
 """A number of frames, or many of them that are counted at once."""
 
 _COUNTS_AT_ONCE = 1 << 14
 
-_REMEMBER_ALL = ("TIME_CUMULATIVE", "STATEFUL_GRAPH")
 
 
 def first_read(window: Window, j: Count) -> Count:
@@ -172,7 +171,7 @@ def timings(plan: Plan) -> list[Timing | None]:
 
 def _through(node: Node, sources: list[Timing]) -> Timing:
     window = node.window
-    if window is SAME_FRAME and len(sources) == 1 and node.kind not in _REMEMBER_ALL:
+    if window is SAME_FRAME and len(sources) == 1 and not operation(node.kind).remembers_all:
         return sources[0]
     if len(rates := sorted({s.rate for s in sources})) > 1:
         raise NotStreamableError(
@@ -194,7 +193,7 @@ def _through(node: Node, sources: list[Timing]) -> Timing:
         tuple(min(s.oldest(first_read(window, j)) for s in sources) for j in range(period)),
         tuple(max(s.newest(last_read(window, j)) for s in sources) for j in range(period)),
         tuple(max(s.due(last_awaited(window, j)) for s in sources) for j in range(period)),
-        any(s.unbounded for s in sources) or node.kind in _REMEMBER_ALL,
+        any(s.unbounded for s in sources) or operation(node.kind).remembers_all,
     )
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from tcnstream.compiler.operations import operation
 from tcnstream.compiler.plan import Node, Plan, Window
 from tcnstream.compiler.timing import counts, oldest_needed
 from tcnstream.errors import StreamError
@@ -210,7 +211,7 @@ class State:
                 raise damaged
         for k, node in enumerate(self.plan.nodes):
             carry, made = arrays.get(f"carry{k}"), node.outputs[0]
-            if node.kind == "TIME_CUMULATIVE" and (
+            if operation(node.kind).carries and (
                 (carry is None) != (have[made] == 0)
                 or (carry is not None and carry.size != math.prod(self.plan.tensors[made].shape))
             ):

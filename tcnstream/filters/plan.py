@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from tcnstream.compiler.plan import Node, Plan, Window
+from tcnstream.compiler.operations.time import TIME_PAD, TIME_RESAMPLE, ResampleOptions
+from tcnstream.compiler.plan import NO_OPTIONS, Node, Options, Plan, Window
 from tcnstream.filters.polyphase import Alignment
-from tcnstream.tflite.graph import ABSENT, OptionValue, Tensor
+from tcnstream.tflite.graph import ABSENT, Tensor
 
 Frames = npt.NDArray[np.float32]
 
@@ -25,14 +25,14 @@ def filter_plan(alignment: Alignment, kernel: Frames, bias: Frames | None, separ
     steps = _Steps(channels)
     begin, end = alignment.mirror
     if begin or end:
-        steps.add("TIME_PAD", (channels,), (channels,), Window(pad_begin=begin, pad_end=end, edge="reflect"))
+        steps.add(TIME_PAD.kind, (channels,), (channels,), Window(pad_begin=begin, pad_end=end, edge="reflect"))
     up = alignment.up
     window = Window(
         up, alignment.down, alignment.support, alignment.pad_begin - up * begin, alignment.pad_end - up * end
     )
     out = channels * filters if separable else filters
-    constants, options = [_weights(alignment, kernel), bias], {"separable": int(separable)}
-    steps.add("TIME_RESAMPLE", (channels,), (out,), window, constants, options)
+    constants, options = [_weights(alignment, kernel), bias], ResampleOptions(separable)
+    steps.add(TIME_RESAMPLE.kind, (channels,), (out,), window, constants, options)
     return steps.plan(out)
 
 
@@ -59,7 +59,7 @@ class _Steps:
         shape: tuple[int, ...],
         window: Window,
         constants: Sequence[Frames | None] = (),
-        options: Mapping[str, OptionValue] = MappingProxyType({}),
+        options: Options = NO_OPTIONS,
     ) -> None:
         inputs, views = [self._value], [view]
         for data in constants:

@@ -17,7 +17,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tcnstream.compiler.plan import Node, Plan
+from tcnstream.compiler.operations.activation import SlopeOptions, SoftmaxOptions
+from tcnstream.compiler.operations.convolution import CONV_2D, DEPTHWISE_CONV_2D, ConvolutionOptions
+from tcnstream.compiler.operations.dense import FULLY_CONNECTED
+from tcnstream.compiler.operations.layout import CONCATENATION, AxisOptions
+from tcnstream.compiler.plan import ActivationOptions, Node, Plan
 from tcnstream.errors import EngineError
 
 PEERS = ("tract", "onnxruntime")
@@ -25,6 +29,7 @@ PEERS = ("tract", "onnxruntime")
 Frames = npt.NDArray[np.float32]
 
 _OPSET = 17
+_CONVOLVED = (CONV_2D.kind, DEPTHWISE_CONV_2D.kind, FULLY_CONNECTED.kind)
 _ELEMENTWISE = {
     "ADD": "Add",
     "SUB": "Sub",
@@ -164,17 +169,16 @@ class _OnnxWriter:
     def node(self, node: Node) -> None:
         window = node.window
         if (window.up, window.stride, window.edge) != (1, 1, "fill") or node.fill != 0 or len(node.outputs) != 1:
-            raise self.lacks(node)
+            raise self.unsupported(node)
         (result,) = node.outputs
         self.channels(result)
-        if node.kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
-            made = self.convolution(node, result)
-        else:
-            made = self.frame_by_frame(node, result)
-        activation = str(node.options.get("fused_activation_function", "NONE"))
+        write = self.convolution if node.kind in _CONVOLVED else self.frame_by_frame
+        made = write(node, result)
+        options = node.options
+        activation = options.activation if isinstance(options, ActivationOptions) else ActivationOptions.activation
         self.activation(node, made, self.names[result], activation)
 
-    def lacks(self, node: Node) -> EngineError:
+    def unsupported(self, node: Node) -> EngineError:
         return EngineError(f"`{node.kind}` (op {node.index}, `{node.label}`) is not among what peers are measured on")
 
     def add(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
@@ -188,16 +192,17 @@ class _OnnxWriter:
     def convolution(self, node: Node, result: int) -> str:
         weights = self.plan.tensors[node.inputs[1]].data
         if weights is None or str(weights.dtype) != "float32":
-            raise self.lacks(node)
+            raise self.unsupported(node)
         channels = self.channels(node.inputs[0])
-        if node.kind == "FULLY_CONNECTED":
+        dilation = 1
+        if node.kind == FULLY_CONNECTED.kind:
             kernel = weights[:, :, None]
-        elif weights.shape[2 if node.kind == "CONV_2D" else 1] != 1:
-            raise self.lacks(node)
-        elif node.kind == "CONV_2D":
-            kernel = weights[:, :, 0].transpose(0, 2, 1)
         else:
-            kernel = weights[:, 0].T[:, None]
+            dilation = node.options_of(ConvolutionOptions).dilation_t
+            depthwise = node.kind == DEPTHWISE_CONV_2D.kind
+            if weights.shape[1 if depthwise else 2] != 1:
+                raise self.unsupported(node)
+            kernel = weights[:, 0].T[:, None] if depthwise else weights[:, :, 0].transpose(0, 2, 1)
         name, window = f"t{result}", node.window
         operands = [self.constant(f"{name}.weights", kernel)]
         bias = node.inputs[2] if len(node.inputs) > 2 else -1
@@ -207,7 +212,7 @@ class _OnnxWriter:
             operands.append(self.constant(f"{name}.bias", data.reshape(-1)))
         pad_end = window.extent - 1 - window.pad_begin if window.pad_end is None else window.pad_end
         if window.pad_begin + pad_end != window.extent - 1:
-            raise self.lacks(node)
+            raise self.unsupported(node)
         source = self.names[node.inputs[0]]
         pads = [window.pad_begin, pad_end]
         if self.hop_frames is not None:
@@ -219,7 +224,7 @@ class _OnnxWriter:
             [source, *operands],
             f"{name}.sum",
             pads=pads,
-            dilations=[node.options.get("dilation_t", 1)],
+            dilations=[dilation],
             group=channels // kernel.shape[1],
         )
 
@@ -253,13 +258,14 @@ class _OnnxWriter:
             return self.add(_ELEMENTWISE[node.kind], operands, name)
         if node.kind in _CLIPS:
             return self.clip(operands[0], name, *_CLIPS[node.kind])
-        if node.kind == "LEAKY_RELU":
-            return self.add("LeakyRelu", operands, name, alpha=node.options["alpha"])
-        if node.kind == "CONCATENATION" and node.options["axis"] in (-1, len(node.views[0])):
+        options = node.options
+        if isinstance(options, SlopeOptions):
+            return self.add("LeakyRelu", operands, name, alpha=options.alpha)
+        if node.kind == CONCATENATION.kind and options == AxisOptions(len(node.views[0])):
             return self.add("Concat", operands, name, axis=1)
-        if node.kind == "SOFTMAX" and node.options.get("beta", 1.0) == 1.0:
+        if options == SoftmaxOptions(beta=1.0):
             return self.add("Softmax", operands, name, axis=1)
-        raise self.lacks(node)
+        raise self.unsupported(node)
 
     def delayed(self, source: str, name: str, i: int, frames: int) -> str:
         """``source`` as it was ``frames`` frames ago."""
@@ -277,7 +283,7 @@ class _OnnxWriter:
         elif kind in _CLIPS:
             self.clip(source, name, *_CLIPS[kind])
         else:
-            raise self.lacks(node)
+            raise self.unsupported(node)
 
     def clip(self, source: str, name: str, low: float, high: float) -> str:
         bounds = [self.constant(f"{name}.{k}", np.float32(v)) for k, v in (("low", low), ("high", high))]

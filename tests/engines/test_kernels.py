@@ -31,6 +31,9 @@ from helpers.trials import (
     zero_of,
 )
 
+from tcnstream.compiler.operations import operation
+from tcnstream.compiler.operations.convolution import ConvolutionOptions
+from tcnstream.compiler.operations.statistics import Statistic
 from tcnstream.compiler.plan import Window
 from tcnstream.engines.reference.kernels import KERNELS, mean_from_sum, mean_of
 from tcnstream.errors import EngineError
@@ -48,7 +51,8 @@ def test_kernel_equals_the_reference_kernel(build: Build, dtype: Any) -> None:
 
 
 def test_every_kernel_is_tested() -> None:
-    assert set(CASES) == set(KERNELS)
+    of_files = {kind for kind in KERNELS if operation(kind).rule is not None}
+    assert set(CASES) == of_files
 
 
 @pytest.mark.parametrize("dtype", QUANTIZED)
@@ -73,9 +77,9 @@ def test_mean_of_every_count_equals_the_reference_kernel(dtype: Any) -> None:
         assert np.array_equal(mean_from_sum(feed.sum(1, dtype=I64), count, x, output), expected), count
 
 
-@pytest.mark.parametrize("kind", ["MEAN", "SUM"])
+@pytest.mark.parametrize("kind", [Statistic.MEAN, Statistic.SUM])
 @pytest.mark.parametrize("dtype", [I8, I16, I32, F32])
-def test_a_running_sum_gives_what_the_window_gives(kind: str, dtype: Any) -> None:
+def test_a_running_sum_gives_what_the_window_gives(kind: Statistic, dtype: Any) -> None:
     rng = np.random.default_rng(2)
     x, output = quantized(rng, (5,), dtype), quantized(rng, (5,), dtype)
     window = values(rng, (37, 5), dtype)
@@ -142,7 +146,7 @@ def test_a_convolution_with_the_arithmetic_of_a_dense_layer_is_that_layer(dtype:
             (x, kernel, bias),
             (feed,),
             (replace(output, shape=(n, 1, channels)),),
-            {"arithmetic": "FULLY_CONNECTED"},
+            plan_options=ConvolutionOptions(dense=True),
             window=Window(extent=t),
         )
         assert_same([compute(convolution_form)[0][:, 0]], compute(layer))

@@ -15,10 +15,11 @@ import pytest
 from helpers.contract import engines_here, random_sizes, verify_contract
 from helpers.many_operations import FRAMES, many_operations, signal
 from helpers.oracle import reference_kernels
-from helpers.singleop import Trial, assert_same, compute, framed, tensor
+from helpers.singleop import Trial, assert_same, compute, framed, plan_options, tensor
 from helpers.trials import CASES, PARAMETERS, Build
 
 import tcnstream
+from tcnstream.compiler.operations.statistics import Statistic, StatisticOptions
 from tcnstream.compiler.plan import SAME_FRAME, Node, Plan, Window
 from tcnstream.engines.native.executor import NativeExecutor, load_core
 from tcnstream.engines.native.planfile import write_plan
@@ -46,7 +47,7 @@ def plan_of(trial: Trial) -> Plan:
         inputs,
         made,
         views=tuple(() if t is None else t.shape for t in operands),
-        options=trial.options if trial.plan_options is None else trial.plan_options,
+        options=plan_options(trial),
         window=trial.window,
         fill=trial.fill,
         label="test",
@@ -183,7 +184,7 @@ def test_the_extremes_of_the_last_frames(dtype: Any, kind: str, extent: int) -> 
     x = tensor((1, 3, 2), dtype, None if dtype is np.float32 else 0.1)
     facts = replace(x, shape=(3, 2)), replace(x, shape=(2,))
     window = Window(extent=extent, pad_begin=extent - 1, edge="clip")
-    node = Node("TIME_TRAILING", (0,), (1,), ((3, 2),), {"reduce": kind, "axes": (0, 1)}, window, label="test")
+    node = Node("TIME_TRAILING", (0,), (1,), ((3, 2),), StatisticOptions(Statistic(kind), (0, 1)), window, label="test")
     plan = Plan(facts, (node,), (0,), (1,), ((2,),), 1, (1, 1))
     frames = np.asarray(signal(dtype, 150).reshape(-1, 3, 2)[:, :, :2].repeat(2, axis=0)[:100])
     limits = np.finfo(np.float32) if dtype is np.float32 else np.iinfo(dtype)

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tcnstream.compiler.plan import SAME_FRAME, Node, Window
+from tcnstream.compiler.operation import from_file
+from tcnstream.compiler.operations import operation
+from tcnstream.compiler.plan import SAME_FRAME, Node, Options, Window
 from tcnstream.engines.reference.kernels import KERNELS, Call
 from tcnstream.tflite.graph import ABSENT, Array, Graph, Op, OptionValue, Quantization, Tensor
 from tcnstream.tflite.writer import write_model
@@ -51,7 +53,7 @@ class Trial:
     feeds: Sequence[Array]
     outputs: Sequence[Tensor]
     options: Mapping[str, OptionValue] = field(default_factory=dict)
-    plan_options: Mapping[str, OptionValue] | None = None
+    plan_options: Options | None = None
     plan_operands: Sequence[Tensor | None] | None = None
     plan_arrays: Sequence[Array | None] | None = None
     plan_outputs: Sequence[Tensor] | None = None
@@ -61,6 +63,13 @@ class Trial:
     window: Window = SAME_FRAME
     fill: float | int = 0
     valid: tuple[int, int] | None = None
+
+
+def plan_options(trial: Trial) -> Options:
+    """The options of the node: those of the file, unless the trial has others."""
+    if trial.plan_options is not None:
+        return trial.plan_options
+    return from_file(operation(trial.kind).options, Op(trial.kind, (), (), trial.options))
 
 
 def model_of(trial: Trial) -> bytes:
@@ -129,7 +138,7 @@ def compute(trial: Trial, rounding: str = "litert") -> list[Array]:
         tuple(range(len(operands))),
         tuple(range(len(operands), len(operands) + len(outputs))),
         views=tuple(() if o is None else o.shape for o in operands),
-        options=trial.options if trial.plan_options is None else trial.plan_options,
+        options=plan_options(trial),
         window=trial.window,
         fill=trial.fill,
         label="test",

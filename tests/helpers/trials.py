@@ -14,7 +14,12 @@ import numpy as np
 import pytest
 
 from helpers.singleop import Trial, tensor
-from tcnstream.compiler.plan import Window
+from tcnstream.compiler.operations.convolution import ConvolutionOptions
+from tcnstream.compiler.operations.cuts import PadOptions, SliceOptions
+from tcnstream.compiler.operations.layout import AxisOptions, TileOptions, TransposeOptions
+from tcnstream.compiler.operations.pool import PoolOptions
+from tcnstream.compiler.operations.statistics import Statistic, StatisticOptions
+from tcnstream.compiler.plan import NO_OPTIONS, Options, Window
 from tcnstream.tflite.graph import Array, Tensor
 
 F32, I8, U8, I16, I32, I64, BOOL = np.float32, np.int8, np.uint8, np.int16, np.int32, np.int64, np.bool_
@@ -196,14 +201,14 @@ def window_trial(
         "dilation_w_factor": f.dilation,
         "fused_activation_function": activation,
     }
-    plan_options = {
-        "dilation_t": t.dilation,
-        "stride_f": f.stride,
-        "dilation_f": f.dilation,
-        "pad_f_begin": f.padding[0],
-        "pad_f_end": f.padding[1],
-        "fused_activation_function": activation,
-    }
+    plan_options = ConvolutionOptions(
+        activation=activation,
+        stride_f=f.stride,
+        pad_f_begin=f.padding[0],
+        pad_f_end=f.padding[1],
+        dilation_t=t.dilation,
+        dilation_f=f.dilation,
+    )
     return Trial(
         kind,
         (x, weights, bias),
@@ -242,14 +247,14 @@ def pool(kind: str) -> Build:
                 "filter_width": f.kernel,
                 "fused_activation_function": activation,
             },
-            plan_options={
-                "filter_t": t.kernel,
-                "filter_f": f.kernel,
-                "stride_f": f.stride,
-                "pad_f_begin": f.padding[0],
-                "pad_f_end": f.padding[1],
-                "fused_activation_function": activation,
-            },
+            plan_options=PoolOptions(
+                activation=activation,
+                stride_f=f.stride,
+                pad_f_begin=f.padding[0],
+                pad_f_end=f.padding[1],
+                filter_t=t.kernel,
+                filter_f=f.kernel,
+            ),
             plan_operands=(frame_of(x),),
             plan_arrays=(frames,),
             plan_outputs=(frame_of(output),),
@@ -294,7 +299,7 @@ def transposed(rng: Rng, dtype: Any) -> Trial:
             "stride_w": up_f,
             "fused_activation_function": activation,
         },
-        plan_options={"stride_f": up_f, "pad_f_begin": pad_f, "fused_activation_function": activation},
+        plan_options=ConvolutionOptions(activation=activation, stride_f=up_f, pad_f_begin=pad_f),
         plan_operands=(frame_of(x), weights, bias),
         plan_arrays=(feed[0], weights.data, None if bias is None else bias.data),
         plan_outputs=(frame_of(output),),
@@ -404,7 +409,7 @@ def two_raw(kind: str, **options: Any) -> Build:
 
 def moved(
     kind: str,
-    change: Callable[[Rng, tuple[int, ...]], tuple[dict[str, Any], dict[str, Any], list[Array], tuple[int, ...]]],
+    change: Callable[[Rng, tuple[int, ...]], tuple[dict[str, Any], Options, list[Array], tuple[int, ...]]],
     rank: int = 3,
 ) -> Build:
     """An operation that moves values: ``change`` gives options of file and plan, constant operands, output shape."""
@@ -433,16 +438,16 @@ def int32(*numbers: Any) -> Array:
 
 def reshaping(rng: Rng, shape: tuple[int, ...]) -> Any:
     out = (shape[0], shape[2] * shape[1])
-    return {"new_shape": out}, {}, [int32(*out)], out
+    return {"new_shape": out}, NO_OPTIONS, [int32(*out)], out
 
 
 def expanding(rng: Rng, shape: tuple[int, ...]) -> Any:
-    return {}, {}, [int32(1)], (shape[0], 1, *shape[1:])
+    return {}, NO_OPTIONS, [int32(1)], (shape[0], 1, *shape[1:])
 
 
 def transposing(rng: Rng, shape: tuple[int, ...]) -> Any:
     perm = (0, *(int(axis) for axis in 1 + rng.permutation(2)))
-    return {}, {"perm": perm}, [int32(*perm)], tuple(shape[axis] for axis in perm)
+    return {}, TransposeOptions(perm), [int32(*perm)], tuple(shape[axis] for axis in perm)
 
 
 def padding(mirror: bool) -> Any:
@@ -453,7 +458,7 @@ def padding(mirror: bool) -> Any:
         out = tuple(n + sum(pair) for n, pair in zip(shape, pairs, strict=True))
         options = {"mode": mode} if mirror else {}
         flat = tuple(n for pair in pairs[1:] for n in pair)
-        return options, options | {"paddings": flat}, [np.array(pairs, I32)], out
+        return options, PadOptions(flat, mode if mirror else ""), [np.array(pairs, I32)], out
 
     return change
 
@@ -462,7 +467,7 @@ def slicing(rng: Rng, shape: tuple[int, ...]) -> Any:
     begin = [0, *(int(rng.integers(0, n)) for n in shape[1:])]
     size = [shape[0], *(int(rng.integers(1, n - b + 1)) for n, b in zip(shape[1:], begin[1:], strict=True))]
     end = tuple(b + s for b, s in zip(begin, size, strict=True))
-    return {}, {"begin": tuple(begin[1:]), "end": end[1:]}, [int32(*begin), int32(*size)], tuple(size)
+    return {}, SliceOptions(tuple(begin[1:]), end[1:], (1,) * len(end[1:])), [int32(*begin), int32(*size)], tuple(size)
 
 
 def slicing_with_strides(rng: Rng, shape: tuple[int, ...]) -> Any:
@@ -477,19 +482,19 @@ def slicing_with_strides(rng: Rng, shape: tuple[int, ...]) -> Any:
         out.append(-(-(e - b) // s))
     # TFLite reads a negative end from the back: -1 - n is before the start
     file_end = [e if e >= 0 else -1 - n for e, n in zip(end, shape, strict=True)]
-    plan = {"begin": tuple(begin[1:]), "end": tuple(end[1:]), "stride": tuple(stride[1:])}
+    plan = SliceOptions(tuple(begin[1:]), tuple(end[1:]), tuple(stride[1:]))
     return {}, plan, [int32(*begin), int32(*file_end), int32(*stride)], tuple(out)
 
 
 def tiling(rng: Rng, shape: tuple[int, ...]) -> Any:
     multiples = (1, *(int(n) for n in rng.integers(1, 4, 2)))
-    return {}, {"multiples": multiples[1:]}, [int32(*multiples)], tuple(np.multiply(shape, multiples).tolist())
+    return {}, TileOptions(multiples[1:]), [int32(*multiples)], tuple(np.multiply(shape, multiples).tolist())
 
 
 def gathering(rng: Rng, shape: tuple[int, ...]) -> Any:
     axis = int(rng.integers(1, 3))
     indices = rng.integers(0, shape[axis], int(rng.integers(1, 5))).astype(I32)
-    return {"axis": axis}, {"axis": axis}, [indices], (*shape[:axis], indices.size, *shape[axis + 1 :])
+    return {"axis": axis}, AxisOptions(axis), [indices], (*shape[:axis], indices.size, *shape[axis + 1 :])
 
 
 def resizing(rng: Rng, dtype: Any) -> Trial:
@@ -569,7 +574,7 @@ def parting(kind: str) -> Build:
             (feed,),
             outputs,
             {"num_splits": 3},
-            plan_options={"axis": axis},
+            plan_options=AxisOptions(axis),
             plan_operands=(replace(x, shape=x.shape[1:]),),
             plan_arrays=(feed,),
         )
@@ -608,7 +613,7 @@ def reducing(kind: str, rescales: bool = False) -> Build:
             (values(rng, shape, dtype, low, high),),
             (output,),
             {"keep_dims": keep},
-            plan_options={"axes": axes},
+            plan_options=StatisticOptions(Statistic(kind), axes),
         )
 
     return build
@@ -622,7 +627,7 @@ def indexing(kind: str) -> Build:
         output = tensor((*shape[:axis], *shape[axis + 1 :]), I32 if kinds["output_type"] == "INT32" else I64)
         operands = (x, tensor((1,), I32, data=[axis]))
         feed = np.round(values(rng, shape, dtype))
-        return Trial(kind, operands, (feed,), (output,), kinds, plan_options={"axis": axis})
+        return Trial(kind, operands, (feed,), (output,), kinds, plan_options=AxisOptions(axis))
 
     return build
 

@@ -1,65 +1,145 @@
-"""Operations that lengthen or shorten: padding, slices in time and in the frame, repetition."""
+"""Operations that lengthen or shorten: padding and slices, in time and in the frame."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
+
+from tcnstream.compiler.constants import data_of
 from tcnstream.compiler.lowering import Lowering
-from tcnstream.compiler.operations.windows import spatial
-from tcnstream.compiler.plan import SAME_FRAME, Window
-from tcnstream.tflite.graph import Op, OptionValue
+from tcnstream.compiler.operation import Operation
+from tcnstream.compiler.operations.time import TIME_PAD
+from tcnstream.compiler.plan import SAME_FRAME, Options, Window
+from tcnstream.tflite.graph import Array, Op, Tensor
 from tcnstream.tflite.shapes import strided_slice
+from tcnstream.tflite.validate import WHOLE, Operands, OptionRule, Rule, Shapes, one_of, require
 
 
-def pad(lw: Lowering, op: Op) -> None:
+@dataclass(frozen=True)
+class PadOptions(Options):
+    """``paddings``: (begin, end, begin, end, ...) per axis of a frame.
+
+    ``mode``: REFLECT mirrors the frame without its border, SYMMETRIC with it; empty fills with ``Node.fill``.
+    """
+
+    paddings: tuple[int, ...]
+    mode: str = ""
+
+
+@dataclass(frozen=True)
+class SliceOptions(Options):
+    """``begin``, ``end`` and ``stride`` per axis of a frame, all resolved; going down, end -1 is before the start."""
+
+    begin: tuple[int, ...]
+    end: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
+_MASKS = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")
+
+
+# --- padding -----------------------------------------------------------------------------------
+
+
+def _padded(o: Operands) -> Shapes:
+    shape = o.shape(0)
+    pads = o.integers(1, count=2 * len(shape))
+    require(min(pads, default=0) >= 0, f"paddings {pads[:8]} around {shape}")
+    return (tuple(n + p + q for n, p, q in zip(shape, pads[::2], pads[1::2], strict=True)),)
+
+
+def _padded_with_value(o: Operands) -> Shapes:
+    require(o.count(2) == 1, f"{o.count(2)} values to pad with")
+    return _padded(o)
+
+
+def _mirrored(o: Operands) -> Shapes:
+    made = _padded(o)
+    shape, pads = o.shape(0), o.integers(1)
+    least = 1 if o.op.options.get("mode", "REFLECT") == "REFLECT" else 0
+    longest = zip(pads[::2], pads[1::2], shape, strict=True)
+    require(all(max(p, q) <= n - least for p, q, n in longest), f"edges {pads[:8]} mirrored in {shape}")
+    return made
+
+
+def _pad(lw: Lowering, op: Op) -> None:
+    _padding(lw, op, lw.zero(op.inputs[0]))
+
+
+def _pad_with_value(lw: Lowering, op: Op) -> None:
+    _padding(lw, op, lw.constant(op, 2).reshape(-1)[0].item())
+
+
+def _mirror(lw: Lowering, op: Op) -> None:
+    _padding(lw, op, lw.zero(op.inputs[0]), str(op.options.get("mode", "REFLECT")))
+
+
+def _padding(lw: Lowering, op: Op, fill: float | int, mode: str = "") -> None:
     i = op.inputs[0]
-    stream = lw.streams[i]
+    stream = lw.stream(op, i)
     pairs = lw.constant(op, 1).reshape(-1, 2).tolist()
-    fill: float | int = lw.zero(i)
-    if op.kind == "PADV2":
-        fill = lw.constant(op, 2).reshape(-1)[0].item()
-    mode = str(op.options.get("mode", "")).lower()
     time = (0, 0) if stream.axis is None else tuple(pairs[stream.axis])
-    if stream.axis != 0 and pairs[0] != [0, 0]:
+    if stream.axis != 0 and pairs and pairs[0] != [0, 0]:
         lw.refuse(op, "pads the batch axis")
     frame_pairs = [p for a, p in enumerate(pairs) if a != stream.axis and not (a == 0 and stream.axis != 0)]
-    frames_padded = any(p != [0, 0] for p in frame_pairs)
     window = Window(pad_begin=time[0], pad_end=time[1])
     if mode:
-        window = replace(window, edge="reflect" if mode == "reflect" else "symmetric")
+        window = replace(window, edge="reflect" if mode == "REFLECT" else "symmetric")
+    options = PadOptions(tuple(n for p in frame_pairs for n in p), mode)
+    kind = MIRROR_PAD.kind if mode else PAD.kind
     operand = lw.operand(i)
-    if frames_padded and any(time):
+    if any(p != [0, 0] for p in frame_pairs):
+        if not any(time):
+            return lw.emit(op, [operand], stream.axis, kind=kind, options=options, fill=fill)
         padded = tuple(n + sum(p) for n, p in zip(operand[1], frame_pairs, strict=True))
-        options: dict[str, OptionValue] = {"paddings": tuple(n for p in frame_pairs for n in p)} | dict(op.options)
-        operand = lw.step(
-            op,
-            operand,
-            lw.graph.tensors[i],
-            padded,
-            stream.window_frames,
-            op.kind if mode else "PAD",
-            SAME_FRAME,
-            options,
-            fill,
-        )
-        frames_padded = False
-    if frames_padded:
-        options = {"paddings": tuple(n for p in frame_pairs for n in p)} | dict(op.options)
-        return lw.emit(op, [operand], stream.axis, kind=op.kind if mode else "PAD", options=options, fill=fill)
+        like = lw.graph.tensors[i]
+        operand = lw.step(op, operand, like, padded, stream.window_frames, kind, options=options, fill=fill)
     if not any(time):
         return lw.alias(op, i, stream.axis)
-    return lw.emit(op, [operand], stream.axis, kind="TIME_PAD", window=window, fill=fill)
+    return lw.emit(op, [operand], stream.axis, kind=TIME_PAD.kind, window=window, fill=fill)
 
 
-def slice_(lw: Lowering, op: Op) -> None:
+# --- slices ------------------------------------------------------------------------------------
+
+
+def _sliced(o: Operands) -> Shapes:
+    shape = o.shape(0)
+    made = []
+    for n, b, s in zip(shape, o.integers(1, count=len(shape)), o.integers(2, count=len(shape)), strict=True):
+        require(0 <= b < n and (s == -1 or 0 < s <= n - b), f"{s} values from {b} of {n}")
+        made.append(n - b if s == -1 else s)
+    return (tuple(made),)
+
+
+def _strided(o: Operands) -> Shapes:
+    shape, begin = o.shape(0), o.integers(1)
+    end, stride = o.integers(2, count=len(begin)), o.integers(3, count=len(begin))
+    require(0 not in stride, "a stride of 0")
+    index = strided_slice(o.op, shape, begin, end, stride)
+    require(sum(x is not None for x in index) <= len(shape), f"{len(begin)} cuts of {shape}")
+    sizes = iter(shape)
+    made = []
+    for entry in index:
+        if entry is None:
+            made.append(1)
+            continue
+        n = next(sizes)
+        if isinstance(entry, int):
+            require(-n <= entry < n, f"place {entry} of {n}")
+        else:
+            made.append(len(range(*entry.indices(n))))
+    return ((*made, *sizes),)
+
+
+def _slice(lw: Lowering, op: Op) -> None:
     shape = lw.shape(op.inputs[0])
     begin, size = lw.integers(op, 1), lw.integers(op, 2)
-    index = tuple(slice(b, n if s == -1 else b + s, 1) for b, s, n in zip(begin, size, shape, strict=True))
-    _cut(lw, op, index)
+    _cut(lw, op, [slice(b, n if s == -1 else b + s, 1) for b, s, n in zip(begin, size, shape, strict=True)])
 
 
-def strided(lw: Lowering, op: Op) -> None:
+def _strided_slice(lw: Lowering, op: Op) -> None:
     shape = lw.shape(op.inputs[0])
     _cut(lw, op, strided_slice(op, shape, lw.integers(op, 1), lw.integers(op, 2), lw.integers(op, 3)))
 
@@ -67,7 +147,7 @@ def strided(lw: Lowering, op: Op) -> None:
 def _cut(lw: Lowering, op: Op, index: Sequence[slice | int | None]) -> None:
     """A NumPy index with one entry per axis (and None for new axes), time and frame apart."""
     i = op.inputs[0]
-    stream, shape = lw.streams[i], lw.shape(i)
+    stream, shape = lw.stream(op, i), lw.shape(i)
     old_axis, new_axis, out_axis = 0, 0, None
     time_cut: slice | int = slice(None)
     begins: list[int] = []
@@ -83,8 +163,7 @@ def _cut(lw: Lowering, op: Op, index: Sequence[slice | int | None]) -> None:
             time_cut = entry
             out_axis = new_axis
         elif old_axis != 0 or stream.axis == 0:
-            cut = slice(entry % n, entry % n + 1, 1) if isinstance(entry, int) else entry
-            for into, value in zip((begins, ends, strides), _span(cut, n), strict=True):
+            for into, value in zip((begins, ends, strides), _span(entry, n), strict=True):
                 into.append(value)
         new_axis += not isinstance(entry, int)
         old_axis += 1
@@ -93,7 +172,7 @@ def _cut(lw: Lowering, op: Op, index: Sequence[slice | int | None]) -> None:
     window = SAME_FRAME
     if stream.axis is not None:
         frames = shape[stream.axis]
-        span = (time_cut % frames, time_cut % frames + 1, 1) if isinstance(time_cut, int) else _span(time_cut, frames)
+        span = _span(time_cut, frames)
         last_only = frames > 1 and span == (frames - 1, frames, 1)
         gone = last_only or isinstance(time_cut, int)
         if span[2] < 1:
@@ -101,43 +180,60 @@ def _cut(lw: Lowering, op: Op, index: Sequence[slice | int | None]) -> None:
         if not last_only:
             window = Window(stride=span[2], pad_begin=-span[0], pad_end=span[1] - frames)
     untouched = operand[1] == tuple(e - b for b, e in zip(begins, ends, strict=True)) and set(strides) <= {1}
-    options: dict[str, OptionValue] = {"begin": tuple(begins), "end": tuple(ends), "stride": tuple(strides)}
+    options = SliceOptions(tuple(begins), tuple(ends), tuple(strides))
     axis = None if gone else out_axis
     length = stream.window_frames if gone and window == SAME_FRAME else None
     if window == SAME_FRAME and untouched:
         return lw.alias(op, i, axis)
-    if window != SAME_FRAME and not untouched:
+    kind = STRIDED_SLICE.kind
+    if window == SAME_FRAME:
+        return lw.emit(op, [operand], axis, kind=kind, options=options, window_frames=length)
+    if not untouched:
         cut_shape = tuple(len(range(*s)) for s in zip(begins, ends, strides, strict=True))
-        operand = lw.step(
-            op, operand, lw.graph.tensors[i], cut_shape, stream.window_frames, "STRIDED_SLICE", SAME_FRAME, options
-        )
-    if window != SAME_FRAME:
-        return lw.emit(op, [operand], axis, kind="TIME_PAD", window=window, window_frames=length)
-    return lw.emit(op, [operand], axis, kind="STRIDED_SLICE", options=options, window_frames=length)
+        operand = lw.step(op, operand, lw.graph.tensors[i], cut_shape, stream.window_frames, kind, options=options)
+    return lw.emit(op, [operand], axis, kind=TIME_PAD.kind, window=window, window_frames=length)
 
 
-def _span(cut: slice, n: int) -> tuple[int, int, int]:
-    begin, end, step = cut.indices(n)
-    return begin, end, step
+def _span(cut: slice | int, n: int) -> tuple[int, int, int]:
+    """The begin, end and stride of an entry of an index, on an axis of ``n``."""
+    return (cut % n, cut % n + 1, 1) if isinstance(cut, int) else cut.indices(n)
 
 
-def resize(lw: Lowering, op: Op) -> None:
-    i = op.inputs[0]
-    shape, out = lw.shape(i), lw.shape(op.outputs[0])
-    axes = spatial(lw, op, i, (1, 1))
-    t, f = (2, 1) if axes.swap else (1, 2)
-    if out[t] % shape[t] or out[f] % shape[f]:
-        lw.refuse(op, f"resizes {shape[t]} frames to {out[t]}, which is no whole multiple")
-    if bool(op.options.get("align_corners", False)):
-        lw.refuse(op, "aligns the corners of the window, so each frame depends on its length")
-    ratio_t, ratio_f = out[t] // shape[t], out[f] // shape[f]
-    operand = axes.operand
-    window = Window(up=ratio_t, extent=ratio_t, pad_begin=ratio_t - 1)
-    if ratio_f > 1 and ratio_t > 1:
-        frame = (shape[f] * ratio_f, shape[3])
-        operand = lw.step(
-            op, operand, lw.graph.tensors[i], frame, shape[t], "RESIZE_NEAREST_NEIGHBOR", SAME_FRAME, op.options
-        )
-    if ratio_t > 1:
-        return lw.emit(op, [operand], axes.axis, kind="TIME_REPEAT", window=window)
-    return lw.emit(op, [operand], axes.axis, options=op.options)
+def _fold_strided(op: Op, inputs: Sequence[Tensor], output: Tensor) -> Array:
+    data = data_of(inputs[0])
+    return np.asarray(data[strided_slice(op, data.shape, *(data_of(t).tolist() for t in inputs[1:4]))])
+
+
+# --- records -----------------------------------------------------------------------------------
+
+_ALL = ("float32", "int8", "int16")
+
+
+def _moves(operands: int, shapes: Callable[[Operands], Shapes], **options: OptionRule) -> Rule:
+    return Rule(operands=(operands, operands), shapes=shapes, options=options, scaled=False)
+
+
+PAD = Operation("PAD", _moves(2, _padded), options=PadOptions, lower=_pad, types=_ALL)
+MIRROR_PAD = Operation(
+    "MIRROR_PAD",
+    _moves(2, _mirrored, mode=one_of("REFLECT", "SYMMETRIC")),
+    options=PadOptions,
+    lower=_mirror,
+    types=_ALL,
+)
+STRIDED_SLICE = Operation(
+    "STRIDED_SLICE",
+    _moves(4, _strided, **dict.fromkeys(_MASKS, WHOLE)),
+    options=SliceOptions,
+    lower=_strided_slice,
+    fold=_fold_strided,
+    types=_ALL,
+)
+
+OPERATIONS = (
+    PAD,
+    MIRROR_PAD,
+    STRIDED_SLICE,
+    Operation("PADV2", _moves(3, _padded_with_value), options=PadOptions, lower=_pad_with_value, types=_ALL),
+    Operation("SLICE", _moves(3, _sliced), options=SliceOptions, lower=_slice, types=_ALL),
+)

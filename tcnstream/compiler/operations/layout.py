@@ -1,21 +1,141 @@
-"""Operations that move values about: reshape in all its spellings, transpose, tile, split, gather."""
+"""Operations that move values about: reshape in all its spellings, transpose, tile, split, gather, stack."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+
+from tcnstream.compiler.constants import data_of
 from tcnstream.compiler.lowering import Lowering, frame_shape
-from tcnstream.compiler.plan import Window
-from tcnstream.errors import ModelError
-from tcnstream.tflite.graph import Op
+from tcnstream.compiler.operation import Operation
+from tcnstream.compiler.operations import operations
+from tcnstream.compiler.operations.time import TIME_PAD, TIME_UNFOLD, TIME_WINDOW
+from tcnstream.compiler.plan import Options, Window
+from tcnstream.tflite.graph import Array, Op, Tensor
+from tcnstream.tflite.validate import (
+    ANY_NUMBER,
+    WHOLE,
+    WHOLES,
+    Operands,
+    Rule,
+    Shapes,
+    axis_of,
+    one_of,
+    require,
+    spread,
+)
 
 
-def reshape(lw: Lowering, op: Op) -> None:
+@dataclass(frozen=True)
+class AxisOptions(Options):
+    """``axis`` of (time, *frame), never 0."""
+
+    axis: int
+
+
+@dataclass(frozen=True)
+class TransposeOptions(Options):
+    """Axis k of (time, *frame) was axis ``perm[k]``; time stays first."""
+
+    perm: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TileOptions(Options):
+    """How often each axis of a frame is repeated."""
+
+    multiples: tuple[int, ...]
+
+
+# --- shapes ------------------------------------------------------------------------------------
+
+
+def _same_size(o: Operands) -> Shapes:
+    require(math.prod(o.shape(0)) == math.prod(o.out()), f"{o.shape(0)} has another size than {o.out()}")
+    return None
+
+
+def _expanded(o: Operands) -> Shapes:
+    axis_of((*o.shape(0), 1), o.integers(1, count=1)[0])
+    return _same_size(o)
+
+
+def _squeezed(o: Operands) -> Shapes:
+    for axis in _squeeze_dims(o.op):
+        axis_of(o.shape(0), axis)
+    return _same_size(o)
+
+
+def _permuted(o: Operands) -> Shapes:
+    shape, perm = o.shape(0), o.integers(1)
+    require(sorted(perm) == list(range(len(shape))), f"axes {perm} of {shape}")
+    return (tuple(shape[p] for p in perm),)
+
+
+def _tiled(o: Operands) -> Shapes:
+    shape = o.shape(0)
+    return (tuple(n * m for n, m in zip(shape, o.integers(1, count=len(shape)), strict=True)),)
+
+
+def _stretched(o: Operands) -> Shapes:
+    require(spread(o.shape(0), o.out()) == o.out(), f"{o.shape(0)} stretched to {o.out()}")
+    return None
+
+
+def _stacked(o: Operands) -> Shapes:
+    shapes = set(o.shapes())
+    require(len(shapes) == 1, "different shapes stacked")
+    shape = shapes.pop()
+    axis = axis_of((*shape, 1), o.op.integer("axis", 0))
+    return ((*shape[:axis], len(o.op.inputs), *shape[axis:]),)
+
+
+def _unstacked(o: Operands) -> Shapes:
+    shape = o.shape(0)
+    axis = axis_of(shape, o.op.integer("axis", 0))
+    require(shape[axis] == len(o.op.outputs), f"{shape[axis]} slices in {len(o.op.outputs)} outputs")
+    return ((*shape[:axis], *shape[axis + 1 :]),) * shape[axis]
+
+
+def _pieces(position: int, place: int) -> Callable[[Operands], Shapes]:
+    """The values are operand ``position`` and the axis operand ``place``."""
+
+    def shapes(o: Operands) -> Shapes:
+        shape, outs = o.shape(position), [o.graph.tensors[i].shape for i in o.op.outputs]
+        axis = axis_of(shape, o.integers(place, count=1)[0])
+        rest = (shape[:axis], shape[axis + 1 :])
+        require(all((s[:axis], s[axis + 1 :]) == rest for s in outs), f"{shape} in pieces {outs[:3]}")
+        require(sum(s[axis] for s in outs) == shape[axis], f"{shape} in pieces {outs[:3]}")
+        return None
+
+    return shapes
+
+
+def _gathered(o: Operands) -> Shapes:
+    shape, indices = o.shape(0), o.integers(1)
+    axis = axis_of(shape, o.op.integer("axis", 0))
+    require(all(0 <= i < shape[axis] for i in indices), f"indices outside of {shape[axis]} values")
+    return ((*shape[:axis], *o.shape(1), *shape[axis + 1 :]),)
+
+
+def _side_by_side(o: Operands) -> Shapes:
+    shapes = o.shapes()
+    axis = axis_of(shapes[0], o.op.integer("axis", 0))
+    rests = {(s[:axis], s[axis + 1 :]) for s in shapes}
+    require(len(rests) == 1, f"{shapes[0]} beside others")
+    return ((*shapes[0][:axis], sum(s[axis] for s in shapes), *shapes[0][axis + 1 :]),)
+
+
+# --- reshape and its kin -----------------------------------------------------------------------
+
+
+def _reshape(lw: Lowering, op: Op) -> None:
     i = op.inputs[0]
-    stream, shape, out = lw.streams[i], lw.shape(i), lw.shape(op.outputs[0])
-    if math.prod(shape) != math.prod(out):
-        raise ModelError(f"`{op.kind}` (op {op.index}) turns {shape} into {out}, which has another size")
+    stream, shape, out = lw.stream(op, i), lw.shape(i), lw.shape(op.outputs[0])
     if stream.axis is None:
         if out and out[0] != 1 and math.prod(out) != math.prod(frame_shape(out, None)):
             lw.refuse(op, f"makes a batch of {out[0]}")
@@ -34,11 +154,11 @@ def reshape(lw: Lowering, op: Op) -> None:
             ratio = n // frames
             window = Window(up=ratio, extent=ratio, pad_begin=ratio - 1)
             view = (ratio, *frame_shape(out, axis))
-            return lw.emit(op, [(stream.value, view)], axis, kind="TIME_UNFOLD", window=window)
+            return lw.emit(op, [(stream.value, view)], axis, kind=TIME_UNFOLD.kind, window=window)
         if before == 1 and 1 < n < frames and frames % n == 0 and rest * n == after * frames and len(out) - axis > 1:
             ratio = frames // n
             window = Window(stride=ratio, extent=ratio)
-            return lw.emit(op, [lw.operand(i)], axis, kind="TIME_WINDOW", window=window)
+            return lw.emit(op, [lw.operand(i)], axis, kind=TIME_WINDOW.kind, window=window)
     if sum(n != 1 for n in out) > 1:
         lw.refuse(op, f"turns {shape} into {out}, which mixes time with other axes")
     return _flatten(lw, op, i)
@@ -50,71 +170,60 @@ def _is_other_axis(lw: Lowering, op: Op, axis: int) -> bool:
     if axis != 1 or len(out) != 4 or out[2] != 1:
         return axis == 0 and len(out) > 2
     reader = next((r for r in lw.graph.ops if op.outputs[0] in r.inputs), None)
-    if reader is None or reader.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"):
+    record = None if reader is None else operations().get(reader.kind)
+    if reader is None or record is None or not record.slides_kernel:
         return False
     kernel = lw.shape(reader.inputs[1])
     return kernel[1] == 1 < kernel[2] or reader.integer("stride_h", 1) == 1 < reader.integer("stride_w", 1)
 
 
-def expand_dims(lw: Lowering, op: Op) -> None:
-    i, rank = op.inputs[0], len(lw.shape(op.outputs[0]))
-    new, time = lw.integers(op, 1)[0] % rank, lw.streams[i].axis
-    lw.alias(op, i, time if time is None or time < new else time + 1)
-
-
-def squeeze(lw: Lowering, op: Op) -> None:
-    i, shape = op.inputs[0], lw.shape(op.inputs[0])
-    named = op.options.get("squeeze_dims", ())
-    dims = named if isinstance(named, tuple) else ()
-    gone = {d % len(shape) for d in dims} or {a for a, n in enumerate(shape) if n == 1}
-    time = lw.streams[i].axis
-    if time in gone and dims:
-        lw.refuse(op, "removes the time axis")
-    lw.alias(op, i, None if time is None else time - sum(a < time for a in gone))
-
-
-def pack(lw: Lowering, op: Op) -> None:
-    rank = len(lw.shape(op.outputs[0]))
-    new = op.integer("axis", 0) % rank
-    times = {lw.streams[i].axis if i in lw.streams else None for i in op.inputs}
-    if len(times) > 1:
-        lw.refuse(op, "stacks tensors whose time lies on different axes")
-    time = times.pop()
-    if new == 0 and time != 0:
-        lw.refuse(op, "stacks along the batch axis")
-    axis = time if time is None or time < new else time + 1
-    kept = [a for a in range(1, rank) if a != axis]
-    lw.emit(op, [lw.operand(i) for i in op.inputs], axis, options={"axis": kept.index(new) + 1})
-
-
-def unpack(lw: Lowering, op: Op) -> None:
-    i = op.inputs[0]
-    axis = op.integer("axis", 0) % len(lw.shape(i))
-    frame_axis = frame_axis_of(lw, op, i, axis, "takes apart")
-    time = lw.streams[i].axis
-    lw.emit(op, [lw.operand(i)], time if time is None or time < axis else time - 1, options={"axis": frame_axis})
-
-
 def _flatten(lw: Lowering, op: Op, i: int) -> None:
     """All frames of the window side by side: a window that advances frame by frame."""
-    stream, shape = lw.streams[i], lw.shape(i)
+    stream, shape = lw.stream(op, i), lw.shape(i)
     assert stream.axis is not None
     frames = shape[stream.axis]
     frame = frame_shape(shape, stream.axis)
     position = stream.axis if stream.axis == 0 else stream.axis - 1
     window = Window(extent=frames)
+    kind = TIME_WINDOW.kind
     if math.prod(frame[:position]) == 1:
-        return lw.emit(op, [(stream.value, frame)], None, kind="TIME_WINDOW", window=window, window_frames=1)
+        return lw.emit(op, [(stream.value, frame)], None, kind=kind, window=window, window_frames=1)
     like = lw.graph.tensors[i]
-    flat = lw.step(op, (stream.value, frame), like, (frames, *frame), 1, "TIME_WINDOW", window)
+    flat = lw.step(op, (stream.value, frame), like, (frames, *frame), 1, kind, window=window)
     moved = (*range(2, position + 2), 1, *range(position + 2, len(frame) + 2))
-    return lw.emit(op, [flat], None, kind="TRANSPOSE", options={"perm": (0, *moved)}, window_frames=1)
+    options = TransposeOptions((0, *moved))
+    return lw.emit(op, [flat], None, kind=TRANSPOSE.kind, options=options, window_frames=1)
 
 
-def transpose(lw: Lowering, op: Op) -> None:
+def _expand_dims(lw: Lowering, op: Op) -> None:
+    i, rank = op.inputs[0], len(lw.shape(op.outputs[0]))
+    new, time = lw.integers(op, 1)[0] % rank, lw.stream(op, i).axis
+    lw.alias(op, i, time if time is None or time < new else time + 1)
+
+
+def _squeeze_dims(op: Op) -> tuple[int, ...]:
+    """The axes that a SQUEEZE names; it takes all of length 1 where it names none."""
+    named = op.options.get("squeeze_dims", ())
+    return named if isinstance(named, tuple) else ()
+
+
+def _squeeze(lw: Lowering, op: Op) -> None:
+    i, shape = op.inputs[0], lw.shape(op.inputs[0])
+    dims = _squeeze_dims(op)
+    gone = {d % len(shape) for d in dims} or {a for a, n in enumerate(shape) if n == 1}
+    time = lw.stream(op, i).axis
+    if time in gone and dims:
+        lw.refuse(op, "removes the time axis")
+    lw.alias(op, i, None if time is None else time - sum(a < time for a in gone))
+
+
+# --- moves of values ---------------------------------------------------------------------------
+
+
+def _transpose(lw: Lowering, op: Op) -> None:
     i = op.inputs[0]
     perm = lw.integers(op, 1)
-    stream, shape = lw.streams[i], lw.shape(i)
+    stream, shape = lw.stream(op, i), lw.shape(i)
     axis = None if stream.axis is None else perm.index(stream.axis)
     kept = [a for a in perm if a != stream.axis and shape[a] != 1]
     if stream.axis != 0 and axis != 0 and perm[0] != 0 and shape[perm[0]] != 1:
@@ -123,13 +232,13 @@ def transpose(lw: Lowering, op: Op) -> None:
         return lw.alias(op, i, axis)
     old = [a for a in range(len(shape)) if a != stream.axis and shape[a] != 1]
     view = tuple(shape[a] for a in old)
-    lw.emit(op, [(stream.value, view)], axis, options={"perm": (0, *(old.index(a) + 1 for a in kept))})
-    return None
+    options = TransposeOptions((0, *(old.index(a) + 1 for a in kept)))
+    return lw.emit(op, [(stream.value, view)], axis, options=options)
 
 
-def tile(lw: Lowering, op: Op) -> None:
+def _tile(lw: Lowering, op: Op) -> None:
     i = op.inputs[0]
-    stream, shape, out = lw.streams[i], lw.shape(i), lw.shape(op.outputs[0])
+    stream, shape, out = lw.stream(op, i), lw.shape(i), lw.shape(op.outputs[0])
     aligned = (1,) * (len(out) - len(shape)) + shape
     axis = None if stream.axis is None else stream.axis + len(out) - len(shape)
     if axis is None and stream.statistic:
@@ -138,60 +247,220 @@ def tile(lw: Lowering, op: Op) -> None:
             return lw.alias(op, i, grown[0])
     elif axis is not None and out[axis] != aligned[axis]:
         lw.refuse(op, "repeats the whole signal along time")
-    if axis != 0 and out[0] != 1:
+    if axis != 0 and out and out[0] != 1:
         lw.refuse(op, f"makes a batch of {out[0]}")
     view, target = frame_shape(aligned, axis), frame_shape(out, axis)
-    multiples = tuple(t // v for t, v in zip(target, view, strict=True))
-    lw.emit(op, [(stream.value, view)], axis, kind="TILE", options={"multiples": multiples})
-    return None
+    options = TileOptions(tuple(t // v for t, v in zip(target, view, strict=True)))
+    return lw.emit(op, [(stream.value, view)], axis, kind=TILE.kind, options=options)
 
 
-def split(lw: Lowering, op: Op) -> None:
-    axis_position, i = (0, op.inputs[1]) if op.kind == "SPLIT" else (2, op.inputs[0])
+def _pack(lw: Lowering, op: Op) -> None:
+    rank = len(lw.shape(op.outputs[0]))
+    new = op.integer("axis", 0) % rank
+    times = {lw.stream(op, i).axis for i in op.inputs}
+    if len(times) > 1:
+        lw.refuse(op, "stacks tensors whose time lies on different axes")
+    time = times.pop()
+    if new == 0:
+        lw.refuse(op, "stacks along the batch axis")
+    axis = time if time is None or time < new else time + 1
+    kept = [a for a in range(1, rank) if a != axis]
+    lw.emit(op, [lw.operand(i) for i in op.inputs], axis, options=AxisOptions(kept.index(new) + 1))
+
+
+def _unpack(lw: Lowering, op: Op) -> None:
+    i = op.inputs[0]
+    axis = op.integer("axis", 0) % len(lw.shape(i))
+    options = AxisOptions(lw.frame_axis(op, i, axis, "takes apart"))
+    time = lw.stream(op, i).axis
+    lw.emit(op, [lw.operand(i)], time if time is None or time < axis else time - 1, options=options)
+
+
+def _split(lw: Lowering, op: Op) -> None:
+    first = op.kind == SPLIT.kind
+    axis_position, i = (0, op.inputs[1]) if first else (2, op.inputs[0])
     axis = lw.integers(op, axis_position)[0]
-    frame_axis = frame_axis_of(lw, op, i, axis, "splits")
-    lw.emit(op, [lw.operand(i)], lw.streams[i].axis, kind="SPLIT", options={"axis": frame_axis})
+    options = AxisOptions(lw.frame_axis(op, i, axis, "splits"))
+    lw.emit(op, [lw.operand(i)], lw.stream(op, i).axis, kind=SPLIT.kind, options=options)
 
 
-def gather(lw: Lowering, op: Op) -> None:
+def _gather(lw: Lowering, op: Op) -> None:
     i = op.inputs[0]
     if i not in lw.streams:
         lw.refuse(op, "looks up a table by the signal's values")
+    if op.integer("batch_dims", 0) != 0:
+        lw.refuse(op, "gathers from each of several batches")
     axis = op.integer("axis", 0)
-    frame_axis = frame_axis_of(lw, op, i, axis, "gathers")
+    frame_axis = lw.frame_axis(op, i, axis, "gathers")
     indices = lw.constant(op, 1)
     if indices.ndim > 1:
         lw.refuse(op, "gathers with indices of more than one axis")
     index = lw.add_constant(lw.graph.tensors[op.inputs[1]], indices.reshape(-1))
     time, axis = lw.streams[i].axis, axis % len(lw.shape(i))
     out_axis = time - 1 if time is not None and indices.ndim == 0 and axis < time else time
-    lw.emit(op, [lw.operand(i), (index, (indices.size,))], out_axis, options={"axis": frame_axis})
+    lw.emit(op, [lw.operand(i), (index, (indices.size,))], out_axis, options=AxisOptions(frame_axis))
 
 
-def arg_extreme(lw: Lowering, op: Op) -> None:
-    i = op.inputs[0]
-    frame_axis = frame_axis_of(lw, op, i, lw.integers(op, 1)[0], "looks for an extreme")
-    axis = lw.integers(op, 1)[0] % len(lw.shape(i))
-    time = lw.streams[i].axis
-    out_axis = time if time is None or time < axis else time - 1
-    lw.emit(op, [lw.operand(i)], out_axis, options={**op.options, "axis": frame_axis})
+def _concatenation(lw: Lowering, op: Op) -> None:
+    rank = len(lw.shape(op.outputs[0]))
+    axis = op.integer("axis", 0) % rank
+    times = {lw.streams[i].axis for i in op.inputs if i in lw.streams}
+    if len(times) > 1:
+        lw.refuse(op, "joins tensors whose time lies on different axes")
+    time = times.pop()
+    if time == axis:
+        return _concatenate_in_time(lw, op, time)
+    first = next(i for i in op.inputs if i in lw.streams)
+    options = AxisOptions(lw.frame_axis(op, first, axis, "concatenates"))
+    inputs = []
+    for i in op.inputs:
+        if i in lw.streams:
+            inputs.append(lw.operand(i))
+        else:
+            data = lw.timeless(op, i, lw.shape(i), time)
+            inputs.append((lw.add_constant(lw.graph.tensors[i], data), data.shape))
+    return lw.emit(op, inputs, time, options=options)
 
 
-def frame_axis_of(lw: Lowering, op: Op, i: int, axis: int, purpose: str) -> int:
-    """An axis of the file's tensor as an axis of (time, *frame); refuses time and batch."""
-    shape = lw.shape(i)
-    axis %= max(len(shape), 1)
-    return array_axes(lw, op, i, [axis], purpose)[0]
+def _concatenate_in_time(lw: Lowering, op: Op, time: int) -> None:
+    """One streamed operand between constants of one value is padding."""
+    streamed = [k for k, i in enumerate(op.inputs) if i in lw.streams]
+    if len(streamed) != 1:
+        lw.refuse(op, "puts two signals one behind the other in time")
+    k = streamed[0]
+    constants = [lw.graph.tensors[i].data for n, i in enumerate(op.inputs) if n != k]
+    values = {v for data in constants if data is not None for v in np.unique(data).tolist()}
+    if any(data is None for data in constants) or len(values) != 1:
+        lw.refuse(op, "puts frames of different values before or after the signal")
+    before = sum(lw.shape(i)[time] for i in op.inputs[:k])
+    after = sum(lw.shape(i)[time] for i in op.inputs[k + 1 :])
+    window = Window(pad_begin=before, pad_end=after)
+    lw.emit(op, [lw.operand(op.inputs[k])], time, kind=TIME_PAD.kind, window=window, fill=values.pop())
 
 
-def array_axes(lw: Lowering, op: Op, i: int, axes: Sequence[int], purpose: str) -> list[int]:
-    time = lw.streams[i].axis
-    kept = [a for a in range(len(lw.shape(i))) if a != time and not (a == 0 and time != 0)]
-    found = []
-    for a in axes:
-        if a == time:
-            lw.refuse(op, f"{purpose} along time")
-        if a not in kept:
-            lw.refuse(op, f"{purpose} along the batch axis")
-        found.append(kept.index(a) + 1)
-    return found
+# --- on constants ------------------------------------------------------------------------------
+
+
+def _fold_reshape(op: Op, inputs: Sequence[Tensor], output: Tensor) -> Array:
+    return data_of(inputs[0]).reshape(output.shape)
+
+
+def _fold_stack(op: Op, inputs: Sequence[Tensor], output: Tensor) -> Array:
+    return np.stack([data_of(t) for t in inputs], op.integer("axis", 0))
+
+
+def _fold_side_by_side(op: Op, inputs: Sequence[Tensor], output: Tensor) -> Array:
+    return np.concatenate([data_of(t) for t in inputs], op.integer("axis", 0))
+
+
+# --- records -----------------------------------------------------------------------------------
+
+_AXIS = {"axis": WHOLE}
+_ALL = ("float32", "int8", "int16")
+
+
+def _moves(operands: tuple[int, int], shapes: Callable[[Operands], Shapes], **facts: Any) -> Rule:
+    """The rule of an operation that computes nothing, so that no scale is needed."""
+    return Rule(operands, shapes=shapes, scaled=False, **facts)
+
+
+TRANSPOSE = Operation(
+    "TRANSPOSE",
+    _moves((2, 2), _permuted),
+    options=TransposeOptions,
+    lower=_transpose,
+    fold=lambda op, ins, out: np.transpose(data_of(ins[0]), data_of(ins[1]).tolist()),
+    types=_ALL,
+)
+
+TILE = Operation(
+    "TILE",
+    _moves((2, 2), _tiled),
+    options=TileOptions,
+    lower=_tile,
+    fold=lambda op, ins, out: np.tile(data_of(ins[0]), data_of(ins[1]).tolist()),
+    types=("float32", "int8", "int32"),
+)
+
+SPLIT = Operation(
+    "SPLIT",
+    _moves((2, 2), _pieces(1, 0), several_outputs=True, values=1),
+    options=AxisOptions,
+    lower=_split,
+    types=_ALL,
+)
+
+RESHAPE = Operation(
+    "RESHAPE",
+    _moves((1, 2), _same_size),
+    lower=_reshape,
+    fold=_fold_reshape,
+    types=(*_ALL, "int32"),
+    reshapes=True,
+)
+
+CONCATENATION = Operation(
+    "CONCATENATION",
+    _moves(
+        (1, ANY_NUMBER),
+        _side_by_side,
+        options=_AXIS | {"fused_activation_function": one_of("NONE")},
+        alike=True,
+    ),
+    options=AxisOptions,
+    lower=_concatenation,
+    fold=_fold_side_by_side,
+    folds_plain_numbers=True,
+    types=(*_ALL, "int32"),
+)
+
+OPERATIONS = (
+    CONCATENATION,
+    TRANSPOSE,
+    TILE,
+    SPLIT,
+    RESHAPE,
+    Operation(
+        "EXPAND_DIMS", _moves((2, 2), _expanded), lower=_expand_dims, fold=_fold_reshape, types=_ALL, reshapes=True
+    ),
+    Operation(
+        "SQUEEZE",
+        _moves((1, 1), _squeezed, options={"squeeze_dims": WHOLES}),
+        lower=_squeeze,
+        fold=_fold_reshape,
+        types=("float32", "int8"),
+        reshapes=True,
+    ),
+    Operation(
+        "BROADCAST_TO",
+        _moves((2, 2), _stretched),
+        lower=_tile,
+        fold=lambda op, ins, out: np.broadcast_to(data_of(ins[0]), out.shape).copy(),
+        types=_ALL,
+    ),
+    Operation(
+        "PACK",
+        _moves((1, ANY_NUMBER), _stacked, options=_AXIS, alike=True),
+        options=AxisOptions,
+        lower=_pack,
+        fold=_fold_stack,
+        types=_ALL,
+    ),
+    Operation(
+        "UNPACK",
+        _moves((1, 1), _unstacked, several_outputs=True, options=_AXIS),
+        options=AxisOptions,
+        lower=_unpack,
+        types=_ALL,
+    ),
+    Operation(
+        "SPLIT_V", _moves((3, 3), _pieces(0, 2), several_outputs=True), options=AxisOptions, lower=_split, types=_ALL
+    ),
+    Operation(
+        "GATHER",
+        _moves((2, 2), _gathered, options=_AXIS | {"batch_dims": WHOLE}),
+        options=AxisOptions,
+        lower=_gather,
+        types=_ALL,
+    ),
+)

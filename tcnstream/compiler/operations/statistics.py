@@ -2,27 +2,102 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from enum import Enum
+
 from tcnstream.compiler.lowering import Lowering
-from tcnstream.compiler.operations.layout import array_axes
-from tcnstream.tflite.graph import Op, OptionValue
+from tcnstream.compiler.operation import Operation
+from tcnstream.compiler.operations.layout import AxisOptions
+from tcnstream.compiler.operations.time import TIME_REDUCE
+from tcnstream.compiler.plan import Options
+from tcnstream.tflite.graph import Op
+from tcnstream.tflite.validate import FLAG, Operands, Rule, Shapes, axis_of
 
 
-def reduce(lw: Lowering, op: Op) -> None:
+class Statistic(Enum):
+    """What several values become; the value is the operation's name in the file."""
+
+    MEAN = "MEAN"
+    SUM = "SUM"
+    MAXIMUM = "REDUCE_MAX"
+    MINIMUM = "REDUCE_MIN"
+    PRODUCT = "REDUCE_PROD"
+
+    @property
+    def adds(self) -> bool:
+        """Whether it follows from the sum of the values and their number."""
+        return self in (Statistic.MEAN, Statistic.SUM)
+
+
+@dataclass(frozen=True)
+class StatisticOptions(Options):
+    """``statistic`` over ``axes`` of (time, *frame); axis 0, time, only in the nodes that the compiler makes."""
+
+    statistic: Statistic
+    axes: tuple[int, ...]
+
+    @property
+    def kind_in_file(self) -> str:
+        return self.statistic.value
+
+
+def _statistic_shapes(o: Operands) -> Shapes:
+    shape = o.shape(0)
+    gone = {axis_of(shape, axis) for axis in o.integers(1)}
+    kept = tuple(1 if a in gone else n for a, n in enumerate(shape))
+    left = tuple(n for a, n in enumerate(shape) if a not in gone)
+    return (kept if len(o.out()) == len(shape) else left,)
+
+
+def _extreme_shapes(o: Operands) -> Shapes:
+    shape = o.shape(0)
+    axis = axis_of(shape, o.integers(1, count=1)[0])
+    return ((*shape[:axis], *shape[axis + 1 :]),)
+
+
+def _statistic(lw: Lowering, op: Op) -> None:
     i = op.inputs[0]
-    stream, shape, out = lw.streams[i], lw.shape(i), lw.shape(op.outputs[0])
+    stream, shape, out = lw.stream(op, i), lw.shape(i), lw.shape(op.outputs[0])
     reduced = sorted({a % len(shape) for a in lw.integers(op, 1)})
     time = stream.axis in reduced
     frame_axes = [a for a in reduced if a != stream.axis and not (a == 0 and stream.axis != 0)]
-    axes = tuple(array_axes(lw, op, i, frame_axes, "reduces"))
-    keep = len(out) == len(shape)
-    axis = None
-    if stream.axis is not None and not time:
-        axis = stream.axis if keep else stream.axis - sum(a < stream.axis for a in reduced)
-    if time and op.kind == "REDUCE_PROD":
+    axes = tuple(lw.frame_axes(op, i, frame_axes, "reduces"))
+    statistic = Statistic(op.kind)
+    if time and statistic is Statistic.PRODUCT:
         lw.refuse(op, f"multiplies all {shape[stream.axis or 0]} frames")
     if time:
-        options: dict[str, OptionValue] = {"reduce": op.kind, "axes": (0, *axes)}
-        return lw.emit(
-            op, [lw.operand(i)], None, kind="TIME_REDUCE", options=options, window_frames=stream.window_frames
-        )
-    return lw.emit(op, [lw.operand(i)], axis, options={"axes": axes})
+        options = StatisticOptions(statistic, (0, *axes))
+        frames = stream.window_frames
+        operand = lw.operand(i)
+        kind = TIME_REDUCE.kind
+        return lw.emit(op, [operand], None, kind=kind, options=options, window_frames=frames, over_time=True)
+    axis = stream.axis
+    if axis is not None and len(out) != len(shape):
+        axis -= sum(a < axis for a in reduced)
+    return lw.emit(op, [lw.operand(i)], axis, options=StatisticOptions(statistic, axes))
+
+
+def _extreme(lw: Lowering, op: Op) -> None:
+    i = op.inputs[0]
+    axis = lw.integers(op, 1)[0] % len(lw.shape(i))
+    frame_axis = lw.frame_axis(op, i, axis, "looks for an extreme")
+    time = lw.stream(op, i).axis
+    out_axis = time if time is None or time < axis else time - 1
+    lw.emit(op, [lw.operand(i)], out_axis, options=AxisOptions(frame_axis))
+
+
+_SUMS = Rule(operands=(2, 2), shapes=_statistic_shapes, options={"keep_dims": FLAG})
+_EXTREMES = Rule(operands=(2, 2), shapes=_statistic_shapes, options={"keep_dims": FLAG}, scaled=False)
+_PLACES = Rule(operands=(2, 2), shapes=_extreme_shapes, retyped=True, scaled=False)
+_ALL = ("float32", "int8", "int16", "int32", "int64")
+
+OPERATIONS = (
+    # The reference kernels read int8 sums as uint8 and int16 ones as int8.
+    Operation(Statistic.SUM.value, _SUMS, StatisticOptions, lower=_statistic, types=("float32", "int32", "int64")),
+    Operation(Statistic.MEAN.value, _SUMS, StatisticOptions, lower=_statistic, types=_ALL),
+    Operation(Statistic.PRODUCT.value, _SUMS, StatisticOptions, lower=_statistic, types=("float32", "int8", "int16")),
+    Operation(Statistic.MAXIMUM.value, _EXTREMES, StatisticOptions, lower=_statistic, types=_ALL),
+    Operation(Statistic.MINIMUM.value, _EXTREMES, StatisticOptions, lower=_statistic, types=_ALL),
+    Operation("ARG_MAX", _PLACES, AxisOptions, lower=_extreme, types=("float32", "int8", "int32")),
+    Operation("ARG_MIN", _PLACES, AxisOptions, lower=_extreme, types=("float32", "int8", "int32")),
+)

@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 
-from tcnstream.compiler.plan import Node
+from tcnstream.compiler.operation import to_file
+from tcnstream.compiler.operations.convolution import ConvolutionOptions
+from tcnstream.compiler.operations.cuts import PadOptions, SliceOptions
+from tcnstream.compiler.operations.dense import FULLY_CONNECTED
+from tcnstream.compiler.operations.layout import AxisOptions, TileOptions, TransposeOptions
+from tcnstream.compiler.operations.pool import PoolOptions
+from tcnstream.compiler.operations.resize import ResizeOptions
+from tcnstream.compiler.operations.statistics import Statistic, StatisticOptions
+from tcnstream.compiler.plan import ActivationOptions, Node
+from tcnstream.compiler.spatial import SpatialOptions
 from tcnstream.engines.interpreter.step import NeedsHost, StepGraph, Work, depends_on_edge, lay_out, touches_edge
+from tcnstream.engines.registry import Registry
 from tcnstream.tflite.graph import OptionValue, Shape, Tensor
+
+Emit: TypeAlias = Callable[[StepGraph, Node, Work], list[int]]
+"""Appends the operations of a node, and says which tensors its outputs are."""
+
+EMIT: Registry[Emit] = Registry("tcnstream.engines.interpreter.emit")
+"""Every node kind that TFLite computes; all others run on the host's kernels."""
+
+emits = EMIT.enter
 
 
 def emit(step: StepGraph, work: Work) -> None:
@@ -19,22 +38,6 @@ def emit(step: StepGraph, work: Work) -> None:
     if rule is None:
         raise NeedsHost(node.kind)
     step.add(work, rule(step, node, work))
-
-
-def _integer(node: Node, name: str, default: int) -> int:
-    value = node.options.get(name, default)
-    assert isinstance(value, int)
-    return value
-
-
-def _integers(node: Node, name: str) -> tuple[int, ...]:
-    value = node.options[name]
-    assert isinstance(value, tuple)
-    return value
-
-
-def _keep(node: Node, *names: str) -> dict[str, OptionValue]:
-    return {name: node.options[name] for name in names if name in node.options}
 
 
 def _axis_shift(view: Shape) -> int:
@@ -53,42 +56,50 @@ def _shape_out(step: StepGraph, node: Node, work: Work, position: int = 0) -> Sh
 # --- convolutions, pools, dense layers ---------------------------------------------------------
 
 
+@emits("CONV_2D")
 def _convolution(step: StepGraph, node: Node, work: Work) -> list[int]:
-    if "arithmetic" in node.options:
+    if node.options_of(ConvolutionOptions).dense:
         return [_dense_over_window(step, node, work)]
     weights = step.plan.tensors[node.inputs[1]]
-    depthwise = node.kind == "DEPTHWISE_CONV_2D"
-    kernel = weights.shape[0 if depthwise else 1]
-    dilation = _integer(node, "dilation_t", 1)
-    ranges = None
+    kernel = step.plan_constant(node.inputs[1], weights.shape, 0)
+    return [_convolved(step, node, work, weights.shape[1], kernel)]
+
+
+@emits("DEPTHWISE_CONV_2D")
+def _depthwise_convolution(step: StepGraph, node: Node, work: Work) -> list[int]:
+    weights = step.plan.tensors[node.inputs[1]]
+    kernel = step.plan_constant(node.inputs[1], (1, *weights.shape), 3)
+    multiplier = weights.shape[2] // node.views[0][1]
+    return [_convolved(step, node, work, weights.shape[0], kernel, depth_multiplier=multiplier)]
+
+
+def _convolved(step: StepGraph, node: Node, work: Work, taps: int, kernel: int, **own: OptionValue) -> int:
+    """A convolution with ``taps`` weights along time; ``own`` are the options of its kind alone."""
+    options = node.options_of(ConvolutionOptions)
+    dilation, ranges = options.dilation_t, None
     if step.taps and (work.frames == 1 or node.window.stride == 1) and work.frames < dilation:
         begin, _ = step.whole_range(node, work)
-        ranges = [(begin + k * dilation, begin + k * dilation + work.frames) for k in range(kernel)]
+        ranges = [(begin + k * dilation, begin + k * dilation + work.frames) for k in range(taps)]
         dilation = work.frames
     x = _padded_frequency(step, step.read(node, work, 0, ranges), node)
-    operands = [x]
-    if depthwise:
-        operands.append(step.plan_constant(node.inputs[1], (1, *weights.shape), 3))
-    else:
-        operands.append(step.plan_constant(node.inputs[1], weights.shape, 0))
-    operands += _bias(step, node, 2)
-    options: dict[str, OptionValue] = {
+    written: dict[str, OptionValue] = {
         "padding": "VALID",
         "stride_h": node.window.stride if work.frames > 1 else 1,
-        "stride_w": _integer(node, "stride_f", 1),
+        "stride_w": options.stride_f,
         "dilation_h_factor": dilation,
-        "dilation_w_factor": _integer(node, "dilation_f", 1),
-        **_keep(node, "fused_activation_function"),
+        "dilation_w_factor": options.dilation_f,
+        "fused_activation_function": options.activation,
+        **own,
     }
-    if depthwise:
-        options["depth_multiplier"] = weights.shape[2] // step.tensors[x].shape[3]
-    shape = _shape_out(step, node, work)
-    return [step.op(node.kind, operands, _output(step, node), shape, options)]
+    return step.op(
+        node.kind, [x, kernel, *_bias(step, node, 2)], _output(step, node), _shape_out(step, node, work), written
+    )
 
 
 def _padded_frequency(step: StepGraph, i: int, node: Node) -> int:
     """Frames ``(F, C)`` with the node's frequency padding."""
-    begin, end = _integer(node, "pad_f_begin", 0), _integer(node, "pad_f_end", 0)
+    options = node.options_of(SpatialOptions)
+    begin, end = options.pad_f_begin, options.pad_f_end
     if begin == end == 0:
         return i
     return step.pad(i, ((0, 0), (0, 0), (begin, end), (0, 0)), node.fill)
@@ -101,12 +112,14 @@ def _bias(step: StepGraph, node: Node, position: int) -> list[int]:
     return [step.plan_constant(i, step.plan.tensors[i].shape)]
 
 
+@emits("TRANSPOSE_CONV")
 def _transpose_convolution(step: StepGraph, node: Node, work: Work) -> list[int]:
     weights = step.plan.tensors[node.inputs[1]]
     channels, kernel, kernel_f, _ = weights.shape
-    up, stride_f, pad_f = node.window.up, _integer(node, "stride_f", 1), _integer(node, "pad_f_begin", 0)
+    own = node.options_of(ConvolutionOptions)
+    up, stride_f = node.window.up, own.stride_f
     out = _output(step, node)
-    if pad_f or (node.views[0][0] - 1) * stride_f + kernel_f != out.shape[0]:
+    if own.pad_f_begin or (node.views[0][0] - 1) * stride_f + kernel_f != out.shape[0]:
         raise NeedsHost("frequency padding")
     begin, end = step.whole_range(node, work)
     x = step.read(node, work, 0)
@@ -116,30 +129,33 @@ def _transpose_convolution(step: StepGraph, node: Node, work: Work) -> list[int]
         "padding": "VALID",
         "stride_h": up,
         "stride_w": stride_f,
-        **_keep(node, "fused_activation_function"),
+        "fused_activation_function": own.activation,
     }
-    whole = step.op("TRANSPOSE_CONV", operands, out, shape, options)
+    whole = step.op(node.kind, operands, out, shape, options)
     pad = kernel - 1 - node.window.pad_begin
     return [step.cut(whole, work.first_frame + pad - begin * up, work.frames)]
 
 
+@emits("MAX_POOL_2D", "AVERAGE_POOL_2D")
 def _pool(step: StepGraph, node: Node, work: Work) -> list[int]:
     if touches_edge(step.plan, node, work, step.spans):
         raise NeedsHost("padding does not count")
-    if _integer(node, "pad_f_begin", 0) or _integer(node, "pad_f_end", 0):
+    own = node.options_of(PoolOptions)
+    if own.pad_f_begin or own.pad_f_end:
         raise NeedsHost("padding does not count")
     options: dict[str, OptionValue] = {
         "padding": "VALID",
         "stride_h": node.window.stride,
-        "stride_w": _integer(node, "stride_f", 1),
-        "filter_height": _integer(node, "filter_t", 1),
-        "filter_width": _integer(node, "filter_f", 1),
-        **_keep(node, "fused_activation_function"),
+        "stride_w": own.stride_f,
+        "filter_height": own.filter_t,
+        "filter_width": own.filter_f,
+        "fused_activation_function": own.activation,
     }
     x = step.read(node, work, 0)
     return [step.op(node.kind, [x], _output(step, node), _shape_out(step, node, work), options)]
 
 
+@emits("FULLY_CONNECTED")
 def _dense(step: StepGraph, node: Node, work: Work) -> list[int]:
     return [_dense_rows(step, node, step.read(node, work, 0))]
 
@@ -149,8 +165,9 @@ def _dense_rows(step: StepGraph, node: Node, rows: int) -> int:
     out = weights.shape[0]
     matrix = step.plan_constant(node.inputs[1], (out, math.prod(weights.shape[1:])))
     shape = (*step.tensors[rows].shape[:-1], out)
-    options = {"keep_num_dims": True, **_keep(node, "fused_activation_function")}
-    return step.op("FULLY_CONNECTED", [rows, matrix, *_bias(step, node, 2)], _output(step, node), shape, options)
+    activation = node.options_of(ActivationOptions).activation
+    options: dict[str, OptionValue] = {"keep_num_dims": True, "fused_activation_function": activation}
+    return step.op(FULLY_CONNECTED.kind, [rows, matrix, *_bias(step, node, 2)], _output(step, node), shape, options)
 
 
 def _dense_over_window(step: StepGraph, node: Node, work: Work) -> int:
@@ -159,7 +176,7 @@ def _dense_over_window(step: StepGraph, node: Node, work: Work) -> int:
     kernel = weights.shape[1]
     row = (1, 1, 1, math.prod(weights.shape[1:]))
     whole = weights.shape[2] == node.views[0][0] and weights.shape[3] == node.views[0][1]
-    if node.kind != "CONV_2D" or not whole or _integer(node, "dilation_t", 1) != 1:
+    if not whole or node.options_of(ConvolutionOptions).dilation_t != 1:
         raise NeedsHost("a dense layer over part of a frame")
     x = step.read(node, work, 0)
     stride = node.window.stride
@@ -170,11 +187,61 @@ def _dense_over_window(step: StepGraph, node: Node, work: Work) -> int:
 # --- operations on one frame -------------------------------------------------------------------
 
 
+@emits(
+    "LOGISTIC",
+    "TANH",
+    "RELU",
+    "RELU6",
+    "RELU_N1_TO_1",
+    "RELU_0_TO_1",
+    "LEAKY_RELU",
+    "ELU",
+    "GELU",
+    "HARD_SWISH",
+    "ABS",
+    "NEG",
+    "EXP",
+    "LOG",
+    "SQRT",
+    "RSQRT",
+    "SQUARE",
+    "SIN",
+    "COS",
+    "FLOOR",
+    "CEIL",
+    "ROUND",
+    "SIGN",
+    "QUANTIZE",
+    "DEQUANTIZE",
+    "CAST",
+    "LOGICAL_NOT",
+    "SOFTMAX",
+    "LOG_SOFTMAX",
+)
 def _pointwise(step: StepGraph, node: Node, work: Work) -> list[int]:
     x = step.read(node, work, 0)
-    return [step.op(node.kind, [x], _output(step, node), step.tensors[x].shape, node.options)]
+    return [step.op(node.kind, [x], _output(step, node), step.tensors[x].shape, to_file(node.options))]
 
 
+@emits(
+    "ADD",
+    "SUB",
+    "MUL",
+    "DIV",
+    "MAXIMUM",
+    "MINIMUM",
+    "SQUARED_DIFFERENCE",
+    "POW",
+    "PRELU",
+    "LOGICAL_AND",
+    "LOGICAL_OR",
+    "GREATER",
+    "GREATER_EQUAL",
+    "LESS",
+    "LESS_EQUAL",
+    "EQUAL",
+    "NOT_EQUAL",
+)
 def _join(step: StepGraph, node: Node, work: Work) -> list[int]:
     operands = []
     for position, i in enumerate(node.inputs):
@@ -183,15 +250,16 @@ def _join(step: StepGraph, node: Node, work: Work) -> list[int]:
         else:
             operands.append(step.plan_constant(i, step.plan.tensors[i].shape, _last(step.plan.tensors[i])))
     shape = (1, work.frames, *lay_out(np.broadcast_shapes(*node.views)))
-    return [step.op(node.kind, operands, _output(step, node), shape, node.options)]
+    return [step.op(node.kind, operands, _output(step, node), shape, to_file(node.options))]
 
 
 def _last(tensor: Tensor) -> int:
     return max(0, len(tensor.shape) - 1)
 
 
+@emits("CONCATENATION")
 def _concatenation(step: StepGraph, node: Node, work: Work) -> list[int]:
-    axis = _integer(node, "axis", 1) + _axis_shift(node.views[0])
+    axis = node.options_of(AxisOptions).axis + _axis_shift(node.views[0])
     operands = []
     for position, i in enumerate(node.inputs):
         tensor = step.plan.tensors[i]
@@ -202,12 +270,12 @@ def _concatenation(step: StepGraph, node: Node, work: Work) -> list[int]:
             operands.append(step.constant(np.ascontiguousarray(frames), tensor.quantization))
     shape = list(step.tensors[operands[0]].shape)
     shape[axis] = sum(step.tensors[o].shape[axis] for o in operands)
-    options = {"axis": axis, **_keep(node, "fused_activation_function")}
-    return [step.op("CONCATENATION", operands, _output(step, node), tuple(shape), options)]
+    return [step.op(node.kind, operands, _output(step, node), tuple(shape), {"axis": axis})]
 
 
+@emits("SPLIT")
 def _split(step: StepGraph, node: Node, work: Work) -> list[int]:
-    axis = _integer(node, "axis", 1) + _axis_shift(node.views[0])
+    axis = node.options_of(AxisOptions).axis + _axis_shift(node.views[0])
     x = step.read(node, work, 0)
     source = step.tensors[x].shape
     made, begin = [], 0
@@ -222,10 +290,12 @@ def _split(step: StepGraph, node: Node, work: Work) -> list[int]:
     return made
 
 
+@emits("STRIDED_SLICE")
 def _strided_slice(step: StepGraph, node: Node, work: Work) -> list[int]:
     view = node.views[0]
     shift = _axis_shift(view) + 1
-    begin, end, stride = (_integers(node, name) for name in ("begin", "end", "stride"))
+    options = node.options_of(SliceOptions)
+    begin, end, stride = options.begin, options.end, options.stride
     if len(begin) != len(view) or min(stride, default=1) < 1:
         raise NeedsHost("a cut against the order of the values")
     x = step.read(node, work, 0)
@@ -236,89 +306,102 @@ def _strided_slice(step: StepGraph, node: Node, work: Work) -> list[int]:
         starts[shift + a], stops[shift + a], strides[shift + a] = b, e, s
         shape[shift + a] = len(range(b, e, s))
     operands = (x, step.integers(starts), step.integers(stops), step.integers(strides))
-    return [step.op("STRIDED_SLICE", operands, _output(step, node), tuple(shape))]
+    return [step.op(node.kind, operands, _output(step, node), tuple(shape))]
 
 
+@emits("PAD")
 def _pad(step: StepGraph, node: Node, work: Work) -> list[int]:
     x = step.read(node, work, 0)
-    flat = _integers(node, "paddings")
+    flat = node.options_of(PadOptions).paddings
     outer = [(0, 0)] * (len(step.tensors[x].shape) - len(flat) // 2)
     return [step.pad(x, [*outer, *zip(flat[::2], flat[1::2], strict=True)], node.fill)]
 
 
+@emits("TRANSPOSE")
 def _transpose(step: StepGraph, node: Node, work: Work) -> list[int]:
-    perm, shift = _integers(node, "perm"), _axis_shift(node.views[0])
+    perm, shift = node.options_of(TransposeOptions).perm, _axis_shift(node.views[0])
     if shift != 1 or perm[0] != 0:
         raise NeedsHost("time moves")
     x = step.read(node, work, 0)
     order = (0, *(p + 1 for p in perm))
     shape = tuple(step.tensors[x].shape[a] for a in order)
-    return [step.op("TRANSPOSE", (x, step.integers(order)), _output(step, node), shape)]
+    return [step.op(node.kind, (x, step.integers(order)), _output(step, node), shape)]
 
 
+@emits("TILE")
 def _tile(step: StepGraph, node: Node, work: Work) -> list[int]:
     x = step.read(node, work, 0)
-    own = _integers(node, "multiples")
+    own = node.options_of(TileOptions).multiples
     shape = step.tensors[x].shape
     multiples = (*(1,) * (len(shape) - len(own)), *own)
     tiled = tuple(n * k for n, k in zip(shape, multiples, strict=True))
-    return [step.op("TILE", (x, step.integers(multiples)), _output(step, node), tiled)]
+    return [step.op(node.kind, (x, step.integers(multiples)), _output(step, node), tiled)]
 
 
+@emits(*(statistic.value for statistic in Statistic))
 def _reduce(step: StepGraph, node: Node, work: Work) -> list[int]:
-    if node.kind == "SUM" and step.plan.tensors[node.inputs[0]].dtype.kind == "i":
+    options = node.options_of(StatisticOptions)
+    if options.statistic is Statistic.SUM and step.plan.tensors[node.inputs[0]].dtype.kind == "i":
         # LiteRT 2.3 reads int8 sums as uint8 and int16 ones as int8 (measured, right again in later sources).
         raise NeedsHost(node.kind)
     shift = _axis_shift(node.views[0])
-    axes = [a + shift for a in _integers(node, "axes")]
+    axes = [a + shift for a in options.axes]
     x = step.read(node, work, 0)
     shape = tuple(1 if a in axes else n for a, n in enumerate(step.tensors[x].shape))
     return [step.op(node.kind, (x, step.integers(axes)), _output(step, node), shape, {"keep_dims": True})]
 
 
+@emits("ARG_MAX", "ARG_MIN")
 def _arg_extreme(step: StepGraph, node: Node, work: Work) -> list[int]:
     x = step.read(node, work, 0)
-    axis = _integer(node, "axis", 1) + _axis_shift(node.views[0])
+    axis = node.options_of(AxisOptions).axis + _axis_shift(node.views[0])
     shape = step.tensors[x].shape
     operands = (x, step.constant(np.array(axis, np.int32)))
     shape = shape[:axis] + shape[axis + 1 :]
-    return [step.op(node.kind, operands, _output(step, node), shape, _keep(node, "output_type"))]
+    output_type = "INT64" if _output(step, node).dtype == np.int64 else "INT32"
+    return [step.op(node.kind, operands, _output(step, node), shape, {"output_type": output_type})]
 
 
+@emits("BATCH_MATMUL")
 def _batch_matmul(step: StepGraph, node: Node, work: Work) -> list[int]:
     x = step.read(node, work, 0)
     matrix = step.plan.tensors[node.inputs[1]]
     shape = (*step.tensors[x].shape[:-1], matrix.shape[1])
     constant = step.plan_constant(node.inputs[1], (*(1 for _ in shape[2:]), *matrix.shape))
-    return [step.op("BATCH_MATMUL", (x, constant), _output(step, node), shape)]
+    return [step.op(node.kind, (x, constant), _output(step, node), shape)]
 
 
+@emits("GATHER")
 def _gather(step: StepGraph, node: Node, work: Work) -> list[int]:
     x = step.read(node, work, 0)
-    axis = _integer(node, "axis", 1) + _axis_shift(node.views[0])
+    axis = node.options_of(AxisOptions).axis + _axis_shift(node.views[0])
     places = step.plan.tensors[node.inputs[1]]
     shape = list(step.tensors[x].shape)
     shape[axis] = places.shape[0]
     operands = (x, step.plan_constant(node.inputs[1], places.shape))
-    return [step.op("GATHER", operands, _output(step, node), tuple(shape), {"axis": axis})]
+    return [step.op(node.kind, operands, _output(step, node), tuple(shape), {"axis": axis})]
 
 
+@emits("MIRROR_PAD")
 def _mirror_pad(step: StepGraph, node: Node, work: Work) -> list[int]:
     x = step.read(node, work, 0)
-    flat = _integers(node, "paddings")
+    flat = node.options_of(PadOptions).paddings
     source = step.tensors[x].shape
     pairs = [(0, 0)] * (len(source) - len(flat) // 2) + list(zip(flat[::2], flat[1::2], strict=True))
     shape = tuple(n + a + b for n, (a, b) in zip(source, pairs, strict=True))
-    return [step.op("MIRROR_PAD", (x, step.integers(pairs)), _output(step, node), shape, _keep(node, "mode"))]
+    mode = node.options_of(PadOptions).mode
+    return [step.op(node.kind, (x, step.integers(pairs)), _output(step, node), shape, {"mode": mode})]
 
 
+@emits("RESIZE_NEAREST_NEIGHBOR")
 def _resize(step: StepGraph, node: Node, work: Work) -> list[int]:
-    if node.options.get("align_corners"):
+    options = node.options_of(ResizeOptions)
+    if options.align_corners:
         raise NeedsHost("the frames of a step have other corners than the window")
     x = step.read(node, work, 0)
     shape = _shape_out(step, node, work)
     operands = (x, step.integers(shape[1:3]))
-    return [step.op(node.kind, operands, _output(step, node), shape, _keep(node, "half_pixel_centers"))]
+    return [step.op(node.kind, operands, _output(step, node), shape, to_file(options))]
 
 
 # --- operations that only move frames ----------------------------------------------------------
@@ -330,6 +413,7 @@ def _copy(step: StepGraph, i: int) -> int:
     return step.op("RESHAPE", (i, step.integers(tensor.shape)), tensor, tensor.shape, {"new_shape": tensor.shape})
 
 
+@emits("TIME_PAD")
 def _time_pad(step: StepGraph, node: Node, work: Work) -> list[int]:
     if depends_on_edge(node) and touches_edge(step.plan, node, work, step.spans):
         raise NeedsHost("mirrors the signal")
@@ -337,6 +421,7 @@ def _time_pad(step: StepGraph, node: Node, work: Work) -> list[int]:
     return [_copy(step, step.cut(read, 0, work.frames, node.window.stride))]
 
 
+@emits("TIME_WINDOW")
 def _time_window(step: StepGraph, node: Node, work: Work) -> list[int]:
     extent, stride = node.window.extent, node.window.stride
     shape = (1, 1, *lay_out(_output(step, node).shape))
@@ -347,6 +432,7 @@ def _time_window(step: StepGraph, node: Node, work: Work) -> list[int]:
     return [_copy(step, step.concatenate(rows))]
 
 
+@emits("TIME_UNFOLD")
 def _time_unfold(step: StepGraph, node: Node, work: Work) -> list[int]:
     up = node.window.up
     begin, end = step.whole_range(node, work)
@@ -355,6 +441,7 @@ def _time_unfold(step: StepGraph, node: Node, work: Work) -> list[int]:
     return [_copy(step, step.cut(frames, work.first_frame - begin * up, work.frames))]
 
 
+@emits("TIME_REPEAT")
 def _time_repeat(step: StepGraph, node: Node, work: Work) -> list[int]:
     up = node.window.up
     begin, end = step.whole_range(node, work)
@@ -366,49 +453,10 @@ def _time_repeat(step: StepGraph, node: Node, work: Work) -> list[int]:
     return [step.cut(frames, work.first_frame - begin * up, work.frames)]
 
 
+@emits("TIME_FROZEN")
 def _time_frozen(step: StepGraph, node: Node, work: Work) -> list[int]:
     out = _output(step, node)
     statistic = step.plan.tensors[node.inputs[1]].data
     assert statistic is not None
     frames = np.broadcast_to(statistic.reshape(out.shape), (work.frames, *out.shape))
     return [_copy(step, step.constant(frames.reshape(_shape_out(step, node, work)), out.quantization))]
-
-
-# fmt: off
-_POINTWISE = (
-    "LOGISTIC", "TANH", "RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1", "LEAKY_RELU", "ELU", "GELU", "HARD_SWISH",
-    "ABS", "NEG", "EXP", "LOG", "SQRT", "RSQRT", "SQUARE", "SIN", "COS", "FLOOR", "CEIL", "ROUND", "SIGN", "QUANTIZE",
-    "DEQUANTIZE", "CAST", "LOGICAL_NOT", "SOFTMAX", "LOG_SOFTMAX",
-)
-_JOINS = (
-    "ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE", "POW", "PRELU", "LOGICAL_AND",
-    "LOGICAL_OR", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL", "EQUAL", "NOT_EQUAL",
-)
-# fmt: on
-
-EMIT: Mapping[str, Callable[[StepGraph, Node, Work], list[int]]] = {
-    **dict.fromkeys(_POINTWISE, _pointwise),
-    **dict.fromkeys(_JOINS, _join),
-    **dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D"), _convolution),
-    **dict.fromkeys(("MAX_POOL_2D", "AVERAGE_POOL_2D"), _pool),
-    **dict.fromkeys(("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD"), _reduce),
-    **dict.fromkeys(("ARG_MAX", "ARG_MIN"), _arg_extreme),
-    "TRANSPOSE_CONV": _transpose_convolution,
-    "FULLY_CONNECTED": _dense,
-    "CONCATENATION": _concatenation,
-    "SPLIT": _split,
-    "STRIDED_SLICE": _strided_slice,
-    "PAD": _pad,
-    "MIRROR_PAD": _mirror_pad,
-    "RESIZE_NEAREST_NEIGHBOR": _resize,
-    "BATCH_MATMUL": _batch_matmul,
-    "GATHER": _gather,
-    "TRANSPOSE": _transpose,
-    "TILE": _tile,
-    "TIME_PAD": _time_pad,
-    "TIME_WINDOW": _time_window,
-    "TIME_UNFOLD": _time_unfold,
-    "TIME_REPEAT": _time_repeat,
-    "TIME_FROZEN": _time_frozen,
-}
-"""Every node kind that TFLite computes; all others run on the host's kernels."""

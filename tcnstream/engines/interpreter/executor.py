@@ -25,7 +25,6 @@ from tcnstream.engines.interpreter.emit import emit
 from tcnstream.engines.interpreter.runtime import dense_is_wrong, find_runtime, memory_of, open_interpreter
 from tcnstream.engines.interpreter.step import Feed, NeedsHost, Span, StepGraph, Work, depends_on_edge, touches_edge
 from tcnstream.engines.reference.executor import ReferenceExecutor, compute
-from tcnstream.engines.reference.frames import FRAME_KERNELS
 from tcnstream.engines.reference.kernels import KERNELS
 from tcnstream.engines.state import Queue, State, advance
 from tcnstream.errors import EngineError
@@ -103,7 +102,7 @@ class InterpreterExecutor:
 
     def __init__(self, plan: Plan, exact: bool = True) -> None:
         for node in plan.nodes:
-            if node.kind not in KERNELS and node.kind not in FRAME_KERNELS and node.kind != "TIME_CUMULATIVE":
+            if node.kind not in KERNELS:
                 raise EngineError(
                     f"the interpreter engine lacks `{node.kind}` (op {node.index}, `{node.label}`), and no other"
                     " engine has it; end the model before it"

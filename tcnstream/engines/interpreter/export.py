@@ -17,6 +17,8 @@ from fractions import Fraction
 
 import numpy as np
 
+from tcnstream.compiler.operations import operation
+from tcnstream.compiler.operations.pool import AVERAGE_POOL_2D
 from tcnstream.compiler.plan import Node, Plan
 from tcnstream.compiler.timing import first_read, timings
 from tcnstream.engines.interpreter.emit import emit
@@ -284,13 +286,13 @@ def _paddings(plan: Plan) -> dict[int, float | int]:
     padding: dict[int, float | int] = {}
     for node, sources in zip(plan.nodes, plan.sources, strict=True):
         window = node.window
-        if node.kind in ("TIME_TRAILING", "TIME_CUMULATIVE", "TIME_REDUCE"):
+        if operation(node.kind).over_time:
             raise _refusal(node, "is a statistic over time")
         if window.edge != "fill" and (window.pad_begin > 0 or (window.pad_end or 0) > 0):
             raise _refusal(node, "mirrors the signal at its edges")
         if first_read(window, 0) >= 0:
             continue
-        if node.kind == "AVERAGE_POOL_2D":
+        if node.kind == AVERAGE_POOL_2D.kind:
             raise _refusal(node, "does not count the padding before the start")
         for i in sources:
             fill = _lowest(plan.tensors[i]) if node.kind == "MAX_POOL_2D" else node.fill

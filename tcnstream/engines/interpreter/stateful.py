@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tcnstream.compiler.operations.time import STATEFUL_GRAPH, TIME_UNFOLD
 from tcnstream.compiler.plan import Node, Plan, Window
 from tcnstream.engines.interpreter.runtime import dense_is_wrong, find_runtime, memory_of, open_interpreter
 from tcnstream.engines.reference.executor import compute
@@ -23,7 +24,6 @@ from tcnstream.errors import EngineError, ModelError, NotStreamableError
 from tcnstream.tflite.graph import Array, Graph, ModelFile, Op, Tensor
 from tcnstream.tflite.writer import write_model
 
-KIND = "STATEFUL_GRAPH"
 """The plan node that stands for the whole of a stateful model."""
 
 
@@ -164,10 +164,18 @@ def _plan(graph: Graph, time_axis: int | None, hop: int) -> Plan:
             ends[-1] = add(tensor, frame, n)
             window = Window(up=n, extent=n, pad_begin=n - 1)
             view = tensor.shape[1:]
-            unfolding.append(Node("TIME_UNFOLD", (made[-1],), (ends[-1],), (view,), {}, window, label=tensor.name))
+            unfolding.append(
+                Node(TIME_UNFOLD.kind, (made[-1],), (ends[-1],), (view,), window=window, label=tensor.name)
+            )
     views = tuple(tensors[i].shape for i in inputs)
     body = Node(
-        KIND, inputs, tuple(made), views, {}, Window(stride=hop, extent=hop), label=graph.name or "model", index=0
+        STATEFUL_GRAPH.kind,
+        inputs,
+        tuple(made),
+        views,
+        window=Window(stride=hop, extent=hop),
+        label=graph.name or "model",
+        index=0,
     )
     return Plan(
         tuple(tensors),

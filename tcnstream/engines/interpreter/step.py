@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tcnstream.compiler.operations import operation
 from tcnstream.compiler.plan import Node, Plan
 from tcnstream.compiler.timing import first_read, last_read
 from tcnstream.tflite.graph import Array, Graph, Op, OptionValue, Quantization, Shape, Tensor
@@ -246,4 +247,4 @@ def touches_edge(plan: Plan, node: Node, work: Work, spans: Sequence[Span]) -> b
 
 def depends_on_edge(node: Node) -> bool:
     """Whether the node treats padding other than as frames of the constant ``fill``."""
-    return node.window.edge != "fill" or node.kind in ("MAX_POOL_2D", "AVERAGE_POOL_2D")
+    return node.window.edge != "fill" or operation(node.kind).skips_padding

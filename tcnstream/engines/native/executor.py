@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tcnstream.compiler.operations import operation
+from tcnstream.compiler.operations.statistics import StatisticOptions
 from tcnstream.compiler.plan import Plan
 from tcnstream.compiler.timing import counts, oldest_needed
 from tcnstream.engines.native.planfile import PlanFacts, growth, read_facts, write_plan
@@ -273,9 +275,9 @@ def _carries(plan: Plan, facts: PlanFacts) -> dict[int, tuple[int, np.dtype[np.g
     """For every cumulative node the place of its sums in the core and their type in ``State.carries``."""
     found = {}
     for k, (node, record) in enumerate(zip(plan.nodes, facts.nodes, strict=True)):
-        if node.kind == "TIME_CUMULATIVE":
+        if operation(node.kind).carries:
             source = plan.tensors[node.inputs[0]].dtype
-            summed = str(node.options["reduce"]) in ("MEAN", "SUM")
+            summed = node.options_of(StatisticOptions).statistic.adds
             wide = np.dtype(np.float64 if source.kind == "f" else np.int64)
             found[k] = record.carry_at, wide if summed else source
     return found

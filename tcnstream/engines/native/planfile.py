@@ -266,7 +266,7 @@ class _Writer:
             op=packed.op,
             dtype=_dtype(node, source),
             label=node.label,
-            kind_name=str(node.options.get("reduce", node.kind)),
+            kind_name=node.kind_in_file,
             index=node.index,
             n_inputs=len(packed.operands),
             n_outputs=len(node.outputs),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from tcnstream.compiler.operations import operation
 from tcnstream.compiler.plan import Node, Plan
 from tcnstream.compiler.timing import first_read, last_read
-from tcnstream.engines.reference.frames import FRAME_KERNELS, cumulative
 from tcnstream.engines.reference.kernels import KERNELS, Call
 from tcnstream.engines.state import State, advance
 from tcnstream.errors import EngineError
@@ -27,7 +27,7 @@ class ReferenceExecutor:
 
     def __init__(self, plan: Plan, rounding: str = "litert") -> None:
         for node in plan.nodes:
-            if node.kind not in KERNELS and node.kind not in FRAME_KERNELS and node.kind != "TIME_CUMULATIVE":
+            if node.kind not in KERNELS:
                 raise EngineError(f"the reference engine lacks `{node.kind}` (op {node.index}, `{node.label}`)")
         self.plan = plan
         self.rounding = rounding
@@ -50,11 +50,9 @@ def compute(state: State, k: int, goal: list[int], rounding: str = "litert") -> 
     call = _call(plan, state, node, state.have[node.outputs[0]], goal[node.outputs[0]], rounding)
     # A NaN or an infinity in the signal passes through, as it does in the reference kernels.
     with np.errstate(all="ignore"):
-        if node.kind == "TIME_CUMULATIVE":
-            frames, state.carries[k] = cumulative(call, state.carries.get(k))
-            return (frames,)
-        if node.kind in FRAME_KERNELS:
-            return (FRAME_KERNELS[node.kind](call),)
+        if operation(node.kind).carries:
+            *frames, state.carries[k] = KERNELS[node.kind](replace(call, carry=state.carries.get(k)))
+            return tuple(frames)
         return KERNELS[node.kind](call)
 
 
@@ -72,7 +70,7 @@ def _call(plan: Plan, state: State, node: Node, begin: int, end: int, rounding: 
             arrays.append(None)
             continue
         tensor = plan.tensors[i]
-        facts.append(dataclasses.replace(tensor, shape=view))
+        facts.append(replace(tensor, shape=view))
         if tensor.data is not None:
             arrays.append(tensor.data.reshape(view))
         else:

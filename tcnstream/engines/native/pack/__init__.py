@@ -1,33 +1,18 @@
 """What the native core is told about each operation: precomputed integers, tables and packed weights.
 
-A module per family of operations, as in ``core/operations/``, each with a table from the operation of the Plan to
-the function that packs it. All arithmetic that a plan file freezes (multipliers, shifts, look-up tables, index maps)
+A module per family of operations, as in ``core/operations/``; ``@packs("KIND")`` stands above the function that packs
+an operation of the Plan. All arithmetic that a plan file freezes (multipliers, shifts, look-up tables, index maps)
 is computed here, by the same functions that the reference engine uses, so the core needs no float where the model
 has none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from tcnstream.compiler.plan import Node, Plan
 from tcnstream.engines.native.layout import MAX_OPERANDS
-from tcnstream.engines.native.pack import binary, convolution, moves, operands, pool, softmax, statistics, unary
-from tcnstream.engines.native.pack.context import Context, Packed, Packer, unsupported
+from tcnstream.engines.native.pack.context import PACKERS, Context, Packed, unsupported
 
 __all__ = ["PACKERS", "Packed", "pack", "unsupported"]
-
-PACKERS: Mapping[str, Packer] = {
-    **convolution.PACKERS,
-    **pool.PACKERS,
-    **binary.PACKERS,
-    **operands.PACKERS,
-    **unary.PACKERS,
-    **softmax.PACKERS,
-    **moves.PACKERS,
-    **statistics.PACKERS,
-}
-"""Operation of the Plan -> how it is packed."""
 
 
 def pack(plan: Plan, node: Node, rounding: str) -> Packed:

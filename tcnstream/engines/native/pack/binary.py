@@ -8,16 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from tcnstream.compiler.operations.elementwise import SumOptions
 from tcnstream.engines.native.layout import Binary, BinaryOp, Kind
-from tcnstream.engines.native.pack.context import Context, Packed, Packer, float_range, range_or_zero
+from tcnstream.engines.native.pack.context import Context, Packed, float_range, packs, range_or_zero
 from tcnstream.engines.native.pack.operands import operand_blobs
 from tcnstream.engines.reference.kernels import Call
 from tcnstream.engines.reference.kernels.call import is_quantized, scale_of, zero_point_of
 from tcnstream.engines.reference.kernels.fixed_point import checked_log2, integer_range, quantize_multiplier
 
-_BINARY = ("ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE")
-_COMPARISONS = ("EQUAL", "NOT_EQUAL", "LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL")
-_SCALED_COMPARISONS = {"EQUAL": (np.int8, np.int16), "NOT_EQUAL": (np.int8, np.int16)}
+_SCALED_COMPARISONS = {BinaryOp.EQUAL: (np.int8, np.int16), BinaryOp.NOT_EQUAL: (np.int8, np.int16)}
 _UNCLIPPED = (-(1 << 31), (1 << 31) - 1)
 _PLAIN_RANGES = {"RELU": (0, (1 << 31) - 1), "RELU6": (0, 6), "RELU_N1_TO_1": (-1, 1)}
 
@@ -64,9 +63,10 @@ def _packed(context: Context, kind: Kind, op: BinaryOp, numbers: _Numbers) -> Pa
     return Packed(kind, context.streams, arguments, op)
 
 
+@packs("ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE")
 def _binary(context: Context) -> Packed:
     """Arithmetic of two operands: with vectors for float32 and what has a scale, else element by element."""
-    call, kind, op = context.call, context.node.kind, BinaryOp[context.node.kind]
+    call, op = context.call, BinaryOp[context.node.kind]
     dtype = context.target.dtype
     if any(t is None or t.dtype != dtype for t in call.inputs) or dtype == np.bool_:
         raise context.unsupported(f"{context.source.dtype}")
@@ -75,16 +75,16 @@ def _binary(context: Context) -> Packed:
         return _packed(context, Kind.BINARY_SCALAR, op, numbers)
     if dtype not in (np.float32, np.int8, np.int16):
         raise context.unsupported(f"{dtype}")
-    if dtype == np.float32 or kind in ("MAXIMUM", "MINIMUM"):
+    if dtype == np.float32 or op in (BinaryOp.MAXIMUM, BinaryOp.MINIMUM):
         return _packed(context, Kind.BINARY, op, _Numbers())
-    if kind == "DIV":
+    if op == BinaryOp.DIV:
         return _quotient(context)
-    if dtype == np.int16 and kind in ("ADD", "SUB") and call.flag("pot_scale_int16"):
+    if dtype == np.int16 and op in (BinaryOp.ADD, BinaryOp.SUB) and call.options(SumOptions).pot_scale_int16:
         exponents = [checked_log2(scale_of(call, t)) for t in (call.tensor(0), call.tensor(1), call.output)]
         known = [e for e in exponents if e is not None]
         if len(known) == 3:
-            return _shifted(context, known)
-    return _packed(context, Kind.BINARY, op, _scaled(context))
+            return _shifted(context, op, known)
+    return _packed(context, Kind.BINARY, op, _scaled(context, op))
 
 
 def _scales(call: Call) -> tuple[np.float32, np.float32, np.float32]:
@@ -95,20 +95,20 @@ def _zeros(call: Call) -> tuple[int, int]:
     return zero_point_of(call, call.tensor(0)), zero_point_of(call, call.tensor(1))
 
 
-def _scaled(context: Context) -> _Numbers:
+def _scaled(context: Context, op: BinaryOp) -> _Numbers:
     """ADD, SUB, MUL, SQUARED_DIFFERENCE of integers with a scale, as ``kernels.elementwise`` computes them."""
-    call, kind = context.call, context.node.kind
+    call = context.call
     a, b, out = _scales(call)
     left_shift = 0
     multipliers, shifts = (0, 0), (0, 0)
-    if kind == "MUL":
+    if op == BinaryOp.MUL:
         real = np.float64(a * b / out)
     else:
-        left_shift = 7 if kind == "SQUARED_DIFFERENCE" else 15 if call.output.dtype == np.int16 else 20
+        left_shift = 7 if op == BinaryOp.SQUARED_DIFFERENCE else 15 if call.output.dtype == np.int16 else 20
         twice_max = np.float64(2 * max(np.float64(a), np.float64(b)))
         one, other = _fixed(np.float64(a) / twice_max), _fixed(np.float64(b) / twice_max)
         multipliers, shifts = (one[0], other[0]), (one[1], other[1])
-        if kind == "SQUARED_DIFFERENCE":
+        if op == BinaryOp.SQUARED_DIFFERENCE:
             real = twice_max * twice_max / ((1 << 14) * np.float64(out))
         else:
             real = twice_max / ((1 << left_shift) * np.float64(out))
@@ -129,16 +129,17 @@ def _quotient(context: Context) -> Packed:
     return _packed(context, Kind.BINARY_SCALAR, BinaryOp.DIV, numbers)
 
 
-def _shifted(context: Context, exponents: list[int]) -> Packed:
+def _shifted(context: Context, op: BinaryOp, exponents: list[int]) -> Packed:
     """int16 with scales that are powers of two: one operand is shifted, none rescaled."""
-    call, kind = context.call, context.node.kind
+    call = context.call
     right = exponents[2] - exponents[0], exponents[2] - exponents[1]
     if min(right) != 0 or max(right) > 31:
         raise call.unsupported(f"power-of-two scales 2**{exponents}")
-    op = BinaryOp.ADD_SHIFTED if kind == "ADD" else BinaryOp.SUB_SHIFTED
-    return _packed(context, Kind.BINARY_SCALAR, op, _Numbers(shifts=right, range=range_or_zero(call)))
+    shifted = BinaryOp.ADD_SHIFTED if op == BinaryOp.ADD else BinaryOp.SUB_SHIFTED
+    return _packed(context, Kind.BINARY_SCALAR, shifted, _Numbers(shifts=right, range=range_or_zero(call)))
 
 
+@packs("PRELU")
 def _prelu(context: Context) -> Packed:
     call, dtype = context.call, context.target.dtype
     if dtype == np.float32 and call.tensor(1).dtype in (np.float32, np.float16):
@@ -152,29 +153,22 @@ def _prelu(context: Context) -> Packed:
     return _packed(context, Kind.BINARY_SCALAR, BinaryOp.PRELU, numbers)
 
 
+@packs("EQUAL", "NOT_EQUAL", "LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL")
 def _comparison(context: Context) -> Packed:
     """Quantized operands are brought to one scale; other integers and real numbers are compared as they are."""
-    call, kind = context.call, context.node.kind
+    call, op = context.call, BinaryOp[context.node.kind]
     first = call.tensor(0)
     if call.tensor(1).dtype != first.dtype:
         raise context.unsupported(f"{first.dtype} and {call.tensor(1).dtype}")
-    if not is_quantized(first) or first.dtype not in _SCALED_COMPARISONS.get(kind, (np.int8,)):
-        return _packed(context, Kind.BINARY_SCALAR, BinaryOp[kind], _Numbers())
+    if not is_quantized(first) or first.dtype not in _SCALED_COMPARISONS.get(op, (np.int8,)):
+        return _packed(context, Kind.BINARY_SCALAR, op, _Numbers())
     one, other = _fixed(scale_of(call, first)), _fixed(scale_of(call, call.tensor(1)))
     numbers = _Numbers(_zeros(call), 8, (one[0], other[0]), (one[1], other[1]))
-    return _packed(context, Kind.BINARY_SCALAR, BinaryOp[kind], numbers)
+    return _packed(context, Kind.BINARY_SCALAR, op, numbers)
 
 
+@packs("LOGICAL_AND", "LOGICAL_OR")
 def _logic(context: Context) -> Packed:
     if any(context.call.tensor(p).dtype != np.bool_ for p in (0, 1)):
         raise context.unsupported(f"{context.call.tensor(0).dtype}")
     return _packed(context, Kind.BINARY_SCALAR, BinaryOp[context.node.kind], _Numbers())
-
-
-PACKERS: dict[str, Packer] = {
-    **dict.fromkeys(_BINARY, _binary),
-    **dict.fromkeys(_COMPARISONS, _comparison),
-    "PRELU": _prelu,
-    "LOGICAL_AND": _logic,
-    "LOGICAL_OR": _logic,
-}

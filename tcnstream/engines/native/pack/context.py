@@ -10,12 +10,14 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
+from tcnstream.compiler.operations.convolution import ConvolutionOptions
 from tcnstream.compiler.plan import Node, Plan
 from tcnstream.engines.native.layout import Kind
 from tcnstream.engines.native.layout.records import Record
 from tcnstream.engines.reference.kernels import Call
 from tcnstream.engines.reference.kernels.call import is_quantized
 from tcnstream.engines.reference.kernels.fixed_point import CLIPS, activation_range
+from tcnstream.engines.registry import Registry
 from tcnstream.errors import EngineError
 from tcnstream.tflite.graph import Array, Tensor
 
@@ -39,7 +41,7 @@ class Packed:
 
 def unsupported(node: Node, what: str = "") -> EngineError:
     """What is raised for an operation, or a use of it, that the core does not have."""
-    name = f"`{node.options.get('reduce', node.kind)}`" + (f" with {what}" if what else "")
+    name = f"`{node.kind_in_file}`" + (f" with {what}" if what else "")
     return EngineError(
         f"the native engine lacks {name} (op {node.index}, `{node.label}`);"
         ' use engine="interpreter" or engine="reference"'
@@ -92,6 +94,11 @@ class Context:
 
 Packer: TypeAlias = Callable[[Context], Packed]
 
+PACKERS: Registry[Packer] = Registry("tcnstream.engines.native.pack")
+"""Operation of the Plan -> how it is packed."""
+
+packs = PACKERS.enter
+
 
 def range_or_zero(call: Call) -> tuple[int, int]:
     """The least and the greatest integer that an activation lets through, (0, 0) for what has no scale."""
@@ -114,5 +121,5 @@ class Frequency(NamedTuple):
 
 def frequency(context: Context) -> Frequency:
     """How the node's window moves along the frequency axis."""
-    call = context.call
-    return Frequency(call.integer("stride_f", 1), call.integer("dilation_f", 1), call.integer("pad_f_begin", 0))
+    options = context.node.options_of(ConvolutionOptions)
+    return Frequency(options.stride_f, options.dilation_f, options.pad_f_begin)

@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from tcnstream.compiler.operations.convolution import ConvolutionOptions
+from tcnstream.compiler.operations.dense import BATCH_MATMUL, FULLY_CONNECTED, MatrixOptions
+from tcnstream.compiler.operations.time import ResampleOptions
 from tcnstream.engines.native.layout import Conv, Kind, ResampleOp, Rescale
 from tcnstream.engines.native.pack.context import (
     Context,
     Frequency,
     Packed,
-    Packer,
+    packs,
     float_range,
     frequency,
     range_or_zero,
@@ -70,13 +73,13 @@ def _rescale(context: Context, outputs: int) -> tuple[Rescale, Array, Array]:
     """How accumulators become outputs: the kind, and multiplier and shift per output."""
     call = context.call
     weights = quantization_of(call, call.tensor(1))
-    dense = context.node.kind == "FULLY_CONNECTED" or context.node.options.get("arithmetic") == "FULLY_CONNECTED"
+    dense = context.node.kind_in_file == FULLY_CONNECTED.kind
     scales = np.float64(scale_of(call, call.tensor(0))) * weights.scale.astype(np.float64)
     scales = scales / np.float64(scale_of(call, call.output))
     if dense and call.rounding == "tflm" and not weights.per_channel:
         product = (scale_of(call, call.tensor(0)) * weights.scale).astype(np.float64)
         scales = product / np.float64(scale_of(call, call.output))
-    if context.node.kind == "BATCH_MATMUL":
+    if context.node.kind == BATCH_MATMUL.kind:
         product = (scale_of(call, call.tensor(0)) * weights.scale).astype(np.float64)
         scales = product / np.float64(scale_of(call, call.output))
     scales = np.broadcast_to(scales.reshape(-1), (outputs,))
@@ -94,7 +97,7 @@ def _weights_of(context: Context) -> Array:
     weights = call.array(1)
     if is_quantized(call.tensor(0)):
         q = quantization_of(call, call.tensor(1))
-        dense = context.node.kind == "FULLY_CONNECTED" and q.per_channel
+        dense = context.node.kind == FULLY_CONNECTED.kind and q.per_channel
         if weights.dtype != np.int8:
             raise context.unsupported(f"{weights.dtype} weights")
         if q.zero_point.any() and not dense:
@@ -146,6 +149,8 @@ def _convolution(
     if weights.dtype == np.int16:
         weights, frequency = _in_parts(context, weights), frequency._replace(dilation=0)
     outputs, kt, kf = (weights.shape[3] if depthwise else weights.shape[0]), weights.shape[1], weights.shape[2]
+    options = context.node.options
+    dilation_t = options.dilation_t if isinstance(options, ConvolutionOptions) else 1
     bias = call.optional(2)
     quantized = is_quantized(call.tensor(0))
     dtype = call.tensor(0).dtype
@@ -184,7 +189,7 @@ def _convolution(
     arguments = Conv(
         taps_t=kt,
         taps_f=kf,
-        dilation_t=call.integer("dilation_t", 1),
+        dilation_t=dilation_t,
         dilation_f=frequency.dilation,
         stride_f=frequency.stride,
         pad_f=frequency.pad_begin,
@@ -211,6 +216,7 @@ def _convolution(
     return Packed(kind, context.streams, arguments, taps=kt * kf)
 
 
+@packs("CONV_2D")
 def _conv_2d(context: Context) -> Packed:
     weights = _weights_of(context)
     f_in, channels = context.node.views[0]
@@ -219,6 +225,7 @@ def _conv_2d(context: Context) -> Packed:
     return _convolution(context, Kind.CONV, weights, channels, groups, places, frequency(context))
 
 
+@packs("DEPTHWISE_CONV_2D")
 def _depthwise(context: Context) -> Packed:
     weights = _weights_of(context)
     f_in, channels = context.node.views[0]
@@ -226,6 +233,7 @@ def _depthwise(context: Context) -> Packed:
     return _convolution(context, Kind.DEPTHWISE, weights[None], channels, channels, places, frequency(context))
 
 
+@packs("TRANSPOSE_CONV")
 def _transpose_conv(context: Context) -> Packed:
     weights = _weights_of(context)
     f_in, channels = context.node.views[0]
@@ -236,10 +244,11 @@ def _transpose_conv(context: Context) -> Packed:
     return _convolution(context, Kind.TRANSPOSE_CONV, weights, channels, 1, places, frequency(context), pad_t)
 
 
+@packs("TIME_RESAMPLE")
 def _resample(context: Context) -> Packed:
     weights = _weights_of(context)  # (up, taps, channels, filters)
     up, taps, channels, filters = weights.shape
-    separable = bool(context.call.integer("separable"))
+    separable = context.node.options_of(ResampleOptions).separable
     if separable:
         sets, groups = weights.reshape(up, 1, taps, 1, channels * filters), channels
     else:
@@ -249,6 +258,7 @@ def _resample(context: Context) -> Packed:
     return replace(packed, kind=Kind.RESAMPLE, op=ResampleOp.DEPTHWISE if separable else ResampleOp.CONV)
 
 
+@packs("FULLY_CONNECTED")
 def _fully_connected(context: Context) -> Packed:
     weights = _weights_of(context)
     outputs, depth = weights.shape
@@ -256,12 +266,13 @@ def _fully_connected(context: Context) -> Packed:
     return _convolution(context, Kind.CONV, weights.reshape(outputs, 1, 1, depth), depth, 1, (rows, rows), Frequency())
 
 
+@packs("BATCH_MATMUL")
 def _batch_matmul(context: Context) -> Packed:
     """A constant matrix on the right is a dense layer for every row, with the rounding of its own."""
-    call, weights = context.call, _weights_of(context)
-    if call.flag("adj_x"):
+    weights, options = _weights_of(context), context.node.options_of(MatrixOptions)
+    if options.adj_x:
         raise context.unsupported("a transposed left operand")
-    matrix = weights if call.flag("adj_y") else np.swapaxes(weights, -1, -2)  # (..., outputs, depth)
+    matrix = weights if options.adj_y else np.swapaxes(weights, -1, -2)  # (..., outputs, depth)
     matrices, (outputs, depth) = math.prod(matrix.shape[:-2]), matrix.shape[-2:]
     rows = math.prod(context.node.views[0]) // depth
     if matrices == 1:
@@ -272,13 +283,3 @@ def _batch_matmul(context: Context) -> Packed:
         raise context.unsupported("a matrix per batch")
     grouped = matrix.reshape(matrices * outputs, 1, 1, depth)
     return _convolution(context, Kind.CONV, grouped, matrices * depth, matrices, (1, 1), Frequency())
-
-
-PACKERS: dict[str, Packer] = {
-    "CONV_2D": _conv_2d,
-    "DEPTHWISE_CONV_2D": _depthwise,
-    "TRANSPOSE_CONV": _transpose_conv,
-    "TIME_RESAMPLE": _resample,
-    "FULLY_CONNECTED": _fully_connected,
-    "BATCH_MATMUL": _batch_matmul,
-}

@@ -8,25 +8,33 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tcnstream.engines.native.layout import Kind, Move, MoveRun, TimeMoveOp
-from tcnstream.engines.native.pack.context import Context, Packed, Packer
+from tcnstream.engines.native.pack.context import Context, Packed, packs
 from tcnstream.engines.reference.kernels import KERNELS, Call
 from tcnstream.engines.reference.kernels.call import Ints
 from tcnstream.tflite.graph import Array, Tensor
 
-_MOVES_ALL = ("CONCATENATION", "PACK")
-
-
+@packs("RESHAPE", "EXPAND_DIMS", "SQUEEZE", "TRANSPOSE", "PAD", "PADV2", "MIRROR_PAD", "SLICE", "STRIDED_SLICE", "TILE", "BROADCAST_TO", "GATHER", "SPLIT", "SPLIT_V", "UNPACK", "RESIZE_NEAREST_NEIGHBOR")
 def _move(context: Context) -> Packed:
-    """Any operation that only moves values of a frame, found by moving the places instead of the values."""
+    """Any operation that only moves values of a frame."""
+    return _moved(context, 1)
+
+
+@packs("CONCATENATION", "PACK")
+def _move_all(context: Context) -> Packed:
+    """Those that move the values of all their operands."""
+    return _moved(context, len(context.node.inputs))
+
+
+def _moved(context: Context, operands: int) -> Packed:
+    """Where the values of the first ``operands`` go, found by moving their places instead of the values."""
     node, plan, target = context.node, context.plan, context.target
-    carried = range(len(node.inputs)) if node.kind in _MOVES_ALL else range(1)
     call = context.call
     places: list[Array | None] = list(call.arrays)
     facts: list[Tensor | None] = list(call.inputs)
     pool: list[Array] = []
     streams: list[tuple[int, int, int]] = []
     base = 1
-    for position in carried:
+    for position in range(operands):
         view = node.views[position]
         tensor = plan.tensors[node.inputs[position]]
         if tensor.dtype != target.dtype:
@@ -110,44 +118,19 @@ def _runs(origin: Ints, output: int) -> list[_Run]:
     return runs
 
 
-def _time_move(op: TimeMoveOp) -> Packer:
-    return lambda context: Packed(Kind.TIME_MOVE, context.streams, None, op)
+def _time_move(kind: str, op: TimeMoveOp) -> None:
+    packs(kind)(lambda context: Packed(Kind.TIME_MOVE, context.streams, None, op))
 
 
+_time_move("TIME_PAD", TimeMoveOp.PAD)
+_time_move("TIME_WINDOW", TimeMoveOp.WINDOW)
+_time_move("TIME_UNFOLD", TimeMoveOp.UNFOLD)
+_time_move("TIME_REPEAT", TimeMoveOp.REPEAT)
+
+
+@packs("TIME_FROZEN")
 def _frozen(context: Context) -> Packed:
     values = context.call.array(1)
     content = np.ascontiguousarray(values.astype(context.target.dtype)).tobytes()
     arguments = Move(element_bytes=context.target.dtype.itemsize, constant=content, n_runs=0, runs=None)
     return Packed(Kind.MOVE, context.streams, arguments)
-
-
-PACKERS: dict[str, Packer] = {
-    **dict.fromkeys(
-        (
-            "RESHAPE",
-            "EXPAND_DIMS",
-            "SQUEEZE",
-            "TRANSPOSE",
-            "PAD",
-            "PADV2",
-            "MIRROR_PAD",
-            "CONCATENATION",
-            "SLICE",
-            "STRIDED_SLICE",
-            "TILE",
-            "BROADCAST_TO",
-            "GATHER",
-            "PACK",
-            "SPLIT",
-            "SPLIT_V",
-            "UNPACK",
-            "RESIZE_NEAREST_NEIGHBOR",
-        ),
-        _move,
-    ),
-    "TIME_PAD": _time_move(TimeMoveOp.PAD),
-    "TIME_WINDOW": _time_move(TimeMoveOp.WINDOW),
-    "TIME_UNFOLD": _time_move(TimeMoveOp.UNFOLD),
-    "TIME_REPEAT": _time_move(TimeMoveOp.REPEAT),
-    "TIME_FROZEN": _frozen,
-}

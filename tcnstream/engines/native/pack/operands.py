@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tcnstream.engines.native.layout import Kind, Select
-from tcnstream.engines.native.pack.context import Context, Packed, Packer
+from tcnstream.engines.native.pack.context import Context, Packed, packs
 from tcnstream.tflite.graph import Array
 
 
@@ -40,6 +40,7 @@ def operand_blobs(
     return constants, indices
 
 
+@packs("SELECT", "SELECT_V2")
 def select(context: Context) -> Packed:
     """SELECT: the condition is bool, values are copied raw."""
     call, target = context.call, context.target
@@ -48,6 +49,3 @@ def select(context: Context) -> Packed:
     (c0, c1, c2), (i0, i1, i2) = operand_blobs(context, (np.dtype(np.bool_), target.dtype, target.dtype))
     arguments = Select(elements=math.prod(target.shape), constant=(c0, c1, c2), index=(i0, i1, i2))
     return Packed(Kind.SELECT, context.streams, arguments)
-
-
-PACKERS: dict[str, Packer] = {"SELECT": select, "SELECT_V2": select}

@@ -6,14 +6,27 @@ import math
 
 import numpy as np
 
+from tcnstream.compiler.operations.activation import SoftmaxOptions
 from tcnstream.engines.native.layout import MAX_SOFTMAX_INTEGERS, Kind, Softmax, SoftmaxOp
-from tcnstream.engines.native.pack.context import Context, Packed, Packer
+from tcnstream.engines.native.pack.context import Context, Packed, packs
 from tcnstream.engines.reference.kernels.call import scale_of
 from tcnstream.engines.reference.kernels.fixed_point import quantize_multiplier
 from tcnstream.engines.reference.kernels.softmax import _scaling, _softmax_tables
 
 
+@packs("SOFTMAX")
 def _softmax(context: Context) -> Packed:
+    return _over_depth(context, SoftmaxOp.SOFTMAX, context.node.options_of(SoftmaxOptions).beta)
+
+
+@packs("LOG_SOFTMAX")
+def _log_softmax(context: Context) -> Packed:
+    if context.source.dtype == np.int16:
+        raise context.unsupported(f"{context.source.dtype}")
+    return _over_depth(context, SoftmaxOp.LOG_SOFTMAX, 1.0)
+
+
+def _over_depth(context: Context, op: SoftmaxOp, beta: float) -> Packed:
     call, source, target = context.call, context.source, context.target
     if source.dtype not in (np.float32, np.int8, np.int16) or target.dtype != source.dtype:
         raise context.unsupported(f"{source.dtype} input and {target.dtype} output")
@@ -21,10 +34,6 @@ def _softmax(context: Context) -> Packed:
     if source.dtype != np.float32 and depth > MAX_SOFTMAX_INTEGERS:
         raise context.unsupported(f"more than {MAX_SOFTMAX_INTEGERS} integers")
     rows = math.prod(target.shape) // depth
-    logarithm = context.node.kind == "LOG_SOFTMAX"
-    if logarithm and source.dtype == np.int16:
-        raise context.unsupported(f"{source.dtype}")
-    beta = 1.0 if logarithm else call.number("beta", 1.0)
     inverse_multiplier = inverse_shift = 0
     multiplier = shift = radius = low = 0
     exp: bytes | None = None
@@ -32,7 +41,7 @@ def _softmax(context: Context) -> Packed:
     if source.dtype == np.int8:
         multiplier, shift, radius = _scaling(call, beta)
         low = -128
-        if logarithm:
+        if op == SoftmaxOp.LOG_SOFTMAX:
             parts = quantize_multiplier((1 << (31 - shift)) / float(multiplier))
             inverse_multiplier, inverse_shift = (int(part) for part in parts)
     elif source.dtype == np.int16:
@@ -54,8 +63,4 @@ def _softmax(context: Context) -> Packed:
         inverse_multiplier=inverse_multiplier,
         inverse_shift=inverse_shift,
     )
-    op = SoftmaxOp.LOG_SOFTMAX if logarithm else SoftmaxOp.SOFTMAX
     return Packed(Kind.SOFTMAX, context.streams, arguments, op)
-
-
-PACKERS: dict[str, Packer] = {"SOFTMAX": _softmax, "LOG_SOFTMAX": _softmax}

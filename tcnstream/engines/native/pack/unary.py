@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from tcnstream.compiler.operations.activation import GeluOptions, SlopeOptions
 from tcnstream.engines.native.layout import (
     Kind,
     RescaleIntegers,
@@ -19,7 +20,7 @@ from tcnstream.engines.native.layout import (
     UnaryScalar,
     UnaryScalarOp,
 )
-from tcnstream.engines.native.pack.context import Context, Packed, Packer
+from tcnstream.engines.native.pack.context import Context, Packed, packs
 from tcnstream.engines.reference.kernels import KERNELS, Call
 from tcnstream.engines.reference.kernels.activations import TABLED, _input_multiplier_int16
 from tcnstream.engines.reference.kernels.call import is_quantized, scale_of, zero_point_of
@@ -29,18 +30,21 @@ from tcnstream.engines.reference.kernels.tables import entries_int16, sigmoid_ta
 _REAL: dict[str, UnaryOp] = {op.name: op for op in UnaryOp if op not in (UnaryOp.CLIP, UnaryOp.COPY, UnaryOp.GELU_TANH)}
 """Operation of the Plan -> function of float32; clips are named by what they clip to."""
 
-_WHOLE = {name: UnaryScalarOp[name] for name in ("CAST", "ABS", "NEG", "SIGN", "LOGICAL_NOT")}
+_WHOLE: dict[str, UnaryScalarOp] = {
+    op.name: op for op in UnaryScalarOp if op not in (UnaryScalarOp.ABS_RESCALED, UnaryScalarOp.LEAKY_RELU)
+}
 """Operation of the Plan -> function of integers without a scale."""
 
 
+@packs(*_REAL, *CLIPS)
 def _unary(context: Context) -> Packed:
     """A function of one value: computed for float32, looked up for int8."""
-    call, node = context.call, context.node
+    call, node, op = context.call, context.node, _REAL.get(context.node.kind)
     source, target = context.source, context.target
     if source.dtype == np.int8 and is_quantized(call.tensor(0)):
         return _table(context)
-    if source.dtype == np.int16 and target.dtype == np.int16 and node.kind in ("LOGISTIC", "TANH"):
-        multiplier, shift = _input_multiplier_int16(call, (0,) if node.kind == "LOGISTIC" else (0, 1))
+    if source.dtype == np.int16 and target.dtype == np.int16 and op in (UnaryOp.LOGISTIC, UnaryOp.TANH):
+        multiplier, shift = _input_multiplier_int16(call, (0,) if op == UnaryOp.LOGISTIC else (0, 1))
         if multiplier == 0:
             multiplier, shift = 3 << shift, 0
         table = sigmoid_table().astype(np.uint16).tobytes()
@@ -51,13 +55,12 @@ def _unary(context: Context) -> Packed:
     if source.dtype != np.float32 or target.dtype != np.float32:
         return _scalar(context)
     p0 = p1 = 0.0
-    op = _REAL.get(node.kind)
     if node.kind in CLIPS:
         low, high = CLIPS[node.kind]
         op, p0, p1 = UnaryOp.CLIP, low, math.inf if high is None else high
-    elif node.kind == "LEAKY_RELU":
-        p0 = call.number("alpha", 0.0)
-    elif node.kind == "GELU" and call.flag("approximate"):
+    elif op == UnaryOp.LEAKY_RELU:
+        p0 = call.options(SlopeOptions).alpha
+    elif op == UnaryOp.GELU and call.options(GeluOptions).approximate:
         op = UnaryOp.GELU_TANH
     if op is None:
         raise context.unsupported()
@@ -66,12 +69,12 @@ def _unary(context: Context) -> Packed:
 
 def _unary_int16(context: Context) -> Packed:
     """What int16 looks up between 513 entries, clips, or rescales with one slope or two."""
-    call, kind = context.call, context.node.kind
+    call, kind, op = context.call, context.node.kind, _REAL.get(context.node.kind)
     elements = math.prod(context.target.shape)
-    if kind == "NEG" or not is_quantized(call.output):
+    if op == UnaryOp.NEG or not is_quantized(call.output):
         return _scalar(context)
-    if kind in TABLED:
-        table = entries_int16(call, TABLED[kind](call)).astype(np.int16).tobytes()
+    if (looked_up := TABLED.get(KERNELS[kind])) is not None:
+        table = entries_int16(call, looked_up(call)).astype(np.int16).tobytes()
         return Packed(Kind.TABLE16, context.streams, Table16(elements=elements, table=table))
     zero_in, zero_out = zero_point_of(call, call.tensor(0)), zero_point_of(call, call.output)
     in_scale, out_scale = scale_of(call, call.tensor(0)), scale_of(call, call.output)
@@ -83,12 +86,12 @@ def _unary_int16(context: Context) -> Packed:
         )
         return Packed(Kind.RESCALE, context.streams, clipped, RescaleOp.TO_INTEGER)
     slope, slope_shift = m, s
-    if kind == "LEAKY_RELU":
-        real = in_scale * np.float32(call.number("alpha", 0.0)) / out_scale
+    if op == UnaryOp.LEAKY_RELU:
+        real = in_scale * np.float32(call.options(SlopeOptions).alpha) / out_scale
         slope, slope_shift = (int(part) for part in quantize_multiplier(real))
-    elif kind != "ABS":
+    elif op != UnaryOp.ABS:
         raise context.unsupported(f"{context.source.dtype}")
-    if kind == "ABS" and in_scale == out_scale:
+    if op == UnaryOp.ABS and in_scale == out_scale:
         m, s = 1 << 30, 1
     low, high = integer_range(context.target.dtype)
     arguments = UnaryScalar(
@@ -102,17 +105,18 @@ def _unary_int16(context: Context) -> Packed:
         low=low,
         high=high,
     )
-    op = UnaryScalarOp.ABS_RESCALED if kind == "ABS" else UnaryScalarOp.LEAKY_RELU
-    return Packed(Kind.UNARY_SCALAR, context.streams, arguments, op)
+    scalar = UnaryScalarOp.ABS_RESCALED if op == UnaryOp.ABS else UnaryScalarOp.LEAKY_RELU
+    return Packed(Kind.UNARY_SCALAR, context.streams, arguments, scalar)
 
 
+@packs("CAST", "LOGICAL_NOT")
 def _scalar(context: Context) -> Packed:
     """A change of type, or a function of integers without a scale."""
-    source, target, kind = context.source, context.target, context.node.kind
-    plain = kind == "NEG" or not is_quantized(context.call.output)
-    if kind not in _WHOLE or (kind != "CAST" and (source.dtype != target.dtype or not plain)):
+    source, target, op = context.source, context.target, _WHOLE.get(context.node.kind)
+    plain = op == UnaryScalarOp.NEG or not is_quantized(context.call.output)
+    if op is None or (op != UnaryScalarOp.CAST and (source.dtype != target.dtype or not plain)):
         raise context.unsupported(f"{source.dtype}")
-    return Packed(Kind.UNARY_SCALAR, context.streams, UnaryScalar(elements=math.prod(target.shape)), _WHOLE[kind])
+    return Packed(Kind.UNARY_SCALAR, context.streams, UnaryScalar(elements=math.prod(target.shape)), op)
 
 
 def _table(context: Context) -> Packed:
@@ -137,6 +141,7 @@ def _table(context: Context) -> Packed:
     return Packed(Kind.TABLE, context.streams, arguments)
 
 
+@packs("QUANTIZE")
 def _quantize(context: Context) -> Packed:
     """float32 to integers, or integers to those of another scale."""
     call, source, target = context.call, context.source, context.target
@@ -166,6 +171,7 @@ def _quantize(context: Context) -> Packed:
     return Packed(Kind.RESCALE, context.streams, arguments, RescaleOp.TO_INTEGER)
 
 
+@packs("DEQUANTIZE")
 def _dequantize(context: Context) -> Packed:
     call, source = context.call, context.source
     if source.dtype == np.int8:
@@ -178,12 +184,3 @@ def _dequantize(context: Context) -> Packed:
         zero_in=zero_point_of(call, source),
     )
     return Packed(Kind.RESCALE, context.streams, arguments, RescaleOp.TO_FLOAT)
-
-
-PACKERS: dict[str, Packer] = {
-    **dict.fromkeys((*_REAL, *CLIPS), _unary),
-    "CAST": _scalar,
-    "LOGICAL_NOT": _scalar,
-    "QUANTIZE": _quantize,
-    "DEQUANTIZE": _dequantize,
-}

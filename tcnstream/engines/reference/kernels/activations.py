@@ -7,13 +7,16 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from tcnstream.compiler.operations.activation import GeluOptions, SlopeOptions
 from tcnstream.engines.reference.kernels.call import (
     Call,
     Doubles,
     Ints,
+    Kernel,
     as_frames,
     ints_without_zero_point,
     is_quantized,
+    kernel,
     scale_of,
     zero_point_of,
 )
@@ -81,6 +84,7 @@ def _interpolated_sigmoid(
     return x, np.where(place >= 255, saturated, value)
 
 
+@kernel("LOGISTIC")
 def logistic(call: Call) -> tuple[Array, ...]:
     """1 / (1 + exp(-x)). Source: ``SigmoidPrepare``, ``integer_ops/logistic.h`` (int16)."""
     if not is_quantized(call.output):
@@ -92,6 +96,7 @@ def logistic(call: Call) -> tuple[Array, ...]:
     return (as_frames(call, rounded >> 10),)
 
 
+@kernel("TANH")
 def tanh(call: Call) -> tuple[Array, ...]:
     """Hyperbolic tangent, 2 * sigmoid(2 * x) - 1 for int16. Source: ``TanhPrepare``, ``integer_ops/tanh.h``."""
     if not is_quantized(call.output):
@@ -114,21 +119,25 @@ def _clipped(call: Call, activation: str) -> tuple[Array, ...]:
     return (as_frames(call, np.clip(scaled + zero_point_of(call, call.output), least, greatest)),)
 
 
+@kernel("RELU")
 def relu(call: Call) -> tuple[Array, ...]:
     """max(x, 0)."""
     return _clipped(call, "RELU")
 
 
+@kernel("RELU6")
 def relu6(call: Call) -> tuple[Array, ...]:
     """x between 0 and 6."""
     return _clipped(call, "RELU6")
 
 
+@kernel("RELU_N1_TO_1")
 def relu_n1_to_1(call: Call) -> tuple[Array, ...]:
     """x between -1 and 1."""
     return _clipped(call, "RELU_N1_TO_1")
 
 
+@kernel("RELU_0_TO_1")
 def relu_0_to_1(call: Call) -> tuple[Array, ...]:
     """x between 0 and 1."""
     return _clipped(call, "RELU_0_TO_1")
@@ -143,9 +152,10 @@ def _two_slopes(call: Call, negative: Ints) -> tuple[Array, ...]:
     return (as_frames(call, np.clip(scaled + zero_point_of(call, call.output), least, greatest)),)
 
 
+@kernel("LEAKY_RELU")
 def leaky_relu(call: Call) -> tuple[Array, ...]:
     """x, or alpha * x where x is negative. Source: ``leaky_relu.h``; real multipliers are float32."""
-    alpha = np.float32(call.number("alpha", 0.0))
+    alpha = np.float32(call.options(SlopeOptions).alpha)
     if not is_quantized(call.output):
         x = call.array(0).astype(np.float32)
         return (as_frames(call, np.where(x > 0, x, x * alpha)),)
@@ -155,6 +165,7 @@ def leaky_relu(call: Call) -> tuple[Array, ...]:
     return _two_slopes(call, scaled * np.sign(multiplier))
 
 
+@kernel("PRELU")
 def prelu(call: Call) -> tuple[Array, ...]:
     """x, or alpha * x where x is negative; alpha broadcasts. Source: ``prelu.h``."""
     if not is_quantized(call.output):
@@ -180,6 +191,7 @@ def _multiplier_int16(real: np.float32) -> tuple[int, int]:
     return (32767 if multiplier >= INT32_MAX - (1 << 15) else (multiplier + (1 << 15)) >> 16), exponent
 
 
+@kernel("HARD_SWISH")
 def hard_swish(call: Call) -> tuple[Array, ...]:
     """x * relu6(x + 3) / 6. Source: ``hard_swish.h``, 16-bit fixed point for int8."""
     if not is_quantized(call.output):
@@ -206,6 +218,7 @@ def _elu_float32(x: Floats) -> Floats:
     return np.where(x < 0, in_float32(np.expm1)(x), x)
 
 
+@kernel("ELU")
 def elu(call: Call) -> tuple[Array, ...]:
     """x, or exp(x) - 1 where x is negative."""
     if not is_quantized(call.output):
@@ -240,13 +253,15 @@ def _gelu_approximate_float32(x: Floats) -> Floats:
     return half * x * (one + in_float32(np.tanh)(inner))
 
 
+@kernel("GELU")
 def gelu(call: Call) -> tuple[Array, ...]:
     """x * Phi(x), or its tanh approximation with ``approximate``. Source: ``gelu.h``."""
     if not is_quantized(call.output):
-        return _real(call, _gelu_approximate if call.flag("approximate") else _gelu)
+        return _real(call, _gelu_approximate if call.options(GeluOptions).approximate else _gelu)
     return apply_table(call, TABLED["GELU"](call))
 
 
+@kernel("ABS")
 def absolute(call: Call) -> tuple[Array, ...]:
     """|x|. Source: ``elementwise.cc``; the integer form rescales only if the scales differ."""
     if not is_quantized(call.output):
@@ -259,11 +274,13 @@ def absolute(call: Call) -> tuple[Array, ...]:
     return (as_frames(call, np.clip(magnitude + zero_point_of(call, call.output), least, greatest)),)
 
 
+@kernel("NEG")
 def neg(call: Call) -> tuple[Array, ...]:
     """-x; quantized integers are negated raw, as the reference kernel does."""
     return (as_frames(call, np.negative(call.array(0))),)
 
 
+@kernel("SIGN")
 def sign(call: Call) -> tuple[Array, ...]:
     """-1, 0 or 1, of real numbers or plain integers."""
     if is_quantized(call.output):
@@ -271,6 +288,7 @@ def sign(call: Call) -> tuple[Array, ...]:
     return (as_frames(call, np.sign(call.array(0))),)
 
 
+@kernel("EXP")
 def exp(call: Call) -> tuple[Array, ...]:
     """e**x."""
     if not is_quantized(call.output):
@@ -278,6 +296,7 @@ def exp(call: Call) -> tuple[Array, ...]:
     return apply_table(call, TABLED["EXP"](call))
 
 
+@kernel("LOG")
 def log(call: Call) -> tuple[Array, ...]:
     """Natural logarithm; for integers what is not positive gives the least output."""
     if not is_quantized(call.output):
@@ -291,6 +310,7 @@ def _log_float32(call: Call) -> Callable[[Floats], Floats]:
     return lambda x: np.where(x <= 0, least, in_float32(np.log)(x))
 
 
+@kernel("RSQRT")
 def rsqrt(call: Call) -> tuple[Array, ...]:
     """1 / sqrt(x). Source: ``elementwise.cc``: int8 in fixed point, int16 by table.
 
@@ -318,7 +338,7 @@ def _rsqrt_float32(call: Call) -> Callable[[Floats], Floats]:
 
 TABLED: Mapping[str, Callable[[Call], Callable[[Floats], Floats]]] = {
     "ELU": lambda call: _elu_float32,
-    "GELU": lambda call: _gelu_approximate_float32 if call.flag("approximate") else _gelu_float32,
+    "GELU": lambda call: _gelu_approximate_float32 if call.options(GeluOptions).approximate else _gelu_float32,
     "EXP": lambda call: in_float32(np.exp),
     "LOG": _log_float32,
     "RSQRT": _rsqrt_float32,
@@ -326,12 +346,21 @@ TABLED: Mapping[str, Callable[[Call], Callable[[Floats], Floats]]] = {
 """The functions that int16 looks up between 513 entries."""
 
 
-def real_function(function: Function) -> Callable[[Call], tuple[Array, ...]]:
+def _real_function(function: Function) -> Kernel:
     """A kernel that the reference has for float32 alone."""
 
-    def kernel(call: Call) -> tuple[Array, ...]:
+    def computed(call: Call) -> tuple[Array, ...]:
         if call.output.dtype != np.float32:
             raise call.unsupported(f"{call.output.dtype}")
         return _real(call, function)
 
-    return kernel
+    return computed
+
+
+kernel("SQRT")(_real_function(np.sqrt))
+kernel("SQUARE")(_real_function(np.square))
+kernel("SIN")(_real_function(np.sin))
+kernel("COS")(_real_function(np.cos))
+kernel("FLOOR")(_real_function(np.floor))
+kernel("CEIL")(_real_function(np.ceil))
+kernel("ROUND")(_real_function(np.rint))

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from tcnstream.compiler.plan import Node
+from tcnstream.compiler.plan import ActivationOptions, Node, Options
+from tcnstream.engines.registry import Registry
 from tcnstream.errors import EngineError
 from tcnstream.tflite.graph import Array, Quantization, Tensor
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 Doubles: TypeAlias = npt.NDArray[np.float64]
 Reals: TypeAlias = npt.NDArray[np.floating[Any]]
+
+_Family = TypeVar("_Family", bound=Options)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -28,7 +32,8 @@ class Call:
     returns ``n_frames`` frames per output, the first of them being frame ``first_frame``.
     ``first_input_frame`` is the signal's index of ``arrays[0][0]`` (negative in the left padding);
     ``valid`` is the part [begin, end) of ``arrays[0]`` along time that is signal, not padding.
-    ``rounding`` is ``"litert"``, or ``"tflm"`` where FULLY_CONNECTED rounds twice.
+    ``rounding`` is ``"litert"``, or ``"tflm"`` where FULLY_CONNECTED rounds twice. ``carry`` is the running value of a
+    node that hands one from call to call, None at the start of the stream.
     """
 
     node: Node
@@ -40,6 +45,7 @@ class Call:
     first_frame: int = 0
     first_input_frame: int = 0
     rounding: str = "litert"
+    carry: Array | None = None
 
     @property
     def output(self) -> Tensor:
@@ -63,35 +69,15 @@ class Call:
         """The values of an operand that a file may leave out, such as a bias."""
         return self.arrays[position] if position < len(self.arrays) else None
 
-    def integer(self, name: str, default: int | None = None) -> int:
-        """An integer option; ``default`` when the node does not have it."""
-        value = self.node.options.get(name, default)
-        if not isinstance(value, int):
-            raise EngineError(f"{self.node.kind} ({self.node.label}) needs the integer option {name}.")
-        return int(value)
-
-    def number(self, name: str, default: float) -> float:
-        """A real-valued option."""
-        value = self.node.options.get(name, default)
-        if not isinstance(value, int | float):
-            raise EngineError(f"{self.node.kind} ({self.node.label}) needs the number option {name}.")
-        return float(value)
-
-    def integers(self, name: str) -> tuple[int, ...]:
-        """A tuple option."""
-        value = self.node.options.get(name)
-        if not isinstance(value, tuple):
-            raise EngineError(f"{self.node.kind} ({self.node.label}) needs the option {name}, a tuple of integers.")
-        return value
-
-    def flag(self, name: str) -> bool:
-        """A boolean option, false when absent."""
-        return bool(self.node.options.get(name, False))
+    def options(self, family: type[_Family]) -> _Family:
+        """The node's options, which are those of ``family``."""
+        return self.node.options_of(family)
 
     @property
     def activation(self) -> str:
         """The fused activation function's name in the schema, "NONE" when there is none."""
-        return str(self.node.options.get("fused_activation_function", "NONE"))
+        options = self.node.options
+        return options.activation if isinstance(options, ActivationOptions) else ActivationOptions.activation
 
     def unsupported(self, what: str) -> EngineError:
         """The error for a form of this operation that the reference kernels do not have either."""
@@ -99,6 +85,13 @@ class Call:
             f"{self.node.kind} ({self.node.label}) with {what} has no reference arithmetic; "
             "convert the model with another type for this operation."
         )
+
+
+Kernel: TypeAlias = Callable[[Call], tuple[Array, ...]]
+"""The frames of each output; a node that carries a running value gives the new one behind them."""
+
+KERNELS: Registry[Kernel] = Registry("tcnstream.engines.reference.kernels")
+kernel = KERNELS.enter
 
 
 def quantization_of(call: Call, tensor: Tensor) -> Quantization:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from tcnstream.compiler.operations.dense import MatrixOptions
 from tcnstream.engines.reference.kernels.call import (
     Call,
     Doubles,
     Ints,
     as_frames,
     is_quantized,
+    kernel,
     quantization_of,
     scale_of,
     zero_point_of,
@@ -50,6 +52,7 @@ def dense_rescale(call: Call, accumulators: Ints) -> Ints:
     return multiply(wrap_int32(accumulators), multiplier, shift)
 
 
+@kernel("FULLY_CONNECTED")
 def fully_connected(call: Call) -> tuple[Array, ...]:
     """x (t, ..., in), weights (out, in), bias (out,) or absent -> (n_frames, ..., out).
 
@@ -78,6 +81,7 @@ def fully_connected(call: Call) -> tuple[Array, ...]:
     return (as_frames(call, clip_to_output(call, scaled + zero_point_of(call, call.output))),)
 
 
+@kernel("BATCH_MATMUL")
 def batch_matmul(call: Call) -> tuple[Array, ...]:
     """x (t, ..., n, k) times a constant (..., k, m); ``adj_x`` / ``adj_y`` transpose the last two axes.
 
@@ -88,8 +92,9 @@ def batch_matmul(call: Call) -> tuple[Array, ...]:
     quantized = is_quantized(call.tensor(0))
     a = x.astype(np.float64) - (zero_point_of(call, call.tensor(0)) if quantized else 0)
     b = y.astype(np.float64) - (zero_point_of(call, call.tensor(1)) if quantized else 0)
-    a = np.swapaxes(a, -1, -2) if call.flag("adj_x") else a
-    b = np.swapaxes(b, -1, -2) if call.flag("adj_y") else b
+    options = call.options(MatrixOptions)
+    a = np.swapaxes(a, -1, -2) if options.adj_x else a
+    b = np.swapaxes(b, -1, -2) if options.adj_y else b
     product = a @ b
     if not quantized:
         with np.errstate(over="ignore"):

@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from tcnstream.compiler.operations.elementwise import SumOptions
 from tcnstream.engines.reference.kernels.call import (
     Call,
     Ints,
+    Kernel,
     as_frames,
     ints_without_zero_point,
     is_quantized,
+    kernel,
     scale_of,
     zero_point_of,
 )
@@ -69,7 +72,7 @@ def _common_scale(call: Call, left_shift: int) -> tuple[Ints, Ints, np.float64]:
 def _add_or_subtract(call: Call, function: Pair) -> tuple[Array, ...]:
     if not is_quantized(call.output):
         return _unquantized(call, function)
-    if call.output.dtype == np.int16 and call.flag("pot_scale_int16"):
+    if call.output.dtype == np.int16 and call.options(SumOptions).pot_scale_int16:
         tensors = (call.tensor(0), call.tensor(1), call.output)
         exponents = [checked_log2(scale_of(call, tensor)) for tensor in tensors]
         if None not in exponents:
@@ -91,16 +94,19 @@ def _add_or_subtract_shifted(call: Call, function: Pair, exponents: list[int]) -
     return (as_frames(call, clip_to_output(call, function(a, b))),)
 
 
+@kernel("ADD")
 def add(call: Call) -> tuple[Array, ...]:
     """x + y with broadcasting. Source: ``add.cc`` (operands are shifted left by 20, int16 by 15)."""
     return _add_or_subtract(call, np.add)
 
 
+@kernel("SUB")
 def sub(call: Call) -> tuple[Array, ...]:
     """x - y with broadcasting. Source: ``sub.cc``."""
     return _add_or_subtract(call, np.subtract)
 
 
+@kernel("MUL")
 def mul(call: Call) -> tuple[Array, ...]:
     """x * y with broadcasting. Source: ``mul.cc``, whose real multiplier is a float32."""
     if not is_quantized(call.output):
@@ -111,6 +117,7 @@ def mul(call: Call) -> tuple[Array, ...]:
     return (as_frames(call, clip_to_output(call, scaled)),)
 
 
+@kernel("DIV")
 def div(call: Call) -> tuple[Array, ...]:
     """x / y with broadcasting; a divisor that stands for zero is undefined. Source: ``div.h``."""
     if call.output.dtype == np.float32:
@@ -133,18 +140,21 @@ def div(call: Call) -> tuple[Array, ...]:
     return (as_frames(call, clip_to_output(call, result + zero_point_of(call, call.output))),)
 
 
+@kernel("MAXIMUM")
 def maximum(call: Call) -> tuple[Array, ...]:
     """The greater of x and y, raw integers for quantized tensors. Source: ``maximum_minimum.h``."""
     a, b = call.array(0), call.array(1)
     return (as_frames(call, np.where(np.greater(a, b), a, b)),)
 
 
+@kernel("MINIMUM")
 def minimum(call: Call) -> tuple[Array, ...]:
     """The lesser of x and y, raw integers for quantized tensors. Source: ``maximum_minimum.h``."""
     a, b = call.array(0), call.array(1)
     return (as_frames(call, np.where(np.less(a, b), a, b)),)
 
 
+@kernel("SQUARED_DIFFERENCE")
 def squared_difference(call: Call) -> tuple[Array, ...]:
     """(x - y)**2 with broadcasting. Source: ``squared_difference.cc`` (left shift 7)."""
     if not is_quantized(call.output):
@@ -156,6 +166,7 @@ def squared_difference(call: Call) -> tuple[Array, ...]:
     return (as_frames(call, clip_to_output(call, scaled)),)
 
 
+@kernel("POW")
 def power(call: Call) -> tuple[Array, ...]:
     """x ** y with broadcasting, float32 or int32. Source: ``pow.cc``."""
     if is_quantized(call.output):
@@ -163,6 +174,7 @@ def power(call: Call) -> tuple[Array, ...]:
     return _unquantized(call, np.power)
 
 
+@kernel("QUANTIZE")
 def quantize(call: Call) -> tuple[Array, ...]:
     """float32 -> integer, or integer -> integer of another scale.
 
@@ -181,6 +193,7 @@ def quantize(call: Call) -> tuple[Array, ...]:
     return (as_frames(call, np.clip(scaled + zero_point_of(call, target), least, greatest)),)
 
 
+@kernel("DEQUANTIZE")
 def dequantize(call: Call) -> tuple[Array, ...]:
     """Integer or float16 -> float32. Source: ``reference_ops::Dequantize``."""
     source = call.tensor(0)
@@ -189,6 +202,7 @@ def dequantize(call: Call) -> tuple[Array, ...]:
     return (as_frames(call, ints_without_zero_point(call, 0).astype(np.float64) * np.float64(scale_of(call, source))),)
 
 
+@kernel("CAST")
 def cast(call: Call) -> tuple[Array, ...]:
     """Plain change of type, without scales; a real number beyond the integers is saturated."""
     values, target = call.array(0), call.output.dtype
@@ -202,13 +216,13 @@ def cast(call: Call) -> tuple[Array, ...]:
         return (as_frames(call, values.astype(target)),)
 
 
-def comparison(function: Pair, scaled_types: tuple[str, ...]) -> Callable[[Call], tuple[Array, ...]]:
-    """A kernel for EQUAL, LESS, ...: quantized operands of ``scaled_types`` are brought to one scale.
+def _compared(function: Pair, *scaled_types: str) -> Kernel:
+    """Quantized operands of ``scaled_types`` are brought to one scale, all others compared as they are.
 
     Source: ``comparisons.cc``: shifted left by 8 and multiplied by their scales, rounded.
     """
 
-    def kernel(call: Call) -> tuple[Array, ...]:
+    def compared(call: Call) -> tuple[Array, ...]:
         first = call.tensor(0)
         if not is_quantized(first) or first.dtype.name not in scaled_types:
             return (as_frames(call, function(call.array(0), call.array(1))),)
@@ -218,19 +232,36 @@ def comparison(function: Pair, scaled_types: tuple[str, ...]) -> Callable[[Call]
         )
         return (as_frames(call, function(a, b)),)
 
-    return kernel
+    return compared
 
 
-def logical(function: Pair) -> Callable[[Call], tuple[Array, ...]]:
-    """A kernel for LOGICAL_AND, LOGICAL_OR."""
-    return lambda call: (as_frames(call, function(call.array(0), call.array(1))),)
+kernel("EQUAL")(_compared(np.equal, "int8", "int16"))
+kernel("NOT_EQUAL")(_compared(np.not_equal, "int8", "int16"))
+kernel("LESS")(_compared(np.less, "int8"))
+kernel("LESS_EQUAL")(_compared(np.less_equal, "int8"))
+kernel("GREATER")(_compared(np.greater, "int8"))
+kernel("GREATER_EQUAL")(_compared(np.greater_equal, "int8"))
 
 
+@kernel("LOGICAL_AND")
+def logical_and(call: Call) -> tuple[Array, ...]:
+    """x and y."""
+    return (as_frames(call, np.logical_and(call.array(0), call.array(1))),)
+
+
+@kernel("LOGICAL_OR")
+def logical_or(call: Call) -> tuple[Array, ...]:
+    """x or y."""
+    return (as_frames(call, np.logical_or(call.array(0), call.array(1))),)
+
+
+@kernel("LOGICAL_NOT")
 def logical_not(call: Call) -> tuple[Array, ...]:
     """not x."""
     return (as_frames(call, np.logical_not(call.array(0))),)
 
 
+@kernel("SELECT", "SELECT_V2")
 def select(call: Call) -> tuple[Array, ...]:
     """y where the condition x holds, else z; all broadcast; quantized values are copied raw."""
     return (as_frames(call, np.where(call.array(0).astype(bool), call.array(1), call.array(2))),)

@@ -11,7 +11,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tcnstream.engines.reference.kernels.call import Call, Ints, as_frames, is_quantized
+from tcnstream.compiler.operations.layout import AxisOptions
+from tcnstream.compiler.operations.statistics import Statistic, StatisticOptions
+from tcnstream.engines.reference.kernels.call import Call, Ints, as_frames, is_quantized, kernel
 from tcnstream.engines.reference.kernels.fixed_point import (
     divide_truncating,
     integer_range,
@@ -31,7 +33,9 @@ def _parameters(tensor: Tensor) -> tuple[np.float64, int]:
     return np.float64(quantization.scale.flat[0]), int(quantization.zero_point.flat[0])
 
 
-def mean_from_sum(total: Array, count: int, tensor_in: Tensor, tensor_out: Tensor, kind: str = "MEAN") -> Array:
+def mean_from_sum(
+    total: Array, count: int, tensor_in: Tensor, tensor_out: Tensor, statistic: Statistic = Statistic.MEAN
+) -> Array:
     """MEAN (or SUM) from the sum of ``count`` raw values.
 
     ``total`` is int64 for integer tensors, float64 for real ones; the result has its shape and the
@@ -41,14 +45,14 @@ def mean_from_sum(total: Array, count: int, tensor_in: Tensor, tensor_out: Tenso
     if np.issubdtype(tensor_out.dtype, np.floating):
         real = np.asarray(total, dtype=np.float64)
         with np.errstate(all="ignore"):
-            return (real / count if kind == "MEAN" else real).astype(tensor_out.dtype)
+            return (real / count if statistic is Statistic.MEAN else real).astype(tensor_out.dtype)
     whole: Ints = np.asarray(total, dtype=np.int64)
     if not is_quantized(tensor_in):
-        return (divide_truncating(whole, count) if kind == "MEAN" else whole).astype(tensor_out.dtype)
+        return (divide_truncating(whole, count) if statistic is Statistic.MEAN else whole).astype(tensor_out.dtype)
     input_scale, input_zero_point = _parameters(tensor_in)
     output_scale, output_zero_point = _parameters(tensor_out)
     multiplier, shift = (int(part) for part in quantize_multiplier(input_scale / output_scale))
-    if kind == "MEAN":
+    if statistic is Statistic.MEAN:
         places = min(count.bit_length() - 1, 32, 31 + shift)
         multiplier, shift = (multiplier << places) // count, shift - places
     shifted = wrap_int32(wrap_int32(whole) - input_zero_point * count)
@@ -71,18 +75,20 @@ def _product_of(values: Array, axes: tuple[int, ...], tensor_in: Tensor, tensor_
     return np.clip(multiply_wide(product, *scaling) + output_zero_point, least, greatest).astype(tensor_out.dtype)
 
 
-def mean_of(values: Array, axes: tuple[int, ...], tensor_in: Tensor, tensor_out: Tensor, kind: str = "MEAN") -> Array:
-    """MEAN, SUM, REDUCE_MAX, REDUCE_MIN or REDUCE_PROD of ``values`` over ``axes``, which disappear.
+def mean_of(
+    values: Array, axes: tuple[int, ...], tensor_in: Tensor, tensor_out: Tensor, statistic: Statistic = Statistic.MEAN
+) -> Array:
+    """The statistic of ``values`` over ``axes``, which disappear.
 
     The arithmetic is the reference kernels' for as many values as there are, whatever the axes mean;
     the result has the output's dtype.
     """
     unique = tuple(sorted({axis % values.ndim for axis in axes}))
     real = np.issubdtype(values.dtype, np.floating)
-    if kind in ("MEAN", "SUM"):
+    if statistic.adds:
         total = np.asarray(values.sum(axis=unique, dtype=np.float64 if real else np.int64))
-        return mean_from_sum(total, math.prod(values.shape[axis] for axis in unique), tensor_in, tensor_out, kind)
-    if kind == "REDUCE_PROD":
+        return mean_from_sum(total, math.prod(values.shape[axis] for axis in unique), tensor_in, tensor_out, statistic)
+    if statistic is Statistic.PRODUCT:
         if is_quantized(tensor_in):
             return _product_of(values, unique, tensor_in, tensor_out)
         wide = values.astype(np.float64 if real else np.int64)
@@ -90,29 +96,33 @@ def mean_of(values: Array, axes: tuple[int, ...], tensor_in: Tensor, tensor_out:
             return np.asarray(np.multiply.reduce(wide, axis=unique)).astype(tensor_out.dtype)
     limits = np.finfo(np.float32) if real else np.iinfo(np.dtype(values.dtype.str))
     # fmax and fmin pass over NaN, as (in > current) ? in : current does
-    if kind == "REDUCE_MAX":
+    if statistic is Statistic.MAXIMUM:
         return np.asarray(np.fmax.reduce(values, axis=unique, initial=limits.min)).astype(tensor_out.dtype)
-    if kind == "REDUCE_MIN":
-        return np.asarray(np.fmin.reduce(values, axis=unique, initial=limits.max)).astype(tensor_out.dtype)
-    raise EngineError(f"{kind} is not a reduction; known are MEAN, SUM, REDUCE_MAX, REDUCE_MIN and REDUCE_PROD.")
+    return np.asarray(np.fmin.reduce(values, axis=unique, initial=limits.max)).astype(tensor_out.dtype)
 
 
-def reduction(kind: str) -> Callable[[Call], tuple[Array, ...]]:
-    """A kernel that reduces ``axes`` (array axes, never time)."""
-
-    def kernel(call: Call) -> tuple[Array, ...]:
-        return (as_frames(call, mean_of(call.array(0), call.integers("axes"), call.tensor(0), call.output, kind)),)
-
-    return kernel
+@kernel(*(statistic.value for statistic in Statistic))
+def reduced(call: Call) -> tuple[Array, ...]:
+    """A statistic over ``axes`` of a frame, never time."""
+    options = call.options(StatisticOptions)
+    return (as_frames(call, mean_of(call.array(0), options.axes, call.tensor(0), call.output, options.statistic)),)
 
 
-def arg_extreme(function: Callable[..., Ints], passed_over: float) -> Callable[[Call], tuple[Array, ...]]:
-    """A kernel for ARG_MAX, ARG_MIN: the first index of the extreme along ``axis``, NaN passed over."""
+def _extreme(call: Call, function: Callable[..., Ints], passed_over: float) -> tuple[Array, ...]:
+    """The first place of the extreme along ``axis``, NaN passed over."""
+    values = call.array(0)
+    if np.issubdtype(values.dtype, np.floating):
+        values = np.where(np.isnan(values.astype(np.float32)), passed_over, values)
+    return (as_frames(call, function(values, axis=call.options(AxisOptions).axis)),)
 
-    def kernel(call: Call) -> tuple[Array, ...]:
-        values = call.array(0)
-        if np.issubdtype(values.dtype, np.floating):
-            values = np.where(np.isnan(values.astype(np.float32)), passed_over, values)
-        return (as_frames(call, function(values, axis=call.integer("axis"))),)
 
-    return kernel
+@kernel("ARG_MAX")
+def arg_max(call: Call) -> tuple[Array, ...]:
+    """The first place of the greatest value."""
+    return _extreme(call, np.argmax, -np.inf)
+
+
+@kernel("ARG_MIN")
+def arg_min(call: Call) -> tuple[Array, ...]:
+    """The first place of the least value."""
+    return _extreme(call, np.argmin, np.inf)

@@ -6,7 +6,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from tcnstream.engines.reference.kernels.call import Call, Ints, as_frames, is_quantized, scale_of
+from tcnstream.compiler.operations.activation import SoftmaxOptions
+from tcnstream.engines.reference.kernels.call import Call, Ints, as_frames, is_quantized, kernel, scale_of
 from tcnstream.engines.reference.kernels.fixed_point import (
     INT32_MIN,
     count_leading_zeros,
@@ -23,9 +24,10 @@ from tcnstream.engines.reference.kernels.tables import look_up_int16, table_int1
 from tcnstream.tflite.graph import Array
 
 
+@kernel("SOFTMAX")
 def softmax(call: Call) -> tuple[Array, ...]:
     """Softmax over the last axis; ``beta`` scales the input. Source: ``softmax.h``."""
-    beta = call.number("beta", 1.0)
+    beta = call.options(SoftmaxOptions).beta
     if not is_quantized(call.tensor(0)):
         x = call.array(0).astype(np.float64)
         with np.errstate(all="ignore"):
@@ -82,6 +84,7 @@ def _softmax_int16(call: Call, beta: float) -> tuple[Array, ...]:
     return (as_frames(call, np.clip(result, 0, 32767)),)
 
 
+@kernel("LOG_SOFTMAX")
 def log_softmax(call: Call) -> tuple[Array, ...]:
     """log(softmax(x)) over the last axis. Source: ``integer_ops/log_softmax.h``."""
     if not is_quantized(call.tensor(0)):

@@ -10,6 +10,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from tcnstream.compiler.operations.convolution import ConvolutionOptions
+from tcnstream.compiler.operations.pool import PoolOptions
+from tcnstream.compiler.spatial import SpatialOptions
 from tcnstream.engines.reference.kernels.call import (
     Call,
     Doubles,
@@ -17,6 +20,7 @@ from tcnstream.engines.reference.kernels.call import (
     Reals,
     as_frames,
     is_quantized,
+    kernel,
     scale_of,
     zero_point_of,
 )
@@ -62,7 +66,7 @@ def finish(call: Call, sums: Reals) -> tuple[Array, ...]:
     accumulators = sums.astype(np.int64)
     if bias is not None:
         accumulators = accumulators + bias.astype(np.int64)
-    if call.node.options.get("arithmetic") == "FULLY_CONNECTED":
+    if call.options(ConvolutionOptions).dense:
         scaled = dense_rescale(call, accumulators)
     elif call.output.dtype == np.int16:
         scaled = multiply_wide(accumulators, *quantize_multiplier(channel_scales(call)))
@@ -73,15 +77,21 @@ def finish(call: Call, sums: Reals) -> tuple[Array, ...]:
 
 def pad_frequency(call: Call, x: Reals, fill: float) -> Reals:
     """Axis 1 of ``x`` (t, F, C) with the node's frequency padding."""
-    begin, end = call.integer("pad_f_begin", 0), call.integer("pad_f_end", 0)
-    padded: Reals = np.pad(x, ((0, 0), (begin, end), (0, 0)), constant_values=fill)
+    options = call.options(SpatialOptions)
+    widths = (0, 0), (options.pad_f_begin, options.pad_f_end), (0, 0)
+    padded: Reals = np.pad(x, widths, constant_values=fill)
     return padded
 
 
-def taps(call: Call, x: Reals, kernel_t: int, kernel_f: int) -> Iterator[tuple[int, int, Reals]]:
-    """For every kernel element, what it reads: (t index, f index, (n_frames, F_out, C))."""
-    stride_t, stride_f = call.node.window.stride, call.integer("stride_f", 1)
-    dilation_t, dilation_f = call.integer("dilation_t", 1), call.integer("dilation_f", 1)
+def taps(
+    call: Call, x: Reals, kernel: tuple[int, int], dilation: tuple[int, int] = (1, 1)
+) -> Iterator[tuple[int, int, Reals]]:
+    """For every kernel element, what it reads: (t index, f index, (n_frames, F_out, C)).
+
+    ``kernel`` and ``dilation`` are (time, frequency).
+    """
+    (kernel_t, kernel_f), (dilation_t, dilation_f) = kernel, dilation
+    stride_t, stride_f = call.node.window.stride, call.options(SpatialOptions).stride_f
     frequencies = call.output.shape[0]
     for i in range(kernel_t):
         frames = x[i * dilation_t :: stride_t][: call.n_frames]
@@ -89,6 +99,12 @@ def taps(call: Call, x: Reals, kernel_t: int, kernel_f: int) -> Iterator[tuple[i
             yield i, k, frames[:, k * dilation_f :: stride_f][:, :frequencies]
 
 
+def _dilation(call: Call) -> tuple[int, int]:
+    options = call.options(ConvolutionOptions)
+    return options.dilation_t, options.dilation_f
+
+
+@kernel("CONV_2D")
 def conv_2d(call: Call) -> tuple[Array, ...]:
     """x (t, F, C), weights (O, kt, kf, C / groups), bias (O,) -> (n_frames, F_out, O).
 
@@ -100,12 +116,13 @@ def conv_2d(call: Call) -> tuple[Array, ...]:
     groups = x.shape[-1] // depth
     grouped_weights = weights.reshape(groups, channels_out // groups, kernel_t, kernel_f, depth)
     sums: Reals = np.zeros((groups, call.n_frames * call.output.shape[0], channels_out // groups), x.dtype)
-    for i, k, read in taps(call, x, kernel_t, kernel_f):
+    for i, k, read in taps(call, x, (kernel_t, kernel_f), _dilation(call)):
         grouped = read.reshape(-1, groups, depth).transpose(1, 0, 2)
         sums = add_products(sums, grouped, grouped_weights[:, :, i, k].transpose(0, 2, 1))
     return finish(call, sums.transpose(1, 0, 2).reshape(call.n_frames, -1, channels_out))
 
 
+@kernel("DEPTHWISE_CONV_2D")
 def depthwise_conv_2d(call: Call) -> tuple[Array, ...]:
     """x (t, F, C), weights (kt, kf, C * multiplier), bias -> (n_frames, F_out, C * multiplier).
 
@@ -116,11 +133,12 @@ def depthwise_conv_2d(call: Call) -> tuple[Array, ...]:
     kernel_t, kernel_f, channels_out = weights.shape
     spread: Reals = np.repeat(x, channels_out // x.shape[-1], axis=-1)
     sums: Reals = np.zeros((call.n_frames, call.output.shape[0], channels_out), x.dtype)
-    for i, k, read in taps(call, spread, kernel_t, kernel_f):
+    for i, k, read in taps(call, spread, (kernel_t, kernel_f), _dilation(call)):
         sums = sums + read * weights[i, k]
     return finish(call, sums)
 
 
+@kernel("TRANSPOSE_CONV")
 def transpose_conv(call: Call) -> tuple[Array, ...]:
     """x (t, F, C), weights (O, kt, kf, C), bias -> (n_frames, F_out, O).
 
@@ -129,9 +147,10 @@ def transpose_conv(call: Call) -> tuple[Array, ...]:
     """
     x, weights = operands(call)
     channels_out, kernel_t, kernel_f, _ = weights.shape
-    up, stride_f = call.node.window.up, call.integer("stride_f", 1)
+    options = call.options(ConvolutionOptions)
+    up, stride_f = call.node.window.up, options.stride_f
     pad_t = kernel_t - 1 - call.node.window.pad_begin
-    pad_f = call.integer("pad_f_begin", 0)
+    pad_f = options.pad_f_begin
     frequencies = call.output.shape[0]
     sums: Reals = np.zeros((call.n_frames, frequencies, channels_out), x.dtype)
     into_t = (np.arange(x.shape[0]) + call.first_input_frame) * up - pad_t - call.first_frame
@@ -146,6 +165,11 @@ def transpose_conv(call: Call) -> tuple[Array, ...]:
     return finish(call, sums)
 
 
+def _pooled(call: Call) -> tuple[int, int]:
+    options = call.options(PoolOptions)
+    return options.filter_t, options.filter_f
+
+
 def _inside(call: Call) -> Reals:
     """1 where arrays[0] with its frequency padding is signal, 0 in padding: (t, F, 1)."""
     begin, end = call.valid
@@ -154,6 +178,7 @@ def _inside(call: Call) -> Reals:
     return pad_frequency(call, inside, 0.0)
 
 
+@kernel("MAX_POOL_2D")
 def max_pool_2d(call: Call) -> tuple[Array, ...]:
     """x (t, F, C) -> (n_frames, F_out, C), the greatest of the window's signal.
 
@@ -163,12 +188,13 @@ def max_pool_2d(call: Call) -> tuple[Array, ...]:
     lowest = _lowest(call.tensor(0))
     masked = np.where(_inside(call) > 0, x, lowest)
     best = np.full((call.n_frames, *call.output.shape), lowest)
-    for _, _, read in taps(call, masked, call.integer("filter_t"), call.integer("filter_f", 1)):
+    for _, _, read in taps(call, masked, _pooled(call)):
         # as std::max(best, value): a NaN is never greater
         best = np.where(best < read, read, best)
     return (as_frames(call, _clip_pool(call, best)),)
 
 
+@kernel("AVERAGE_POOL_2D")
 def average_pool_2d(call: Call) -> tuple[Array, ...]:
     """x (t, F, C) -> (n_frames, F_out, C), the mean of the window's signal, padding not counted.
 
@@ -178,12 +204,11 @@ def average_pool_2d(call: Call) -> tuple[Array, ...]:
     wide = np.float64 if is_quantized(call.output) else np.float32
     x = pad_frequency(call, call.array(0).astype(wide), 0.0)
     inside = _inside(call)
-    kernel = call.integer("filter_t"), call.integer("filter_f", 1)
     sums = np.zeros((call.n_frames, *call.output.shape), wide)
-    for _, _, read in taps(call, np.where(inside > 0, x, wide(0.0)), *kernel):
+    for _, _, read in taps(call, np.where(inside > 0, x, wide(0.0)), _pooled(call)):
         sums += read
     counts = np.zeros((call.n_frames, call.output.shape[0], 1))
-    for _, _, read in taps(call, inside, *kernel):
+    for _, _, read in taps(call, inside, _pooled(call)):
         counts += read
     if not is_quantized(call.output):
         return (as_frames(call, clip_floats(sums / counts.astype(wide), call.activation)),)

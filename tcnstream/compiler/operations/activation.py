@@ -1,0 +1,112 @@
+"""Functions of one operand: activations, elementary functions, changes of type."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tcnstream.compiler.constants import data_of, dequantize
+from tcnstream.compiler.lowering import Lowering
+from tcnstream.compiler.operation import Operation, from_file
+from tcnstream.compiler.operations import operation
+from tcnstream.compiler.plan import Options
+from tcnstream.tflite.graph import Op
+from tcnstream.tflite.validate import FLAG, REAL, Operands, Rule, Shapes, require, same
+
+
+@dataclass(frozen=True)
+class SlopeOptions(Options):
+    """Negative values are multiplied by ``alpha``."""
+
+    alpha: float = 0.0
+
+
+@dataclass(frozen=True)
+class GeluOptions(Options):
+    """``approximate``: by a hyperbolic tangent, else by the error function."""
+
+    approximate: bool = False
+
+
+@dataclass(frozen=True)
+class SoftmaxOptions(Options):
+    """``beta`` scales the input."""
+
+    beta: float = 1.0
+
+
+def _dequantized(o: Operands) -> Shapes:
+    """Constants may have a scale per channel; they are folded."""
+    tensor = o.tensor(0)
+    q = tensor.quantization
+    one_scale = q is not None and not q.per_channel
+    require(tensor.is_constant or tensor.dtype.kind == "f" or one_scale, f"`{tensor.name}` needs one scale")
+    return same(o)
+
+
+def _pointwise(lw: Lowering, op: Op) -> None:
+    """Value by value."""
+    i = op.inputs[0]
+    axis = lw.stream(op, i).axis
+    lw.emit(op, [lw.operand(i)], axis, options=from_file(operation(op.kind).options, op))
+
+
+def _along_last_axis(lw: Lowering, op: Op) -> None:
+    """Over the last axis of a frame, which must not be time."""
+    i = op.inputs[0]
+    if lw.stream(op, i).axis == len(lw.shape(i)) - 1:
+        lw.refuse(op, "normalises over time")
+    _pointwise(lw, op)
+
+
+def _function(kind: str, *types: str) -> Operation:
+    """A function of one value, without options."""
+    return Operation(kind, Rule(), lower=_pointwise, types=types)
+
+
+_ALL = ("float32", "int8", "int16")
+
+SOFTMAX = Operation("SOFTMAX", Rule(options={"beta": REAL}), SoftmaxOptions, lower=_along_last_axis, types=_ALL)
+
+OPERATIONS = (
+    _function("LOGISTIC", *_ALL),
+    _function("TANH", *_ALL),
+    _function("RELU", *_ALL),
+    _function("RELU6", *_ALL),
+    _function("RELU_N1_TO_1", "float32", "int8"),
+    _function("RELU_0_TO_1", "float32", "int8"),
+    Operation("LEAKY_RELU", Rule(options={"alpha": REAL}), SlopeOptions, lower=_pointwise, types=_ALL),
+    _function("ELU", "float32", "int8"),
+    Operation("GELU", Rule(options={"approximate": FLAG}), GeluOptions, lower=_pointwise, types=("float32", "int8")),
+    _function("HARD_SWISH", "float32", "int8"),
+    _function("ABS", *_ALL, "int32"),
+    _function("NEG", *_ALL, "int32", "int64"),
+    _function("EXP", *_ALL),
+    _function("LOG", *_ALL),
+    _function("RSQRT", *_ALL),
+    _function("SQRT", "float32"),
+    _function("SQUARE", "float32"),
+    _function("SIN", "float32"),
+    _function("COS", "float32"),
+    _function("FLOOR", "float32"),
+    _function("CEIL", "float32"),
+    _function("ROUND", "float32"),
+    _function("SIGN", "float32", "int32"),
+    _function("LOGICAL_NOT", "bool"),
+    SOFTMAX,
+    Operation("LOG_SOFTMAX", Rule(), lower=_along_last_axis, types=("float32", "int8")),
+    Operation("QUANTIZE", Rule(retyped=True), lower=_pointwise, types=("float32", "int8", "uint8", "int16", "int32")),
+    Operation(
+        "DEQUANTIZE",
+        Rule(shapes=_dequantized, retyped=True, scaled=False),
+        lower=_pointwise,
+        fold=lambda op, ins, out: dequantize(ins[0]),
+        types=("float16", "int8", "uint8", "int16"),
+    ),
+    Operation(
+        "CAST",
+        Rule(retyped=True, scaled=False),
+        lower=_pointwise,
+        fold=lambda op, ins, out: data_of(ins[0]).astype(out.dtype),
+        types=("float32", "int8", "int16", "int32", "int64", "bool"),
+    ),
+)

@@ -1,0 +1,122 @@
+"""Matrix products over the last axis."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from tcnstream.compiler.lowering import Lowering
+from tcnstream.compiler.operation import Operation, from_file, multiply_adds_per_value
+from tcnstream.compiler.operations.time import TIME_WINDOW
+from tcnstream.compiler.plan import ActivationOptions, Node, Options, Plan, Window
+from tcnstream.tflite.graph import Op
+from tcnstream.tflite.validate import ACTIVATION, FLAG, Operands, Rule, Shapes, one_of, require, spread
+
+
+@dataclass(frozen=True)
+class MatrixOptions(Options):
+    """Whether the left (``adj_x``) or the right operand (``adj_y``) is transposed."""
+
+    adj_x: bool = False
+    adj_y: bool = False
+
+
+def _dense_shapes(o: Operands) -> Shapes:
+    units, depth = o.shape(1, rank=2)
+    values, out = math.prod(o.shape(0)), o.out()
+    require(
+        depth > 0 and values % depth == 0 and out[-1:] == (units,), f"weights {o.shape(1)} over {o.shape(0)} for {out}"
+    )
+    require(math.prod(out) == values // depth * units, f"{values // depth} rows for {out}")
+    require(o.count(2) in (None, units), f"a bias of {o.count(2)} for {units} units")
+    return None
+
+
+def _matrix_shapes(o: Operands) -> Shapes:
+    left, right = list(o.shape(0)), list(o.shape(1))
+    if o.op.options.get("adj_x"):
+        left[-2:] = left[:-3:-1]
+    if o.op.options.get("adj_y"):
+        right[-2:] = right[:-3:-1]
+    require(min(len(left), len(right)) > 1 and left[-1] == right[-2], f"{o.shape(0)} times {o.shape(1)}")
+    return ((*spread(tuple(left[:-2]), tuple(right[:-2])), left[-2], right[-1]),)
+
+
+def _fully_connected(lw: Lowering, op: Op) -> None:
+    i = op.inputs[0]
+    data = lw.constant(op, 1)
+    stream, shape = lw.stream(op, i), lw.shape(i)
+    operand = lw.operand(i)
+    axis, out = stream.axis, lw.shape(op.outputs[0])
+    if axis is not None and (axis == len(shape) - 1 or math.prod(shape) == data.shape[1] != shape[-1]):
+        window = Window(extent=shape[axis])
+        frame = (shape[axis], *operand[1])
+        operand = lw.step(op, operand, lw.graph.tensors[i], frame, 1, TIME_WINDOW.kind, window=window)
+        axis = None
+    elif axis is not None and len(out) != len(shape):
+        axis = 0 if len(out) == 2 and out[0] == shape[axis] else None
+        if axis is None:
+            lw.refuse(op, f"turns {shape} into {out}, which mixes time with other axes")
+    elif axis is None and math.prod(operand[1]) == data.shape[1]:
+        operand = (operand[0], (data.shape[1],))
+    constant = lw.add_constant(lw.graph.tensors[op.inputs[1]], data)
+    inputs = [operand, (constant, data.shape), lw.bias(op, 2)]
+    window_frames = 1 if axis is None and stream.axis is not None else None
+    lw.emit(op, inputs, axis, options=from_file(ActivationOptions, op), window_frames=window_frames)
+
+
+def _batch_matmul(lw: Lowering, op: Op) -> None:
+    if op.inputs[0] not in lw.streams or op.inputs[1] in lw.streams:
+        lw.refuse(op, "multiplies the signal's frames with each other, as attention does")
+    i = op.inputs[0]
+    stream, shape = lw.stream(op, i), lw.shape(i)
+    rank = len(shape)
+    if bool(op.options.get("adj_x", False)) or stream.axis == rank - 1:
+        lw.refuse(op, "sums over time")
+    matrix = lw.constant(op, 1)
+    if any(n != 1 for n in matrix.shape[:-2]):
+        lw.refuse(op, "has another matrix for each batch")
+    matrix = matrix.reshape(matrix.shape[-2:])
+    if bool(op.options.get("adj_y", False)):
+        matrix = matrix.T
+    constant = lw.add_constant(lw.graph.tensors[op.inputs[1]], np.ascontiguousarray(matrix), 1)
+    lw.emit(op, [lw.operand(i), (constant, matrix.shape)], stream.axis, options=MatrixOptions())
+
+
+def _dense_multiply_adds(plan: Plan, node: Node) -> int:
+    return multiply_adds_per_value(plan, node, plan.tensors[node.inputs[1]].shape[1])
+
+
+def _matrix_multiply_adds(plan: Plan, node: Node) -> int:
+    return multiply_adds_per_value(plan, node, plan.tensors[node.inputs[1]].shape[0])
+
+
+_TYPES = ("float32", "int8", "int16")
+
+FULLY_CONNECTED = Operation(
+    "FULLY_CONNECTED",
+    Rule(
+        operands=(2, 3),
+        shapes=_dense_shapes,
+        options={"fused_activation_function": ACTIVATION, "weights_format": one_of("DEFAULT")},
+        weights=1,
+        channel_axis=0,
+    ),
+    options=ActivationOptions,
+    lower=_fully_connected,
+    multiply_adds=_dense_multiply_adds,
+    types=_TYPES,
+)
+
+BATCH_MATMUL = Operation(
+    "BATCH_MATMUL",
+    Rule(operands=(2, 2), shapes=_matrix_shapes, options={"adj_x": FLAG, "adj_y": FLAG}, weights=1),
+    options=MatrixOptions,
+    lower=_batch_matmul,
+    multiply_adds=_matrix_multiply_adds,
+    types=_TYPES,
+)
+
+OPERATIONS = (FULLY_CONNECTED, BATCH_MATMUL)

@@ -1,0 +1,113 @@
+"""Several operands value by value, all of them of one time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tcnstream.compiler.constants import data_of
+from tcnstream.compiler.lowering import Lowering, frame_shape
+from tcnstream.compiler.operation import Fold, Operation, from_file
+from tcnstream.compiler.operations import operation
+from tcnstream.compiler.plan import ActivationOptions
+from tcnstream.tflite.graph import Op
+from tcnstream.tflite.validate import ACTIVATION, FLAG, Rule, broadcast
+
+
+@dataclass(frozen=True)
+class SumOptions(ActivationOptions):
+    """``pot_scale_int16``: int16 operands whose scales are powers of two are shifted, as old converters ask for."""
+
+    pot_scale_int16: bool = False
+
+
+def _join(lw: Lowering, op: Op) -> None:
+    """Streams that meet at one time, and constants that hold at all times."""
+    rank = max(len(lw.shape(i)) for i in op.inputs)
+    out_shape = lw.shape(op.outputs[0])
+    axes = set()
+    for i in op.inputs:
+        if i in lw.streams and (a := lw.streams[i].axis) is not None:
+            axes.add(a + rank - len(lw.shape(i)))
+    if len(axes) > 1:
+        lw.refuse(op, "joins tensors whose time lies on different axes")
+    inputs = []
+    streams = [lw.streams[i] for i in op.inputs if i in lw.streams]
+    axis = next(iter(axes)) if axes else None
+    if axis is None and all(s.statistic for s in streams):
+        axis = _restored_axis(lw, op, rank)
+    steps = {s.window_frames for s in streams if s.axis is not None}
+    if len(steps) > 1:
+        lw.refuse(op, f"joins tensors of different lengths {sorted(steps)}, one of which is repeated over time")
+    if axis is not None:
+        if any(s.axis is None and not s.statistic for s in streams):
+            lw.refuse(
+                op,
+                "hands every frame what only the end of the window knows (a last frame, a layer over all frames),"
+                " and an endless signal has no such end",
+            )
+        rates = steps | {s.window_frames for s in streams}
+        if len(rates) > 1:
+            lw.refuse(op, f"joins a statistic over {min(rates)} frames with others over {max(rates)}")
+    for i in op.inputs:
+        aligned = (1,) * (rank - len(lw.shape(i))) + lw.shape(i)
+        if i in lw.streams:
+            if lw.streams[i].axis is None and axis is not None and aligned[axis] != 1:
+                lw.refuse(op, "joins time with an axis that is not time")
+            inputs.append((lw.streams[i].value, frame_shape(aligned, axis)))
+        else:
+            data = lw.timeless(op, i, aligned, axis)
+            inputs.append((lw.add_constant(lw.graph.tensors[i], data), data.shape))
+    if axis != 0 and out_shape and out_shape[0] != 1:
+        lw.refuse(op, f"makes a batch of {out_shape[0]}")
+    lw.emit(op, inputs, axis, options=from_file(operation(op.kind).options, op))
+
+
+def _restored_axis(lw: Lowering, op: Op, rank: int) -> int | None:
+    """Where time comes back when a tensor without it meets a constant as long as the window."""
+    out = lw.shape(op.outputs[0])
+    window = lw.window_frames_of(op)
+    for axis in range(1, rank):
+        aligned = [(1,) * (rank - len(lw.shape(i))) + lw.shape(i) for i in op.inputs if i in lw.streams]
+        if window > 1 and out[axis] == window and all(shape[axis] == 1 for shape in aligned):
+            return axis
+    return None
+
+
+def _folded(function: np.ufunc) -> Fold:
+    return lambda op, ins, out: np.asarray(function(data_of(ins[0]), data_of(ins[1])))
+
+
+_ACTIVATED = {"fused_activation_function": ACTIVATION}
+_PAIR = Rule(operands=(2, 2), shapes=broadcast, alike=True)
+_PRODUCT = Rule(operands=(2, 2), shapes=broadcast, options=_ACTIVATED, alike=True)
+_SUM = Rule(operands=(2, 2), shapes=broadcast, options=_ACTIVATED | {"pot_scale_int16": FLAG}, alike=True)
+_CHOICE_OF_TWO = Rule(operands=(2, 2), shapes=broadcast, alike=True, scaled=False)
+_COMPARISON = Rule(operands=(2, 2), shapes=broadcast, alike=True, retyped=True, scaled=False)
+_SELECTION = Rule(operands=(3, 3), shapes=broadcast, values=1, scaled=False)
+_ALL = ("float32", "int8", "int16", "int32", "int64")
+
+OPERATIONS = (
+    Operation("ADD", _SUM, SumOptions, lower=_join, types=_ALL, fold=_folded(np.add), folds_plain_numbers=True),
+    Operation("SUB", _SUM, SumOptions, lower=_join, types=_ALL, fold=_folded(np.subtract), folds_plain_numbers=True),
+    Operation(
+        "MUL", _PRODUCT, ActivationOptions, lower=_join, types=_ALL, fold=_folded(np.multiply), folds_plain_numbers=True
+    ),
+    Operation("DIV", _PRODUCT, ActivationOptions, lower=_join, types=("float32", "int8", "int32")),
+    Operation("SQUARED_DIFFERENCE", _PAIR, lower=_join, types=("float32", "int8", "int32")),
+    Operation("POW", _PAIR, lower=_join, types=("float32", "int32")),
+    Operation("PRELU", _PAIR, lower=_join, types=("float32", "int8")),
+    Operation("MAXIMUM", _CHOICE_OF_TWO, lower=_join, types=_ALL),
+    Operation("MINIMUM", _CHOICE_OF_TWO, lower=_join, types=_ALL),
+    Operation("LOGICAL_AND", _PAIR, lower=_join, types=("bool",)),
+    Operation("LOGICAL_OR", _PAIR, lower=_join, types=("bool",)),
+    Operation("EQUAL", _COMPARISON, lower=_join, types=(*_ALL, "bool")),
+    Operation("NOT_EQUAL", _COMPARISON, lower=_join, types=(*_ALL, "bool")),
+    Operation("LESS", _COMPARISON, lower=_join, types=_ALL),
+    Operation("LESS_EQUAL", _COMPARISON, lower=_join, types=_ALL),
+    Operation("GREATER", _COMPARISON, lower=_join, types=_ALL),
+    Operation("GREATER_EQUAL", _COMPARISON, lower=_join, types=_ALL),
+    Operation("SELECT", _SELECTION, lower=_join, types=_ALL),
+    Operation("SELECT_V2", _SELECTION, lower=_join, types=_ALL),
+)

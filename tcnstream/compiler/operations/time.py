@@ -1,0 +1,59 @@
+"""Operations that no file has: the compiler makes them, to move frames about or to take statistics over them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tcnstream.compiler.operation import Operation
+from tcnstream.compiler.plan import Options
+
+
+@dataclass(frozen=True)
+class ResampleOptions(Options):
+    """``separable``: each channel has filters of its own, else every filter reads all channels."""
+
+    separable: bool = False
+
+
+TIME_PAD = Operation("TIME_PAD")
+"""Frames of padding (constant or mirrored), or a crop, or a decimation."""
+
+TIME_WINDOW = Operation("TIME_WINDOW")
+"""``extent`` frames side by side as one."""
+
+TIME_UNFOLD = Operation("TIME_UNFOLD", cuts_frames=True)
+"""One frame cut into ``up`` frames."""
+
+TIME_REPEAT = Operation("TIME_REPEAT", cuts_frames=True)
+"""Each frame ``up`` times."""
+
+TIME_RESAMPLE = Operation("TIME_RESAMPLE", options=ResampleOptions)
+"""A filter between rates: weights (up, taps, C, filters), one set of them for each output frame."""
+
+TIME_REDUCE = Operation("TIME_REDUCE", over_time=True)
+"""A statistic over all of time; a policy must replace it before it can run."""
+
+TIME_TRAILING = Operation("TIME_TRAILING", over_time=True)
+"""The statistic of the last ``extent`` frames, of fewer while the stream is younger."""
+
+TIME_CUMULATIVE = Operation("TIME_CUMULATIVE", over_time=True, remembers_all=True, carries=True)
+"""The statistic of all frames so far."""
+
+TIME_FROZEN = Operation("TIME_FROZEN")
+"""What the statistic was on a calibration recording: a constant, its operand 1."""
+
+STATEFUL_GRAPH = Operation("STATEFUL_GRAPH", remembers_all=True)
+"""A model with variables of its own, run as it is."""
+
+OPERATIONS = (
+    TIME_PAD,
+    TIME_WINDOW,
+    TIME_UNFOLD,
+    TIME_REPEAT,
+    TIME_RESAMPLE,
+    TIME_REDUCE,
+    TIME_TRAILING,
+    TIME_CUMULATIVE,
+    TIME_FROZEN,
+    STATEFUL_GRAPH,
+)

@@ -1,0 +1,87 @@
+"""Operations with two spatial axes, one of which is time: which one, and how a window goes over them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tcnstream.compiler.lowering import Lowering
+from tcnstream.compiler.plan import ActivationOptions, Window
+from tcnstream.tflite.graph import Op, Shape
+from tcnstream.tflite.shapes import same_padding
+from tcnstream.tflite.validate import ACTIVATION, COUNT, one_of
+
+STRIDES = {"stride_h": COUNT, "stride_w": COUNT}
+PADDING = {"padding": one_of("SAME", "VALID"), "fused_activation_function": ACTIVATION}
+
+
+@dataclass(frozen=True)
+class SpatialOptions(ActivationOptions):
+    """How a kernel goes along frequency, the axis beside time; ``Node.window`` says it for time.
+
+    It advances by ``stride_f`` places, with ``pad_f_begin`` and ``pad_f_end`` places of padding in front and behind.
+    """
+
+    stride_f: int = 1
+    pad_f_begin: int = 0
+    pad_f_end: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Axes:
+    """The two spatial axes of a 4-D operation: t is time, f is frequency ("h" or "w" each)."""
+
+    t: str
+    f: str
+    swap: bool
+    operand: tuple[int, Shape]
+    axis: int | None
+
+    def of(self, op: Op, pattern: str) -> tuple[int, int]:
+        """An option of both axes, (time, frequency); 1 where the file has none."""
+        return op.integer(pattern.format(self.t), 1), op.integer(pattern.format(self.f), 1)
+
+
+def spatial(lw: Lowering, op: Op, i: int, kernel: Shape) -> Axes:
+    """Which of height and width is time; where time is gone, the other spatial axis may stay one frame long."""
+    stream, shape = lw.stream(op, i), lw.shape(i)
+    if len(shape) != 4:
+        lw.refuse(op, f"has an input of rank {len(shape)}, where 4 is needed")
+    value = stream.value
+    if stream.axis == 1:
+        return Axes("h", "w", False, (value, (shape[2], shape[3])), 1)
+    if stream.axis == 2:
+        return Axes("w", "h", True, (value, (shape[1], shape[3])), 2)
+    if stream.axis is None and shape[1] == 1 and kernel[0] == 1:
+        return Axes("h", "w", False, (value, (shape[2], shape[3])), None)
+    if stream.axis is None and shape[2] == 1 and kernel[1] == 1:
+        return Axes("w", "h", True, (value, (shape[1], shape[3])), None)
+    return lw.refuse(op, "works on two axes after time has gone")
+
+
+def access_window(
+    lw: Lowering,
+    op: Op,
+    i: int,
+    axes: Axes,
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    dilation: tuple[int, int] = (1, 1),
+) -> tuple[Window, tuple[int, int]]:
+    """How a window operation reads time, and its padding in frequency. All pairs are (time, frequency)."""
+    shape = lw.shape(i)
+    t, f = (2, 1) if axes.swap else (1, 2)
+    explicit = op.options.get("explicit_padding")
+    pad_end: int | None
+    if isinstance(explicit, tuple):
+        height, width = explicit[:2], explicit[2:]
+        (pad_begin, pad_end), (f_begin, f_end) = (width, height) if axes.swap else (height, width)
+    elif op.options.get("padding") == "SAME":
+        frames = 1 if axes.axis is None else shape[t]
+        pad_begin, pad_end = same_padding(frames, kernel[0], stride[0], dilation[0])
+        if stride[0] > 1:
+            pad_end = None
+        f_begin, f_end = same_padding(shape[f], kernel[1], stride[1], dilation[1])
+    else:
+        pad_begin, pad_end, f_begin, f_end = 0, 0, 0, 0
+    window = Window(1, stride[0], (kernel[0] - 1) * dilation[0] + 1, pad_begin, pad_end)
+    return window, (f_begin, f_end)

@@ -1,0 +1,71 @@
+"""Graph -> Graph: every operation is checked, in order, before anything trusts it.
+
+Shape arithmetic and other operations on constants are computed on the way, each once it is checked, because what
+they give is an operand of later ones. Whatever passes through here is sound: what fails later is a mistake of ours.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from tcnstream.compiler.operation import Operation
+from tcnstream.compiler.operations import operations
+from tcnstream.errors import NotStreamableError
+from tcnstream.tflite.graph import ABSENT, Array, Graph, Op, Tensor
+from tcnstream.tflite.validate import check
+
+_NUMBERS = "fiub"
+"""Real numbers, integers and conditions, by NumPy's letters."""
+
+
+def validate(graph: Graph) -> Graph:
+    """The graph, with what its operations on constants give as constants.
+
+    Operations of which the compiler knows nothing are left for the lowering, which refuses them by name. Raises
+    ModelError where operands, options, types, scales or shapes of an operation do not fit together.
+    """
+    ops = []
+    for op in graph.ops:
+        record = operations().get(op.kind)
+        if record is None or record.rule is None:
+            ops.append(op)
+            continue
+        check(graph, op, record.rule)
+        _check_numbers(graph, op)
+        data = _folded(graph, op, record)
+        if data is None:
+            ops.append(op)
+        else:
+            tensors = list(graph.tensors)
+            o = op.outputs[0]
+            tensors[o] = dataclasses.replace(tensors[o], data=data, shape=data.shape, dtype=data.dtype)
+            graph = dataclasses.replace(graph, tensors=tuple(tensors))
+    return dataclasses.replace(graph, ops=tuple(ops))
+
+
+def _check_numbers(graph: Graph, op: Op) -> None:
+    for i in (*op.inputs, *op.outputs):
+        if i != ABSENT and graph.tensors[i].dtype.kind not in _NUMBERS:
+            tensor = graph.tensors[i]
+            raise NotStreamableError(
+                f"`{op.kind}` (op {op.index}) has `{tensor.name}`, which is {tensor.dtype}; only real numbers, integers"
+                " and conditions are streamed. End the model before it, or replace it in training."
+            )
+
+
+def _folded(graph: Graph, op: Op, record: Operation) -> Array | None:
+    """What the operation gives, if that is known now."""
+    operands = [graph.tensors[i] for i in op.inputs if i != ABSENT]
+    output = graph.tensors[op.outputs[0]]
+    if record.fold is None or not (record.folds_shapes or all(t.is_constant for t in operands)):
+        return None
+    if record.folds_plain_numbers and not _is_plain(op, output):
+        return None
+    with np.errstate(all="ignore"):
+        return record.fold(op, operands, output)
+
+
+def _is_plain(op: Op, output: Tensor) -> bool:
+    return output.quantization is None and op.options.get("fused_activation_function", "NONE") == "NONE"
