@@ -31,7 +31,7 @@ from helpers.trials import (
     zero_of,
 )
 
-from tcnstream.compiler.operations import operation
+from tcnstream.compiler.operations import operations
 from tcnstream.compiler.operations.convolution import ConvolutionOptions
 from tcnstream.compiler.operations.statistics import Statistic
 from tcnstream.compiler.plan import Window
@@ -50,9 +50,11 @@ def test_kernel_equals_the_reference_kernel(build: Build, dtype: Any) -> None:
             raise
 
 
-def test_every_kernel_is_tested() -> None:
-    of_files = {kind for kind in KERNELS if operation(kind).rule is not None}
-    assert set(CASES) == of_files
+def test_every_operation_that_streams_has_a_kernel_and_is_drawn_by_a_trial() -> None:
+    streamed = {kind for kind, record in operations().items() if record.lower is not None}
+    assert set(CASES) == streamed
+    assert streamed == {kind for kind in KERNELS if operations()[kind].rule is not None}
+    assert all(types for _, types in CASES.values())
 
 
 @pytest.mark.parametrize("dtype", QUANTIZED)

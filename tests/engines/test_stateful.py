@@ -12,9 +12,10 @@ import pytest
 from helpers.paths import DATA
 
 import tcnstream
+from tcnstream.compiler.operations.time import STATEFUL_GRAPH
 from tcnstream.engines.interpreter import runtime
 from tcnstream.engines.interpreter.export import export_streaming
-from tcnstream.engines.interpreter.stateful import KIND, StatefulExecutor, StatefulModel
+from tcnstream.engines.interpreter.stateful import StatefulExecutor, StatefulModel
 from tcnstream.engines.state import State
 from tcnstream.errors import EngineError, ModelError, NotStreamableError
 from tcnstream.tflite.graph import Array, Graph, Op, Tensor
@@ -70,7 +71,7 @@ def test_the_facts_of_a_wake_word_model() -> None:
     assert model.hop_frames == 3
     assert [t.shape for t in model.plan.tensors] == [(40,), (1,)]
     assert [t.dtype.name for t in model.plan.tensors] == ["int8", "uint8"]
-    assert [node.kind for node in model.plan.nodes] == [KIND]
+    assert [node.kind for node in model.plan.nodes] == [STATEFUL_GRAPH.kind]
     assert len(model.start) == 6
     assert model.state_bytes == sum(s.nbytes for s in model.start)
 

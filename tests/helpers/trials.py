@@ -1,6 +1,7 @@
 """Random trials of every operation: shapes, quantization and data that exercise its rules. ``singleop`` runs them.
 
-A builder takes a generator and a dtype and gives a Trial; ``CASES`` has the builder and the dtypes of every kernel.
+A builder takes a generator and a dtype and gives a Trial; ``CASES`` has the builder and the dtypes of every operation
+that the compiler knows.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import numpy as np
 import pytest
 
 from helpers.singleop import Trial, tensor
+from tcnstream.compiler.operation import Operation
+from tcnstream.compiler.operations import operations
 from tcnstream.compiler.operations.convolution import ConvolutionOptions
 from tcnstream.compiler.operations.cuts import PadOptions, SliceOptions
 from tcnstream.compiler.operations.layout import AxisOptions, TileOptions, TransposeOptions
@@ -21,6 +24,7 @@ from tcnstream.compiler.operations.pool import PoolOptions
 from tcnstream.compiler.operations.statistics import Statistic, StatisticOptions
 from tcnstream.compiler.plan import NO_OPTIONS, Options, Window
 from tcnstream.tflite.graph import Array, Tensor
+from tcnstream.tflite.validate import broadcast, same
 
 F32, I8, U8, I16, I32, I64, BOOL = np.float32, np.int8, np.uint8, np.int16, np.int32, np.int64, np.bool_
 QUANTIZED = (I8, I16)
@@ -359,7 +363,10 @@ def unary(
 def binary(
     kind: str, act: bool = False, low: float = -4.0, high: float = 4.0, same_scale: bool = False, **fixed: Any
 ) -> Build:
-    """Two operands: equal shapes, a constant per channel, a constant scalar, or a constant on the left."""
+    """Two operands: equal shapes, a constant per channel, a constant scalar, or a constant on the left.
+
+    ``same_scale``: values are copied or compared raw, so all have one scale.
+    """
 
     def build(rng: Rng, dtype: Any) -> Trial:
         shape = some_shape(rng)
@@ -400,11 +407,6 @@ def adding(kind: str) -> Build:
         return replace(trial, operands=(a, b), feeds=feeds, outputs=(tensor(shape, I16, scale=output),))
 
     return build
-
-
-def two_raw(kind: str, **options: Any) -> Build:
-    """Two operands of which the values are copied or compared raw: one scale for all."""
-    return binary(kind, same_scale=True, **options)
 
 
 def moved(
@@ -713,17 +715,22 @@ def comparing(kind: str) -> Build:
     return binary(kind, out=BOOL)
 
 
-def dividing(rng: Rng, dtype: Any) -> Trial:
-    trial = binary("DIV", act=True)(rng, dtype)
-    divisor = trial.operands[1]
-    zero = zero_of(divisor)
+def dividing(kind: str, **options: Any) -> Build:
+    """Two operands of which the second never stands for zero."""
 
-    def never_zero(data: Array) -> Array:
-        return np.where(data == zero, zero + (1 if zero < 100 else -1), data).astype(data.dtype)
+    def build(rng: Rng, dtype: Any) -> Trial:
+        trial = binary(kind, **options)(rng, dtype)
+        divisor = trial.operands[1]
+        zero = zero_of(divisor)
 
-    if divisor.data is not None:
-        return replace(trial, operands=(trial.operands[0], replace(divisor, data=never_zero(divisor.data))))
-    return replace(trial, feeds=(*trial.feeds[:-1], never_zero(trial.feeds[-1])))
+        def never_zero(data: Array) -> Array:
+            return np.where(data == zero, zero + (1 if zero < 100 else -1), data).astype(data.dtype)
+
+        if divisor.data is not None:
+            return replace(trial, operands=(trial.operands[0], replace(divisor, data=never_zero(divisor.data))))
+        return replace(trial, feeds=(*trial.feeds[:-1], never_zero(trial.feeds[-1])))
+
+    return build
 
 
 def raising(rng: Rng, dtype: Any) -> Trial:
@@ -745,88 +752,80 @@ TANH_OUT = {I8: {"scale": 1 / 128, "zero_point": 0}, I16: {"scale": 1 / 32768}}
 LOG_SOFTMAX_OUT = {I8: {"scale": 16 / 256, "zero_point": 127}}
 ALL = (F32, I8, I16)
 
-CASES: dict[str, tuple[Build, tuple[Any, ...]]] = {
-    "CONV_2D": (convolution, ALL),
-    "DEPTHWISE_CONV_2D": (depthwise, ALL),
-    "TRANSPOSE_CONV": (transposed, ALL),
-    "MAX_POOL_2D": (pool("MAX_POOL_2D"), ALL),
-    "AVERAGE_POOL_2D": (pool("AVERAGE_POOL_2D"), ALL),
-    "FULLY_CONNECTED": (dense, ALL),
-    "BATCH_MATMUL": (matrix_product, ALL),
-    "ADD": (adding("ADD"), (F32, I8, I16, I32, I64)),
-    "SUB": (adding("SUB"), (F32, I8, I16, I32, I64)),
-    "MUL": (binary("MUL", act=True), (F32, I8, I16, I32, I64)),
-    "DIV": (dividing, (F32, I8, I32)),
-    "MAXIMUM": (two_raw("MAXIMUM"), (F32, I8, I16, I32, I64)),
-    "MINIMUM": (two_raw("MINIMUM"), (F32, I8, I16, I32, I64)),
-    "SQUARED_DIFFERENCE": (binary("SQUARED_DIFFERENCE"), (F32, I8, I32)),
-    "POW": (raising, (F32, I32)),
-    "QUANTIZE": (quantizing, (F32, I8, U8, I16, I32)),
-    "DEQUANTIZE": (dequantizing, (np.float16, I8, U8, I16)),
-    "CAST": (casting, (F32, I8, I16, I32, I64, BOOL)),
-    "EQUAL": (comparing("EQUAL"), (F32, I8, I16, I32, I64, BOOL)),
-    "NOT_EQUAL": (comparing("NOT_EQUAL"), (F32, I8, I16, I32, I64, BOOL)),
-    "LESS": (comparing("LESS"), (F32, I8, I16, I32, I64)),
-    "LESS_EQUAL": (comparing("LESS_EQUAL"), (F32, I8, I16, I32, I64)),
-    "GREATER": (comparing("GREATER"), (F32, I8, I16, I32, I64)),
-    "GREATER_EQUAL": (comparing("GREATER_EQUAL"), (F32, I8, I16, I32, I64)),
-    "LOGICAL_AND": (binary("LOGICAL_AND"), (BOOL,)),
-    "LOGICAL_OR": (binary("LOGICAL_OR"), (BOOL,)),
-    "LOGICAL_NOT": (unary("LOGICAL_NOT"), (BOOL,)),
-    "SELECT": (choosing("SELECT"), (F32, I8, I16, I32, I64)),
-    "SELECT_V2": (choosing("SELECT_V2"), (F32, I8, I16, I32, I64)),
-    "LOGISTIC": (saturating("LOGISTIC", LOGISTIC_OUT), ALL),
-    "TANH": (saturating("TANH", TANH_OUT), ALL),
-    "SOFTMAX": (sharpening("SOFTMAX", LOGISTIC_OUT, True), ALL),
-    "LOG_SOFTMAX": (sharpening("LOG_SOFTMAX", LOG_SOFTMAX_OUT, False), (F32, I8)),
-    "RELU": (unary("RELU"), ALL),
-    "RELU6": (unary("RELU6", -9, 9), ALL),
-    "RELU_N1_TO_1": (unary("RELU_N1_TO_1"), (F32, I8)),
-    "RELU_0_TO_1": (unary("RELU_0_TO_1"), (F32, I8)),
-    "LEAKY_RELU": (leaking, ALL),
-    "PRELU": (bending, (F32, I8)),
-    "HARD_SWISH": (unary("HARD_SWISH"), (F32, I8)),
-    "ELU": (unary("ELU"), (F32, I8)),
-    "ABS": (unary("ABS"), (F32, I8, I16, I32)),
-    "NEG": (unary("NEG"), (F32, I8, I16, I32, I64)),
-    "EXP": (unary("EXP"), ALL),
-    "LOG": (unary("LOG", 0.01), ALL),
-    "RSQRT": (inverting, ALL),
-    "SQRT": (unary("SQRT", 0.0), (F32,)),
-    "SQUARE": (unary("SQUARE"), (F32,)),
-    "SIN": (unary("SIN"), (F32,)),
-    "COS": (unary("COS"), (F32,)),
-    "FLOOR": (unary("FLOOR"), (F32,)),
-    "CEIL": (unary("CEIL"), (F32,)),
-    "ROUND": (unary("ROUND"), (F32,)),
-    "SIGN": (unary("SIGN"), (F32, I32)),
-    "MEAN": (reducing("MEAN", rescales=True), (F32, I8, I16, I32, I64)),
-    "SUM": (reducing("SUM"), (F32, I32, I64)),
-    "REDUCE_MAX": (reducing("REDUCE_MAX"), (F32, I8, I16, I32, I64)),
-    "REDUCE_MIN": (reducing("REDUCE_MIN"), (F32, I8, I16, I32, I64)),
-    "REDUCE_PROD": (reducing("REDUCE_PROD", rescales=True), (F32, I8, I16)),
-    "ARG_MAX": (indexing("ARG_MAX"), (F32, I8, I32)),
-    "ARG_MIN": (indexing("ARG_MIN"), (F32, I8, I32)),
-    "RESHAPE": (moved("RESHAPE", reshaping), (F32, I8, I16, I32)),
-    "EXPAND_DIMS": (moved("EXPAND_DIMS", expanding), (F32, I8, I16)),
-    "SQUEEZE": (squeezing, (F32, I8)),
-    "TRANSPOSE": (moved("TRANSPOSE", transposing), ALL),
-    "PAD": (moved("PAD", padding(False)), ALL),
-    "PADV2": (padding_with_value, ALL),
-    "MIRROR_PAD": (moved("MIRROR_PAD", padding(True)), ALL),
-    "CONCATENATION": (joining, (F32, I8, I16, I32)),
-    "SPLIT": (parting("SPLIT"), ALL),
-    "SPLIT_V": (parting("SPLIT_V"), ALL),
-    "SLICE": (moved("SLICE", slicing), ALL),
-    "STRIDED_SLICE": (moved("STRIDED_SLICE", slicing_with_strides), ALL),
-    "TILE": (moved("TILE", tiling), (F32, I8, I32)),
-    "BROADCAST_TO": (stretching, ALL),
-    "GATHER": (moved("GATHER", gathering), ALL),
-    "PACK": (stacking, ALL),
-    "UNPACK": (unstacking, ALL),
-    "RESIZE_NEAREST_NEIGHBOR": (resizing, ALL),
-    "GELU": (lambda rng, dtype: unary("GELU", approximate=bool(rng.random() < 0.5))(rng, dtype), (F32, I8)),
+BUILDERS: dict[str, Build] = {
+    "CONV_2D": convolution,
+    "DEPTHWISE_CONV_2D": depthwise,
+    "TRANSPOSE_CONV": transposed,
+    "MAX_POOL_2D": pool("MAX_POOL_2D"),
+    "AVERAGE_POOL_2D": pool("AVERAGE_POOL_2D"),
+    "FULLY_CONNECTED": dense,
+    "BATCH_MATMUL": matrix_product,
+    "ADD": adding("ADD"),
+    "SUB": adding("SUB"),
+    "DIV": dividing("DIV", act=True),
+    "POW": raising,
+    "QUANTIZE": quantizing,
+    "DEQUANTIZE": dequantizing,
+    "CAST": casting,
+    "LOGISTIC": saturating("LOGISTIC", LOGISTIC_OUT),
+    "TANH": saturating("TANH", TANH_OUT),
+    "SOFTMAX": sharpening("SOFTMAX", LOGISTIC_OUT, True),
+    "LOG_SOFTMAX": sharpening("LOG_SOFTMAX", LOG_SOFTMAX_OUT, False),
+    "RELU6": unary("RELU6", -9, 9),
+    "LEAKY_RELU": leaking,
+    "PRELU": bending,
+    "LOG": unary("LOG", 0.01),
+    "RSQRT": inverting,
+    "SQRT": unary("SQRT", 0.0),
+    "ARG_MAX": indexing("ARG_MAX"),
+    "ARG_MIN": indexing("ARG_MIN"),
+    "RESHAPE": moved("RESHAPE", reshaping),
+    "EXPAND_DIMS": moved("EXPAND_DIMS", expanding),
+    "SQUEEZE": squeezing,
+    "TRANSPOSE": moved("TRANSPOSE", transposing),
+    "PAD": moved("PAD", padding(False)),
+    "PADV2": padding_with_value,
+    "MIRROR_PAD": moved("MIRROR_PAD", padding(True)),
+    "CONCATENATION": joining,
+    "SPLIT": parting("SPLIT"),
+    "SPLIT_V": parting("SPLIT_V"),
+    "SLICE": moved("SLICE", slicing),
+    "STRIDED_SLICE": moved("STRIDED_SLICE", slicing_with_strides),
+    "TILE": moved("TILE", tiling),
+    "BROADCAST_TO": stretching,
+    "GATHER": moved("GATHER", gathering),
+    "PACK": stacking,
+    "UNPACK": unstacking,
+    "RESIZE_NEAREST_NEIGHBOR": resizing,
+    "GELU": lambda rng, dtype: unary("GELU", approximate=bool(rng.random() < 0.5))(rng, dtype),
 }
+"""Operations that need data or operands of their own; all others are drawn as their record says (``drawn``)."""
+
+
+def drawn(record: Operation) -> Build | None:
+    """What draws an operation: its own builder, or that of its family; None if it has neither."""
+    kind, rule = record.kind, record.rule
+    if kind in BUILDERS or rule is None:
+        return BUILDERS.get(kind)
+    if record.options is StatisticOptions:
+        return reducing(kind, rescales=rule.scaled)
+    if rule.shapes is same and rule.operands == (1, 1):
+        return unary(kind)
+    if rule.shapes is not broadcast:
+        return None
+    if rule.operands == (3, 3):
+        return choosing(kind)
+    if rule.retyped:
+        return comparing(kind)
+    return binary(kind, act="fused_activation_function" in rule.options, same_scale=not rule.scaled)
+
+
+CASES: dict[str, tuple[Build, tuple[Any, ...]]] = {
+    kind: (build, tuple(np.dtype(name).type for name in record.types))
+    for kind, record in operations().items()
+    if record.lower is not None and (build := drawn(record)) is not None
+}
+"""The builder and the types of every operation that streams."""
 
 PARAMETERS = [
     pytest.param(build, dtype, id=f"{kind}-{np.dtype(dtype).name}")

@@ -18,7 +18,7 @@ from fractions import Fraction
 import numpy as np
 
 from tcnstream.compiler.operations import operation
-from tcnstream.compiler.operations.pool import AVERAGE_POOL_2D
+from tcnstream.compiler.operations.pool import AVERAGE_POOL_2D, MAX_POOL_2D
 from tcnstream.compiler.plan import Node, Plan
 from tcnstream.compiler.timing import first_read, timings
 from tcnstream.engines.interpreter.emit import emit
@@ -295,7 +295,7 @@ def _paddings(plan: Plan) -> dict[int, float | int]:
         if node.kind == AVERAGE_POOL_2D.kind:
             raise _refusal(node, "does not count the padding before the start")
         for i in sources:
-            fill = _lowest(plan.tensors[i]) if node.kind == "MAX_POOL_2D" else node.fill
+            fill = _lowest(plan.tensors[i]) if node.kind == MAX_POOL_2D.kind else node.fill
             if padding.setdefault(i, fill) != fill:
                 raise _refusal(node, "and another operation pad one tensor with different values")
     return padding

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from tcnstream.compiler.operations.dense import FULLY_CONNECTED
+from tcnstream.compiler.operations.statistics import Statistic
 from tcnstream.errors import EngineError
 from tcnstream.tflite.graph import Array, Graph
 from tcnstream.tflite.reader import read_model
@@ -124,7 +126,7 @@ def memory_of(interpreter: Any, index: int) -> Array:
 def dense_is_wrong(graph: Graph) -> bool:
     """Whether ``graph`` has what ``Runtime.wrong_dense_reference`` is about."""
     for op in graph.ops:
-        if op.kind == "FULLY_CONNECTED":
+        if op.kind == FULLY_CONNECTED.kind:
             values, weights = graph.tensors[op.inputs[0]], graph.tensors[op.inputs[1]]
             per_channel = weights.quantization is not None and weights.quantization.per_channel
             if values.dtype in (np.dtype(np.int8), np.dtype(np.int16)) and per_channel:
@@ -134,7 +136,9 @@ def dense_is_wrong(graph: Graph) -> bool:
 
 def integer_sum_is_wrong(graph: Graph) -> bool:
     """Whether ``graph`` has what LiteRT's reference SUM computes wrongly: quantized values (ours is TFLite Micro's)."""
-    return any(op.kind == "SUM" and graph.tensors[op.inputs[0]].quantization is not None for op in graph.ops)
+    return any(
+        op.kind == Statistic.SUM.value and graph.tensors[op.inputs[0]].quantization is not None for op in graph.ops
+    )
 
 
 def run_offline(content: bytes, inputs: Sequence[Array] | Mapping[str, Array], exact: bool = True) -> list[Array]:

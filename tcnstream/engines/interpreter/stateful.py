@@ -21,7 +21,7 @@ from tcnstream.engines.interpreter.runtime import dense_is_wrong, find_runtime, 
 from tcnstream.engines.reference.executor import compute
 from tcnstream.engines.state import State, advance
 from tcnstream.errors import EngineError, ModelError, NotStreamableError
-from tcnstream.tflite.graph import Array, Graph, ModelFile, Op, Tensor
+from tcnstream.tflite.graph import ABSENT, Array, Graph, ModelFile, Op, Tensor
 from tcnstream.tflite.writer import write_model
 
 """The plan node that stands for the whole of a stateful model."""
@@ -193,6 +193,8 @@ def _plan(graph: Graph, time_axis: int | None, hop: int) -> Plan:
 def _explicit(file: ModelFile) -> tuple[Graph, tuple[Array, ...]]:
     """The main graph with its variables as inputs and outputs, and what they start as."""
     main = file.graphs[0]
+    for graph in file.graphs:
+        _check_ends(graph)
     start = _start(file)
     tensors, ops = list(main.tensors), []
     names: dict[int, str] = {}
@@ -245,6 +247,19 @@ def _explicit(file: ModelFile) -> tuple[Graph, tuple[Array, ...]]:
         outputs.append(new)
     graph = Graph(tuple(tensors), tuple(ops), (*main.inputs, *states.values()), tuple(outputs), main.name)
     return graph, tuple(start[name] for name in states)
+
+
+_ENDS = {"VAR_HANDLE": (0, 1), "READ_VARIABLE": (1, 1), "ASSIGN_VARIABLE": (2, 0), "CALL_ONCE": (0, 0)}
+"""How many operands and outputs the operations on variables have."""
+
+
+def _check_ends(graph: Graph) -> None:
+    for op in graph.ops:
+        ends = len(op.inputs), len(op.outputs)
+        if ends != _ENDS.get(op.kind, ends) or (op.kind in _ENDS and ABSENT in op.inputs):
+            raise ModelError(
+                f"`{op.kind}` (op {op.index}) has {ends[0]} operands and {ends[1]} outputs; the file is damaged"
+            )
 
 
 def _start(file: ModelFile) -> dict[str, Array]:

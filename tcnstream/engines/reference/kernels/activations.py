@@ -108,8 +108,10 @@ def tanh(call: Call) -> tuple[Array, ...]:
     return (as_frames(call, rounded >> 8),)
 
 
-def _clipped(call: Call, activation: str) -> tuple[Array, ...]:
-    """RELU and its kin as operations of their own; their multiplier is a float32. Source: ``QuantizedReluX``."""
+@kernel("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1")
+def clipped(call: Call) -> tuple[Array, ...]:
+    """x within the range that the kind names; the multiplier is a float32. Source: ``QuantizedReluX``."""
+    activation = call.node.kind
     if not is_quantized(call.output):
         low, high = CLIPS[activation]
         return (as_frames(call, np.clip(call.array(0).astype(np.float32), np.float32(low), high)),)
@@ -117,30 +119,6 @@ def _clipped(call: Call, activation: str) -> tuple[Array, ...]:
     scaled = multiply(ints_without_zero_point(call, 0), *quantize_multiplier(real))
     least, greatest = activation_range(call, activation, call.output)
     return (as_frames(call, np.clip(scaled + zero_point_of(call, call.output), least, greatest)),)
-
-
-@kernel("RELU")
-def relu(call: Call) -> tuple[Array, ...]:
-    """max(x, 0)."""
-    return _clipped(call, "RELU")
-
-
-@kernel("RELU6")
-def relu6(call: Call) -> tuple[Array, ...]:
-    """x between 0 and 6."""
-    return _clipped(call, "RELU6")
-
-
-@kernel("RELU_N1_TO_1")
-def relu_n1_to_1(call: Call) -> tuple[Array, ...]:
-    """x between -1 and 1."""
-    return _clipped(call, "RELU_N1_TO_1")
-
-
-@kernel("RELU_0_TO_1")
-def relu_0_to_1(call: Call) -> tuple[Array, ...]:
-    """x between 0 and 1."""
-    return _clipped(call, "RELU_0_TO_1")
 
 
 def _two_slopes(call: Call, negative: Ints) -> tuple[Array, ...]:
@@ -223,7 +201,7 @@ def elu(call: Call) -> tuple[Array, ...]:
     """x, or exp(x) - 1 where x is negative."""
     if not is_quantized(call.output):
         return _real(call, lambda x: np.where(x < 0, np.expm1(x), x))
-    return apply_table(call, TABLED["ELU"](call))
+    return apply_table(call, TABLED[elu](call))
 
 
 # NumPy has no error function
@@ -258,7 +236,7 @@ def gelu(call: Call) -> tuple[Array, ...]:
     """x * Phi(x), or its tanh approximation with ``approximate``. Source: ``gelu.h``."""
     if not is_quantized(call.output):
         return _real(call, _gelu_approximate if call.options(GeluOptions).approximate else _gelu)
-    return apply_table(call, TABLED["GELU"](call))
+    return apply_table(call, TABLED[gelu](call))
 
 
 @kernel("ABS")
@@ -293,7 +271,7 @@ def exp(call: Call) -> tuple[Array, ...]:
     """e**x."""
     if not is_quantized(call.output):
         return _real(call, np.exp)
-    return apply_table(call, TABLED["EXP"](call))
+    return apply_table(call, TABLED[exp](call))
 
 
 @kernel("LOG")
@@ -301,7 +279,7 @@ def log(call: Call) -> tuple[Array, ...]:
     """Natural logarithm; for integers what is not positive gives the least output."""
     if not is_quantized(call.output):
         return _real(call, np.log)
-    return apply_table(call, TABLED["LOG"](call))
+    return apply_table(call, TABLED[log](call))
 
 
 def _log_float32(call: Call) -> Callable[[Floats], Floats]:
@@ -320,7 +298,7 @@ def rsqrt(call: Call) -> tuple[Array, ...]:
         return _real(call, lambda x: 1.0 / np.sqrt(x))
     output_scale = scale_of(call, call.output)
     if call.output.dtype == np.int16:
-        return apply_table(call, TABLED["RSQRT"](call))
+        return apply_table(call, TABLED[rsqrt](call))
     # std::sqrt of a float is a float, the product with the output's scale as well
     product = np.sqrt(scale_of(call, call.tensor(0))) * output_scale
     multiplier, shift = quantize_multiplier(1.0 / np.float64(product))
@@ -336,14 +314,14 @@ def _rsqrt_float32(call: Call) -> Callable[[Floats], Floats]:
     return lambda x: np.where(x <= 0, most, np.float32(1) / np.sqrt(x))
 
 
-TABLED: Mapping[str, Callable[[Call], Callable[[Floats], Floats]]] = {
-    "ELU": lambda call: _elu_float32,
-    "GELU": lambda call: _gelu_approximate_float32 if call.options(GeluOptions).approximate else _gelu_float32,
-    "EXP": lambda call: in_float32(np.exp),
-    "LOG": _log_float32,
-    "RSQRT": _rsqrt_float32,
+TABLED: Mapping[Kernel, Callable[[Call], Callable[[Floats], Floats]]] = {
+    elu: lambda call: _elu_float32,
+    gelu: lambda call: _gelu_approximate_float32 if call.options(GeluOptions).approximate else _gelu_float32,
+    exp: lambda call: in_float32(np.exp),
+    log: _log_float32,
+    rsqrt: _rsqrt_float32,
 }
-"""The functions that int16 looks up between 513 entries."""
+"""The kernels whose function int16 looks up between 513 entries."""
 
 
 def _real_function(function: Function) -> Kernel:
