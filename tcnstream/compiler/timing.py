@@ -28,7 +28,6 @@ Count = TypeVar("Count", int, npt.NDArray[np.int64])
 _COUNTS_AT_ONCE = 1 << 14
 
 
-
 def first_read(window: Window, j: Count) -> Count:
     """The oldest input frame that output frame ``j`` reads; negative in the left padding."""
     return -((window.pad_begin - window.stride * j) // window.up)

@@ -18,6 +18,7 @@ from helpers.paths import MODELS
 import tcnstream
 from tcnstream.compiler.operations import operations
 from tcnstream.engines.interpreter.emit import EMIT
+from tcnstream.engines.native.pack import PACKERS
 from tcnstream.engines.reference.kernels import KERNELS
 from tcnstream.engines.reference.kernels.fixed_point import CLIPS
 from tcnstream.engines.registry import Registry
@@ -53,14 +54,14 @@ def test_every_record_names_its_kind_once() -> None:
     assert names_in("compiler/operations") == dict.fromkeys(operations(), 1)
 
 
-@pytest.mark.parametrize("room", ["engines/reference", "engines/interpreter", "measure"])
+@pytest.mark.parametrize("room", ["engines/reference", "engines/interpreter", "engines/native", "measure"])
 def test_an_engine_names_a_kind_once(room: str) -> None:
     again = {kind for kind, count in names_in(room).items() if count > 1}
     assert again <= ACTIVATIONS
 
 
 def test_nothing_else_names_a_kind() -> None:
-    rooms = ("compiler/operations", "engines", "measure", "zoo")
+    rooms = ("compiler/operations", "engines/reference", "engines/interpreter", "engines/native", "measure", "zoo")
     for path in sorted(PACKAGE.rglob("*.py")):
         where = path.relative_to(PACKAGE).as_posix()
         if where not in FORMAT and not where.startswith(rooms):
@@ -78,6 +79,7 @@ def test_a_record_has_what_an_operation_needs() -> None:
 def test_engines_have_functions_for_known_operations_only() -> None:
     assert set(KERNELS) <= set(operations())
     assert set(EMIT) <= set(operations())
+    assert set(PACKERS) <= set(operations())
 
 
 def test_two_functions_for_one_operation_are_a_mistake() -> None:

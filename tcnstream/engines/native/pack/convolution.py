@@ -17,9 +17,9 @@ from tcnstream.engines.native.pack.context import (
     Context,
     Frequency,
     Packed,
-    packs,
     float_range,
     frequency,
+    packs,
     range_or_zero,
 )
 from tcnstream.engines.reference.kernels.call import is_quantized, quantization_of, scale_of, zero_point_of

@@ -13,7 +13,25 @@ from tcnstream.engines.reference.kernels import KERNELS, Call
 from tcnstream.engines.reference.kernels.call import Ints
 from tcnstream.tflite.graph import Array, Tensor
 
-@packs("RESHAPE", "EXPAND_DIMS", "SQUEEZE", "TRANSPOSE", "PAD", "PADV2", "MIRROR_PAD", "SLICE", "STRIDED_SLICE", "TILE", "BROADCAST_TO", "GATHER", "SPLIT", "SPLIT_V", "UNPACK", "RESIZE_NEAREST_NEIGHBOR")
+
+@packs(
+    "RESHAPE",
+    "EXPAND_DIMS",
+    "SQUEEZE",
+    "TRANSPOSE",
+    "PAD",
+    "PADV2",
+    "MIRROR_PAD",
+    "SLICE",
+    "STRIDED_SLICE",
+    "TILE",
+    "BROADCAST_TO",
+    "GATHER",
+    "SPLIT",
+    "SPLIT_V",
+    "UNPACK",
+    "RESIZE_NEAREST_NEIGHBOR",
+)
 def _move(context: Context) -> Packed:
     """Any operation that only moves values of a frame."""
     return _moved(context, 1)
