@@ -12,7 +12,7 @@ import pytest
 from tcnstream.compiler.operation import from_file
 from tcnstream.compiler.operations import operation
 from tcnstream.compiler.plan import SAME_FRAME, Node, Options, Window
-from tcnstream.engines.reference.kernels import KERNELS, Call
+from tcnstream.engines.reference.kernels import KERNELS, KernelContext
 from tcnstream.tflite.graph import ABSENT, Array, Graph, Op, OptionValue, Quantization, Tensor
 from tcnstream.tflite.writer import write_model
 
@@ -143,7 +143,7 @@ def compute(trial: Trial, rounding: str = "litert") -> list[Array]:
         fill=trial.fill,
         label="test",
     )
-    call = Call(
+    context = KernelContext(
         node=node,
         inputs=tuple(operands),
         arrays=tuple(arrays),
@@ -154,7 +154,7 @@ def compute(trial: Trial, rounding: str = "litert") -> list[Array]:
         valid=trial.valid or (0, first.shape[0]),
         rounding=rounding,
     )
-    results = KERNELS[trial.kind](call)
+    results = KERNELS[trial.kind](context)
     for result, output in zip(results, outputs, strict=True):
         assert result.dtype == output.dtype
         assert result.shape == (n_frames, *output.shape)

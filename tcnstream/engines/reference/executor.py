@@ -10,7 +10,7 @@ import numpy as np
 from tcnstream.compiler.operations import operation
 from tcnstream.compiler.plan import Node, Plan
 from tcnstream.compiler.timing import first_read, last_read
-from tcnstream.engines.reference.kernels import KERNELS, Call
+from tcnstream.engines.reference.kernels import KERNELS, KernelContext
 from tcnstream.engines.state import State, advance
 from tcnstream.errors import EngineError
 from tcnstream.tflite.graph import Array, Tensor
@@ -47,16 +47,16 @@ def compute(state: State, k: int, goal: list[int], rounding: str = "litert") -> 
     """The frames of node ``k``'s outputs from what they have to ``goal``; its inputs must be there."""
     plan = state.plan
     node = plan.nodes[k]
-    call = _call(plan, state, node, state.have[node.outputs[0]], goal[node.outputs[0]], rounding)
+    context = _context(plan, state, node, state.have[node.outputs[0]], goal[node.outputs[0]], rounding)
     # A NaN or an infinity in the signal passes through, as it does in the reference kernels.
     with np.errstate(all="ignore"):
         if operation(node.kind).carries:
-            *frames, state.carries[k] = KERNELS[node.kind](replace(call, carry=state.carries.get(k)))
+            *frames, state.carries[k] = KERNELS[node.kind](replace(context, carry=state.carries.get(k)))
             return tuple(frames)
-        return KERNELS[node.kind](call)
+        return KERNELS[node.kind](context)
 
 
-def _call(plan: Plan, state: State, node: Node, begin: int, end: int, rounding: str) -> Call:
+def _context(plan: Plan, state: State, node: Node, begin: int, end: int, rounding: str) -> KernelContext:
     window = node.window
     oldest, newest = first_read(window, begin), last_read(window, end - 1) + 1
     if window.edge == "clip":
@@ -76,7 +76,7 @@ def _call(plan: Plan, state: State, node: Node, begin: int, end: int, rounding: 
         else:
             signal_frames = min(signal_frames, state.have[i])
             arrays.append(state.gather(node, position, oldest, newest))
-    return Call(
+    return KernelContext(
         node=node,
         inputs=tuple(facts),
         arrays=tuple(arrays),

@@ -12,8 +12,8 @@ from tcnstream.compiler.operations.elementwise import SumOptions
 from tcnstream.engines.native.layout import Binary, BinaryOp, Kind
 from tcnstream.engines.native.pack.context import Context, Packed, float_range, packs, range_or_zero
 from tcnstream.engines.native.pack.operands import operand_blobs
-from tcnstream.engines.reference.kernels import Call
-from tcnstream.engines.reference.kernels.call import is_quantized, scale_of, zero_point_of
+from tcnstream.engines.reference.kernels import KernelContext
+from tcnstream.engines.reference.kernels.context import is_quantized, scale_of, zero_point_of
 from tcnstream.engines.reference.kernels.fixed_point import checked_log2, integer_range, quantize_multiplier
 
 _SCALED_COMPARISONS = {BinaryOp.EQUAL: (np.int8, np.int16), BinaryOp.NOT_EQUAL: (np.int8, np.int16)}
@@ -41,9 +41,9 @@ def _fixed(real: Any) -> tuple[int, int]:
 
 
 def _packed(context: Context, kind: Kind, op: BinaryOp, numbers: _Numbers) -> Packed:
-    dtype = context.call.tensor(0).dtype
+    dtype = context.facts.tensor(0).dtype
     (c0, c1), (i0, i1) = operand_blobs(context, (dtype, dtype))
-    low_f, high_f = float_range(context.call)
+    low_f, high_f = float_range(context.facts)
     arguments = Binary(
         elements=math.prod(context.target.shape),
         constant=(c0, c1),
@@ -66,12 +66,12 @@ def _packed(context: Context, kind: Kind, op: BinaryOp, numbers: _Numbers) -> Pa
 @packs("ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE")
 def _binary(context: Context) -> Packed:
     """Arithmetic of two operands: with vectors for float32 and what has a scale, else element by element."""
-    call, op = context.call, BinaryOp[context.node.kind]
+    facts, op = context.facts, BinaryOp[context.node.kind]
     dtype = context.target.dtype
-    if any(t is None or t.dtype != dtype for t in call.inputs) or dtype == np.bool_:
+    if any(t is None or t.dtype != dtype for t in facts.inputs) or dtype == np.bool_:
         raise context.unsupported(f"{context.source.dtype}")
-    if dtype != np.float32 and not is_quantized(call.output):
-        numbers = _Numbers(range=_PLAIN_RANGES.get(call.activation, _UNCLIPPED))
+    if dtype != np.float32 and not is_quantized(facts.output):
+        numbers = _Numbers(range=_PLAIN_RANGES.get(facts.activation, _UNCLIPPED))
         return _packed(context, Kind.BINARY_SCALAR, op, numbers)
     if dtype not in (np.float32, np.int8, np.int16):
         raise context.unsupported(f"{dtype}")
@@ -79,32 +79,32 @@ def _binary(context: Context) -> Packed:
         return _packed(context, Kind.BINARY, op, _Numbers())
     if op == BinaryOp.DIV:
         return _quotient(context)
-    if dtype == np.int16 and op in (BinaryOp.ADD, BinaryOp.SUB) and call.options(SumOptions).pot_scale_int16:
-        exponents = [checked_log2(scale_of(call, t)) for t in (call.tensor(0), call.tensor(1), call.output)]
+    if dtype == np.int16 and op in (BinaryOp.ADD, BinaryOp.SUB) and facts.options(SumOptions).pot_scale_int16:
+        exponents = [checked_log2(scale_of(facts, t)) for t in (facts.tensor(0), facts.tensor(1), facts.output)]
         known = [e for e in exponents if e is not None]
         if len(known) == 3:
             return _shifted(context, op, known)
     return _packed(context, Kind.BINARY, op, _scaled(context, op))
 
 
-def _scales(call: Call) -> tuple[np.float32, np.float32, np.float32]:
-    return scale_of(call, call.tensor(0)), scale_of(call, call.tensor(1)), scale_of(call, call.output)
+def _scales(facts: KernelContext) -> tuple[np.float32, np.float32, np.float32]:
+    return scale_of(facts, facts.tensor(0)), scale_of(facts, facts.tensor(1)), scale_of(facts, facts.output)
 
 
-def _zeros(call: Call) -> tuple[int, int]:
-    return zero_point_of(call, call.tensor(0)), zero_point_of(call, call.tensor(1))
+def _zeros(facts: KernelContext) -> tuple[int, int]:
+    return zero_point_of(facts, facts.tensor(0)), zero_point_of(facts, facts.tensor(1))
 
 
 def _scaled(context: Context, op: BinaryOp) -> _Numbers:
     """ADD, SUB, MUL, SQUARED_DIFFERENCE of integers with a scale, as ``kernels.elementwise`` computes them."""
-    call = context.call
-    a, b, out = _scales(call)
+    facts = context.facts
+    a, b, out = _scales(facts)
     left_shift = 0
     multipliers, shifts = (0, 0), (0, 0)
     if op == BinaryOp.MUL:
         real = np.float64(a * b / out)
     else:
-        left_shift = 7 if op == BinaryOp.SQUARED_DIFFERENCE else 15 if call.output.dtype == np.int16 else 20
+        left_shift = 7 if op == BinaryOp.SQUARED_DIFFERENCE else 15 if facts.output.dtype == np.int16 else 20
         twice_max = np.float64(2 * max(np.float64(a), np.float64(b)))
         one, other = _fixed(np.float64(a) / twice_max), _fixed(np.float64(b) / twice_max)
         multipliers, shifts = (one[0], other[0]), (one[1], other[1])
@@ -112,43 +112,43 @@ def _scaled(context: Context, op: BinaryOp) -> _Numbers:
             real = twice_max * twice_max / ((1 << 14) * np.float64(out))
         else:
             real = twice_max / ((1 << left_shift) * np.float64(out))
-    zero_out = zero_point_of(call, call.output)
-    return _Numbers(_zeros(call), left_shift, multipliers, shifts, *_fixed(real), zero_out, range_or_zero(call))
+    zero_out = zero_point_of(facts, facts.output)
+    return _Numbers(_zeros(facts), left_shift, multipliers, shifts, *_fixed(real), zero_out, range_or_zero(facts))
 
 
 def _quotient(context: Context) -> Packed:
-    call = context.call
-    if call.output.dtype != np.int8:
-        raise context.unsupported(f"{call.output.dtype}")
-    a, b, out = _scales(call)
+    facts = context.facts
+    if facts.output.dtype != np.int8:
+        raise context.unsupported(f"{facts.output.dtype}")
+    a, b, out = _scales(facts)
     multiplier, shift = _fixed(a / (b * out))
     if multiplier == 0:
         raise context.unsupported("a scale of nothing")
-    numbers = _Numbers(zeros=_zeros(call), multiplier_out=multiplier, shift_out=shift, range=range_or_zero(call))
-    numbers.zero_out = zero_point_of(call, call.output)
+    numbers = _Numbers(zeros=_zeros(facts), multiplier_out=multiplier, shift_out=shift, range=range_or_zero(facts))
+    numbers.zero_out = zero_point_of(facts, facts.output)
     return _packed(context, Kind.BINARY_SCALAR, BinaryOp.DIV, numbers)
 
 
 def _shifted(context: Context, op: BinaryOp, exponents: list[int]) -> Packed:
     """int16 with scales that are powers of two: one operand is shifted, none rescaled."""
-    call = context.call
+    facts = context.facts
     right = exponents[2] - exponents[0], exponents[2] - exponents[1]
     if min(right) != 0 or max(right) > 31:
-        raise call.unsupported(f"power-of-two scales 2**{exponents}")
+        raise facts.unsupported(f"power-of-two scales 2**{exponents}")
     shifted = BinaryOp.ADD_SHIFTED if op == BinaryOp.ADD else BinaryOp.SUB_SHIFTED
-    return _packed(context, Kind.BINARY_SCALAR, shifted, _Numbers(shifts=right, range=range_or_zero(call)))
+    return _packed(context, Kind.BINARY_SCALAR, shifted, _Numbers(shifts=right, range=range_or_zero(facts)))
 
 
 @packs("PRELU")
 def _prelu(context: Context) -> Packed:
-    call, dtype = context.call, context.target.dtype
-    if dtype == np.float32 and call.tensor(1).dtype in (np.float32, np.float16):
+    facts, dtype = context.facts, context.target.dtype
+    if dtype == np.float32 and facts.tensor(1).dtype in (np.float32, np.float16):
         return _packed(context, Kind.BINARY_SCALAR, BinaryOp.PRELU, _Numbers())
-    if dtype != np.int8 or call.tensor(0).dtype != dtype or call.tensor(1).dtype != dtype:
+    if dtype != np.int8 or facts.tensor(0).dtype != dtype or facts.tensor(1).dtype != dtype:
         raise context.unsupported(f"{dtype}")
-    a, b, out = _scales(call)
+    a, b, out = _scales(facts)
     identity, slope = _fixed(a / out), _fixed(a * b / out)
-    numbers = _Numbers(_zeros(call), 0, (identity[0], 0), (identity[1], 0), *slope, zero_point_of(call, call.output))
+    numbers = _Numbers(_zeros(facts), 0, (identity[0], 0), (identity[1], 0), *slope, zero_point_of(facts, facts.output))
     numbers.range = integer_range(dtype)
     return _packed(context, Kind.BINARY_SCALAR, BinaryOp.PRELU, numbers)
 
@@ -156,19 +156,19 @@ def _prelu(context: Context) -> Packed:
 @packs("EQUAL", "NOT_EQUAL", "LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL")
 def _comparison(context: Context) -> Packed:
     """Quantized operands are brought to one scale; other integers and real numbers are compared as they are."""
-    call, op = context.call, BinaryOp[context.node.kind]
-    first = call.tensor(0)
-    if call.tensor(1).dtype != first.dtype:
-        raise context.unsupported(f"{first.dtype} and {call.tensor(1).dtype}")
+    facts, op = context.facts, BinaryOp[context.node.kind]
+    first = facts.tensor(0)
+    if facts.tensor(1).dtype != first.dtype:
+        raise context.unsupported(f"{first.dtype} and {facts.tensor(1).dtype}")
     if not is_quantized(first) or first.dtype not in _SCALED_COMPARISONS.get(op, (np.int8,)):
         return _packed(context, Kind.BINARY_SCALAR, op, _Numbers())
-    one, other = _fixed(scale_of(call, first)), _fixed(scale_of(call, call.tensor(1)))
-    numbers = _Numbers(_zeros(call), 8, (one[0], other[0]), (one[1], other[1]))
+    one, other = _fixed(scale_of(facts, first)), _fixed(scale_of(facts, facts.tensor(1)))
+    numbers = _Numbers(_zeros(facts), 8, (one[0], other[0]), (one[1], other[1]))
     return _packed(context, Kind.BINARY_SCALAR, op, numbers)
 
 
 @packs("LOGICAL_AND", "LOGICAL_OR")
 def _logic(context: Context) -> Packed:
-    if any(context.call.tensor(p).dtype != np.bool_ for p in (0, 1)):
-        raise context.unsupported(f"{context.call.tensor(0).dtype}")
+    if any(context.facts.tensor(p).dtype != np.bool_ for p in (0, 1)):
+        raise context.unsupported(f"{context.facts.tensor(0).dtype}")
     return _packed(context, Kind.BINARY_SCALAR, BinaryOp[context.node.kind], _Numbers())

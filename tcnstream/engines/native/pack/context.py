@@ -14,8 +14,8 @@ from tcnstream.compiler.operations.convolution import ConvolutionOptions
 from tcnstream.compiler.plan import Node, Plan
 from tcnstream.engines.native.layout import Kind
 from tcnstream.engines.native.layout.records import Record
-from tcnstream.engines.reference.kernels import Call
-from tcnstream.engines.reference.kernels.call import is_quantized
+from tcnstream.engines.reference.kernels import KernelContext
+from tcnstream.engines.reference.kernels.context import is_quantized
 from tcnstream.engines.reference.kernels.fixed_point import CLIPS, activation_range
 from tcnstream.engines.registry import Registry
 from tcnstream.errors import EngineError
@@ -57,17 +57,17 @@ class Context:
     rounding: str
 
     @cached_property
-    def call(self) -> Call:
-        """A call without frames, for the functions that read facts from it."""
-        facts: list[Tensor | None] = []
+    def facts(self) -> KernelContext:
+        """What a kernel is given, without frames: for the functions that only read facts from it."""
+        tensors: list[Tensor | None] = []
         arrays: list[Array | None] = []
         for i, view in zip(self.node.inputs, self.node.views, strict=True):
             tensor = None if i < 0 else self.plan.tensors[i]
-            facts.append(None if tensor is None else dataclasses.replace(tensor, shape=view))
+            tensors.append(None if tensor is None else dataclasses.replace(tensor, shape=view))
             arrays.append(None if tensor is None or tensor.data is None else tensor.data.reshape(view))
-        return Call(
+        return KernelContext(
             node=self.node,
-            inputs=tuple(facts),
+            inputs=tuple(tensors),
             arrays=tuple(arrays),
             outputs=tuple(self.plan.tensors[o] for o in self.node.outputs),
             n_frames=0,
@@ -100,14 +100,14 @@ PACKERS: Registry[Packer] = Registry("tcnstream.engines.native.pack")
 packs = PACKERS.enter
 
 
-def range_or_zero(call: Call) -> tuple[int, int]:
+def range_or_zero(facts: KernelContext) -> tuple[int, int]:
     """The least and the greatest integer that an activation lets through, (0, 0) for what has no scale."""
-    return activation_range(call, call.activation, call.output) if is_quantized(call.output) else (0, 0)
+    return activation_range(facts, facts.activation, facts.output) if is_quantized(facts.output) else (0, 0)
 
 
-def float_range(call: Call) -> tuple[float, float]:
+def float_range(facts: KernelContext) -> tuple[float, float]:
     """``CalculateActivationRange``: infinities become the largest finite number."""
-    low, high = CLIPS.get(call.activation, (None, None))
+    low, high = CLIPS.get(facts.activation, (None, None))
     return (-F32_MAX if low is None else low), (F32_MAX if high is None else high)
 
 

@@ -22,7 +22,7 @@ from tcnstream.engines.native.pack.context import (
     packs,
     range_or_zero,
 )
-from tcnstream.engines.reference.kernels.call import is_quantized, quantization_of, scale_of, zero_point_of
+from tcnstream.engines.reference.kernels.context import is_quantized, quantization_of, scale_of, zero_point_of
 from tcnstream.engines.reference.kernels.fixed_point import quantize_multiplier
 from tcnstream.tflite.graph import Array, Quantization
 
@@ -71,32 +71,32 @@ def _exact_scale(scales: Array) -> tuple[Array, Array]:
 
 def _rescale(context: Context, outputs: int) -> tuple[Rescale, Array, Array]:
     """How accumulators become outputs: the kind, and multiplier and shift per output."""
-    call = context.call
-    weights = quantization_of(call, call.tensor(1))
+    facts = context.facts
+    weights = quantization_of(facts, facts.tensor(1))
     dense = context.node.kind_in_file == FULLY_CONNECTED.kind
-    scales = np.float64(scale_of(call, call.tensor(0))) * weights.scale.astype(np.float64)
-    scales = scales / np.float64(scale_of(call, call.output))
-    if dense and call.rounding == "tflm" and not weights.per_channel:
-        product = (scale_of(call, call.tensor(0)) * weights.scale).astype(np.float64)
-        scales = product / np.float64(scale_of(call, call.output))
+    scales = np.float64(scale_of(facts, facts.tensor(0))) * weights.scale.astype(np.float64)
+    scales = scales / np.float64(scale_of(facts, facts.output))
+    if dense and facts.rounding == "tflm" and not weights.per_channel:
+        product = (scale_of(facts, facts.tensor(0)) * weights.scale).astype(np.float64)
+        scales = product / np.float64(scale_of(facts, facts.output))
     if context.node.kind == BATCH_MATMUL.kind:
-        product = (scale_of(call, call.tensor(0)) * weights.scale).astype(np.float64)
-        scales = product / np.float64(scale_of(call, call.output))
+        product = (scale_of(facts, facts.tensor(0)) * weights.scale).astype(np.float64)
+        scales = product / np.float64(scale_of(facts, facts.output))
     scales = np.broadcast_to(scales.reshape(-1), (outputs,))
-    if dense and call.rounding == "litert":
+    if dense and facts.rounding == "litert":
         mantissa, exponent = _exact_scale(scales)
         return Rescale.EXACT, mantissa, exponent
     multiplier, shift = quantize_multiplier(scales)
-    rescale = Rescale.WIDE if call.output.dtype == np.int16 else Rescale.TWICE
+    rescale = Rescale.WIDE if facts.output.dtype == np.int16 else Rescale.TWICE
     return rescale, multiplier.astype(np.int32), shift.astype(np.int32)
 
 
 def _weights_of(context: Context) -> Array:
     """The weights; integer ones must stand for themselves."""
-    call = context.call
-    weights = call.array(1)
-    if is_quantized(call.tensor(0)):
-        q = quantization_of(call, call.tensor(1))
+    facts = context.facts
+    weights = facts.array(1)
+    if is_quantized(facts.tensor(0)):
+        q = quantization_of(facts, facts.tensor(1))
         dense = context.node.kind == FULLY_CONNECTED.kind and q.per_channel
         if weights.dtype != np.int8:
             raise context.unsupported(f"{weights.dtype} weights")
@@ -143,7 +143,7 @@ def _convolution(
 
     ``places`` are those of the frequency axis, in and out. ``sets`` are those of RESAMPLE, each like ``weights``.
     """
-    call = context.call
+    facts = context.facts
     f_in, f_out = places
     depthwise = kind == Kind.DEPTHWISE
     if weights.dtype == np.int16:
@@ -151,9 +151,9 @@ def _convolution(
     outputs, kt, kf = (weights.shape[3] if depthwise else weights.shape[0]), weights.shape[1], weights.shape[2]
     options = context.node.options
     dilation_t = options.dilation_t if isinstance(options, ConvolutionOptions) else 1
-    bias = call.optional(2)
-    quantized = is_quantized(call.tensor(0))
-    dtype = call.tensor(0).dtype
+    bias = facts.optional(2)
+    quantized = is_quantized(facts.tensor(0))
+    dtype = facts.tensor(0).dtype
     item: Any = np.float32
     sums = None
     zero_in = 0
@@ -163,9 +163,9 @@ def _convolution(
     rescale, zero_out = Rescale.FLOAT, 0
     spread = (lambda v: v) if depthwise else (lambda v: _spread(v, groups))
     if quantized:
-        if dtype not in (np.int8, np.int16) or call.output.dtype != dtype:
-            raise context.unsupported(f"{dtype} input and {call.output.dtype} output")
-        zero_in, zero_out = zero_point_of(call, call.tensor(0)), zero_point_of(call, call.output)
+        if dtype not in (np.int8, np.int16) or facts.output.dtype != dtype:
+            raise context.unsupported(f"{dtype} input and {facts.output.dtype} output")
+        zero_in, zero_out = zero_point_of(facts, facts.tensor(0)), zero_point_of(facts, facts.output)
         item = dtype
         axes = (0, 1, 2) if depthwise else (1, 2, 3)
         sums = weights.astype(np.int64).sum(axis=axes)
@@ -179,8 +179,8 @@ def _convolution(
             bias_bytes = spread(whole).tobytes()
     else:
         bias_bytes = spread(np.zeros(outputs, np.float32) if bias is None else bias.astype(np.float32)).tobytes()
-    low, high = range_or_zero(call)
-    low_f, high_f = (-math.inf, math.inf) if sets else float_range(call)
+    low, high = range_or_zero(facts)
+    low_f, high_f = (-math.inf, math.inf) if sets else float_range(facts)
     packed = [
         np.ascontiguousarray(w).tobytes() if depthwise else _conv_weights(w, groups, fours=quantized)
         for w in sets or (weights,)

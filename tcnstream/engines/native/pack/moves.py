@@ -9,8 +9,8 @@ import numpy as np
 
 from tcnstream.engines.native.layout import Kind, Move, MoveRun, TimeMoveOp
 from tcnstream.engines.native.pack.context import Context, Packed, packs
-from tcnstream.engines.reference.kernels import KERNELS, Call
-from tcnstream.engines.reference.kernels.call import Ints
+from tcnstream.engines.reference.kernels import KERNELS, KernelContext
+from tcnstream.engines.reference.kernels.context import Ints
 from tcnstream.tflite.graph import Array, Tensor
 
 
@@ -46,9 +46,9 @@ def _move_all(context: Context) -> Packed:
 def _moved(context: Context, operands: int) -> Packed:
     """Where the values of the first ``operands`` go, found by moving their places instead of the values."""
     node, plan, target = context.node, context.plan, context.target
-    call = context.call
-    places: list[Array | None] = list(call.arrays)
-    facts: list[Tensor | None] = list(call.inputs)
+    facts = context.facts
+    places: list[Array | None] = list(facts.arrays)
+    tensors: list[Tensor | None] = list(facts.inputs)
     pool: list[Array] = []
     streams: list[tuple[int, int, int]] = []
     base = 1
@@ -66,13 +66,13 @@ def _moved(context: Context, operands: int) -> Packed:
             streams.append((base, size, -1))
             places[position] = ids.reshape(view)
             pool.append(tensor.data.reshape(-1))
-        facts[position] = replace(tensor, shape=view, dtype=np.dtype(np.int64))
+        tensors[position] = replace(tensor, shape=view, dtype=np.dtype(np.int64))
         base += size
-    moved = Call(
+    moved = KernelContext(
         node=replace(node, fill=0),
-        inputs=tuple(facts),
+        inputs=tuple(tensors),
         arrays=tuple(places),
-        outputs=tuple(replace(o, dtype=np.dtype(np.int64)) for o in call.outputs),
+        outputs=tuple(replace(o, dtype=np.dtype(np.int64)) for o in facts.outputs),
         n_frames=1,
         valid=(0, 1),
     )
@@ -148,7 +148,7 @@ _time_move("TIME_REPEAT", TimeMoveOp.REPEAT)
 
 @packs("TIME_FROZEN")
 def _frozen(context: Context) -> Packed:
-    values = context.call.array(1)
+    values = context.facts.array(1)
     content = np.ascontiguousarray(values.astype(context.target.dtype)).tobytes()
     arguments = Move(element_bytes=context.target.dtype.itemsize, constant=content, n_runs=0, runs=None)
     return Packed(Kind.MOVE, context.streams, arguments)

@@ -24,12 +24,12 @@ def operand_blobs(
     context: Context, dtypes: Sequence[np.dtype[np.generic]]
 ) -> tuple[list[bytes | None], list[bytes | None]]:
     """Per operand its frame of constants (None for a stream), and which of its elements are taken (None: all)."""
-    call, shape = context.call, context.target.shape
+    facts, shape = context.facts, context.target.shape
     constants: list[bytes | None] = []
     indices: list[bytes | None] = []
     for position, dtype in enumerate(dtypes):
         index = _full_frame(context.node.views[position], shape)
-        values = call.arrays[position]
+        values = facts.arrays[position]
         if values is None:
             constants.append(None)
             indices.append(None if index is None else index.tobytes())
@@ -43,9 +43,9 @@ def operand_blobs(
 @packs("SELECT", "SELECT_V2")
 def select(context: Context) -> Packed:
     """SELECT: the condition is bool, values are copied raw."""
-    call, target = context.call, context.target
-    if call.tensor(0).dtype != np.bool_ or any(call.tensor(p).dtype != target.dtype for p in (1, 2)):
-        raise context.unsupported(f"{call.tensor(0).dtype} and {call.tensor(1).dtype} operands")
+    facts, target = context.facts, context.target
+    if facts.tensor(0).dtype != np.bool_ or any(facts.tensor(p).dtype != target.dtype for p in (1, 2)):
+        raise context.unsupported(f"{facts.tensor(0).dtype} and {facts.tensor(1).dtype} operands")
     (c0, c1, c2), (i0, i1, i2) = operand_blobs(context, (np.dtype(np.bool_), target.dtype, target.dtype))
     arguments = Select(elements=math.prod(target.shape), constant=(c0, c1, c2), index=(i0, i1, i2))
     return Packed(Kind.SELECT, context.streams, arguments)

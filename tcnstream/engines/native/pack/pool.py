@@ -10,12 +10,12 @@ from tcnstream.engines.native.pack.context import Context, Packed, float_range, 
 
 
 def _pool(context: Context, op: PoolOp) -> Packed:
-    call, options = context.call, context.node.options_of(PoolOptions)
+    facts, options = context.facts, context.node.options_of(PoolOptions)
     if context.source.dtype not in (np.float32, np.int8, np.int16) or context.target.dtype != context.source.dtype:
         raise context.unsupported(f"{context.source.dtype}")
     f_in, channels = context.node.views[0]
-    low, high = range_or_zero(call)
-    low_f, high_f = float_range(call)
+    low, high = range_or_zero(facts)
+    low_f, high_f = float_range(facts)
     arguments = Pool(
         taps_t=options.filter_t,
         taps_f=options.filter_f,

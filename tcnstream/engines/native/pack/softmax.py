@@ -9,7 +9,7 @@ import numpy as np
 from tcnstream.compiler.operations.activation import SoftmaxOptions
 from tcnstream.engines.native.layout import MAX_SOFTMAX_INTEGERS, Kind, Softmax, SoftmaxOp
 from tcnstream.engines.native.pack.context import Context, Packed, packs
-from tcnstream.engines.reference.kernels.call import scale_of
+from tcnstream.engines.reference.kernels.context import scale_of
 from tcnstream.engines.reference.kernels.fixed_point import quantize_multiplier
 from tcnstream.engines.reference.kernels.softmax import _scaling, _softmax_tables
 
@@ -27,7 +27,7 @@ def _log_softmax(context: Context) -> Packed:
 
 
 def _over_depth(context: Context, op: SoftmaxOp, beta: float) -> Packed:
-    call, source, target = context.call, context.source, context.target
+    facts, source, target = context.facts, context.source, context.target
     if source.dtype not in (np.float32, np.int8, np.int16) or target.dtype != source.dtype:
         raise context.unsupported(f"{source.dtype} input and {target.dtype} output")
     depth = context.node.views[0][-1]
@@ -39,7 +39,7 @@ def _over_depth(context: Context, op: SoftmaxOp, beta: float) -> Packed:
     exp: bytes | None = None
     inverse: bytes | None = None
     if source.dtype == np.int8:
-        multiplier, shift, radius = _scaling(call, beta)
+        multiplier, shift, radius = _scaling(facts, beta)
         low = -128
         if op == SoftmaxOp.LOG_SOFTMAX:
             parts = quantize_multiplier((1 << (31 - shift)) / float(multiplier))
@@ -47,7 +47,7 @@ def _over_depth(context: Context, op: SoftmaxOp, beta: float) -> Packed:
     elif source.dtype == np.int16:
         exp_table, inverse_table = _softmax_tables()
         exp, inverse = exp_table.astype(np.int16).tobytes(), inverse_table.astype(np.int16).tobytes()
-        real = np.float64(scale_of(call, source) * np.float32(beta)) / (10.0 / 65535.0)
+        real = np.float64(scale_of(facts, source) * np.float32(beta)) / (10.0 / 65535.0)
         m, s = quantize_multiplier(real)
         multiplier, shift = int(m), int(s)
     arguments = Softmax(

@@ -12,7 +12,7 @@ from tcnstream.compiler.operations.statistics import Statistic, StatisticOptions
 from tcnstream.engines.native import layout
 from tcnstream.engines.native.layout import SUM_DIGITS, ArgOp, Kind, Reduce
 from tcnstream.engines.native.pack.context import Context, Packed, packs
-from tcnstream.engines.reference.kernels.call import is_quantized, scale_of, zero_point_of
+from tcnstream.engines.reference.kernels.context import is_quantized, scale_of, zero_point_of
 from tcnstream.engines.reference.kernels.fixed_point import integer_range, quantize_multiplier
 
 _OPS = {
@@ -36,7 +36,7 @@ def _groups(context: Context, axes: tuple[int, ...]) -> tuple[bytes, int, int]:
 
 def _arguments(context: Context, axes: tuple[int, ...], statistic: Statistic, fold_count: bool) -> Reduce:
     """``axes`` are those of a frame (0 is its first). ``fold_count``: the number of values is known now."""
-    call, source, target = context.call, context.source, context.target
+    facts, source, target = context.facts, context.source, context.target
     whole = fold_count and source.dtype in (np.int32, np.int64)
     if (source.dtype not in (np.float32, np.int8, np.int16) and not whole) or target.dtype != source.dtype:
         raise context.unsupported(f"{source.dtype} input and {target.dtype} output")
@@ -47,11 +47,11 @@ def _arguments(context: Context, axes: tuple[int, ...], statistic: Statistic, fo
             raise context.unsupported(f"plain {source.dtype}")
         low, high = integer_range(target.dtype)
         if statistic.adds or statistic is Statistic.PRODUCT:
-            zero_in, zero_out = zero_point_of(call, source), zero_point_of(call, target)
-            step = np.float64(scale_of(call, target))
+            zero_in, zero_out = zero_point_of(facts, source), zero_point_of(facts, target)
+            step = np.float64(scale_of(facts, target))
             if statistic is Statistic.PRODUCT:
                 step = np.power(step, 1.0 / count)
-            multiplier, shift = (int(p) for p in quantize_multiplier(np.float64(scale_of(call, source)) / step))
+            multiplier, shift = (int(p) for p in quantize_multiplier(np.float64(scale_of(facts, source)) / step))
             if statistic is Statistic.PRODUCT and shift > 14:
                 raise context.unsupported("such scales")
             if fold_count and statistic is Statistic.MEAN:

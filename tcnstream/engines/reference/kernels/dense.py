@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from tcnstream.compiler.operations.dense import MatrixOptions
-from tcnstream.engines.reference.kernels.call import (
-    Call,
+from tcnstream.engines.reference.kernels.context import (
     Doubles,
     Ints,
+    KernelContext,
     as_frames,
     is_quantized,
     kernel,
@@ -31,77 +31,77 @@ from tcnstream.engines.reference.kernels.sums import add_products
 from tcnstream.tflite.graph import Array
 
 
-def dense_rescale(call: Call, accumulators: Ints) -> Ints:
+def dense_rescale(context: KernelContext, accumulators: Ints) -> Ints:
     """FULLY_CONNECTED's step from accumulators (..., out) to output integers without zero point.
 
     LiteRT's reference kernels multiply by the real scale and round once; TFLite Micro's go through
     a fixed-point multiplier, which rounds twice (int16: keeps 15 bits of it).
     Source: ``integer_ops/fully_connected.h``; TFLM: ``fully_connected_common.cc``.
     """
-    weights = quantization_of(call, call.tensor(1))
-    input_scale, output_scale = scale_of(call, call.tensor(0)), scale_of(call, call.output)
+    weights = quantization_of(context, context.tensor(1))
+    input_scale, output_scale = scale_of(context, context.tensor(0)), scale_of(context, context.output)
     scales: Doubles = np.float64(input_scale) * weights.scale.astype(np.float64) / np.float64(output_scale)
-    if call.rounding == "litert":
+    if context.rounding == "litert":
         rounded = round_half_away(accumulators.astype(np.float64) * scales)
         return np.clip(rounded, INT32_MIN, INT32_MAX).astype(np.int64)
     if not weights.per_channel:
         scales = (input_scale * weights.scale).astype(np.float64) / np.float64(output_scale)
     multiplier, shift = quantize_multiplier(scales)
-    if call.output.dtype == np.int16:
+    if context.output.dtype == np.int16:
         return multiply_wide(accumulators, multiplier, shift)
     return multiply(wrap_int32(accumulators), multiplier, shift)
 
 
 @kernel("FULLY_CONNECTED")
-def fully_connected(call: Call) -> tuple[Array, ...]:
+def fully_connected(context: KernelContext) -> tuple[Array, ...]:
     """x (t, ..., in), weights (out, in), bias (out,) or absent -> (n_frames, ..., out).
 
     Per-tensor weights may have a zero point; per-channel ones are symmetric by specification and
     their zero points are not read.
     """
-    x, weights = call.tensor(0), call.tensor(1)
-    rows, matrix = call.array(0), call.array(1)
+    x, weights = context.tensor(0), context.tensor(1)
+    rows, matrix = context.array(0), context.array(1)
     rows = rows.reshape(-1, matrix.shape[1])
-    bias = call.optional(2)
+    bias = context.optional(2)
     if not is_quantized(x):
         sums = add_products(
             np.zeros((len(rows), len(matrix)), np.float32), rows.astype(np.float32), matrix.T.astype(np.float32)
         )
         values = sums if bias is None else sums + bias.astype(np.float32)
-        return (as_frames(call, clip_floats(values, call.activation)),)
-    quantization = quantization_of(call, weights)
+        return (as_frames(context, clip_floats(values, context.activation)),)
+    quantization = quantization_of(context, weights)
     weights_zero_point = 0 if quantization.per_channel else int(quantization.zero_point.flat[0])
-    centred_rows = rows.astype(np.float64) - zero_point_of(call, x)
+    centred_rows = rows.astype(np.float64) - zero_point_of(context, x)
     centred_matrix = matrix.astype(np.float64) - weights_zero_point
     # float64 holds these integers exactly
     accumulators = (centred_rows @ centred_matrix.T).astype(np.int64)
     if bias is not None:
         accumulators = accumulators + bias.astype(np.int64)
-    scaled = dense_rescale(call, accumulators)
-    return (as_frames(call, clip_to_output(call, scaled + zero_point_of(call, call.output))),)
+    scaled = dense_rescale(context, accumulators)
+    return (as_frames(context, clip_to_output(context, scaled + zero_point_of(context, context.output))),)
 
 
 @kernel("BATCH_MATMUL")
-def batch_matmul(call: Call) -> tuple[Array, ...]:
+def batch_matmul(context: KernelContext) -> tuple[Array, ...]:
     """x (t, ..., n, k) times a constant (..., k, m); ``adj_x`` / ``adj_y`` transpose the last two axes.
 
     A frame of rank 1 is a row: (t, k) times (k, m). Source: ``batch_matmul.h``; the integer form
     goes through a fixed-point multiplier (float32 product of the scales) and rounds twice.
     """
-    x, y = call.array(0), call.array(1)
-    quantized = is_quantized(call.tensor(0))
-    a = x.astype(np.float64) - (zero_point_of(call, call.tensor(0)) if quantized else 0)
-    b = y.astype(np.float64) - (zero_point_of(call, call.tensor(1)) if quantized else 0)
-    options = call.options(MatrixOptions)
+    x, y = context.array(0), context.array(1)
+    quantized = is_quantized(context.tensor(0))
+    a = x.astype(np.float64) - (zero_point_of(context, context.tensor(0)) if quantized else 0)
+    b = y.astype(np.float64) - (zero_point_of(context, context.tensor(1)) if quantized else 0)
+    options = context.options(MatrixOptions)
     a = np.swapaxes(a, -1, -2) if options.adj_x else a
     b = np.swapaxes(b, -1, -2) if options.adj_y else b
     product = a @ b
     if not quantized:
         with np.errstate(over="ignore"):
-            return (as_frames(call, product.astype(np.float32)),)
+            return (as_frames(context, product.astype(np.float32)),)
     accumulators = product.astype(np.int64)
-    scales = scale_of(call, call.tensor(0)) * scale_of(call, call.tensor(1))
-    real = np.float64(scales) / np.float64(scale_of(call, call.output))
-    rescale = multiply_wide if call.output.dtype == np.int16 else multiply
+    scales = scale_of(context, context.tensor(0)) * scale_of(context, context.tensor(1))
+    real = np.float64(scales) / np.float64(scale_of(context, context.output))
+    rescale = multiply_wide if context.output.dtype == np.int16 else multiply
     scaled = rescale(accumulators, *quantize_multiplier(real))
-    return (as_frames(call, clip_to_output(call, scaled + zero_point_of(call, call.output))),)
+    return (as_frames(context, clip_to_output(context, scaled + zero_point_of(context, context.output))),)

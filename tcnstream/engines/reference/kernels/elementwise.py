@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from tcnstream.compiler.operations.elementwise import SumOptions
-from tcnstream.engines.reference.kernels.call import (
-    Call,
+from tcnstream.engines.reference.kernels.context import (
     Ints,
     Kernel,
+    KernelContext,
     as_frames,
     ints_without_zero_point,
     is_quantized,
@@ -39,94 +39,100 @@ from tcnstream.tflite.graph import Array
 Pair = Callable[[Any, Any], Any]
 
 
-def _unquantized(call: Call, function: Pair) -> tuple[Array, ...]:
+def _unquantized(context: KernelContext, function: Pair) -> tuple[Array, ...]:
     """``function`` on float32 (computed in float64, rounded once) or on plain integers (wrapping)."""
-    a, b = call.array(0), call.array(1)
-    if call.output.dtype == np.float32:
+    a, b = context.array(0), context.array(1)
+    if context.output.dtype == np.float32:
         with np.errstate(all="ignore"):
             return (
-                as_frames(call, clip_floats(function(a.astype(np.float64), b.astype(np.float64)), call.activation)),
+                as_frames(
+                    context, clip_floats(function(a.astype(np.float64), b.astype(np.float64)), context.activation)
+                ),
             )
     plain: Ints = np.asarray(function(a.astype(np.int64), b.astype(np.int64)), dtype=np.int64)
-    return (as_frames(call, _clip_plain(call, plain)),)
+    return (as_frames(context, _clip_plain(context, plain)),)
 
 
-def _clip_plain(call: Call, values: Ints) -> Ints:
+def _clip_plain(context: KernelContext, values: Ints) -> Ints:
     """Fused activation of integers that are not quantized."""
-    limits = {"RELU": (0, None), "RELU6": (0, 6), "RELU_N1_TO_1": (-1, 1)}.get(call.activation)
-    wrapped = values.astype(call.output.dtype).astype(np.int64)
+    limits = {"RELU": (0, None), "RELU6": (0, 6), "RELU_N1_TO_1": (-1, 1)}.get(context.activation)
+    wrapped = values.astype(context.output.dtype).astype(np.int64)
     return wrapped if limits is None else np.clip(wrapped, *limits)
 
 
-def _common_scale(call: Call, left_shift: int) -> tuple[Ints, Ints, np.float64]:
+def _common_scale(context: KernelContext, left_shift: int) -> tuple[Ints, Ints, np.float64]:
     """Both operands on the scale of ``2 * max(scales) / 2**left_shift``, and that double maximum."""
-    scales = [np.float64(scale_of(call, call.tensor(position))) for position in (0, 1)]
+    scales = [np.float64(scale_of(context, context.tensor(position))) for position in (0, 1)]
     twice_max = np.float64(2 * max(scales))
     scaled = [
-        multiply(ints_without_zero_point(call, position) << left_shift, *quantize_multiplier(scale / twice_max))
+        multiply(ints_without_zero_point(context, position) << left_shift, *quantize_multiplier(scale / twice_max))
         for position, scale in enumerate(scales)
     ]
     return scaled[0], scaled[1], twice_max
 
 
-def _add_or_subtract(call: Call, function: Pair) -> tuple[Array, ...]:
-    if not is_quantized(call.output):
-        return _unquantized(call, function)
-    if call.output.dtype == np.int16 and call.options(SumOptions).pot_scale_int16:
-        tensors = (call.tensor(0), call.tensor(1), call.output)
-        exponents = [checked_log2(scale_of(call, tensor)) for tensor in tensors]
+def _add_or_subtract(context: KernelContext, function: Pair) -> tuple[Array, ...]:
+    if not is_quantized(context.output):
+        return _unquantized(context, function)
+    if context.output.dtype == np.int16 and context.options(SumOptions).pot_scale_int16:
+        tensors = (context.tensor(0), context.tensor(1), context.output)
+        exponents = [checked_log2(scale_of(context, tensor)) for tensor in tensors]
         if None not in exponents:
-            return _add_or_subtract_shifted(call, function, [e for e in exponents if e is not None])
-    left_shift = 15 if call.output.dtype == np.int16 else 20
-    a, b, twice_max = _common_scale(call, left_shift)
-    output_scale = np.float64(scale_of(call, call.output))
+            return _add_or_subtract_shifted(context, function, [e for e in exponents if e is not None])
+    left_shift = 15 if context.output.dtype == np.int16 else 20
+    a, b, twice_max = _common_scale(context, left_shift)
+    output_scale = np.float64(scale_of(context, context.output))
     multiplier = quantize_multiplier(twice_max / ((1 << left_shift) * output_scale))
-    total = multiply(function(a, b), *multiplier) + zero_point_of(call, call.output)
-    return (as_frames(call, clip_to_output(call, total)),)
+    total = multiply(function(a, b), *multiplier) + zero_point_of(context, context.output)
+    return (as_frames(context, clip_to_output(context, total)),)
 
 
-def _add_or_subtract_shifted(call: Call, function: Pair, exponents: list[int]) -> tuple[Array, ...]:
+def _add_or_subtract_shifted(context: KernelContext, function: Pair, exponents: list[int]) -> tuple[Array, ...]:
     """The int16 form of old converters for scales that are powers of two: one operand is shifted, none rescaled."""
     right = [exponents[-1] - exponent for exponent in exponents[:2]]
     if min(right) != 0:
-        raise call.unsupported(f"power-of-two scales 2**{exponents}")
-    a, b = (rounding_shift_right(call.array(i).astype(np.int64), right[i]) for i in (0, 1))
-    return (as_frames(call, clip_to_output(call, function(a, b))),)
+        raise context.unsupported(f"power-of-two scales 2**{exponents}")
+    a, b = (rounding_shift_right(context.array(i).astype(np.int64), right[i]) for i in (0, 1))
+    return (as_frames(context, clip_to_output(context, function(a, b))),)
 
 
 @kernel("ADD")
-def add(call: Call) -> tuple[Array, ...]:
+def add(context: KernelContext) -> tuple[Array, ...]:
     """x + y with broadcasting. Source: ``add.cc`` (operands are shifted left by 20, int16 by 15)."""
-    return _add_or_subtract(call, np.add)
+    return _add_or_subtract(context, np.add)
 
 
 @kernel("SUB")
-def sub(call: Call) -> tuple[Array, ...]:
+def sub(context: KernelContext) -> tuple[Array, ...]:
     """x - y with broadcasting. Source: ``sub.cc``."""
-    return _add_or_subtract(call, np.subtract)
+    return _add_or_subtract(context, np.subtract)
 
 
 @kernel("MUL")
-def mul(call: Call) -> tuple[Array, ...]:
+def mul(context: KernelContext) -> tuple[Array, ...]:
     """x * y with broadcasting. Source: ``mul.cc``, whose real multiplier is a float32."""
-    if not is_quantized(call.output):
-        return _unquantized(call, np.multiply)
-    real = scale_of(call, call.tensor(0)) * scale_of(call, call.tensor(1)) / scale_of(call, call.output)
-    product = wrap_int32(ints_without_zero_point(call, 0) * ints_without_zero_point(call, 1))
-    scaled = multiply(product, *quantize_multiplier(real)) + zero_point_of(call, call.output)
-    return (as_frames(call, clip_to_output(call, scaled)),)
+    if not is_quantized(context.output):
+        return _unquantized(context, np.multiply)
+    real = (
+        scale_of(context, context.tensor(0)) * scale_of(context, context.tensor(1)) / scale_of(context, context.output)
+    )
+    product = wrap_int32(ints_without_zero_point(context, 0) * ints_without_zero_point(context, 1))
+    scaled = multiply(product, *quantize_multiplier(real)) + zero_point_of(context, context.output)
+    return (as_frames(context, clip_to_output(context, scaled)),)
 
 
 @kernel("DIV")
-def div(call: Call) -> tuple[Array, ...]:
+def div(context: KernelContext) -> tuple[Array, ...]:
     """x / y with broadcasting; a divisor that stands for zero is undefined. Source: ``div.h``."""
-    if call.output.dtype == np.float32:
-        return _unquantized(call, np.divide)
-    if not is_quantized(call.output):
-        return _unquantized(call, divide_truncating)
-    real = scale_of(call, call.tensor(0)) / (scale_of(call, call.tensor(1)) * scale_of(call, call.output))
+    if context.output.dtype == np.float32:
+        return _unquantized(context, np.divide)
+    if not is_quantized(context.output):
+        return _unquantized(context, divide_truncating)
+    real = scale_of(context, context.tensor(0)) / (
+        scale_of(context, context.tensor(1)) * scale_of(context, context.output)
+    )
     multiplier, shift = quantize_multiplier(real)
-    a, b = np.broadcast_arrays(ints_without_zero_point(call, 0), ints_without_zero_point(call, 1))
+    a, b = np.broadcast_arrays(ints_without_zero_point(context, 0), ints_without_zero_point(context, 1))
     a, b = np.where(b < 0, -a, a), np.maximum(np.abs(b), 1)
     inverse, bits_over_unit = reciprocal(b, 31)
     headroom = count_leading_zeros(np.where(a < 0, ~a, a)) - 1
@@ -137,83 +143,87 @@ def div(call: Call) -> tuple[Array, ...]:
     # rounding mask is -1. Small quotients saturate by that, and 0 becomes 1.
     beyond = (scaled >> (places & 31)) + (scaled >= 0)
     result = np.where(places > 31, beyond, rounding_shift_right(scaled, np.minimum(places, 31)))
-    return (as_frames(call, clip_to_output(call, result + zero_point_of(call, call.output))),)
+    return (as_frames(context, clip_to_output(context, result + zero_point_of(context, context.output))),)
 
 
 @kernel("MAXIMUM")
-def maximum(call: Call) -> tuple[Array, ...]:
+def maximum(context: KernelContext) -> tuple[Array, ...]:
     """The greater of x and y, raw integers for quantized tensors. Source: ``maximum_minimum.h``."""
-    a, b = call.array(0), call.array(1)
-    return (as_frames(call, np.where(np.greater(a, b), a, b)),)
+    a, b = context.array(0), context.array(1)
+    return (as_frames(context, np.where(np.greater(a, b), a, b)),)
 
 
 @kernel("MINIMUM")
-def minimum(call: Call) -> tuple[Array, ...]:
+def minimum(context: KernelContext) -> tuple[Array, ...]:
     """The lesser of x and y, raw integers for quantized tensors. Source: ``maximum_minimum.h``."""
-    a, b = call.array(0), call.array(1)
-    return (as_frames(call, np.where(np.less(a, b), a, b)),)
+    a, b = context.array(0), context.array(1)
+    return (as_frames(context, np.where(np.less(a, b), a, b)),)
 
 
 @kernel("SQUARED_DIFFERENCE")
-def squared_difference(call: Call) -> tuple[Array, ...]:
+def squared_difference(context: KernelContext) -> tuple[Array, ...]:
     """(x - y)**2 with broadcasting. Source: ``squared_difference.cc`` (left shift 7)."""
-    if not is_quantized(call.output):
-        return _unquantized(call, lambda a, b: (a - b) ** 2)
-    a, b, twice_max = _common_scale(call, 7)
-    output_scale = np.float64(scale_of(call, call.output))
+    if not is_quantized(context.output):
+        return _unquantized(context, lambda a, b: (a - b) ** 2)
+    a, b, twice_max = _common_scale(context, 7)
+    output_scale = np.float64(scale_of(context, context.output))
     multiplier = quantize_multiplier(twice_max * twice_max / ((1 << 14) * output_scale))
-    scaled = multiply((a - b) ** 2, *multiplier) + zero_point_of(call, call.output)
-    return (as_frames(call, clip_to_output(call, scaled)),)
+    scaled = multiply((a - b) ** 2, *multiplier) + zero_point_of(context, context.output)
+    return (as_frames(context, clip_to_output(context, scaled)),)
 
 
 @kernel("POW")
-def power(call: Call) -> tuple[Array, ...]:
+def power(context: KernelContext) -> tuple[Array, ...]:
     """x ** y with broadcasting, float32 or int32. Source: ``pow.cc``."""
-    if is_quantized(call.output):
-        raise call.unsupported("quantized integers")
-    return _unquantized(call, np.power)
+    if is_quantized(context.output):
+        raise context.unsupported("quantized integers")
+    return _unquantized(context, np.power)
 
 
 @kernel("QUANTIZE")
-def quantize(call: Call) -> tuple[Array, ...]:
+def quantize(context: KernelContext) -> tuple[Array, ...]:
     """float32 -> integer, or integer -> integer of another scale.
 
     What is too large saturates, NaN gives the least integer. Source: ``reference_ops::AffineQuantize``
     (which, beyond 2**31 steps, leaves C's rules) and ``Requantize``.
     """
-    source, target = call.tensor(0), call.output
+    source, target = context.tensor(0), context.output
     least, greatest = integer_range(target.dtype)
     if source.dtype == np.float32:
         with np.errstate(all="ignore"):
-            real = round_half_away(call.array(0).astype(np.float32) / scale_of(call, target))
-        whole = np.nan_to_num(real, nan=-np.inf) + zero_point_of(call, target)
-        return (as_frames(call, np.clip(whole, least, greatest)),)
-    scale = np.float64(scale_of(call, source)) / np.float64(scale_of(call, target))
-    scaled = multiply(ints_without_zero_point(call, 0), *quantize_multiplier(scale))
-    return (as_frames(call, np.clip(scaled + zero_point_of(call, target), least, greatest)),)
+            real = round_half_away(context.array(0).astype(np.float32) / scale_of(context, target))
+        whole = np.nan_to_num(real, nan=-np.inf) + zero_point_of(context, target)
+        return (as_frames(context, np.clip(whole, least, greatest)),)
+    scale = np.float64(scale_of(context, source)) / np.float64(scale_of(context, target))
+    scaled = multiply(ints_without_zero_point(context, 0), *quantize_multiplier(scale))
+    return (as_frames(context, np.clip(scaled + zero_point_of(context, target), least, greatest)),)
 
 
 @kernel("DEQUANTIZE")
-def dequantize(call: Call) -> tuple[Array, ...]:
+def dequantize(context: KernelContext) -> tuple[Array, ...]:
     """Integer or float16 -> float32. Source: ``reference_ops::Dequantize``."""
-    source = call.tensor(0)
+    source = context.tensor(0)
     if source.dtype == np.float16:
-        return (as_frames(call, call.array(0).astype(np.float32)),)
-    return (as_frames(call, ints_without_zero_point(call, 0).astype(np.float64) * np.float64(scale_of(call, source))),)
+        return (as_frames(context, context.array(0).astype(np.float32)),)
+    return (
+        as_frames(
+            context, ints_without_zero_point(context, 0).astype(np.float64) * np.float64(scale_of(context, source))
+        ),
+    )
 
 
 @kernel("CAST")
-def cast(call: Call) -> tuple[Array, ...]:
+def cast(context: KernelContext) -> tuple[Array, ...]:
     """Plain change of type, without scales; a real number beyond the integers is saturated."""
-    values, target = call.array(0), call.output.dtype
+    values, target = context.array(0), context.output.dtype
     if np.issubdtype(values.dtype, np.floating) and np.issubdtype(target, np.integer):
         least, greatest = integer_range(target)
         real = values.astype(np.float64)
         whole = np.clip(np.nan_to_num(np.trunc(real), nan=greatest), least, greatest)
         # float64 cannot hold the greatest int64
-        return (as_frames(call, np.where(whole >= greatest, greatest, whole.astype(target))),)
+        return (as_frames(context, np.where(whole >= greatest, greatest, whole.astype(target))),)
     with np.errstate(over="ignore"):
-        return (as_frames(call, values.astype(target)),)
+        return (as_frames(context, values.astype(target)),)
 
 
 def _compared(function: Pair, *scaled_types: str) -> Kernel:
@@ -222,15 +232,17 @@ def _compared(function: Pair, *scaled_types: str) -> Kernel:
     Source: ``comparisons.cc``: shifted left by 8 and multiplied by their scales, rounded.
     """
 
-    def compared(call: Call) -> tuple[Array, ...]:
-        first = call.tensor(0)
+    def compared(context: KernelContext) -> tuple[Array, ...]:
+        first = context.tensor(0)
         if not is_quantized(first) or first.dtype.name not in scaled_types:
-            return (as_frames(call, function(call.array(0), call.array(1))),)
+            return (as_frames(context, function(context.array(0), context.array(1))),)
         a, b = (
-            multiply(ints_without_zero_point(call, i) << 8, *quantize_multiplier(scale_of(call, call.tensor(i))))
+            multiply(
+                ints_without_zero_point(context, i) << 8, *quantize_multiplier(scale_of(context, context.tensor(i)))
+            )
             for i in (0, 1)
         )
-        return (as_frames(call, function(a, b)),)
+        return (as_frames(context, function(a, b)),)
 
     return compared
 
@@ -244,24 +256,24 @@ kernel("GREATER_EQUAL")(_compared(np.greater_equal, "int8"))
 
 
 @kernel("LOGICAL_AND")
-def logical_and(call: Call) -> tuple[Array, ...]:
+def logical_and(context: KernelContext) -> tuple[Array, ...]:
     """x and y."""
-    return (as_frames(call, np.logical_and(call.array(0), call.array(1))),)
+    return (as_frames(context, np.logical_and(context.array(0), context.array(1))),)
 
 
 @kernel("LOGICAL_OR")
-def logical_or(call: Call) -> tuple[Array, ...]:
+def logical_or(context: KernelContext) -> tuple[Array, ...]:
     """x or y."""
-    return (as_frames(call, np.logical_or(call.array(0), call.array(1))),)
+    return (as_frames(context, np.logical_or(context.array(0), context.array(1))),)
 
 
 @kernel("LOGICAL_NOT")
-def logical_not(call: Call) -> tuple[Array, ...]:
+def logical_not(context: KernelContext) -> tuple[Array, ...]:
     """not x."""
-    return (as_frames(call, np.logical_not(call.array(0))),)
+    return (as_frames(context, np.logical_not(context.array(0))),)
 
 
 @kernel("SELECT", "SELECT_V2")
-def select(call: Call) -> tuple[Array, ...]:
+def select(context: KernelContext) -> tuple[Array, ...]:
     """y where the condition x holds, else z; all broadcast; quantized values are copied raw."""
-    return (as_frames(call, np.where(call.array(0).astype(bool), call.array(1), call.array(2))),)
+    return (as_frames(context, np.where(context.array(0).astype(bool), context.array(1), context.array(2))),)

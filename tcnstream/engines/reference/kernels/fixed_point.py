@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from tcnstream.engines.reference.kernels.call import Call, Doubles, Ints, Reals, scale_of, zero_point_of
+from tcnstream.engines.reference.kernels.context import Doubles, Ints, KernelContext, Reals, scale_of, zero_point_of
 from tcnstream.tflite.graph import Tensor
 
 INT32_MIN = -(1 << 31)
@@ -114,22 +114,22 @@ CLIPS = {"RELU": (0.0, None), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0), 
 """Range of the clipping activations. TFLite's range functions ignore every other fused activation."""
 
 
-def activation_range(call: Call, activation: str, output: Tensor) -> tuple[int, int]:
+def activation_range(context: KernelContext, activation: str, output: Tensor) -> tuple[int, int]:
     """``CalculateActivationRangeQuantized``: the output integers that a fused activation allows."""
     least, greatest = integer_range(output.dtype)
     if activation not in CLIPS:
         return least, greatest
     low, high = CLIPS[activation]
-    scale, zero_point = scale_of(call, output), zero_point_of(call, output)
+    scale, zero_point = scale_of(context, output), zero_point_of(context, output)
     least = max(least, zero_point + int(round_half_away(np.float32(low) / scale)))
     if high is not None:
         greatest = min(greatest, zero_point + int(round_half_away(np.float32(high) / scale)))
     return least, greatest
 
 
-def clip_to_output(call: Call, values: Ints) -> Ints:
+def clip_to_output(context: KernelContext, values: Ints) -> Ints:
     """``values`` (zero point included) within the range of the output and of its fused activation."""
-    least, greatest = activation_range(call, call.activation, call.output)
+    least, greatest = activation_range(context, context.activation, context.output)
     return np.minimum(np.maximum(values, least), greatest)
 
 

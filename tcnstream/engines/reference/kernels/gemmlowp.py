@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from tcnstream.engines.reference.kernels.call import Ints
+from tcnstream.engines.reference.kernels.context import Ints
 from tcnstream.engines.reference.kernels.fixed_point import (
     INT32_MAX,
     INT32_MIN,

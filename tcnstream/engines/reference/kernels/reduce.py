@@ -13,7 +13,7 @@ import numpy as np
 
 from tcnstream.compiler.operations.layout import AxisOptions
 from tcnstream.compiler.operations.statistics import Statistic, StatisticOptions
-from tcnstream.engines.reference.kernels.call import Call, Ints, as_frames, is_quantized, kernel
+from tcnstream.engines.reference.kernels.context import Ints, KernelContext, as_frames, is_quantized, kernel
 from tcnstream.engines.reference.kernels.fixed_point import (
     divide_truncating,
     integer_range,
@@ -102,27 +102,31 @@ def mean_of(
 
 
 @kernel(*(statistic.value for statistic in Statistic))
-def reduced(call: Call) -> tuple[Array, ...]:
+def reduced(context: KernelContext) -> tuple[Array, ...]:
     """A statistic over ``axes`` of a frame, never time."""
-    options = call.options(StatisticOptions)
-    return (as_frames(call, mean_of(call.array(0), options.axes, call.tensor(0), call.output, options.statistic)),)
+    options = context.options(StatisticOptions)
+    return (
+        as_frames(
+            context, mean_of(context.array(0), options.axes, context.tensor(0), context.output, options.statistic)
+        ),
+    )
 
 
-def _extreme(call: Call, function: Callable[..., Ints], passed_over: float) -> tuple[Array, ...]:
+def _extreme(context: KernelContext, function: Callable[..., Ints], passed_over: float) -> tuple[Array, ...]:
     """The first place of the extreme along ``axis``, NaN passed over."""
-    values = call.array(0)
+    values = context.array(0)
     if np.issubdtype(values.dtype, np.floating):
         values = np.where(np.isnan(values.astype(np.float32)), passed_over, values)
-    return (as_frames(call, function(values, axis=call.options(AxisOptions).axis)),)
+    return (as_frames(context, function(values, axis=context.options(AxisOptions).axis)),)
 
 
 @kernel("ARG_MAX")
-def arg_max(call: Call) -> tuple[Array, ...]:
+def arg_max(context: KernelContext) -> tuple[Array, ...]:
     """The first place of the greatest value."""
-    return _extreme(call, np.argmax, -np.inf)
+    return _extreme(context, np.argmax, -np.inf)
 
 
 @kernel("ARG_MIN")
-def arg_min(call: Call) -> tuple[Array, ...]:
+def arg_min(context: KernelContext) -> tuple[Array, ...]:
     """The first place of the least value."""
-    return _extreme(call, np.argmin, np.inf)
+    return _extreme(context, np.argmin, np.inf)

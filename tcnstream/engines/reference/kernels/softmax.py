@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from tcnstream.compiler.operations.activation import SoftmaxOptions
-from tcnstream.engines.reference.kernels.call import Call, Ints, as_frames, is_quantized, kernel, scale_of
+from tcnstream.engines.reference.kernels.context import Ints, KernelContext, as_frames, is_quantized, kernel, scale_of
 from tcnstream.engines.reference.kernels.fixed_point import (
     INT32_MIN,
     count_leading_zeros,
@@ -25,34 +25,35 @@ from tcnstream.tflite.graph import Array
 
 
 @kernel("SOFTMAX")
-def softmax(call: Call) -> tuple[Array, ...]:
+def softmax(context: KernelContext) -> tuple[Array, ...]:
     """Softmax over the last axis; ``beta`` scales the input. Source: ``softmax.h``."""
-    beta = call.options(SoftmaxOptions).beta
-    if not is_quantized(call.tensor(0)):
-        x = call.array(0).astype(np.float64)
+    beta = context.options(SoftmaxOptions).beta
+    if not is_quantized(context.tensor(0)):
+        x = context.array(0).astype(np.float64)
         with np.errstate(all="ignore"):
             powers = np.exp((x - x.max(axis=-1, keepdims=True)) * beta)
-            return (as_frames(call, (powers / powers.sum(axis=-1, keepdims=True)).astype(np.float32)),)
-    if call.tensor(0).dtype == np.int16:
-        return _softmax_int16(call, beta)
-    x = call.array(0).astype(np.int64)
+            return (as_frames(context, (powers / powers.sum(axis=-1, keepdims=True)).astype(np.float32)),)
+    if context.tensor(0).dtype == np.int16:
+        return _softmax_int16(context, beta)
+    x = context.array(0).astype(np.int64)
     difference = x - x.max(axis=-1, keepdims=True)
-    multiplier, left_shift, radius = _scaling(call, beta)
+    multiplier, left_shift, radius = _scaling(context, beta)
     counted = difference >= -radius
     scaled = high_mul(wrap_int32(difference << left_shift), multiplier)
     powers = exp_on_negative_values(np.where(counted, scaled, 0), integer_bits=5)
     total = np.where(counted, saturating_shift(powers, -12), 0).sum(axis=-1, keepdims=True)
     inverse, bits_over_unit = reciprocal(total, 12)
-    least, greatest = integer_range(call.output.dtype)
-    places = bits_over_unit + 31 - 8 * call.output.dtype.itemsize
+    least, greatest = integer_range(context.output.dtype)
+    places = bits_over_unit + 31 - 8 * context.output.dtype.itemsize
     result = rounding_shift_right(high_mul(inverse, powers), places) + least
-    return (as_frames(call, np.where(counted, np.clip(result, least, greatest), least)),)
+    return (as_frames(context, np.where(counted, np.clip(result, least, greatest), least)),)
 
 
-def _scaling(call: Call, beta: float) -> tuple[int, int, int]:
+def _scaling(context: KernelContext, beta: float) -> tuple[int, int, int]:
     """``PreprocessSoftmaxScaling`` to Q5.26: multiplier, left shift, greatest difference that counts."""
     real = min(
-        np.float64(np.float32(beta)) * np.float64(scale_of(call, call.tensor(0))) * (1 << 26), float((1 << 31) - 1)
+        np.float64(np.float32(beta)) * np.float64(scale_of(context, context.tensor(0))) * (1 << 26),
+        float((1 << 31) - 1),
     )
     multiplier, left_shift = (int(part) for part in quantize_multiplier(real))
     radius = int(np.floor(31.0 * (1 << 26) / (1 << left_shift)))
@@ -67,11 +68,11 @@ def _softmax_tables() -> tuple[Ints, Ints]:
     return exp, inverse
 
 
-def _softmax_int16(call: Call, beta: float) -> tuple[Array, ...]:
+def _softmax_int16(context: KernelContext, beta: float) -> tuple[Array, ...]:
     """``SoftmaxInt16``: exp and 1 / (1 + x) by interpolated tables."""
     exp_table, inverse_table = _softmax_tables()
-    scale = np.float64(scale_of(call, call.tensor(0)) * np.float32(beta)) / (10.0 / 65535.0)
-    x = call.array(0).astype(np.int64)
+    scale = np.float64(scale_of(context, context.tensor(0)) * np.float32(beta)) / (10.0 / 65535.0)
+    x = context.array(0).astype(np.int64)
     difference = x - x.max(axis=-1, keepdims=True)
     scaled = multiply(difference, *quantize_multiplier(scale)) + 32767
     powers = look_up_int16(np.clip(scaled, -32768, 32767), exp_table)
@@ -81,23 +82,23 @@ def _softmax_int16(call: Call, beta: float) -> tuple[Array, ...]:
     inverse = look_up_int16(np.clip(shifted - (1 << 15) - (1 << 16), -32768, 32767), inverse_table)
     places = 31 - headroom_plus_one
     result = (powers * inverse + (np.int64(1) << (places - 1))) >> places
-    return (as_frames(call, np.clip(result, 0, 32767)),)
+    return (as_frames(context, np.clip(result, 0, 32767)),)
 
 
 @kernel("LOG_SOFTMAX")
-def log_softmax(call: Call) -> tuple[Array, ...]:
+def log_softmax(context: KernelContext) -> tuple[Array, ...]:
     """log(softmax(x)) over the last axis. Source: ``integer_ops/log_softmax.h``."""
-    if not is_quantized(call.tensor(0)):
-        x = call.array(0).astype(np.float64)
+    if not is_quantized(context.tensor(0)):
+        x = context.array(0).astype(np.float64)
         with np.errstate(all="ignore"):
             shifted = x - x.max(axis=-1, keepdims=True)
             logarithms = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-            return (as_frames(call, logarithms.astype(np.float32)),)
-    if call.tensor(0).dtype != np.int8:
-        raise call.unsupported(f"{call.tensor(0).dtype}")
-    multiplier, left_shift, radius = _scaling(call, 1.0)
+            return (as_frames(context, logarithms.astype(np.float32)),)
+    if context.tensor(0).dtype != np.int8:
+        raise context.unsupported(f"{context.tensor(0).dtype}")
+    multiplier, left_shift, radius = _scaling(context, 1.0)
     inverse, inverse_shift = quantize_multiplier((1 << (31 - left_shift)) / float(multiplier))
-    raw = call.array(0).astype(np.int64)
+    raw = context.array(0).astype(np.int64)
     difference = raw - raw.max(axis=-1, keepdims=True)
     counted = difference >= -radius
     scaled = multiply(np.where(counted, difference, 0), multiplier, left_shift)
@@ -105,4 +106,4 @@ def log_softmax(call: Call) -> tuple[Array, ...]:
     log_of_sum = log_of_at_least_one(np.where(counted, powers, 0).sum(axis=-1, keepdims=True), 12, 5)
     least = np.maximum(-radius - 1, multiply(log_of_sum + INT32_MIN, inverse, inverse_shift))
     result = np.clip(rounding_shift_right(wrap_int32(scaled - log_of_sum), 22) + 127, -128, 127)
-    return (as_frames(call, np.where(difference > least, result, -128)),)
+    return (as_frames(context, np.where(difference > least, result, -128)),)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tcnstream.engines.reference.kernels.call import Reals
+from tcnstream.engines.reference.kernels.context import Reals
 
 _MOST_PRODUCTS = 1 << 20
 

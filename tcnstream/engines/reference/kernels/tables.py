@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tcnstream.engines.reference.kernels.call import Call, Doubles, Ints, as_frames, scale_of, zero_point_of
+from tcnstream.engines.reference.kernels.context import Doubles, Ints, KernelContext, as_frames, scale_of, zero_point_of
 from tcnstream.engines.reference.kernels.fixed_point import round_half_away
 from tcnstream.tflite.graph import Array
 
@@ -26,26 +26,26 @@ def in_float32(function: Function) -> Callable[[Floats], Floats]:
     return lambda x: function(x.astype(np.float64)).astype(np.float32)
 
 
-def apply_table(call: Call, function: Callable[[Floats], Floats]) -> tuple[Array, ...]:
+def apply_table(context: KernelContext, function: Callable[[Floats], Floats]) -> tuple[Array, ...]:
     """``LUTPopulate`` and the look-up: 256 entries for int8, interpolation between 513 for int16."""
-    if call.output.dtype == np.int16:
-        return (as_frames(call, look_up_int16(call.array(0).astype(np.int64), entries_int16(call, function))),)
-    output_scale = scale_of(call, call.output)
+    if context.output.dtype == np.int16:
+        return (as_frames(context, look_up_int16(context.array(0).astype(np.int64), entries_int16(context, function))),)
+    output_scale = scale_of(context, context.output)
     every_input = np.arange(-128, 128)
-    dequantized = scale_of(call, call.tensor(0)) * (every_input - zero_point_of(call, call.tensor(0))).astype(
-        np.float32
-    )
+    dequantized = scale_of(context, context.tensor(0)) * (
+        every_input - zero_point_of(context, context.tensor(0))
+    ).astype(np.float32)
     with np.errstate(all="ignore"):
         rescaled = round_half_away(function(dequantized) * (np.float32(1) / output_scale))
-    table = np.clip(rescaled + zero_point_of(call, call.output), -128, 127).astype(np.int64)
-    return (as_frames(call, table[call.array(0).astype(np.int64) + 128]),)
+    table = np.clip(rescaled + zero_point_of(context, context.output), -128, 127).astype(np.int64)
+    return (as_frames(context, table[context.array(0).astype(np.int64) + 128]),)
 
 
-def entries_int16(call: Call, function: Callable[[Floats], Floats]) -> Ints:
+def entries_int16(context: KernelContext, function: Callable[[Floats], Floats]) -> Ints:
     """The 513 entries for the operation's own scales."""
-    source, target = call.tensor(0), call.output
-    scales = scale_of(call, source), scale_of(call, target)
-    return table_int16(scales[0], zero_point_of(call, source), scales[1], zero_point_of(call, target), function)
+    source, target = context.tensor(0), context.output
+    scales = scale_of(context, source), scale_of(context, target)
+    return table_int16(scales[0], zero_point_of(context, source), scales[1], zero_point_of(context, target), function)
 
 
 def table_int16(

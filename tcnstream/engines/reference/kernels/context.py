@@ -22,7 +22,7 @@ _Family = TypeVar("_Family", bound=Options)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Call:
+class KernelContext:
     """One invocation of a kernel.
 
     ``inputs`` and ``outputs`` are the operands' facts; a streamed tensor's ``shape`` is that of a
@@ -33,7 +33,7 @@ class Call:
     ``first_input_frame`` is the signal's index of ``arrays[0][0]`` (negative in the left padding);
     ``valid`` is the part [begin, end) of ``arrays[0]`` along time that is signal, not padding.
     ``rounding`` is ``"litert"``, or ``"tflm"`` where FULLY_CONNECTED rounds twice. ``carry`` is the running value of a
-    node that hands one from call to call, None at the start of the stream.
+    node that hands one to its next invocation, None at the start of the stream.
     """
 
     node: Node
@@ -87,17 +87,17 @@ class Call:
         )
 
 
-Kernel: TypeAlias = Callable[[Call], tuple[Array, ...]]
+Kernel: TypeAlias = Callable[[KernelContext], tuple[Array, ...]]
 """The frames of each output; a node that carries a running value gives the new one behind them."""
 
 KERNELS: Registry[Kernel] = Registry("tcnstream.engines.reference.kernels")
 kernel = KERNELS.enter
 
 
-def quantization_of(call: Call, tensor: Tensor) -> Quantization:
+def quantization_of(context: KernelContext, tensor: Tensor) -> Quantization:
     """The quantization that an integer tensor must have."""
     if tensor.quantization is None:
-        raise call.unsupported(f"{tensor.dtype} tensor {tensor.name!r} without quantization")
+        raise context.unsupported(f"{tensor.dtype} tensor {tensor.name!r} without quantization")
     return tensor.quantization
 
 
@@ -111,22 +111,22 @@ def is_quantized(tensor: Tensor) -> bool:
     return tensor.dtype in (np.dtype(np.int8), np.dtype(np.int16)) and tensor.quantization is not None
 
 
-def scale_of(call: Call, tensor: Tensor) -> np.float32:
+def scale_of(context: KernelContext, tensor: Tensor) -> np.float32:
     """Per-tensor scale, as the float32 that the file holds."""
-    return np.float32(quantization_of(call, tensor).scale.flat[0])
+    return np.float32(quantization_of(context, tensor).scale.flat[0])
 
 
-def zero_point_of(call: Call, tensor: Tensor) -> int:
+def zero_point_of(context: KernelContext, tensor: Tensor) -> int:
     """Per-tensor zero point."""
-    return int(quantization_of(call, tensor).zero_point.flat[0])
+    return int(quantization_of(context, tensor).zero_point.flat[0])
 
 
-def ints_without_zero_point(call: Call, position: int) -> Ints:
+def ints_without_zero_point(context: KernelContext, position: int) -> Ints:
     """An integer operand minus its per-tensor zero point."""
-    return call.array(position).astype(np.int64) - zero_point_of(call, call.tensor(position))
+    return context.array(position).astype(np.int64) - zero_point_of(context, context.tensor(position))
 
 
-def as_frames(call: Call, values: Array, output: int = 0) -> Array:
+def as_frames(context: KernelContext, values: Array, output: int = 0) -> Array:
     """``values`` as ``n_frames`` frames of the output's shape and type."""
-    tensor = call.outputs[output]
-    return values.astype(tensor.dtype, copy=False).reshape((call.n_frames, *tensor.shape))
+    tensor = context.outputs[output]
+    return values.astype(tensor.dtype, copy=False).reshape((context.n_frames, *tensor.shape))
