@@ -715,13 +715,13 @@ def comparing(kind: str) -> Build:
     return binary(kind, out=BOOL)
 
 
-def dividing(kind: str, **options: Any) -> Build:
-    """Two operands of which the second never stands for zero."""
+def dividing(kind: str, raw: bool = False, **options: Any) -> Build:
+    """Two operands of which the second never stands for zero; ``raw``: never is zero."""
 
     def build(rng: Rng, dtype: Any) -> Trial:
         trial = binary(kind, **options)(rng, dtype)
         divisor = trial.operands[1]
-        zero = zero_of(divisor)
+        zero = 0 if raw else zero_of(divisor)
 
         def never_zero(data: Array) -> Array:
             return np.where(data == zero, zero + (1 if zero < 100 else -1), data).astype(data.dtype)
@@ -763,6 +763,8 @@ BUILDERS: dict[str, Build] = {
     "ADD": adding("ADD"),
     "SUB": adding("SUB"),
     "DIV": dividing("DIV", act=True),
+    "FLOOR_DIV": dividing("FLOOR_DIV", raw=True, same_scale=True),
+    "FLOOR_MOD": dividing("FLOOR_MOD", raw=True, same_scale=True),
     "POW": raising,
     "QUANTIZE": quantizing,
     "DEQUANTIZE": dequantizing,

@@ -83,7 +83,7 @@ _ACTIVATED = {"fused_activation_function": ACTIVATION}
 _PAIR = Rule(operands=(2, 2), shapes=broadcast, alike=True)
 _PRODUCT = Rule(operands=(2, 2), shapes=broadcast, options=_ACTIVATED, alike=True)
 _SUM = Rule(operands=(2, 2), shapes=broadcast, options=_ACTIVATED | {"pot_scale_int16": FLAG}, alike=True)
-_CHOICE_OF_TWO = Rule(operands=(2, 2), shapes=broadcast, alike=True, scaled=False)
+_RAW = Rule(operands=(2, 2), shapes=broadcast, alike=True, scaled=False)
 _COMPARISON = Rule(operands=(2, 2), shapes=broadcast, alike=True, retyped=True, scaled=False)
 _SELECTION = Rule(operands=(3, 3), shapes=broadcast, values=1, scaled=False)
 _ALL = ("float32", "int8", "int16", "int32", "int64")
@@ -98,8 +98,10 @@ OPERATIONS = (
     Operation("SQUARED_DIFFERENCE", _PAIR, lower=_join, types=("float32", "int8", "int32")),
     Operation("POW", _PAIR, lower=_join, types=("float32", "int32")),
     Operation("PRELU", _PAIR, lower=_join, types=("float32", "int8")),
-    Operation("MAXIMUM", _CHOICE_OF_TWO, lower=_join, types=_ALL),
-    Operation("MINIMUM", _CHOICE_OF_TWO, lower=_join, types=_ALL),
+    Operation("FLOOR_DIV", _RAW, lower=_join, types=("float32", "int8", "int16", "int32")),
+    Operation("FLOOR_MOD", _RAW, lower=_join, types=_ALL),
+    Operation("MAXIMUM", _RAW, lower=_join, types=_ALL),
+    Operation("MINIMUM", _RAW, lower=_join, types=_ALL),
     Operation("LOGICAL_AND", _PAIR, lower=_join, types=("bool",)),
     Operation("LOGICAL_OR", _PAIR, lower=_join, types=("bool",)),
     Operation("EQUAL", _COMPARISON, lower=_join, types=(*_ALL, "bool")),

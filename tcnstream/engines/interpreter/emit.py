@@ -253,6 +253,14 @@ def _join(step: StepGraph, node: Node, work: Work) -> list[int]:
     return [step.op(node.kind, operands, _output(step, node), shape, to_file(node.options))]
 
 
+@emits("FLOOR_DIV", "FLOOR_MOD")
+def _floor(step: StepGraph, node: Node, work: Work) -> list[int]:
+    divisor = step.plan.tensors[node.inputs[1]].data
+    if divisor is None or not divisor.all():
+        raise NeedsHost("TFLite stops at a divisor of 0")
+    return _join(step, node, work)
+
+
 def _last(tensor: Tensor) -> int:
     return max(0, len(tensor.shape) - 1)
 

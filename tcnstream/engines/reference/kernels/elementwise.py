@@ -146,6 +146,28 @@ def div(context: KernelContext) -> tuple[Array, ...]:
     return (as_frames(context, clip_to_output(context, result + zero_point_of(context, context.output))),)
 
 
+@kernel("FLOOR_DIV")
+def floor_div(context: KernelContext) -> tuple[Array, ...]:
+    """The greatest integer that x / y is not below, of raw integers too; a divisor of 0 is undefined.
+
+    Source: ``floor_div.cc``, which divides in double whatever the type.
+    """
+    with np.errstate(all="ignore"):
+        floored = np.floor(context.array(0).astype(np.float64) / context.array(1).astype(np.float64))
+        if context.output.dtype == np.float32:
+            return (as_frames(context, floored.astype(np.float32)),)
+    return (as_frames(context, np.nan_to_num(floored, posinf=0.0, neginf=0.0).astype(np.int64)),)
+
+
+@kernel("FLOOR_MOD")
+def floor_mod(context: KernelContext) -> tuple[Array, ...]:
+    """What floor division leaves, with the sign of the divisor. Source: ``floor_mod.cc``."""
+    x, y = context.array(0), context.array(1)
+    with np.errstate(all="ignore"):
+        rest = np.fmod(x, y)
+        return (as_frames(context, np.where((rest != 0) & (np.less(y, 0) != np.less(rest, 0)), rest + y, rest)),)
+
+
 @kernel("MAXIMUM")
 def maximum(context: KernelContext) -> tuple[Array, ...]:
     """The greater of x and y, raw integers for quantized tensors. Source: ``maximum_minimum.h``."""
