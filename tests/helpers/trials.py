@@ -19,7 +19,7 @@ from tcnstream.compiler.operation import Operation
 from tcnstream.compiler.operations import operations
 from tcnstream.compiler.operations.convolution import ConvolutionOptions
 from tcnstream.compiler.operations.cuts import PadOptions, SliceOptions
-from tcnstream.compiler.operations.layout import AxisOptions, TileOptions, TransposeOptions
+from tcnstream.compiler.operations.layout import AxisOptions, ReverseOptions, TileOptions, TransposeOptions
 from tcnstream.compiler.operations.pool import PoolOptions
 from tcnstream.compiler.operations.statistics import Statistic, StatisticOptions
 from tcnstream.compiler.plan import NO_OPTIONS, Options, Window
@@ -452,6 +452,11 @@ def transposing(rng: Rng, shape: tuple[int, ...]) -> Any:
     return {}, TransposeOptions(perm), [int32(*perm)], tuple(shape[axis] for axis in perm)
 
 
+def reversing(rng: Rng, shape: tuple[int, ...]) -> Any:
+    axes = any_of(rng, (1,), (2,), (1, 2))
+    return {}, ReverseOptions(axes), [int32(*axes)], shape
+
+
 def padding(mirror: bool) -> Any:
     def change(rng: Rng, shape: tuple[int, ...]) -> Any:
         mode = any_of(rng, "REFLECT", "SYMMETRIC")
@@ -784,6 +789,7 @@ BUILDERS: dict[str, Build] = {
     "RESHAPE": moved("RESHAPE", reshaping),
     "EXPAND_DIMS": moved("EXPAND_DIMS", expanding),
     "SQUEEZE": squeezing,
+    "REVERSE_V2": moved("REVERSE_V2", reversing),
     "TRANSPOSE": moved("TRANSPOSE", transposing),
     "PAD": moved("PAD", padding(False)),
     "PADV2": padding_with_value,

@@ -51,6 +51,13 @@ class TileOptions(Options):
     multiples: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class ReverseOptions(Options):
+    """The ``axes`` of (time, *frame) along which values are turned around, never 0."""
+
+    axes: tuple[int, ...]
+
+
 # --- shapes ------------------------------------------------------------------------------------
 
 
@@ -74,6 +81,12 @@ def _permuted(o: Operands) -> Shapes:
     shape, perm = o.shape(0), o.integers(1)
     require(sorted(perm) == list(range(len(shape))), f"axes {perm} of {shape}")
     return (tuple(shape[p] for p in perm),)
+
+
+def _reversed(o: Operands) -> Shapes:
+    shape, axes = o.shape(0), o.integers(1)
+    require(len({axis_of(shape, axis) for axis in axes}) == len(axes), f"axes {axes} of {shape}")
+    return (shape,)
 
 
 def _tiled(o: Operands) -> Shapes:
@@ -234,6 +247,20 @@ def _transpose(lw: Lowering, op: Op) -> None:
     view = tuple(shape[a] for a in old)
     options = TransposeOptions((0, *(old.index(a) + 1 for a in kept)))
     return lw.emit(op, [(stream.value, view)], axis, options=options)
+
+
+def _reverse(lw: Lowering, op: Op) -> None:
+    i = op.inputs[0]
+    stream, shape = lw.stream(op, i), lw.shape(i)
+    axes = {a % len(shape) for a in lw.integers(op, 1)}
+    if stream.axis in axes:
+        lw.refuse(op, "turns time around")
+    # One value, as along the batch, is the same either way.
+    turned = sorted(a for a in axes if shape[a] > 1)
+    if not turned:
+        return lw.alias(op, i, stream.axis)
+    options = ReverseOptions(tuple(lw.frame_axes(op, i, turned, "turns values around")))
+    return lw.emit(op, [lw.operand(i)], stream.axis, options=options)
 
 
 def _tile(lw: Lowering, op: Op) -> None:
@@ -446,6 +473,7 @@ OPERATIONS = (
         fold=_fold_stack,
         types=_ALL,
     ),
+    Operation("REVERSE_V2", _moves((2, 2), _reversed), options=ReverseOptions, lower=_reverse, types=_ALL),
     Operation(
         "UNPACK",
         _moves((1, 1), _unstacked, several_outputs=True, options=_AXIS),

@@ -12,7 +12,7 @@ from tcnstream.compiler.operation import to_file
 from tcnstream.compiler.operations.convolution import ConvolutionOptions
 from tcnstream.compiler.operations.cuts import PadOptions, SliceOptions
 from tcnstream.compiler.operations.dense import FULLY_CONNECTED
-from tcnstream.compiler.operations.layout import AxisOptions, TileOptions, TransposeOptions
+from tcnstream.compiler.operations.layout import AxisOptions, ReverseOptions, TileOptions, TransposeOptions
 from tcnstream.compiler.operations.pool import PoolOptions
 from tcnstream.compiler.operations.resize import ResizeOptions
 from tcnstream.compiler.operations.statistics import Statistic, StatisticOptions
@@ -334,6 +334,16 @@ def _transpose(step: StepGraph, node: Node, work: Work) -> list[int]:
     order = (0, *(p + 1 for p in perm))
     shape = tuple(step.tensors[x].shape[a] for a in order)
     return [step.op(node.kind, (x, step.integers(order)), _output(step, node), shape)]
+
+
+@emits("REVERSE_V2")
+def _reverse(step: StepGraph, node: Node, work: Work) -> list[int]:
+    x = step.read(node, work, 0)
+    for axis in node.options_of(ReverseOptions).axes:
+        # Older runtimes turn one axis around at a time.
+        operands = (x, step.integers([axis + _axis_shift(node.views[0])]))
+        x = step.op(node.kind, operands, _output(step, node), step.tensors[x].shape)
+    return [x]
 
 
 @emits("TILE")

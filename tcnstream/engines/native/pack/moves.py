@@ -19,6 +19,7 @@ from tcnstream.tflite.graph import Array, Tensor
     "EXPAND_DIMS",
     "SQUEEZE",
     "TRANSPOSE",
+    "REVERSE_V2",
     "PAD",
     "PADV2",
     "MIRROR_PAD",

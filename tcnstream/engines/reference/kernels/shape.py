@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tcnstream.compiler.operations.cuts import PadOptions, SliceOptions
-from tcnstream.compiler.operations.layout import AxisOptions, TileOptions, TransposeOptions
+from tcnstream.compiler.operations.layout import AxisOptions, ReverseOptions, TileOptions, TransposeOptions
 from tcnstream.compiler.operations.resize import ResizeOptions
 from tcnstream.engines.reference.kernels.context import KernelContext, as_frames, kernel
 from tcnstream.tflite.graph import Array
@@ -76,6 +76,12 @@ def strided_slice(context: KernelContext) -> tuple[Array, ...]:
     spans = zip(options.begin, options.end, options.stride, strict=True)
     cuts = tuple(slice(b, None if s < 0 and e < 0 else e, s) for b, e, s in spans)
     return (as_frames(context, context.array(0)[(slice(None), *cuts)]),)
+
+
+@kernel("REVERSE_V2")
+def reverse(context: KernelContext) -> tuple[Array, ...]:
+    """Values turned around along ``axes``."""
+    return (as_frames(context, np.flip(context.array(0), context.options(ReverseOptions).axes)),)
 
 
 @kernel("TILE")
