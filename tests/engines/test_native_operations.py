@@ -15,7 +15,7 @@ import pytest
 from helpers.contract import engines_here, random_sizes, verify_contract
 from helpers.many_operations import FRAMES, many_operations, signal
 from helpers.oracle import reference_kernels
-from helpers.singleop import Trial, assert_same, compute, framed, plan_options, tensor
+from helpers.singleop import Trial, assert_same, compute, feeds_of, framed, plan_of, tensor
 from helpers.trials import CASES, PARAMETERS, Build
 
 import tcnstream
@@ -31,32 +31,6 @@ from tcnstream.tflite.graph import Graph, Op
 from tcnstream.tflite.writer import write_model
 
 pytest.importorskip("tcnstream._native", reason="the core was not built")
-
-
-def plan_of(trial: Trial) -> Plan:
-    """One node over frames, as ``compute`` sees it."""
-    operands = trial.plan_operands
-    if operands is None:
-        operands = [None if operand is None else framed(operand) for operand in trial.operands]
-    outputs = trial.plan_outputs or [framed(output) for output in trial.outputs]
-    tensors = [t for t in operands if t is not None] + list(outputs)
-    places = iter(range(len(tensors)))
-    inputs = tuple(-1 if t is None else next(places) for t in operands)
-    made = tuple(places)
-    node = Node(
-        trial.kind,
-        inputs,
-        made,
-        views=tuple(() if t is None else t.shape for t in operands),
-        options=plan_options(trial),
-        window=trial.window,
-        fill=trial.fill,
-        label="test",
-    )
-    streams = tuple(i for i in inputs if i >= 0 and tensors[i].data is None)
-    shapes = tuple(t.shape for t in outputs)
-    windows = tuple(int(t.data is None) for t in tensors)
-    return Plan(tuple(tensors), (node,), streams, made, shapes, 1, windows)
 
 
 def streamed(plan: Plan, feeds: list[Any], rng: np.random.Generator, isa: int = 0) -> list[Any]:
@@ -97,11 +71,8 @@ def test_an_operation_of_the_core_equals_the_reference(
         if trial.window is not SAME_FRAME:
             continue
         plan = plan_of(trial)
-        arrays = trial.plan_arrays or trial.feeds
-        feeds = [a for i, a in zip(plan.nodes[0].inputs, arrays, strict=False) if a is not None and i in plan.inputs]
-        feeds = feeds if trial.plan_arrays else list(trial.feeds)
         try:
-            got = streamed(plan, feeds, np.random.default_rng(seed))
+            got = streamed(plan, feeds_of(trial, plan), np.random.default_rng(seed))
         except EngineError as error:
             assert lacked is not None, str(error)
             assert f"lacks `{trial.kind}`" in str(error) or "streams" in str(error), str(error)

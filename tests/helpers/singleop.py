@@ -11,7 +11,7 @@ import pytest
 
 from tcnstream.compiler.operation import from_file
 from tcnstream.compiler.operations import operation
-from tcnstream.compiler.plan import SAME_FRAME, Node, Options, Window
+from tcnstream.compiler.plan import SAME_FRAME, Node, Options, Plan, Window
 from tcnstream.engines.reference.kernels import KERNELS, KernelContext
 from tcnstream.tflite.graph import ABSENT, Array, Graph, Op, OptionValue, Quantization, Tensor
 from tcnstream.tflite.writer import write_model
@@ -159,6 +159,40 @@ def compute(trial: Trial, rounding: str = "litert") -> list[Array]:
         assert result.dtype == output.dtype
         assert result.shape == (n_frames, *output.shape)
     return list(results)
+
+
+def plan_of(trial: Trial) -> Plan:
+    """One node over frames, as ``compute`` sees it."""
+    operands = trial.plan_operands
+    if operands is None:
+        operands = [None if operand is None else framed(operand) for operand in trial.operands]
+    outputs = trial.plan_outputs or [framed(output) for output in trial.outputs]
+    tensors = [t for t in operands if t is not None] + list(outputs)
+    places = iter(range(len(tensors)))
+    inputs = tuple(-1 if t is None else next(places) for t in operands)
+    made = tuple(places)
+    node = Node(
+        trial.kind,
+        inputs,
+        made,
+        views=tuple(() if t is None else t.shape for t in operands),
+        options=plan_options(trial),
+        window=trial.window,
+        fill=trial.fill,
+        label="test",
+    )
+    streams = tuple(i for i in inputs if i >= 0 and tensors[i].data is None)
+    shapes = tuple(t.shape for t in outputs)
+    windows = tuple(int(t.data is None) for t in tensors)
+    return Plan(tuple(tensors), (node,), streams, made, shapes, 1, windows)
+
+
+def feeds_of(trial: Trial, plan: Plan) -> list[Array]:
+    """What the streams of ``plan_of`` are given."""
+    if not trial.plan_arrays:
+        return list(trial.feeds)
+    pairs = zip(plan.nodes[0].inputs, trial.plan_arrays, strict=False)
+    return [array for i, array in pairs if array is not None and i in plan.inputs]
 
 
 def assert_same(ours: Sequence[Array], reference: Sequence[Array], float_tolerance: float = 1e-5) -> None:
