@@ -15,9 +15,10 @@ import numpy as np
 from firmware_bridge.errors import BridgeError
 from tcnstream.compiler.plan import Plan
 from tcnstream.compiler.timing import timings
-from tcnstream.engines.base import Executor, new_memory
-from tcnstream.engines.native.executor import NativeExecutor, NativeMemory, from_core, to_core
+from tcnstream.engines.base import Executor
+from tcnstream.engines.native.executor import NativeExecutor, NativeMemory
 from tcnstream.engines.native.planfile import PlanFacts, growth, read_facts, write_plan
+from tcnstream.engines.native.snapshot import from_core, to_core
 from tcnstream.engines.reference.executor import ReferenceExecutor, compute
 from tcnstream.engines.state import State
 from tcnstream.errors import EngineError
@@ -123,7 +124,7 @@ class Program:
         for begin in range(0, len(wanted), _MOST_OUTPUTS):
             part = tuple(wanted[begin : begin + _MOST_OUTPUTS])
             executor = self._tapped_executor(part)
-            memory = new_memory(executor)
+            memory = executor.new_memory()
             frames = [[y.copy()] for y in executor.advance(memory, list(inputs))]
             if flush:
                 for parts, y in zip(frames, executor.advance(memory, None), strict=True):
@@ -136,9 +137,7 @@ class Program:
         node, sources = self.plan.nodes[k], self.plan.sources[k]
         read = others.all_frames(sources, inputs, flush)
         state = State(self.plan)
-        for i in dict.fromkeys(sources):
-            state.queues[i].append(read[i])
-            state.have[i] = len(read[i])
+        state.produce((i, read[i]) for i in dict.fromkeys(sources))
         goal = list(state.have)
         count = len(others.all_frames([tensor], inputs, flush)[tensor])
         for o in node.outputs:
@@ -162,7 +161,7 @@ class HostStream:
     def __init__(self, program: Program) -> None:
         self._program = program
         self._executor = program.executor()
-        self._memory = new_memory(self._executor)
+        self._memory = self._executor.new_memory()
 
     @property
     def engine(self) -> str:
@@ -205,7 +204,7 @@ def _of_plan(blob: bytes, plan_crc32: int) -> bytes:
 def states(program: Program, blob: bytes) -> dict[int, tuple[int, Array]]:
     """Per tensor what a snapshot remembers of it: (number of the first frame, frames)."""
     state = from_core(program.plan, program.facts, blob)
-    return {i: (queue.first_frame, queue.read(queue.first_frame, queue.end_frame)) for i, queue in state.queues.items()}
+    return {i: (queue.first_frame, state.remembered(i)) for i, queue in state.queues.items()}
 
 
 def sums(program: Program, blob: bytes) -> dict[int, Array]:

@@ -24,7 +24,7 @@ from firmware_bridge.board import Board
 from firmware_bridge.compare import Tolerance
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.program import Program
-from tcnstream.engines.native.executor import to_core
+from tcnstream.engines.native.snapshot import to_core
 from tcnstream.engines.state import State
 from tcnstream.stream import Stream, as_frames
 from tcnstream.tflite.graph import Array
@@ -179,7 +179,7 @@ class Shadow:
     def _state(self) -> bytes:
         """The live stream's state as boards take it."""
         state = State(self._program.plan)
-        state.restore(self._stream.snapshot(), self._stream._identity)
+        state.restore(self._stream.snapshot(), self._stream.identity)
         return to_core(state, self._program.facts)
 
     def _work(self) -> None:

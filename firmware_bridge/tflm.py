@@ -18,9 +18,8 @@ from firmware_bridge.errors import BridgeError, TargetError
 from firmware_bridge.link import LinkStats
 from firmware_bridge.messages import Can, Stats
 from firmware_bridge.program import Program
-from tcnstream.compiler.timing import counts, oldest_needed
 from tcnstream.engines.interpreter.export import StreamingExport, export_streaming
-from tcnstream.engines.native.executor import from_core, to_core
+from tcnstream.engines.native.snapshot import from_core, to_core
 from tcnstream.engines.state import State
 from tcnstream.tflite.graph import Array
 
@@ -142,17 +141,14 @@ class TflmBoard:
         if self._hops == self._first_hop:
             return self._begun
         plan, export = self._running().plan, self._exported()
-        state = State(plan)
-        state.pushed_frames = self._hops * export.hop_frames
-        state.have = counts(plan, state.pushed_frames, ended=False)
-        oldest = oldest_needed(plan, state.have)
-        for i, queue in state.queues.items():
-            live = state.have[i] - oldest[i]
-            if live:
-                past = np.array(self._interpreter.GetTensor(export.remembered[i], 0)["tensor_data"])
-                queue.append(past.reshape(-1, *plan.tensors[i].shape)[-live:])
-            queue.first_frame = oldest[i]
-        return state
+
+        def newest(i: int, n: int) -> Array:
+            if not n:
+                return np.empty((0, *plan.tensors[i].shape), plan.tensors[i].dtype)
+            past = np.array(self._interpreter.GetTensor(export.remembered[i], 0)["tensor_data"])
+            return past.reshape(-1, *plan.tensors[i].shape)[-n:]
+
+        return State.resumed(plan, self._hops * export.hop_frames, ended=False, newest=newest)
 
     def restore(self, blob: bytes) -> None:
         """Raises EngineError for a snapshot that was not taken after whole hops."""

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from tcnstream.compiler.plan import Plan
-from tcnstream.engines.base import make_executor, new_memory
+from tcnstream.engines.choose import make_executor
 from tcnstream.engines.interpreter.runtime import open_interpreter, run_offline
 from tcnstream.engines.reference.executor import ReferenceExecutor
 from tcnstream.engines.state import State
@@ -195,7 +195,7 @@ def _first_tensor(model: Model, stream: Stream, judge: Stream | None, inputs: li
         for o in node.outputs:
             tap = replace(plan, outputs=(o,), output_shapes=(plan.tensors[o].shape,))
             executor = make_executor(stream.engine, tap)
-            (frames,) = executor.advance(new_memory(executor), inputs)
+            (frames,) = executor.advance(executor.new_memory(), inputs)
             expected = wanted[o][: len(frames)]
             if len(expected) != len(frames) or first_difference(frames, expected) is not None:
                 return plan.tensors[o].name, f"{node.kind} (op {node.index})"
@@ -226,7 +226,7 @@ def _all_tensors(plan: Plan, inputs: list[Array]) -> dict[int, Array]:
     state, executor = State(plan), ReferenceExecutor(plan)
     executor.run(state, state.arrive(inputs))
     executor.run(state, state.end())
-    return {i: queue.read(queue.first_frame, queue.end_frame) for i, queue in state.queues.items()}
+    return {i: state.remembered(i) for i in state.queues}
 
 
 def _hop_by_hop(model: Model, inputs: list[Array]) -> list[Array]:

@@ -20,7 +20,8 @@ from helpers.trials import CASES, PARAMETERS, Build
 
 import tcnstream
 from tcnstream.compiler.plan import SAME_FRAME, Node, Plan, Window
-from tcnstream.engines.native.executor import NativeExecutor, load_core
+from tcnstream.engines.native.core import load_core
+from tcnstream.engines.native.executor import NativeExecutor
 from tcnstream.engines.native.planfile import write_plan
 from tcnstream.engines.reference.executor import ReferenceExecutor
 from tcnstream.engines.state import State

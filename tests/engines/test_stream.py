@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,9 @@ from helpers.contract import engines_here
 from helpers.networks import build, layer, signals
 
 import tcnstream
-from tcnstream import Model, StreamError
+from tcnstream import Model, Stream, StreamError
+from tcnstream.engines.reference.executor import ReferenceExecutor
+from tcnstream.engines.state import State
 from tcnstream.tflite.graph import Array
 
 
@@ -175,21 +177,15 @@ def test_any_memory_layout_of_a_chunk(floats: Model, arrange: Callable[[Array], 
 
 
 def test_two_threads_on_one_stream_are_told_so(floats: Model) -> None:
-    stream = floats.stream("reference")
     inside, go_on = threading.Event(), threading.Event()
-    advance = stream._executor.advance
 
-    class Slow:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(executor, name)
-
-        def advance(self, *arguments: Any) -> Any:
+    class Slow(ReferenceExecutor):
+        def advance(self, memory: State, chunks: Sequence[Array] | None) -> list[Array]:
             inside.set()
             assert go_on.wait(10)
-            return advance(*arguments)
+            return super().advance(memory, chunks)
 
-    executor = stream._executor
-    stream._executor = Slow()  # type: ignore[assignment]
+    stream = Stream(Slow(floats.plan), floats.inputs, floats.outputs, "slow")
     first = threading.Thread(target=stream.push, args=(zeros(4),))
     first.start()
     try:

@@ -101,10 +101,8 @@ def poison(stream: Stream, rng: np.random.Generator) -> None:
 
     Only where the memory is ours: the native core's own tests put canaries and garbage around its buffers.
     """
-    if not isinstance(stream._state, State):
-        return
-    for queue in stream._state.queues.values():
-        for unused in (queue._store[: queue._begin], queue._store[queue._end :]):
+    if isinstance(stream.memory, State):
+        for unused in stream.memory.unused():
             unused[...] = garbage(rng, unused.shape, unused.dtype)
 
 

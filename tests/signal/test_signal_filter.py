@@ -41,7 +41,7 @@ class AsModel:
 
     def pool(self, lanes: int, engine: str) -> Pool:
         it = self.stream(engine)
-        return Pool([Stream(it._executor, it.inputs, it.outputs, it._identity) for _ in range(lanes)])
+        return Pool([it.another() for _ in range(lanes)])
 
 
 @pytest.mark.parametrize("engine", ENGINES)

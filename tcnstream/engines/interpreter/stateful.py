@@ -9,16 +9,16 @@ output, so that a stream's state is plain arrays that reset, snapshot and restor
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from tcnstream.compiler.plan import Node, Plan, Window
+from tcnstream.engines.base import StateExecutor
 from tcnstream.engines.interpreter.runtime import dense_is_wrong, find_runtime, memory_of, open_interpreter
 from tcnstream.engines.reference.executor import compute
-from tcnstream.engines.state import State, advance
+from tcnstream.engines.state import State
 from tcnstream.errors import EngineError, ModelError, NotStreamableError
 from tcnstream.tflite.graph import Array, Graph, ModelFile, Op, Tensor
 from tcnstream.tflite.writer import write_model
@@ -59,7 +59,7 @@ class StatefulModel:
         return StatefulExecutor(self, exact)
 
 
-class StatefulExecutor:
+class StatefulExecutor(StateExecutor):
     """Runs a StatefulModel in the installed interpreter; the state lies in ``State.carries``.
 
     Raises EngineError if no interpreter is installed, or if its reference kernels are wrong for the model.
@@ -89,22 +89,17 @@ class StatefulExecutor:
         self._outputs, self._new_states = results[: ends[1]], results[ends[1] :]
         self._lock = threading.Lock()
 
-    def advance(self, state: State, chunks: Sequence[Array] | None) -> list[Array]:
-        """As ``Executor.advance``; new output frames appear with every complete hop."""
-        return advance(state, chunks, self.run)
-
     def run(self, state: State, goal: list[int]) -> None:
-        """Bring every tensor of ``state`` from ``state.have`` to ``goal`` frames."""
+        """As ``StateExecutor.run``; new output frames appear with every complete hop."""
         node = self.plan.nodes[0]
         first = node.outputs[0]
         if goal[first] > state.have[first]:
             with self._lock:
                 self._run_hops(state, state.have[first], goal[first])
         for k in range(1, len(self.plan.nodes)):
-            for o in self.plan.nodes[k].outputs:
-                if goal[o] > state.have[o]:
-                    (frames,) = compute(state, k, goal)
-                    state.produce(o, frames)
+            outputs = self.plan.nodes[k].outputs
+            if goal[outputs[0]] > state.have[outputs[0]]:
+                state.produce(zip(outputs, compute(state, k, goal), strict=True))
 
     def _run_hops(self, state: State, begin: int, end: int) -> None:
         outputs = self.plan.nodes[0].outputs
@@ -120,9 +115,9 @@ class StatefulExecutor:
                 frames[hop - begin] = memory.reshape(frames.shape[1:])
             for memory, new in zip(self._states, self._new_states, strict=True):
                 memory[...] = new
-        state.carries = {k: memory.copy() for k, memory in enumerate(self._states)}
-        for o, frames in zip(outputs, made, strict=True):
-            state.produce(o, frames)
+        for k, memory in enumerate(self._states):
+            state.carry(k, memory.copy())
+        state.produce(zip(outputs, made, strict=True))
 
 
 def _hop(graph: Graph, time_axis: int | None) -> int:

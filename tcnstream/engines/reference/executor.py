@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 
 from tcnstream.compiler.plan import Node, Plan
 from tcnstream.compiler.timing import first_read, last_read
+from tcnstream.engines.base import StateExecutor
 from tcnstream.engines.reference.frames import FRAME_KERNELS, cumulative
 from tcnstream.engines.reference.kernels import KERNELS, Call
-from tcnstream.engines.state import State, advance
+from tcnstream.engines.state import State
 from tcnstream.errors import EngineError
 from tcnstream.tflite.graph import Array, Tensor
 
 
-class ReferenceExecutor:
+class ReferenceExecutor(StateExecutor):
     """Runs any plan whose operations have a kernel; all its state is the stream's.
 
     ``rounding`` is "litert", or "tflm" for the two roundings of TFLite Micro's FULLY_CONNECTED.
@@ -32,30 +32,32 @@ class ReferenceExecutor:
         self.plan = plan
         self.rounding = rounding
 
-    def advance(self, state: State, chunks: Sequence[Array] | None) -> list[Array]:
-        return advance(state, chunks, self.run)
-
     def run(self, state: State, goal: list[int]) -> None:
-        """Bring every tensor of ``state`` from ``state.have`` to ``goal`` frames."""
+        """As ``StateExecutor.run``, node by node."""
         for k, node in enumerate(self.plan.nodes):
             if goal[node.outputs[0]] > state.have[node.outputs[0]]:
-                for o, frames in zip(node.outputs, compute(state, k, goal, self.rounding), strict=True):
-                    state.produce(o, frames)
+                state.produce(zip(node.outputs, compute(state, k, goal, self.rounding), strict=True))
 
 
 def compute(state: State, k: int, goal: list[int], rounding: str = "litert") -> tuple[Array, ...]:
-    """The frames of node ``k``'s outputs from what they have to ``goal``; its inputs must be there."""
+    """The frames of node ``k``'s outputs from what they have to ``goal``; its inputs must be there.
+
+    Returns (n, *frame_shape) for each output of the node.
+    """
     plan = state.plan
     node = plan.nodes[k]
     call = _call(plan, state, node, state.have[node.outputs[0]], goal[node.outputs[0]], rounding)
     # A NaN or an infinity in the signal passes through, as it does in the reference kernels.
     with np.errstate(all="ignore"):
         if node.kind == "TIME_CUMULATIVE":
-            frames, state.carries[k] = cumulative(call, state.carries.get(k))
-            return (frames,)
-        if node.kind in FRAME_KERNELS:
-            return (FRAME_KERNELS[node.kind](call),)
-        return KERNELS[node.kind](call)
+            frames, sums = cumulative(call, state.carries.get(k))
+            state.carry(k, sums)
+            made: tuple[Array, ...] = (frames,)
+        elif node.kind in FRAME_KERNELS:
+            made = (FRAME_KERNELS[node.kind](call),)
+        else:
+            made = KERNELS[node.kind](call)
+    return tuple(y.reshape(len(y), *plan.tensors[o].shape) for y, o in zip(made, node.outputs, strict=True))
 
 
 def _call(plan: Plan, state: State, node: Node, begin: int, end: int, rounding: str) -> Call:
