@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.machinery
 import importlib.util
 import re
 from pathlib import Path
@@ -47,8 +46,6 @@ def _reason(error: ImportError) -> str:
 
 
 def _of_another_python() -> str | None:
-    """A core beside the package that this Python does not look at."""
-    package = importlib.util.find_spec("tcnstream")
-    folders = (package and package.submodule_search_locations) or ()
-    files = (path for folder in folders for path in sorted(Path(folder).glob("_native.*")))
-    return next((str(path) for path in files if path.suffix in (".so", ".pyd", ".dylib")), None)
+    """A core in the package that this Python does not look at."""
+    files = sorted(Path(__file__).parents[2].glob("_native.*"))
+    return next((str(path) for path in files if path.suffix in (".so", ".pyd")), None)
