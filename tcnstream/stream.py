@@ -238,7 +238,7 @@ class Stream:
             self._broken = False
 
     def _pushed(self, frames: tuple[Array, ...]) -> Array | tuple[Array, ...]:
-        """The frames through the engine, in blocks that it likes."""
+        """The frames through the engine, in blocks of its preferred sizes."""
         sizes = list(_blocks(len(frames[0]), self.executor.block_frames))
         if len(sizes) == 1:
             return one_or_all(self._advance(frames))

@@ -70,8 +70,8 @@ class LanePool(Protocol):
 class Executor(Protocol):
     """Computes frames for any number of streams of one plan; holds nothing of a stream itself.
 
-    ``block_frames`` are the chunk sizes that it likes, largest first; a push is cut into those, and what is left over,
-    if the last one is not 1, is a block of its own. A memory comes from the executor's own ``new_memory``.
+    ``block_frames`` are its preferred block sizes, largest first, none for any size: a push is cut into those, and what
+    is left over is a block of its own. A memory comes from the executor's own ``new_memory``.
     """
 
     name: str

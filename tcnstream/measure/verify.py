@@ -233,14 +233,14 @@ def _hop_by_hop(model: Model, inputs: list[Array]) -> list[Array]:
     """What the unmodified file with its own state answers, invoked with one hop of frames after the other."""
     interpreter = open_interpreter(model.file.content, exact=True)
     hop = model.window_frames
-    parts = [[np.empty((0, *port.shape), port.dtype) for port in model.outputs]]
+    parts = [[np.empty((0, *spec.shape), spec.dtype) for spec in model.outputs]]
     for begin in range(0, len(inputs[0]) - hop + 1, hop):
         arrays = _file_arrays(model, [x[begin : begin + hop] for x in inputs])
         for detail, array in zip(interpreter.get_input_details(), arrays, strict=True):
             interpreter.set_tensor(detail["index"], array)
         interpreter.invoke()
         made = [np.asarray(interpreter.get_tensor(d["index"])) for d in interpreter.get_output_details()]
-        parts.append([y.reshape(-1, *port.shape) for y, port in zip(made, model.outputs, strict=True)])
+        parts.append([y.reshape(-1, *spec.shape) for y, spec in zip(made, model.outputs, strict=True)])
     return [np.concatenate(frames) for frames in zip(*parts, strict=True)]
 
 
@@ -280,18 +280,18 @@ def _file_arrays(model: Model, window: list[Array]) -> list[Array]:
 
 
 def _frames(model: Model, signal: Array | Sequence[Array]) -> list[Array]:
-    chunks = [signal] if isinstance(signal, np.ndarray) else list(signal)
-    if len(chunks) != len(model.inputs):
-        raise StreamError(f"the model has {len(model.inputs)} inputs and got {len(chunks)} signals")
-    return [as_frames(port, chunk) for port, chunk in zip(model.inputs, chunks, strict=True)]
+    given = [signal] if isinstance(signal, np.ndarray) else list(signal)
+    if len(given) != len(model.inputs):
+        raise StreamError(f"the model has {len(model.inputs)} inputs and got {len(given)} signals")
+    return [as_frames(spec, frames) for spec, frames in zip(model.inputs, given, strict=True)]
 
 
 def _noise(model: Model, frames: int, rng: np.random.Generator) -> list[Array]:
     made = []
-    for port in model.inputs:
-        if port.dtype.kind == "f":
-            made.append(rng.standard_normal((frames, *port.shape)).astype(port.dtype))
+    for spec in model.inputs:
+        if spec.dtype.kind == "f":
+            made.append(rng.standard_normal((frames, *spec.shape)).astype(spec.dtype))
         else:
-            limits = np.iinfo(port.dtype.str)
-            made.append(rng.integers(limits.min, limits.max, (frames, *port.shape), port.dtype.str, endpoint=True))
+            limits = np.iinfo(spec.dtype.str)
+            made.append(rng.integers(limits.min, limits.max, (frames, *spec.shape), spec.dtype.str, endpoint=True))
     return made

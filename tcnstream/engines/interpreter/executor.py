@@ -25,9 +25,7 @@ from tcnstream.engines.base import StateExecutor
 from tcnstream.engines.interpreter.emit import emit
 from tcnstream.engines.interpreter.runtime import dense_is_wrong, find_runtime, memory_of, open_interpreter
 from tcnstream.engines.interpreter.step import Feed, NeedsHost, Span, StepGraph, Work, depends_on_edge, touches_edge
-from tcnstream.engines.reference.executor import ReferenceExecutor, compute
-from tcnstream.engines.reference.frames import FRAME_KERNELS
-from tcnstream.engines.reference.kernels import KERNELS
+from tcnstream.engines.reference.executor import ReferenceExecutor, compute, nodes_without_kernel
 from tcnstream.engines.state import State
 from tcnstream.errors import EngineError
 from tcnstream.tflite.graph import Array
@@ -103,12 +101,12 @@ class InterpreterExecutor(StateExecutor):
     block_frames: tuple[int, ...] = (256, 64, 16, 4, 1)
 
     def __init__(self, plan: Plan, exact: bool = True) -> None:
-        for node in plan.nodes:
-            if node.kind not in KERNELS and node.kind not in FRAME_KERNELS and node.kind != "TIME_CUMULATIVE":
-                raise EngineError(
-                    f"the interpreter engine lacks `{node.kind}` (op {node.index}, `{node.label}`), and no other"
-                    " engine has it; end the model before it"
-                )
+        if lacking := nodes_without_kernel(plan):
+            node = lacking[0]
+            raise EngineError(
+                f"the interpreter engine lacks `{node.kind}` (op {node.index}, `{node.label}`), and no other"
+                " engine has it; end the model before it"
+            )
         self.plan = plan
         self.exact = exact
         runtime = find_runtime()

@@ -16,7 +16,13 @@ import numpy as np
 
 from tcnstream.compiler.plan import Node, Plan, Window
 from tcnstream.engines.base import StateExecutor
-from tcnstream.engines.interpreter.runtime import dense_is_wrong, find_runtime, memory_of, open_interpreter
+from tcnstream.engines.interpreter.runtime import (
+    DENSE_PER_CHANNEL,
+    dense_is_wrong,
+    find_runtime,
+    memory_of,
+    open_interpreter,
+)
 from tcnstream.engines.reference.executor import compute
 from tcnstream.engines.state import State
 from tcnstream.errors import EngineError, ModelError, NotStreamableError
@@ -71,9 +77,8 @@ class StatefulExecutor(StateExecutor):
     def __init__(self, model: StatefulModel, exact: bool = True) -> None:
         runtime = find_runtime()
         if exact and runtime.wrong_dense_reference and dense_is_wrong(model.graph):
-            raise EngineError(
-                f"the reference kernels of {runtime.package} {runtime.version} compute FULLY_CONNECTED with per-channel"
-                " weights wrongly; install ai-edge-litert, or run the fast kernels with exact=False"
+            raise runtime.refusal(
+                DENSE_PER_CHANNEL, "; install ai-edge-litert, or run the fast kernels with exact=False"
             )
         self.plan = model.plan
         self.hop_frames = model.hop_frames

@@ -26,9 +26,9 @@ class ReferenceExecutor(StateExecutor):
     block_frames: tuple[int, ...] = (256,)
 
     def __init__(self, plan: Plan, rounding: str = "litert") -> None:
-        for node in plan.nodes:
-            if node.kind not in KERNELS and node.kind not in FRAME_KERNELS and node.kind != "TIME_CUMULATIVE":
-                raise EngineError(f"the reference engine lacks `{node.kind}` (op {node.index}, `{node.label}`)")
+        if lacking := nodes_without_kernel(plan):
+            node = lacking[0]
+            raise EngineError(f"the reference engine lacks `{node.kind}` (op {node.index}, `{node.label}`)")
         self.plan = plan
         self.rounding = rounding
 
@@ -37,6 +37,15 @@ class ReferenceExecutor(StateExecutor):
         for k, node in enumerate(self.plan.nodes):
             if goal[node.outputs[0]] > state.have[node.outputs[0]]:
                 state.produce(zip(node.outputs, compute(state, k, goal, self.rounding), strict=True))
+
+
+def nodes_without_kernel(plan: Plan) -> list[Node]:
+    """The nodes that the reference engine cannot compute, in order."""
+    return [
+        node
+        for node in plan.nodes
+        if node.kind not in KERNELS and node.kind not in FRAME_KERNELS and node.kind != "TIME_CUMULATIVE"
+    ]
 
 
 def compute(state: State, k: int, goal: list[int], rounding: str = "litert") -> tuple[Array, ...]:
