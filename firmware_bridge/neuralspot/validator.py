@@ -15,9 +15,9 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from firmware_bridge.datablock import Command, DataBlock, Status
-from firmware_bridge.erpc import Framing
 from firmware_bridge.neuralspot.client import Client, RefusalError, find_framing
+from firmware_bridge.neuralspot.datablock import Command, DataBlock, Status
+from firmware_bridge.neuralspot.erpc import Framing
 from firmware_bridge.neuralspot.window import WindowModel
 
 MOST_INPUT_CHUNK_BYTES = 3000

@@ -11,15 +11,15 @@ import pytest
 from helpers.bridge_tools import EMULATED, a_board, program, signal
 from helpers.paths import DATA, MODELS
 
-from firmware_bridge.board import BoardFacts, Cost
-from firmware_bridge.check import check
-from firmware_bridge.chunks import cut, parse_chunks
-from firmware_bridge.compare import FLOAT_TOLERANCE, Tolerance, parse_tolerance
-from firmware_bridge.cost import cost_report, cost_sentence
+from firmware_bridge.boards.board import BoardFacts, Cost
+from firmware_bridge.boards.program import Program
+from firmware_bridge.check.chunks import cut, parse_chunks
+from firmware_bridge.check.compare import FLOAT_TOLERANCE, Tolerance, parse_tolerance
+from firmware_bridge.check.cost import cost_report, cost_sentence
+from firmware_bridge.check.run import check
+from firmware_bridge.check.tflm_file import check_file
 from firmware_bridge.errors import BridgeError
-from firmware_bridge.faults import Faults, faulty
-from firmware_bridge.program import Program
-from firmware_bridge.tflm_file import check_file
+from firmware_bridge.link.faults import Faults, faulty
 
 INTEGER = sorted(json.loads((DATA / "native_sha256.json").read_text()))
 EVERY = ("host", *(pytest.param(target, marks=pytest.mark.slow) for target in EMULATED))

@@ -16,14 +16,15 @@ from helpers.paths import DATA, MODELS, TESTS
 from typer.testing import CliRunner
 
 import tcnstream
-from firmware_bridge.build import APOLLO, CORE, FIRMWARE, build, core_library, size_of
-from firmware_bridge.check import check
+from firmware_bridge.boards.build import build, run_make, size_of
+from firmware_bridge.boards.program import Program
+from firmware_bridge.boards.table import BOARDS
+from firmware_bridge.check.run import check
 from firmware_bridge.cli import app
 from firmware_bridge.errors import RefusedError, TargetError
-from firmware_bridge.link import Link
-from firmware_bridge.messages import Kind
-from firmware_bridge.program import Program
-from firmware_bridge.transport import start_process
+from firmware_bridge.link.messages import Kind
+from firmware_bridge.link.session import Link
+from firmware_bridge.link.transport import start_process
 from tcnstream.signal.card import find_model
 
 RAM_BYTES = {"apollo3": 384 << 10, "apollo4": 384 << 10, "apollo510": 496 << 10, "qemu-pl011": 64 << 10}
@@ -37,34 +38,28 @@ def built(target: str) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", [*APOLLO, *EMULATED])
+@pytest.mark.parametrize("target", [name for name in BOARDS if name != "host"])
 def test_the_firmware_fits_its_board(target: str) -> None:
     plan = program("nse_mb.i8").content
-    size = size_of(target, built(target), plan)
+    size = size_of(BOARDS[target], built(target), plan)
     assert 20_000 < size.code_bytes < 112 << 10
     assert size.ram_bytes <= RAM_BYTES.get(target, 16 << 20)
     assert size.stack_bytes >= 4096 and size.plan_room_bytes >= 144 << 10
     with pytest.raises(TargetError, match=r"the plan has \d+ bytes and .* has room for"):
-        size_of(target, built(target), bytes(8 << 20))
+        size_of(BOARDS[target], built(target), bytes(8 << 20))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", APOLLO)
+@pytest.mark.parametrize("target", ["apollo3", "apollo4", "apollo510"])
 def test_the_ecg_model_fits_an_apollo(target: str) -> None:
     """Budgets of the build against what the model asks for, as the same 32-bit core says it in emulation."""
     ecg = Program.of(tcnstream.load(find_model("ecg")[0]))
     with a_board("qemu-m4") as board:
         board.start(ecg)
         stats = board.stats()
-    flags = subprocess.run(
-        [tool("make"), "-n", "-C", FIRMWARE, f"TARGET={target}", f"CORE={CORE}", "OUT=build/none"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    room = {k: int(v) << 10 for k, v in re.findall(r"-DBRIDGE_(MEMORY|PLAN_RAM)='\((\d+)u<<10\)'", flags)}
-    assert stats.state_bytes + stats.scratch_bytes + stats.snapshot_bytes + 192 <= room["MEMORY"]
-    assert len(ecg.content) <= room["PLAN_RAM"]
+    sizes = BOARDS[target].sizes
+    assert stats.state_bytes + stats.scratch_bytes + stats.snapshot_bytes + 192 <= sizes.memory
+    assert len(ecg.content) <= sizes.plan_ram
 
 
 @pytest.mark.slow
@@ -130,8 +125,7 @@ def test_random_requests_under_sanitizers(tmp_path: Path) -> None:
     """Every kind of request with random payloads: each is answered, and no memory is touched wrongly."""
     build("host")  # the core as it is: it has fuzzers of its own
     flags = "-O1 -fsanitize=address,undefined -fno-sanitize-recover=all"
-    command = [tool("make"), "-s", "-C", str(FIRMWARE), "TARGET=host", f"OUT={tmp_path}", f"CORE={CORE}"]
-    subprocess.run([*command, f"LIB={core_library('host')}", f"EXTRA={flags}"], check=True, timeout=600)
+    run_make(BOARDS["host"], tmp_path, "./bridge", EXTRA=flags)
     command = ["env", "ASAN_OPTIONS=detect_leaks=0", str(tmp_path / "bridge")]
     link = Link(start_process("host", command, on_stdio=True))
     rng = np.random.default_rng(5)
@@ -162,7 +156,7 @@ def _payload(rng: np.random.Generator, kind: int) -> bytes:
 def _load(link: Link, content: bytes) -> None:
     import hashlib
 
-    from firmware_bridge.messages import Object, pack_begin, pack_chunk, pack_commit
+    from firmware_bridge.link.messages import Object, pack_begin, pack_chunk, pack_commit
 
     digest = hashlib.sha256(content).digest()
     link.exchange(Kind.BEGIN, pack_begin(Object.PLAN, len(content), digest))

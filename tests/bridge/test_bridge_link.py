@@ -19,16 +19,16 @@ import pytest
 from helpers.bridge_tools import a_board, program, signal
 
 import tcnstream
-from firmware_bridge.board import BridgeBoard
-from firmware_bridge.check import check
+from firmware_bridge.boards.bridge_board import BridgeBoard
+from firmware_bridge.boards.program import Program
+from firmware_bridge.check.run import check
 from firmware_bridge.errors import BoardRestartedError, BridgeError, LinkError, MismatchError, RefusedError, TargetError
-from firmware_bridge.faults import Faults, FaultyTransport, faulty, parse_faults
-from firmware_bridge.link import Link
-from firmware_bridge.messages import CHUNK_HEAD_BYTES, Kind, Object, Status, pack_begin, pack_chunk, unpack_u32
-from firmware_bridge.program import Program
+from firmware_bridge.link.faults import Faults, FaultyTransport, faulty, parse_faults
+from firmware_bridge.link.messages import CHUNK_HEAD_BYTES, Kind, Object, Status, pack_begin, pack_chunk, unpack_u32
+from firmware_bridge.link.session import Link
+from firmware_bridge.link.transport import SocketTransport
+from firmware_bridge.link.wire import Frame, encode
 from firmware_bridge.targets import open_board, parse_target
-from firmware_bridge.transport import SocketTransport
-from firmware_bridge.wire import Frame, encode
 from tcnstream.errors import TcnStreamError
 from tcnstream.signal.card import find_model
 
@@ -136,8 +136,8 @@ def test_what_is_no_board_is_told_apart(say: Any, told: str, line: tuple[Link, s
 
 def test_a_board_that_stops_is_given_up_by_what_its_pushes_took(monkeypatch: pytest.MonkeyPatch) -> None:
     """A minute is for a first push that nobody has timed."""
-    monkeypatch.setattr("firmware_bridge.board.DEADLINE_S", 0.2)
-    monkeypatch.setattr("firmware_bridge.board._LEAST_COMPUTE_DEADLINE_S", 0.2)
+    monkeypatch.setattr("firmware_bridge.boards.bridge_board.DEADLINE_S", 0.2)
+    monkeypatch.setattr("firmware_bridge.boards.bridge_board._LEAST_COMPUTE_DEADLINE_S", 0.2)
     with a_board("host", SMALL) as board:
         for _ in range(5):
             board.push([signal(SMALL, 10)])

@@ -19,22 +19,24 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from helpers.bridge_tools import EMULATED, MODELS, a_board, program, signal, with_plugin
+from helpers.bridge_tools import DOCS, EMULATED, MODELS, a_board, program, signal, with_plugin
 from helpers.paths import DATA, ROOT
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from firmware_bridge import devices, report
-from firmware_bridge.check import check
+from firmware_bridge.boards import devices
+from firmware_bridge.check.run import check
+from firmware_bridge.check.shadow import Shadow
+from firmware_bridge.check.soak import soak
+from firmware_bridge.check.verdict import CheckReport
 from firmware_bridge.cli import app
 from firmware_bridge.errors import BridgeError, LinkError, TargetError
-from firmware_bridge.faults import Faults, faulty
-from firmware_bridge.messages import Can, Kind, Status
-from firmware_bridge.page import to_html
-from firmware_bridge.shadow import Shadow
-from firmware_bridge.soak import soak
+from firmware_bridge.link.faults import Faults, faulty
+from firmware_bridge.link.messages import Can, Kind, Status
+from firmware_bridge.report.junit import stages_to_junit
+from firmware_bridge.report.page import to_html
+from firmware_bridge.report.result import load, to_json
 from firmware_bridge.targets import Options, open_board
-from firmware_bridge.verdict import CheckReport
 
 SMALL = "nse_sm.i8"
 pytest_plugins = ["pytester"]
@@ -63,24 +65,24 @@ def bad() -> CheckReport:
 
 def test_json_is_plain_and_comes_back(good: CheckReport, bad: CheckReport) -> None:
     for found in (good, bad):
-        text = json.dumps(report.to_json(found), allow_nan=False)
-        data = report.load(text.encode())
+        text = json.dumps(to_json(found), allow_nan=False)
+        data = load(text.encode())
         assert data["passed"] == found.passed and data["verdict"] == found.verdict
         assert {t["name"] for t in data["tensors"]} and data["link"]["bytes_in"] > 0
     assert data["first_difference"]["node"] == 5 and data["first_difference"]["inputs"][0]["values"]
     for wrong in (b"no json", b"{}", b"[]", b"\x93NUMPY", b'{"format": 1, "stages": [], "verdict": ""}'):
         with pytest.raises(BridgeError):
-            report.load(wrong)
+            load(wrong)
     del data["board"], data["link"]
     with pytest.raises(BridgeError, match="the result lacks board, link"):
-        report.load(json.dumps(data).encode())
+        load(json.dumps(data).encode())
 
 
 def test_the_page_has_everything_in_it(good: CheckReport, bad: CheckReport) -> None:
-    page = to_html(report.to_json(good))
+    page = to_html(to_json(good))
     assert page.count("data:image/png;base64,") == 2 and "No difference in any of" in page
     assert ": kept, the worst takes " in page
-    page = to_html(report.to_json(bad))
+    page = to_html(to_json(bad))
     assert page.count("data:image/png;base64,") == 3 and "The inputs that produced it" in page
     assert "small &lt;b&gt;" in page and "<b>" not in page
     assert page.count("<tr class='bad'>") == sum(not s.passed for s in bad.stages) + sum(
@@ -92,9 +94,9 @@ def test_the_page_has_everything_in_it(good: CheckReport, bad: CheckReport) -> N
 
 
 def test_junit_says_which_stage_failed(good: CheckReport, bad: CheckReport) -> None:
-    suite = ElementTree.fromstring(report.to_junit(report.to_json(good)))
+    suite = ElementTree.fromstring(stages_to_junit(to_json(good)))
     assert (suite.get("tests"), suite.get("failures")) == (str(len(good.stages)), "0")
-    suite = ElementTree.fromstring(report.to_junit(report.to_json(bad)))
+    suite = ElementTree.fromstring(stages_to_junit(to_json(bad)))
     failed = [case.get("name") for case in suite if case.find("failure") is not None]
     assert failed == [stage.name for stage in bad.stages if not stage.passed] and "every tensor" in failed
 
@@ -413,7 +415,7 @@ def test_a_device_says_who_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     pty = pytest.importorskip("pty")
     pytest.importorskip("serial")
     tty = importlib.import_module("tty")
-    from firmware_bridge.build import build
+    from firmware_bridge.boards.build import build
 
     ours, theirs = pty.openpty()
     tty.setraw(theirs)
@@ -449,10 +451,35 @@ def test_the_pytest_plugin(pytester: pytest.Pytester, monkeypatch: pytest.Monkey
     )
     pytester.runpytest_inprocess(*plugin).assert_outcomes(skipped=2)
     pytester.runpytest_inprocess(*plugin, "--hil-target", "host").assert_outcomes(passed=2)
-    pytester.runpytest_inprocess(*plugin, "--hil-target", "tcp:127.0.0.1:1").assert_outcomes(skipped=2)
-    told = pytester.runpytest_inprocess(*plugin, "--hil-required", "--hil-target", "tcp:127.0.0.1:1")
-    assert told.parseoutcomes()["failed" if "failed" in told.parseoutcomes() else "errors"] >= 1
-    assert "--hil-required: tcp:127.0.0.1:1: " in told.stdout.str()
+    told = pytester.runpytest_inprocess(*plugin, "--hil-required")
+    told.assert_outcomes(errors=2)
+    assert "--hil-required: no board: give --hil-target" in told.stdout.str()
+
+
+@pytest.mark.parametrize("more", [(), ("--hil-required",)])
+def test_a_named_board_that_is_not_there_is_a_failure(
+    more: tuple[str, ...], pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever names a board wants its verdict; a skip would pass for one."""
+    plugin = with_plugin(monkeypatch)
+    x = pytester.path / "x.npy"
+    np.save(x, np.zeros((20, *program(SMALL).model.inputs[0].shape), np.float32))
+    pytester.makepyfile(
+        f"""
+        def test_board(hil_check):
+            hil_check({str(MODELS / f"{SMALL}.tflite")!r}, {str(x)!r})
+
+        def test_itself(board):
+            pass
+        """
+    )
+    told = pytester.runpytest_inprocess(*plugin, *more, "--hil-target", "tcp:127.0.0.1:1")
+    told.assert_outcomes(failed=1, errors=1)
+    assert "--hil-target: tcp:127.0.0.1:1: Connection refused" in told.stdout.str()
+    told = pytester.runpytest_inprocess(*plugin, *more, "--hil-target", "nowhere")
+    told.assert_outcomes(errors=2)
+    told = pytester.runpytest_inprocess(*plugin, *more, "--hil-target", "neuralspot:tcp:127.0.0.1:1")
+    told.assert_outcomes(failed=1, errors=1)
 
 
 def test_errors_of_the_line_are_one_tree() -> None:
@@ -484,7 +511,7 @@ def test_the_readme_s_instructions_are_those_recorded() -> None:
 
 
 def test_the_protocol_page_names_every_message_and_status() -> None:
-    page = (Path(report.__file__).parent / "PROTOCOL.md").read_text()
+    page = (DOCS / "protocol.md").read_text()
     for kind in Kind:
         assert re.search(rf"\b{kind.name}\b", page), kind
     for status in Status:

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firmware_bridge import messages
-from firmware_bridge.build import CORE, FIRMWARE
-from firmware_bridge.wire import Damaged, Decoder, Frame, cobs_decode, cobs_encode, encode, encoded_bytes
+from firmware_bridge.boards.build import CORE, FIRMWARE
+from firmware_bridge.link.wire import Damaged, Decoder, Frame, cobs_decode, cobs_encode, encode, encoded_bytes
 
 RECORDED = json.loads((DATA / "bridge_frames.json").read_text())
 QUIET = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}

@@ -16,15 +16,15 @@ from typing import Literal
 
 import numpy as np
 
-from firmware_bridge.board import Board, Cost, Pushed
-from firmware_bridge.chunks import cut
-from firmware_bridge.compare import Tally, Tolerance, as_tolerance, flat
-from firmware_bridge.cost import cost_report
-from firmware_bridge.locate import Difference, Tapped, locate, named, producers
-from firmware_bridge.messages import Can
-from firmware_bridge.pairs import Pairs
-from firmware_bridge.program import HostStream, Program, as_inputs, states, sums
-from firmware_bridge.verdict import CheckReport, Stage, Trace
+from firmware_bridge.boards.board import Board, Cost, Pushed
+from firmware_bridge.boards.program import HostStream, Program, as_inputs, states, sums
+from firmware_bridge.check.chunks import cut
+from firmware_bridge.check.compare import Tally, Tolerance, as_tolerance, flat
+from firmware_bridge.check.cost import cost_report
+from firmware_bridge.check.locate import Difference, Tapped, locate, named, producers
+from firmware_bridge.check.pairs import Pairs
+from firmware_bridge.check.verdict import CheckReport, Stage, Trace
+from firmware_bridge.link.messages import Can
 from tcnstream.compiler.timing import counts
 from tcnstream.tflite.graph import Array
 

@@ -20,10 +20,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from firmware_bridge.board import Board
-from firmware_bridge.compare import Tolerance
+from firmware_bridge.boards.board import Board
+from firmware_bridge.boards.program import Program
+from firmware_bridge.check.compare import Tolerance
 from firmware_bridge.errors import BridgeError
-from firmware_bridge.program import Program
 from tcnstream.engines.native.snapshot import to_core
 from tcnstream.engines.state import State
 from tcnstream.stream import Stream, as_frames

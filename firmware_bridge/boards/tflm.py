@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from firmware_bridge.board import BoardFacts, Cost, Pushed
+from firmware_bridge.boards.board import BoardFacts, Cost, Pushed
+from firmware_bridge.boards.program import Program
 from firmware_bridge.errors import BridgeError, TargetError
-from firmware_bridge.link import LinkStats
-from firmware_bridge.messages import Can, Stats
-from firmware_bridge.program import Program
+from firmware_bridge.link.messages import Can, Stats
+from firmware_bridge.link.session import LinkStats
 from tcnstream.engines.interpreter.export import StreamingExport, export_streaming
 from tcnstream.engines.native.snapshot import from_core, to_core
 from tcnstream.engines.state import State

@@ -13,8 +13,8 @@ from functools import cache
 
 import numpy as np
 
-from firmware_bridge.compare import Tolerance, flat
-from firmware_bridge.program import Program
+from firmware_bridge.boards.program import Program
+from firmware_bridge.check.compare import Tolerance, flat
 from tcnstream.compiler.plan import Node
 from tcnstream.compiler.timing import first_read, last_read
 from tcnstream.tflite.graph import Array

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from firmware_bridge.errors import BridgeError, LinkError
-from firmware_bridge.transport import Transport
+from firmware_bridge.link.transport import Transport
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from firmware_bridge.errors import LinkError, TargetError
-from firmware_bridge.transport import _end_with_parent, end_process
+from firmware_bridge.link.transport import end_process, end_with_parent
 
 
 class TerminalTransport:
@@ -64,7 +64,7 @@ def start_on_terminal(name: str, command: Sequence[str]) -> TerminalTransport:
     os.set_blocking(ours, False)
     try:
         process = subprocess.Popen(
-            list(command), stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL, preexec_fn=_end_with_parent
+            list(command), stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL, preexec_fn=end_with_parent
         )
     except OSError as error:
         os.close(ours)

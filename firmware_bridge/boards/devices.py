@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from firmware_bridge.errors import BridgeError, TargetError
-from firmware_bridge.link import Link
-from firmware_bridge.messages import Hello, unpack_hello
+from firmware_bridge.link.messages import Hello, unpack_hello
+from firmware_bridge.link.session import Link
+from firmware_bridge.link.transport import DEFAULT_BAUD, open_serial
 
 KNOWN = {
     (0xCAFE, 0x4001): "Ambiq USB serial (neuralSPOT, CDC)",
@@ -41,7 +42,7 @@ class Device:
         return f"serial:{self.port}"
 
 
-def list_devices(ask: bool = False, baud: int = 115200) -> list[Device]:
+def list_devices(ask: bool = False, baud: int = DEFAULT_BAUD) -> list[Device]:
     """All serial ports, those that are known first. Raises TargetError without pyserial."""
     try:
         from serial.tools import list_ports
@@ -58,10 +59,8 @@ def _device(port: Any, ask: bool, baud: int) -> Device:
     return Device(port.device, port.description or "", usb, port.serial_number or "", known, answer)
 
 
-def ask_port(port: str, baud: int = 115200, wait_s: float = ASK_S) -> str:
+def ask_port(port: str, baud: int = DEFAULT_BAUD, wait_s: float = ASK_S) -> str:
     """Who answers there, in words."""
-    from firmware_bridge.targets import open_serial
-
     try:
         link = Link(open_serial(port, baud))
     except BridgeError as error:

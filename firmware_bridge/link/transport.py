@@ -15,6 +15,8 @@ from typing import Any, Protocol
 
 from firmware_bridge.errors import LinkError, TargetError
 
+DEFAULT_BAUD = 115200
+
 
 class Transport(Protocol):
     """A line to a board; ``read`` gives what has come, b"" when ``timeout_s`` passed without anything."""
@@ -115,7 +117,7 @@ with suppress(OSError):
     _LIBC = ctypes.CDLL(None)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """In the child: be ended when the parent is (Linux prctl, PR_SET_PDEATHSIG)."""
     if _LIBC is not None and hasattr(_LIBC, "prctl"):
         _LIBC.prctl(1, signal.SIGKILL, 0, 0, 0)
@@ -136,7 +138,7 @@ def start_process(name: str, command: Sequence[str], on_stdio: bool) -> ProcessT
                 stdout=line if on_stdio else subprocess.DEVNULL,
                 stderr=subprocess.PIPE if not on_stdio else subprocess.DEVNULL,
                 pass_fds=() if on_stdio else (line,),
-                preexec_fn=_end_with_parent if os.name == "posix" else None,
+                preexec_fn=end_with_parent if os.name == "posix" else None,
             )
         except OSError as error:
             ours.close()
@@ -181,3 +183,17 @@ class SerialTransport:
     def close(self) -> None:
         with suppress(OSError):
             self._port.close()
+
+
+def open_serial(port: str, baud: int = DEFAULT_BAUD) -> SerialTransport:
+    """A serial port. Raises TargetError where pyserial or the port is not there."""
+    try:
+        import serial
+    except ImportError as error:
+        raise TargetError("serial ports need pyserial: pip install pyserial") from error
+    try:
+        return SerialTransport(serial.serial_for_url(port, baudrate=baud, timeout=0), f"serial:{port}")
+    except (OSError, ValueError) as error:
+        raise TargetError(
+            f"serial:{port}: {error}; check the cable, that no other program has the port open, and your rights to it"
+        ) from error

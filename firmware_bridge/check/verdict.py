@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from firmware_bridge.board import BoardFacts
-from firmware_bridge.compare import TensorReport
-from firmware_bridge.cost import CostReport
-from firmware_bridge.link import LinkStats
-from firmware_bridge.locate import Difference
-from firmware_bridge.messages import Stats
+from firmware_bridge.boards.board import BoardFacts
+from firmware_bridge.check.compare import TensorReport
+from firmware_bridge.check.cost import CostReport
+from firmware_bridge.check.locate import Difference
+from firmware_bridge.link.messages import Stats
+from firmware_bridge.link.session import LinkStats
 from tcnstream.tflite.graph import Array
 
 NOT_COMPARED = "not compared"

@@ -1,7 +1,4 @@
-"""A check as a file: JSON for programs, JUnit for CI; ``page`` has one for people.
-
-``to_json`` makes plain data; the other two are made from it, so that a saved JSON can become a page later.
-"""
+"""A check as plain data, from which a JUnit file and a page can be made at once or later."""
 
 from __future__ import annotations
 
@@ -9,10 +6,9 @@ import json
 import math
 from dataclasses import asdict, fields
 from typing import Any
-from xml.etree import ElementTree
 
+from firmware_bridge.check.verdict import CheckReport, Trace
 from firmware_bridge.errors import BridgeError
-from firmware_bridge.verdict import NOT_COMPARED, CheckReport, Trace
 
 FORMAT = 2
 _MOST_POINTS = 1500
@@ -76,29 +72,3 @@ def load(content: bytes) -> dict[str, Any]:
     if lacks := {entry.name for entry in fields(CheckReport)} - {*data, "signal"}:
         raise BridgeError(f"the result lacks {', '.join(sorted(lacks))}: it was cut or changed; check again")
     return data
-
-
-def to_junit(data: dict[str, Any]) -> str:
-    """A test suite with a case per stage; what was not compared is skipped, with the reason."""
-    stages = data["stages"]
-    failures = sum(not stage["passed"] for stage in stages)
-    skipped = [stage for stage in stages if stage["note"].startswith(NOT_COMPARED)]
-    suite = ElementTree.Element(
-        "testsuite",
-        name=f"firmware-bridge {data['model']} on {data['target']}",
-        tests=str(len(stages)),
-        failures=str(failures),
-        skipped=str(len(skipped)),
-        errors="0",
-    )
-    for stage in stages:
-        case = ElementTree.SubElement(
-            suite, "testcase", classname=f"{data['target']}.{data['model']}", name=stage["name"]
-        )
-        if not stage["passed"]:
-            failure = ElementTree.SubElement(case, "failure", message=data["verdict"])
-            failure.text = json.dumps(data["first_difference"], indent=1)
-        elif stage in skipped:
-            ElementTree.SubElement(case, "skipped", message=stage["note"])
-    ElementTree.indent(suite)
-    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(suite, encoding="unicode") + "\n"

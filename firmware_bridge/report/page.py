@@ -6,8 +6,8 @@ import html
 from collections.abc import Sequence
 from typing import Any
 
-from firmware_bridge import plots
-from firmware_bridge.cost import cost_sentence
+from firmware_bridge.check.cost import cost_sentence
+from firmware_bridge.report import plots
 
 Row = Sequence[str]
 

@@ -6,17 +6,17 @@ the file itself does, and this says where.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from firmware_bridge.compare import Tally, TensorReport, Tolerance, flat
+from firmware_bridge.boards.program import Program, as_inputs
+from firmware_bridge.boards.tflm import ARENA_BYTES, import_micro
+from firmware_bridge.check.compare import Tally, TensorReport, Tolerance, flat
+from firmware_bridge.check.locate import kind_in_file, named, producers
 from firmware_bridge.errors import BridgeError
-from firmware_bridge.locate import kind_in_file, named, producers
-from firmware_bridge.program import Program, as_inputs
-from firmware_bridge.tflm import ARENA_BYTES, import_micro
 from tcnstream.tflite.graph import Array
 
 _MOST_WINDOWS = 8
@@ -62,8 +62,15 @@ class FileReport:
         )
 
 
-def check_file(program: Program, signal: Array, tolerance: Tolerance | None = None) -> FileReport:
+def check_file(
+    program: Program,
+    signal: Array,
+    tolerance: Tolerance | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> FileReport:
     """The model's own .tflite in TFLite Micro on up to 8 windows of ``signal``, every tensor against the host.
+
+    ``progress`` is called with (windows done, windows in all).
 
     Raises TargetError without tflite-micro, BridgeError for a signal shorter than the window or a model that
     TFLite Micro cannot run.
@@ -87,6 +94,8 @@ def check_file(program: Program, signal: Array, tolerance: Tolerance | None = No
             same = tallies[i].add(ours[i], theirs, 0)
             if not same and first is None:
                 first = _first(program, window, i, ours[i], theirs, tolerance)
+        if progress is not None:
+            progress(window + 1, windows)
     return FileReport(windows, str(tolerance), tuple(t.report() for t in tallies.values()), first)
 
 

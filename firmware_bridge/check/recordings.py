@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from firmware_bridge.boards.program import Program
 from firmware_bridge.errors import BridgeError
-from firmware_bridge.program import Program
 from tcnstream.cli.common import Opened, open_model
 from tcnstream.cli.reading import Reading, open_input, prepare_for
 from tcnstream.model import Model
+from tcnstream.signal.card import find_model
 from tcnstream.tflite.graph import Array
 
 DEFAULT_READING = Reading()
@@ -36,6 +37,11 @@ def as_opened(model: Model | str | Path, time_axis: int | None = None) -> Opened
     if isinstance(model, Model):
         return Opened(Path(model.file.source), None, model)
     return open_model(str(model), time_axis)
+
+
+def model_files(model: str) -> tuple[Path, ...]:
+    """The files that a model's name stands for."""
+    return (Path(model), find_model(model)[0])
 
 
 def read_signal(

@@ -13,7 +13,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from firmware_bridge.erpc import MESSAGE_BUFFER_BYTES, ErpcError
+from firmware_bridge.neuralspot.erpc import MESSAGE_BUFFER_BYTES, ErpcError
 
 PC_TO_BOARD = 2
 """The service of a board."""

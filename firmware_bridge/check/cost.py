@@ -13,15 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from firmware_bridge.board import BoardFacts, Cost
-
-CHIPS = {
-    "qemu-m4": ("an Apollo3 or Apollo4", 96e6),
-    "qemu-pl011": ("an Apollo3 or Apollo4", 96e6),
-    "qemu-m55": ("an Apollo510", 250e6),
-}
-"""Emulated boards: the chips with the same core, and the clock in Hz that their data sheets give as the highest but
-one (Apollo3's burst, Apollo4's usual clock) or the highest (Apollo510)."""
+from firmware_bridge.boards.board import BoardFacts, Cost
+from firmware_bridge.boards.table import BOARDS
 
 _MOST_BARS = 40
 
@@ -117,8 +110,9 @@ def _clock(facts: BoardFacts, given_hz: float | None) -> tuple[str, float | None
         return "", None if facts.emulated else 1e9
     if facts.ticks == "cycles":
         return ("the clock given", given_hz) if given_hz else ("the board's clock", float(facts.clock_hz) or None)
-    chip, usual_hz = CHIPS.get(facts.target, ("a chip", None))
-    return (chip, given_hz or usual_hz)
+    board = BOARDS.get(facts.target)
+    chip = board.estimate if board is not None else None
+    return ("a chip", given_hz) if chip is None else (chip.name, given_hz or chip.clock_hz)
 
 
 def cost_sentence(cost: dict[str, Any] | None) -> str:

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from firmware_bridge.errors import BoardRestartedError, LinkError, RefusedError
-from firmware_bridge.messages import PROTOCOL, REPLY, Kind, Status, refusal, unpack_log
-from firmware_bridge.transport import Transport
-from firmware_bridge.wire import Damaged, Decoder, Frame, encode
+from firmware_bridge.link.messages import PROTOCOL, REPLY, Kind, Status, refusal, unpack_log
+from firmware_bridge.link.transport import Transport
+from firmware_bridge.link.wire import Damaged, Decoder, Frame, encode
 
 DEADLINE_S = 5.0
 """For a reply, beside the time that the bytes need on the line and that the caller grants for computing."""

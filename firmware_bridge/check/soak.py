@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from firmware_bridge.board import Board
-from firmware_bridge.compare import Tolerance
+from firmware_bridge.boards.board import Board
+from firmware_bridge.boards.program import HostStream, Program, as_inputs, states
+from firmware_bridge.check.compare import Tolerance
+from firmware_bridge.check.pairs import Pairs
 from firmware_bridge.errors import BoardRestartedError, BridgeError, LinkError, RefusedError
-from firmware_bridge.messages import Can, Status
-from firmware_bridge.pairs import Pairs
-from firmware_bridge.program import HostStream, Program, as_inputs, states
+from firmware_bridge.link.messages import Can, Status
 from tcnstream.compiler.timing import counts
 from tcnstream.tflite.graph import Array
 
