@@ -105,7 +105,7 @@ class BridgeBoard:
                     " flash the plan (`firmware-bridge build` says how)"
                 )
             self.send_object(Object.PLAN, program.content)
-            self.link.exchange(Kind.COMMIT, m.pack_commit(Object.PLAN), COMPUTE_DEADLINE_S)
+            self.link.exchange(Kind.COMMIT, m.CommitRequest(Object.PLAN).pack(), COMPUTE_DEADLINE_S)
             self.connect()
             if not self.runs(program):
                 raise MismatchError(f"{self.name} did not take the model; reset it and try again")
@@ -140,7 +140,7 @@ class BridgeBoard:
         """Frames of one request, so that all buffers of the board hold what goes in and comes out."""
         hello = self.hello
         frame_bytes = program.input_frame_bytes
-        room = min(hello.payload_bytes - m.PUSH_HEAD_BYTES, hello.object_room_bytes)
+        room = min(hello.payload_bytes - m.PushRequest.size_bytes(), hello.object_room_bytes)
         if frame_bytes > room:
             room = hello.object_room_bytes
         elif (piece := self._piece_bytes()) < room:
@@ -164,12 +164,12 @@ class BridgeBoard:
     def _push_part(self, program: Program, chunks: list[Array]) -> Pushed:
         n = len(chunks[0])
         content = b"".join(np.ascontiguousarray(chunk).tobytes() for chunk in chunks)
-        if len(content) > self.hello.payload_bytes - m.PUSH_HEAD_BYTES:
+        if len(content) > self.hello.payload_bytes - m.PushRequest.size_bytes():
             self.send_object(Object.INPUT, content)
-            request = m.pack_push(n, None)
+            request = m.PushRequest(m.Source.OBJECT, n, b"")
         else:
-            request = m.pack_push(n, content)
-        return self._advanced(program, Kind.PUSH, request, n)
+            request = m.PushRequest(m.Source.HERE, n, content)
+        return self._advanced(program, Kind.PUSH, request.pack(), n)
 
     def flush(self) -> Pushed:
         return self._advanced(self._running(), Kind.FLUSH, b"", 0)
@@ -178,7 +178,8 @@ class BridgeBoard:
         usual_s = self.link.usual_s(kind, request)
         granted_s = COMPUTE_DEADLINE_S if usual_s is None else max(_SLOWER * usual_s, _LEAST_COMPUTE_DEADLINE_S)
         reply = self.link.exchange(kind, request, DEADLINE_S + min(granted_s, COMPUTE_DEADLINE_S))
-        ticks, made, content = m.unpack_pushed(reply.payload, len(program.plan.outputs))
+        pushed = m.PushReply.unpack(reply.payload)
+        made, content = pushed.outputs(len(program.plan.outputs))
         total = sum(k * program.frame_bytes(o) for k, o in zip(made, program.plan.outputs, strict=True))
         if len(content) < total:
             content += self._read(Object.OUTPUT, total, len(content))[0]
@@ -189,7 +190,7 @@ class BridgeBoard:
             outputs.append(frames.reshape(k, *shape))
             at += size
         tapped, first = self._tapped(program) if self._tap is not None else (None, 0)
-        return Pushed(outputs, (Cost(n, ticks),), tapped, first)
+        return Pushed(outputs, (Cost(n, pushed.ticks),), tapped, first)
 
     def _tapped(self, program: Program) -> tuple[Array, int]:
         assert self._tap is not None
@@ -203,9 +204,9 @@ class BridgeBoard:
 
     def snapshot(self) -> bytes:
         self._running()
-        total, digest = m.unpack_snapshot(self.link.exchange(Kind.SNAPSHOT, deadline_s=COMPUTE_DEADLINE_S).payload)
-        blob, _ = self._read(Object.SNAPSHOT, total)
-        if hashlib.sha256(blob).digest() != digest:
+        ready = m.SnapshotReply.unpack(self.link.exchange(Kind.SNAPSHOT, deadline_s=COMPUTE_DEADLINE_S).payload)
+        blob, _ = self._read(Object.SNAPSHOT, ready.total_bytes)
+        if hashlib.sha256(blob).digest() != ready.sha256:
             raise LinkError(f"the snapshot of {self.name} does not match its hash; take it again")
         return blob
 
@@ -213,21 +214,21 @@ class BridgeBoard:
         self._running()
         self.send_object(Object.SNAPSHOT, blob)
         # Chunks that were resent to a slow board are read before this.
-        self.link.exchange(Kind.COMMIT, m.pack_commit(Object.SNAPSHOT), COMPUTE_DEADLINE_S)
+        self.link.exchange(Kind.COMMIT, m.CommitRequest(Object.SNAPSHOT).pack(), COMPUTE_DEADLINE_S)
 
     def tap(self, tensor: int | None) -> None:
         self._running()
         self._tap = None
-        self.link.exchange(Kind.TAP, (-1 if tensor is None else tensor).to_bytes(4, "little", signed=True))
+        self.link.exchange(Kind.TAP, m.TapRequest(m.NO_TENSOR if tensor is None else tensor).pack())
         self._tap = tensor
 
     def stats(self) -> m.Stats:
         """The board's counters and memory."""
-        return m.unpack_stats(self.link.exchange(Kind.STATS).payload)
+        return m.Stats.unpack(self.link.exchange(Kind.STATS).payload)
 
     def fault(self, node: int | None) -> None:
         """Lets one node of the plan round wrongly; only firmware that was built with FAULT= can."""
-        self.link.exchange(Kind.FAULT, (0xFFFFFFFF if node is None else node).to_bytes(4, "little"))
+        self.link.exchange(Kind.FAULT, m.FaultRequest(m.NO_NODE if node is None else node).pack())
 
     def restart(self) -> None:
         """Starts the board again as after power-on, and waits until it answers."""
@@ -238,15 +239,15 @@ class BridgeBoard:
     def send_object(self, what: Object, content: bytes) -> int:
         """An object in chunks; goes on where a broken transfer of the same object stopped. Returns where it began."""
         digest = hashlib.sha256(content).digest()
-        begun = m.unpack_u32(self.link.exchange(Kind.BEGIN, m.pack_begin(what, len(content), digest)).payload)
-        have = begun
+        begin = m.BeginRequest(what, len(content), digest).pack()
+        begun = have = m.Have.unpack(self.link.exchange(Kind.BEGIN, begin).payload).have_bytes
         while have < len(content):
             step = self._chunk_bytes()
             chunks = [
-                (Kind.CHUNK, m.pack_chunk(digest, at, len(content), content[at : at + step]))
+                (Kind.CHUNK, m.ChunkRequest(digest[:4], at, len(content), content[at : at + step]).pack())
                 for at in range(have, min(have + self.hello.window * 8 * step, len(content)), step)
             ]
-            have = m.unpack_u32(self.link.exchange_all(chunks)[-1].payload)
+            have = m.Have.unpack(self.link.exchange_all(chunks)[-1].payload).have_bytes
         return begun
 
     def _piece_bytes(self) -> int:
@@ -256,25 +257,27 @@ class BridgeBoard:
 
     def _chunk_bytes(self) -> int:
         """So many that two requests fit into the board's receive buffer."""
-        most = max(self._piece_bytes() - m.CHUNK_HEAD_BYTES, _LEAST_PIECE_BYTES)
-        while most > 64 and 2 * encoded_bytes(most + m.CHUNK_HEAD_BYTES) > self.hello.receive_bytes:
+        most = max(self._piece_bytes() - m.ChunkRequest.size_bytes(), _LEAST_PIECE_BYTES)
+        while most > 64 and 2 * encoded_bytes(most + m.ChunkRequest.size_bytes()) > self.hello.receive_bytes:
             most -= 16
         return most
 
     def _read(self, what: Object, total: int | None, offset: int = 0) -> tuple[bytes, int]:
         """An object's bytes from ``offset`` on, and the number of its first frame if it is a tap."""
-        step = max(self._piece_bytes() - m.READ_HEAD_BYTES, _LEAST_PIECE_BYTES)
-        reply = self.link.exchange(Kind.READ, m.pack_read(what, offset, step)).payload
-        whole, first, part = m.unpack_read(reply)
+        step = max(self._piece_bytes() - m.ReadReply.size_bytes(), _LEAST_PIECE_BYTES)
+        first = m.ReadReply.unpack(self.link.exchange(Kind.READ, m.ReadRequest(what, offset, step).pack()).payload)
+        whole = first.total_bytes
         if total is not None and whole != total:
             raise LinkError(f"{self.name} has {whole} bytes of {what.name.lower()} where {total} were announced")
-        content = bytearray(part)
-        requests = [(Kind.READ, m.pack_read(what, at, step)) for at in range(offset + len(part), whole, step)]
+        content = bytearray(first.part)
+        requests = [
+            (Kind.READ, m.ReadRequest(what, at, step).pack()) for at in range(offset + len(first.part), whole, step)
+        ]
         for answer in self.link.exchange_all(requests):
-            content += m.unpack_read(answer.payload)[2]
+            content += m.ReadReply.unpack(answer.payload).part
         if len(content) != whole - offset:
             raise LinkError(f"{self.name} sent {len(content)} of {whole - offset} bytes of {what.name.lower()}")
-        return bytes(content), first
+        return bytes(content), first.first_frame
 
     def _running(self) -> Program:
         if self._program is None:

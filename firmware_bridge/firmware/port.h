@@ -5,12 +5,12 @@
 
 #include <stdint.h>
 
+#include "protocol.h"
+
 /* PAYLOAD, WINDOW, RECEIVE, PLAN_RAM, MEMORY, OUTPUT, TAP and BLOCK, said in boards/table.py. */
 #ifndef BRIDGE_PAYLOAD
 #error "the build gives the sizes of a board: firmware-bridge build BOARD FOLDER"
 #endif
-
-enum { TICKS_NANOSECONDS = 0, TICKS_CYCLES = 1, TICKS_INSTRUCTIONS = 2 };
 
 typedef struct {
     const char *target; /* "qemu-m4", "apollo510", ... */

@@ -1,7 +1,7 @@
-"""What the payloads of frames mean: one function or struct per message, without I/O. See PROTOCOL.md.
+"""What the payloads of frames mean: every message, its reply and their numbers, described once.
 
-Little-endian. A reply has the request's kind plus 0x80. A refusal is a reply whose status is not 0; its
-payload is two u32: what was wanted and what there is, or a code of the core and a place.
+Little-endian. A reply has the request's kind plus 0x80; a reply whose status is not 0 is a Refusal. ``header`` makes
+the firmware's ``protocol.h`` from this module; ``docs/protocol.md`` says how the messages are used.
 """
 
 from __future__ import annotations
@@ -9,12 +9,26 @@ from __future__ import annotations
 import enum
 import struct
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
 from firmware_bridge.errors import BridgeError
+from firmware_bridge.link.record import (
+    I32,
+    I64,
+    U8,
+    U16,
+    U32,
+    U64,
+    Bytes4,
+    Fixed,
+    Record,
+    Rest,
+    Sha256,
+    Text,
+    U8Aligned,
+)
 
 PROTOCOL = 1
-HASH_BYTES = 32
 
 
 class Kind(enum.IntEnum):
@@ -79,8 +93,40 @@ class Can(enum.IntFlag):
     FLUSH = 64
 
 
-TICKS = ("nanoseconds", "cycles", "instructions")
-LOG_LEVELS = ("info", "warning", "error")
+class Ticks(enum.IntEnum):
+    """What a tick of a board's counter is worth."""
+
+    NANOSECONDS = 0
+    CYCLES = 1
+    INSTRUCTIONS = 2
+
+
+class Rounding(enum.IntEnum):
+    """Whose rounding a plan has."""
+
+    LITERT = 0
+    TFLM = 1
+
+
+class Level(enum.IntEnum):
+    """How much a line of the log matters."""
+
+    INFO = 0
+    WARNING = 1
+    ERROR = 2
+
+
+class Source(enum.IntEnum):
+    """Where the frames of a push are."""
+
+    HERE = 0
+    OBJECT = 1
+
+
+HASH_BYTES = 32
+NO_NODE = 0xFFFFFFFF
+NO_TENSOR = -1
+
 CORE_CODES = (
     "no error",
     "the plan is cut short",
@@ -104,193 +150,245 @@ CORE_CODES = (
 
 
 @dataclass(frozen=True)
-class Hello:
-    """What a board says of itself; sizes in bytes. ``ticks`` is the unit of its counter, at ``ticks_hz``."""
+class FrameHead(Record):
+    """What stands in front of every payload; ``credit``: encoded bytes of requests that may be under way."""
 
-    protocol: int
-    can: Can
-    clock_hz: int
-    ticks_hz: int
-    ticks: str
-    window: int
-    payload_bytes: int
-    receive_bytes: int
-    plan_room_bytes: int
-    state_room_bytes: int
-    scratch_room_bytes: int
-    object_room_bytes: int
-    output_room_bytes: int
-    tap_room_bytes: int
-    plan_bytes: int
-    rounding: str
-    block_frames: int
-    isa: int
-    plan_sha256: bytes
-    target: str
-    build: str
-    core: str
-    identity: str
+    called = "frame"
+    payload_bytes: U16
+    kind: U8
+    status: U8
+    session: U16
+    sequence: U16
+    credit: U16
 
 
-_SIZES = (
-    "window",
-    "payload_bytes",
-    "receive_bytes",
-    "plan_room_bytes",
-    "state_room_bytes",
-    "scratch_room_bytes",
-    "object_room_bytes",
-    "output_room_bytes",
-    "tap_room_bytes",
-    "plan_bytes",
-)
-_HELLO = struct.Struct(f"<18I{HASH_BYTES}s")
+@dataclass(frozen=True)
+class HelloRequest(Record):
+    protocol: U32
+
+
+@dataclass(frozen=True)
+class Hello(Record):
+    """What a board says of itself. State, scratch and objects share one memory, so their rooms may be the same."""
+
+    called = "hello"
+    protocol: U32
+    can: Annotated[Can, Fixed("I", "uint32_t {};")]
+    clock_hz: U32
+    ticks_hz: U32
+    ticks_unit: U32
+    window: U32
+    payload_bytes: U32
+    receive_bytes: U32
+    plan_room_bytes: U32
+    state_room_bytes: U32
+    scratch_room_bytes: U32
+    object_room_bytes: U32
+    output_room_bytes: U32
+    tap_room_bytes: U32
+    plan_bytes: U32
+    plan_rounding: U32
+    block_frames: U32
+    isa: U32
+    plan_sha256: Sha256
+    target: Text
+    build: Text
+    core: Text
+    identity: Text
+
+    @property
+    def ticks(self) -> str:
+        """The unit of the counter, which has ``ticks_hz``: "nanoseconds", "cycles" or "instructions"."""
+        return Ticks(self.ticks_unit).name.lower() if self.ticks_unit in list(Ticks) else "ticks"
+
+    @property
+    def rounding(self) -> str:
+        return Rounding(min(self.plan_rounding, 1)).name.lower()
+
+
+@dataclass(frozen=True)
+class BeginRequest(Record):
+    """An object is about to come."""
+
+    object: U8Aligned
+    total_bytes: U32
+    sha256: Sha256
+
+
+@dataclass(frozen=True)
+class Have(Record):
+    """How much of the object is there: where a broken transfer of it goes on."""
+
+    called = "number"
+    have_bytes: U32
+
+
+@dataclass(frozen=True)
+class ChunkRequest(Record):
+    """A part of the object whose hash begins with ``tag``."""
+
+    tag: Bytes4
+    offset_bytes: U32
+    total_bytes: U32
+    part: Rest
+
+
+@dataclass(frozen=True)
+class CommitRequest(Record):
+    """The object is whole: its hash is checked, then a plan is the model and a snapshot the state."""
+
+    object: U8
+
+
+@dataclass(frozen=True)
+class ReadRequest(Record):
+    object: U8Aligned
+    offset_bytes: U32
+    count_bytes: U32
+
+
+@dataclass(frozen=True)
+class ReadReply(Record):
+    """``first_frame`` is the number of a tap's first frame."""
+
+    called = "read"
+    total_bytes: U32
+    first_frame: I64
+    part: Rest
+
+
+@dataclass(frozen=True)
+class PushRequest(Record):
+    """``inputs``: frames of each input, one input after the other, if ``source`` is HERE."""
+
+    source: U8Aligned
+    frames: U32
+    inputs: Rest
+
+
+@dataclass(frozen=True)
+class PushReply(Record):
+    """``made``: a U32 per output, how many frames it has, and then those frames as far as they fit."""
+
+    called = "push"
+    ticks: U64
+    made: Rest
+
+    def outputs(self, count: int) -> tuple[tuple[int, ...], bytes]:
+        """(frames made per output, the first bytes of those frames)."""
+        if len(self.made) < 4 * count:
+            raise BridgeError(f"the board's push tells of {len(self.made) // 4} outputs and the model has {count}")
+        return struct.unpack_from(f"<{count}I", self.made), self.made[4 * count :]
+
+
+@dataclass(frozen=True)
+class SnapshotReply(Record):
+    """A snapshot is ready to be read."""
+
+    called = "snapshot"
+    total_bytes: U32
+    sha256: Sha256
+
+
+@dataclass(frozen=True)
+class TapRequest(Record):
+    """``tensor`` of the plan, or NO_TENSOR."""
+
+    tensor: I32
+
+
+@dataclass(frozen=True)
+class TapReply(Record):
+    """The most frames of it that a push may make."""
+
+    room_frames: U32
+
+
+@dataclass(frozen=True)
+class Stats(Record):
+    """Counters of the board since its start, and the memory that the model takes there."""
+
+    called = "statistics"
+    frames: U32
+    damaged: U32
+    repeated: U32
+    gaps: U32
+    overruns: U32
+    stack_used_bytes: U32
+    stack_bytes: U32
+    state_bytes: U32
+    scratch_bytes: U32
+    snapshot_bytes: U32
+    frames_in: U64
+
+
+@dataclass(frozen=True)
+class FaultRequest(Record):
+    """``node`` of the plan rounds wrongly from now on; NO_NODE ends it."""
+
+    node: U32
+
+
+@dataclass(frozen=True)
+class Refusal(Record):
+    """What was wanted and what there is, or a code of the core and a place."""
+
+    wanted: U32
+    there: U32
+
+
+@dataclass(frozen=True)
+class Log(Record):
+    level: U8
+    text: Rest
+
+    @property
+    def level_name(self) -> str:
+        return Level(self.level).name.lower() if self.level in list(Level) else "info"
+
+
+@dataclass(frozen=True)
+class DamagedCount(Record):
+    """Damaged frames since the board's start."""
+
+    damaged: U32
+
+
+@dataclass(frozen=True)
+class Empty(Record):
+    """No payload."""
+
+
+MESSAGES: dict[Kind, tuple[type[Record], type[Record]]] = {
+    Kind.HELLO: (HelloRequest, Hello),
+    Kind.BEGIN: (BeginRequest, Have),
+    Kind.CHUNK: (ChunkRequest, Have),
+    Kind.COMMIT: (CommitRequest, Empty),
+    Kind.READ: (ReadRequest, ReadReply),
+    Kind.PUSH: (PushRequest, PushReply),
+    Kind.FLUSH: (Empty, PushReply),
+    Kind.RESET: (Empty, Empty),
+    Kind.SNAPSHOT: (Empty, SnapshotReply),
+    Kind.TAP: (TapRequest, TapReply),
+    Kind.STATS: (Empty, Stats),
+    Kind.FAULT: (FaultRequest, Empty),
+    Kind.RESTART: (Empty, Empty),
+}
+"""Request and reply of each kind."""
+
+UNASKED: dict[Kind, type[Record]] = {Kind.LOG: Log, Kind.DAMAGED: DamagedCount}
 
 
 def unpack_hello(payload: bytes) -> Hello:
     """Raises BridgeError for a payload of another protocol or one cut short."""
-    if len(payload) >= 4 and (protocol := struct.unpack_from("<I", payload)[0]) != PROTOCOL:
-        raise BridgeError(
-            f"the board speaks protocol {protocol} and this package protocol {PROTOCOL}; flash the firmware of this"
-            " package, or install the package that the firmware came from"
-        )
-    if len(payload) < _HELLO.size:
-        raise BridgeError(f"the board's hello has {len(payload)} bytes and should have {_HELLO.size}; flash it again")
-    f = _HELLO.unpack_from(payload)
-    texts, at = [], _HELLO.size
-    for _ in range(4):
-        n = payload[at] if at < len(payload) else 0
-        texts.append(payload[at + 1 : at + 1 + n].decode(errors="replace"))
-        at += 1 + n
-    ticks = TICKS[f[4]] if f[4] < len(TICKS) else "ticks"
-    rounding = "tflm" if f[15] else "litert"
-    sizes = dict(zip(_SIZES, f[5:15], strict=True))
-    return Hello(
-        protocol=f[0],
-        can=Can(f[1]),
-        clock_hz=f[2],
-        ticks_hz=f[3],
-        ticks=ticks,
-        **sizes,
-        rounding=rounding,
-        block_frames=f[16],
-        isa=f[17],
-        plan_sha256=f[18],
-        target=texts[0],
-        build=texts[1],
-        core=texts[2],
-        identity=texts[3],
-    )
-
-
-def pack_hello(hello: Hello) -> bytes:
-    """The reply of a board; the inverse of ``unpack_hello``."""
-    numbers = (
-        hello.protocol,
-        int(hello.can),
-        hello.clock_hz,
-        hello.ticks_hz,
-        TICKS.index(hello.ticks),
-        *(getattr(hello, name) for name in _SIZES),
-        int(hello.rounding == "tflm"),
-        hello.block_frames,
-        hello.isa,
-        hello.plan_sha256,
-    )
-    texts = b"".join(
-        bytes([len(text)]) + text
-        for text in (t.encode()[:255] for t in (hello.target, hello.build, hello.core, hello.identity))
-    )
-    return _HELLO.pack(*numbers) + texts
-
-
-@dataclass(frozen=True)
-class Stats:
-    """Counters of the board since its start, and the memory that the model takes there; sizes in bytes."""
-
-    frames: int
-    damaged: int
-    repeated: int
-    gaps: int
-    overruns: int
-    stack_used_bytes: int
-    stack_bytes: int
-    state_bytes: int
-    scratch_bytes: int
-    snapshot_bytes: int
-    frames_in: int
-
-
-_STATS = struct.Struct("<10IQ")
-
-
-def unpack_stats(payload: bytes) -> Stats:
-    return Stats(*_unpack(_STATS, payload, "statistics"))
-
-
-def pack_begin(what: Object, total_bytes: int, sha256: bytes) -> bytes:
-    return struct.pack("<B3xI", what, total_bytes) + sha256
-
-
-def pack_chunk(sha256: bytes, offset: int, total_bytes: int, part: bytes) -> bytes:
-    return sha256[:4] + struct.pack("<II", offset, total_bytes) + part
-
-
-CHUNK_HEAD_BYTES = 12
-
-
-def pack_commit(what: Object) -> bytes:
-    return bytes([what])
-
-
-def pack_read(what: Object, offset: int, count_bytes: int) -> bytes:
-    return struct.pack("<B3xII", what, offset, count_bytes)
-
-
-READ_HEAD_BYTES = 12
-
-
-def unpack_read(payload: bytes) -> tuple[int, int, bytes]:
-    """(total bytes of the object, number of the first frame if it is a tap, bytes)."""
-    total, first = _unpack(struct.Struct("<Iq"), payload[:READ_HEAD_BYTES], "read")
-    return total, first, payload[READ_HEAD_BYTES:]
-
-
-PUSH_HEAD_BYTES = 8
-
-
-def pack_push(frames: int, inputs: bytes | None) -> bytes:
-    """``inputs``: n frames of each input, one input after the other; None where they lie in the object INPUT."""
-    return struct.pack("<B3xI", int(inputs is None), frames) + (inputs or b"")
-
-
-def unpack_pushed(payload: bytes, outputs: int) -> tuple[int, tuple[int, ...], bytes]:
-    """(ticks, frames made per output, the first bytes of those frames)."""
-    head = struct.Struct(f"<Q{outputs}I")
-    ticks, *made = _unpack(head, payload[: head.size], "push")
-    return ticks, tuple(made), payload[head.size :]
-
-
-def unpack_u32(payload: bytes) -> int:
-    return int(_unpack(struct.Struct("<I"), payload, "number")[0])
-
-
-def unpack_snapshot(payload: bytes) -> tuple[int, bytes]:
-    """(total bytes, hash) of the snapshot that is ready to be read."""
-    total, digest = _unpack(struct.Struct(f"<I{HASH_BYTES}s"), payload, "snapshot")
-    return total, digest
-
-
-def unpack_log(payload: bytes) -> tuple[str, str]:
-    """(level, text)."""
-    level = LOG_LEVELS[payload[0]] if payload and payload[0] < len(LOG_LEVELS) else "info"
-    return level, payload[1:].decode(errors="replace")
-
-
-def _unpack(form: struct.Struct, payload: bytes, what: str) -> tuple[Any, ...]:
-    if len(payload) != form.size:
-        raise BridgeError(f"the board's {what} has {len(payload)} bytes and should have {form.size}; flash it again")
-    return form.unpack(payload)
+    if len(payload) >= HelloRequest.size_bytes():
+        protocol = HelloRequest.unpack(payload[: HelloRequest.size_bytes()]).protocol
+        if protocol != PROTOCOL:
+            raise BridgeError(
+                f"the board speaks protocol {protocol} and this package protocol {PROTOCOL}; flash the firmware of this"
+                " package, or install the package that the firmware came from"
+            )
+    return Hello.unpack(payload)
 
 
 def refusal(kind: int, status: int, a: int, b: int) -> str:

@@ -10,14 +10,23 @@ deadline is a LinkError that says what did arrive.
 from __future__ import annotations
 
 import random
-import struct
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from firmware_bridge.errors import BoardRestartedError, LinkError, RefusedError
-from firmware_bridge.link.messages import PROTOCOL, REPLY, Kind, Status, refusal, unpack_log
+from firmware_bridge.link.messages import (
+    PROTOCOL,
+    REPLY,
+    HelloRequest,
+    Kind,
+    Log,
+    ReadRequest,
+    Refusal,
+    Status,
+    refusal,
+)
 from firmware_bridge.link.transport import Transport
 from firmware_bridge.link.wire import Damaged, Decoder, Frame, encode
 
@@ -89,7 +98,8 @@ class _Pace:
 
 def _pace_key(kind: int, payload: bytes) -> tuple[int, int]:
     """Requests that take about as long: of one kind and, by powers of two, of one size."""
-    size = struct.unpack_from("<I", payload, 8)[0] if kind == Kind.READ and len(payload) >= 12 else len(payload)
+    is_read = kind == Kind.READ and len(payload) == ReadRequest.size_bytes()
+    size = ReadRequest.unpack(payload).count_bytes if is_read else len(payload)
     return kind, size.bit_length()
 
 
@@ -145,7 +155,7 @@ class Link:
         self._window, self._credit = 1, 0
         self._paces.clear()
         self._restarted = False
-        asked = struct.pack("<I", PROTOCOL)
+        asked = HelloRequest(PROTOCOL).pack()
         self._paces[_pace_key(Kind.HELLO, asked)] = _Pace(_HELLO_WAIT_S, 0.0)
         return self.exchange(Kind.HELLO, asked, deadline_s).payload
 
@@ -224,7 +234,7 @@ class Link:
                     self.stats.damaged_frames += 1
                     wanted = True
             elif item.kind == Kind.LOG:
-                self._note(*unpack_log(item.payload))
+                self._heard(item.payload)
             elif item.kind == Kind.DAMAGED:
                 self.stats.damaged_requests += 1
                 wanted = True
@@ -273,6 +283,11 @@ class Link:
         self.stats.stray_frames += 1
         return False
 
+    def _heard(self, payload: bytes) -> None:
+        if payload:
+            line = Log.unpack(payload)
+            self._note(line.level_name, line.text.decode(errors="replace"))
+
     def _note(self, level: str, text: str) -> None:
         self.log.append((level, text))
         if self.on_log is not None:
@@ -280,8 +295,9 @@ class Link:
 
     def _accepted(self, request: _Request, reply: Frame) -> Frame:
         if reply.status != Status.OK:
-            a, b = struct.unpack("<II", reply.payload) if len(reply.payload) == 8 else (0, 0)
-            raise RefusedError(refusal(request.kind, reply.status, a, b), reply.status, (a, b))
+            why = Refusal.unpack(reply.payload) if len(reply.payload) == Refusal.size_bytes() else Refusal(0, 0)
+            words = refusal(request.kind, reply.status, why.wanted, why.there)
+            raise RefusedError(words, reply.status, (why.wanted, why.there))
         return reply
 
     def _no_reply(self, request: _Request, waited_s: float) -> LinkError:

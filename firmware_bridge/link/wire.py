@@ -17,12 +17,14 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_HEAD = struct.Struct("<HBBHHH")
+from firmware_bridge.link.messages import FrameHead
+
+_HEAD_BYTES = FrameHead.size_bytes()
 _CRC = struct.Struct("<I")
-OVERHEAD_BYTES = _HEAD.size + _CRC.size + 3
+OVERHEAD_BYTES = _HEAD_BYTES + _CRC.size + 3
 """Of a frame on the line with a payload of up to 239 bytes; each further 254 bytes add one."""
 
-_LONGEST_BYTES = _HEAD.size + 65535 + _CRC.size
+_LONGEST_BYTES = _HEAD_BYTES + 65535 + _CRC.size
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Damaged:
 
 def encoded_bytes(payload_bytes: int) -> int:
     """The most bytes that a frame with such a payload takes on the line."""
-    raw = _HEAD.size + payload_bytes + _CRC.size
+    raw = _HEAD_BYTES + payload_bytes + _CRC.size
     return raw + raw // 254 + 3
 
 
@@ -55,10 +57,15 @@ def encode(frame: Frame) -> bytes:
     """The bytes on the line, with the zeros at both ends. Raises ValueError for a payload above 65535 bytes."""
     if len(frame.payload) > 65535:
         raise ValueError(f"a payload of {len(frame.payload)} bytes does not fit a frame")
-    head = _HEAD.pack(
-        len(frame.payload), frame.kind, frame.status, frame.session, frame.sequence & 0xFFFF, min(frame.credit, 65535)
+    head = FrameHead(
+        payload_bytes=len(frame.payload),
+        kind=frame.kind,
+        status=frame.status,
+        session=frame.session,
+        sequence=frame.sequence & 0xFFFF,
+        credit=min(frame.credit, 65535),
     )
-    raw = head + frame.payload
+    raw = head.pack() + frame.payload
     return b"\0" + cobs_encode(raw + _CRC.pack(zlib.crc32(raw))) + b"\0"
 
 
@@ -134,12 +141,12 @@ class Decoder:
             raw = cobs_decode(coded)
         except ValueError as error:
             return Damaged(coded, str(error))
-        if len(raw) < _HEAD.size + _CRC.size:
+        if len(raw) < _HEAD_BYTES + _CRC.size:
             return Damaged(coded, f"{len(raw)} bytes, fewer than the shortest frame")
-        length, kind, status, session, sequence, credit = _HEAD.unpack_from(raw)
-        if length != len(raw) - _HEAD.size - _CRC.size:
-            return Damaged(coded, f"the length says {length}, there are {len(raw) - _HEAD.size - _CRC.size} bytes")
+        head, payload = FrameHead.unpack(raw[:_HEAD_BYTES]), raw[_HEAD_BYTES : -_CRC.size]
+        if head.payload_bytes != len(payload):
+            return Damaged(coded, f"the length says {head.payload_bytes}, there are {len(payload)} bytes")
         (crc,) = _CRC.unpack_from(raw, len(raw) - _CRC.size)
         if crc != zlib.crc32(raw[: -_CRC.size]):
             return Damaged(coded, f"CRC {crc:08x} where {zlib.crc32(raw[: -_CRC.size]):08x} follows from the bytes")
-        return Frame(kind, status, session, sequence, credit, raw[_HEAD.size : -_CRC.size])
+        return Frame(head.kind, head.status, head.session, head.sequence, head.credit, payload)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -22,7 +23,7 @@ from firmware_bridge.boards.table import BOARDS
 from firmware_bridge.check.run import check
 from firmware_bridge.cli import app
 from firmware_bridge.errors import RefusedError, TargetError
-from firmware_bridge.link.messages import Kind
+from firmware_bridge.link.messages import MESSAGES, BeginRequest, ChunkRequest, CommitRequest, Kind, Object
 from firmware_bridge.link.session import Link
 from firmware_bridge.link.transport import start_process
 from tcnstream.signal.card import find_model
@@ -149,17 +150,14 @@ def _payload(rng: np.random.Generator, kind: int) -> bytes:
     if rng.random() < 0.3:
         return rng.integers(0, 256, n, np.uint8).tobytes()
     words = rng.choice([0, 1, 2, 3, 4, 5, 8, 16, 100, 0xFFFFFFFF], 4).astype("<u4").tobytes()
-    lengths = {Kind.PUSH: 8 + n, Kind.READ: 12, Kind.TAP: 4, Kind.BEGIN: 40, Kind.CHUNK: 12 + n, Kind.COMMIT: 1}
-    return (words + bytes(64))[: lengths.get(Kind(kind), n)]
+    request, _ = MESSAGES[Kind(kind)]
+    more = n if kind in (Kind.PUSH, Kind.CHUNK) or not request.size_bytes() else 0
+    return (words + bytes(64))[: request.size_bytes() + more]
 
 
 def _load(link: Link, content: bytes) -> None:
-    import hashlib
-
-    from firmware_bridge.link.messages import Object, pack_begin, pack_chunk, pack_commit
-
     digest = hashlib.sha256(content).digest()
-    link.exchange(Kind.BEGIN, pack_begin(Object.PLAN, len(content), digest))
+    link.exchange(Kind.BEGIN, BeginRequest(Object.PLAN, len(content), digest).pack())
     for at in range(0, len(content), 4000):
-        link.exchange(Kind.CHUNK, pack_chunk(digest, at, len(content), content[at : at + 4000]))
-    link.exchange(Kind.COMMIT, pack_commit(Object.PLAN))
+        link.exchange(Kind.CHUNK, ChunkRequest(digest[:4], at, len(content), content[at : at + 4000]).pack())
+    link.exchange(Kind.COMMIT, CommitRequest(Object.PLAN).pack())
