@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import re
-import shlex
 import signal as os_signal
 import subprocess
 import sys
@@ -19,9 +18,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from helpers.bridge_tools import DOCS, EMULATED, MODELS, a_board, program, signal, with_plugin
-from helpers.paths import DATA, ROOT
-from typer.main import get_command
+from helpers.bridge_tools import MODELS, a_board, program, signal, with_plugin
 from typer.testing import CliRunner
 
 from firmware_bridge.boards import devices
@@ -32,7 +29,7 @@ from firmware_bridge.check.verdict import CheckReport
 from firmware_bridge.cli import app
 from firmware_bridge.errors import BridgeError, LinkError, TargetError
 from firmware_bridge.link.faults import Faults, faulty
-from firmware_bridge.link.messages import Can, Kind, Status
+from firmware_bridge.link.messages import Can
 from firmware_bridge.report.junit import stages_to_junit
 from firmware_bridge.report.page import to_html
 from firmware_bridge.report.result import load, to_json
@@ -484,35 +481,3 @@ def test_a_named_board_that_is_not_there_is_a_failure(
 
 def test_errors_of_the_line_are_one_tree() -> None:
     assert issubclass(LinkError, BridgeError)
-
-
-def documented_commands() -> list[str]:
-    """Every command line of the README and of the help texts."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    found = [line.split("#")[0] for line in readme.splitlines() if line.startswith("firmware-bridge ")]
-    for command in get_command(app).commands.values():  # type: ignore[attr-defined]
-        found += re.findall(r"`(firmware-bridge \w+ [^`]*)`", command.help)
-    return found
-
-
-@pytest.mark.parametrize("line", documented_commands())
-def test_every_command_line_in_the_documents_is_understood(line: str) -> None:
-    name, *arguments = shlex.split(line)[1:]
-    command = get_command(app).commands[name]  # type: ignore[attr-defined]
-    command.make_context(name, arguments, resilient_parsing=False)
-
-
-def test_the_readme_s_instructions_are_those_recorded() -> None:
-    recorded = json.loads((DATA / "bridge_instructions.json").read_text())
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for model, targets in recorded.items():
-        if model != "what":
-            assert f"| {model} | " + " | ".join(f"{targets[t]:,}" for t in EMULATED) + " |" in readme
-
-
-def test_the_protocol_page_names_every_message_and_status() -> None:
-    page = (DOCS / "protocol.md").read_text()
-    for kind in Kind:
-        assert re.search(rf"\b{kind.name}\b", page), kind
-    for status in Status:
-        assert f"{int(status)} {status.name}" in page, status
