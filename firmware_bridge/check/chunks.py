@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from firmware_bridge.errors import BridgeError
+from tcnstream.measure.compare import chunk_sizes
 
-_CHUNK_FRAMES = (0, 1, 2, 3, 7, 16, 25, 61, 100)
+_LARGEST_CHUNK_FRAMES = 100
 
 
 def parse_chunks(text: str) -> tuple[str, int]:
@@ -24,10 +25,4 @@ def cut(frames: int, chunks: str, again: int = 0) -> list[int]:
     kind, number = parse_chunks(chunks)
     if kind == "fixed":
         return [number] * (frames // number) + ([frames % number] if frames % number else [])
-    rng = np.random.default_rng([number, again])
-    sizes: list[int] = []
-    left = frames
-    while left > 0:
-        sizes.append(min(left, int(rng.choice(_CHUNK_FRAMES))))
-        left -= sizes[-1]
-    return sizes
+    return chunk_sizes(frames, np.random.default_rng([number, again]), _LARGEST_CHUNK_FRAMES) if frames else []

@@ -10,10 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from firmware_bridge.errors import BridgeError
+from tcnstream.measure.compare import agrees
 from tcnstream.tflite.graph import Array, Tensor
-
-FLOAT_TOLERANCE = 1e-5
-"""|a - b| <= 1e-5 * max(1, |a|), where floats are compared and no tolerance is given."""
 
 Numbers: TypeAlias = npt.NDArray[np.float64]
 
@@ -35,19 +33,18 @@ class Tolerance:
 
     def agrees(self, tensor: Tensor, expected: Array, got: Array) -> npt.NDArray[np.bool_]:
         """Element by element; a NaN agrees with a NaN."""
-        if expected.dtype.kind == "b":
-            return np.asarray(expected == got)
-        a, b = expected.astype(np.float64), got.astype(np.float64)
+        if self.kind == "default":
+            return agrees(got, expected)
+        same = agrees(got, expected, tolerance=0.0)
+        if self.kind == "exact" or expected.dtype.kind == "b":
+            return same
         with np.errstate(invalid="ignore"):
-            same = (a == b) | (np.isnan(a) & np.isnan(b))
-            distance = np.abs(a - b)
-            if self.kind == "default" and expected.dtype.kind == "f":
-                same |= distance <= FLOAT_TOLERANCE * np.maximum(1, np.abs(a))
-            elif self.kind == "steps" and expected.dtype.kind != "f":
-                same |= distance <= self.amount
-            elif self.kind == "abs":
+            distance = np.abs(got.astype(np.float64) - expected.astype(np.float64))
+            if self.kind == "abs":
                 same |= distance * step_of(tensor) <= self.amount
-        return np.asarray(same)
+            elif expected.dtype.kind != "f":
+                same |= distance <= self.amount
+        return same
 
 
 def parse_tolerance(text: str) -> Tolerance:

@@ -24,8 +24,10 @@ from firmware_bridge.check.cost import cost_report
 from firmware_bridge.check.locate import Difference, Tapped, locate, named, producers
 from firmware_bridge.check.pairs import Pairs
 from firmware_bridge.check.verdict import CheckReport, Stage, Trace
+from firmware_bridge.errors import BridgeError
 from firmware_bridge.link.messages import Can
 from tcnstream.compiler.timing import counts
+from tcnstream.measure.compare import chunks
 from tcnstream.tflite.graph import Array
 
 Taps = Literal["outputs", "states", "all"]
@@ -56,9 +58,11 @@ def check(
     for the cost against time (see ``cost``). ``name`` and ``source`` are what the report calls model and signal.
     ``progress`` is called with (chunks done, in all).
 
-    Raises LinkError where the line fails, BridgeError for wrong arguments.
+    Raises LinkError where the line fails, BridgeError for wrong arguments and for a signal that is too short for one
+    frame to be compared.
     """
     inputs = as_inputs(program, signal)
+    _require_frames(program, board, len(inputs[0]))
     run = _Run(program, board, inputs, as_tolerance(tolerance), chunks, taps, progress)
     run.first_stream()
     run.second_stream()
@@ -88,6 +92,20 @@ def check(
         log=tuple(f"{level}: {text}" for level, text in board.log),
         signal=run.signal_trace(),
         traces=tuple(run.traces()),
+    )
+
+
+def _require_frames(program: Program, board: Board, frames: int) -> None:
+    """Raises BridgeError where the board would give no frame: nothing compared is not equal."""
+    hop, can_end = board.hop_frames, Can.FLUSH in board.can
+    due = counts(program.plan, frames - frames % hop, ended=can_end)
+    if any(due[tensor] for tensor in program.plan.outputs):
+        return
+    hops = f" in hops of {hop} frames" if hop > 1 else ""
+    end = "" if can_end else ", whose end it cannot be told"
+    raise BridgeError(
+        f"{board.name} gives no frame for a signal of {frames}{hops}{end}, so nothing would be compared; give a longer"
+        " recording"
     )
 
 
@@ -214,9 +232,8 @@ class _Run:
                 self._tally("state", tensor).add(frames, frames, first)
 
     def _chunks(self, sizes: Sequence[int], begin: int = 0) -> Iterator[tuple[int, list[Array]]]:
-        for n in sizes:
-            yield n, [x[begin : begin + n] for x in self.inputs]
-            begin += n
+        for chunk in chunks([x[begin:] for x in self.inputs], sizes):
+            yield len(chunk[0]), list(chunk)
 
     def _state_stride(self, chunks: int) -> int:
         """Every how many chunks the states are compared."""
@@ -347,11 +364,8 @@ class _Run:
         parts: list[Array] = []
         first: int | None = None
         try:
-            begin = start
-            for n in cut(frames_in - start, self.chunks):
-                pushed = self.board.push([x[begin : begin + n] for x in self.inputs])
-                first = self._gather(pushed, parts, first)
-                begin += n
+            for _, chunk in self._chunks(cut(frames_in - start, self.chunks), start):
+                first = self._gather(self.board.push(chunk), parts, first)
                 self._step()
             if flushed and Can.FLUSH in self.board.can:
                 first = self._gather(self.board.flush(), parts, first)

@@ -123,6 +123,7 @@ def soak(
                 run.checkpoint()
         if run.report.passed:
             run.checkpoint()
+        run.require_compared()
     finally:
         run.close()
         run.report.elapsed_s = until.elapsed_s
@@ -217,6 +218,12 @@ class _Soak:
                 if first != other_first or not self._tolerance.agrees(fact, frames, other).all():
                     self.report.first_difference = f"the state of `{fact.name}` at input frame {self.report.frames_in}"
         self.report.states_compared += 1
+
+    def require_compared(self) -> None:
+        """Nothing compared is not equal, except where somebody broke it off."""
+        report = self.report
+        if report.passed and not report.interrupted and not report.frames_compared and not report.states_compared:
+            report.gave_up = f"nothing was compared: {report.frames_in} input frames gave no output frame; take more"
 
     def _surviving(self, act: Callable[[Board], None], before: list[list[Array]]) -> None:
         """Does it; after a failure again, from the last common snapshot and what came ``before`` since then."""

@@ -38,7 +38,7 @@ class FileDifference:
 
 @dataclass(frozen=True)
 class FileReport:
-    """What came of it; ``passed``: every tensor that both sides have agrees in every window."""
+    """What came of it; ``passed``: there are frames that both sides have, and all of them agree in every window."""
 
     windows: int
     tolerance: str
@@ -47,12 +47,14 @@ class FileReport:
 
     @property
     def passed(self) -> bool:
-        return all(tensor.passed for tensor in self.tensors)
+        return any(tensor.frames for tensor in self.tensors) and all(tensor.passed for tensor in self.tensors)
 
     @property
     def verdict(self) -> str:
         """One sentence."""
         frames = sum(tensor.frames for tensor in self.tensors)
+        if not frames:
+            return "NOTHING COMPARED: TFLite Micro gives no tensor with the shape that the host computes"
         if (d := self.first_difference) is None:
             return f"EQUAL: TFLite Micro runs the file as it should: {frames:,} frames of {len(self.tensors)} tensors"
         cause = f"; {d.cause}" if d.cause else ""
@@ -85,6 +87,8 @@ def check_file(
         i: Tally(program.plan.tensors[i], "tensor", named(program.plan.nodes[made[i]]), tolerance, size)
         for i in _comparable(program)
     }
+    if not tallies:
+        raise BridgeError("no tensor of the file has its frames in the order of the plan, so nothing can be compared")
     first: FileDifference | None = None
     windows = min(_MOST_WINDOWS, len(inputs[0]) // size)
     for window in range(windows):

@@ -18,7 +18,7 @@ _SMALL = 8
 
 def short(name: str, most: int = 44) -> str:
     """A tensor's name as far as it tells it from others: converters join the names of all that they fused."""
-    first = name.split(";")[0]
+    first = "".join(letter if letter.isprintable() else "?" for letter in name.split(";")[0])
     return first if len(first) <= most else "..." + first[3 - most :]
 
 
@@ -59,7 +59,7 @@ def _lines(axis: Any, what: str, trace: dict[str, Any]) -> None:
     some = f", {_MOST_LINES} of {elements} elements" if elements > _MOST_LINES else ""
     legend = "" if what == "input" else ", host in colour, board dotted black"
     title = f"around the first difference, frame {first}" if what == "closer" else f"{what} {short(trace['name'], 70)}"
-    axis.set_title(f"{title}{legend}{some}", fontsize=_SMALL + 1, loc="left")
+    axis.set_title(f"{title}{legend}{some}", fontsize=_SMALL + 1, loc="left", parse_math=False)
     axis.set_xlabel("frame of the " + ("input" if what == "input" else "output"), fontsize=_SMALL)
 
 
@@ -70,7 +70,7 @@ def _difference_over_time(axis: Any, data: dict[str, Any], trace: dict[str, Any]
     places = np.linspace(0, data["frames_in"], len(profile), endpoint=False)
     axis.bar(places, profile, width=data["frames_in"] / max(len(profile), 1), align="edge", color=_BAD)
     unit = "steps" if tensor["largest_steps"] is not None else "real units"
-    axis.set_title(f"largest difference over time, {unit}", fontsize=_SMALL + 1, loc="left")
+    axis.set_title(f"largest difference over time, {unit}", fontsize=_SMALL + 1, loc="left", parse_math=False)
     axis.set_xlabel("input frame", fontsize=_SMALL)
 
 
@@ -85,8 +85,8 @@ def heat_map(data: dict[str, Any]) -> str:
         logarithm = np.where(values > 0, np.log10(values), np.nan)
     extent = (0, data["frames_in"], len(rows) - 0.5, -0.5)
     image = axis.imshow(logarithm, aspect="auto", cmap="magma_r", interpolation="nearest", extent=extent)
-    names = [f"{t['role']}: {short(t['name'])} ({t['operation'].split(',')[0].rstrip(')')})" for t in rows]
-    axis.set_yticks(range(len(rows)), names, fontsize=_SMALL - 1)
+    names = [f"{t['role']}: {short(t['name'])} ({short(t['operation'].split(',')[0].rstrip(')'))})" for t in rows]
+    axis.set_yticks(range(len(rows)), names, fontsize=_SMALL - 1, parse_math=False)
     axis.set_xlabel("input frame", fontsize=_SMALL)
     axis.tick_params(axis="x", labelsize=_SMALL)
     if (first := data["first_difference"]) is not None:

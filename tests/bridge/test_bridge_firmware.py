@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +18,7 @@ from helpers.paths import DATA, MODELS, TESTS
 from typer.testing import CliRunner
 
 import tcnstream
-from firmware_bridge.boards.build import build, run_make, size_of
+from firmware_bridge.boards.build import FIRMWARE, build, core_library, run_make, size_of
 from firmware_bridge.boards.program import Program
 from firmware_bridge.boards.table import BOARDS
 from firmware_bridge.check.run import check
@@ -90,6 +91,21 @@ def test_usb_for_an_apollo_compiles_against_the_sdk(tmp_path: Path) -> None:
         build("apollo3", sdk=str(tmp_path))
     with pytest.raises(TargetError, match="there is no firmware for 'apollo9'"):
         build("apollo9")
+
+
+def test_paths_may_have_blanks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make's words end at blanks; the sources, the cache and the place of the build may all have some."""
+    build("host")
+    blank = tmp_path / "my boards"
+    shutil.copytree(FIRMWARE, blank / "the firmware")
+    core = core_library(BOARDS["host"])
+    (blank / "tcnstream" / "firmware").mkdir(parents=True)
+    shutil.copy(core, blank / "tcnstream" / "firmware" / core.name)  # it takes a while to compile
+    monkeypatch.setattr("firmware_bridge.boards.build.FIRMWARE", blank / "the firmware")
+    monkeypatch.setenv("TCNSTREAM_CACHE", str(blank))
+    program = build("host")
+    assert program.is_relative_to(blank) and program.stat().st_size > 100_000
+    assert [file.name for file in program.parent.iterdir() if file.is_symlink()] == []
 
 
 @pytest.mark.slow

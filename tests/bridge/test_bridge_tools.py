@@ -34,6 +34,7 @@ from firmware_bridge.report.junit import stages_to_junit
 from firmware_bridge.report.page import to_html
 from firmware_bridge.report.result import load, to_json
 from firmware_bridge.targets import Options, open_board
+from tcnstream.errors import TcnStreamError
 
 SMALL = "nse_sm.i8"
 pytest_plugins = ["pytester"]
@@ -98,6 +99,27 @@ def test_junit_says_which_stage_failed(good: CheckReport, bad: CheckReport) -> N
     assert failed == [stage.name for stage in bad.stages if not stage.passed] and "every tensor" in failed
 
 
+def test_names_of_any_kind_stay_text_in_a_page_and_a_junit_file(bad: CheckReport) -> None:
+    """Names come from model files: markup, formulas and characters that XML cannot hold are in some."""
+    odd = "<script>alert('$\\frac{1}')</script>\x00\x1b&"
+    assert bad.first_difference is not None
+    report = replace(
+        bad,
+        target=odd,
+        model=odd,
+        source=odd,
+        log=(odd,),
+        stages=tuple(replace(stage, name=stage.name + odd) for stage in bad.stages),
+        tensors=tuple(replace(tensor, name=odd, operation=odd) for tensor in bad.tensors),
+        traces=tuple(replace(trace, name=odd) for trace in bad.traces),
+        first_difference=replace(bad.first_difference, tensor=odd, operation=odd),
+    )
+    page = to_html(to_json(report))
+    assert "<script" not in page and "&lt;script&gt;" in page
+    suite = ElementTree.fromstring(stages_to_junit(to_json(report)))
+    assert "<script>alert" in str(suite.get("name")) and len(suite) == len(bad.stages)
+
+
 def run(*arguments: str | Path) -> Any:
     return CliRunner().invoke(app, [str(a) for a in arguments])
 
@@ -156,6 +178,40 @@ def test_a_wrong_command_is_one_sentence(arguments: tuple[str, ...], told: str, 
     )
     assert said.returncode == 2 and told in said.stderr and "Traceback" not in said.stderr
     assert len(said.stderr.splitlines()) == 1
+
+
+def test_outputs_never_overwrite_what_is_read_or_each_other(recording: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model.tflite"
+    model.write_bytes((MODELS / f"{SMALL}.tflite").read_bytes())
+    link = tmp_path / "link.html"
+    link.symlink_to(recording)
+    before = model.read_bytes(), recording.read_bytes()
+    command = ("check", model, "-t", "host", "-i", recording)
+    for options, told in (
+        (("--html", recording), "is read here and would be written over"),
+        (("--junit", recording), "is read here and would be written over"),
+        (("--html", model), "is read here and would be written over"),
+        (("--html", link), "is read here and would be written over"),
+        (("--html", tmp_path / "r", "--junit", tmp_path / "." / "r"), "would be written twice"),
+    ):
+        made = run(*command, *options)
+        assert isinstance(made.exception, TcnStreamError) and told in str(made.exception), options
+    saved = tmp_path / "saved.json"
+    saved.write_text("{}")
+    made = run("report", saved, "--html", saved)
+    assert isinstance(made.exception, TcnStreamError) and saved.read_text() == "{}"
+    assert before == (model.read_bytes(), recording.read_bytes())
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["link.html", "model.tflite", "saved.json", "signal.npy"]
+
+
+def test_a_target_that_compares_nothing_is_no_success(tmp_path: Path) -> None:
+    pytest.importorskip("tflite_micro")
+    np.save(tmp_path / "short.npy", np.zeros((5, *program(SMALL).model.inputs[0].shape), np.float32))
+    arguments = (MODELS / f"{SMALL}.tflite", "-t", "tflm?hop=8", "-i", tmp_path / "short.npy")
+    made = run("check", *arguments)
+    assert made.exit_code != 0 and "so nothing would be compared" in str(made.exception)
+    made = run("soak", *arguments, "--frames", 5)
+    assert made.exit_code == 1 and "GAVE UP: nothing was compared: 5 input frames" in made.output
 
 
 def test_soak_survives_noise_cuts_and_restarts() -> None:
