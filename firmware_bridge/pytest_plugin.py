@@ -8,8 +8,8 @@
 
     pytest --hil-target serial:/dev/ttyACM0
 
-Without ``--hil-target``, or where the board is not there, such tests are skipped with the reason; with
-``--hil-required`` they fail.
+Without ``--hil-target`` such tests are skipped, with ``--hil-required`` they fail. A target that was named and is not
+there is a failure in any case.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 if TYPE_CHECKING:
-    from firmware_bridge.board import Board
-    from firmware_bridge.neuralspot import NeuralSpotReport
-    from firmware_bridge.verdict import CheckReport
+    from firmware_bridge.boards.board import Board
+    from firmware_bridge.boards.program import Program
+    from firmware_bridge.check.verdict import CheckReport
+    from firmware_bridge.targets import Target, WindowsReport
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,109 +33,102 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--hil-target", metavar="TARGET", help="Board for hil_check: serial:PORT, tcp:HOST:PORT, qemu-m4 ..."
     )
-    group.addoption("--hil-required", action="store_true", help="A missing board is a failure, not a skip.")
+    group.addoption("--hil-required", action="store_true", help="No --hil-target is a failure, not a skip.")
     group.addoption("--hil-load", action="store_true", help="Load the model over the link though another is flashed.")
 
 
-def _missing(config: pytest.Config, reason: str) -> NoReturn:
-    if config.getoption("--hil-required"):
-        pytest.fail(f"--hil-required: {reason}")
-    pytest.skip(reason)
+def _target(config: pytest.Config) -> Target:
+    from firmware_bridge.errors import TargetError
+    from firmware_bridge.targets import parse_target
+
+    name = config.getoption("--hil-target")
+    if not name:
+        if config.getoption("--hil-required"):
+            pytest.fail("--hil-required: no board: give --hil-target")
+        pytest.skip("no board: give --hil-target")
+    try:
+        return parse_target(str(name))
+    except TargetError as error:
+        _not_there(str(name), error)
 
 
-def _target(config: pytest.Config) -> str:
-    target = config.getoption("--hil-target")
-    if not target:
-        _missing(config, "no board: give --hil-target")
-    return str(target)
+def _not_there(target: str, error: Exception) -> NoReturn:
+    reason = str(error)
+    pytest.fail(f"--hil-target: {reason if target in reason else f'{target}: {reason}'}", pytrace=False)
+
+
+def _connected(config: pytest.Config, target: Target, program: Program | None) -> Board:
+    from firmware_bridge.errors import LinkError, TargetError
+    from firmware_bridge.targets import Options, open_board
+
+    try:
+        return open_board(target, program, Options(load=config.getoption("--hil-load")))
+    except (TargetError, LinkError) as error:
+        _not_there(target.text, error)
 
 
 @pytest.fixture
 def board(request: pytest.FixtureRequest) -> Iterator[Board]:
     """The board of ``--hil-target``, connected; ``board.start(Program.of(model))`` gives it a model."""
-    from firmware_bridge.errors import LinkError, TargetError
-    from firmware_bridge.neuralspot import is_stock
-    from firmware_bridge.targets import Options, open_board
-
     target = _target(request.config)
-    if is_stock(target):
+    if target.answers_windows:
         pytest.fail(
-            f"{target}: the fixture `board` is a stream on a board with tcnstream's firmware, and stock firmware"
+            f"{target.text}: the fixture `board` is a stream on a board with tcnstream's firmware, and stock firmware"
             " answers whole windows only; use `hil_check`, which compares those"
         )
-    try:
-        connected = open_board(target, None, Options(load=request.config.getoption("--hil-load")))
-    except (TargetError, LinkError) as error:
-        _missing(request.config, str(error))
-    try:
+    with closing(_connected(request.config, target, None)) as connected:
         yield connected
-    finally:
-        connected.close()
 
 
 @pytest.fixture
-def hil_check(request: pytest.FixtureRequest) -> Iterator[Callable[..., CheckReport | NeuralSpotReport]]:
+def hil_check(request: pytest.FixtureRequest) -> Iterator[Callable[..., CheckReport | WindowsReport]]:
     """``hil_check(model, signal, **options)``: a report on the board of ``--hil-target``, ``passed`` and a ``verdict``.
 
     ``model``: a Model, a .tflite, a card or a shipped model's name; ``signal``: frames, or the path of a
-    recording. ``rounding`` and ``time_pooling`` go to the model, other options to ``check.check``, which gives a
-    CheckReport; with a target ``neuralspot:`` to ``neuralspot.check``, which gives a NeuralSpotReport.
+    recording. ``rounding`` and ``time_pooling`` go to the model, other options to ``firmware_bridge.check_board``,
+    which gives a CheckReport; with a target ``neuralspot:`` to ``neuralspot.check``, which gives a NeuralSpotReport.
     """
-    from firmware_bridge.neuralspot import is_stock
-
     target = _target(request.config)
     with ExitStack() as stack:
 
-        def run(model: Any, signal: Any, **options: Any) -> CheckReport | NeuralSpotReport:
-            if is_stock(target):
-                return _check_stock(request.config, target, model, signal, options)
+        def run(model: Any, signal: Any, **options: Any) -> CheckReport | WindowsReport:
+            if target.answers_windows:
+                return _check_windows(target, model, signal, options)
             return _check_board(request, stack, target, model, signal, options)
 
         yield run
 
 
-def _check_stock(
-    config: pytest.Config, target: str, model: Any, signal: Any, options: dict[str, Any]
-) -> NeuralSpotReport:
-    from firmware_bridge.errors import LinkError, TargetError
-    from firmware_bridge.neuralspot import check, open_stock_target
-    from firmware_bridge.recordings import as_opened, read_signal
+def _check_windows(target: Target, model: Any, signal: Any, options: dict[str, Any]) -> WindowsReport:
+    from firmware_bridge.check.recordings import as_opened, read_signal
+    from firmware_bridge.errors import TargetError
+    from firmware_bridge.neuralspot import CallError
+    from firmware_bridge.targets import check_windows
 
     opened = as_opened(model)
     frames = read_signal(opened, signal)[0] if isinstance(signal, (str, Path)) else signal
     try:
-        stock = open_stock_target(target)
-    except (TargetError, LinkError) as error:
-        _missing(config, str(error))
-    with closing(stock.port):
-        return check(
-            opened.model, stock.port, frames, **{"convention": stock.convention, "framing": stock.framing, **options}
-        )
+        return check_windows(target, opened.model, frames, **options)
+    except (TargetError, CallError) as error:
+        _not_there(target.text, error)
 
 
 def _check_board(
     request: pytest.FixtureRequest,
     stack: ExitStack,
-    target: str,
+    target: Target,
     model: Any,
     signal: Any,
     options: dict[str, Any],
 ) -> CheckReport:
-    from firmware_bridge.build import EMULATED
-    from firmware_bridge.check import check
-    from firmware_bridge.errors import LinkError, TargetError
-    from firmware_bridge.recordings import open_program, read_signal
-    from firmware_bridge.targets import Options, open_board, parse_target
+    from firmware_bridge.check.recordings import open_program, read_signal
+    from firmware_bridge.check.run import check
 
     made = {name: options.pop(name) for name in ("rounding", "time_pooling") if name in options}
     opened, program = open_program(model, **made)
     frames, rate_hz = read_signal(opened, signal) if isinstance(signal, (str, Path)) else (signal, None)
-    if parse_target(target).kind in EMULATED:  # their flash is written before they start
-        try:
-            board = open_board(target, program, Options(load=request.config.getoption("--hil-load")))
-        except (TargetError, LinkError) as error:
-            _missing(request.config, str(error))
-        stack.enter_context(closing(board))
+    if target.kind.flashed_first:
+        board = stack.enter_context(closing(_connected(request.config, target, program)))
     else:
         board = request.getfixturevalue("board")
         board.start(program)

@@ -26,7 +26,9 @@ from tcnstream.errors import (
     TcnStreamError,
 )
 from tcnstream.model import Model, load
-from tcnstream.stream import Pool, Stream
+from tcnstream.options import StreamOptions
+from tcnstream.pool import Pool
+from tcnstream.stream import Stream
 
 if TYPE_CHECKING:
     from tcnstream.filters.signal_filter import SignalFilter
@@ -43,6 +45,7 @@ __all__ = (
     "SignalFilter",
     "Stream",
     "StreamError",
+    "StreamOptions",
     "TcnStreamError",
     "load",
 )

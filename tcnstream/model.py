@@ -15,17 +15,19 @@ import numpy as np
 
 from tcnstream.compiler import compile
 from tcnstream.compiler.alignment import alignments
+from tcnstream.compiler.cost import multiply_adds
 from tcnstream.compiler.normalise import is_dynamic_range
-from tcnstream.compiler.operations import operation
-from tcnstream.compiler.operations.time import TIME_FROZEN
 from tcnstream.compiler.plan import Node, Plan
 from tcnstream.compiler.policies import apply_policy, global_nodes, parse_policy
 from tcnstream.compiler.timing import remembered_frames, timings
-from tcnstream.engines.base import ENGINES, ROUNDINGS, Executor, make_executor
+from tcnstream.engines.base import ROUNDINGS, Executor
+from tcnstream.engines.choose import make_executor
 from tcnstream.engines.native.planfile import lacking, write_plan
 from tcnstream.errors import EngineError, StreamError
+from tcnstream.options import StreamOptions
+from tcnstream.pool import Pool
 from tcnstream.spec import TensorSpec
-from tcnstream.stream import Pool, Stream, as_frames
+from tcnstream.stream import Stream, as_frames
 from tcnstream.tflite.graph import Array, Graph, ModelFile, Shape
 from tcnstream.tflite.reader import read_model
 
@@ -132,9 +134,7 @@ class Model:
                     delay_frames=timing.delay,
                     receptive_field_frames=timing.receptive_field,
                     state_bytes=queued,
-                    macs_per_frame=0.0
-                    if node is None
-                    else float(operation(node.kind).multiply_adds(plan, node) * timing.rate),
+                    macs_per_frame=0.0 if node is None else float(multiply_adds(plan, node) * timing.rate),
                 )
             )
         return rows
@@ -182,20 +182,8 @@ class Model:
         rounding: str = "litert",
         rate_hz: float | None = None,
     ) -> Stream:
-        """A new stream at its start.
-
-        ``engine``: "auto" (the fastest that has all operations), "native", "interpreter" or "reference".
-        ``time_pooling``: the policy for operations over all of time, "trailing", "trailing:FRAMES",
-        "cumulative" or "frozen" (which measures on ``calibration``, (frames, *frame_shape)).
-        ``exact=False`` lets the interpreter engine use TFLite's fast kernels.
-        ``rounding``: "litert", or "tflm" for what a board with TFLite Micro computes (its FULLY_CONNECTED
-        rounds twice); the interpreter engine has only "litert".
-        ``rate_hz``: the input's sample rate, for ``Stream.times``.
-        Raises NotStreamableError without a policy where one is needed, EngineError where the engine
-        lacks an operation or is not installed, StreamError for an unknown policy, engine or rounding.
-        """
-        executor, identity = self._executor(engine, time_pooling, calibration, exact, rounding)
-        return Stream(executor, self.inputs, self.outputs, identity, rate_hz)
+        """``open``, with the fields of StreamOptions as arguments."""
+        return self.open(StreamOptions(engine, time_pooling, calibration, exact, rounding, rate_hz))
 
     def pool(
         self,
@@ -207,11 +195,27 @@ class Model:
         rounding: str = "litert",
         rate_hz: float | None = None,
     ) -> Pool:
-        """``lanes`` independent streams that share the plan and its constants; arguments as for ``stream``."""
+        """``open_pool``, with the fields of StreamOptions as arguments."""
+        return self.open_pool(lanes, StreamOptions(engine, time_pooling, calibration, exact, rounding, rate_hz))
+
+    def open(self, options: StreamOptions) -> Stream:
+        """A new stream at its start.
+
+        Raises NotStreamableError without a policy where one is needed, EngineError where the engine lacks an operation
+        or is not installed, StreamError for a calibration or sample rate that cannot be used.
+        """
+        executor, identity = self._executor(options)
+        return Stream(executor, self.inputs, self.outputs, identity, options.rate_hz)
+
+    def open_pool(self, lanes: int, options: StreamOptions) -> Pool:
+        """``lanes`` independent streams that share the plan and its constants.
+
+        Raises StreamError for less than one lane, else as ``open``.
+        """
         if lanes < 1:
             raise StreamError(f"a pool of {lanes} lanes is empty; ask for at least one")
-        executor, identity = self._executor(engine, time_pooling, calibration, exact, rounding)
-        return Pool([Stream(executor, self.inputs, self.outputs, identity, rate_hz) for _ in range(lanes)])
+        first = self.open(options)
+        return Pool([first, *(first.another() for _ in range(lanes - 1))])
 
     def plan_file(
         self,
@@ -219,17 +223,18 @@ class Model:
         calibration: Array | Sequence[Array] | None = None,
         rounding: str = "litert",
     ) -> bytes:
-        """The streaming program as the flat file that the C core runs in place; arguments as for ``stream``.
+        """The streaming program as the flat file that the C core runs in place; arguments as those of StreamOptions.
 
         The format is that of ``tcnstream.engines.native.planfile``. Raises EngineError naming the first operation
         that the core lacks, else as ``stream``.
         """
+        options = StreamOptions(time_pooling=time_pooling, calibration=calibration, rounding=rounding)
         if self._stateful is not None:
             raise EngineError(
                 f"{self.file.source} brings its own state in variables, which a plan file cannot hold;"
                 " a board runs the .tflite itself"
             )
-        plan, identity = self._program(time_pooling, calibration, rounding)
+        plan, identity = self._program(options)
         return write_plan(plan, identity, rounding)
 
     def native_lacks(self) -> list[str]:
@@ -241,57 +246,51 @@ class Model:
             return ["the native engine has no variables of a model's own; the interpreter runs it as it is"]
         return [str(error) for error in lacking(apply_policy(self.plan, parse_policy("trailing")))]
 
-    def _program(
-        self, time_pooling: str | None, calibration: Array | Sequence[Array] | None, rounding: str
-    ) -> tuple[Plan, str]:
+    def _program(self, options: StreamOptions) -> tuple[Plan, str]:
         """The plan under a policy, and the name that its snapshots go by."""
-        if rounding not in ROUNDINGS:
-            raise StreamError(f"rounding={rounding!r} is unknown; use {' or '.join(map(repr, ROUNDINGS))}")
-        policy = None if time_pooling is None else parse_policy(time_pooling)
-        if calibration is not None:
-            chunks = [calibration] if isinstance(calibration, np.ndarray) else list(calibration)
-            if len(chunks) != len(self.inputs):
-                raise StreamError(
-                    f"calibration takes {len(self.inputs)} recordings, one per input, and got {len(chunks)}"
-                )
-            calibration = [as_frames(spec, chunk) for spec, chunk in zip(self.inputs, chunks, strict=True)]
-        plan = apply_policy(self.plan, policy, calibration)
+        policy, calibration = options.policy, self._calibration(options)
+        constants: Sequence[Array] = ()
+        if policy is not None and policy.kind == "frozen" and self.needs_time_pooling:
+            from tcnstream.engines.reference.calibration import measure  # brings an engine that few streams need
+
+            constants = measure(self.plan, calibration)
+        plan = apply_policy(self.plan, policy, constants)
         identity = f"{self.file.sha256[:16]}/axis={self.time_axis}/pooling={policy if plan is not self.plan else None}"
-        frozen = [plan.tensors[n.inputs[1]].data for n in plan.nodes if n.kind == TIME_FROZEN.kind]
-        if frozen:
-            identity += ":" + hashlib.sha256(b"".join(np.asarray(f).tobytes() for f in frozen)).hexdigest()[:8]
-        if rounding != ROUNDINGS[0]:
-            identity += f"/rounding={rounding}"
+        if constants:
+            digest = hashlib.sha256(b"".join(np.asarray(values).tobytes() for values in constants)).hexdigest()
+            identity += f":{digest[:8]}"
+        if options.rounding != ROUNDINGS[0]:
+            identity += f"/rounding={options.rounding}"
         return plan, identity
 
-    def _executor(
-        self,
-        engine: str,
-        time_pooling: str | None,
-        calibration: Array | Sequence[Array] | None,
-        exact: bool,
-        rounding: str,
-    ) -> tuple[Executor, str]:
-        if engine not in ("auto", *ENGINES):
-            raise StreamError(f"engine={engine!r} is unknown; use 'auto' or one of {', '.join(map(repr, ENGINES))}")
-        plan, identity = self._program(time_pooling, calibration, rounding)
-        if calibration is not None:
-            return self._new_executor(engine, plan, exact, rounding), identity
-        key = engine, identity, exact, rounding
+    def _calibration(self, options: StreamOptions) -> list[Array] | None:
+        if options.calibration is None:
+            return None
+        given = options.calibration
+        chunks = [given] if isinstance(given, np.ndarray) else list(given)
+        if len(chunks) != len(self.inputs):
+            raise StreamError(f"calibration takes {len(self.inputs)} recordings, one per input, and got {len(chunks)}")
+        return [as_frames(spec, chunk) for spec, chunk in zip(self.inputs, chunks, strict=True)]
+
+    def _executor(self, options: StreamOptions) -> tuple[Executor, str]:
+        plan, identity = self._program(options)
+        if options.calibration is not None:
+            return self._new_executor(plan, options), identity
+        key = options.engine, identity, options.exact, options.rounding
         if key not in self._executors:
-            self._executors[key] = self._new_executor(engine, plan, exact, rounding)
+            self._executors[key] = self._new_executor(plan, options)
         return self._executors[key], identity
 
-    def _new_executor(self, engine: str, plan: Plan, exact: bool, rounding: str) -> Executor:
+    def _new_executor(self, plan: Plan, options: StreamOptions) -> Executor:
         if self._stateful is None:
-            return make_executor(engine, plan, exact, rounding)
+            return make_executor(options.engine, plan, options.exact, options.rounding)
         only = self._stateful.engine
-        if engine not in ("auto", only) or rounding != ROUNDINGS[0]:
+        if options.engine not in ("auto", only) or options.rounding != ROUNDINGS[0]:
             raise EngineError(
                 f"a model with variables of its own runs in the {only} engine alone, which rounds as LiteRT does;"
                 f" use engine='{only}'"
             )
-        return self._stateful.executor(exact)
+        return self._stateful.executor(options.exact)
 
 
 def load(source: str | os.PathLike[str] | bytes, time_axis: int | None = None) -> Model:

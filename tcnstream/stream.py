@@ -1,4 +1,4 @@
-"""Stream and Pool: what a user holds while a signal comes in."""
+"""Stream: what a user holds while a signal comes in."""
 
 from __future__ import annotations
 
@@ -6,31 +6,30 @@ import math
 import threading
 from collections.abc import Iterator, Sequence
 from numbers import Real
-from typing import Any
+from typing import NoReturn, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
 
 from tcnstream.compiler.plan import Plan
 from tcnstream.compiler.timing import counts
-from tcnstream.engines.base import Executor, new_memory
+from tcnstream.engines.base import Executor
 from tcnstream.errors import StreamError
 from tcnstream.spec import TensorSpec
 from tcnstream.tflite.graph import Array
 
 
-def _sample_rate(rate_hz: float) -> float:
-    if not isinstance(rate_hz, Real) or not 0 < rate_hz < math.inf:
-        raise StreamError(f"rate_hz = {rate_hz!r}; a sample rate is a number above 0")
-    return rate_hz
-
-
 class Stream:
-    """One signal through one model.
+    """One signal through one model; made by ``Model.stream``.
 
     The concatenation of all that ``push`` and ``flush`` return is the model's offline answer on the
     whole signal, both edges included, whatever the chunks. Thread-compatible: different streams may
-    run in different threads; two threads on one stream at a time are a StreamError.
+    run in different threads; two threads on one stream at a time are a StreamError. A stream is never copied or
+    pickled: ``snapshot`` and ``restore`` carry it elsewhere.
+
+    ``inputs`` and ``outputs`` say what frames look like, ``rate_hz`` is the input's sample rate (None: unknown).
+    ``executor`` computes, ``memory`` is what the stream remembers in that engine's form, and ``identity`` names the
+    model and policy that a snapshot belongs to: for pools, tests and tools; whoever changes a memory breaks its stream.
     """
 
     def __init__(
@@ -43,33 +42,49 @@ class Stream:
     ) -> None:
         self.inputs = inputs
         self.outputs = outputs
-        self.rate_hz = None if rate_hz is None else _sample_rate(rate_hz)
-        self._executor = executor
-        self._identity = identity
-        self._state = new_memory(executor)
-        self._direct_push_into = getattr(self._state, "push_into", None)
-        self._busy = threading.Lock()
+        self.rate_hz = None if rate_hz is None else sample_rate(rate_hz)
+        self.executor = executor
+        self.memory = executor.new_memory()
+        self.identity = identity
+        self._direct_push = executor.direct_push(self.memory)
+        self._exclusive = _Exclusive()
         self._broken = False
+
+    def another(self) -> Stream:
+        """One more stream of the same model, engine and policy, at its start."""
+        return Stream(self.executor, self.inputs, self.outputs, self.identity, self.rate_hz)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        """What copy, deepcopy and pickle ask for: a copy would share what is remembered, or lack it."""
+        raise StreamError(
+            "a stream cannot be copied or pickled; open another one of the same model and policy and restore() there"
+            " what snapshot() returns here"
+        )
 
     @property
     def engine(self) -> str:
         """The name of the engine that computes this stream."""
-        return self._executor.name
+        return self.executor.name
 
     @property
     def plan(self) -> Plan:
         """The program that runs, with the policy's nodes in place."""
-        return self._executor.plan
+        return self.executor.plan
 
     @property
     def frames_in(self) -> int:
         """Input frames pushed since the start or the last reset."""
-        return self._state.pushed_frames
+        return self.memory.pushed_frames
+
+    @property
+    def ended(self) -> bool:
+        """Whether the signal is over: flushed, and not reset since."""
+        return self.memory.ended
 
     @property
     def state_bytes(self) -> int:
         """Bytes that the stream remembers right now."""
-        return self._state.live_bytes()
+        return self.memory.live_bytes()
 
     def push(self, *chunks: Array) -> Array | tuple[Array, ...]:
         """Take in frames, return every output frame that they make possible.
@@ -79,17 +94,8 @@ class Stream:
         a tuple of those if the model has several outputs; m may be 0. Raises StreamError for a wrong
         shape or dtype, after ``flush``, or while another thread uses the stream; the stream is then as before.
         """
-        with _Exclusive(self):
-            self._refuse_if_over("push")
-            frames = self._accept(chunks)
-            blocks = list(_blocks(len(frames[0]), self._executor.block_frames))
-            if len(blocks) == 1:
-                return _one_or_all(self._advance(frames))
-            collected, begin = [self._empty()], 0
-            for n in blocks:
-                collected.append(self._advance([chunk[begin : begin + n] for chunk in frames]))
-                begin += n
-            return _one_or_all([np.concatenate(parts) for parts in zip(*collected, strict=True)])
+        with self._exclusive:
+            return self._pushed(self.accept(*chunks))
 
     def push_into(self, x: Array | tuple[Array, ...], out: Array | tuple[Array, ...]) -> int | tuple[int, ...]:
         """As ``push``, into arrays of the caller's; in the native engine nothing is allocated.
@@ -99,24 +105,38 @@ class Stream:
         output if there are several. Raises StreamError as ``push`` does, and where ``out`` is too small for
         what would come out; the stream is then as before.
         """
-        if self._direct_push_into is not None:
-            made: int | tuple[int, ...] = self._direct_push_into(x, out)
-            return made
-        chunks = x if isinstance(x, tuple) else (x,)
+        if self._direct_push is not None:
+            return self._direct_push(x, out)
         into = out if isinstance(out, tuple) else (out,)
-        self._refuse_if_over("push")
-        frames = self._accept(chunks)
-        self._check_room(len(frames[0]), into)
-        pushed = self.push(*frames)
-        for room, y in zip(into, pushed if isinstance(pushed, tuple) else (pushed,), strict=True):
+        with self._exclusive:
+            frames = self.accept(*(x if isinstance(x, tuple) else (x,)))
+            self.check_room(len(frames[0]), into)
+            made = self._pushed(frames)
+        pushed = made if isinstance(made, tuple) else (made,)
+        for room, y in zip(into, pushed, strict=True):
             room[: len(y)] = y
-        written = tuple(len(y) for y in (pushed if isinstance(pushed, tuple) else (pushed,)))
-        return written[0] if len(written) == 1 else written
+        return len(pushed[0]) if len(pushed) == 1 else tuple(len(y) for y in pushed)
 
-    def _check_room(self, n: int, into: tuple[Array, ...]) -> None:
+    def accept(self, *chunks: Array) -> tuple[Array, ...]:
+        """The frames that ``push`` would take, checked and in the model's dtype; nothing moves.
+
+        Raises what ``push`` raises.
+        """
+        self._refuse_if_over("push")
+        if len(chunks) != len(self.inputs):
+            raise StreamError(f"push takes {len(self.inputs)} chunks, one per input, and got {len(chunks)}")
+        frames = tuple(as_frames(spec, chunk) for spec, chunk in zip(self.inputs, chunks, strict=True))
+        if len({len(chunk) for chunk in frames}) > 1:
+            raise StreamError(
+                f"the chunks have {', '.join(str(len(c)) for c in frames)} frames; all inputs advance together"
+            )
+        return frames
+
+    def check_room(self, n: int, into: tuple[Array, ...]) -> None:
+        """Raises StreamError unless ``into``, an array (room, *frame_shape) per output, can hold a push of ``n``."""
         if len(into) != len(self.outputs):
             raise StreamError(f"push_into takes {len(self.outputs)} output arrays and got {len(into)}")
-        plan, pushed = self._executor.plan, self._state.pushed_frames
+        plan, pushed = self.executor.plan, self.memory.pushed_frames
         before, after = counts(plan, pushed, ended=False), counts(plan, pushed + n, ended=False)
         for spec, o, room in zip(self.outputs, plan.outputs, into, strict=True):
             if room.dtype != spec.dtype or room.shape[1:] != spec.shape or not room.flags.writeable:
@@ -127,14 +147,18 @@ class Stream:
                     " give it room for them (nothing was lost)"
                 )
 
+    def no_frames(self) -> Array | tuple[Array, ...]:
+        """What ``push`` returns when nothing comes out: (0, *frame_shape), a tuple of those for several outputs."""
+        return one_or_all(self._empty())
+
     def flush(self) -> Array | tuple[Array, ...]:
         """End the signal: the right padding arrives and the tail comes out, as ``push`` returns it.
 
         Raises StreamError if the stream is flushed already, or if the signal is shorter than a mirrored edge.
         """
-        with _Exclusive(self):
+        with self._exclusive:
             self._refuse_if_over("flush")
-            return _one_or_all(self._advance(None))
+            return one_or_all(self._advance(None))
 
     def times(
         self,
@@ -161,7 +185,7 @@ class Stream:
             raise StreamError("the stream does not know its input's sample rate: give rate_hz, here or to Model.stream")
         numbers = self._frame_numbers(frames, index)
         places = numbers * spec.rate.denominator / spec.rate.numerator + float(spec.offset)
-        seconds: npt.NDArray[np.float64] = places / _sample_rate(rate)
+        seconds: npt.NDArray[np.float64] = places / sample_rate(rate)
         return seconds
 
     def _output(self, output: int | str) -> int:
@@ -183,8 +207,8 @@ class Stream:
                 f" {given.dtype} {given.shape}"
             )
         m = len(given) if returned else int(given)
-        state = self._state
-        out = counts(self._executor.plan, state.pushed_frames, state.ended)[self._executor.plan.outputs[index]]
+        state = self.memory
+        out = counts(self.executor.plan, state.pushed_frames, state.ended)[self.executor.plan.outputs[index]]
         if m > out > 0:
             raise StreamError(
                 f"{m} frames are asked for, and {out} have come out of `{spec.name}`; name others by number, as"
@@ -194,30 +218,41 @@ class Stream:
 
     def reset(self) -> None:
         """Back to the start: the next frame pushed is the first one of a new signal."""
-        with _Exclusive(self):
-            self._state.reset()
+        with self._exclusive:
+            self.memory.reset()
             self._broken = False
 
     def snapshot(self) -> bytes:
         """All that the stream remembers, for ``restore`` in any engine or process with the same model and policy."""
-        with _Exclusive(self):
+        with self._exclusive:
             self._refuse_if_broken()
-            return self._state.snapshot(self._identity)
+            return self.memory.snapshot(self.identity)
 
     def restore(self, blob: bytes) -> None:
         """Continue where ``snapshot`` was taken, bit for bit.
 
         Raises StreamError for a damaged snapshot or one of another model or policy; the stream is then as before.
         """
-        with _Exclusive(self):
-            self._state.restore(blob, self._identity)
+        with self._exclusive:
+            self.memory.restore(blob, self.identity)
             self._broken = False
+
+    def _pushed(self, frames: tuple[Array, ...]) -> Array | tuple[Array, ...]:
+        """The frames through the engine, in blocks of its preferred sizes."""
+        sizes = list(_blocks(len(frames[0]), self.executor.block_frames))
+        if len(sizes) == 1:
+            return one_or_all(self._advance(frames))
+        collected, begin = [self._empty()], 0
+        for n in sizes:
+            collected.append(self._advance([chunk[begin : begin + n] for chunk in frames]))
+            begin += n
+        return one_or_all([np.concatenate(parts) for parts in zip(*collected, strict=True)])
 
     def _advance(self, chunks: Sequence[Array] | None) -> list[Array]:
         """One block (None: the end) through the engine; returns the new output frames."""
         self._broken = True
         try:
-            made = self._executor.advance(self._state, chunks)
+            made = self.executor.advance(self.memory, chunks)
         except StreamError:
             # Refused before anything moved.
             self._broken = False
@@ -226,22 +261,12 @@ class Stream:
         self._broken = False
         return frames
 
-    def _accept(self, chunks: tuple[Array, ...]) -> list[Array]:
-        if len(chunks) != len(self.inputs):
-            raise StreamError(f"push takes {len(self.inputs)} chunks, one per input, and got {len(chunks)}")
-        frames = [as_frames(spec, chunk) for spec, chunk in zip(self.inputs, chunks, strict=True)]
-        if len({len(chunk) for chunk in frames}) > 1:
-            raise StreamError(
-                f"the chunks have {', '.join(str(len(c)) for c in frames)} frames; all inputs advance together"
-            )
-        return frames
-
     def _empty(self) -> list[Array]:
         return [np.empty((0, *spec.shape), spec.dtype) for spec in self.outputs]
 
     def _refuse_if_over(self, what: str) -> None:
         self._refuse_if_broken()
-        if self._state.ended:
+        if self.memory.ended:
             raise StreamError(f"{what} after flush: the signal has ended; call reset() to start a new one")
 
     def _refuse_if_broken(self) -> None:
@@ -249,156 +274,11 @@ class Stream:
             raise StreamError("an earlier call failed midway; call reset() or restore() before going on")
 
 
-class Pool:
-    """Many streams of one model, side by side; nothing is shared between lanes but the plan.
-
-    ``pool[k]`` is lane k's Stream, for flush, reset, snapshot and restore of its own. A lane may pause (it is left
-    out of a push), ``leave``, and its number be taken again by the next one to ``join``.
-    """
-
-    def __init__(self, lanes: Sequence[Stream]) -> None:
-        self._streams = list(lanes)
-        self._free: set[int] = set()
-        self._gather()
-
-    def _gather(self) -> None:
-        """What the engine needs to push several lanes in one call, and the lanes that a push is for."""
-        make = getattr(self._streams[0]._executor, "new_pool", None)
-        self._together: Any = None if make is None else make([stream._state for stream in self._streams])
-        self._joined = np.array([k for k in range(len(self._streams)) if k not in self._free], np.int64)
-
-    def __len__(self) -> int:
-        return len(self._joined)
-
-    def __getitem__(self, lane: int) -> Stream:
-        if not -len(self._streams) <= lane < len(self._streams) or lane % len(self._streams) in self._free:
-            raise StreamError(f"there is no lane {lane} in the pool; join() makes one")
-        return self._streams[lane]
-
-    def __iter__(self) -> Iterator[Stream]:
-        return (self._streams[k] for k in self._joined)
-
-    @property
-    def lanes(self) -> tuple[int, ...]:
-        """The numbers of the lanes, in the order in which ``push`` takes their chunks."""
-        return tuple(self._joined.tolist())
-
-    def join(self) -> int:
-        """The number of one lane more, at its start: that of a lane that has left, or a new one."""
-        if self._free:
-            lane = min(self._free)
-            self._free.remove(lane)
-            self._streams[lane].reset()
-            self._joined = np.sort(np.append(self._joined, lane))
-            return lane
-        first = self._streams[0]
-        self._streams.append(Stream(first._executor, first.inputs, first.outputs, first._identity, first.rate_hz))
-        self._gather()
-        return len(self._streams) - 1
-
-    def leave(self, lane: int) -> None:
-        """Lane ``lane`` is gone, with what it remembered; flush it before if its tail is wanted.
-
-        The others keep their numbers. Raises StreamError if there is no such lane.
-        """
-        self[lane].reset()
-        self._free.add(lane % len(self._streams))
-        self._joined = self._joined[self._joined != lane % len(self._streams)]
-
-    def push(
-        self, chunks: Sequence[Array | tuple[Array, ...] | None], lanes: Sequence[int] | None = None
-    ) -> list[Array | tuple[Array, ...]]:
-        """Push ``chunks[k]`` into the k-th lane and return what each lane returns; None lets a lane pause.
-
-        ``chunks`` is an array (lanes, n, *frame_shape), or a list whose chunks may differ in length (a tuple per lane
-        if the model has several inputs). ``lanes`` names the lanes that they are for, each once; the others pause;
-        None takes all in order. All chunks are checked before any lane moves. Raises StreamError as ``Stream.push``
-        does, naming the lane.
-        """
-        chosen = self._chosen(lanes)
-        if len(chunks) != len(chosen):
-            raise StreamError(
-                f"{len(chosen)} lanes are to be pushed and got {len(chunks)} chunks; pass None to pause one"
-            )
-        if self._together is not None and isinstance(chunks, np.ndarray) and len(self._streams[0].inputs) == 1:
-            return self._push_together(chunks, chosen)
-        ready: list[tuple[Array, ...] | None] = []
-        for k, chunk in zip(chosen, chunks, strict=True):
-            lane = self._streams[k]
-            try:
-                if chunk is None:
-                    ready.append(None)
-                    continue
-                lane._refuse_if_over("push")
-                ready.append(tuple(lane._accept(chunk if isinstance(chunk, tuple) else (chunk,))))
-            except StreamError as e:
-                raise StreamError(f"lane {k}: {e}") from e
-        return [
-            _one_or_all(self._streams[k]._empty()) if chunk is None else self._streams[k].push(*chunk)
-            for k, chunk in zip(chosen, ready, strict=True)
-        ]
-
-    def push_into(
-        self, x: Array | tuple[Array, ...], out: Array | tuple[Array, ...], lanes: Sequence[int] | None = None
-    ) -> Array:
-        """As many frames into every lane, and what comes out into arrays of the caller's.
-
-        ``x`` is a dense array (lanes, n, *frame_shape) in the model's own dtype, ``out`` (lanes, room,
-        *frame_shape); tuples of those for several inputs or outputs; ``lanes`` as for ``push``. Returns int64 (lanes,),
-        the frames that each lane wrote, or (lanes, outputs). Raises StreamError before any lane moves.
-        """
-        chosen = self._chosen(lanes)
-        into = out if isinstance(out, tuple) else (out,)
-        from_ = x if isinstance(x, tuple) else (x,)
-        if self._together is not None:
-            counted: Array = self._together.push_into(from_, into, chosen)
-        else:
-            made = self.push([tuple(a[k] for a in from_) for k in range(len(chosen))], lanes)
-            counted = np.zeros((len(made), len(into)), np.int64)
-            for k, frames in enumerate(made):
-                for o, y in enumerate(frames if isinstance(frames, tuple) else (frames,)):
-                    into[o][k, : len(y)] = y
-                    counted[k, o] = len(y)
-        return counted[:, 0] if len(into) == 1 else counted
-
-    def _chosen(self, lanes: Sequence[int] | None) -> npt.NDArray[np.int64]:
-        """The lanes of a push, which must be there and differ."""
-        if lanes is None:
-            return self._joined
-        chosen = np.array(lanes, np.int64).reshape(-1)
-        if len(strangers := np.setdiff1d(chosen, self._joined)):
-            raise StreamError(f"there is no lane {strangers[0]} in the pool; join() makes one")
-        if len(np.unique(chosen)) != len(chosen):
-            raise StreamError("a lane is named twice; its frames go in one after the other, in one chunk or two pushes")
-        return chosen
-
-    def _push_together(self, chunks: Array, chosen: npt.NDArray[np.int64]) -> list[Array | tuple[Array, ...]]:
-        """Lanes that get as many frames each, in one call of the engine."""
-        spec, specs, lanes = self._streams[0].inputs[0], self._streams[0].outputs, len(chosen)
-        if chunks.shape[2:] != spec.shape or chunks.ndim < 2:
-            raise StreamError(f"lane 0: input `{spec.name}` takes chunks of shape (n, *{spec.shape})")
-        n = chunks.shape[1]
-        x = as_frames(spec, chunks.reshape(lanes * n, *spec.shape)).reshape(chunks.shape)
-        most = self._together.most_frames(n)
-        out = tuple(np.empty((lanes, m, *p.shape), p.dtype) for m, p in zip(most, specs, strict=True))
-        counted = self._together.push_into((np.ascontiguousarray(x),), out, chosen)
-        return [_one_or_all([y[k, :m] for y, m in zip(out, counted[k], strict=True)]) for k in range(lanes)]
-
-    def flush(self) -> list[Array | tuple[Array, ...]]:
-        """End every lane that has not ended; the tails, empty for those that had."""
-        return [_one_or_all(lane._empty()) if lane._state.ended else lane.flush() for lane in self]
-
-    def reset(self) -> None:
-        """Every lane back to its start."""
-        for lane in self:
-            lane.reset()
-
-
 class _Exclusive:
     """Holds a stream for one call; a second thread is told so instead of waiting."""
 
-    def __init__(self, stream: Stream) -> None:
-        self._busy = stream._busy
+    def __init__(self) -> None:
+        self._busy = threading.Lock()
 
     def __enter__(self) -> None:
         if not self._busy.acquire(blocking=False):
@@ -411,7 +291,10 @@ class _Exclusive:
 
 
 def as_frames(spec: TensorSpec, chunk: Array) -> Array:
-    """A user's chunk checked against a port: (n, *frame_shape) in the port's dtype, float32 quantized to it."""
+    """A user's chunk checked against an input: (n, *frame_shape) in the input's dtype, float32 quantized to it.
+
+    Raises StreamError for another shape or dtype.
+    """
     frames = np.asarray(chunk)
     if frames.ndim != 1 + len(spec.shape) or frames.shape[1:] != spec.shape:
         wanted = ", ".join(["n", *map(str, spec.shape)])
@@ -434,5 +317,13 @@ def _blocks(n: int, sizes: tuple[int, ...]) -> Iterator[int]:
         yield n
 
 
-def _one_or_all(arrays: list[Array]) -> Array | tuple[Array, ...]:
+def one_or_all(arrays: list[Array]) -> Array | tuple[Array, ...]:
+    """One array per output as users get them: alone if the model has one output, else as a tuple."""
     return arrays[0] if len(arrays) == 1 else tuple(arrays)
+
+
+def sample_rate(rate_hz: float) -> float:
+    """``rate_hz`` itself if it can be one; else a StreamError."""
+    if not isinstance(rate_hz, Real) or not 0 < rate_hz < math.inf:
+        raise StreamError(f"rate_hz = {rate_hz!r}; a sample rate is a number above 0")
+    return rate_hz

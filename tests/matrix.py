@@ -144,7 +144,7 @@ def build_wheel(binaries: Path) -> Path:
 def core_is_built(binaries: Path) -> None:
     """The C core is optional in an installation; in a test of everything it is not."""
     if REQUIRE_ALL:
-        call([binaries / "python", "-P", "-c", "from tcnstream.engines.native.executor import load_core; load_core()"])
+        call([binaries / "python", "-P", "-c", "from tcnstream.engines.native.core import load_core; load_core()"])
 
 
 def find_python(version: str) -> str | None:

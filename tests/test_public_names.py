@@ -19,6 +19,7 @@ def test_the_front_door() -> None:
         "SignalFilter",
         "Stream",
         "StreamError",
+        "StreamOptions",
         "TcnStreamError",
         "load",
     ]

@@ -8,14 +8,15 @@ from typing import Annotated
 
 import typer
 
-from firmware_bridge.build import APOLLO, EMULATED, HOST_TARGETS, size_of
-from firmware_bridge.build import build as build_firmware
+from firmware_bridge.boards.build import board_spec, size_of
+from firmware_bridge.boards.build import build as build_firmware
+from firmware_bridge.boards.program import Program
+from firmware_bridge.boards.table import BOARDS
+from firmware_bridge.check.recordings import open_program
 from firmware_bridge.cli.options import RoundingOption
-from firmware_bridge.program import Program
-from firmware_bridge.recordings import open_program
 from tcnstream.cli.common import JsonOption, TimePoolingOption, print_json, say
 
-_TARGETS = ", ".join((*HOST_TARGETS, *EMULATED, *APOLLO))
+_TARGETS = ", ".join(BOARDS)
 
 
 def build(
@@ -33,11 +34,12 @@ def build(
 
     Example: `firmware-bridge build apollo4 out --model ecg`
     """
+    board = board_spec(target)
     program: Program | None = None
     if model is not None:
         program = open_program(model, rounding=rounding, time_pooling=time_pooling)[1]
     made = build_firmware(target, sdk=sdk)
-    size = None if sdk is not None else size_of(target, made, None if program is None else program.content)
+    size = None if sdk is not None else size_of(board, made, None if program is None else program.content)
     files = _write(folder, made, program)
     if json:
         print_json({"target": target, "files": files, **({} if size is None else asdict(size))})
@@ -45,7 +47,7 @@ def build(
     if size is None:
         say(f"{files[0]}: link it into a neuralSPOT application and call bridge_run() after ns_core_init()")
         return
-    if target in HOST_TARGETS:
+    if board.memory is None:
         say(f"{files[0]}: a program for this machine that speaks on standard input and output")
     else:
         say(

@@ -9,10 +9,13 @@ from typing import Annotated, cast, get_args
 import typer
 from rich.table import Table
 
-from firmware_bridge import report as pages
-from firmware_bridge.check import Taps
-from firmware_bridge.check import check as run_check
-from firmware_bridge.chunks import parse_chunks
+from firmware_bridge.check.chunks import parse_chunks
+from firmware_bridge.check.compare import TensorReport, parse_tolerance
+from firmware_bridge.check.cost import cost_sentence
+from firmware_bridge.check.recordings import model_files, open_program, read_signal
+from firmware_bridge.check.run import Taps
+from firmware_bridge.check.run import check as run_check
+from firmware_bridge.check.verdict import CheckReport
 from firmware_bridge.cli.options import (
     AnyCoreOption,
     FaultsOption,
@@ -23,17 +26,15 @@ from firmware_bridge.cli.options import (
     ToleranceOption,
     board_options,
     refuse,
-    resolved,
-    writable,
+    require_writable,
+    write_beside,
 )
-from firmware_bridge.cli.windows import check_windows, takes_windows
-from firmware_bridge.compare import TensorReport, parse_tolerance
-from firmware_bridge.cost import cost_sentence
+from firmware_bridge.cli.windows import compare_windows
 from firmware_bridge.errors import BridgeError
-from firmware_bridge.page import to_html
-from firmware_bridge.recordings import open_program, read_signal
-from firmware_bridge.targets import open_board
-from firmware_bridge.verdict import CheckReport
+from firmware_bridge.report.junit import stages_to_junit
+from firmware_bridge.report.page import to_html
+from firmware_bridge.report.result import to_json
+from firmware_bridge.targets import open_board, parse_target
 from tcnstream.cli.common import (
     CalibrationOption,
     ChannelOption,
@@ -54,7 +55,7 @@ from tcnstream.cli.common import (
     progress_bar,
     say,
 )
-from tcnstream.cli.reading import Reading
+from tcnstream.cli.reading import Reading, files_of
 
 _DEFAULT_CHUNKS = "random:0"
 _MOST_LINES = 12
@@ -110,9 +111,10 @@ def check(
         raise BridgeError(f"--taps is outputs, states or all, not {taps!r}")
     parse_chunks(chunks)
     allowed = parse_tolerance(tolerance)
-    writable(junit, page)
+    require_writable((junit, page), read=(*files_of(source), *model_files(model)))
+    wanted = parse_target(target)
     reading = Reading(channel, rate, units, gain, raw_format, raw_channels, hold_gaps)
-    if takes_windows(target):
+    if wanted.answers_windows:
         refuse(
             target,
             "it answers whole windows of the file and has no stream to look into",
@@ -128,7 +130,7 @@ def check(
         )
         opened = open_model(model, time_axis)
         signal, _ = read_signal(opened, source, reading, note)
-        check_windows(opened, target, signal[:frames], tolerance, rounding, junit, json)
+        compare_windows(opened, wanted, signal[:frames], tolerance, rounding, junit, json)
         return
     options = board_options(load, any_core, faults)
     constants = None if calibration is None else read_signal(open_model(model, time_axis), calibration, reading)[0]
@@ -138,7 +140,7 @@ def check(
     signal, rate_hz = read_signal(opened, source, reading, note)
     try:
         with ExitStack() as stack:
-            board = open_board(resolved(target), program, options)
+            board = open_board(wanted, program, options)
             stack.callback(board.close)
             progress = stack.enter_context(progress_bar("comparing"))
             task = progress.add_task("")
@@ -164,11 +166,11 @@ def check(
 
 
 def _write(report: CheckReport, junit: Path | None, page: Path | None, json: bool) -> None:
-    data = pages.to_json(report)
+    data = to_json(report)
     if junit is not None:
-        junit.write_text(pages.to_junit(data), encoding="utf-8")
+        write_beside(junit, stages_to_junit(data))
     if page is not None:
-        page.write_text(to_html(data), encoding="utf-8")
+        write_beside(page, to_html(data))
     if json:
         print_json(data)
         return

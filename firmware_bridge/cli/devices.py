@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from firmware_bridge.build import EMULATED
-from firmware_bridge.devices import list_devices
+from firmware_bridge.boards.devices import list_devices
+from firmware_bridge.boards.table import EMULATED
 from tcnstream.cli.common import JsonOption, out, print_json, say
 
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from firmware_bridge.devices import only_device
 from firmware_bridge.errors import BridgeError
-from firmware_bridge.faults import faulty, parse_faults
-from firmware_bridge.targets import WAYS, Options
+from firmware_bridge.link.faults import faulty, parse_faults
+from firmware_bridge.targets import KINDS, Options
 from tcnstream.cli.common import note, print_json, say
 
 TargetOption: TypeAlias = Annotated[
-    str, typer.Option("--target", "-t", metavar="TARGET", help=f"{', '.join(WAYS)}, neuralspot:PORT, or serial:auto.")
+    str, typer.Option("--target", "-t", metavar="TARGET", help=f"{', '.join(kind.written for kind in KINDS.values())}.")
 ]
 InputOption: TypeAlias = Annotated[
     str, typer.Option("--input", "-i", metavar="FILE", help="A recording, as for `tcnstream run`.")
@@ -35,14 +37,6 @@ FaultsOption: TypeAlias = Annotated[
 ]
 
 
-def resolved(target: str) -> str:
-    """``serial:auto`` is the one known board; several are never picked from."""
-    kind, _, settings = target.partition("?")
-    if kind != "serial:auto":
-        return target
-    return only_device().target + (f"?{settings}" if settings else "")
-
-
 def board_options(load: bool, any_core: bool, faults: str) -> Options:
     wrap = faulty(parse_faults(faults)) if faults else None
     return Options(load=load, any_core=any_core, wrap=wrap, on_log=_heard)
@@ -60,12 +54,43 @@ def refuse(target: str, why: str, **given: bool) -> None:
         raise BridgeError(f"{target} has no {', '.join(names)}: {why}")
 
 
-def writable(*files: Path | None) -> None:
-    """What cannot be written in the end is said before hours of work."""
-    for file in files:
-        if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
+def require_writable(outputs: Sequence[Path | None], read: Sequence[Path]) -> None:
+    """What cannot be written in the end, or would be written over what is ``read``, is said before hours of work."""
+    wanted = [file for file in outputs if file is not None]
+    for k, file in enumerate(wanted):
+        if file.is_dir() or not file.absolute().parent.is_dir():
             what = "is a folder" if file.is_dir() else "lies in a folder that does not exist"
             raise BridgeError(f"{file} {what}; name a file in a folder that exists")
+        if any(_same_file(file, source) for source in read):
+            raise BridgeError(f"{file} is read here and would be written over; name another file")
+        if any(_same_file(file, other) for other in wanted[:k]):
+            raise BridgeError(f"{file} would be written twice; name a file for each")
+
+
+def _same_file(a: Path, b: Path) -> bool:
+    return a.samefile(b) if a.exists() and b.exists() else a.resolve() == b.resolve()
+
+
+def write_beside(path: Path, text: str) -> None:
+    """Writes a new file and gives it the name: what stood there is whole until the new one is."""
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", dir=path.absolute().parent, prefix=f".{path.name}.", delete=False
+    ) as file:
+        unfinished = Path(file.name)
+        try:
+            file.write(text)
+            file.close()
+            unfinished.chmod(0o666 & ~_umask())
+            os.replace(unfinished, path)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def conclude(found: Any, json: bool, remarks: tuple[str, ...] = ()) -> None:

@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
-from firmware_bridge import report as pages
+from firmware_bridge.cli.options import require_writable, write_beside
 from firmware_bridge.errors import BridgeError
-from firmware_bridge.page import to_html
+from firmware_bridge.report.junit import stages_to_junit
+from firmware_bridge.report.page import to_html
+from firmware_bridge.report.result import load
 from tcnstream.cli.common import say
 
 
@@ -24,9 +26,10 @@ def report(
     """
     if page is None and junit is None:
         raise BridgeError("nothing to write: give --html FILE or --junit FILE")
-    data = pages.load(result.read_bytes())
+    require_writable((junit, page), read=(result,))
+    data = load(result.read_bytes())
     if page is not None:
-        page.write_text(to_html(data), encoding="utf-8")
+        write_beside(page, to_html(data))
     if junit is not None:
-        junit.write_text(pages.to_junit(data), encoding="utf-8")
+        write_beside(junit, stages_to_junit(data))
     say(str(data["verdict"]))

@@ -6,6 +6,10 @@ from typing import Annotated
 
 import typer
 
+from firmware_bridge.check.compare import parse_tolerance
+from firmware_bridge.check.recordings import open_program, read_signal
+from firmware_bridge.check.soak import CHUNK_FRAMES, RECOVER_S, SNAPSHOT_FRAMES
+from firmware_bridge.check.soak import soak as run_soak
 from firmware_bridge.cli.options import (
     AnyCoreOption,
     FaultsOption,
@@ -17,14 +21,8 @@ from firmware_bridge.cli.options import (
     board_options,
     conclude,
     refuse,
-    resolved,
 )
-from firmware_bridge.compare import parse_tolerance
-from firmware_bridge.neuralspot import is_stock, open_stock_target, soak_stock
-from firmware_bridge.recordings import open_program, read_signal
-from firmware_bridge.soak import CHUNK_FRAMES, RECOVER_S, SNAPSHOT_FRAMES
-from firmware_bridge.soak import soak as run_soak
-from firmware_bridge.targets import open_board
+from firmware_bridge.targets import open_board, parse_target, soak_windows
 from tcnstream.cli.common import (
     ChannelOption,
     GainOption,
@@ -83,7 +81,8 @@ def soak(
     """
     allowed = parse_tolerance(tolerance)
     reading = Reading(channel, rate, units, gain, raw_format, raw_channels, hold_gaps)
-    if is_stock(target):
+    wanted = parse_target(target)
+    if wanted.answers_windows:
         refuse(
             target,
             "it answers whole windows of the file and has no stream",
@@ -97,9 +96,9 @@ def soak(
         opened = open_model(model, time_axis)
         signal, _ = read_signal(opened, source, reading, note)
         with interrupted() as stop:
-            found = soak_stock(
+            found = soak_windows(
+                wanted,
                 opened.model,
-                lambda: open_stock_target(target),
                 signal,
                 seconds=seconds,
                 frames=frames,
@@ -116,7 +115,7 @@ def soak(
         with interrupted() as stop:
             found = run_soak(
                 program,
-                lambda: open_board(resolved(target), program, options),
+                lambda: open_board(wanted, program, options),
                 signal,
                 seconds=seconds,
                 frames=frames,

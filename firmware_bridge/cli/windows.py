@@ -5,64 +5,38 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-from firmware_bridge import report as pages
-from firmware_bridge.cli.options import conclude
-from firmware_bridge.compare import TensorReport, parse_tolerance
-from firmware_bridge.neuralspot import check as check_stock
-from firmware_bridge.neuralspot import is_stock, open_stock_target
-from firmware_bridge.recordings import open_program
-from firmware_bridge.tflm_file import check_file
+from firmware_bridge.check.tflm_file import FileReport
+from firmware_bridge.cli.options import conclude, write_beside
+from firmware_bridge.neuralspot import NeuralSpotReport
+from firmware_bridge.report.junit import Case, to_junit
+from firmware_bridge.targets import Target, check_windows
 from tcnstream.cli.common import Opened, progress_bar
 from tcnstream.tflite.graph import Array
 
-_FILE_TARGETS = ("tflm?file", "tflm?file=1")
 
-
-def takes_windows(target: str) -> bool:
-    return is_stock(target) or target in _FILE_TARGETS
-
-
-def check_windows(
-    opened: Opened, target: str, signal: Array, tolerance: str, rounding: str, junit: Path | None, json: bool
+def compare_windows(
+    opened: Opened, target: Target, signal: Array, tolerance: str, rounding: str, junit: Path | None, json: bool
 ) -> None:
     """Compares window by window and says so; exit code 1 where they differ."""
-    if not is_stock(target):
-        program = open_program(opened.model, rounding=rounding)[1]
-        file = check_file(program, signal, parse_tolerance(tolerance))
-        _junit(junit, opened, target, file.tensors, file.verdict, file.first_difference)
-        conclude(file, json)
-        return
-    stock = open_stock_target(target)
-    try:
-        with progress_bar("comparing") as progress:
-            task = progress.add_task("")
-            found = check_stock(
-                opened.model,
-                stock.port,
-                signal,
-                convention=stock.convention,
-                framing=stock.framing,
-                tolerance=tolerance,
-                rounding=rounding,
-                progress=lambda done, total: progress.update(task, completed=done, total=total),
-            )
-    finally:
-        stock.port.close()
-    _junit(junit, opened, target, found.outputs, found.verdict, found.first_difference)
-    conclude(found, json, (*found.notes, *found.faults))
+    with progress_bar("comparing") as progress:
+        task = progress.add_task("")
+        found = check_windows(
+            target,
+            opened.model,
+            signal,
+            tolerance=tolerance,
+            rounding=rounding,
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    if junit is not None:
+        write_beside(junit, _junit(opened, target, found))
+    remarks = (*found.notes, *found.faults) if isinstance(found, NeuralSpotReport) else ()
+    conclude(found, json, remarks)
 
 
-def _junit(
-    file: Path | None, opened: Opened, target: str, tensors: tuple[TensorReport, ...], verdict: str, first: object
-) -> None:
+def _junit(opened: Opened, target: Target, found: NeuralSpotReport | FileReport) -> str:
     """A case per tensor."""
-    if file is None:
-        return
-    data = {
-        "model": opened.path.name,
-        "target": target,
-        "verdict": verdict,
-        "first_difference": None if first is None else asdict(first),  # type: ignore[call-overload]
-        "stages": [{"name": f"{t.role} {t.name}", "passed": t.passed, "note": ""} for t in tensors],
-    }
-    file.write_text(pages.to_junit(data), encoding="utf-8")
+    tensors = found.tensors if isinstance(found, FileReport) else found.outputs
+    first = None if found.first_difference is None else asdict(found.first_difference)
+    cases = [Case(f"{t.role} {t.name}", t.passed) for t in tensors]
+    return to_junit(opened.path.name, target.text, cases, found.verdict, first)

@@ -44,12 +44,13 @@ extern uint32_t bridge_fault_node;
 static void hello(const uint8_t *p, uint32_t n)
 {
     uint32_t can = CAN_TAP | CAN_FLUSH;
+    msg_hello said;
     (void)p;
     (void)n;
     if (BRIDGE_PLAN_RAM)
         can |= CAN_LOAD;
     if (model.plan && model.flashed)
-        can |= PLAN_IN_FLASH;
+        can |= CAN_PLAN_IN_FLASH;
     if (!model.plan || tcn_snapshot_size(model.plan) <= model.objects_room)
         can |= CAN_SNAPSHOT;
     if (port.can_reset)
@@ -57,25 +58,26 @@ static void hello(const uint8_t *p, uint32_t n)
 #ifdef BRIDGE_FAULT
     can |= CAN_FAULT;
 #endif
-    say32(BRIDGE_PROTOCOL);
-    say32(can);
-    say32(port.clock_hz);
-    say32(port.ticks_hz);
-    say32(port.ticks_unit);
-    say32(BRIDGE_WINDOW);
-    say32(BRIDGE_PAYLOAD);
-    say32(BRIDGE_RECEIVE);
-    say32(BRIDGE_PLAN_RAM);
-    say32(BRIDGE_MEMORY); /* state, scratch and objects share it */
-    say32(BRIDGE_MEMORY);
-    say32(model.objects_room);
-    say32(BRIDGE_OUTPUT);
-    say32(BRIDGE_TAP);
-    say32(model.plan ? model.plan_bytes : 0);
-    say32(model.plan ? (((const tcn_header *)(const void *)model.plan)->flags & 1) : 0);
-    say32(model.plan ? model.work.block : 0);
-    say32(model.plan ? (uint32_t)model.work.isa : 0);
-    say_bytes(model.plan_hash, HASH_BYTES);
+    said.protocol = BRIDGE_PROTOCOL;
+    said.can = can;
+    said.clock_hz = port.clock_hz;
+    said.ticks_hz = port.ticks_hz;
+    said.ticks_unit = port.ticks_unit;
+    said.window = BRIDGE_WINDOW;
+    said.payload_bytes = BRIDGE_PAYLOAD;
+    said.receive_bytes = BRIDGE_RECEIVE;
+    said.plan_room_bytes = BRIDGE_PLAN_RAM;
+    said.state_room_bytes = BRIDGE_MEMORY; /* state, scratch and objects share it */
+    said.scratch_room_bytes = BRIDGE_MEMORY;
+    said.object_room_bytes = model.objects_room;
+    said.output_room_bytes = BRIDGE_OUTPUT;
+    said.tap_room_bytes = BRIDGE_TAP;
+    said.plan_bytes = model.plan ? model.plan_bytes : 0;
+    said.plan_rounding = model.plan ? (((const tcn_header *)(const void *)model.plan)->flags & 1) : 0;
+    said.block_frames = model.plan ? model.work.block : 0;
+    said.isa = model.plan ? (uint32_t)model.work.isa : 0;
+    memcpy(said.plan_sha256, model.plan_hash, HASH_BYTES);
+    say_bytes(&said, sizeof said);
     say_text(port.target);
     say_text(BRIDGE_BUILD);
     say_text(BRIDGE_CORE);
@@ -84,32 +86,35 @@ static void hello(const uint8_t *p, uint32_t n)
 
 static void stats(const uint8_t *p, uint32_t n)
 {
+    msg_stats said;
     (void)p;
     (void)n;
-    say32(app.frames);
-    say32(app.damaged);
-    say32(app.repeated);
-    say32(app.gaps);
-    say32(port_overruns());
-    say32(port_stack_used());
-    say32(port_stack_size());
-    say32(model.plan ? (uint32_t)tcn_state_size(model.plan) : 0);
-    say32(model.plan ? (uint32_t)tcn_scratch_size(model.plan, model.work.block, 1) : 0);
-    say32(model.plan ? (uint32_t)tcn_snapshot_size(model.plan) : 0);
-    say64(model.plan ? (uint64_t)tcn_frames_in(model.state) : 0);
+    said.frames = app.frames;
+    said.damaged = app.damaged;
+    said.repeated = app.repeated;
+    said.gaps = app.gaps;
+    said.overruns = port_overruns();
+    said.stack_used_bytes = port_stack_used();
+    said.stack_bytes = port_stack_size();
+    said.state_bytes = model.plan ? (uint32_t)tcn_state_size(model.plan) : 0;
+    said.scratch_bytes = model.plan ? (uint32_t)tcn_scratch_size(model.plan, model.work.block, 1) : 0;
+    said.snapshot_bytes = model.plan ? (uint32_t)tcn_snapshot_size(model.plan) : 0;
+    said.frames_in = model.plan ? (uint64_t)tcn_frames_in(model.state) : 0;
+    say_bytes(&said, sizeof said);
 }
 
 static void fault(const uint8_t *p, uint32_t n)
 {
 #ifdef BRIDGE_FAULT
-    if (n != 4) {
-        refuse(MALFORMED, n, 4);
+    const msg_fault_request *asked = (const void *)p;
+    if (n != sizeof *asked) {
+        refuse(STATUS_MALFORMED, n, sizeof *asked);
         return;
     }
-    bridge_fault_node = wire_get32(p);
+    bridge_fault_node = asked->node;
 #else
     (void)p;
-    refuse(UNSUPPORTED, FAULT, n);
+    refuse(STATUS_UNSUPPORTED, KIND_FAULT, n);
 #endif
 }
 
@@ -119,7 +124,7 @@ static void restart(const uint8_t *p, uint32_t n)
     (void)p;
     (void)n;
     if (!port.can_reset)
-        refuse(UNSUPPORTED, RESTART, 0);
+        refuse(STATUS_UNSUPPORTED, KIND_RESTART, 0);
 }
 
 /* Each request once and in order ------------------------------------------------------------------------ */
@@ -128,27 +133,27 @@ static const struct {
     void (*act)(const uint8_t *p, uint32_t n);
     uint8_t wants_model;
 } requests[] = {
-    [HELLO] = {hello, 0},
-    [BEGIN] = {transfer_begin, 0},
-    [CHUNK] = {transfer_chunk, 0},
-    [COMMIT] = {transfer_commit, 0},
-    [READ] = {stream_read, 0},
-    [PUSH] = {stream_push, 1},
-    [FLUSH] = {stream_flush, 1},
-    [RESET] = {stream_reset, 1},
-    [SNAPSHOT] = {stream_snapshot, 1},
-    [TAP] = {stream_tap, 1},
-    [STATS] = {stats, 0},
-    [FAULT] = {fault, 0},
-    [RESTART] = {restart, 0},
+    [KIND_HELLO] = {hello, 0},
+    [KIND_BEGIN] = {transfer_begin, 0},
+    [KIND_CHUNK] = {transfer_chunk, 0},
+    [KIND_COMMIT] = {transfer_commit, 0},
+    [KIND_READ] = {stream_read, 0},
+    [KIND_PUSH] = {stream_push, 1},
+    [KIND_FLUSH] = {stream_flush, 1},
+    [KIND_RESET] = {stream_reset, 1},
+    [KIND_SNAPSHOT] = {stream_snapshot, 1},
+    [KIND_TAP] = {stream_tap, 1},
+    [KIND_STATS] = {stats, 0},
+    [KIND_FAULT] = {fault, 0},
+    [KIND_RESTART] = {restart, 0},
 };
 
 static void execute(const wire_frame *f)
 {
     if (f->kind >= sizeof requests / sizeof *requests || !requests[f->kind].act)
-        refuse(UNKNOWN, f->kind, 0);
+        refuse(STATUS_UNKNOWN, f->kind, 0);
     else if (requests[f->kind].wants_model && !model.plan)
-        refuse(NO_MODEL, 0, 0);
+        refuse(STATUS_NO_MODEL, 0, 0);
     else
         requests[f->kind].act(f->payload, f->length);
 }
@@ -168,10 +173,10 @@ static void answer(uint32_t slot, const wire_frame *f)
 /* A refusal that is not kept: nothing happened, and the same request may come again in its place. */
 static void turn_away(const wire_frame *f, uint8_t status, uint32_t a, uint32_t b)
 {
-    uint8_t raw[WIRE_HEAD + 8 + WIRE_TAIL];
-    wire_put32(raw + WIRE_HEAD, a);
-    wire_put32(raw + WIRE_HEAD + 4, b);
-    wire_send(raw, wire_seal(raw, f->kind | REPLY, status, f->session, f->sequence, 0, 8), port_write);
+    uint8_t raw[WIRE_HEAD + sizeof(msg_refusal) + WIRE_TAIL];
+    msg_refusal why = {a, b};
+    memcpy(raw + WIRE_HEAD, &why, sizeof why);
+    wire_send(raw, wire_seal(raw, f->kind | REPLY, status, f->session, f->sequence, 0, sizeof why), port_write);
     port_flush();
 }
 
@@ -179,21 +184,21 @@ static void take(const wire_frame *f)
 {
     uint32_t slot;
     app.frames++;
-    if (f->kind == HELLO && f->session != app.session && f->session != 0) {
+    if (f->kind == KIND_HELLO && f->session != app.session && f->session != 0) {
         app.session = f->session;
         app.expected = f->sequence;
         for (slot = 0; slot < BRIDGE_WINDOW; slot++)
             replies[slot].size = 0;
     }
     if (app.session == 0 || f->session != app.session) {
-        turn_away(f, NO_SESSION, f->session, app.session);
+        turn_away(f, STATUS_NO_SESSION, f->session, app.session);
         return;
     }
     slot = f->sequence % BRIDGE_WINDOW;
     if (f->sequence == app.expected) {
         app.expected++;
         answer(slot, f);
-        if (f->kind == RESTART && port.can_reset)
+        if (f->kind == KIND_RESTART && port.can_reset)
             port_reset();
     } else if (replies[slot].size && replies[slot].sequence == f->sequence) {
         app.repeated++;
@@ -201,7 +206,7 @@ static void take(const wire_frame *f)
         port_flush();
     } else if ((uint16_t)(f->sequence - app.expected) < 0x8000u) {
         app.gaps++;
-        turn_away(f, GAP, f->sequence, app.expected);
+        turn_away(f, STATUS_GAP, f->sequence, app.expected);
     }
     /* else: an old request whose reply the host has long had */
 }
@@ -218,12 +223,15 @@ static void send_now(uint8_t kind, const void *payload, uint32_t n)
 
 void app_log(int level, const char *text)
 {
-    uint8_t line[201];
+    struct {
+        msg_log head;
+        char text[200];
+    } line;
     uint32_t n = length_of(text);
-    n = n > sizeof line - 1 ? sizeof line - 1 : n;
-    line[0] = (uint8_t)level;
-    memcpy(line + 1, text, n);
-    send_now(LOG, line, n + 1);
+    n = n > sizeof line.text ? sizeof line.text : n;
+    line.head.level = (uint8_t)level;
+    memcpy(line.text, text, n);
+    send_now(KIND_LOG, &line, sizeof line.head + n);
 }
 
 /* Start, and every byte from then on ------------------------------------------------------------------------ */
@@ -237,7 +245,7 @@ static void app_start(void)
     app_log(LOG_INFO, "started");
     if (flashed) {
         uint8_t status = model_adopt(flashed, size, 1, why);
-        if (status == TOO_BIG)
+        if (status == STATUS_TOO_BIG)
             app_log(LOG_WARNING, "the flashed plan needs more memory for state or scratch than this board has");
         else if (status && why[0] != TCN_MAGIC && why[0] != TCN_TRUNCATED)
             app_log(LOG_WARNING, "the flashed plan is damaged or not for this core");
@@ -251,10 +259,8 @@ static void app_byte(uint8_t byte)
     if (found == WIRE_FRAME) {
         take(&frame);
     } else if (found == WIRE_DAMAGED) {
-        uint8_t count[4];
-        app.damaged++;
-        wire_put32(count, app.damaged);
-        send_now(DAMAGED, count, sizeof count);
+        msg_damaged_count count = {++app.damaged};
+        send_now(KIND_DAMAGED, &count, sizeof count);
     }
 }
 

@@ -1,13 +1,13 @@
-/* app.h - the application: one model on the native core, driven by requests from the line. See PROTOCOL.md. */
+/* app.h - the application: one model on the native core, driven by requests from the line. See docs/protocol.md. */
 #ifndef BRIDGE_APP_H
 #define BRIDGE_APP_H
 
-enum { LOG_INFO = 0, LOG_WARNING = 1, LOG_ERROR = 2 };
+#include "protocol.h"
 
 /* Serves the line from here on; the port has been started. Never returns. */
 void app_run(void);
 
-/* A line of text for the host, beside the data; at most 200 characters. */
+/* A line of text for the host, beside the data, LOG_INFO or worse; at most 200 characters. */
 void app_log(int level, const char *text);
 
 #endif

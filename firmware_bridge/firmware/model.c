@@ -60,19 +60,19 @@ uint8_t model_adopt(const uint8_t *bytes, uint32_t size, int flashed, uint32_t w
     int error = tcn_check(bytes, size, &position);
     model_drop();
     if (error)
-        return reject(CORE, (size_t)error, position, why);
+        return reject(STATUS_CORE, (size_t)error, position, why);
     block = block_for(plan, aligned(tcn_snapshot_size(plan)));
     if (!block) /* without snapshots, but with frames to compute */
         block = block_for(plan, aligned(inputs_bytes(plan)));
     state_bytes = aligned(tcn_state_size(plan));
     scratch_bytes = aligned(tcn_scratch_size(plan, block ? block : 1, 1));
     if (!block)
-        return reject(TOO_BIG, state_bytes + scratch_bytes + aligned(inputs_bytes(plan)), sizeof memory, why);
+        return reject(STATUS_TOO_BIG, state_bytes + scratch_bytes + aligned(inputs_bytes(plan)), sizeof memory, why);
     error = tcn_prepare(&model.work, memory + state_bytes, scratch_bytes, plan, block, 1, TCN_ISA_BEST);
     if (!error)
         error = tcn_init((tcn_state *)(void *)memory, state_bytes, plan);
     if (error)
-        return reject(CORE, (size_t)error, 0, why);
+        return reject(STATUS_CORE, (size_t)error, 0, why);
     model.plan = plan;
     model.plan_bytes = ((const tcn_header *)(const void *)bytes)->bytes;
     model.flashed = (uint8_t)flashed;
@@ -80,7 +80,7 @@ uint8_t model_adopt(const uint8_t *bytes, uint32_t size, int flashed, uint32_t w
     model.objects = memory + state_bytes + scratch_bytes;
     model.objects_room = (uint32_t)(sizeof memory - state_bytes - scratch_bytes);
     sha256(bytes, model.plan_bytes, model.plan_hash);
-    return OK;
+    return STATUS_OK;
 }
 
 uint32_t model_input_frame(uint32_t i) { return (uint32_t)frame_bytes(model.plan, tcn_input_tensor(model.plan, i)); }

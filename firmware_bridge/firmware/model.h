@@ -24,7 +24,8 @@ extern bridge_model model;
 /* Before anything else: no model. */
 void model_drop(void);
 
-/* Makes `bytes` the model; OK, or TOO_BIG or CORE with two numbers in why. `flashed`: they do not stand in RAM. */
+/* Makes `bytes` the model; STATUS_OK, or STATUS_TOO_BIG or STATUS_CORE with two numbers in why. `flashed`: they do
+ * not stand in RAM. */
 uint8_t model_adopt(const uint8_t *bytes, uint32_t size, int flashed, uint32_t why[2]);
 
 uint32_t model_input_bytes(void); /* of a frame of every input */

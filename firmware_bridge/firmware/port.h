@@ -1,37 +1,16 @@
 /* port.h - what a board gives to the application: bytes in, bytes out, a counter, a reset. One file per
- * family of boards in ports/; sizes are defined by the Makefile, one set per board. */
+ * family of boards in ports/. */
 #ifndef BRIDGE_PORT_H
 #define BRIDGE_PORT_H
 
 #include <stdint.h>
 
-/* Sizes of the static arrays. */
-#ifndef BRIDGE_PAYLOAD
-#define BRIDGE_PAYLOAD 4096u /* bytes of the largest payload, both ways */
-#endif
-#ifndef BRIDGE_WINDOW
-#define BRIDGE_WINDOW 4u /* requests that may be under way: so many replies are kept for resends */
-#endif
-#ifndef BRIDGE_RECEIVE
-#define BRIDGE_RECEIVE 16384u /* receive buffer, a power of two: the credit */
-#endif
-#ifndef BRIDGE_PLAN_RAM
-#define BRIDGE_PLAN_RAM (1u << 20) /* a plan that comes over the link; 0: plans are flashed */
-#endif
-#ifndef BRIDGE_MEMORY
-#define BRIDGE_MEMORY (4u << 20) /* the model's state and scratch, and objects: a snapshot in or out, input frames */
-#endif
-#ifndef BRIDGE_OUTPUT
-#define BRIDGE_OUTPUT (256u << 10) /* output frames of one push */
-#endif
-#ifndef BRIDGE_TAP
-#define BRIDGE_TAP (256u << 10) /* frames of the tapped tensor of one push */
-#endif
-#ifndef BRIDGE_BLOCK
-#define BRIDGE_BLOCK 16u /* most input frames per pass of the core */
-#endif
+#include "protocol.h"
 
-enum { TICKS_NANOSECONDS = 0, TICKS_CYCLES = 1, TICKS_INSTRUCTIONS = 2 };
+/* PAYLOAD, WINDOW, RECEIVE, PLAN_RAM, MEMORY, OUTPUT, TAP and BLOCK, said in boards/table.py. */
+#ifndef BRIDGE_PAYLOAD
+#error "the build gives the sizes of a board: firmware-bridge build BOARD FOLDER"
+#endif
 
 typedef struct {
     const char *target; /* "qemu-m4", "apollo510", ... */

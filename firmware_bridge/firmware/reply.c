@@ -17,7 +17,7 @@ void reply_begin(uint8_t *raw)
 {
     reply.raw = raw;
     reply.at = raw + WIRE_HEAD;
-    reply.status = OK;
+    reply.status = STATUS_OK;
 }
 
 uint8_t reply_status(void) { return reply.status; }
@@ -28,12 +28,6 @@ void say32(uint32_t v)
 {
     wire_put32(reply.at, v);
     reply.at += 4;
-}
-
-void say64(uint64_t v)
-{
-    wire_put64(reply.at, v);
-    reply.at += 8;
 }
 
 void say_bytes(const void *bytes, uint32_t n)
@@ -55,10 +49,10 @@ void say_text(const char *text)
 
 void refuse(uint8_t status, uint32_t a, uint32_t b)
 {
+    msg_refusal why = {a, b};
     reply.status = status;
     reply.at = reply.raw + WIRE_HEAD;
-    say32(a);
-    say32(b);
+    say_bytes(&why, sizeof why);
 }
 
 uint32_t length_of(const char *text)

@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-/* Begins a reply in raw[WIRE_HEAD + BRIDGE_PAYLOAD + WIRE_TAIL], with status OK and nothing in it. */
+/* Begins a reply in raw[WIRE_HEAD + BRIDGE_PAYLOAD + WIRE_TAIL], with status STATUS_OK and nothing in it. */
 void reply_begin(uint8_t *raw);
 
 uint8_t reply_status(void);
@@ -12,7 +12,6 @@ uint32_t reply_bytes(void); /* of the payload so far */
 uint32_t reply_room(void);  /* left in it */
 
 void say32(uint32_t v);
-void say64(uint64_t v);
 void say_bytes(const void *bytes, uint32_t n);
 void say_text(const char *text); /* at most 255 characters, and no more than fits */
 

@@ -23,55 +23,63 @@ static uint8_t *place_of(uint8_t object, uint32_t *room)
     return object == OBJECT_PLAN ? plan_ram : model.objects;
 }
 
-/* u8 object, 3 bytes 0, u32 total, hash -> u32 have: where a broken transfer of the same object goes on */
-void transfer_begin(const uint8_t *p, uint32_t n)
+static void say_have(void)
 {
-    uint32_t room;
-    if (n != 8 + HASH_BYTES || p[0] > OBJECT_INPUT) {
-        refuse(MALFORMED, n, 8 + HASH_BYTES);
-        return;
-    }
-    place_of(p[0], &room);
-    if (wire_get32(p + 4) > room) {
-        refuse(TOO_BIG, wire_get32(p + 4), room);
-        return;
-    }
-    if (!incoming.open || incoming.object != p[0] || incoming.total != wire_get32(p + 4) ||
-        memcmp(incoming.hash, p + 8, HASH_BYTES) != 0) {
-        incoming.open = 1;
-        incoming.object = p[0];
-        incoming.total = wire_get32(p + 4);
-        memcpy(incoming.hash, p + 8, HASH_BYTES);
-        incoming.have = 0;
-    }
-    if (p[0] == OBJECT_PLAN && model.plan && !model.flashed)
-        model_drop(); /* its memory is about to be written */
-    say32(incoming.have);
+    msg_have said = {incoming.have};
+    say_bytes(&said, sizeof said);
 }
 
-/* u32 tag (of the hash), u32 offset, u32 total, bytes -> u32 have */
+void transfer_begin(const uint8_t *p, uint32_t n)
+{
+    const msg_begin_request *asked = (const void *)p;
+    uint32_t room;
+    if (n != sizeof *asked || asked->object > OBJECT_INPUT) {
+        refuse(STATUS_MALFORMED, n, sizeof *asked);
+        return;
+    }
+    place_of(asked->object, &room);
+    if (asked->total_bytes > room) {
+        refuse(STATUS_TOO_BIG, asked->total_bytes, room);
+        return;
+    }
+    if (!incoming.open || incoming.object != asked->object || incoming.total != asked->total_bytes ||
+        memcmp(incoming.hash, asked->sha256, HASH_BYTES) != 0) {
+        incoming.open = 1;
+        incoming.object = asked->object;
+        incoming.total = asked->total_bytes;
+        memcpy(incoming.hash, asked->sha256, HASH_BYTES);
+        incoming.have = 0;
+    }
+    if (asked->object == OBJECT_PLAN && model.plan && !model.flashed)
+        model_drop(); /* its memory is about to be written */
+    say_have();
+}
+
 void transfer_chunk(const uint8_t *p, uint32_t n)
 {
-    uint32_t room, offset;
+    const msg_chunk_request *asked = (const void *)p;
+    uint32_t room, offset, bytes;
     uint8_t *to;
-    if (n < 12) {
-        refuse(MALFORMED, n, 12);
+    if (n < sizeof *asked) {
+        refuse(STATUS_MALFORMED, n, sizeof *asked);
         return;
     }
-    if (!incoming.open || wire_get32(p) != wire_get32(incoming.hash) || wire_get32(p + 8) != incoming.total) {
-        refuse(NO_OBJECT, wire_get32(p), wire_get32(incoming.hash));
+    if (!incoming.open || memcmp(asked->tag, incoming.hash, sizeof asked->tag) != 0 ||
+        asked->total_bytes != incoming.total) {
+        refuse(STATUS_NO_OBJECT, wire_get32(asked->tag), wire_get32(incoming.hash));
         return;
     }
-    offset = wire_get32(p + 4);
+    offset = asked->offset_bytes;
+    bytes = n - sizeof *asked;
     to = place_of(incoming.object, &room);
-    if (offset > incoming.have || n - 12 > incoming.total - offset) {
-        refuse(OFFSET, offset, incoming.have);
+    if (offset > incoming.have || bytes > incoming.total - offset) {
+        refuse(STATUS_OFFSET, offset, incoming.have);
         return;
     }
-    memcpy(to + offset, p + 12, n - 12);
-    if (offset + (n - 12) > incoming.have)
-        incoming.have = offset + (n - 12);
-    say32(incoming.have);
+    memcpy(to + offset, p + sizeof *asked, bytes);
+    if (offset + bytes > incoming.have)
+        incoming.have = offset + bytes;
+    say_have();
 }
 
 int transfer_whole(uint8_t object)
@@ -79,17 +87,17 @@ int transfer_whole(uint8_t object)
     uint8_t digest[HASH_BYTES];
     uint32_t room;
     if (!incoming.open || incoming.object != object) {
-        refuse(NO_OBJECT, object, incoming.object);
+        refuse(STATUS_NO_OBJECT, object, incoming.object);
         return 0;
     }
     if (incoming.have != incoming.total) {
-        refuse(OFFSET, incoming.total, incoming.have);
+        refuse(STATUS_OFFSET, incoming.total, incoming.have);
         return 0;
     }
     sha256(place_of(object, &room), incoming.total, digest);
     incoming.open = 0;
     if (memcmp(digest, incoming.hash, HASH_BYTES) != 0) {
-        refuse(HASH, wire_get32(incoming.hash), wire_get32(digest));
+        refuse(STATUS_HASH, wire_get32(incoming.hash), wire_get32(digest));
         return 0;
     }
     return 1;
@@ -103,22 +111,23 @@ void transfer_disturb(void)
         incoming.open = 0;
 }
 
-/* u8 object: a plan becomes the model, a snapshot the state */
+/* A plan becomes the model, a snapshot the state. */
 void transfer_commit(const uint8_t *p, uint32_t n)
 {
+    const msg_commit_request *asked = (const void *)p;
     uint32_t why[2];
     uint8_t status;
-    if (n != 1 || p[0] > OBJECT_SNAPSHOT) {
-        refuse(MALFORMED, n, 1);
+    if (n != sizeof *asked || asked->object > OBJECT_SNAPSHOT) {
+        refuse(STATUS_MALFORMED, n, sizeof *asked);
         return;
     }
-    if (p[0] == OBJECT_SNAPSHOT && !model.plan) {
-        refuse(NO_MODEL, 0, 0);
+    if (asked->object == OBJECT_SNAPSHOT && !model.plan) {
+        refuse(STATUS_NO_MODEL, 0, 0);
         return;
     }
-    if (!transfer_whole(p[0]))
+    if (!transfer_whole(asked->object))
         return;
-    if (p[0] == OBJECT_SNAPSHOT) {
+    if (asked->object == OBJECT_SNAPSHOT) {
         stream_restore(transfer_bytes());
         return;
     }

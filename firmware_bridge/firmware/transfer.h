@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-/* Requests; p has n bytes. */
+/* Requests; p has n bytes. BEGIN and CHUNK are answered with what is there: a broken transfer goes on from it. */
 void transfer_begin(const uint8_t *p, uint32_t n);
 void transfer_chunk(const uint8_t *p, uint32_t n);
 void transfer_commit(const uint8_t *p, uint32_t n);

@@ -1,6 +1,8 @@
 /* wire.c - COBS and CRC-32. Source of COBS: Cheshire and Baker, "Consistent Overhead Byte Stuffing" (1999). */
 #include "wire.h"
 
+#include "kernels/bytes.h"
+
 #include "tcn.h"
 
 void wire_start(wire_decoder *d, uint8_t *buffer, uint32_t room)
@@ -25,18 +27,19 @@ static void put_byte(wire_decoder *d, uint8_t byte)
 static int finish(wire_decoder *d, wire_frame *frame)
 {
     const uint8_t *b = d->buffer;
+    const msg_frame_head *head = (const void *)b;
     uint32_t n = d->used;
     if (d->fed == 0)
         return WIRE_NOTHING; /* two zeros in a row: the end of one frame and the start of the next */
-    if (d->broken || d->left || n < WIRE_HEAD + WIRE_TAIL || wire_get16(b) != n - WIRE_HEAD - WIRE_TAIL ||
+    if (d->broken || d->left || n < WIRE_HEAD + WIRE_TAIL || head->payload_bytes != n - WIRE_HEAD - WIRE_TAIL ||
         wire_get32(b + n - WIRE_TAIL) != tcn_crc32(0, b, n - WIRE_TAIL))
         return WIRE_DAMAGED;
-    frame->length = wire_get16(b);
-    frame->kind = b[2];
-    frame->status = b[3];
-    frame->session = wire_get16(b + 4);
-    frame->sequence = wire_get16(b + 6);
-    frame->credit = wire_get16(b + 8);
+    frame->length = head->payload_bytes;
+    frame->kind = head->kind;
+    frame->status = head->status;
+    frame->session = head->session;
+    frame->sequence = head->sequence;
+    frame->credit = head->credit;
     frame->payload = b + WIRE_HEAD;
     return WIRE_FRAME;
 }
@@ -66,12 +69,8 @@ uint32_t wire_seal(uint8_t *raw, uint8_t kind, uint8_t status, uint16_t session,
                    uint16_t length)
 {
     uint32_t size = (uint32_t)WIRE_HEAD + length;
-    wire_put16(raw, length);
-    raw[2] = kind;
-    raw[3] = status;
-    wire_put16(raw + 4, session);
-    wire_put16(raw + 6, sequence);
-    wire_put16(raw + 8, credit);
+    msg_frame_head head = {length, kind, status, session, sequence, credit};
+    memcpy(raw, &head, sizeof head);
     wire_put32(raw + size, tcn_crc32(0, raw, size));
     return size + WIRE_TAIL;
 }

@@ -1,4 +1,4 @@
-/* wire.h - frames on a byte line: COBS between zero bytes, a CRC-32 over everything, see PROTOCOL.md.
+/* wire.h - frames on a byte line: COBS between zero bytes, a CRC-32 over everything, see docs/protocol.md.
  *
  * No memory of its own, no I/O: bytes go in one at a time, bytes come out through a function of the caller. */
 #ifndef BRIDGE_WIRE_H
@@ -6,7 +6,9 @@
 
 #include <stdint.h>
 
-enum { WIRE_HEAD = 10, WIRE_TAIL = 4 };
+#include "protocol.h"
+
+enum { WIRE_HEAD = sizeof(msg_frame_head), WIRE_TAIL = 4 };
 
 typedef struct {
     uint8_t kind, status;
@@ -49,12 +51,6 @@ static inline void wire_put32(uint8_t *to, uint32_t v)
 {
     wire_put16(to, (uint16_t)v);
     wire_put16(to + 2, (uint16_t)(v >> 16));
-}
-
-static inline void wire_put64(uint8_t *to, uint64_t v)
-{
-    wire_put32(to, (uint32_t)v);
-    wire_put32(to + 4, (uint32_t)(v >> 32));
 }
 
 static inline uint16_t wire_get16(const uint8_t *from) { return (uint16_t)(from[0] | from[1] << 8); }

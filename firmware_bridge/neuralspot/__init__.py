@@ -3,7 +3,7 @@
 ::
 
     from firmware_bridge.neuralspot import PtyTransport, check, serve
-    from firmware_bridge.targets import open_serial
+    from firmware_bridge import open_serial
 
     report = check(model, open_serial("/dev/ttyACM0", 115200), recording)   # a board with the validator's firmware
     print(report.verdict)

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from firmware_bridge.compare import Tally, TensorReport, Tolerance, as_tolerance, flat
-from firmware_bridge.erpc import ErpcError, Framing
+from firmware_bridge.check.compare import Tally, TensorReport, Tolerance, as_tolerance, flat
+from firmware_bridge.link.transport import Transport
 from firmware_bridge.neuralspot.client import CallError, Client, RefusalError
+from firmware_bridge.neuralspot.erpc import ErpcError, Framing
 from firmware_bridge.neuralspot.heartkit import HeartKitBoard
 from firmware_bridge.neuralspot.twin import Convention
 from firmware_bridge.neuralspot.validator import Stats, ValidatorBoard
 from firmware_bridge.neuralspot.window import WindowModel
-from firmware_bridge.transport import Transport
 from tcnstream.errors import SignalError, TcnStreamError
 from tcnstream.model import Model
 from tcnstream.stream import as_frames

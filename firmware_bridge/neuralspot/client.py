@@ -12,7 +12,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from firmware_bridge.datablock import (
+from firmware_bridge.errors import BridgeError, LinkError
+from firmware_bridge.link.transport import Transport
+from firmware_bridge.neuralspot.datablock import (
     BOARD_TO_PC,
     PC_TO_BOARD,
     DataBlock,
@@ -23,7 +25,7 @@ from firmware_bridge.datablock import (
     decode_string,
     encode_reply,
 )
-from firmware_bridge.erpc import (
+from firmware_bridge.neuralspot.erpc import (
     Damage,
     Decoder,
     ErpcError,
@@ -35,8 +37,6 @@ from firmware_bridge.erpc import (
     decode_message,
     frame,
 )
-from firmware_bridge.errors import BridgeError, LinkError
-from firmware_bridge.transport import Transport
 
 SILENCE_S = 1.1
 """A board that met an error waits a second and flushes: stay silent for longer than that."""

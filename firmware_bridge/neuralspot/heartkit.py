@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import IntEnum
 
-from firmware_bridge.datablock import DataBlock, DataType, Status
-from firmware_bridge.erpc import Framing
 from firmware_bridge.neuralspot.client import CallError, Client, RefusalError, find_framing
+from firmware_bridge.neuralspot.datablock import DataBlock, DataType, Status
+from firmware_bridge.neuralspot.erpc import Framing
 from firmware_bridge.neuralspot.validator import status_name
 from firmware_bridge.neuralspot.window import WindowModel
 

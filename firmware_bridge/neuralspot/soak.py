@@ -9,7 +9,8 @@ from itertools import cycle
 
 import numpy as np
 
-from firmware_bridge.compare import Tolerance, flat
+from firmware_bridge.check.compare import Tolerance, flat
+from firmware_bridge.check.soak import RECOVER_S, SoakReport, Until
 from firmware_bridge.errors import BridgeError, LinkError
 from firmware_bridge.neuralspot.check import open_firmware, windows_of
 from firmware_bridge.neuralspot.client import Client, RefusalError
@@ -17,7 +18,6 @@ from firmware_bridge.neuralspot.heartkit import HeartKitBoard
 from firmware_bridge.neuralspot.ports import StockTarget
 from firmware_bridge.neuralspot.validator import ValidatorBoard
 from firmware_bridge.neuralspot.window import WindowModel
-from firmware_bridge.soak import RECOVER_S, SoakReport, Until
 from tcnstream.model import Model
 from tcnstream.stream import as_frames
 from tcnstream.tflite.graph import Array, Tensor

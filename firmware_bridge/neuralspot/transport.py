@@ -1,4 +1,4 @@
-"""Where a twin waits for its clients. The client's side of a line is in `firmware_bridge.transport`."""
+"""Where a twin waits for its clients. The client's side of a line is in `firmware_bridge.link.transport`."""
 
 from __future__ import annotations
 

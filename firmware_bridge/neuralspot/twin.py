@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from threading import Event
 from typing import Literal
 
-from firmware_bridge.datablock import (
+from firmware_bridge.errors import LinkError
+from firmware_bridge.link.transport import Transport
+from firmware_bridge.neuralspot import heartkit, validator
+from firmware_bridge.neuralspot.datablock import (
     PC_TO_BOARD,
     Command,
     DataBlock,
@@ -23,7 +26,7 @@ from firmware_bridge.datablock import (
     decode_request,
     encode_reply,
 )
-from firmware_bridge.erpc import (
+from firmware_bridge.neuralspot.erpc import (
     Damage,
     Decoder,
     ErpcError,
@@ -34,11 +37,8 @@ from firmware_bridge.erpc import (
     decode_message,
     frame,
 )
-from firmware_bridge.errors import LinkError
-from firmware_bridge.neuralspot import heartkit, validator
 from firmware_bridge.neuralspot.heartkit import HeartKitCommand, State
 from firmware_bridge.neuralspot.window import WindowModel
-from firmware_bridge.transport import Transport
 from tcnstream.errors import TcnStreamError
 from tcnstream.model import Model, load
 

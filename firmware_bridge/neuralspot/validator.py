@@ -15,9 +15,9 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from firmware_bridge.datablock import Command, DataBlock, Status
-from firmware_bridge.erpc import Framing
 from firmware_bridge.neuralspot.client import Client, RefusalError, find_framing
+from firmware_bridge.neuralspot.datablock import Command, DataBlock, Status
+from firmware_bridge.neuralspot.erpc import Framing
 from firmware_bridge.neuralspot.window import WindowModel
 
 MOST_INPUT_CHUNK_BYTES = 3000
@@ -108,9 +108,9 @@ def decode_event(data: bytes) -> Event:
         return Event("", int.from_bytes(data[:4], "little"), 0, ())
     # Firmware before 2024 has room for 11 letters, and records of 76 bytes.
     words = (len(data) - (12 if len(data) == 76 else _TAG_BYTES)) // 4
-    numbers = struct.unpack_from(f"<{words}I", data)
+    *counters, macs, microseconds = struct.unpack_from(f"<{words}I", data)
     tag = data[4 * words :].split(b"\0")[0].decode(errors="replace")
-    return Event(tag, numbers[-1], numbers[-2], numbers[:-2])
+    return Event(tag, microseconds, macs, tuple(counters))
 
 
 @dataclass(frozen=True)
@@ -153,13 +153,11 @@ def decode_stats(data: bytes) -> Stats:
     begin = _PREAMBLE.size + CSV_HEADER_BYTES
     if len(data) < begin:
         raise ValueError(f"statistics have at least {begin} bytes and these have {len(data)}")
-    numbers = _PREAMBLE.unpack_from(data)
+    arena, buffer, event_bytes, pmu_count, pmu_events, captured, platform = _PREAMBLE.unpack_from(data)
     header = data[_PREAMBLE.size : begin].split(b"\0")[0].decode(errors="replace")
-    event_bytes, captured = numbers[2], numbers[5]
     kept = min(captured, (len(data) - begin) // event_bytes) if event_bytes else 0
     records = (data[begin + k * event_bytes : begin + (k + 1) * event_bytes] for k in range(kept))
     events = tuple(decode_event(record) for record in records)
-    arena, buffer, _, pmu_count, pmu_events, _, platform = numbers
     return Stats(arena, buffer, event_bytes, pmu_count, pmu_events, captured, platform, header, events)
 
 

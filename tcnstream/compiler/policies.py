@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from tcnstream.compiler.operations.statistics import Statistic, StatisticOptions
-from tcnstream.compiler.operations.time import TIME_CUMULATIVE, TIME_REDUCE, TIME_TRAILING
+from tcnstream.compiler.operations.time import TIME_CUMULATIVE, TIME_FROZEN, TIME_REDUCE, TIME_TRAILING
 from tcnstream.compiler.plan import Node, Plan, Window
 from tcnstream.errors import NotStreamableError, StreamError
-from tcnstream.tflite.graph import Array
+from tcnstream.tflite.graph import Array, Tensor
 
 _WAYS_OUT = (
     "Choose what stands in for it: time_pooling='trailing' (the last frames), 'cumulative' (all frames so far) or"
@@ -54,11 +56,11 @@ def global_nodes(plan: Plan) -> list[Node]:
     return [node for node in plan.nodes if node.kind == TIME_REDUCE.kind]
 
 
-def apply_policy(plan: Plan, policy: Policy | None, calibration: Sequence[Array] | None = None) -> Plan:
+def apply_policy(plan: Plan, policy: Policy | None, constants: Sequence[Array] = ()) -> Plan:
     """The plan with every TIME_REDUCE replaced.
 
-    Without a policy a plan that has one is a NotStreamableError that names the operation.
-    ``calibration`` is a recording per input, (frames, *frame_shape) in the model's dtype, for "frozen".
+    Without a policy a plan that has one is a NotStreamableError that names the operation. ``constants``, for "frozen":
+    what each of them gives, in the order of the nodes, as ``engines.reference.calibration.measure`` finds it.
     """
     needy = global_nodes(plan)
     if not needy:
@@ -73,12 +75,32 @@ def apply_policy(plan: Plan, policy: Policy | None, calibration: Sequence[Array]
             f" all {frames} frames of the window{others}, so it has no exact streaming form. {_WAYS_OUT}."
         )
     if policy.kind == "frozen":
-        from tcnstream.engines.reference.calibration import (
-            freeze,  # brings the reference engine, which few streams need
-        )
-
-        return freeze(plan, calibration)
+        return freeze(plan, constants)
     return replace(plan, nodes=tuple(_replaced(plan, node, policy) for node in plan.nodes))
+
+
+def freeze(plan: Plan, constants: Sequence[Array]) -> Plan:
+    """The plan with a constant in the place of each TIME_REDUCE, of the first ones if there are fewer constants."""
+    for k, measured in zip(
+        [k for k, n in enumerate(plan.nodes) if n.kind == TIME_REDUCE.kind], constants, strict=False
+    ):
+        node = plan.nodes[k]
+        target = plan.tensors[node.outputs[0]]
+        values = np.asarray(measured).reshape(target.shape)
+        constant = Tensor(f"{node.label}/frozen", target.shape, target.dtype, target.quantization, values)
+        frozen = replace(
+            node,
+            kind=TIME_FROZEN.kind,
+            inputs=(*node.inputs, len(plan.tensors)),
+            views=(*node.views, target.shape),
+        )
+        plan = replace(
+            plan,
+            tensors=(*plan.tensors, constant),
+            windows=(*plan.windows, 0),
+            nodes=(*plan.nodes[:k], frozen, *plan.nodes[k + 1 :]),
+        )
+    return plan
 
 
 def _replaced(plan: Plan, node: Node, policy: Policy) -> Node:

@@ -1,14 +1,16 @@
-"""Engines compute the frames of a Plan; each one is a table of operations behind ``Executor``."""
+"""What an engine is: the protocols between a Stream or Pool and whatever computes its frames."""
 
 from __future__ import annotations
 
-import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from tcnstream.compiler.plan import Plan
 from tcnstream.engines.state import State
-from tcnstream.errors import EngineError
 from tcnstream.tflite.graph import Array
 
 ENGINES = ("native", "interpreter", "reference")
@@ -19,77 +21,103 @@ ROUNDINGS = ("litert", "tflm")
 
 
 class Memory(Protocol):
-    """All that a stream remembers, wherever the engine keeps it; ``state.State`` says what each member means."""
+    """All that one stream remembers, wherever its engine keeps it."""
 
     @property
-    def pushed_frames(self) -> int: ...
+    def pushed_frames(self) -> int:
+        """Input frames since the start."""
 
     @property
-    def ended(self) -> bool: ...
+    def ended(self) -> bool:
+        """Whether the signal is over."""
 
-    def reset(self) -> None: ...
+    def reset(self) -> None:
+        """Back to the start."""
 
-    def live_bytes(self) -> int: ...
+    def live_bytes(self) -> int:
+        """Bytes of the frames and sums that must be remembered now."""
 
-    def snapshot(self, identity: str) -> bytes: ...
+    def snapshot(self, identity: str) -> bytes:
+        """The content as bytes that any engine can restore; ``identity`` names the model and its policy."""
 
-    def restore(self, blob: bytes, identity: str) -> None: ...
+    def restore(self, blob: bytes, identity: str) -> None:
+        """The inverse of ``snapshot``; a foreign or damaged one is a StreamError and changes nothing."""
+
+
+class PushInto(Protocol):
+    """``Stream.push_into`` as an engine does it: frames of the caller's arrays into other arrays of the caller's."""
+
+    def __call__(self, x: Array | tuple[Array, ...], out: Array | tuple[Array, ...], /) -> int | tuple[int, ...]:
+        """Arguments, result and errors as those of ``Stream.push_into``."""
+
+
+class LanePool(Protocol):
+    """Memories of one executor behind one call; ``Pool`` without its book of who is there."""
+
+    def most_frames(self, n: int) -> tuple[int, ...]:
+        """Per output the most frames that a push of ``n`` can give a lane, whatever it remembers."""
+
+    def push_into(
+        self, x: tuple[Array, ...], out: tuple[Array, ...], lanes: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int64]:
+        """Row k of ``x`` (rows, n, *frame) per input goes to lane ``lanes[k]``, what comes out to row k of ``out``.
+
+        ``out`` is (rows, room, *frame) per output. Returns how many frames each row got, (rows, outputs). Raises
+        StreamError before any lane moves.
+        """
 
 
 class Executor(Protocol):
     """Computes frames for any number of streams of one plan; holds nothing of a stream itself.
 
-    ``block_frames`` are the chunk sizes that it likes, largest first; a push is cut into those, and
-    what is left over, if the last one is not 1, is a block of its own. An engine that keeps a stream's
-    memory in its own form has a method ``new_memory``; the others work on ``state.State``.
+    ``block_frames`` are its preferred block sizes, largest first, none for any size: a push is cut into those, and what
+    is left over is a block of its own. A memory comes from the executor's own ``new_memory``.
     """
 
     name: str
     plan: Plan
     block_frames: tuple[int, ...]
 
-    def advance(self, state: Any, chunks: Sequence[Array] | None) -> list[Array]:
+    def new_memory(self) -> Memory:
+        """A stream's memory at its start, in the form that this engine works on."""
+
+    def advance(self, memory: Any, chunks: Sequence[Array] | None) -> list[Array]:
         """Take in frames of every input (None: the signal is over) and compute all that they allow.
 
-        Returns the new frames of every output, (m, *tensor shape), as views that hold until the next
-        call; what nothing will read any more is forgotten.
+        Returns the new frames of every output, (m, *tensor shape), as views that hold until the next call; what nothing
+        will read any more is forgotten. Raises StreamError, with the memory as before, for a signal that ends too soon.
         """
 
+    def direct_push(self, memory: Any) -> PushInto | None:
+        """The engine's own ``push_into`` on this memory; None if it has none, so that a Stream uses ``advance``."""
 
-def new_memory(executor: Executor) -> Memory:
-    """A stream's memory at its start, in the form that the engine works on."""
-    make = getattr(executor, "new_memory", None)
-    memory: Memory = State(executor.plan) if make is None else make()
-    return memory
+    def new_pool(self, memories: Sequence[Any]) -> LanePool | None:
+        """Memories side by side; None if the engine takes one after the other."""
 
 
-def make_executor(engine: str, plan: Plan, exact: bool = True, rounding: str = ROUNDINGS[0]) -> Executor:
-    """The named engine for ``plan``; "auto" takes the fastest that has all of its operations.
+class StateExecutor(ABC):
+    """What the engines that work on ``State`` have in common: an Executor but for its name, blocks and ``run``."""
 
-    ``rounding`` is one of ``ROUNDINGS``; the interpreter engine has only the first.
-    """
-    if engine == "auto":
-        for name in ENGINES[:-1]:
-            try:
-                return make_executor(name, plan, exact, rounding)
-            except EngineError as e:
-                if name == "native" and isinstance(e.__cause__, ImportError):
-                    # The core was not built; Python's default filter shows this once per process and place.
-                    warnings.warn(f"{e}; a slower engine takes over", RuntimeWarning, stacklevel=2)
-        return make_executor(ENGINES[-1], plan, exact, rounding)
-    if engine == "native":
-        from tcnstream.engines.native.executor import NativeExecutor
+    plan: Plan
 
-        return NativeExecutor(plan, rounding)
-    if engine == "interpreter":
-        if rounding != ROUNDINGS[0]:
-            raise EngineError(
-                f"the interpreter engine rounds as LiteRT does, not as rounding={rounding!r} asks;"
-                ' use engine="native" or engine="reference"'
-            )
-        from tcnstream.engines.interpreter.executor import InterpreterExecutor
+    def new_memory(self) -> State:
+        return State(self.plan)
 
-        return InterpreterExecutor(plan, exact=exact)
-    from tcnstream.engines.reference.executor import ReferenceExecutor
+    @abstractmethod
+    def run(self, state: State, goal: list[int]) -> None:
+        """Bring every tensor of ``state`` from ``state.have`` to ``goal`` frames."""
 
-    return ReferenceExecutor(plan, rounding)
+    def advance(self, memory: State, chunks: Sequence[Array] | None) -> list[Array]:
+        """As ``Executor.advance``."""
+        outputs = self.plan.outputs
+        before = [memory.have[o] for o in outputs]
+        self.run(memory, memory.end() if chunks is None else memory.arrive(chunks))
+        made = [memory.queues[o].read(begin, memory.have[o]) for o, begin in zip(outputs, before, strict=True)]
+        memory.trim()
+        return made
+
+    def direct_push(self, memory: State) -> PushInto | None:
+        return None
+
+    def new_pool(self, memories: Sequence[State]) -> LanePool | None:
+        return None

@@ -1,4 +1,4 @@
-"""All that a stream remembers: one queue per tensor, running sums of policies, and how far it is.
+"""All that a stream remembers: one queue per tensor, what single nodes carry over, and how far it is.
 
 There is one kind of queue and one registry of them; reset, snapshot and restore are written here
 once and nowhere per operation.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -64,16 +64,32 @@ class Queue:
         return self._store[begin + shift : end + shift]
 
     def drop_before(self, frame: int) -> None:
-        gone = min(frame, self.end_frame) - self.first_frame
+        gone = min(frame - self.first_frame, self._end - self._begin)
         self._begin += gone
         self.first_frame += gone
 
+    def skip_to(self, frame: int) -> None:
+        """Forget all; the next frame appended is number ``frame``."""
+        self._begin = self._end
+        self.first_frame = frame
+
+    @property
+    def room_bytes(self) -> int:
+        """Bytes of the buffer, in use or not."""
+        return self._store.nbytes
+
+    def unused(self) -> tuple[Array, Array]:
+        """The parts of the buffer that hold no frame, as views; tests fill them with what must never be read."""
+        return self._store[: self._begin], self._store[self._end :]
+
 
 class State:
-    """The state of one stream of ``plan``.
+    """The state of one stream of ``plan``: the ``Memory`` of the engines that are written in Python.
 
-    ``have[i]`` counts the frames of tensor i so far, ``carries[k]`` is the running sum of node k of
-    the plan (cumulative policies only).
+    Others read its attributes and change them through its methods alone. ``pushed_frames`` counts input frames and
+    ``have[i]`` the frames of tensor i, both since the start; ``queues[i]`` holds the newest of those; ``carries[k]`` is
+    what else node k of the plan carries over (a running sum, a variable of the model's own); ``ended`` says that the
+    signal is over.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -81,6 +97,7 @@ class State:
         self.reset()
 
     def reset(self) -> None:
+        """Back to the start."""
         self.pushed_frames = 0
         self.ended = False
         self.have = [0] * len(self.plan.tensors)
@@ -89,13 +106,46 @@ class State:
         }
         self.carries: dict[int, Array] = {}
 
+    @classmethod
+    def resumed(cls, plan: Plan, pushed_frames: int, ended: bool, newest: Callable[[int, int], Array]) -> State:
+        """The state after so many input frames, but for what ``carry`` gives it.
+
+        ``newest(i, n)`` gives the newest n frames of tensor i, (n, *frame_shape): as many as will be read again, none
+        after the end.
+        """
+        state = cls(plan)
+        have = counts(plan, pushed_frames, ended)
+        oldest = have if ended else oldest_needed(plan, have)
+        state._continue(pushed_frames, ended, have, lambda i: newest(i, have[i] - oldest[i]), {})
+        return state
+
+    def _continue(
+        self,
+        pushed_frames: int,
+        ended: bool,
+        have: list[int],
+        frames_of: Callable[[int], Array],
+        carries: Mapping[int, Array],
+    ) -> None:
+        self.reset()
+        self.pushed_frames, self.ended, self.have = pushed_frames, ended, have
+        for i, queue in self.queues.items():
+            frames = frames_of(i)
+            queue.skip_to(have[i] - len(frames))
+            queue.append(frames)
+        self.carries = dict(carries)
+
     def arrive(self, chunks: Sequence[Array]) -> list[int]:
         """Take in frames of every input; returns the counts that all tensors must reach now."""
+        self.take(chunks)
+        return counts(self.plan, self.pushed_frames, ended=False)
+
+    def take(self, chunks: Sequence[Array]) -> None:
+        """``arrive`` for an engine that knows already how far all tensors must come."""
         for i, chunk in zip(self.plan.inputs, chunks, strict=True):
             self.queues[i].append(chunk)
             self.have[i] += len(chunk)
         self.pushed_frames += len(chunks[0])
-        return counts(self.plan, self.pushed_frames, ended=False)
 
     def end(self) -> list[int]:
         """The signal is over; returns the counts that all tensors must reach now.
@@ -114,10 +164,29 @@ class State:
         self.ended = True
         return goal
 
-    def produce(self, i: int, frames: Array) -> None:
-        """Take in what an engine computed for tensor ``i``."""
-        self.queues[i].append(frames.reshape(len(frames), *self.plan.tensors[i].shape))
-        self.have[i] += len(frames)
+    def produce(self, made: Iterable[tuple[int, Array]]) -> None:
+        """Take in what an engine computed: tensors and their next frames, (n, *frame_shape)."""
+        queues, have = self.queues, self.have
+        for i, frames in made:
+            queue, known = queues[i], have[i]
+            if queue.end_frame != known:
+                # Frames that nothing reads again were counted by ``complete`` and never handed over.
+                queue.skip_to(known)
+            queue.append(frames)
+            have[i] = known + len(frames)
+
+    def complete(self, goal: Sequence[int]) -> None:
+        """Every tensor has reached ``goal`` frames; those that no engine handed over are never read again."""
+        self.have[:] = goal
+
+    def carry(self, k: int, values: Array) -> None:
+        """What node ``k`` carries over to the next frames from now on; the array is kept as it is."""
+        self.carries[k] = values
+
+    def remembered(self, i: int) -> Array:
+        """The frames of tensor ``i`` that are remembered, oldest first, as a view."""
+        queue = self.queues[i]
+        return queue.read(queue.first_frame, queue.end_frame)
 
     def gather(self, node: Node, position: int, begin: int, end: int) -> Array:
         """Input frames ``begin`` to ``end`` of a node's operand, edges filled in as the node says.
@@ -146,14 +215,28 @@ class State:
         for i, queue in self.queues.items():
             queue.drop_before(needed[i])
 
+    def keep(self, newest: Iterable[tuple[int, int]]) -> None:
+        """``trim`` for an engine that knows already how many frames of each tensor will be read again."""
+        for i, frames in newest:
+            self.queues[i].drop_before(self.have[i] - frames)
+
     def live_bytes(self) -> int:
         """Bytes of the frames and sums that must be remembered now."""
-        frames = sum(q.read(q.first_frame, q.end_frame).nbytes for q in self.queues.values())
+        frames = sum(self.remembered(i).nbytes for i in self.queues)
         return frames + sum(c.nbytes for c in self.carries.values())
+
+    def room_bytes(self) -> int:
+        """Bytes of all buffers, in use or not."""
+        return sum(queue.room_bytes for queue in self.queues.values())
+
+    def unused(self) -> Iterator[Array]:
+        """Memory that holds no frame, as views; tests fill it with what must never be read."""
+        for queue in self.queues.values():
+            yield from queue.unused()
 
     def snapshot(self, identity: str) -> bytes:
         """The state as bytes; ``identity`` names the model and its policy."""
-        arrays: dict[str, Array] = {f"queue{i}": q.read(q.first_frame, q.end_frame) for i, q in self.queues.items()}
+        arrays = {f"queue{i}": self.remembered(i) for i in self.queues}
         arrays |= {f"carry{k}": carry for k, carry in self.carries.items()}
         arrays["facts"] = np.array([_SNAPSHOT_FORMAT, self.pushed_frames, int(self.ended)], np.int64)
         arrays["have"] = np.array(self.have, np.int64)
@@ -187,14 +270,9 @@ class State:
                 " restore it into a stream of the same model and policy"
             )
         self._check(arrays, pushed, bool(ended))
-        self.reset()
-        self.pushed_frames, self.ended = pushed, bool(ended)
-        self.have = [int(v) for v in arrays["have"]]
-        for i, queue in self.queues.items():
-            frames = arrays[f"queue{i}"]
-            queue.append(frames)
-            queue.first_frame = self.have[i] - len(frames)
-        self.carries = {int(name[5:]): array for name, array in arrays.items() if name.startswith("carry")}
+        carries = {int(name[5:]): array for name, array in arrays.items() if name.startswith("carry")}
+        have = [int(v) for v in arrays["have"]]
+        self._continue(pushed, bool(ended), have, lambda i: arrays[f"queue{i}"], carries)
 
     def _check(self, arrays: dict[str, Array], pushed: int, ended: bool) -> None:
         """Whether a snapshot's arrays are what this plan remembers after ``pushed`` frames; else a StreamError."""
@@ -216,16 +294,6 @@ class State:
                 or (carry is not None and carry.size != math.prod(self.plan.tensors[made].shape))
             ):
                 raise damaged
-
-
-def advance(state: State, chunks: Sequence[Array] | None, run: Callable[[State, list[int]], None]) -> list[Array]:
-    """What ``Executor.advance`` promises, for an engine that brings all tensors from ``have`` to a goal."""
-    outputs = state.plan.outputs
-    before = [state.have[o] for o in outputs]
-    run(state, state.end() if chunks is None else state.arrive(chunks))
-    made = [state.queues[o].read(begin, state.have[o]) for o, begin in zip(outputs, before, strict=True)]
-    state.trim()
-    return made
 
 
 def mirror(index: np.ndarray[tuple[int], np.dtype[np.int64]], n: int, window: Window) -> Array:

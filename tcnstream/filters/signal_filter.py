@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tcnstream.compiler.timing import timings
-from tcnstream.engines.base import ENGINES, make_executor
+from tcnstream.engines.base import ENGINES
+from tcnstream.engines.choose import make_executor
 from tcnstream.errors import ModelError, StreamError
 from tcnstream.filters.plan import filter_plan
 from tcnstream.filters.polyphase import PADDINGS, align, choice, flag, whole

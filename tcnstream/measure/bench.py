@@ -127,7 +127,7 @@ def stream_push(model: Model, hop_frames: int, engine: str = "auto", time_poolin
         stream.push(*chunks)
     rates = growth(stream.plan)
     rooms = [math.ceil(hop_frames * rates[o][0]) + rates[o][1] for o in stream.plan.outputs]
-    made = [np.empty((room, *port.shape), port.dtype) for room, port in zip(rooms, model.outputs, strict=True)]
+    made = [np.empty((room, *spec.shape), spec.dtype) for room, spec in zip(rooms, model.outputs, strict=True)]
     # One array goes in as it is: making a tuple for it would be measured too.
     x, out = (chunks[0] if len(chunks) == 1 else tuple(chunks)), (made[0] if len(made) == 1 else tuple(made))
     return functools.partial(stream.push_into, x, out)
@@ -194,7 +194,7 @@ def _peer_push(model: Model, name: str, hop_frames: int) -> Call:
 
 def _noise(model: Model, frames: int) -> list[Array]:
     rng = np.random.default_rng(0)
-    return [_values(rng, (frames, *port.shape), port.dtype) for port in model.inputs]
+    return [_values(rng, (frames, *spec.shape), spec.dtype) for spec in model.inputs]
 
 
 def _values(rng: np.random.Generator, shape: Sequence[int], dtype: np.dtype[np.generic]) -> Array:

@@ -19,19 +19,16 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from tcnstream.compiler.plan import Plan
-from tcnstream.engines.base import make_executor, new_memory
+from tcnstream.engines.choose import make_executor
 from tcnstream.engines.interpreter.runtime import open_interpreter, run_offline
 from tcnstream.engines.reference.executor import ReferenceExecutor
 from tcnstream.engines.state import State
 from tcnstream.errors import EngineError, StreamError
+from tcnstream.measure.compare import agrees, chunk_sizes, chunks, distance, first_difference
 from tcnstream.model import Model
 from tcnstream.stream import Stream, as_frames
 from tcnstream.tflite.graph import Array
 
-FLOAT_TOLERANCE = 1e-5
-"""Largest |a - b| / max(1, |b|) between float arithmetic in two orders; integers must be identical."""
-
-_CHUNK_FRAMES = (0, 1, 2, 7, 16, 61, 160, 1000)
 _MOST_WINDOWS = 5
 _LEAST_NOISE_FRAMES = 200
 
@@ -120,9 +117,10 @@ def verify(
     else:
         judge = model.stream("reference", time_pooling, calibration)
         offline = _whole(judge, inputs)
-    for k, cut in enumerate(_chunkings(len(inputs[0]), chunkings, rng)):
-        streamed = _in_chunks(stream, inputs, cut)
-        name = f"chunking {k + 1} of {chunkings}: {len(cut)} chunks"
+    for k in range(chunkings):
+        sizes = chunk_sizes(len(inputs[0]), rng)
+        streamed = _in_chunks(stream, inputs, sizes)
+        name = f"chunking {k + 1} of {chunkings}: {len(sizes)} chunks"
         done(_compare(name, offline, streamed, lambda: _first_tensor(model, stream, judge, inputs), exact))
     return VerifyReport(stream.engine, len(inputs[0]), tuple(checks))
 
@@ -156,8 +154,8 @@ def _against_file(model: Model, stream: Stream, name: str, window: list[Array], 
             expected.append(moved.reshape(len(moved), *frames.shape[1:]))
             got.append(frames)
     if why:
-        distance = max(_distance(e, g) for e, g in zip(expected, got, strict=True))
-        return Check(f"file, {name}", True, len(got[0]), distance, f"a distance, not an equality: {why}")
+        furthest = max(distance(g, e) for e, g in zip(expected, got, strict=True))
+        return Check(f"file, {name}", True, len(got[0]), furthest, f"a distance, not an equality: {why}")
     return _compare(f"file, {name}", expected, got, lambda: _first_file_tensor(model, window))
 
 
@@ -168,46 +166,23 @@ def _compare(
     find: Callable[[], tuple[str, str]],
     exact: bool = True,
 ) -> Check:
-    distance, worst = 0.0, None
+    furthest, worst = 0.0, None
     for e, g in zip(expected, got, strict=True):
         if e.shape != g.shape:
             n = min(len(e), len(g))
             lost = Difference(n, *find(), expected=math.nan, got=math.nan)
             return Check(name, False, len(g), math.inf, f"{len(g)} frames where offline has {len(e)}", lost)
-        distance = max(distance, _distance(e, g))
-        frame = _first_difference(e, g)
+        furthest = max(furthest, distance(g, e))
+        frame = first_difference(g, e)
         if frame is not None and (worst is None or frame < worst[0]):
-            here = _unequal(e[frame], g[frame])
+            here = ~agrees(g[frame], e[frame])
             worst = (frame, float(e[frame][here].flat[0]), float(g[frame][here].flat[0]))
     if worst is None:
-        return Check(name, True, len(got[0]), distance)
+        return Check(name, True, len(got[0]), furthest)
     if not exact:
-        return Check(name, True, len(got[0]), distance, "a distance, not an equality: fast kernels were asked for")
+        return Check(name, True, len(got[0]), furthest, "a distance, not an equality: fast kernels were asked for")
     frame, a, b = worst
-    return Check(name, False, len(got[0]), distance, "", Difference(frame, *find(), expected=a, got=b))
-
-
-def _unequal(expected: Array, got: Array) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    if expected.dtype.kind != "f":
-        return np.asarray(expected != got)
-    a, b = expected.astype(np.float64), got.astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        close = np.abs(a - b) <= FLOAT_TOLERANCE * np.maximum(1, np.abs(a))
-    return np.asarray(~(close | (a == b) | (np.isnan(a) & np.isnan(b))))
-
-
-def _first_difference(expected: Array, got: Array) -> int | None:
-    differs = _unequal(expected, got)
-    wrong = differs.any(axis=tuple(range(1, differs.ndim)))
-    return int(np.argmax(wrong)) if wrong.any() else None
-
-
-def _distance(expected: Array, got: Array) -> float:
-    n = min(len(expected), len(got))
-    if n == 0 or expected[:n].size == 0:
-        return 0.0
-    with np.errstate(invalid="ignore"):
-        return float(np.nanmax(np.abs(expected[:n].astype(np.float64) - got[:n].astype(np.float64)), initial=0.0))
+    return Check(name, False, len(got[0]), furthest, "", Difference(frame, *find(), expected=a, got=b))
 
 
 def _first_tensor(model: Model, stream: Stream, judge: Stream | None, inputs: list[Array]) -> tuple[str, str]:
@@ -220,9 +195,9 @@ def _first_tensor(model: Model, stream: Stream, judge: Stream | None, inputs: li
         for o in node.outputs:
             tap = replace(plan, outputs=(o,), output_shapes=(plan.tensors[o].shape,))
             executor = make_executor(stream.engine, tap)
-            (frames,) = executor.advance(new_memory(executor), inputs)
+            (frames,) = executor.advance(executor.new_memory(), inputs)
             expected = wanted[o][: len(frames)]
-            if len(expected) != len(frames) or _first_difference(expected, frames) is not None:
+            if len(expected) != len(frames) or first_difference(frames, expected) is not None:
                 return plan.tensors[o].name, f"{node.kind} (op {node.index})"
     return "the state between pushes", "the queues"
 
@@ -241,7 +216,7 @@ def _first_file_tensor(model: Model, window: list[Array]) -> tuple[str, str]:
             if name not in details:
                 continue
             theirs = np.asarray(interpreter.get_tensor(details[name]))
-            if theirs.size == frames.size and _first_difference(theirs.reshape(frames.shape), frames) is not None:
+            if theirs.size == frames.size and first_difference(frames, theirs.reshape(frames.shape)) is not None:
                 return name, f"{node.kind} (op {node.index})"
     return model.outputs[0].name, "the output"
 
@@ -251,21 +226,21 @@ def _all_tensors(plan: Plan, inputs: list[Array]) -> dict[int, Array]:
     state, executor = State(plan), ReferenceExecutor(plan)
     executor.run(state, state.arrive(inputs))
     executor.run(state, state.end())
-    return {i: queue.read(queue.first_frame, queue.end_frame) for i, queue in state.queues.items()}
+    return {i: state.remembered(i) for i in state.queues}
 
 
 def _hop_by_hop(model: Model, inputs: list[Array]) -> list[Array]:
     """What the unmodified file with its own state answers, invoked with one hop of frames after the other."""
     interpreter = open_interpreter(model.file.content, exact=True)
     hop = model.window_frames
-    parts = [[np.empty((0, *port.shape), port.dtype) for port in model.outputs]]
+    parts = [[np.empty((0, *spec.shape), spec.dtype) for spec in model.outputs]]
     for begin in range(0, len(inputs[0]) - hop + 1, hop):
         arrays = _file_arrays(model, [x[begin : begin + hop] for x in inputs])
         for detail, array in zip(interpreter.get_input_details(), arrays, strict=True):
             interpreter.set_tensor(detail["index"], array)
         interpreter.invoke()
         made = [np.asarray(interpreter.get_tensor(d["index"])) for d in interpreter.get_output_details()]
-        parts.append([y.reshape(-1, *port.shape) for y, port in zip(made, model.outputs, strict=True)])
+        parts.append([y.reshape(-1, *spec.shape) for y, spec in zip(made, model.outputs, strict=True)])
     return [np.concatenate(frames) for frames in zip(*parts, strict=True)]
 
 
@@ -273,26 +248,15 @@ def _whole(stream: Stream, inputs: list[Array]) -> list[Array]:
     return _in_chunks(stream, inputs, [len(inputs[0])])
 
 
-def _in_chunks(stream: Stream, inputs: list[Array], cut: list[int]) -> list[Array]:
+def _in_chunks(stream: Stream, inputs: list[Array], sizes: list[int]) -> list[Array]:
     stream.reset()
-    parts, begin = [], 0
-    for n in cut:
-        parts.append(_as_list(stream.push(*(x[begin : begin + n] for x in inputs))))
-        begin += n
+    parts = [_as_list(stream.push(*chunk)) for chunk in chunks(inputs, sizes)]
     parts.append(_as_list(stream.flush()))
     return [np.concatenate(frames) for frames in zip(*parts, strict=True)]
 
 
 def _as_list(frames: Array | tuple[Array, ...]) -> list[Array]:
     return list(frames) if isinstance(frames, tuple) else [frames]
-
-
-def _chunkings(n: int, count: int, rng: np.random.Generator) -> Iterator[list[int]]:
-    for _ in range(count):
-        cut: list[int] = []
-        while (left := n - sum(cut)) > 0:
-            cut.append(min(left, int(rng.choice(_CHUNK_FRAMES))))
-        yield cut
 
 
 def _windows(model: Model, inputs: list[Array], rng: np.random.Generator) -> Iterator[tuple[str, list[Array]]]:
@@ -316,18 +280,18 @@ def _file_arrays(model: Model, window: list[Array]) -> list[Array]:
 
 
 def _frames(model: Model, signal: Array | Sequence[Array]) -> list[Array]:
-    chunks = [signal] if isinstance(signal, np.ndarray) else list(signal)
-    if len(chunks) != len(model.inputs):
-        raise StreamError(f"the model has {len(model.inputs)} inputs and got {len(chunks)} signals")
-    return [as_frames(port, chunk) for port, chunk in zip(model.inputs, chunks, strict=True)]
+    given = [signal] if isinstance(signal, np.ndarray) else list(signal)
+    if len(given) != len(model.inputs):
+        raise StreamError(f"the model has {len(model.inputs)} inputs and got {len(given)} signals")
+    return [as_frames(spec, frames) for spec, frames in zip(model.inputs, given, strict=True)]
 
 
 def _noise(model: Model, frames: int, rng: np.random.Generator) -> list[Array]:
     made = []
-    for port in model.inputs:
-        if port.dtype.kind == "f":
-            made.append(rng.standard_normal((frames, *port.shape)).astype(port.dtype))
+    for spec in model.inputs:
+        if spec.dtype.kind == "f":
+            made.append(rng.standard_normal((frames, *spec.shape)).astype(spec.dtype))
         else:
-            limits = np.iinfo(port.dtype.str)
-            made.append(rng.integers(limits.min, limits.max, (frames, *port.shape), port.dtype.str, endpoint=True))
+            limits = np.iinfo(spec.dtype.str)
+            made.append(rng.integers(limits.min, limits.max, (frames, *spec.shape), spec.dtype.str, endpoint=True))
     return made

@@ -30,7 +30,7 @@ from helpers.paths import MODELS
 import tcnstream
 from tcnstream import EngineError, Model
 from tcnstream.compiler.timing import steady_frames
-from tcnstream.engines.native.executor import load_core
+from tcnstream.engines.native.core import load_core
 from tcnstream.measure.bench import Call, in_turns, rerun, stream_push
 from tcnstream.measure.peers import PEERS, open_peer
 from tcnstream.signal.card import find_model

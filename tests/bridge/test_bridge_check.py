@@ -11,15 +11,16 @@ import pytest
 from helpers.bridge_tools import EMULATED, a_board, program, signal
 from helpers.paths import DATA, MODELS
 
-from firmware_bridge.board import BoardFacts, Cost
-from firmware_bridge.check import check
-from firmware_bridge.chunks import cut, parse_chunks
-from firmware_bridge.compare import FLOAT_TOLERANCE, Tolerance, parse_tolerance
-from firmware_bridge.cost import cost_report, cost_sentence
+from firmware_bridge.boards.board import BoardFacts, Cost
+from firmware_bridge.boards.program import Program
+from firmware_bridge.check.chunks import cut, parse_chunks
+from firmware_bridge.check.compare import Tolerance, parse_tolerance
+from firmware_bridge.check.cost import cost_report, cost_sentence
+from firmware_bridge.check.run import check
+from firmware_bridge.check.tflm_file import check_file
 from firmware_bridge.errors import BridgeError
-from firmware_bridge.faults import Faults, faulty
-from firmware_bridge.program import Program
-from firmware_bridge.tflm_file import check_file
+from firmware_bridge.link.faults import Faults, faulty
+from tcnstream.measure.compare import FLOAT_TOLERANCE
 
 INTEGER = sorted(json.loads((DATA / "native_sha256.json").read_text()))
 EVERY = ("host", *(pytest.param(target, marks=pytest.mark.slow) for target in EMULATED))
@@ -291,3 +292,20 @@ def test_chunks_and_tolerances_are_read() -> None:
     for wrong in ("steps:-1", "abs:inf", "near"):
         with pytest.raises(BridgeError, match="there is no tolerance"):
             parse_tolerance(wrong)
+
+
+def test_a_check_that_compares_nothing_is_refused() -> None:
+    with a_board("tflm?hop=40", "nse_sm.i8") as board, pytest.raises(BridgeError, match="in hops of 40 frames"):
+        check(program("nse_sm.i8"), board, signal("nse_sm.i8", 39))
+    with a_board("tflm", "nse_sm.i8") as board, pytest.raises(BridgeError, match="so nothing would be compared"):
+        check(program("nse_sm.i8"), board, signal("nse_sm.i8", program("nse_sm.i8").model.delay))
+    with a_board("host", "nse_sm.i8") as board:  # it can end a signal, so its tail can be compared
+        assert check(program("nse_sm.i8"), board, signal("nse_sm.i8", 1)).passed
+
+
+def test_an_infinity_that_only_one_side_has_is_a_difference() -> None:
+    tensor = program("nse_lg.f32").plan.tensors[program("nse_lg.f32").plan.outputs[0]]
+    a, b = np.array([np.inf, 1, np.nan], np.float32), np.array([1, 1, np.nan], np.float32)
+    for text in ("default", "exact", "steps:1", "abs:1"):
+        assert parse_tolerance(text).agrees(tensor, a, b).tolist() == [False, True, True]
+        assert parse_tolerance(text).agrees(tensor, a, a).all()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 from contextlib import suppress
 from pathlib import Path
@@ -16,14 +18,15 @@ from helpers.paths import DATA, MODELS, TESTS
 from typer.testing import CliRunner
 
 import tcnstream
-from firmware_bridge.build import APOLLO, CORE, FIRMWARE, build, core_library, size_of
-from firmware_bridge.check import check
+from firmware_bridge.boards.build import FIRMWARE, build, core_library, run_make, size_of
+from firmware_bridge.boards.program import Program
+from firmware_bridge.boards.table import BOARDS
+from firmware_bridge.check.run import check
 from firmware_bridge.cli import app
 from firmware_bridge.errors import RefusedError, TargetError
-from firmware_bridge.link import Link
-from firmware_bridge.messages import Kind
-from firmware_bridge.program import Program
-from firmware_bridge.transport import start_process
+from firmware_bridge.link.messages import MESSAGES, BeginRequest, ChunkRequest, CommitRequest, Kind, Object
+from firmware_bridge.link.session import Link
+from firmware_bridge.link.transport import start_process
 from tcnstream.signal.card import find_model
 
 RAM_BYTES = {"apollo3": 384 << 10, "apollo4": 384 << 10, "apollo510": 496 << 10, "qemu-pl011": 64 << 10}
@@ -37,34 +40,28 @@ def built(target: str) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", [*APOLLO, *EMULATED])
+@pytest.mark.parametrize("target", [name for name in BOARDS if name != "host"])
 def test_the_firmware_fits_its_board(target: str) -> None:
     plan = program("nse_mb.i8").content
-    size = size_of(target, built(target), plan)
+    size = size_of(BOARDS[target], built(target), plan)
     assert 20_000 < size.code_bytes < 112 << 10
     assert size.ram_bytes <= RAM_BYTES.get(target, 16 << 20)
     assert size.stack_bytes >= 4096 and size.plan_room_bytes >= 144 << 10
     with pytest.raises(TargetError, match=r"the plan has \d+ bytes and .* has room for"):
-        size_of(target, built(target), bytes(8 << 20))
+        size_of(BOARDS[target], built(target), bytes(8 << 20))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", APOLLO)
+@pytest.mark.parametrize("target", ["apollo3", "apollo4", "apollo510"])
 def test_the_ecg_model_fits_an_apollo(target: str) -> None:
     """Budgets of the build against what the model asks for, as the same 32-bit core says it in emulation."""
     ecg = Program.of(tcnstream.load(find_model("ecg")[0]))
     with a_board("qemu-m4") as board:
         board.start(ecg)
         stats = board.stats()
-    flags = subprocess.run(
-        [tool("make"), "-n", "-C", FIRMWARE, f"TARGET={target}", f"CORE={CORE}", "OUT=build/none"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    room = {k: int(v) << 10 for k, v in re.findall(r"-DBRIDGE_(MEMORY|PLAN_RAM)='\((\d+)u<<10\)'", flags)}
-    assert stats.state_bytes + stats.scratch_bytes + stats.snapshot_bytes + 192 <= room["MEMORY"]
-    assert len(ecg.content) <= room["PLAN_RAM"]
+    sizes = BOARDS[target].sizes
+    assert stats.state_bytes + stats.scratch_bytes + stats.snapshot_bytes + 192 <= sizes.memory
+    assert len(ecg.content) <= sizes.plan_ram
 
 
 @pytest.mark.slow
@@ -94,6 +91,21 @@ def test_usb_for_an_apollo_compiles_against_the_sdk(tmp_path: Path) -> None:
         build("apollo3", sdk=str(tmp_path))
     with pytest.raises(TargetError, match="there is no firmware for 'apollo9'"):
         build("apollo9")
+
+
+def test_paths_may_have_blanks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make's words end at blanks; the sources, the cache and the place of the build may all have some."""
+    build("host")
+    blank = tmp_path / "my boards"
+    shutil.copytree(FIRMWARE, blank / "the firmware")
+    core = core_library(BOARDS["host"])
+    (blank / "tcnstream" / "firmware").mkdir(parents=True)
+    shutil.copy(core, blank / "tcnstream" / "firmware" / core.name)  # it takes a while to compile
+    monkeypatch.setattr("firmware_bridge.boards.build.FIRMWARE", blank / "the firmware")
+    monkeypatch.setenv("TCNSTREAM_CACHE", str(blank))
+    program = build("host")
+    assert program.is_relative_to(blank) and program.stat().st_size > 100_000
+    assert [file.name for file in program.parent.iterdir() if file.is_symlink()] == []
 
 
 @pytest.mark.slow
@@ -130,8 +142,7 @@ def test_random_requests_under_sanitizers(tmp_path: Path) -> None:
     """Every kind of request with random payloads: each is answered, and no memory is touched wrongly."""
     build("host")  # the core as it is: it has fuzzers of its own
     flags = "-O1 -fsanitize=address,undefined -fno-sanitize-recover=all"
-    command = [tool("make"), "-s", "-C", str(FIRMWARE), "TARGET=host", f"OUT={tmp_path}", f"CORE={CORE}"]
-    subprocess.run([*command, f"LIB={core_library('host')}", f"EXTRA={flags}"], check=True, timeout=600)
+    run_make(BOARDS["host"], tmp_path, "./bridge", EXTRA=flags)
     command = ["env", "ASAN_OPTIONS=detect_leaks=0", str(tmp_path / "bridge")]
     link = Link(start_process("host", command, on_stdio=True))
     rng = np.random.default_rng(5)
@@ -155,17 +166,14 @@ def _payload(rng: np.random.Generator, kind: int) -> bytes:
     if rng.random() < 0.3:
         return rng.integers(0, 256, n, np.uint8).tobytes()
     words = rng.choice([0, 1, 2, 3, 4, 5, 8, 16, 100, 0xFFFFFFFF], 4).astype("<u4").tobytes()
-    lengths = {Kind.PUSH: 8 + n, Kind.READ: 12, Kind.TAP: 4, Kind.BEGIN: 40, Kind.CHUNK: 12 + n, Kind.COMMIT: 1}
-    return (words + bytes(64))[: lengths.get(Kind(kind), n)]
+    request, _ = MESSAGES[Kind(kind)]
+    more = n if kind in (Kind.PUSH, Kind.CHUNK) or not request.size_bytes() else 0
+    return (words + bytes(64))[: request.size_bytes() + more]
 
 
 def _load(link: Link, content: bytes) -> None:
-    import hashlib
-
-    from firmware_bridge.messages import Object, pack_begin, pack_chunk, pack_commit
-
     digest = hashlib.sha256(content).digest()
-    link.exchange(Kind.BEGIN, pack_begin(Object.PLAN, len(content), digest))
+    link.exchange(Kind.BEGIN, BeginRequest(Object.PLAN, len(content), digest).pack())
     for at in range(0, len(content), 4000):
-        link.exchange(Kind.CHUNK, pack_chunk(digest, at, len(content), content[at : at + 4000]))
-    link.exchange(Kind.COMMIT, pack_commit(Object.PLAN))
+        link.exchange(Kind.CHUNK, ChunkRequest(digest[:4], at, len(content), content[at : at + 4000]).pack())
+    link.exchange(Kind.COMMIT, CommitRequest(Object.PLAN).pack())

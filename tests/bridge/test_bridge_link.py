@@ -19,16 +19,16 @@ import pytest
 from helpers.bridge_tools import a_board, program, signal
 
 import tcnstream
-from firmware_bridge.board import BridgeBoard
-from firmware_bridge.check import check
+from firmware_bridge.boards.bridge_board import BridgeBoard
+from firmware_bridge.boards.program import Program
+from firmware_bridge.check.run import check
 from firmware_bridge.errors import BoardRestartedError, BridgeError, LinkError, MismatchError, RefusedError, TargetError
-from firmware_bridge.faults import Faults, FaultyTransport, faulty, parse_faults
-from firmware_bridge.link import Link
-from firmware_bridge.messages import CHUNK_HEAD_BYTES, Kind, Object, Status, pack_begin, pack_chunk, unpack_u32
-from firmware_bridge.program import Program
+from firmware_bridge.link.faults import Faults, FaultyTransport, faulty, parse_faults
+from firmware_bridge.link.messages import BeginRequest, ChunkRequest, Have, Kind, Object, Status
+from firmware_bridge.link.session import Link
+from firmware_bridge.link.transport import SocketTransport
+from firmware_bridge.link.wire import Frame, encode
 from firmware_bridge.targets import open_board, parse_target
-from firmware_bridge.transport import SocketTransport
-from firmware_bridge.wire import Frame, encode
 from tcnstream.errors import TcnStreamError
 from tcnstream.signal.card import find_model
 
@@ -84,17 +84,18 @@ def test_a_large_object_over_a_bad_line_with_several_requests_under_way() -> Non
         board.link.transport = FaultyTransport(board.link.transport, Faults(flip=0.0002, drop=0.05, duplicate=0.05))
         board.link.least_wait_s = 0.005
         board.send_object(Object.SNAPSHOT, blob)
-        have = board.link.exchange(Kind.BEGIN, pack_begin(Object.SNAPSHOT, len(blob), hashlib.sha256(blob).digest()))
-        assert unpack_u32(have.payload) == len(blob)
+        begin = BeginRequest(Object.SNAPSHOT, len(blob), hashlib.sha256(blob).digest())
+        have = board.link.exchange(Kind.BEGIN, begin.pack())
+        assert Have.unpack(have.payload).have_bytes == len(blob)
 
 
 def test_a_broken_transfer_goes_on_where_it_stopped() -> None:
     content = program(SMALL).content
     digest = hashlib.sha256(content).digest()
     with a_board("host") as board:
-        step = 4096 - CHUNK_HEAD_BYTES
-        board.link.exchange(Kind.BEGIN, pack_begin(Object.PLAN, len(content), digest))
-        board.link.exchange(Kind.CHUNK, pack_chunk(digest, 0, len(content), content[:step]))
+        step = 4096 - ChunkRequest.size_bytes()
+        board.link.exchange(Kind.BEGIN, BeginRequest(Object.PLAN, len(content), digest).pack())
+        board.link.exchange(Kind.CHUNK, ChunkRequest(digest[:4], 0, len(content), content[:step]).pack())
         board.connect()  # the cable was pulled and put back
         assert board.send_object(Object.PLAN, content) == step
         board.link.exchange(Kind.COMMIT, bytes([Object.PLAN]))
@@ -136,8 +137,8 @@ def test_what_is_no_board_is_told_apart(say: Any, told: str, line: tuple[Link, s
 
 def test_a_board_that_stops_is_given_up_by_what_its_pushes_took(monkeypatch: pytest.MonkeyPatch) -> None:
     """A minute is for a first push that nobody has timed."""
-    monkeypatch.setattr("firmware_bridge.board.DEADLINE_S", 0.2)
-    monkeypatch.setattr("firmware_bridge.board._LEAST_COMPUTE_DEADLINE_S", 0.2)
+    monkeypatch.setattr("firmware_bridge.boards.bridge_board.DEADLINE_S", 0.2)
+    monkeypatch.setattr("firmware_bridge.boards.bridge_board._LEAST_COMPUTE_DEADLINE_S", 0.2)
     with a_board("host", SMALL) as board:
         for _ in range(5):
             board.push([signal(SMALL, 10)])
@@ -154,9 +155,10 @@ def test_a_wrong_hash_is_refused_with_both() -> None:
     content = program(SMALL).content
     wrong = hashlib.sha256(b"another").digest()
     with a_board("host") as board:
-        board.link.exchange(Kind.BEGIN, pack_begin(Object.PLAN, len(content), wrong))
+        board.link.exchange(Kind.BEGIN, BeginRequest(Object.PLAN, len(content), wrong).pack())
         for at in range(0, len(content), 4000):
-            board.link.exchange(Kind.CHUNK, pack_chunk(wrong, at, len(content), content[at : at + 4000]))
+            chunk = ChunkRequest(wrong[:4], at, len(content), content[at : at + 4000])
+            board.link.exchange(Kind.CHUNK, chunk.pack())
         with pytest.raises(RefusedError, match=r"the object's hash is [0-9a-f]{8}\.\.\. and should be [0-9a-f]{8}"):
             board.link.exchange(Kind.COMMIT, bytes([Object.PLAN]))
         with pytest.raises(RefusedError, match="the board refused push: it has no model; load one"):
@@ -327,7 +329,7 @@ def test_a_wrong_target_is_told(target: str, told: str) -> None:
 
 def test_a_target_is_taken_apart() -> None:
     target = parse_target("serial:/dev/ttyACM0?baud=921600")
-    assert (target.kind, target.place, target.settings) == ("serial", "/dev/ttyACM0", {"baud": "921600"})
+    assert (target.kind.name, target.place, target.settings) == ("serial", "/dev/ttyACM0", {"baud": "921600"})
 
 
 @pytest.mark.parametrize("text", ["flips=1", "flip=much", "drop=2"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import re
-import shlex
 import signal as os_signal
 import subprocess
 import sys
@@ -19,22 +18,23 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from helpers.bridge_tools import EMULATED, MODELS, a_board, program, signal, with_plugin
-from helpers.paths import DATA, ROOT
-from typer.main import get_command
+from helpers.bridge_tools import MODELS, a_board, program, signal, with_plugin
 from typer.testing import CliRunner
 
-from firmware_bridge import devices, report
-from firmware_bridge.check import check
+from firmware_bridge.boards import devices
+from firmware_bridge.check.run import check
+from firmware_bridge.check.shadow import Shadow
+from firmware_bridge.check.soak import soak
+from firmware_bridge.check.verdict import CheckReport
 from firmware_bridge.cli import app
 from firmware_bridge.errors import BridgeError, LinkError, TargetError
-from firmware_bridge.faults import Faults, faulty
-from firmware_bridge.messages import Can, Kind, Status
-from firmware_bridge.page import to_html
-from firmware_bridge.shadow import Shadow
-from firmware_bridge.soak import soak
+from firmware_bridge.link.faults import Faults, faulty
+from firmware_bridge.link.messages import Can
+from firmware_bridge.report.junit import stages_to_junit
+from firmware_bridge.report.page import to_html
+from firmware_bridge.report.result import load, to_json
 from firmware_bridge.targets import Options, open_board
-from firmware_bridge.verdict import CheckReport
+from tcnstream.errors import TcnStreamError
 
 SMALL = "nse_sm.i8"
 pytest_plugins = ["pytester"]
@@ -63,24 +63,24 @@ def bad() -> CheckReport:
 
 def test_json_is_plain_and_comes_back(good: CheckReport, bad: CheckReport) -> None:
     for found in (good, bad):
-        text = json.dumps(report.to_json(found), allow_nan=False)
-        data = report.load(text.encode())
+        text = json.dumps(to_json(found), allow_nan=False)
+        data = load(text.encode())
         assert data["passed"] == found.passed and data["verdict"] == found.verdict
         assert {t["name"] for t in data["tensors"]} and data["link"]["bytes_in"] > 0
     assert data["first_difference"]["node"] == 5 and data["first_difference"]["inputs"][0]["values"]
     for wrong in (b"no json", b"{}", b"[]", b"\x93NUMPY", b'{"format": 1, "stages": [], "verdict": ""}'):
         with pytest.raises(BridgeError):
-            report.load(wrong)
+            load(wrong)
     del data["board"], data["link"]
     with pytest.raises(BridgeError, match="the result lacks board, link"):
-        report.load(json.dumps(data).encode())
+        load(json.dumps(data).encode())
 
 
 def test_the_page_has_everything_in_it(good: CheckReport, bad: CheckReport) -> None:
-    page = to_html(report.to_json(good))
+    page = to_html(to_json(good))
     assert page.count("data:image/png;base64,") == 2 and "No difference in any of" in page
     assert ": kept, the worst takes " in page
-    page = to_html(report.to_json(bad))
+    page = to_html(to_json(bad))
     assert page.count("data:image/png;base64,") == 3 and "The inputs that produced it" in page
     assert "small &lt;b&gt;" in page and "<b>" not in page
     assert page.count("<tr class='bad'>") == sum(not s.passed for s in bad.stages) + sum(
@@ -92,11 +92,32 @@ def test_the_page_has_everything_in_it(good: CheckReport, bad: CheckReport) -> N
 
 
 def test_junit_says_which_stage_failed(good: CheckReport, bad: CheckReport) -> None:
-    suite = ElementTree.fromstring(report.to_junit(report.to_json(good)))
+    suite = ElementTree.fromstring(stages_to_junit(to_json(good)))
     assert (suite.get("tests"), suite.get("failures")) == (str(len(good.stages)), "0")
-    suite = ElementTree.fromstring(report.to_junit(report.to_json(bad)))
+    suite = ElementTree.fromstring(stages_to_junit(to_json(bad)))
     failed = [case.get("name") for case in suite if case.find("failure") is not None]
     assert failed == [stage.name for stage in bad.stages if not stage.passed] and "every tensor" in failed
+
+
+def test_names_of_any_kind_stay_text_in_a_page_and_a_junit_file(bad: CheckReport) -> None:
+    """Names come from model files: markup, formulas and characters that XML cannot hold are in some."""
+    odd = "<script>alert('$\\frac{1}')</script>\x00\x1b&"
+    assert bad.first_difference is not None
+    report = replace(
+        bad,
+        target=odd,
+        model=odd,
+        source=odd,
+        log=(odd,),
+        stages=tuple(replace(stage, name=stage.name + odd) for stage in bad.stages),
+        tensors=tuple(replace(tensor, name=odd, operation=odd) for tensor in bad.tensors),
+        traces=tuple(replace(trace, name=odd) for trace in bad.traces),
+        first_difference=replace(bad.first_difference, tensor=odd, operation=odd),
+    )
+    page = to_html(to_json(report))
+    assert "<script" not in page and "&lt;script&gt;" in page
+    suite = ElementTree.fromstring(stages_to_junit(to_json(report)))
+    assert "<script>alert" in str(suite.get("name")) and len(suite) == len(bad.stages)
 
 
 def run(*arguments: str | Path) -> Any:
@@ -157,6 +178,40 @@ def test_a_wrong_command_is_one_sentence(arguments: tuple[str, ...], told: str, 
     )
     assert said.returncode == 2 and told in said.stderr and "Traceback" not in said.stderr
     assert len(said.stderr.splitlines()) == 1
+
+
+def test_outputs_never_overwrite_what_is_read_or_each_other(recording: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model.tflite"
+    model.write_bytes((MODELS / f"{SMALL}.tflite").read_bytes())
+    link = tmp_path / "link.html"
+    link.symlink_to(recording)
+    before = model.read_bytes(), recording.read_bytes()
+    command = ("check", model, "-t", "host", "-i", recording)
+    for options, told in (
+        (("--html", recording), "is read here and would be written over"),
+        (("--junit", recording), "is read here and would be written over"),
+        (("--html", model), "is read here and would be written over"),
+        (("--html", link), "is read here and would be written over"),
+        (("--html", tmp_path / "r", "--junit", tmp_path / "." / "r"), "would be written twice"),
+    ):
+        made = run(*command, *options)
+        assert isinstance(made.exception, TcnStreamError) and told in str(made.exception), options
+    saved = tmp_path / "saved.json"
+    saved.write_text("{}")
+    made = run("report", saved, "--html", saved)
+    assert isinstance(made.exception, TcnStreamError) and saved.read_text() == "{}"
+    assert before == (model.read_bytes(), recording.read_bytes())
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["link.html", "model.tflite", "saved.json", "signal.npy"]
+
+
+def test_a_target_that_compares_nothing_is_no_success(tmp_path: Path) -> None:
+    pytest.importorskip("tflite_micro")
+    np.save(tmp_path / "short.npy", np.zeros((5, *program(SMALL).model.inputs[0].shape), np.float32))
+    arguments = (MODELS / f"{SMALL}.tflite", "-t", "tflm?hop=8", "-i", tmp_path / "short.npy")
+    made = run("check", *arguments)
+    assert made.exit_code != 0 and "so nothing would be compared" in str(made.exception)
+    made = run("soak", *arguments, "--frames", 5)
+    assert made.exit_code == 1 and "GAVE UP: nothing was compared: 5 input frames" in made.output
 
 
 def test_soak_survives_noise_cuts_and_restarts() -> None:
@@ -413,7 +468,7 @@ def test_a_device_says_who_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     pty = pytest.importorskip("pty")
     pytest.importorskip("serial")
     tty = importlib.import_module("tty")
-    from firmware_bridge.build import build
+    from firmware_bridge.boards.build import build
 
     ours, theirs = pty.openpty()
     tty.setraw(theirs)
@@ -449,43 +504,36 @@ def test_the_pytest_plugin(pytester: pytest.Pytester, monkeypatch: pytest.Monkey
     )
     pytester.runpytest_inprocess(*plugin).assert_outcomes(skipped=2)
     pytester.runpytest_inprocess(*plugin, "--hil-target", "host").assert_outcomes(passed=2)
-    pytester.runpytest_inprocess(*plugin, "--hil-target", "tcp:127.0.0.1:1").assert_outcomes(skipped=2)
-    told = pytester.runpytest_inprocess(*plugin, "--hil-required", "--hil-target", "tcp:127.0.0.1:1")
-    assert told.parseoutcomes()["failed" if "failed" in told.parseoutcomes() else "errors"] >= 1
-    assert "--hil-required: tcp:127.0.0.1:1: " in told.stdout.str()
+    told = pytester.runpytest_inprocess(*plugin, "--hil-required")
+    told.assert_outcomes(errors=2)
+    assert "--hil-required: no board: give --hil-target" in told.stdout.str()
+
+
+@pytest.mark.parametrize("more", [(), ("--hil-required",)])
+def test_a_named_board_that_is_not_there_is_a_failure(
+    more: tuple[str, ...], pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever names a board wants its verdict; a skip would pass for one."""
+    plugin = with_plugin(monkeypatch)
+    x = pytester.path / "x.npy"
+    np.save(x, np.zeros((20, *program(SMALL).model.inputs[0].shape), np.float32))
+    pytester.makepyfile(
+        f"""
+        def test_board(hil_check):
+            hil_check({str(MODELS / f"{SMALL}.tflite")!r}, {str(x)!r})
+
+        def test_itself(board):
+            pass
+        """
+    )
+    told = pytester.runpytest_inprocess(*plugin, *more, "--hil-target", "tcp:127.0.0.1:1")
+    told.assert_outcomes(failed=1, errors=1)
+    assert "--hil-target: tcp:127.0.0.1:1: Connection refused" in told.stdout.str()
+    told = pytester.runpytest_inprocess(*plugin, *more, "--hil-target", "nowhere")
+    told.assert_outcomes(errors=2)
+    told = pytester.runpytest_inprocess(*plugin, *more, "--hil-target", "neuralspot:tcp:127.0.0.1:1")
+    told.assert_outcomes(failed=1, errors=1)
 
 
 def test_errors_of_the_line_are_one_tree() -> None:
     assert issubclass(LinkError, BridgeError)
-
-
-def documented_commands() -> list[str]:
-    """Every command line of the README and of the help texts."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    found = [line.split("#")[0] for line in readme.splitlines() if line.startswith("firmware-bridge ")]
-    for command in get_command(app).commands.values():  # type: ignore[attr-defined]
-        found += re.findall(r"`(firmware-bridge \w+ [^`]*)`", command.help)
-    return found
-
-
-@pytest.mark.parametrize("line", documented_commands())
-def test_every_command_line_in_the_documents_is_understood(line: str) -> None:
-    name, *arguments = shlex.split(line)[1:]
-    command = get_command(app).commands[name]  # type: ignore[attr-defined]
-    command.make_context(name, arguments, resilient_parsing=False)
-
-
-def test_the_readme_s_instructions_are_those_recorded() -> None:
-    recorded = json.loads((DATA / "bridge_instructions.json").read_text())
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for model, targets in recorded.items():
-        if model != "what":
-            assert f"| {model} | " + " | ".join(f"{targets[t]:,}" for t in EMULATED) + " |" in readme
-
-
-def test_the_protocol_page_names_every_message_and_status() -> None:
-    page = (Path(report.__file__).parent / "PROTOCOL.md").read_text()
-    for kind in Kind:
-        assert re.search(rf"\b{kind.name}\b", page), kind
-    for status in Status:
-        assert f"{int(status)} {status.name}" in page, status

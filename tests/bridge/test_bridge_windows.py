@@ -16,13 +16,13 @@ from helpers.paths import STATEFUL
 from typer.testing import CliRunner
 
 import tcnstream
-from firmware_bridge.check import check
+from firmware_bridge.boards.program import Program
+from firmware_bridge.check.run import check
+from firmware_bridge.check.shadow import Shadow
+from firmware_bridge.check.soak import soak
 from firmware_bridge.cli import app
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.neuralspot import open_stock_target, soak_stock
-from firmware_bridge.program import Program
-from firmware_bridge.shadow import Shadow
-from firmware_bridge.soak import soak
 from firmware_bridge.targets import open_board
 from tcnstream.errors import EngineError
 
@@ -121,7 +121,7 @@ def test_the_pytest_plugin_on_a_stock_board(
         told = pytester.runpytest_inprocess(*plugin, "--hil-target", target)
     told.assert_outcomes(passed=1, errors=1)
     assert "stock firmware answers whole windows only; use `hil_check`" in told.stdout.str().replace("\nE  ", "")
-    pytester.runpytest_inprocess(*plugin, "--hil-target", target, "-k", "test_board").assert_outcomes(skipped=1)
+    pytester.runpytest_inprocess(*plugin, "--hil-target", target, "-k", "test_board").assert_outcomes(failed=1)
 
 
 # --- TensorFlow Lite Micro ----------------------------------------------------------------------

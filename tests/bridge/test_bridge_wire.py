@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import struct
 import subprocess
 from pathlib import Path
 
@@ -14,9 +16,11 @@ from helpers.paths import DATA, TESTS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firmware_bridge import messages
-from firmware_bridge.build import CORE, FIRMWARE
-from firmware_bridge.wire import Damaged, Decoder, Frame, cobs_decode, cobs_encode, encode, encoded_bytes
+from firmware_bridge.boards.build import CORE, FIRMWARE
+from firmware_bridge.errors import BridgeError
+from firmware_bridge.link import header, messages
+from firmware_bridge.link.record import c_struct, layout_of
+from firmware_bridge.link.wire import Damaged, Decoder, Frame, cobs_decode, cobs_encode, encode, encoded_bytes
 
 RECORDED = json.loads((DATA / "bridge_frames.json").read_text())
 QUIET = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}
@@ -61,6 +65,50 @@ def test_recorded_frames_are_these_bytes_in_c(driver: Path) -> None:
 def test_recorded_frames_cover_every_message() -> None:
     kinds = {r["kind"] for r in RECORDED}
     assert kinds >= {int(k) for k in messages.Kind} | {messages.Kind.HELLO | 0x80, messages.Kind.PUSH | 0x80}
+
+
+def test_the_firmware_has_this_description_of_the_messages() -> None:
+    stale = "protocol.h is stale: python -m firmware_bridge.link.header"
+    assert header.HEADER.read_text(encoding="utf-8") == header.header(), stale
+
+
+def test_python_and_c_have_every_field_at_the_same_place(tmp_path: Path) -> None:
+    lines, expected = [], []
+    records = [record for pair in messages.MESSAGES.values() for record in pair if record is not messages.Empty]
+    for record in (messages.FrameHead, messages.Refusal, *messages.UNASKED.values(), *records):
+        found = re.search(r"} (\w+);", c_struct(record))
+        assert found is not None
+        lines.append(f'printf("{found[1]} %d\\n", (int)sizeof({found[1]}));')
+        expected.append(f"{found[1]} {record.size_bytes()}")
+        form = "<"
+        for field, fixed in layout_of(record).fixed.items():
+            lines.append(f'printf("{field} %d\\n", (int)offsetof({found[1]}, {field}));')
+            expected.append(f"{field} {struct.calcsize(form)}")
+            form += fixed.code
+    includes = '#include <stddef.h>\n#include <stdio.h>\n#include "protocol.h"\n'
+    (tmp_path / "sizes.c").write_text(includes + "int main(void)\n{\n" + "\n".join(lines) + "\nreturn 0;\n}\n")
+    subprocess.run([tool("gcc"), f"-I{FIRMWARE}", tmp_path / "sizes.c", "-o", tmp_path / "sizes"], check=True)
+    said = subprocess.run([tmp_path / "sizes"], capture_output=True, text=True, check=True).stdout
+    assert said.splitlines() == expected
+
+
+def test_a_record_comes_back_and_one_cut_short_is_told() -> None:
+    sizes = range(5, 15)
+    hello = messages.Hello(
+        1, messages.Can(127), 3, 4, 1, *sizes, 1, 16, 3, bytes(range(32)), "host", "b", "", "é" * 200
+    )
+    back = messages.unpack_hello(hello.pack())
+    assert back.can == messages.Can(127) and isinstance(back.can, messages.Can)
+    assert (back.target, back.core, back.ticks, back.rounding) == ("host", "", "cycles", "tflm")
+    assert (back.window, back.plan_bytes, back.plan_sha256) == (5, 14, bytes(range(32)))
+    assert back.identity.startswith("é" * 127)  # a text has 255 bytes at most
+    assert messages.unpack_hello(hello.pack()[:104]).target == ""
+    with pytest.raises(BridgeError, match="the board's statistics has 47 bytes and should have 48; flash it again"):
+        messages.Stats.unpack(bytes(47))
+    with pytest.raises(BridgeError, match="the board speaks protocol 9 and this package protocol 1"):
+        messages.unpack_hello((9).to_bytes(4, "little"))
+    with pytest.raises(BridgeError, match="the board's push tells of 1 outputs and the model has 2"):
+        messages.PushReply.unpack(bytes(12)).outputs(2)
 
 
 @given(st.binary(max_size=1200))

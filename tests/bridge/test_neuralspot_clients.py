@@ -24,9 +24,8 @@ import pytest
 from helpers.paths import MODELS, ROOT
 
 import tcnstream
-from firmware_bridge.datablock import DataBlock
-from firmware_bridge.erpc import Framing
 from firmware_bridge.errors import TargetError
+from firmware_bridge.link.transport import SocketTransport, Transport
 from firmware_bridge.neuralspot import (
     PtyTransport,
     Served,
@@ -36,9 +35,10 @@ from firmware_bridge.neuralspot import (
     serve,
     serve_on,
 )
+from firmware_bridge.neuralspot.datablock import DataBlock
+from firmware_bridge.neuralspot.erpc import Framing
 from firmware_bridge.neuralspot.twin import HeartKitTwin, ValidatorTwin
 from firmware_bridge.neuralspot.window import WindowModel
-from firmware_bridge.transport import SocketTransport, Transport
 
 DATA = MODELS
 # No reply within this time is a failure of the test; the clients themselves would wait for ever.

@@ -19,9 +19,8 @@ from helpers.networks import convolution, join
 from helpers.paths import DATA
 
 import tcnstream
-from firmware_bridge.datablock import Command, DataBlock, Method, Status, decode_request, encode_reply
-from firmware_bridge.erpc import ErpcError, Framing, Message, MessageType, decode_message, frame
 from firmware_bridge.errors import BridgeError, LinkError
+from firmware_bridge.link.transport import open_serial
 from firmware_bridge.neuralspot import (
     CallError,
     Client,
@@ -32,9 +31,10 @@ from firmware_bridge.neuralspot import (
     check,
     serve,
 )
+from firmware_bridge.neuralspot.datablock import Command, DataBlock, Method, Status, decode_request, encode_reply
+from firmware_bridge.neuralspot.erpc import ErpcError, Framing, Message, MessageType, decode_message, frame
 from firmware_bridge.neuralspot.validator import ValidatorBoard
 from firmware_bridge.neuralspot.window import WindowModel
-from firmware_bridge.targets import open_serial
 from tcnstream.engines.interpreter.runtime import run_offline
 from tcnstream.errors import NotStreamableError, SignalError
 from tcnstream.stream import as_frames

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tcnstream
-from firmware_bridge.datablock import (
+from firmware_bridge.neuralspot import Twin
+from firmware_bridge.neuralspot.datablock import (
     PC_TO_BOARD,
     Command,
     DataBlock,
@@ -26,7 +27,7 @@ from firmware_bridge.datablock import (
     encode_reply,
     most_payload_bytes,
 )
-from firmware_bridge.erpc import (
+from firmware_bridge.neuralspot.erpc import (
     MESSAGE_BUFFER_BYTES,
     Damage,
     Decoder,
@@ -40,7 +41,6 @@ from firmware_bridge.erpc import (
     decode_message,
     frame,
 )
-from firmware_bridge.neuralspot import Twin
 from firmware_bridge.neuralspot.validator import (
     Config,
     Event,

@@ -15,6 +15,7 @@ from tcnstream import Model
 from tcnstream.compiler.policies import apply_policy, parse_policy
 from tcnstream.engines.interpreter import runtime
 from tcnstream.engines.interpreter.export import StreamingExport, export_streaming, streaming_tflite
+from tcnstream.engines.reference.calibration import measure
 from tcnstream.errors import EngineError
 from tcnstream.stream import Stream
 from tcnstream.tflite.graph import Array
@@ -151,7 +152,8 @@ def test_integer_state_starts_as_the_zero_point() -> None:
 
 def test_frozen_statistics_are_constants_of_the_export() -> None:
     x = signal("nse_lg_se.i8")
-    plan = apply_policy(model("nse_lg_se.i8").plan, parse_policy("frozen"), [x])
+    plan = model("nse_lg_se.i8").plan
+    plan = apply_policy(plan, parse_policy("frozen"), measure(plan, [x]))
     export = export_streaming(plan)
     stream = model("nse_lg_se.i8").stream("reference", "frozen", x)
     assert_close(stepped(export, host_step(export.content), x), pushed(stream, x))

@@ -16,7 +16,8 @@ from helpers.networks import build, layer, signals
 from helpers.paths import MODELS
 
 import tcnstream
-from tcnstream.engines.native.executor import NativeExecutor, NativeMemory, load_core
+from tcnstream.engines.native.core import load_core
+from tcnstream.engines.native.executor import NativeExecutor, NativeMemory
 from tcnstream.errors import EngineError, StreamError
 
 try:
@@ -49,7 +50,7 @@ def test_any_dense_buffer_of_the_right_type_is_a_chunk(memory: NativeMemory) -> 
     for chunk in (x.reshape(-1, 1), memoryview(x.reshape(-1, 1)), x.reshape(-1, 1, 1)):
         memory.reset()
         out = out_of(memory, 500)
-        n = memory.push_into(chunk, out)
+        n = memory.stream.push_into(chunk, out)
         results.append(out[:n].copy())
     assert len(results[0]) > 0
     assert all(np.array_equal(results[0], r) for r in results[1:])
@@ -59,10 +60,10 @@ def test_bytes_are_frames_of_int8_only_as_a_typed_view() -> None:
     memory = executor("nse_lg.i8").new_memory()
     x = array.array("b", [5, -7, 100] * 100)
     out = np.zeros((400, 1, 5), np.int8)
-    n = memory.push_into(memoryview(x).cast("B").cast("b", (300, 1)), out)
+    n = memory.stream.push_into(memoryview(x).cast("B").cast("b", (300, 1)), out)
     assert n > 0
     with pytest.raises(StreamError, match="takes int8 and got format 'B'"):
-        memory.push_into(bytearray(300), out)
+        memory.stream.push_into(bytearray(300), out)
     assert memory.pushed_frames == 300
 
 
@@ -81,7 +82,7 @@ def test_bytes_are_frames_of_int8_only_as_a_typed_view() -> None:
 )
 def test_what_is_no_chunk_is_refused_and_nothing_moves(memory: NativeMemory, chunk: Any, message: str) -> None:
     with pytest.raises(StreamError, match=message):
-        memory.push_into(chunk, out_of(memory, 64))
+        memory.stream.push_into(chunk, out_of(memory, 64))
     assert memory.pushed_frames == 0
 
 
@@ -96,35 +97,35 @@ def test_what_is_no_chunk_is_refused_and_nothing_moves(memory: NativeMemory, chu
 )
 def test_what_is_no_output_is_refused_and_nothing_moves(memory: NativeMemory, out: Any, message: str) -> None:
     with pytest.raises(StreamError, match=message):
-        memory.push_into(np.zeros((8, 1), np.float32), out)
+        memory.stream.push_into(np.zeros((8, 1), np.float32), out)
     assert memory.pushed_frames == 0
 
 
 def test_an_output_that_is_too_small_loses_nothing(memory: NativeMemory) -> None:
     x = np.sin(np.arange(600, dtype=np.float32)).reshape(-1, 1)
     whole, out = out_of(memory, 700), out_of(memory, 700)
-    n = memory.push_into(x, whole)
+    n = memory.stream.push_into(x, whole)
     memory.reset()
     with pytest.raises(StreamError, match=f"{n} frames would come out .*nothing was lost"):
-        memory.push_into(x, out[: n - 1])
+        memory.stream.push_into(x, out[: n - 1])
     assert memory.pushed_frames == 0
-    assert memory.push_into(x, out[:n]) == n
+    assert memory.stream.push_into(x, out[:n]) == n
     assert np.array_equal(out[:n], whole[:n])
 
 
 def test_a_push_after_the_flush_is_refused_until_reset(memory: NativeMemory) -> None:
     x = np.zeros((300, 1), np.float32)
-    memory.push_into(x, out_of(memory, 400))
+    memory.stream.push_into(x, out_of(memory, 400))
     memory.stream.flush_into(out_of(memory, 400))
     assert memory.ended
     for again in (
-        lambda: memory.push_into(x, out_of(memory, 400)),
+        lambda: memory.stream.push_into(x, out_of(memory, 400)),
         lambda: memory.stream.flush_into(out_of(memory, 400)),
     ):
         with pytest.raises(StreamError, match="ended; call reset"):
             again()
     memory.reset()
-    assert memory.push_into(x, out_of(memory, 400)) > 0
+    assert memory.stream.push_into(x, out_of(memory, 400)) > 0
 
 
 def test_a_nan_stays_in_its_stream_and_in_its_reach() -> None:
@@ -134,8 +135,8 @@ def test_a_nan_stays_in_its_stream_and_in_its_reach() -> None:
     ill = x.copy()
     ill[300] = np.nan
     a, b = out_of(sick, 2100), out_of(well, 2100)
-    n = sick.push_into(ill, a)
-    assert well.push_into(x, b) == n
+    n = sick.stream.push_into(ill, a)
+    assert well.stream.push_into(x, b) == n
     assert np.isnan(a).any()
     assert not np.isnan(b).any()
     assert np.array_equal(a[n - 500 : n], b[n - 500 : n])
@@ -150,7 +151,7 @@ def test_two_threads_on_one_stream_are_told(memory: NativeMemory) -> None:
 
     def push() -> None:
         begun.set()
-        memory.push_into(x, out)
+        memory.stream.push_into(x, out)
 
     thread = threading.Thread(target=push)
     thread.start()
@@ -169,9 +170,9 @@ def test_two_threads_on_one_stream_are_told(memory: NativeMemory) -> None:
 def test_a_damaged_snapshot_is_refused_and_the_stream_goes_on(memory: NativeMemory, damage: str) -> None:
     x = np.sin(np.arange(500, dtype=np.float32)).reshape(-1, 1)
     expected, out = out_of(memory, 600), out_of(memory, 600)
-    memory.push_into(x[:250], out)
+    memory.stream.push_into(x[:250], out)
     blob = memory.stream.snapshot()
-    n = memory.push_into(x[250:], expected)
+    n = memory.stream.push_into(x[250:], expected)
     memory.stream.restore(blob)
     bad = {
         "cut": blob[:-1],
@@ -182,7 +183,7 @@ def test_a_damaged_snapshot_is_refused_and_the_stream_goes_on(memory: NativeMemo
     }[damage]
     with pytest.raises(StreamError, match="damaged or belongs to another model"):
         memory.stream.restore(bad)
-    assert memory.push_into(x[250:], out) == n
+    assert memory.stream.push_into(x[250:], out) == n
     assert np.array_equal(out[:n], expected[:n])
 
 
@@ -193,7 +194,7 @@ def test_instruction_sets_are_chosen_by_number_and_agree() -> None:
         try:
             memory = executor("nse_lg.i8", isa).new_memory()
             out = np.zeros((900, 1, 5), np.int8)
-            n = memory.push_into(x, out)
+            n = memory.stream.push_into(x, out)
         except StreamError as e:
             assert "lacks the instructions asked for" in str(e)
             assert isa > 1
@@ -210,14 +211,14 @@ def test_a_tap_shows_the_newest_frames_of_any_tensor() -> None:
     x = np.sin(np.arange(400, dtype=np.float32) / 5).reshape(-1, 1)
     tensor = made.plan.nodes[3].outputs[0]
     whole.watch(tensor, 1000)
-    whole.push_into(x, out_of(whole, 500))
+    whole.stream.push_into(x, out_of(whole, 500))
     first, everything = whole.tap()
     assert first == 0
     assert everything.shape[1:] == made.plan.tensors[tensor].shape
     memory.watch(tensor, 5)
     done = 0
     for n in (1, 7, 64, 1, 100, 1, 1, 1):
-        memory.push_into(x[done : done + n], out_of(memory, 500))
+        memory.stream.push_into(x[done : done + n], out_of(memory, 500))
         done += n
         first, frames = memory.tap()
         assert len(frames) <= 5
@@ -225,10 +226,10 @@ def test_a_tap_shows_the_newest_frames_of_any_tensor() -> None:
     assert len(frames) == 5
     memory.watch(made.plan.outputs[0], 3)
     out = out_of(memory, 500)
-    n = memory.push_into(x[done : done + 10], out)
+    n = memory.stream.push_into(x[done : done + 10], out)
     assert np.array_equal(memory.tap()[1], out[n - 3 : n])
     memory.watch(made.plan.inputs[0], 2)
-    memory.push_into(x[:4], out)
+    memory.stream.push_into(x[:4], out)
     assert np.array_equal(memory.tap()[1].reshape(-1), x[2:4].reshape(-1))
     memory.reset()
     assert len(memory.tap()[1]) == 0
@@ -237,10 +238,10 @@ def test_a_tap_shows_the_newest_frames_of_any_tensor() -> None:
 def test_a_tap_changes_nothing_of_the_answer(memory: NativeMemory) -> None:
     x = np.sin(np.arange(300, dtype=np.float32)).reshape(-1, 1)
     plain, watched = out_of(memory, 400), out_of(memory, 400)
-    n = memory.push_into(x, plain)
+    n = memory.stream.push_into(x, plain)
     memory.reset()
     memory.watch(3, 4)
-    assert sum(memory.push_into(x[i : i + 1], watched[max(0, i - (300 - n)) :]) for i in range(300)) == n
+    assert sum(memory.stream.push_into(x[i : i + 1], watched[max(0, i - (300 - n)) :]) for i in range(300)) == n
     assert np.array_equal(plain[:n], watched[:n])
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.contract import engines_here, random_sizes, verify_contract
+from helpers.contract import engines_here, verify_contract
 from helpers.many_operations import FRAMES, many_operations, signal
 from helpers.oracle import reference_kernels
 from helpers.singleop import Trial, assert_same, compute, feeds_of, framed, plan_of, tensor
@@ -21,12 +21,14 @@ from helpers.trials import CASES, PARAMETERS, Build
 import tcnstream
 from tcnstream.compiler.operations.statistics import Statistic, StatisticOptions
 from tcnstream.compiler.plan import SAME_FRAME, Node, Plan, Window
-from tcnstream.engines.native.executor import NativeExecutor, load_core
+from tcnstream.engines.native.core import load_core
+from tcnstream.engines.native.executor import NativeExecutor
 from tcnstream.engines.native.pack import PACKERS
 from tcnstream.engines.native.planfile import write_plan
 from tcnstream.engines.reference.executor import ReferenceExecutor
 from tcnstream.engines.state import State
 from tcnstream.errors import EngineError
+from tcnstream.measure.compare import chunk_sizes
 from tcnstream.tflite.graph import Graph, Op
 from tcnstream.tflite.writer import write_model
 
@@ -38,7 +40,7 @@ def streamed(plan: Plan, feeds: list[Any], rng: np.random.Generator, isa: int = 
     executor = NativeExecutor(plan, isa=isa)
     memory = executor.new_memory()
     parts, at = [], 0
-    for size in random_sizes(rng, len(feeds[0])):
+    for size in chunk_sizes(len(feeds[0]), rng):
         parts.append(executor.advance(memory, [feed[at : at + size] for feed in feeds]))
         at += size
     parts.append(executor.advance(memory, None))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.contract import assert_frames, engines_here, open_stream, random_sizes, verify_contract, verify_reach
+from helpers.contract import assert_frames, engines_here, open_stream, verify_contract, verify_reach
 from helpers.networks import DoesNotFitError, Layer, Network, build, layer, signals
 from helpers.oracle import reference_kernels
 from hypothesis import HealthCheck, assume, given, settings
@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 import tcnstream
 from tcnstream import Model, Stream, StreamError
+from tcnstream.measure.compare import chunk_sizes
 from tcnstream.tflite.graph import Array
 
 EXAMPLES = os.environ.get("TCNSTREAM_EXAMPLES")
@@ -176,7 +177,7 @@ def check(layers: Sequence[Layer], window: int, more: int = 1, engines: Sequence
     signal = signals(model.inputs, frames, 1)
     expected = offline(longer, signal, model)
     for engine in engines:
-        sizes = random_sizes(np.random.default_rng(2), frames)
+        sizes = chunk_sizes(frames, np.random.default_rng(2))
         got = streamed(open_stream(model, engine=engine), signal, sizes)
         if head == "last":
             got = (*got[:-1], got[-1][-1:])

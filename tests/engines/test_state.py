@@ -46,9 +46,8 @@ def test_memory_is_bounded_by_the_model_and_not_by_the_signal() -> None:
     for k in range(0, 6000, 3):
         stream.push(x[k : k + 3])
         assert stream.state_bytes <= model.state_bytes + 3 * 2 * 4 * 8
-        state = stream._state
-        assert isinstance(state, State)
-        held = sum(queue._store.nbytes for queue in state.queues.values())
+        assert isinstance(stream.memory, State)
+        held = stream.memory.room_bytes()
         if k == 3000:
             largest = held
     assert held == largest < 20 * model.state_bytes

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import inspect
+import pickle
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +16,9 @@ from helpers.contract import engines_here
 from helpers.networks import build, layer, signals
 
 import tcnstream
-from tcnstream import Model, StreamError
+from tcnstream import Model, Stream, StreamError, StreamOptions
+from tcnstream.engines.reference.executor import ReferenceExecutor
+from tcnstream.engines.state import State
 from tcnstream.tflite.graph import Array
 
 
@@ -134,8 +140,8 @@ def test_what_is_returned_is_the_users_own(floats: Model) -> None:
         copies = [y.copy() for y in made]
         stream.push(x)
         stream.flush()
-        for y, copy in zip(made, copies, strict=True):
-            np.testing.assert_array_equal(y, copy)
+        for y, kept in zip(made, copies, strict=True):
+            np.testing.assert_array_equal(y, kept)
             y[...] = np.nan
         stream.reset()
         np.testing.assert_array_equal(stream.push(x[:300]), copies[0])
@@ -175,21 +181,15 @@ def test_any_memory_layout_of_a_chunk(floats: Model, arrange: Callable[[Array], 
 
 
 def test_two_threads_on_one_stream_are_told_so(floats: Model) -> None:
-    stream = floats.stream("reference")
     inside, go_on = threading.Event(), threading.Event()
-    advance = stream._executor.advance
 
-    class Slow:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(executor, name)
-
-        def advance(self, *arguments: Any) -> Any:
+    class Slow(ReferenceExecutor):
+        def advance(self, memory: State, chunks: Sequence[Array] | None) -> list[Array]:
             inside.set()
             assert go_on.wait(10)
-            return advance(*arguments)
+            return super().advance(memory, chunks)
 
-    executor = stream._executor
-    stream._executor = Slow()  # type: ignore[assignment]
+    stream = Stream(Slow(floats.plan), floats.inputs, floats.outputs, "slow")
     first = threading.Thread(target=stream.push, args=(zeros(4),))
     first.start()
     try:
@@ -203,6 +203,36 @@ def test_two_threads_on_one_stream_are_told_so(floats: Model) -> None:
         go_on.set()
         first.join()
     assert stream.frames_in == 4
+
+
+@pytest.mark.parametrize("carry", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_what_holds_a_signal_is_not_copied(floats: Model, carry: Callable[[object], object]) -> None:
+    """A copy would share what is remembered: the frames of one would come out of the other."""
+    for engine in engines_here(floats):
+        stream, pool = floats.stream(engine), floats.pool(2, engine)
+        stream.push(zeros(5))
+        with pytest.raises(StreamError, match=r"a stream cannot be copied or pickled; .* snapshot\(\) returns here"):
+            carry(stream)
+        with pytest.raises(StreamError, match=r"a pool cannot be copied or pickled; .* snapshot\(\) returns here"):
+            carry(pool)
+        other = stream.another()
+        assert other.frames_in == 0 and stream.frames_in == 5
+        other.restore(stream.snapshot())
+        (x,) = signals(floats.inputs, 20)
+        np.testing.assert_array_equal(other.push(x), stream.push(x))
+
+
+def test_options_are_the_arguments_of_stream_and_pool(floats: Model) -> None:
+    names = [field.name for field in dataclasses.fields(StreamOptions)]
+    assert list(inspect.signature(floats.stream).parameters) == names
+    assert list(inspect.signature(floats.pool).parameters) == ["lanes", *names]
+    defaults = {name: p.default for name, p in inspect.signature(floats.pool).parameters.items() if name != "lanes"}
+    assert defaults == {name: p.default for name, p in inspect.signature(floats.stream).parameters.items()}
+    assert defaults == vars(StreamOptions())
+    options = StreamOptions("reference", rate_hz=250.0)
+    one, lanes = floats.open(options), floats.open_pool(2, options)
+    assert one.engine == lanes[1].engine == "reference" and one.rate_hz == lanes[0].rate_hz == 250.0
+    assert one.identity == floats.stream("reference").identity
 
 
 def test_streams_of_one_model_run_in_threads_side_by_side(floats: Model) -> None:
@@ -355,6 +385,17 @@ def test_rows_go_to_the_lanes_that_are_named(floats: Model) -> None:
             expected = alone.push(rows[k])
             np.testing.assert_array_equal(out[k, : counted[k]], expected)
         assert pool[199].frames_in == 30 and pool[198].frames_in == 0
+
+
+def test_a_row_without_room_moves_no_lane(floats: Model) -> None:
+    (x,) = signals(floats.inputs, 30)
+    for engine in engines_here(floats):
+        pool = floats.pool(lanes=2, engine=engine)
+        pool[1].push(x[:7])
+        for out in (np.zeros((2, 3, 2), np.float32), np.zeros((1, 40, 2), np.float32)):
+            with pytest.raises(StreamError, match=r"give it room|output buffer is too small|must have as many rows"):
+                pool.push_into(np.stack([x, x]), out)
+            assert [lane.frames_in for lane in pool] == [0, 7] and not out.any()
 
 
 def test_nan_in_one_lane_stays_there(floats: Model) -> None:

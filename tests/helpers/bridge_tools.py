@@ -8,15 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import firmware_bridge
 import tcnstream
-from firmware_bridge.build import EMULATED, cache_folder
+from firmware_bridge.boards.build import cache_folder
+from firmware_bridge.boards.program import Program
+from firmware_bridge.boards.table import EMULATED
 from firmware_bridge.errors import TargetError
-from firmware_bridge.program import Program
 from firmware_bridge.targets import Options, open_board
 from helpers.paths import MODELS
 from tcnstream.tflite.graph import Array
@@ -65,6 +68,7 @@ def a_board(target: str, name: str | None = None, **options: Any) -> Iterator[An
         board.close()
 
 
+DOCS = Path(firmware_bridge.__file__).parent / "docs"
 BUILT = str(cache_folder().parent.parent)
 
 
@@ -75,4 +79,4 @@ def with_plugin(monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
     return () if installed else ("-p", "firmware_bridge.pytest_plugin")
 
 
-__all__ = ("EMULATED", "MODELS", "a_board", "missing", "program", "signal", "tool", "with_plugin")
+__all__ = ("DOCS", "EMULATED", "MODELS", "a_board", "missing", "program", "signal", "tool", "with_plugin")

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from firmware_bridge.errors import LinkError
+from firmware_bridge.link.transport import SocketTransport
 from firmware_bridge.neuralspot import Twin, listen
 from firmware_bridge.neuralspot.twin import Convention
-from firmware_bridge.transport import SocketTransport
 from tcnstream.model import Model
 
 _WAIT_S = 20.0

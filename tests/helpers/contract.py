@@ -8,7 +8,7 @@ on, what is remembered, and that no stream reaches another.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,12 +18,10 @@ from tcnstream import EngineError, Model, Stream, StreamError
 from tcnstream.compiler.timing import Timing, settled_frames, timings
 from tcnstream.engines.base import ENGINES
 from tcnstream.engines.state import State
+from tcnstream.measure.compare import FLOAT_TOLERANCE, agrees, chunk_sizes, chunks
 from tcnstream.tflite.graph import Array
 
 Signal: TypeAlias = tuple[Array, ...]
-
-FLOAT_TOLERANCE = 1e-5
-"""|a - b| <= tolerance * max(1, |b|): the order of float32 sums is the engine's own choice."""
 
 
 def verify_contract(
@@ -52,7 +50,7 @@ def verify_contract(
     _refuses_more_until_reset(stream, signal)
     for attempt in range(chunkings):
         stream.reset()
-        sizes = random_sizes(rng, frames)
+        sizes = chunk_sizes(frames, rng)
         assert_frames(_run(stream, signal, sizes, rng), expected, tolerance, f"chunks {attempt}: {sizes[:20]}")
     _sample_by_sample(model, stream, signal, expected, tolerance, rng)
     _snapshot_in_the_middle(model, stream, signal, expected, tolerance, rng, options)
@@ -89,11 +87,7 @@ def assert_frames(got: Signal, expected: Signal, tolerance: float, what: str) ->
     for k, (a, b) in enumerate(zip(got, expected, strict=True)):
         assert a.dtype == b.dtype, f"{what}: output {k} is {a.dtype}, not {b.dtype}"
         assert a.shape == b.shape, f"{what}: output {k} is {a.shape}, not {b.shape}"
-        if a.dtype.kind == "f":
-            wide = b.astype(np.float64)
-            wrong = ~(np.abs(a - wide) <= tolerance * np.maximum(1, np.abs(wide))) & ~(np.isnan(a) & np.isnan(b))
-        else:
-            wrong = a != b
+        wrong = ~agrees(a, b, tolerance)
         if wrong.any():
             first = tuple(int(n) for n in np.argwhere(wrong)[0])
             raise AssertionError(
@@ -102,24 +96,13 @@ def assert_frames(got: Signal, expected: Signal, tolerance: float, what: str) ->
             )
 
 
-def random_sizes(rng: np.random.Generator, frames: int) -> list[int]:
-    """Chunk sizes that add up to ``frames``, 0 and 1 among them."""
-    sizes = [0, min(1, frames), 0]
-    while (left := frames - sum(sizes)) > 0:
-        largest = int(rng.choice([3, 17, 160, left]))
-        sizes.append(min(left, int(rng.integers(0, largest + 1))))
-    return sizes
-
-
 def poison(stream: Stream, rng: np.random.Generator) -> None:
     """Garbage, NaN for floats, in all memory of a stream that holds no frame that is still needed.
 
     Only where the memory is ours: the native core's own tests put canaries and garbage around its buffers.
     """
-    if not isinstance(stream._state, State):
-        return
-    for queue in stream._state.queues.values():
-        for unused in (queue._store[: queue._begin], queue._store[queue._end :]):
+    if isinstance(stream.memory, State):
+        for unused in stream.memory.unused():
             unused[...] = garbage(rng, unused.shape, unused.dtype)
 
 
@@ -137,17 +120,10 @@ def _each(arrays: Array | Sequence[Array]) -> Signal:
     return (arrays,) if isinstance(arrays, np.ndarray) else tuple(arrays)
 
 
-def _cut(signal: Signal, sizes: Sequence[int]) -> Iterator[Signal]:
-    begin = 0
-    for n in sizes:
-        yield tuple(x[begin : begin + n] for x in signal)
-        begin += n
-
-
 def _run(stream: Stream, signal: Signal, sizes: Sequence[int], rng: np.random.Generator | None = None) -> Signal:
     """Push the signal in chunks and flush; with ``rng`` unused memory is poisoned between the chunks."""
     collected = []
-    for chunk in _cut(signal, sizes):
+    for chunk in chunks(signal, sizes):
         if rng is not None:
             poison(stream, rng)
         collected.append(_each(stream.push(*chunk)))
@@ -158,7 +134,7 @@ def _run(stream: Stream, signal: Signal, sizes: Sequence[int], rng: np.random.Ge
 
 
 def _refuses_more_until_reset(stream: Stream, signal: Signal) -> None:
-    some = next(_cut(signal, [1]))
+    some = next(chunks(signal, [1]))
     with pytest.raises(StreamError, match="push after flush"):
         stream.push(*some)
     with pytest.raises(StreamError, match="flush after flush"):
@@ -192,7 +168,7 @@ def _sample_by_sample(
     singles = [1] * len(signal[0]) if begin >= end else [*[1] * begin, end - begin, *[1] * (2 * period + 8)]
     collected, remembered = [], []
     n = -1
-    for chunk in _cut(signal, singles):
+    for chunk in chunks(signal, singles):
         n += len(chunk[0])
         if n % 7 == 0:
             poison(stream, rng)
@@ -235,14 +211,14 @@ def _snapshot_in_the_middle(
     frames = len(signal[0])
     half = int(rng.integers(0, frames + 1))
     rest = tuple(x[half:] for x in signal)
-    sizes = random_sizes(rng, frames - half)
+    sizes = chunk_sizes(frames - half, rng)
     stream.reset()
-    begun = _each(stream.push(*next(_cut(signal, [half]))))
+    begun = _each(stream.push(*next(chunks(signal, [half]))))
     blob = stream.snapshot()
     continued = _run(stream, rest, sizes)
     for engine in engines_here(model, **{k: v for k, v in options.items() if k != "engine"}):
         other = model.stream(**{**options, "engine": engine})
-        other.push(*next(_cut(signal, [min(3, frames)])))
+        other.push(*next(chunks(signal, [min(3, frames)])))
         other.restore(blob)
         assert other.frames_in == half
         again = _run(other, rest, sizes, rng)
@@ -261,10 +237,10 @@ def _lanes_are_independent(
     """Two lanes hold the signal, one with pauses, while a third gets garbage and resets."""
     pool = model.pool(lanes=3, **options)
     frames = len(signal[0])
-    sizes = random_sizes(rng, frames)
-    waiting = list(_cut(signal, sizes))
+    sizes = chunk_sizes(frames, rng)
+    waiting = list(chunks(signal, sizes))
     made: list[list[Signal]] = [[], []]
-    for k, chunk in enumerate(_cut(signal, sizes)):
+    for k, chunk in enumerate(chunks(signal, sizes)):
         noise = tuple(garbage(rng, x.shape, x.dtype) for x in chunk)
         second = waiting.pop(0) if rng.random() < 0.6 else None
         first, _, other = pool.push([chunk, noise, second])

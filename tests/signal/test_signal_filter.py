@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.contract import assert_frames, random_sizes, verify_contract
+from helpers.contract import assert_frames, verify_contract
 from helpers.signal_definition import definition, golden
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,6 +19,7 @@ from tcnstream import EngineError, ModelError, Pool, SignalFilter, Stream, Strea
 from tcnstream.engines.base import ENGINES
 from tcnstream.filters.polyphase import PADDINGS
 from tcnstream.filters.signal_filter import low_pass
+from tcnstream.measure.compare import chunk_sizes
 from tcnstream.tflite.graph import Array
 
 
@@ -40,7 +41,7 @@ class AsModel:
 
     def pool(self, lanes: int, engine: str) -> Pool:
         it = self.stream(engine)
-        return Pool([Stream(it._executor, it.inputs, it.outputs, it._identity) for _ in range(lanes)])
+        return Pool([it.another() for _ in range(lanes)])
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -81,7 +82,7 @@ def test_any_arguments(arguments: dict[str, Any], support: int, frames: int, cha
     kernel = rng.normal(size=support).astype(np.float32)
     x = rng.normal(size=frames if channels is None else (frames, channels)).astype(np.float32)
     it = SignalFilter(kernel, channels=channels, **arguments)
-    y = streamed(it, x, random_sizes(rng, frames))
+    y = streamed(it, x, chunk_sizes(frames, rng))
     each = np.broadcast_to(kernel[:, None, None], (support, channels or 1, 1))
     expected = definition(x.reshape(frames, -1), each, channel_separable=True, **arguments)
     assert it.frames_out(frames) == len(expected)

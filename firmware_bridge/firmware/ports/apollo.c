@@ -12,9 +12,9 @@ enum { UART0 = 0x4001C000, UART0_IRQ = 15, UART_HZ = 24000000, BAUD = 115200 };
 enum { CLOCK_ON = 1 << 3, CLOCK_24_MHZ = 1 << 4 }; /* Ambiq's own bits in PL011's control register */
 enum { GPIO = 0x40010000, PAD_KEY = 0x73, POWER = 0x40021000 };
 
-#if defined(BOARD_APOLLO3)
+const port_facts port = {BRIDGE_TARGET, BRIDGE_CLOCK_HZ, BRIDGE_CLOCK_HZ, TICKS_CYCLES, 1};
 
-const port_facts port = {"apollo3", 48000000, 48000000, TICKS_CYCLES, 1};
+#if defined(BOARD_APOLLO3)
 
 enum { CLOCK_KEY = 0x40004014, CLOCK_CONTROL = 0x40004018 };
 enum { PADS_20_TO_23 = GPIO + 0x14, PADKEY = GPIO + 0x60, DEVICES = POWER + 0x08, DEVICES_ON = POWER + 0x18 };
@@ -36,10 +36,8 @@ static void board_start(void)
 #elif defined(BOARD_APOLLO4) || defined(BOARD_APOLLO510)
 
 #ifdef BOARD_APOLLO4
-const port_facts port = {"apollo4", 96000000, 96000000, TICKS_CYCLES, 1};
 enum { TX_PAD = 60, RX_PAD = 47 };
 #else
-const port_facts port = {"apollo510", 96000000, 96000000, TICKS_CYCLES, 1};
 enum { TX_PAD = 30, RX_PAD = 55 };
 #endif
 

@@ -11,11 +11,9 @@
 
 #if defined(BOARD_APOLLO3)
 #error "Apollo3 has no USB: build without SDK= and use its UART"
-#elif defined(BOARD_APOLLO4)
-const port_facts port = {"apollo4-usb", 96000000, 96000000, TICKS_CYCLES, 1};
-#else
-const port_facts port = {"apollo510-usb", 96000000, 96000000, TICKS_CYCLES, 1};
 #endif
+
+const port_facts port = {BRIDGE_TARGET "-usb", BRIDGE_CLOCK_HZ, BRIDGE_CLOCK_HZ, TICKS_CYCLES, 1};
 
 enum { FIFO = 4096 };
 

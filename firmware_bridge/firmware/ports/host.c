@@ -15,7 +15,7 @@
 
 enum { PLAN_ROOM = 16 << 20 };
 
-const port_facts port = {"host", 0, 1000000000u, TICKS_NANOSECONDS, 1};
+const port_facts port = {BRIDGE_TARGET, 0, 1000000000u, TICKS_NANOSECONDS, 1};
 
 static uint8_t waiting[65536], sending[65536];
 static size_t n_waiting, at, n_sending;

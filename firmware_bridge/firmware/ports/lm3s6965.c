@@ -4,11 +4,11 @@
 #include "cortexm.h"
 #include "pl011.h"
 
-enum { UART0 = 0x4000C000, UART0_IRQ = 5, BAUD = 115200, SYSTICK_HZ = 12500000 };
+enum { UART0 = 0x4000C000, UART0_IRQ = 5, BAUD = 115200 };
 
 enum { SYSTICK_CONTROL = 0xE000E010, SYSTICK_RELOAD = 0xE000E014, SYSTICK_NOW = 0xE000E018, PENDING = 0xE000ED04 };
 
-const port_facts port = {"qemu-pl011", SYSTICK_HZ, SYSTICK_HZ, TICKS_INSTRUCTIONS, 1};
+const port_facts port = {BRIDGE_TARGET, BRIDGE_CLOCK_HZ, BRIDGE_CLOCK_HZ, TICKS_INSTRUCTIONS, 1};
 
 static volatile uint32_t wraps;
 
@@ -22,7 +22,7 @@ void port_start(void)
     REGISTER(SYSTICK_RELOAD) = 0xFFFFFF;
     REGISTER(SYSTICK_NOW) = 0;
     REGISTER(SYSTICK_CONTROL) = 7; /* processor clock, interrupt, on */
-    pl011_start(UART0, SYSTICK_HZ, BAUD, 0);
+    pl011_start(UART0, BRIDGE_CLOCK_HZ, BAUD, 0);
     interrupt_enable(UART0_IRQ);
 }
 

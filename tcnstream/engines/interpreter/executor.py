@@ -21,12 +21,12 @@ import numpy as np
 
 from tcnstream.compiler.plan import Plan
 from tcnstream.compiler.timing import counts, first_read, last_read, oldest_kept, oldest_needed, timings
+from tcnstream.engines.base import StateExecutor
 from tcnstream.engines.interpreter.emit import emit
 from tcnstream.engines.interpreter.runtime import dense_is_wrong, find_runtime, memory_of, open_interpreter
 from tcnstream.engines.interpreter.step import Feed, NeedsHost, Span, StepGraph, Work, depends_on_edge, touches_edge
-from tcnstream.engines.reference.executor import ReferenceExecutor, compute
-from tcnstream.engines.reference.kernels import KERNELS
-from tcnstream.engines.state import Queue, State, advance
+from tcnstream.engines.reference.executor import ReferenceExecutor, compute, nodes_without_kernel
+from tcnstream.engines.state import State
 from tcnstream.errors import EngineError
 from tcnstream.tflite.graph import Array
 from tcnstream.tflite.writer import write_model
@@ -87,7 +87,7 @@ class _Push:
     kept: tuple[tuple[int, int], ...]
 
 
-class InterpreterExecutor:
+class InterpreterExecutor(StateExecutor):
     """Runs a plan in the installed TFLite interpreter; safe to share between streams and threads.
 
     ``exact`` takes the interpreter's reference kernels, whose integer results are the definition;
@@ -101,12 +101,12 @@ class InterpreterExecutor:
     block_frames: tuple[int, ...] = (256, 64, 16, 4, 1)
 
     def __init__(self, plan: Plan, exact: bool = True) -> None:
-        for node in plan.nodes:
-            if node.kind not in KERNELS:
-                raise EngineError(
-                    f"the interpreter engine lacks `{node.kind}` (op {node.index}, `{node.label}`), and no other"
-                    " engine has it; end the model before it"
-                )
+        if lacking := nodes_without_kernel(plan):
+            node = lacking[0]
+            raise EngineError(
+                f"the interpreter engine lacks `{node.kind}` (op {node.index}, `{node.label}`), and no other"
+                " engine has it; end the model before it"
+            )
         self.plan = plan
         self.exact = exact
         runtime = find_runtime()
@@ -120,40 +120,35 @@ class InterpreterExecutor:
         self._period, self._probe, self._probe_frames = _steady_state(plan)
 
     def run(self, state: State, goal: list[int]) -> None:
-        """Bring every tensor of ``state`` from ``state.have`` to ``goal`` frames."""
+        """As ``StateExecutor.run``."""
         with self._lock:
             _execute(self._program(state, goal), state, goal)
 
-    def advance(self, state: State, chunks: Sequence[Array] | None) -> list[Array]:
+    def advance(self, memory: State, chunks: Sequence[Array] | None) -> list[Array]:
         """As ``Executor.advance``, without counting anew what repeats in steady state."""
         if chunks is None:
-            return advance(state, chunks, self.run)
+            return super().advance(memory, chunks)
         with self._lock:
-            key = state.pushed_frames % self._period, len(chunks[0])
             push = None
-            if state.have[self._probe] > self._probe_frames:
+            if memory.have[self._probe] > self._probe_frames:
+                key = memory.pushed_frames % self._period, len(chunks[0])
                 push = self._pushes.get(key)
                 if push is None:
-                    push = self._pushes[key] = self._steady_push(state, len(chunks[0]))
-            before = state.have
+                    push = self._pushes[key] = self._steady_push(memory, len(chunks[0]))
+            begins = [memory.have[o] for o in self.plan.outputs]
             if push is None:
-                before = list(before)
-                goal = state.arrive(chunks)
-                _execute(self._program(state, goal), state, goal)
-                made = [state.queues[o].read(before[o], goal[o]) for o in self.plan.outputs]
-                state.trim()
-                return made
-            goal = list(map(operator.add, before, push.frames))
-            begins = [before[o] for o in self.plan.outputs]
-            queues = state.queues
-            for i, chunk in zip(self.plan.inputs, chunks, strict=True):
-                queues[i].append(chunk)
-                before[i] = goal[i]
-            state.pushed_frames += len(chunks[0])
-            _execute(push.program, state, goal)
-            made = [queues[o].read(begin, goal[o]) for begin, o in zip(begins, self.plan.outputs, strict=True)]
-            for i, frames in push.kept:
-                queues[i].drop_before(goal[i] - frames)
+                goal = memory.arrive(chunks)
+                program = self._program(memory, goal)
+            else:
+                goal = list(map(operator.add, memory.have, push.frames))
+                memory.take(chunks)
+                program = push.program
+            _execute(program, memory, goal)
+            made = [memory.queues[o].read(begin, goal[o]) for begin, o in zip(begins, self.plan.outputs, strict=True)]
+            if push is None:
+                memory.trim()
+            else:
+                memory.keep(push.kept)
             return made
 
     def _steady_push(self, state: State, n: int) -> _Push:
@@ -321,14 +316,13 @@ def _run_whole(executor: ReferenceExecutor | InterpreterExecutor, plan: Plan, si
 
 
 def _execute(program: _Program, state: State, goal: list[int]) -> None:
-    have = list(state.have)
-    queues, now = state.queues, state.have
+    # Where a step's reads begin is counted from before it, the inputs' new frames included.
+    queues, have = state.queues, list(state.have)
+    now = state.have
     for stage in program.stages:
         if isinstance(stage, _OnHost):
             outputs = state.plan.nodes[stage.node].outputs
-            for o, frames in zip(outputs, compute(state, stage.node, goal), strict=True):
-                _append(queues[o], have[o], frames.reshape(len(frames), *state.plan.tensors[o].shape))
-                now[o] = goal[o]
+            state.produce(zip(outputs, compute(state, stage.node, goal), strict=True))
             continue
         for memory, i, begin, end, stride, padding in stage.fills:
             begin, end = have[i] + begin, have[i] + end
@@ -342,18 +336,8 @@ def _execute(program: _Program, state: State, goal: list[int]) -> None:
                 inside = queues[i].read(first, last)[::stride]
                 memory[skipped : skipped + len(inside)] = inside
         stage.interpreter.invoke()
-        for i, memory in stage.fetches:
-            _append(queues[i], have[i], memory)
-            now[i] = goal[i]
-    now[:] = goal
-
-
-def _append(queue: Queue, have: int, frames: Array) -> None:
-    if queue.end_frame != have:
-        # Its latest frames never left the interpreter, because nothing was going to read them.
-        queue.drop_before(queue.end_frame)
-        queue.first_frame = have
-    queue.append(frames)
+        state.produce(stage.fetches)
+    state.complete(goal)
 
 
 def _works(plan: Plan, have: list[int], goal: list[int]) -> list[Work]:

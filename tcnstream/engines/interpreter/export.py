@@ -14,6 +14,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Protocol
 
 import numpy as np
 
@@ -25,7 +26,6 @@ from tcnstream.engines.interpreter.emit import emit
 from tcnstream.engines.interpreter.step import NeedsHost, Range, Span, StepGraph, Work, lay_out
 from tcnstream.engines.state import State
 from tcnstream.errors import EngineError
-from tcnstream.model import Model
 from tcnstream.tflite.graph import Array, Graph, Op, Tensor
 from tcnstream.tflite.schema import OBJECT
 from tcnstream.tflite.writer import write_model
@@ -69,12 +69,20 @@ class StreamingExport:
     remembered: Mapping[int, int] = field(default_factory=dict)
 
 
-def streaming_tflite(model: Model | Plan, hop_frames: int | None = None) -> bytes:
+class HasPlan(Protocol):
+    """A Model, or what else holds a plan."""
+
+    plan: Plan
+
+
+def streaming_tflite(model: HasPlan | Plan, hop_frames: int | None = None) -> bytes:
     """The bytes of ``export_streaming``."""
     return export_streaming(model, hop_frames).content
 
 
-def export_streaming(model: Model | Plan, hop_frames: int | None = None, start: State | None = None) -> StreamingExport:
+def export_streaming(
+    model: HasPlan | Plan, hop_frames: int | None = None, start: State | None = None
+) -> StreamingExport:
     """``model`` as a .tflite that takes ``hop_frames`` frames per invocation; None takes the fewest.
 
     ``start`` is the state of a stream, after whole hops, with which the file begins instead of silence.

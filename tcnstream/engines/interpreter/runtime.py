@@ -28,6 +28,10 @@ _CANDIDATES = (
 )
 
 
+DENSE_PER_CHANNEL = "FULLY_CONNECTED with per-channel weights"
+"""What some interpreters' reference kernels get wrong; see ``Runtime.wrong_dense_reference``."""
+
+
 @dataclass(frozen=True)
 class Runtime:
     """An installed interpreter: its PyPI package, that package's version, its Python module."""
@@ -44,6 +48,12 @@ class Runtime:
         in ai-edge-litert 2.3. All others are taken as wrong, which costs speed and never exactness.
         """
         return self.package != "ai-edge-litert"
+
+    def refusal(self, operation: str, way_out: str) -> EngineError:
+        """The error for a model whose ``operation`` the reference kernels here compute wrongly."""
+        return EngineError(
+            f"the reference kernels of {self.package} {self.version} compute {operation} wrongly{way_out}"
+        )
 
 
 @functools.cache
@@ -150,15 +160,14 @@ def run_offline(content: bytes, inputs: Sequence[Array] | Mapping[str, Array], e
     runtime = find_runtime()
     graph = read_model(content).graphs[0]
     if exact and integer_sum_is_wrong(graph):
-        raise EngineError(
-            f"the reference kernels of {runtime.package} {runtime.version} compute SUM of quantized values wrongly, so"
-            ' they cannot judge this model; compare with engine="reference"'
+        raise runtime.refusal(
+            "SUM of quantized values", ', so they cannot judge this model; compare with engine="reference"'
         )
     if exact and runtime.wrong_dense_reference and dense_is_wrong(graph):
-        raise EngineError(
-            f"the reference kernels of {runtime.package} {runtime.version} compute FULLY_CONNECTED with per-channel"
-            " weights wrongly, so they cannot judge this model; compare with ai-edge-litert (`pip install"
-            ' ai-edge-litert`) or with engine="reference"'
+        raise runtime.refusal(
+            DENSE_PER_CHANNEL,
+            ", so they cannot judge this model; compare with ai-edge-litert (`pip install ai-edge-litert`) or with"
+            ' engine="reference"',
         )
     interpreter = open_interpreter(content, exact)
     details = interpreter.get_input_details()

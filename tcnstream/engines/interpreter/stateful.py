@@ -9,7 +9,6 @@ output, so that a stream's state is plain arrays that reset, snapshot and restor
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,9 +16,16 @@ import numpy as np
 
 from tcnstream.compiler.operations.time import STATEFUL_GRAPH, TIME_UNFOLD
 from tcnstream.compiler.plan import Node, Plan, Window
-from tcnstream.engines.interpreter.runtime import dense_is_wrong, find_runtime, memory_of, open_interpreter
+from tcnstream.engines.base import StateExecutor
+from tcnstream.engines.interpreter.runtime import (
+    DENSE_PER_CHANNEL,
+    dense_is_wrong,
+    find_runtime,
+    memory_of,
+    open_interpreter,
+)
 from tcnstream.engines.reference.executor import compute
-from tcnstream.engines.state import State, advance
+from tcnstream.engines.state import State
 from tcnstream.errors import EngineError, ModelError, NotStreamableError
 from tcnstream.tflite.graph import ABSENT, Array, Graph, ModelFile, Op, Tensor
 from tcnstream.tflite.writer import write_model
@@ -59,7 +65,7 @@ class StatefulModel:
         return StatefulExecutor(self, exact)
 
 
-class StatefulExecutor:
+class StatefulExecutor(StateExecutor):
     """Runs a StatefulModel in the installed interpreter; the state lies in ``State.carries``.
 
     Raises EngineError if no interpreter is installed, or if its reference kernels are wrong for the model.
@@ -71,9 +77,8 @@ class StatefulExecutor:
     def __init__(self, model: StatefulModel, exact: bool = True) -> None:
         runtime = find_runtime()
         if exact and runtime.wrong_dense_reference and dense_is_wrong(model.graph):
-            raise EngineError(
-                f"the reference kernels of {runtime.package} {runtime.version} compute FULLY_CONNECTED with per-channel"
-                " weights wrongly; install ai-edge-litert, or run the fast kernels with exact=False"
+            raise runtime.refusal(
+                DENSE_PER_CHANNEL, "; install ai-edge-litert, or run the fast kernels with exact=False"
             )
         self.plan = model.plan
         self.hop_frames = model.hop_frames
@@ -89,22 +94,17 @@ class StatefulExecutor:
         self._outputs, self._new_states = results[: ends[1]], results[ends[1] :]
         self._lock = threading.Lock()
 
-    def advance(self, state: State, chunks: Sequence[Array] | None) -> list[Array]:
-        """As ``Executor.advance``; new output frames appear with every complete hop."""
-        return advance(state, chunks, self.run)
-
     def run(self, state: State, goal: list[int]) -> None:
-        """Bring every tensor of ``state`` from ``state.have`` to ``goal`` frames."""
+        """As ``StateExecutor.run``; new output frames appear with every complete hop."""
         node = self.plan.nodes[0]
         first = node.outputs[0]
         if goal[first] > state.have[first]:
             with self._lock:
                 self._run_hops(state, state.have[first], goal[first])
         for k in range(1, len(self.plan.nodes)):
-            for o in self.plan.nodes[k].outputs:
-                if goal[o] > state.have[o]:
-                    (frames,) = compute(state, k, goal)
-                    state.produce(o, frames)
+            outputs = self.plan.nodes[k].outputs
+            if goal[outputs[0]] > state.have[outputs[0]]:
+                state.produce(zip(outputs, compute(state, k, goal), strict=True))
 
     def _run_hops(self, state: State, begin: int, end: int) -> None:
         outputs = self.plan.nodes[0].outputs
@@ -120,9 +120,9 @@ class StatefulExecutor:
                 frames[hop - begin] = memory.reshape(frames.shape[1:])
             for memory, new in zip(self._states, self._new_states, strict=True):
                 memory[...] = new
-        state.carries = {k: memory.copy() for k, memory in enumerate(self._states)}
-        for o, frames in zip(outputs, made, strict=True):
-            state.produce(o, frames)
+        for k, memory in enumerate(self._states):
+            state.carry(k, memory.copy())
+        state.produce(zip(outputs, made, strict=True))
 
 
 def _hop(graph: Graph, time_axis: int | None) -> int:

@@ -1,59 +1,45 @@
 """The native engine: the C core in ``tcnstream/core`` behind the same protocol as the other engines.
 
-All that a stream remembers lives in the core's own memory. Snapshots are those of ``state.State``, so
-they continue in any engine; ``to_core`` and ``from_core`` translate.
+All that a stream remembers lives in the core's own memory. Snapshots are those of ``State``, so that they continue in
+any engine; ``engines.native.snapshot`` translates.
 """
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import math
 import os
-import struct
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tcnstream.compiler.operations import operation
-from tcnstream.compiler.operations.statistics import StatisticOptions
+from tcnstream.compiler.cost import work_per_frame
 from tcnstream.compiler.plan import Plan
-from tcnstream.compiler.timing import counts, oldest_needed
-from tcnstream.engines.native.planfile import PlanFacts, growth, read_facts, write_plan
+from tcnstream.engines.base import PushInto
+from tcnstream.engines.native.core import load_core
+from tcnstream.engines.native.planfile import growth, read_facts, write_plan
+from tcnstream.engines.native.snapshot import from_core, to_core
 from tcnstream.engines.state import State
-from tcnstream.errors import EngineError
 from tcnstream.tflite.graph import Array
 
 BLOCK_FRAMES = 64
 """Input frames per pass of a large push: the working set of a block stays in the cache."""
 
-_SNAPSHOT_MAGIC = b"TCNSNAP\n"
-_SNAPSHOT_HEAD = struct.Struct("<8sIIq")
-_RELEASE_FROM_MACS = 200_000
+_RELEASE_FROM_WORK = 200_000
 """A push of so many multiply-adds (some 20 microseconds) lets other threads run; shorter ones keep the GIL."""
 
 _LEAST_LANES_PER_THREAD = 64
 """Fewer lanes are done before a second thread has begun."""
 
 
-def load_core() -> ModuleType:
-    """The compiled core; EngineError where it was not built."""
-    try:
-        return importlib.import_module("tcnstream._native")
-    except ImportError as e:
-        raise EngineError(
-            f"the native core is not built here ({e}); install tcnstream again with a C compiler,"
-            ' or use engine="interpreter" or engine="reference"'
-        ) from e
-
-
 class NativeExecutor:
-    """Runs plans whose operations the core has; EngineError names the first one that it lacks."""
+    """Runs plans whose operations the core has; EngineError names the first one that it lacks.
+
+    ``isa`` is one of the core's TCN_ISA_... numbers; 0 takes the best instruction set that this processor has.
+    """
 
     name = "native"
     block_frames: tuple[int, ...] = ()
@@ -68,14 +54,17 @@ class NativeExecutor:
         rates = growth(plan)
         self._growth = tuple(rates[o] for o in plan.outputs)
         self._shared = core.Plan(content, block=BLOCK_FRAMES, isa=isa)
-        self._release_from = max(1, _RELEASE_FROM_MACS // max(1, len(content)))
+        self._release_from = max(1, math.ceil(_RELEASE_FROM_WORK / max(1.0, work_per_frame(plan))))
 
     def new_memory(self) -> NativeMemory:
-        """A stream's memory at its start."""
         return NativeMemory(self, self._core.Stream(self._shared, release_from=self._release_from))
 
+    def direct_push(self, memory: NativeMemory) -> PushInto:
+        """The core's own, in which nothing is allocated."""
+        push_into: PushInto = memory.stream.push_into
+        return push_into
+
     def new_pool(self, memories: Sequence[NativeMemory]) -> NativePool:
-        """Many memories of this executor behind one call."""
         return NativePool(self, self._core.Pool(self._shared, tuple(m.stream for m in memories)), len(memories))
 
     def most_frames(self, n: int) -> tuple[int, ...]:
@@ -123,11 +112,10 @@ class NodeCost:
 
 
 class NativeMemory:
-    """One stream's memory in the core, with the face of ``state.State``."""
+    """One stream's memory in the core: implements ``base.Memory``."""
 
     def __init__(self, executor: NativeExecutor, stream: Any) -> None:
         self.stream = stream
-        self.push_into = stream.push_into
         self._plan = executor.plan
         self._facts = executor.facts
         self._watched = -1
@@ -190,10 +178,7 @@ class NativePool:
     def push_into(
         self, x: tuple[Array, ...], out: tuple[Array, ...], lanes: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.int64]:
-        """Row k of ``x`` (rows, n, *frame) per input goes to lane ``lanes[k]``, what comes out to row k of ``out``.
-
-        ``out`` is (rows, room, *frame) per output. Returns how many frames each row got, (rows, outputs).
-        """
+        """As ``LanePool.push_into``."""
         rows = len(lanes)
         counted = np.zeros((rows, self._outputs), np.int64)
         n = x[0].shape[1] if x[0].ndim > 1 else 0
@@ -222,62 +207,3 @@ def _threads_for(lanes: int) -> int:
 def _processors() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def from_core(plan: Plan, facts: PlanFacts, blob: bytes) -> State:
-    """The core's snapshot as the state of the other engines."""
-    _, _, ended, pushed = _SNAPSHOT_HEAD.unpack_from(blob)
-    state = State(plan)
-    state.pushed_frames, state.ended = pushed, bool(ended)
-    if pushed == 0:
-        return state
-    state.have = counts(plan, pushed, ended=bool(ended))
-    kept = [h - o for h, o in zip(state.have, oldest_needed(plan, state.have), strict=True)]
-    for i, queue in state.queues.items():
-        tensor, ring = plan.tensors[i], facts.tensors[i]
-        n = 0 if ended else kept[i]
-        frame_bytes = math.prod(tensor.shape) * tensor.dtype.itemsize
-        begin = _SNAPSHOT_HEAD.size + ring.ring_at + (ring.ring_frames - n) * frame_bytes
-        frames = np.frombuffer(blob, tensor.dtype, n * math.prod(tensor.shape), begin)
-        queue.append(frames.reshape(n, *tensor.shape))
-        queue.first_frame = state.have[i] - n
-    for k, (place, dtype) in _carries(plan, facts).items():
-        outputs = plan.nodes[k].outputs
-        if state.have[outputs[0]] > 0:
-            count = math.prod(plan.tensors[outputs[0]].shape)
-            begin = _SNAPSHOT_HEAD.size + facts.ring_bytes + place
-            values = np.frombuffer(blob, np.float64 if dtype.kind == "f" else np.int64, count, begin)
-            state.carries[k] = values.reshape(plan.tensors[outputs[0]].shape).astype(dtype)
-    return state
-
-
-def to_core(state: State, facts: PlanFacts) -> bytes:
-    """The state of another engine as the core's snapshot."""
-    plan = state.plan
-    rings, carries = bytearray(facts.ring_bytes), bytearray(facts.carry_bytes)
-    for i, queue in state.queues.items():
-        ring = facts.tensors[i]
-        if ring.ring_frames:
-            first = max(queue.first_frame, queue.end_frame - ring.ring_frames)
-            newest = queue.read(first, queue.end_frame).tobytes()
-            end = ring.ring_at + ring.ring_bytes
-            rings[end - len(newest) : end] = newest
-    for k, (place, dtype) in _carries(plan, facts).items():
-        if k in state.carries:
-            values = state.carries[k].astype(np.float64 if dtype.kind == "f" else np.int64).tobytes()
-            carries[place : place + len(values)] = values
-    head = _SNAPSHOT_HEAD.pack(_SNAPSHOT_MAGIC, facts.crc32, int(state.ended), state.pushed_frames)
-    blob = head + rings + carries
-    return blob + struct.pack("<I", zlib.crc32(blob))
-
-
-def _carries(plan: Plan, facts: PlanFacts) -> dict[int, tuple[int, np.dtype[np.generic]]]:
-    """For every cumulative node the place of its sums in the core and their type in ``State.carries``."""
-    found = {}
-    for k, (node, record) in enumerate(zip(plan.nodes, facts.nodes, strict=True)):
-        if operation(node.kind).carries:
-            source = plan.tensors[node.inputs[0]].dtype
-            summed = node.options_of(StatisticOptions).statistic.adds
-            wide = np.dtype(np.float64 if source.kind == "f" else np.int64)
-            found[k] = record.carry_at, wide if summed else source
-    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,13 +9,14 @@ import numpy as np
 from tcnstream.compiler.operations import operation
 from tcnstream.compiler.plan import Node, Plan
 from tcnstream.compiler.timing import first_read, last_read
+from tcnstream.engines.base import StateExecutor
 from tcnstream.engines.reference.kernels import KERNELS, KernelContext
-from tcnstream.engines.state import State, advance
+from tcnstream.engines.state import State
 from tcnstream.errors import EngineError
 from tcnstream.tflite.graph import Array, Tensor
 
 
-class ReferenceExecutor:
+class ReferenceExecutor(StateExecutor):
     """Runs any plan whose operations have a kernel; all its state is the stream's.
 
     ``rounding`` is "litert", or "tflm" for the two roundings of TFLite Micro's FULLY_CONNECTED.
@@ -26,34 +26,40 @@ class ReferenceExecutor:
     block_frames: tuple[int, ...] = (256,)
 
     def __init__(self, plan: Plan, rounding: str = "litert") -> None:
-        for node in plan.nodes:
-            if node.kind not in KERNELS:
-                raise EngineError(f"the reference engine lacks `{node.kind}` (op {node.index}, `{node.label}`)")
+        if lacking := nodes_without_kernel(plan):
+            node = lacking[0]
+            raise EngineError(f"the reference engine lacks `{node.kind}` (op {node.index}, `{node.label}`)")
         self.plan = plan
         self.rounding = rounding
 
-    def advance(self, state: State, chunks: Sequence[Array] | None) -> list[Array]:
-        return advance(state, chunks, self.run)
-
     def run(self, state: State, goal: list[int]) -> None:
-        """Bring every tensor of ``state`` from ``state.have`` to ``goal`` frames."""
+        """As ``StateExecutor.run``, node by node."""
         for k, node in enumerate(self.plan.nodes):
             if goal[node.outputs[0]] > state.have[node.outputs[0]]:
-                for o, frames in zip(node.outputs, compute(state, k, goal, self.rounding), strict=True):
-                    state.produce(o, frames)
+                state.produce(zip(node.outputs, compute(state, k, goal, self.rounding), strict=True))
+
+
+def nodes_without_kernel(plan: Plan) -> list[Node]:
+    """The nodes that the reference engine cannot compute, in order."""
+    return [node for node in plan.nodes if node.kind not in KERNELS]
 
 
 def compute(state: State, k: int, goal: list[int], rounding: str = "litert") -> tuple[Array, ...]:
-    """The frames of node ``k``'s outputs from what they have to ``goal``; its inputs must be there."""
+    """The frames of node ``k``'s outputs from what they have to ``goal``; its inputs must be there.
+
+    Returns (n, *frame_shape) for each output of the node.
+    """
     plan = state.plan
     node = plan.nodes[k]
     context = _context(plan, state, node, state.have[node.outputs[0]], goal[node.outputs[0]], rounding)
     # A NaN or an infinity in the signal passes through, as it does in the reference kernels.
     with np.errstate(all="ignore"):
         if operation(node.kind).carries:
-            *frames, state.carries[k] = KERNELS[node.kind](replace(context, carry=state.carries.get(k)))
-            return tuple(frames)
-        return KERNELS[node.kind](context)
+            *made, carry = KERNELS[node.kind](replace(context, carry=state.carries.get(k)))
+            state.carry(k, carry)
+        else:
+            made = list(KERNELS[node.kind](context))
+    return tuple(y.reshape(len(y), *plan.tensors[o].shape) for y, o in zip(made, node.outputs, strict=True))
 
 
 def _context(plan: Plan, state: State, node: Node, begin: int, end: int, rounding: str) -> KernelContext:

@@ -1,0 +1,1 @@
+"""What runs a model: the table of boards, the firmware for them, and the devices behind one interface."""

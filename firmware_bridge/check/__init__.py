@@ -1,0 +1,1 @@
+"""Board and host side by side: once (``run``), for hours (``soak``), behind a live stream (``shadow``)."""

@@ -1,0 +1,51 @@
+"""The compiled core: where it is, and why it does not load where it does not."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+from tcnstream.errors import EngineError
+
+_MODULE = "tcnstream._native"
+_OTHER_ENGINES = 'or use engine="interpreter" or engine="reference"'
+_MISSING_SYMBOL = re.compile(
+    r"undefined symbol: (?P<elf>\w+)"  # glibc
+    r"|(?P<musl>\w+): symbol not found"
+    r"|[Ss]ymbol not found[^'_]*'?_?(?P<macos>\w+)"
+    r"|does not define module export function \((?P<entry>\w+)\)"
+)
+
+
+def load_core() -> ModuleType:
+    """The compiled core. EngineError where there is none, where it is another machine's, or where it is not whole."""
+    try:
+        return importlib.import_module(_MODULE)
+    except ImportError as e:
+        raise EngineError(f"{_reason(e)}, {_OTHER_ENGINES}") from e
+
+
+def _reason(error: ImportError) -> str:
+    spec = importlib.util.find_spec(_MODULE)
+    found = spec.origin if spec is not None else _of_another_python()
+    if found is None:
+        return f"the native core is not built here ({error}); install tcnstream again with a C compiler"
+    if symbol := _MISSING_SYMBOL.search(str(error)):
+        name = next(filter(None, symbol.groups()))
+        return (
+            f"the native core {found} is not whole: it lacks the symbol `{name}` ({error}); remove the file and install"
+            " tcnstream again"
+        )
+    return (
+        f"the native core {found} is damaged, or was built for another processor, system or Python ({error}); remove"
+        " the file and install tcnstream again"
+    )
+
+
+def _of_another_python() -> str | None:
+    """A core in the package that this Python does not look at."""
+    files = sorted(Path(__file__).parents[2].glob("_native.*"))
+    return next((str(path) for path in files if path.suffix in (".so", ".pyd")), None)

@@ -1,0 +1,75 @@
+"""Snapshots of the C core and ``State``, one as the other: a stream goes on in any engine and on a board.
+
+The core's snapshot is a head (magic, CRC-32 of the plan, whether the signal has ended, input frames), the rings of all
+tensors, newest frame last, the running sums of cumulative policies, and a CRC-32 of all that. ``core/snapshot.c``
+writes it.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from tcnstream.compiler.operations import operation
+from tcnstream.compiler.operations.statistics import StatisticOptions
+from tcnstream.compiler.plan import Plan
+from tcnstream.engines.native.planfile import PlanFacts
+from tcnstream.engines.state import State
+from tcnstream.tflite.graph import Array
+
+_MAGIC = b"TCNSNAP\n"
+_HEAD = struct.Struct("<8sIIq")
+
+
+def from_core(plan: Plan, facts: PlanFacts, blob: bytes) -> State:
+    """The core's snapshot of a stream of ``plan`` as the state of the other engines."""
+    _, _, ended, pushed_frames = _HEAD.unpack_from(blob)
+
+    def newest(i: int, n: int) -> Array:
+        tensor, ring = plan.tensors[i], facts.tensors[i]
+        elements = math.prod(tensor.shape)
+        begin = _HEAD.size + ring.ring_at + (ring.ring_frames - n) * elements * tensor.dtype.itemsize
+        return np.frombuffer(blob, tensor.dtype, n * elements, begin).reshape(n, *tensor.shape)
+
+    state = State.resumed(plan, pushed_frames, bool(ended), newest)
+    for k, place, stored, wanted in _sums(plan, facts):
+        target = plan.nodes[k].outputs[0]
+        if state.have[target] > 0:
+            shape = plan.tensors[target].shape
+            begin = _HEAD.size + facts.ring_bytes + place
+            values = np.frombuffer(blob, stored, math.prod(shape), begin)
+            state.carry(k, values.reshape(shape).astype(wanted))
+    return state
+
+
+def to_core(state: State, facts: PlanFacts) -> bytes:
+    """The state of another engine as the core's snapshot; the inverse of ``from_core``."""
+    rings, sums = bytearray(facts.ring_bytes), bytearray(facts.carry_bytes)
+    for i, queue in state.queues.items():
+        ring = facts.tensors[i]
+        if ring.ring_frames:
+            first = max(queue.first_frame, queue.end_frame - ring.ring_frames)
+            newest = queue.read(first, queue.end_frame).tobytes()
+            end = ring.ring_at + ring.ring_bytes
+            rings[end - len(newest) : end] = newest
+    for k, place, stored, _ in _sums(state.plan, facts):
+        if k in state.carries:
+            values = state.carries[k].astype(stored).tobytes()
+            sums[place : place + len(values)] = values
+    head = _HEAD.pack(_MAGIC, facts.crc32, int(state.ended), state.pushed_frames)
+    blob = head + rings + sums
+    return blob + struct.pack("<I", zlib.crc32(blob))
+
+
+def _sums(plan: Plan, facts: PlanFacts) -> Iterator[tuple[int, int, np.dtype[np.generic], np.dtype[np.generic]]]:
+    """For every cumulative node its number, and its sums' place in the core, type there and type in ``State``."""
+    for k, (node, record) in enumerate(zip(plan.nodes, facts.nodes, strict=True)):
+        if operation(node.kind).carries:
+            source = plan.tensors[node.inputs[0]].dtype
+            wide: np.dtype[np.generic] = np.dtype(np.float64 if source.kind == "f" else np.int64)
+            is_sum = node.options_of(StatisticOptions).statistic.adds
+            yield k, record.carry_at, wide, wide if is_sum else source

@@ -1,0 +1,47 @@
+"""StreamOptions: how a model is to be streamed, said once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tcnstream.compiler.policies import Policy, parse_policy
+from tcnstream.engines.base import ENGINES, ROUNDINGS
+from tcnstream.errors import StreamError
+from tcnstream.tflite.graph import Array
+
+
+@dataclass(frozen=True, eq=False)
+class StreamOptions:
+    """What ``Model.stream`` and ``Model.pool`` may be told; ``Model.open`` and ``Model.open_pool`` take it whole.
+
+    ``engine``: "auto" (the fastest that has all operations), "native", "interpreter" or "reference".
+    ``time_pooling``: the policy for operations over all of time, "trailing", "trailing:FRAMES", "cumulative" or
+    "frozen" (which measures on ``calibration``, (frames, *frame_shape) per input in the model's dtype or float32).
+    ``exact=False`` lets the interpreter engine use TFLite's fast kernels. ``rounding``: "litert", or "tflm" for what a
+    board with TFLite Micro computes (its FULLY_CONNECTED rounds twice); the interpreter engine has only "litert".
+    ``rate_hz``: the input's sample rate, for ``Stream.times``.
+
+    Raises StreamError for an unknown engine, policy or rounding.
+    """
+
+    engine: str = "auto"
+    time_pooling: str | None = None
+    calibration: Array | Sequence[Array] | None = None
+    exact: bool = True
+    rounding: str = "litert"
+    rate_hz: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.engine not in ("auto", *ENGINES):
+            raise StreamError(
+                f"engine={self.engine!r} is unknown; use 'auto' or one of {', '.join(map(repr, ENGINES))}"
+            )
+        if self.rounding not in ROUNDINGS:
+            raise StreamError(f"rounding={self.rounding!r} is unknown; use {' or '.join(map(repr, ROUNDINGS))}")
+        _ = self.policy
+
+    @property
+    def policy(self) -> Policy | None:
+        """``time_pooling`` as the compiler takes it."""
+        return None if self.time_pooling is None else parse_policy(self.time_pooling)
