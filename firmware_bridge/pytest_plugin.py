@@ -98,9 +98,10 @@ def _check_stock(
 ) -> NeuralSpotReport:
     from firmware_bridge.errors import LinkError, TargetError
     from firmware_bridge.neuralspot import check, open_stock_target
-    from firmware_bridge.recordings import as_opened, read_signal
+    from firmware_bridge.recordings import read_signal
+    from tcnstream.opened import open_model
 
-    opened = as_opened(model)
+    opened = open_model(model)
     frames = read_signal(opened, signal)[0] if isinstance(signal, (str, Path)) else signal
     try:
         stock = open_stock_target(target)

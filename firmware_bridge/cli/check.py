@@ -48,13 +48,13 @@ from tcnstream.cli.common import (
     TimePoolingOption,
     UnitsOption,
     note,
-    open_model,
     out,
     print_json,
     progress_bar,
     say,
 )
-from tcnstream.cli.reading import Reading
+from tcnstream.opened import open_model
+from tcnstream.signal.sources.base import ReadOptions
 
 _DEFAULT_CHUNKS = "random:0"
 _MOST_LINES = 12
@@ -111,7 +111,7 @@ def check(
     parse_chunks(chunks)
     allowed = parse_tolerance(tolerance)
     writable(junit, page)
-    reading = Reading(channel, rate, units, gain, raw_format, raw_channels, hold_gaps)
+    reading = ReadOptions(channel, rate, units, gain, raw_format, raw_channels, hold_gaps)
     if takes_windows(target):
         refuse(
             target,

@@ -12,7 +12,8 @@ from firmware_bridge.neuralspot import check as check_stock
 from firmware_bridge.neuralspot import is_stock, open_stock_target
 from firmware_bridge.recordings import open_program
 from firmware_bridge.tflm_file import check_file
-from tcnstream.cli.common import Opened, progress_bar
+from tcnstream.cli.common import progress_bar
+from tcnstream.opened import OpenedModel
 from tcnstream.tflite.graph import Array
 
 _FILE_TARGETS = ("tflm?file", "tflm?file=1")
@@ -23,7 +24,7 @@ def takes_windows(target: str) -> bool:
 
 
 def check_windows(
-    opened: Opened, target: str, signal: Array, tolerance: str, rounding: str, junit: Path | None, json: bool
+    opened: OpenedModel, target: str, signal: Array, tolerance: str, rounding: str, junit: Path | None, json: bool
 ) -> None:
     """Compares window by window and says so; exit code 1 where they differ."""
     if not is_stock(target):
@@ -53,7 +54,7 @@ def check_windows(
 
 
 def _junit(
-    file: Path | None, opened: Opened, target: str, tensors: tuple[TensorReport, ...], verdict: str, first: object
+    file: Path | None, opened: OpenedModel, target: str, tensors: tuple[TensorReport, ...], verdict: str, first: object
 ) -> None:
     """A case per tensor."""
     if file is None:

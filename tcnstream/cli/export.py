@@ -13,19 +13,21 @@ from tcnstream.cli.common import (
     CalibrationOption,
     JsonOption,
     ModelArgument,
-    Opened,
     TimeAxisOption,
     TimePoolingOption,
-    open_model,
+    calibration_frames,
     print_json,
     say,
-    writable,
 )
-from tcnstream.cli.reading import Reading, calibration_frames, files_of
 from tcnstream.engines.base import ROUNDINGS
 from tcnstream.engines.interpreter.export import export_streaming
 from tcnstream.engines.native.planfile import c_header, read_facts
 from tcnstream.errors import EngineError
+from tcnstream.opened import OpenedModel, open_model
+from tcnstream.signal.card import model_files
+from tcnstream.signal.outfile import writable, write_file
+from tcnstream.signal.sources import files_of
+from tcnstream.signal.sources.base import ReadOptions
 
 TARGETS = ("streaming-tflite", "plan", "c-header")
 
@@ -68,7 +70,7 @@ def export(
     """
     if to not in TARGETS:
         raise EngineError(f"there is no export {to!r}: choose one of {', '.join(TARGETS)}")
-    writable(output, Path(model), *files_of(calibration))
+    writable(output, *model_files(model), *files_of(calibration))
     opened = open_model(model, time_axis)
     if to == "streaming-tflite":
         _refuse(
@@ -83,18 +85,18 @@ def export(
         _streaming_tflite(opened, output, hop, json)
         return
     _refuse(to, {"--hop": hop, "--symbol": symbol if to == "plan" else None})
-    constants = calibration_frames(opened, calibration, Reading(), time_pooling)
+    constants = calibration_frames(opened, calibration, ReadOptions(), time_pooling)
     _plan(opened.model.plan_file(time_pooling, constants, rounding), output, to, symbol, json)
 
 
 def _plan(content: bytes, output: Path, to: str, symbol: str | None, json: bool) -> None:
     name = symbol or re.sub(r"\W", "_", f"{output.stem}_plan")
     if to == "plan":
-        output.write_bytes(content)
+        write_file(output, content)
     else:
         if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
             raise EngineError(f"{name!r} is no name in C: choose one with --symbol, for example --symbol my_plan")
-        output.write_text(c_header(content, name))
+        write_file(output, c_header(content, name).encode())
     facts = read_facts(content)
     if json:
         print_json(
@@ -125,9 +127,9 @@ def _refuse(to: str, given: dict[str, object]) -> None:
             raise EngineError(f"--to {to} has no {option}: leave it out")
 
 
-def _streaming_tflite(opened: Opened, output: Path, hop: int | None, json: bool) -> None:
+def _streaming_tflite(opened: OpenedModel, output: Path, hop: int | None, json: bool) -> None:
     exported = export_streaming(opened.model, hop)
-    output.write_bytes(exported.content)
+    write_file(output, exported.content)
     if json:
         print_json(
             {

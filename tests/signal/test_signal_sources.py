@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tcnstream.errors import SignalError
-from tcnstream.signal import sources
-from tcnstream.signal.sources import Recording, choose_channels, open_recording, read_raw, unit_factor
+from tcnstream.errors import MissingExtraError, SignalError
+from tcnstream.signal.extras import optional_package
+from tcnstream.signal.sources import open_recording, read_raw
+from tcnstream.signal.sources import wfdb as wfdb_source
+from tcnstream.signal.sources.base import Recording, choose_channels, unit_factor
 
 X = np.round(np.random.default_rng(0).uniform(-1, 1, (9001, 2)), 3).astype(np.float32)
 
@@ -62,7 +64,7 @@ def test_columns_without_a_header(tmp_path: Path, mark: str) -> None:
 
 def test_wfdb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wfdb = pytest.importorskip("wfdb")
-    monkeypatch.setattr(sources, "CHUNK_FRAMES", 1000)
+    monkeypatch.setattr(wfdb_source, "CHUNK_FRAMES", 1000)
     wfdb.wrsamp("r", 500, ["mV", "mV"], ["i", "ii"], X.astype(float), fmt=["16", "16"], write_dir=str(tmp_path))
     for name in ("r", "r.hea", "r.dat"):
         recording = open_recording(tmp_path / name, channels=["ii", "i"])
@@ -217,9 +219,11 @@ def test_a_name_wins_over_a_number() -> None:
     assert choose_channels(("1", "0"), ["0"], "x") == [1]
 
 
-def test_a_missing_package_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SignalError, match="pip install no_such_package"):
-        sources.optional_package("no_such_package", "this is a record")
+def test_a_missing_package_is_named_with_its_command() -> None:
+    with pytest.raises(
+        MissingExtraError, match=r"this is a record.* no_such_package .*: pip install tcnstream\[files\]$"
+    ):
+        optional_package("no_such_package", "this is a record", "files")
 
 
 @pytest.mark.parametrize(

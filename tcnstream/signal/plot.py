@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tcnstream.errors import SignalError
+from tcnstream.signal.extras import optional_package
 from tcnstream.signal.segments import Segment
-from tcnstream.signal.sources import optional_package
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Okabe and Ito's palette: told apart by people with any colour vision, and on a grey print."""
@@ -50,7 +50,7 @@ def draw(
     The file's ending says the kind: .png, .svg or .pdf. Raises SignalError for another one, or if the drawing package
     is missing.
     """
-    ticker = optional_package("matplotlib.ticker", "a picture is asked for")
+    ticker = optional_package("matplotlib.ticker", "a picture is asked for", "plot")
     segments = list(segments)
     colours = {label: COLOURS[number % len(COLOURS)] for number, label in enumerate(labels)}
     strips = max(1, math.ceil(len(signal) / rate_hz / strip_s))
@@ -100,13 +100,13 @@ def must_be_drawable(path: str | Path) -> None:
     """Raises SignalError if ``path`` ends in none of .png, .svg and .pdf, or if the drawing package is missing."""
     if Path(path).suffix.lower() not in (".png", ".svg", ".pdf"):
         raise SignalError(f"{Path(path).name} is of no kind that can be drawn: end it in .png, .svg or .pdf")
-    optional_package("matplotlib", "a picture is asked for")
+    optional_package("matplotlib", "a picture is asked for", "plot")
 
 
 def new_figure(path: str | Path, width_in: float, height_in: float) -> Any:
     """An empty matplotlib Figure to be saved at ``path``. Raises SignalError as ``must_be_drawable``."""
     must_be_drawable(path)
-    module = optional_package("matplotlib.figure", "a picture is asked for")
+    module = optional_package("matplotlib.figure", "a picture is asked for", "plot")
     return module.Figure(figsize=(width_in, height_in), layout="constrained")
 
 
