@@ -25,7 +25,7 @@ from tcnstream.measure.bench import bench as measure
 from tcnstream.opened import open_model
 from tcnstream.signal.card import model_files
 from tcnstream.signal.outfile import writable
-from tcnstream.signal.plot import must_be_drawable
+from tcnstream.signal.plot import must_be_plottable
 
 
 def bench(
@@ -59,7 +59,7 @@ def bench(
     if min(hops) < 1:
         raise StreamError(f"a hop of {min(hops)} frames pushes nothing: give 1 or more")
     if plot is not None:
-        must_be_drawable(writable(plot, *model_files(model)))
+        must_be_plottable(writable(plot, *model_files(model)))
     opened = open_model(model, time_axis)
     engines = engine or usable_engines(opened.model, time_pooling)
     with progress_bar("measuring") as progress:

@@ -34,10 +34,11 @@ from tcnstream.pipeline import pipeline_for
 from tcnstream.signal.card import model_files
 from tcnstream.signal.heart import HeartRate
 from tcnstream.signal.outfile import writable
-from tcnstream.signal.plot import COLOURS, draw, must_be_drawable
+from tcnstream.signal.plot import default_suffix, draw, must_be_drawable
 from tcnstream.signal.segments import Segment
 from tcnstream.signal.sinks.base import segment_fields
 from tcnstream.signal.sources.base import ReadOptions, Recording
+from tcnstream.signal.strips import COLOURS
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 
@@ -72,7 +73,12 @@ def demo(
     ] = None,
     picture: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="FILE", help="The picture: .png, .svg or .pdf; else NAME.png."),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="The picture: .svg, .png or .pdf (extra plot); else NAME.png, without that extra NAME.svg.",
+        ),
     ] = None,
     speed: Annotated[
         float, typer.Option("--speed", min=0, help="Times real time on a terminal; 0 is as fast as it goes.")
@@ -89,7 +95,7 @@ def demo(
     if name not in DEMOS:
         raise SignalError(f"there is no demo {name!r}: choose one of {', '.join(DEMOS)}")
     chosen = DEMOS[name]
-    picture = Path(f"{name}.png") if picture is None else picture
+    picture = Path(name + default_suffix()) if picture is None else picture
     must_be_drawable(writable(picture, *model_files(model or chosen.model)))
     opened = open_model(model or chosen.model)
     recording = open_input(opened, str(DATA / chosen.file), ReadOptions())

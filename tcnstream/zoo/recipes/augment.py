@@ -85,7 +85,7 @@ def load_noise(path: Path) -> dict[str, Floats]:
         import h5py
     except ImportError as error:
         raise MissingExtraError(
-            f"tcnstream.zoo.recipes.augment reads noise with h5py ({error}): pip install h5py"
+            f"tcnstream.zoo.recipes.augment reads noise with h5py ({error}): pip install tcnstream[train]"
         ) from error
     try:
         with h5py.File(path) as file:
