@@ -182,7 +182,10 @@ class Pipeline:
             return self._take(self._stream.push(self._prepare(chunk)))
 
     def flush(self) -> list[Segment]:
-        """End the signal: the segments that were waiting for more of it. Raises StreamError if it has ended already."""
+        """End the signal: the segments that were waiting for more of it.
+
+        Raises StreamError if it has ended already, or is shorter than a mirrored edge of the model.
+        """
         self._refuse_if_over("flush")
         with self._moving():
             found = self._take(self._stream.push(self._shaped(self._preprocessor.flush())))

@@ -277,3 +277,23 @@ def test_lanes_come_and_go(ecg: np.ndarray) -> None:
     assert pool.push([ecg, None, None])[0] == alone.push(ecg)
     pool.reset()
     assert [lane.position_s for lane in pool] == [7.0, 0.0, 0.0]
+
+
+def test_a_stretch_too_short_for_mirrored_edges_gives_way_to_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "mirrored.tflite"
+    path.write_bytes(build([layer("mirror", before=20, after=20, kernel=3, channels=2)], 64, channels=1).content)
+    x = np.random.default_rng(0).normal(size=200)
+    pipeline, alone = (Pipeline(path, rate_hz=100, keep_frames=True) for _ in range(2))
+    pipeline.push(x[:5])
+    assert pipeline.mark_gap(15) == [Segment(0.05, 0.2, "gap", 1.0)] and len(pipeline.frames) == 0
+    found, frames = whole(pipeline, x, [50])
+    expected, alike = whole(alone, x, [50])
+    np.testing.assert_array_equal(frames, alike)
+    assert [s.label for s in found] == [s.label for s in expected]
+    assert [s.start_s for s in found] == pytest.approx([s.start_s + 0.2 for s in expected])
+    short = Pipeline(path, rate_hz=100)
+    short.push(x[:5])
+    with pytest.raises(StreamError):
+        short.flush()
+    short.reset()
+    assert short.push(x) + short.flush() == expected
