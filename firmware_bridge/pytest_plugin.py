@@ -100,12 +100,13 @@ def hil_check(request: pytest.FixtureRequest) -> Iterator[Callable[..., CheckRep
 
 
 def _check_windows(target: Target, model: Any, signal: Any, options: dict[str, Any]) -> WindowsReport:
-    from firmware_bridge.check.recordings import as_opened, read_signal
+    from firmware_bridge.check.recordings import read_signal
     from firmware_bridge.errors import TargetError
     from firmware_bridge.neuralspot import CallError
     from firmware_bridge.targets import check_windows
+    from tcnstream.opened import open_model
 
-    opened = as_opened(model)
+    opened = open_model(model)
     frames = read_signal(opened, signal)[0] if isinstance(signal, (str, Path)) else signal
     try:
         return check_windows(target, opened.model, frames, **options)

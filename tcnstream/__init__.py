@@ -11,10 +11,12 @@
         frames = stream.push(chunk)            # (m, *frame_shape), each computed once
     tail = stream.flush()                      # the end of the signal, both edges as offline
 
-``load`` gives a Model, ``Model.stream`` a Stream, ``Model.pool`` a Pool of them. SignalFilter streams a fixed kernel,
-with up- and downsampling, in front of a model or alone. All errors derive from TcnStreamError.
+``load`` gives a Model, ``Model.stream`` a Stream, ``Model.pool`` a Pool of them. Pipeline, and PipelinePool for many
+signals, go from a source's samples to labelled Segments of time. SignalFilter streams a fixed kernel, with up- and
+downsampling, in front of a model or alone. All errors derive from TcnStreamError.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from tcnstream.errors import (
@@ -32,6 +34,8 @@ from tcnstream.stream import Stream
 
 if TYPE_CHECKING:
     from tcnstream.filters.signal_filter import SignalFilter
+    from tcnstream.pipeline import Pipeline, PipelinePool
+    from tcnstream.signal.segments import Segment
 
 __version__ = "0.1.0"
 
@@ -40,7 +44,10 @@ __all__ = (
     "Model",
     "ModelError",
     "NotStreamableError",
+    "Pipeline",
+    "PipelinePool",
     "Pool",
+    "Segment",
     "SignalError",
     "SignalFilter",
     "Stream",
@@ -51,10 +58,16 @@ __all__ = (
 )
 
 
-def __getattr__(name: str) -> Any:
-    """SignalFilter when it is first asked for: a process that runs a model alone starts sooner without it."""
-    if name == "SignalFilter":
-        from tcnstream.filters.signal_filter import SignalFilter
+_WHEN_ASKED_FOR = {
+    "Pipeline": "tcnstream.pipeline",
+    "PipelinePool": "tcnstream.pipeline",
+    "Segment": "tcnstream.signal.segments",
+    "SignalFilter": "tcnstream.filters.signal_filter",
+}
 
-        return SignalFilter
+
+def __getattr__(name: str) -> Any:
+    """What a process that runs a model alone starts sooner without."""
+    if name in _WHEN_ASKED_FOR:
+        return getattr(import_module(_WHEN_ASKED_FOR[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -294,13 +295,26 @@ class Model:
 
 
 def load(source: str | os.PathLike[str] | bytes, time_axis: int | None = None) -> Model:
-    """Read a .tflite file (a path, or its bytes) and make it ready to stream.
+    """Read a .tflite file and make it ready to stream: its path or bytes, a card that names it, or a shipped name.
 
     ``time_axis`` is the axis of the file's inputs that is time; None takes the first axis longer than
     1 after the batch: 1 for (1, 800, 1) and for a spectrogram (1, frames, bins, 1), 2 for (1, 1, 800, 1).
-    Raises ModelError for what is not a sound model, NotStreamableError for what has no streaming form.
+    Raises ModelError for what is not a sound model, NotStreamableError for what has no streaming form, SignalError for
+    a card that is wrong.
     """
+    if isinstance(source, str | os.PathLike):
+        source = _tflite_of(Path(source))
     return Model(read_model(source), time_axis)
+
+
+def _tflite_of(path: Path) -> Path:
+    """The file that a path, a card or a shipped model's name means; a process that names a file needs no cards."""
+    if path.suffix.lower() == ".toml" or not path.exists():
+        from tcnstream.signal.card import find_model, shipped_models
+
+        if path.suffix.lower() == ".toml" or str(path) in shipped_models():
+            return find_model(path)[0]
+    return path
 
 
 def _stateful(file: ModelFile, time_axis: int | None) -> StatefulModel:

@@ -14,7 +14,10 @@ def test_the_front_door() -> None:
         "Model",
         "ModelError",
         "NotStreamableError",
+        "Pipeline",
+        "PipelinePool",
         "Pool",
+        "Segment",
         "SignalError",
         "SignalFilter",
         "Stream",
@@ -43,7 +46,7 @@ def test_everything_raised_on_purpose_has_one_root() -> None:
 
 
 def test_the_public_methods_have_docstrings() -> None:
-    for kind in (tcnstream.Model, tcnstream.Stream, tcnstream.Pool, tcnstream.SignalFilter):
+    for kind in (tcnstream.Model, tcnstream.Stream, tcnstream.Pool, tcnstream.SignalFilter, tcnstream.Pipeline):
         for name, member in vars(kind).items():
             if not name.startswith("_") and callable(member):
                 assert inspect.getdoc(member), f"{kind.__name__}.{name}"

@@ -10,13 +10,11 @@ import numpy as np
 
 from firmware_bridge.boards.program import Program
 from firmware_bridge.errors import BridgeError
-from tcnstream.cli.common import Opened, open_model
-from tcnstream.cli.reading import Reading, open_input, prepare_for
 from tcnstream.model import Model
+from tcnstream.opened import OpenedModel, open_input, open_model, prepare_for
 from tcnstream.signal.card import find_model
+from tcnstream.signal.sources.base import AS_IT_SAYS, ReadOptions
 from tcnstream.tflite.graph import Array
-
-DEFAULT_READING = Reading()
 
 
 def open_program(
@@ -26,17 +24,11 @@ def open_program(
     time_pooling: str | None = None,
     calibration: Any = None,
     time_axis: int | None = None,
-) -> tuple[Opened, Program]:
+) -> tuple[OpenedModel, Program]:
     """A model (or a .tflite, a card, a shipped model's name) and what a board runs of it."""
-    opened = as_opened(model, time_axis)
+    opened = open_model(model, time_axis)
     program = Program.of(opened.model, time_pooling=time_pooling, calibration=calibration, rounding=rounding)
     return opened, program
-
-
-def as_opened(model: Model | str | Path, time_axis: int | None = None) -> Opened:
-    if isinstance(model, Model):
-        return Opened(Path(model.file.source), None, model)
-    return open_model(str(model), time_axis)
 
 
 def model_files(model: str) -> tuple[Path, ...]:
@@ -45,19 +37,19 @@ def model_files(model: str) -> tuple[Path, ...]:
 
 
 def read_signal(
-    opened: Opened,
+    opened: OpenedModel,
     source: str | Path,
-    reading: Reading = DEFAULT_READING,
+    options: ReadOptions = AS_IT_SAYS,
     remark: Callable[[str], None] = lambda text: None,
 ) -> tuple[Array, float | None]:
     """A recording's frames as the model takes them, and their rate. ``remark`` gets what was chosen of it, in words.
 
     Raises SignalError for a recording that cannot be read, BridgeError for one without frames.
     """
-    recording = open_input(opened, str(source), reading)
+    recording = open_input(opened, str(source), options)
     if len(recording.channels) < len(recording.available):
         remark(f"{source}: channel {', '.join(recording.channels)} of {', '.join(recording.available)}")
-    prepared = prepare_for(opened, recording, reading.gain)
+    prepared = prepare_for(opened, recording, options.gain)
     frames = np.concatenate([np.zeros((0, opened.channels), np.float32), *prepared.chunks])
     if not len(frames):
         raise BridgeError(f"{source} has no frames; there is nothing to compare")

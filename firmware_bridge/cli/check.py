@@ -49,13 +49,14 @@ from tcnstream.cli.common import (
     TimePoolingOption,
     UnitsOption,
     note,
-    open_model,
     out,
     print_json,
     progress_bar,
     say,
 )
-from tcnstream.cli.reading import Reading, files_of
+from tcnstream.opened import open_model
+from tcnstream.signal.sources import files_of
+from tcnstream.signal.sources.base import ReadOptions
 
 _DEFAULT_CHUNKS = "random:0"
 _MOST_LINES = 12
@@ -113,7 +114,7 @@ def check(
     allowed = parse_tolerance(tolerance)
     require_writable((junit, page), read=(*files_of(source), *model_files(model)))
     wanted = parse_target(target)
-    reading = Reading(channel, rate, units, gain, raw_format, raw_channels, hold_gaps)
+    reading = ReadOptions(channel, rate, units, gain, raw_format, raw_channels, hold_gaps)
     if wanted.answers_windows:
         refuse(
             target,

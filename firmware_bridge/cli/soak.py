@@ -36,10 +36,10 @@ from tcnstream.cli.common import (
     TimePoolingOption,
     UnitsOption,
     note,
-    open_model,
 )
-from tcnstream.cli.reading import Reading
 from tcnstream.cli.run import interrupted
+from tcnstream.opened import open_model
+from tcnstream.signal.sources.base import ReadOptions
 
 
 def soak(
@@ -80,7 +80,7 @@ def soak(
     Example: `firmware-bridge soak ecg --target serial:/dev/ttyACM0 --input record.hea --seconds 3600`
     """
     allowed = parse_tolerance(tolerance)
-    reading = Reading(channel, rate, units, gain, raw_format, raw_channels, hold_gaps)
+    reading = ReadOptions(channel, rate, units, gain, raw_format, raw_channels, hold_gaps)
     wanted = parse_target(target)
     if wanted.answers_windows:
         refuse(

@@ -11,7 +11,8 @@ import typer
 from firmware_bridge.cli.options import RoundingOption
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.neuralspot import serve_on
-from tcnstream.cli.common import ModelArgument, note, open_model
+from tcnstream.cli.common import ModelArgument, note
+from tcnstream.opened import open_model
 
 
 def twin(

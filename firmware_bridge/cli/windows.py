@@ -10,12 +10,13 @@ from firmware_bridge.cli.options import conclude, write_beside
 from firmware_bridge.neuralspot import NeuralSpotReport
 from firmware_bridge.report.junit import Case, to_junit
 from firmware_bridge.targets import Target, check_windows
-from tcnstream.cli.common import Opened, progress_bar
+from tcnstream.cli.common import progress_bar
+from tcnstream.opened import OpenedModel
 from tcnstream.tflite.graph import Array
 
 
 def compare_windows(
-    opened: Opened, target: Target, signal: Array, tolerance: str, rounding: str, junit: Path | None, json: bool
+    opened: OpenedModel, target: Target, signal: Array, tolerance: str, rounding: str, junit: Path | None, json: bool
 ) -> None:
     """Compares window by window and says so; exit code 1 where they differ."""
     with progress_bar("comparing") as progress:
@@ -34,7 +35,7 @@ def compare_windows(
     conclude(found, json, remarks)
 
 
-def _junit(opened: Opened, target: Target, found: NeuralSpotReport | FileReport) -> str:
+def _junit(opened: OpenedModel, target: Target, found: NeuralSpotReport | FileReport) -> str:
     """A case per tensor."""
     tensors = found.tensors if isinstance(found, FileReport) else found.outputs
     first = None if found.first_difference is None else asdict(found.first_difference)

@@ -14,17 +14,18 @@ from tcnstream.cli.common import (
     ModelArgument,
     TimeAxisOption,
     TimePoolingOption,
-    open_model,
     print_json,
     progress_bar,
     say,
     show_table,
-    writable,
 )
 from tcnstream.errors import StreamError
 from tcnstream.measure.bench import HOPS_FRAMES, Measurement, draw, usable_engines
 from tcnstream.measure.bench import bench as measure
-from tcnstream.signal.picture import must_be_drawable
+from tcnstream.opened import open_model
+from tcnstream.signal.card import model_files
+from tcnstream.signal.outfile import writable
+from tcnstream.signal.plot import must_be_plottable
 
 
 def bench(
@@ -58,7 +59,7 @@ def bench(
     if min(hops) < 1:
         raise StreamError(f"a hop of {min(hops)} frames pushes nothing: give 1 or more")
     if plot is not None:
-        must_be_drawable(writable(plot, Path(model)))
+        must_be_plottable(writable(plot, *model_files(model)))
     opened = open_model(model, time_axis)
     engines = engine or usable_engines(opened.model, time_pooling)
     with progress_bar("measuring") as progress:

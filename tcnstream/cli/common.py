@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import typer
@@ -18,9 +14,10 @@ from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-import tcnstream
 from tcnstream.errors import SignalError
-from tcnstream.signal.card import Card, find_model
+from tcnstream.opened import Frames, OpenedModel, read_frames
+from tcnstream.signal.sources.base import ReadOptions
+from tcnstream.signal.sources.raw import RAW_FORMATS
 
 # A table in a file or a pipe must not be cut to the 80 columns of a terminal that is not there.
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
@@ -62,7 +59,7 @@ RateOption: TypeAlias = Annotated[
 RawFormatOption: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        "--raw-format", metavar="KIND", help="Bare samples: f32le, s16le or text; the default for - is f32le."
+        "--raw-format", metavar="KIND", help=f"Bare samples: {', '.join(RAW_FORMATS)}; the default for - is f32le."
     ),
 ]
 RawChannelsOption: TypeAlias = Annotated[
@@ -77,39 +74,15 @@ HoldGapsOption: TypeAlias = Annotated[
 ]
 
 
-@dataclass(frozen=True)
-class Opened:
-    """A model, where it came from and its card, if it has one."""
-
-    path: Path
-    card: Card | None
-    model: tcnstream.Model
-
-    @property
-    def channels(self) -> int:
-        """Numbers in one input frame."""
-        return math.prod(self.model.inputs[0].shape)
-
-
-def open_model(name: str, time_axis: int | None = None) -> Opened:
-    path, card = find_model(name)
-    return Opened(path, card, tcnstream.load(path, time_axis))
-
-
-def writable(path: Path, *read: Path) -> Path:
-    """``path``, asked before the work, which would be lost at its end for want of a folder.
-
-    Raises SignalError if no file can be written there, or if it is one of the files that are ``read``.
-    """
-    if path.is_dir():
-        raise SignalError(f"{path} is a folder: name a file in it")
-    if not path.parent.is_dir():
-        raise SignalError(f"there is no folder {path.parent} for {path.name}: make it, or name another")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise SignalError(f"{path} cannot be written: change its permissions, or name another file")
-    if path.is_file() and any(source.is_file() and path.samefile(source) for source in read):
-        raise SignalError(f"{path} is read here and would be written over: name another file")
-    return path
+def calibration_frames(
+    opened: OpenedModel, source: str | None, options: ReadOptions, time_pooling: str | None
+) -> Frames | None:
+    """What ``--time-pooling frozen`` measures on (None: nothing is given); an error where nothing would ask for it."""
+    if source is None:
+        return None
+    if time_pooling != "frozen":
+        raise SignalError("--calibration is for --time-pooling frozen alone: choose that, or leave it out")
+    return read_frames(opened, source, options)
 
 
 def print_json(value: Any) -> None:

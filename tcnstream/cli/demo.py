@@ -21,23 +21,24 @@ from rich.text import Text
 from tcnstream.cli.common import (
     EngineOption,
     JsonOption,
-    Opened,
     err,
-    open_model,
     out,
     print_json,
     say,
     show_table,
-    writable,
 )
-from tcnstream.cli.reading import Frames, Reading, open_input, output_frames, prepare_for
-from tcnstream.cli.sinks import flat, make_segmenter
 from tcnstream.errors import SignalError
+from tcnstream.opened import Frames, OpenedModel, open_input, open_model
+from tcnstream.options import StreamOptions
+from tcnstream.pipeline import pipeline_for
+from tcnstream.signal.card import model_files
 from tcnstream.signal.heart import HeartRate
-from tcnstream.signal.picture import COLOURS, draw, must_be_drawable
+from tcnstream.signal.outfile import writable
+from tcnstream.signal.plot import default_suffix, draw, must_be_drawable
 from tcnstream.signal.segments import Segment
-from tcnstream.signal.sources import Recording
-from tcnstream.signal.writers import segment_fields
+from tcnstream.signal.sinks.base import segment_fields
+from tcnstream.signal.sources.base import ReadOptions, Recording
+from tcnstream.signal.strips import COLOURS
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 
@@ -72,7 +73,12 @@ def demo(
     ] = None,
     picture: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="FILE", help="The picture: .png, .svg or .pdf; else NAME.png."),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="The picture: .svg, .png or .pdf (extra plot); else NAME.png, without that extra NAME.svg.",
+        ),
     ] = None,
     speed: Annotated[
         float, typer.Option("--speed", min=0, help="Times real time on a terminal; 0 is as fast as it goes.")
@@ -89,10 +95,10 @@ def demo(
     if name not in DEMOS:
         raise SignalError(f"there is no demo {name!r}: choose one of {', '.join(DEMOS)}")
     chosen = DEMOS[name]
-    picture = Path(f"{name}.png") if picture is None else picture
-    must_be_drawable(writable(picture, Path(model or "")))
+    picture = Path(name + default_suffix()) if picture is None else picture
+    must_be_drawable(writable(picture, *model_files(model or chosen.model)))
     opened = open_model(model or chosen.model)
-    recording = open_input(opened, str(DATA / chosen.file), Reading())
+    recording = open_input(opened, str(DATA / chosen.file), ReadOptions())
     signal = np.concatenate(list(recording.chunks))
     assert recording.rate_hz is not None
     player = Player(opened, replace(recording, frames=len(signal), chunks=live(signal, recording.rate_hz)), engine)
@@ -131,16 +137,13 @@ def live(signal: Frames, rate_hz: float) -> Iterator[Frames]:
 class Player:
     """Streams a recording through a model and keeps what a person wants to see."""
 
-    def __init__(self, opened: Opened, recording: Recording, engine: str) -> None:
-        self._prepared = prepare_for(opened, recording, gain=1.0, low_latency=True)
-        assert self._prepared.rate_hz is not None
-        self._port = opened.model.outputs[0]
-        self._segmenter = make_segmenter(opened, self._port, self._prepared.rate_hz)
-        self._stream = opened.model.stream(engine)
+    def __init__(self, opened: OpenedModel, recording: Recording, engine: str) -> None:
+        self._recording = recording
+        self._pipeline = pipeline_for(opened, recording, low_latency=True, options=StreamOptions(engine))
         self._heart = HeartRate()
         background = opened.card.segments.background if opened.card else ""
-        self.engine = self._stream.engine
-        self.shown = [label for label in self._segmenter.labels if label != background]
+        self.engine = self._pipeline.engine
+        self.shown = [label for label in self._pipeline.labels if label != background]
         self.segments: list[Segment] = []
         self.heart_rates_bpm: list[float] = []
         self.signal_s = (recording.frames or 0) / (recording.rate_hz or math.inf)
@@ -207,17 +210,10 @@ class Player:
 
     def _positions(self) -> Iterator[float]:
         """Plays; yields the seconds of signal that have gone in."""
-        frames_in, rate_hz = 0, self._prepared.rate_hz
-        assert rate_hz is not None
-
-        def count(frames: int) -> None:
-            nonlocal frames_in
-            frames_in += frames
-
-        for frames in output_frames(self._stream, self._prepared, self._port, count):
-            self._take(self._segmenter.push(flat(frames)))
-            yield frames_in / rate_hz
-        self._take(self._segmenter.flush())
+        for chunk in self._recording.chunks:
+            self._take(self._pipeline.push(chunk))
+            yield self._pipeline.position_s
+        self._take(self._pipeline.flush())
 
     def _take(self, segments: list[Segment]) -> None:
         self.segments += segments

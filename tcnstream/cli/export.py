@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -13,21 +15,132 @@ from tcnstream.cli.common import (
     CalibrationOption,
     JsonOption,
     ModelArgument,
-    Opened,
     TimeAxisOption,
     TimePoolingOption,
-    open_model,
+    calibration_frames,
     print_json,
     say,
-    writable,
 )
-from tcnstream.cli.reading import Reading, calibration_frames, files_of
 from tcnstream.engines.base import ROUNDINGS
 from tcnstream.engines.interpreter.export import export_streaming
 from tcnstream.engines.native.planfile import c_header, read_facts
 from tcnstream.errors import EngineError
+from tcnstream.opened import OpenedModel, open_model
+from tcnstream.signal.card import model_files
+from tcnstream.signal.outfile import writable, write_file
+from tcnstream.signal.sources import files_of
+from tcnstream.signal.sources.base import ReadOptions
 
-TARGETS = ("streaming-tflite", "plan", "c-header")
+
+@dataclass(frozen=True)
+class Asked:
+    """What a person asks of an export."""
+
+    output: Path
+    hop: int | None
+    rounding: str
+    symbol: str | None
+    time_pooling: str | None
+    calibration: str | None
+    json: bool
+
+    @property
+    def given(self) -> dict[str, bool]:
+        """Whether an option says anything."""
+        return {
+            "--hop": self.hop is not None,
+            "--rounding": self.rounding != ROUNDINGS[0],
+            "--symbol": bool(self.symbol),
+            "--time-pooling": bool(self.time_pooling),
+            "--calibration": bool(self.calibration),
+        }
+
+
+@dataclass(frozen=True)
+class ExportKind:
+    """An entry of the registry: a file by the name that a person gives it, and the options that it has."""
+
+    name: str
+    remark: str
+    options: frozenset[str]
+    write: Callable[[OpenedModel, Asked], None]
+
+
+def _plan_of(opened: OpenedModel, asked: Asked) -> bytes:
+    constants = calibration_frames(opened, asked.calibration, ReadOptions(), asked.time_pooling)
+    return opened.model.plan_file(asked.time_pooling, constants, asked.rounding)
+
+
+def _plan(opened: OpenedModel, asked: Asked) -> None:
+    content = _plan_of(opened, asked)
+    write_file(asked.output, content)
+    _say_plan(content, asked, symbol=None)
+
+
+def _c_header(opened: OpenedModel, asked: Asked) -> None:
+    name = asked.symbol or re.sub(r"\W", "_", f"{asked.output.stem}_plan")
+    if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
+        raise EngineError(f"{name!r} is no name in C: choose one with --symbol, for example --symbol my_plan")
+    content = _plan_of(opened, asked)
+    write_file(asked.output, c_header(content, name).encode())
+    _say_plan(content, asked, symbol=name)
+
+
+def _say_plan(content: bytes, asked: Asked, symbol: str | None) -> None:
+    facts = read_facts(content)
+    if asked.json:
+        print_json(
+            {
+                "file": str(asked.output),
+                "plan_bytes": len(content),
+                "plan_version": facts.version,
+                "crc32": f"{facts.crc32:08x}",
+                "identity": facts.identity,
+                "rounding": facts.rounding,
+                "operations": [{"kind": node.kind, "label": node.label} for node in facts.nodes],
+                "state_bytes": facts.ring_bytes + facts.carry_bytes,
+                "symbol": symbol,
+            }
+        )
+        return
+    say(
+        f"{asked.output}: a plan of {len(content):,} bytes with {len(facts.nodes)} operations, "
+        f"{facts.ring_bytes + facts.carry_bytes:,} bytes of queues per stream, rounding {facts.rounding}"
+    )
+    say(f"the core that runs it: {Path(tcnstream.__file__).parent / 'core' / 'tcn.h'}")
+
+
+def _streaming_tflite(opened: OpenedModel, asked: Asked) -> None:
+    exported = export_streaming(opened.model, asked.hop)
+    write_file(asked.output, exported.content)
+    if asked.json:
+        print_json(
+            {
+                "file": str(asked.output),
+                "bytes": len(exported.content),
+                "hop_frames": exported.hop_frames,
+                "frames_per_hop": list(exported.frames_per_hop),
+                "lag_frames": list(exported.lag_frames),
+                "variables": exported.variables,
+                "state_bytes": exported.state_bytes,
+                "operations": list(exported.operations),
+            }
+        )
+        return
+    frames, lag = (", ".join(map(str, counts)) for counts in (exported.frames_per_hop, exported.lag_frames))
+    variables = f"{exported.variables} variables of {exported.state_bytes:,} bytes"
+    say(f"{asked.output}: {len(exported.content):,} bytes, {variables}")
+    say(f"an invocation takes {exported.hop_frames} input frame(s) and gives {frames}; drop the first {lag} in all")
+    say(f"register: {', '.join(exported.operations)}")
+
+
+_OF_A_PLAN = frozenset({"--rounding", "--time-pooling", "--calibration"})
+EXPORT_KINDS = (
+    ExportKind("streaming-tflite", "", frozenset({"--hop"}), _streaming_tflite),
+    ExportKind("plan", " (for the C core)", _OF_A_PLAN, _plan),
+    ExportKind("c-header", " (the same)", _OF_A_PLAN | {"--symbol"}, _c_header),
+)
+_DESCRIBED = ", ".join(kind.name + kind.remark for kind in EXPORT_KINDS) + "."
 
 
 def export(
@@ -35,7 +148,7 @@ def export(
     output: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write.")],
     to: Annotated[
         str,
-        typer.Option("--to", metavar="KIND", help="streaming-tflite, plan (for the C core), or c-header (the same)."),
+        typer.Option("--to", metavar="KIND", help=_DESCRIBED),
     ] = "streaming-tflite",
     hop: Annotated[
         int | None,
@@ -66,83 +179,12 @@ def export(
 
     Example: `tcnstream export ecg ecg.h --to c-header`
     """
-    if to not in TARGETS:
-        raise EngineError(f"there is no export {to!r}: choose one of {', '.join(TARGETS)}")
-    writable(output, Path(model), *files_of(calibration))
-    opened = open_model(model, time_axis)
-    if to == "streaming-tflite":
-        _refuse(
-            to,
-            {
-                "--rounding": rounding != ROUNDINGS[0],
-                "--symbol": symbol,
-                "--time-pooling": time_pooling,
-                "--calibration": calibration,
-            },
-        )
-        _streaming_tflite(opened, output, hop, json)
-        return
-    _refuse(to, {"--hop": hop, "--symbol": symbol if to == "plan" else None})
-    constants = calibration_frames(opened, calibration, Reading(), time_pooling)
-    _plan(opened.model.plan_file(time_pooling, constants, rounding), output, to, symbol, json)
-
-
-def _plan(content: bytes, output: Path, to: str, symbol: str | None, json: bool) -> None:
-    name = symbol or re.sub(r"\W", "_", f"{output.stem}_plan")
-    if to == "plan":
-        output.write_bytes(content)
-    else:
-        if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
-            raise EngineError(f"{name!r} is no name in C: choose one with --symbol, for example --symbol my_plan")
-        output.write_text(c_header(content, name))
-    facts = read_facts(content)
-    if json:
-        print_json(
-            {
-                "file": str(output),
-                "plan_bytes": len(content),
-                "plan_version": facts.version,
-                "crc32": f"{facts.crc32:08x}",
-                "identity": facts.identity,
-                "rounding": facts.rounding,
-                "operations": [{"kind": node.kind, "label": node.label} for node in facts.nodes],
-                "state_bytes": facts.ring_bytes + facts.carry_bytes,
-                "symbol": name if to == "c-header" else None,
-            }
-        )
-        return
-    say(
-        f"{output}: a plan of {len(content):,} bytes with {len(facts.nodes)} operations, "
-        f"{facts.ring_bytes + facts.carry_bytes:,} bytes of queues per stream, rounding {facts.rounding}"
-    )
-    say(f"the core that runs it: {Path(tcnstream.__file__).parent / 'core' / 'tcn.h'}")
-
-
-def _refuse(to: str, given: dict[str, object]) -> None:
-    """An option that this export would silently ignore is an error."""
-    for option, value in given.items():
-        if value:
+    kind = next((kind for kind in EXPORT_KINDS if kind.name == to), None)
+    if kind is None:
+        raise EngineError(f"there is no export {to!r}: choose one of {', '.join(k.name for k in EXPORT_KINDS)}")
+    writable(output, *model_files(model), *files_of(calibration))
+    asked = Asked(output, hop, rounding, symbol, time_pooling, calibration, json)
+    for option, said in asked.given.items():
+        if said and option not in kind.options:
             raise EngineError(f"--to {to} has no {option}: leave it out")
-
-
-def _streaming_tflite(opened: Opened, output: Path, hop: int | None, json: bool) -> None:
-    exported = export_streaming(opened.model, hop)
-    output.write_bytes(exported.content)
-    if json:
-        print_json(
-            {
-                "file": str(output),
-                "bytes": len(exported.content),
-                "hop_frames": exported.hop_frames,
-                "frames_per_hop": list(exported.frames_per_hop),
-                "lag_frames": list(exported.lag_frames),
-                "variables": exported.variables,
-                "state_bytes": exported.state_bytes,
-                "operations": list(exported.operations),
-            }
-        )
-        return
-    frames, lag = (", ".join(map(str, counts)) for counts in (exported.frames_per_hop, exported.lag_frames))
-    say(f"{output}: {len(exported.content):,} bytes, {exported.variables} variables of {exported.state_bytes:,} bytes")
-    say(f"an invocation takes {exported.hop_frames} input frame(s) and gives {frames}; drop the first {lag} in all")
-    say(f"register: {', '.join(exported.operations)}")
+    kind.write(open_model(model, time_axis), asked)

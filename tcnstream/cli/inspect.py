@@ -12,15 +12,14 @@ from rich.table import Table
 from tcnstream.cli.common import (
     JsonOption,
     ModelArgument,
-    Opened,
     TimeAxisOption,
-    open_model,
     print_json,
     say,
     show_table,
 )
 from tcnstream.errors import SignalError
 from tcnstream.model import Model
+from tcnstream.opened import OpenedModel, open_model
 from tcnstream.spec import TensorSpec
 
 
@@ -47,7 +46,7 @@ def inspect(
         show(opened, rate_hz)
 
 
-def facts(opened: Opened, rate_hz: float | None) -> dict[str, object]:
+def facts(opened: OpenedModel, rate_hz: float | None) -> dict[str, object]:
     """The same for programs. Delays and fields count input frames; rates are output frames per input frame.
 
     Output frame j stands at input frame ``j / rate + offset_frames``.
@@ -104,7 +103,7 @@ def _ms(frames: int, rate_hz: float | None) -> float | None:
     return None if rate_hz is None else round(1000 * frames / rate_hz, 4)
 
 
-def show(opened: Opened, rate_hz: float | None) -> None:
+def show(opened: OpenedModel, rate_hz: float | None) -> None:
     show_table(*(_operations(opened.model, label_width) for label_width in (36, 24, 12)))
     for line in _sentences(opened, rate_hz):
         say(line)
@@ -148,7 +147,7 @@ def _operations(model: Model, label_width: int) -> Table:
     return table
 
 
-def _sentences(opened: Opened, rate_hz: float | None) -> list[str]:
+def _sentences(opened: OpenedModel, rate_hz: float | None) -> list[str]:
     model, card = opened.model, opened.card
     seconds = f" = {_ms(model.delay, rate_hz):g} ms at {rate_hz:g} Hz" if rate_hz else ""
     lines = [

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -18,36 +20,27 @@ from tcnstream.cli.common import (
     GainOption,
     HoldGapsOption,
     ModelArgument,
-    Opened,
     RateOption,
     RawChannelsOption,
     RawFormatOption,
     TimeAxisOption,
     TimePoolingOption,
     UnitsOption,
-    note,
-    open_model,
-    progress_bar,
-    writable,
-)
-from tcnstream.cli.reading import (
-    Reading,
     calibration_frames,
-    choose_output,
-    files_of,
-    open_input,
-    open_live,
-    output_frames,
-    prepare_for,
+    note,
+    progress_bar,
 )
-from tcnstream.cli.sinks import FrameSink, kept, segment_sink
 from tcnstream.errors import SignalError
-from tcnstream.signal.front import first_seconds
-from tcnstream.signal.microphone import PREFIX
-from tcnstream.signal.sources import Recording
-from tcnstream.stream import Stream
-
-FORMATS = ("jsonl", "csv", "wfdb", "raw")
+from tcnstream.opened import OpenedModel, open_input, open_model
+from tcnstream.options import StreamOptions
+from tcnstream.pipeline import Pipeline, pipeline_for
+from tcnstream.signal import sinks, sources
+from tcnstream.signal.card import model_files
+from tcnstream.signal.outfile import writable
+from tcnstream.signal.preprocess import first_seconds
+from tcnstream.signal.segments import Segment
+from tcnstream.signal.sinks.base import closing
+from tcnstream.signal.sources.base import Listening, ReadOptions, Recording
 
 
 def run(
@@ -56,10 +49,10 @@ def run(
         str,
         typer.Argument(
             metavar="INPUT",
-            help="WAV, FLAC, Ogg, CSV, NPY, WFDB or EDF file, - for standard input, mic: or mic:NAME for a microphone.",
+            help=sources.described(),
         ),
     ],
-    format: Annotated[str, typer.Option("--format", "-f", metavar="KIND", help="jsonl, csv, wfdb or raw.")] = "jsonl",
+    format: Annotated[str, typer.Option("--format", "-f", metavar="KIND", help=sinks.described())] = "jsonl",
     output: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="FILE", help="Where to write; else standard output (not for wfdb)."),
@@ -101,44 +94,71 @@ def run(
 
     Example: `tcnstream run ecg record.hea --channel ii --format csv --out waves.csv`
     """
-    if format not in FORMATS:
-        raise SignalError(f"there is no format {format!r}: choose one of {', '.join(FORMATS)}")
-    if format == "wfdb" and output is None:
-        raise SignalError("WFDB annotations are a file beside the record: name it with --out, for example record.tcn")
+    kind = sinks.sink_kind(format)
+    if output is None and kind.refuses_stdout:
+        raise SignalError(kind.refuses_stdout)
     if output is not None:
-        writable(output, Path(model), *files_of(source), *files_of(calibration))
+        writable(output, *model_files(model), *sources.files_of(source), *sources.files_of(calibration))
     opened = open_model(model, time_axis)
-    port = choose_output(opened, head)
-    reading = Reading(channel, rate, units, gain, raw_format, raw_channels, hold_gaps)
-    constants = calibration_frames(opened, calibration, reading, time_pooling)
+    options = ReadOptions(channel, rate, units, gain, raw_format, raw_channels, hold_gaps)
+    constants = calibration_frames(opened, calibration, options, time_pooling)
     with ExitStack() as stack:
-        if source.startswith(PREFIX):
-            recording = open_live(opened, source, reading, stack.enter_context(interrupted()))
-        else:
-            recording = open_input(opened, source, reading)
+        preferred_hz = opened.card.rate_hz if opened.card else None
+        listening = Listening(preferred_hz, overflowed=_say_overflow)
+        if not sources.ends_by_itself(source):
+            listening = replace(listening, stop=stack.enter_context(interrupted()))
+        recording = open_input(opened, source, options, listening)
         if duration is not None:
             recording = first_seconds(recording, duration)
-        prepared = prepare_for(opened, recording, gain, low_latency)
-        stream = opened.model.stream(engine, time_pooling, constants)
-        bare = format == "raw"
-        sink = FrameSink(output) if bare else segment_sink(opened, port, recording, prepared, format, output)
+        makes_segments = kind.takes == "segments"
+        pipeline = pipeline_for(
+            opened,
+            recording,
+            gain=gain,
+            output=head,
+            low_latency=low_latency,
+            segments=makes_segments,
+            keep_frames=not makes_segments,
+            options=StreamOptions(engine, time_pooling, constants),
+        )
+        sink = kind.open(output, recording.rate_hz)
         if not quiet:
-            note(_what(opened, recording, prepared, stream))
+            note(_what(opened, recording, pipeline))
+            if opened.card and opened.card.units and not recording.units:
+                note(f"{recording.source} does not say its unit: taken for {opened.card.units} (else give --units)")
         # A bar between the lines of the answer would make both unreadable.
         show = not quiet and (output is not None or not sys.stdout.isatty())
         progress = stack.enter_context(progress_bar("streaming", show))
-        task = progress.add_task("", total=prepared.frames)
+        task = progress.add_task("", total=recording.frames)
+        counts: Counter[str] = Counter()
         try:
-            with kept(sink):
-                for frames in output_frames(stream, prepared, port, lambda count: progress.advance(task, count)):
-                    sink.take(frames)
-                sink.flush()
+            with closing(sink):
+                for segments in _through(pipeline, recording, lambda frames: progress.advance(task, frames)):
+                    counts.update(segment.label for segment in segments)
+                    sink.write(segments if makes_segments else pipeline.frames)
         except KeyboardInterrupt:
             if output is not None and not quiet:
                 note(f"interrupted: {output} holds what was final by then")
             raise
-    if not quiet and (found := sink.summary()):
-        note(found)
+    if not quiet and makes_segments:
+        note(_found(counts))
+
+
+def _through(pipeline: Pipeline, recording: Recording, advance: Callable[[int], None]) -> Iterator[list[Segment]]:
+    """What each chunk makes final; the last piece is what the end does. ``advance`` is told of every chunk's frames."""
+    for chunk in recording.chunks:
+        yield pipeline.push(chunk)
+        advance(len(chunk))
+    yield pipeline.flush()
+
+
+def _say_overflow() -> None:
+    note("overflow: this computer was too slow for the microphone, and samples were lost")
+
+
+def _found(counts: Counter[str]) -> str:
+    found = ", ".join(f"{count} {label}" for label, count in sorted(counts.items()))
+    return f"{counts.total()} segments" + (f": {found}" if found else "")
 
 
 @contextmanager
@@ -158,14 +178,14 @@ def interrupted() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _what(opened: Opened, recording: Recording, prepared: Recording, stream: Stream) -> str:
+def _what(opened: OpenedModel, recording: Recording, pipeline: Pipeline) -> str:
     rate = f"{recording.rate_hz:g} Hz" if recording.rate_hz else "no rate"
-    if prepared.rate_hz != recording.rate_hz:
-        rate += f" -> {prepared.rate_hz:g} Hz"
+    if pipeline.frames_hz != recording.rate_hz:
+        rate += f" -> {pipeline.frames_hz:g} Hz"
     others = len(recording.available) - len(recording.channels)
     more = f" of {', '.join(recording.available)}" if others else ""
     return (
         f"{recording.source}: {recording.remark}channel {', '.join(recording.channels)}{more}, {rate}, "
         f"{recording.units or 'no unit'}; "
-        f"{opened.path.name} on the {stream.engine} engine"
+        f"{opened.path.name} on the {pipeline.engine} engine"
     )

@@ -22,15 +22,16 @@ from tcnstream.cli.common import (
     TimeAxisOption,
     TimePoolingOption,
     UnitsOption,
-    open_model,
+    calibration_frames,
     print_json,
     progress_bar,
     say,
     show_table,
 )
-from tcnstream.cli.reading import Reading, calibration_frames, whole
 from tcnstream.measure.verify import VerifyReport
 from tcnstream.measure.verify import verify as compare
+from tcnstream.opened import open_model, read_frames
+from tcnstream.signal.sources.base import ReadOptions
 
 
 def verify(
@@ -64,9 +65,9 @@ def verify(
     Example: `tcnstream verify ecg --input record.hea --chunkings 20`
     """
     opened = open_model(model, time_axis)
-    reading = Reading(channel, rate, units, gain, raw_format, raw_channels, hold_gaps)
-    signal = None if source is None else whole(opened, source, reading)
-    constants = calibration_frames(opened, calibration, reading, time_pooling)
+    options = ReadOptions(channel, rate, units, gain, raw_format, raw_channels, hold_gaps)
+    signal = None if source is None else read_frames(opened, source, options)
+    constants = calibration_frames(opened, calibration, options, time_pooling)
     with progress_bar("verifying") as progress:
         task = progress.add_task("")
         report = compare(

@@ -155,7 +155,8 @@ def rerun(model: Model, delegate: bool = True) -> Call:
 
 def draw(path: str | Path, measured: Sequence[Measurement], title: str) -> None:
     """Writes a picture (.png, .svg or .pdf) of the cost per frame over the hop, a line per engine."""
-    from tcnstream.signal.picture import COLOURS, PLAIN, new_figure, save_figure
+    from tcnstream.signal.plot import new_figure, save_figure
+    from tcnstream.signal.strips import COLOURS, PLAIN
 
     figure = new_figure(path, 8, 5)
     axes = figure.subplots()

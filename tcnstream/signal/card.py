@@ -35,7 +35,7 @@ from typing import Any, Literal
 import msgspec
 
 from tcnstream.errors import SignalError
-from tcnstream.signal.condition import Step
+from tcnstream.signal.filters import Filter
 from tcnstream.signal.segments import Segmenter
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
@@ -64,7 +64,7 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     label_delay_frames: int = 0
     look_ahead_ms: float = 0.0
     output: Literal["logits", "probabilities"] = "logits"
-    preprocessing: tuple[Step, ...] = ()
+    preprocessing: tuple[Filter, ...] = ()
     segments: SegmentRules = SegmentRules()
     description: str = ""
     training_data: str = ""
@@ -102,7 +102,7 @@ def load_card(path: str | Path) -> Card:
         raise SignalError(f"the model card {path} is wrong: {error}; {way_out}") from error
 
 
-def card_segmenter(card: Card, frame_hz: float, start_s: float = 0.0) -> Segmenter:
+def card_segmenter(card: Card, frame_hz: float, start_s: float = 0.0, not_before_s: float = 0.0) -> Segmenter:
     """The Segmenter that a card describes, for output frames at ``frame_hz``; the first one begins at ``start_s``."""
     return Segmenter(
         card.labels,
@@ -113,6 +113,7 @@ def card_segmenter(card: Card, frame_hz: float, start_s: float = 0.0) -> Segment
         merge_gap_s=card.segments.merge_gap_s,
         label_delay_frames=card.label_delay_frames,
         start_s=start_s,
+        not_before_s=not_before_s,
     )
 
 
@@ -126,22 +127,36 @@ def find_model(model: str | Path) -> tuple[Path, Card | None]:
 
     A file's card is the .toml beside it that has the same stem, or whose ``file`` names it.
     """
-    path = Path(model)
-    if str(model) in shipped_models() and not path.is_file():
-        path = shipped_models()[str(model)]
+    path, toml = _model_and_card(Path(model), str(model))
+    if toml is None:
+        return path, None
+    card = load_card(toml)
+    if path == toml:
+        path = toml.parent / card.file
+        if not path.is_file():
+            raise SignalError(f"the model card {toml} names {card.file}, which is not beside it")
+    return path, card
+
+
+def model_files(model: str | Path) -> list[Path]:
+    """The files that a model is read from: the .tflite and its card."""
+    toml = _model_and_card(Path(model), str(model))[1]
+    return [find_model(model)[0], *([] if toml is None else [toml])]
+
+
+def _model_and_card(path: Path, name: str) -> tuple[Path, Path | None]:
+    """What ``name`` means, and the card's path: the same one where a card is given."""
+    if name in shipped_models() and not path.is_file():
+        path = shipped_models()[name]
     if not path.is_file():
         known = ", ".join(shipped_models()) or "none"
-        what = f"{path} is a folder" if model and path.is_dir() else f"there is no model {str(model)!r}"
+        what = f"{path} is a folder" if name and path.is_dir() else f"there is no model {name!r}"
         raise SignalError(f"{what}: give a .tflite file or a shipped model ({known})")
     if path.suffix.lower() == ".toml":
-        card = load_card(path)
-        file = path.parent / card.file
-        if not file.is_file():
-            raise SignalError(f"the model card {path} names {card.file}, which is not beside it")
-        return file, card
+        return path, path
     for beside in sorted(path.parent.glob("*.toml"), key=lambda card: card.stem != path.stem):
         if beside.stem == path.stem or _names(beside, path.name):
-            return path, load_card(beside)
+            return path, beside
     return path, None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -32,6 +33,12 @@ class _Run:
     probability_sum: float
 
 
+class _State(msgspec.Struct, array_like=True):
+    frame: int
+    open: _Run | None
+    pending: list[_Run]
+
+
 class Segmenter:
     """Turns output frames into segments, the same ones however the frames are cut into chunks.
 
@@ -42,8 +49,8 @@ class Segmenter:
     come can change it, in order of start.
 
     Frame k covers the time from ``start_s + (k - label_delay_frames) / rate_hz`` on for one frame; no segment starts
-    before 0. The first ``label_delay_frames`` frames speak of the time before the signal and are ignored; the last ones
-    of a signal have no label.
+    before ``not_before_s``, where the signal begins. The first ``label_delay_frames`` frames speak of the time before
+    the signal and are ignored; the last ones of a signal have no label.
     """
 
     def __init__(
@@ -57,23 +64,51 @@ class Segmenter:
         merge_gap_s: Mapping[str, float] | None = None,
         label_delay_frames: int = 0,
         start_s: float = 0.0,
+        not_before_s: float = 0.0,
     ) -> None:
         self.labels = tuple(labels)
         self.rate_hz = rate_hz
         self.probabilities = probabilities
         self.label_delay_frames = label_delay_frames
         self.start_s = start_s
+        self.not_before_s = not_before_s
         self._background = self.labels.index(background) if background in self.labels else -1
         # A thousandth of a frame forgives that 0.04 s * 250 Hz is not quite 10.
         self._min_frames = [(min_duration_s or {}).get(label, 0.0) * rate_hz - 1e-3 for label in self.labels]
         self._gap_frames = [(merge_gap_s or {}).get(label, 0.0) * rate_hz + 1e-3 for label in self.labels]
         self.reset()
 
+    @property
+    def rules(self) -> tuple[object, ...]:
+        """All that decides how frames become segments, but for the time of the first one."""
+        delay = self.label_delay_frames
+        return (
+            self.labels,
+            self.rate_hz,
+            self.probabilities,
+            self._background,
+            self._min_frames,
+            self._gap_frames,
+            delay,
+        )
+
     def reset(self) -> None:
         """Back to before the first frame."""
         self._frame = -self.label_delay_frames
         self._open: _Run | None = None
         self._pending: list[_Run] = []
+
+    def snapshot(self) -> bytes:
+        """All that the segmenter remembers; ``restore`` continues from it."""
+        return msgspec.msgpack.encode(_State(self._frame, self._open, self._pending))
+
+    def restore(self, blob: bytes) -> None:
+        """Raises ValueError for a snapshot that is damaged or of other labels."""
+        state = msgspec.msgpack.decode(blob, type=_State)
+        runs = [*state.pending, *([] if state.open is None else [state.open])]
+        if any(not 0 <= run.label < len(self.labels) for run in runs):
+            raise ValueError("the snapshot is of other labels")
+        self._frame, self._open, self._pending = state.frame, state.open, state.pending
 
     def push(self, frames: npt.ArrayLike) -> list[Segment]:
         """``frames`` (n, labels): logits, or probabilities if the Segmenter was told so. Returns what is final."""
@@ -161,7 +196,7 @@ class Segmenter:
     def _segment(self, run: _Run) -> Iterator[Segment]:
         if self._long(run):
             yield Segment(
-                start_s=max(0.0, self.start_s + run.start / self.rate_hz),
+                start_s=max(self.not_before_s, self.start_s + run.start / self.rate_hz),
                 end_s=self.start_s + run.end / self.rate_hz,
                 label=self.labels[run.label],
                 probability=run.probability_sum / run.frames,

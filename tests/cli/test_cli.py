@@ -7,7 +7,6 @@ import io
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from helpers.paths import AUDIO, ECG, MODELS, STATEFUL
 
 import tcnstream
 from tcnstream.cli import bench as bench_command
-from tcnstream.cli import common, main
+from tcnstream.cli import common
 from tcnstream.cli import verify as verify_command
 from tcnstream.engines.interpreter.export import export_streaming
 from tcnstream.engines.native.planfile import c_header
@@ -33,45 +32,7 @@ from tcnstream.measure.verify import Check, Difference, VerifyReport
 from tcnstream.signal.card import shipped_models
 
 COMMANDS = ("inspect", "run", "verify", "bench", "export", "demo")
-CARD = """
-name = "test"
-file = "nse_lg.i8.tflite"
-rate_hz = 250
-units = "mV"
-labels = ["none", "p", "qrs", "t", "u"]
-label_delay_frames = 5
-look_ahead_ms = 148
-[[preprocessing]]
-kind = "gain"
-value = 1.5
-[segments]
-min_duration_s = { qrs = 0.02 }
-"""
-
 Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def call(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Runs the command line in this process; returns exit code, standard output and standard error."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["tcnstream", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        output = capfd.readouterr()
-        assert "Traceback" not in output.err
-        return int(stopped.value.code or 0), output.out, output.err
-
-    return run
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    """A small model with a card beside it."""
-    shutil.copy(MODELS / "nse_lg.i8.tflite", tmp_path)
-    (tmp_path / "nse_lg.i8.toml").write_text(CARD)
-    return tmp_path / "nse_lg.i8.tflite"
 
 
 def start(*arguments: object, **options: object) -> subprocess.Popen[bytes]:
@@ -239,6 +200,15 @@ def test_a_recording_of_no_frames_gives_no_segment(call: Call, model: Path, tmp_
     assert np.load(tmp_path / "y.npy").shape == (0, 5)
 
 
+def test_an_assumed_unit_is_said(call: Call, model: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros(300, np.float32))
+    _, _, err = call("run", model, tmp_path / "x.npy", "--rate", 250)
+    assert f"{tmp_path / 'x.npy'} does not say its unit: taken for mV (else give --units)" in err
+    for said in (("--units", "mV"), ("--quiet",)):
+        assert "does not say its unit" not in call("run", model, tmp_path / "x.npy", "--rate", 250, *said)[2]
+    assert "does not say its unit" not in call("run", model, ECG)[2]
+
+
 def test_what_is_read_is_never_written_over(call: Call, model: Path, tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_bytes(ECG.read_bytes())
     (tmp_path / "r.hea").write_text("r 1 360 8\nr.dat 16 200 12 0 0 0 0 II\n")
@@ -317,7 +287,7 @@ def test_an_interrupt_keeps_what_was_final(model: Path, tmp_path: Path) -> None:
         process.stdin.write(x.tobytes())
         process.stdin.flush()
         end = time.monotonic() + 20
-        while time.monotonic() < end and not (output.exists() and output.stat().st_size > 300_000):
+        while time.monotonic() < end and not any(file.stat().st_size > 300_000 for file in tmp_path.glob(".y.npy.*")):
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         process.wait(20)
@@ -461,7 +431,7 @@ def test_an_unexpected_error_is_a_sentence_too(call: Call, model: Path, monkeypa
     def broken(*_: object) -> None:
         raise ZeroDivisionError("by zero")
 
-    monkeypatch.setattr(tcnstream, "load", broken)
+    monkeypatch.setattr("tcnstream.opened.load", broken)
     code, _, err = call("inspect", model)
     assert code == 2 and "unexpected ZeroDivisionError: by zero; this is a bug" in err
 
@@ -533,7 +503,7 @@ def test_a_warning_is_a_note_without_code(call: Call, model: Path, monkeypatch: 
         return load(path, time_axis)
 
     load = tcnstream.load
-    monkeypatch.setattr(tcnstream, "load", warned)
+    monkeypatch.setattr("tcnstream.opened.load", warned)
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
     with warnings.catch_warnings():
         warnings.simplefilter("always")

@@ -9,7 +9,7 @@ import pytest
 from tcnstream.errors import SignalError
 from tcnstream.signal import card as card_module
 from tcnstream.signal.card import SegmentRules, find_model, load_card, shipped_models
-from tcnstream.signal.condition import Conditioner, Gain, Sos
+from tcnstream.signal.filters import FilterChain, Gain, Sos
 
 GOOD = """
 name = "ecg"
@@ -109,4 +109,4 @@ def test_shipped_cards_are_complete(name: str) -> None:
     model, card = find_model(name)
     assert model.is_file() and card is not None
     assert card.licence and card.training_data and card.quality
-    Conditioner(card.preprocessing)
+    FilterChain(card.preprocessing)

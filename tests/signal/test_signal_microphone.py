@@ -17,8 +17,8 @@ from helpers.paths import AUDIO
 from tcnstream.cli import main
 from tcnstream.errors import SignalError
 from tcnstream.signal.card import shipped_models
-from tcnstream.signal.microphone import open_microphone
 from tcnstream.signal.sources import open_recording
+from tcnstream.signal.sources.microphone import open_microphone
 
 DEVICES: list[dict[str, Any]] = [
     {"index": 0, "name": "Speakers", "max_input_channels": 0, "default_samplerate": 48000.0},
@@ -160,7 +160,7 @@ def test_without_the_package_or_its_library(monkeypatch: pytest.MonkeyPatch) -> 
     def broken(name: str) -> None:
         raise OSError("PortAudio library not found")
 
-    monkeypatch.setattr("tcnstream.signal.microphone.importlib.import_module", broken)
+    monkeypatch.setattr("tcnstream.signal.sources.microphone.importlib.import_module", broken)
     with pytest.raises(SignalError, match=r"PortAudio library not found.*libportaudio2"):
         open_microphone("")
 

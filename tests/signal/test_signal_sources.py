@@ -8,10 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.paths import ROOT
 
-from tcnstream.errors import SignalError
+from tcnstream.errors import MissingExtraError, SignalError
 from tcnstream.signal import sources
-from tcnstream.signal.sources import Recording, choose_channels, open_recording, read_raw, unit_factor
+from tcnstream.signal.extras import optional_package
+from tcnstream.signal.sources import open_recording, read_raw
+from tcnstream.signal.sources import wfdb as wfdb_source
+from tcnstream.signal.sources.base import Channels, FileKind, Recording, choose_channels, unit_factor
 
 X = np.round(np.random.default_rng(0).uniform(-1, 1, (9001, 2)), 3).astype(np.float32)
 
@@ -62,7 +66,7 @@ def test_columns_without_a_header(tmp_path: Path, mark: str) -> None:
 
 def test_wfdb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wfdb = pytest.importorskip("wfdb")
-    monkeypatch.setattr(sources, "CHUNK_FRAMES", 1000)
+    monkeypatch.setattr(wfdb_source, "CHUNK_FRAMES", 1000)
     wfdb.wrsamp("r", 500, ["mV", "mV"], ["i", "ii"], X.astype(float), fmt=["16", "16"], write_dir=str(tmp_path))
     for name in ("r", "r.hea", "r.dat"):
         recording = open_recording(tmp_path / name, channels=["ii", "i"])
@@ -217,9 +221,11 @@ def test_a_name_wins_over_a_number() -> None:
     assert choose_channels(("1", "0"), ["0"], "x") == [1]
 
 
-def test_a_missing_package_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SignalError, match="pip install no_such_package"):
-        sources.optional_package("no_such_package", "this is a record")
+def test_a_missing_package_is_named_with_its_command() -> None:
+    with pytest.raises(
+        MissingExtraError, match=r"this is a record.* no_such_package .*: pip install tcnstream\[files\]$"
+    ):
+        optional_package("no_such_package", "this is a record", "files")
 
 
 @pytest.mark.parametrize(
@@ -228,3 +234,26 @@ def test_a_missing_package_is_named_with_its_command(monkeypatch: pytest.MonkeyP
 )
 def test_units(source: str, target: str, factor: float | None) -> None:
     assert unit_factor(source, target) == (None if factor is None else pytest.approx(factor))
+
+
+def test_help_refusals_and_the_readme_list_what_the_registry_has(tmp_path: Path) -> None:
+    names = sources.names_of_files()
+    assert names == ("WAV", "FLAC", "Ogg", "CSV", "TSV", "NPY", "WFDB", "EDF")
+    (tmp_path / "x.xyz").write_bytes(b"1")
+    with pytest.raises(SignalError, match=re.escape(f"can be read ({', '.join(names)})")):
+        open_recording(tmp_path / "x.xyz")
+    assert sources.described() == (
+        "WAV, FLAC, Ogg, CSV, TSV, NPY, WFDB or EDF file, - for standard input, mic: or mic:NAME for a microphone."
+    )
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [name for name in names if name not in readme] == []
+
+
+def test_a_new_kind_is_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_ten(path: Path, channels: Channels) -> Recording:
+        return Recording(str(path), 10.0, "", ("0",), ("0",), 10, iter([np.zeros((10, 1), np.float32)]))
+
+    monkeypatch.setattr(sources, "FILE_KINDS", (*sources.FILE_KINDS, FileKind(("TEN",), (".ten",), read_ten)))
+    (tmp_path / "x.ten").write_bytes(b"")
+    assert open_recording(tmp_path / "x.ten").rate_hz == 10
+    assert "EDF or TEN file" in sources.described() and sources.files_of("x.ten") == [Path("x.ten")]

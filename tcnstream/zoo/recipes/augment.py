@@ -16,7 +16,7 @@ import numpy.typing as npt
 import soxr
 
 from tcnstream.errors import MissingExtraError, SignalError
-from tcnstream.signal.condition import Conditioner, Sos
+from tcnstream.signal.filters import FilterChain, Sos
 from tcnstream.zoo.recipes.ludb import LABELS, Record, Wave
 
 Floats = npt.NDArray[np.float32]
@@ -40,7 +40,7 @@ def highpass(rate_hz: float) -> Sos:
 
 def conditioned(signal: Floats, rate_hz: float) -> Floats:
     """``signal`` (samples, channels) through the high-pass."""
-    filtered: Floats = Conditioner((highpass(rate_hz),), signal.shape[1]).push(np.ascontiguousarray(signal, np.float32))
+    filtered: Floats = FilterChain((highpass(rate_hz),), signal.shape[1]).push(np.ascontiguousarray(signal, np.float32))
     return filtered
 
 
@@ -85,7 +85,7 @@ def load_noise(path: Path) -> dict[str, Floats]:
         import h5py
     except ImportError as error:
         raise MissingExtraError(
-            f"tcnstream.zoo.recipes.augment reads noise with h5py ({error}): pip install h5py"
+            f"tcnstream.zoo.recipes.augment reads noise with h5py ({error}): pip install tcnstream[train]"
         ) from error
     try:
         with h5py.File(path) as file:

@@ -2,17 +2,17 @@
 
     python -m tcnstream.zoo.recipes.evaluate_ecg --ludb DIR --records 1,2,5 --model ecg
 
-Every lead is one signal: it goes chunk by chunk through the streaming resampler, the card's preprocessing, the engine
-and the segmenter, as ``tcnstream run`` does it, and the segments are compared with the cardiologists'.
+Every lead is one signal: it goes chunk by chunk through a Pipeline (rate, the card's filters, engine, segments), as
+``tcnstream run`` does it, and the segments are compared with the cardiologists'.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +23,9 @@ from rich.table import Table
 
 import tcnstream
 from tcnstream.errors import MissingExtraError, SignalError
+from tcnstream.options import StreamOptions
+from tcnstream.pipeline import Pipeline
 from tcnstream.signal.card import MODELS, Card, find_model
-from tcnstream.signal.condition import Conditioner
-from tcnstream.signal.resample import Resampler
-from tcnstream.signal.segments import Segmenter
 from tcnstream.zoo.recipes.commands import told
 from tcnstream.zoo.recipes.delineation import BORDERS, TOLERANCE_S, Scores, both, score, total
 from tcnstream.zoo.recipes.ludb import LABELS, Record, read_record, record_names
@@ -52,34 +51,9 @@ def delineate(
     model: tcnstream.Model, card: Card, signal: Floats, rate_hz: float, engine: str = "auto", chunk: int = 1
 ) -> Found:
     """Segments of one lead ``signal`` (samples,) in mV, pushed ``chunk`` samples at a time."""
-    resampler = Resampler(rate_hz, card.rate_hz)
-    conditioner = Conditioner(card.preprocessing)
-    stream = model.stream(engine)
-    port = model.outputs[0]
-    segmenter = Segmenter(
-        card.labels,
-        card.rate_hz,
-        probabilities=card.output == "probabilities",
-        background=card.segments.background,
-        min_duration_s=card.segments.min_duration_s,
-        merge_gap_s=card.segments.merge_gap_s,
-        label_delay_frames=card.label_delay_frames,
-    )
-    segments = []
-
-    def take(frames: Any) -> None:
-        segments.extend(segmenter.push(port.dequantize(frames)))
-
-    def chunks() -> Iterator[Floats]:
-        for start in range(0, len(signal), chunk):
-            yield resampler.push(np.ascontiguousarray(signal[start : start + chunk, None]))
-        yield resampler.flush()
-
-    for piece in chunks():
-        if len(piece):
-            take(stream.push(conditioner.push(piece)))
-    take(stream.flush())
-    segments.extend(segmenter.flush())
+    pipeline = Pipeline(model, card=card, rate_hz=rate_hz, options=StreamOptions(engine))
+    segments = [s for at in range(0, len(signal), chunk) for s in pipeline.push(signal[at : at + chunk])]
+    segments += pipeline.flush()
     return [(s.label, s.start_s, s.end_s) for s in segments]
 
 

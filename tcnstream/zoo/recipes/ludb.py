@@ -68,7 +68,7 @@ def read_record(folder: Path, name: str) -> Record:
         import wfdb
     except ImportError as error:
         raise MissingExtraError(
-            f"tcnstream.zoo.recipes.ludb reads records with wfdb ({error}): pip install wfdb"
+            f"tcnstream.zoo.recipes.ludb reads records with wfdb ({error}): pip install tcnstream[files]"
         ) from error
     path = str(_data(folder) / name)
     try:

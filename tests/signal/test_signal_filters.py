@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tcnstream.errors import SignalError
-from tcnstream.signal.condition import Clip, Conditioner, Gain, Offset, Sos
+from tcnstream.signal.filters import Clip, FilterChain, Gain, Offset, Sos
 
 # scipy.signal.butter(2, [0.5, 40], "bandpass", fs=250, output="sos"), rounded.
 BANDPASS = (
@@ -30,7 +30,7 @@ def test_second_order_sections_equal_scipy(start: str) -> None:
     sos = np.array(BANDPASS)
     state = scipy_signal.sosfilt_zi(sos)[..., None] * x[0] * (start == "steady")
     expected, _ = scipy_signal.sosfilt(sos, x.astype(float), axis=0, zi=state)
-    got = Conditioner([Sos(BANDPASS, start=start)]).push(x)
+    got = FilterChain([Sos(BANDPASS, start=start)]).push(x)
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-6)
 
 
@@ -38,8 +38,8 @@ def test_second_order_sections_equal_scipy(start: str) -> None:
 @given(cuts=st.lists(st.integers(0, 40), max_size=12), channels=st.integers(1, 3))
 def test_any_cut_gives_the_same_bits(cuts: list[int], channels: int) -> None:
     x = signal(300, channels)
-    expected = Conditioner(CHAIN, channels).push(x)
-    chain = Conditioner(CHAIN, channels)
+    expected = FilterChain(CHAIN, channels).push(x)
+    chain = FilterChain(CHAIN, channels)
     pieces = np.split(x, np.minimum(np.cumsum(cuts, dtype=int), len(x)))
     np.testing.assert_array_equal(np.concatenate([chain.push(piece) for piece in pieces]), expected)
 
@@ -47,31 +47,31 @@ def test_any_cut_gives_the_same_bits(cuts: list[int], channels: int) -> None:
 def test_steady_start_has_no_step() -> None:
     constant = np.full((100, 1), 3.0, np.float32)
     highpass = Sos((BANDPASS[1],), start="steady")
-    np.testing.assert_allclose(Conditioner([highpass]).push(constant), 0.0, atol=1e-9)
-    assert abs(Conditioner([Sos((BANDPASS[1],))]).push(constant)[0, 0]) > 1.0
+    np.testing.assert_allclose(FilterChain([highpass]).push(constant), 0.0, atol=1e-9)
+    assert abs(FilterChain([Sos((BANDPASS[1],))]).push(constant)[0, 0]) > 1.0
 
 
 def test_a_snapshot_continues_in_another_chain_bit_for_bit() -> None:
     x = signal(200, 2)
-    first = Conditioner(CHAIN, 2)
+    first = FilterChain(CHAIN, 2)
     expected = first.push(x)
     first.reset()
     first.push(x[:77])
-    second = Conditioner(CHAIN, 2)
+    second = FilterChain(CHAIN, 2)
     second.restore(first.snapshot())
     np.testing.assert_array_equal(second.push(x[77:]), expected[77:])
 
 
 def test_a_snapshot_of_another_chain_is_refused() -> None:
     with pytest.raises(SignalError, match="another preprocessing"):
-        Conditioner(CHAIN, 2).restore(Conditioner(CHAIN, 1).snapshot())
+        FilterChain(CHAIN, 2).restore(FilterChain(CHAIN, 1).snapshot())
 
 
 def test_channels_do_not_mix() -> None:
     x = signal(50, 2)
-    both = Conditioner(CHAIN, 2).push(x)
+    both = FilterChain(CHAIN, 2).push(x)
     for channel in range(2):
-        alone = Conditioner(CHAIN, 1).push(x[:, channel : channel + 1])
+        alone = FilterChain(CHAIN, 1).push(x[:, channel : channel + 1])
         np.testing.assert_array_equal(both[:, channel : channel + 1], alone)
 
 

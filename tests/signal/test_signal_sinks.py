@@ -13,7 +13,10 @@ import pytest
 from tcnstream.errors import SignalError
 from tcnstream.signal.heart import HeartRate
 from tcnstream.signal.segments import Segment
-from tcnstream.signal.writers import CsvWriter, JsonLinesWriter, NpyWriter, RawWriter, WfdbWriter
+from tcnstream.signal.sinks.csv import CsvWriter
+from tcnstream.signal.sinks.jsonl import JsonLinesWriter
+from tcnstream.signal.sinks.raw import NpyWriter, RawWriter
+from tcnstream.signal.sinks.wfdb import WfdbWriter
 
 SEGMENTS = [
     Segment(0.1, 0.2, "p", 0.75),

@@ -59,22 +59,22 @@ class Clip(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="clip", 
             raise ValueError(f"clip needs low < high, not {self.low:g} and {self.high:g}")
 
 
-Step: TypeAlias = Sos | Gain | Offset | Clip
+Filter: TypeAlias = Sos | Gain | Offset | Clip
 
 
-class Conditioner:
-    """Runs ``steps`` over a stream of ``channels`` independent channels."""
+class FilterChain:
+    """Runs ``filters`` over a stream of ``channels`` independent channels."""
 
-    def __init__(self, steps: Sequence[Step] = (), channels: int = 1) -> None:
-        self.steps = tuple(steps)
+    def __init__(self, filters: Sequence[Filter] = (), channels: int = 1) -> None:
+        self.filters = tuple(filters)
         self.channels = channels
-        identity = msgspec.json.encode((self.steps, channels))
+        identity = msgspec.json.encode((self.filters, channels))
         self._key = hashlib.sha256(identity).digest()[:16]
         self.reset()
 
     def reset(self) -> None:
         """Back to before the first sample."""
-        sections = sum(len(step.sections) for step in self.steps if isinstance(step, Sos))
+        sections = sum(len(each.sections) for each in self.filters if isinstance(each, Sos))
         self._memory = np.zeros((sections, self.channels, 2))
         self._started = False
 
@@ -84,8 +84,8 @@ class Conditioner:
         if not len(signal):
             return chunk
         first = 0
-        for step in self.steps:
-            match step:
+        for each in self.filters:
+            match each:
                 case Gain(value):
                     signal = signal * value
                 case Offset(value):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from tcnstream.errors import SignalError
-from tcnstream.signal.sources import Chunk, Recording, choose_channels
+from tcnstream.signal.sources.base import Channels, Chunk, Listening, LiveKind, ReadOptions, Recording, choose_channels
 
 PREFIX = "mic:"
 CHUNK_S = 0.05
@@ -19,7 +19,7 @@ CHUNK_S = 0.05
 def open_microphone(
     name: str,
     *,
-    channels: Sequence[str] | int = 1,
+    channels: Channels = 1,
     rate_hz: float | None = None,
     preferred_hz: float | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -93,3 +93,22 @@ def _no_device(sounddevice: Any, name: str, error: Exception) -> str:
     if not name:
         return f"there is no default microphone ({error}): choose one with mic:NAME or mic:NUMBER of {listed}"
     return f"there is no one microphone {name!r} ({error}): choose mic:NAME or mic:NUMBER of {listed}"
+
+
+def _by_name(name: str, channels: Channels, options: ReadOptions, listening: Listening) -> Recording:
+    return open_microphone(
+        name.removeprefix(PREFIX),
+        channels=channels,
+        rate_hz=options.rate_hz,
+        preferred_hz=listening.preferred_hz,
+        stop=listening.stop,
+        overflowed=listening.overflowed,
+    )
+
+
+KIND = LiveKind(
+    says="mic: or mic:NAME for a microphone",
+    is_named=lambda name: name.startswith(PREFIX),
+    open=_by_name,
+    ends_by_itself=False,
+)

@@ -1,0 +1,87 @@
+"""A model with its card, and recordings as that model takes them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tcnstream.errors import SignalError
+from tcnstream.model import Model, load
+from tcnstream.signal.card import Card, find_model
+from tcnstream.signal.preprocess import prepare
+from tcnstream.signal.sources import open_source
+from tcnstream.signal.sources.base import NOT_LISTENING, Listening, ReadOptions, Recording
+from tcnstream.spec import TensorSpec
+
+Frames = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class OpenedModel:
+    """A model, where it came from and its card, if it has one."""
+
+    path: Path
+    card: Card | None
+    model: Model
+
+    @property
+    def channels(self) -> int:
+        """Numbers in one input frame."""
+        return math.prod(self.model.inputs[0].shape)
+
+
+def open_model(model: Model | str | Path, time_axis: int | None = None) -> OpenedModel:
+    """A shipped model's name, a .tflite file or a card with the model that it names; a Model has no card.
+
+    Raises SignalError if there is no such model, else as ``tcnstream.load``.
+    """
+    if isinstance(model, Model):
+        return OpenedModel(Path(model.file.source), None, model)
+    path, card = find_model(model)
+    return OpenedModel(path, card, load(path, time_axis))
+
+
+def open_input(
+    opened: OpenedModel, source: str, options: ReadOptions, listening: Listening = NOT_LISTENING
+) -> Recording:
+    """The recording as it is, with the channels that the model takes: chosen ones, or the first so many."""
+    name, count = opened.path.name, opened.channels
+    if len(opened.model.inputs) != 1:
+        raise SignalError(
+            f"{name} has {len(opened.model.inputs)} inputs and a recording is one signal: "
+            "feed it from Python, with one chunk per input to Stream.push"
+        )
+    if options.channels and len(options.channels) != count:
+        raise SignalError(
+            f"{name} takes {count} channel(s) and {len(options.channels)} are chosen: give --channel as many times"
+        )
+    return open_source(source, options.channels or count, options, listening)
+
+
+def prepare_for(opened: OpenedModel, recording: Recording, gain: float) -> Recording:
+    """The recording as the model's card asks for it; as it is, but for the gain, without a card."""
+    card = opened.card
+    if card is None:
+        return prepare(recording, None, recording.units, gain=gain)
+    return prepare(recording, card.rate_hz, card.units, card.preprocessing, gain=gain)
+
+
+def read_frames(opened: OpenedModel, source: str, options: ReadOptions) -> Frames:
+    """All input frames (n, *frame shape) of a recording, as the model takes them."""
+    chunks = list(prepare_for(opened, open_input(opened, source, options), options.gain).chunks)
+    frames = np.concatenate([np.zeros((0, opened.channels), np.float32), *chunks])
+    return frames.reshape(len(frames), *opened.model.inputs[0].shape)
+
+
+def choose_output(opened: OpenedModel, output: int | str | None) -> TensorSpec:
+    """The model's output of that name or number; the first one if nothing is said."""
+    specs = opened.model.outputs
+    for number, spec in enumerate(specs):
+        if output in (None, spec.name, number, str(number)):
+            return spec
+    numbered = ", ".join(f"{number} ({spec.name})" for number, spec in enumerate(specs))
+    raise SignalError(f"{opened.path.name} has no output {output!r}: choose one of {numbered}")

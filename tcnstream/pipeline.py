@@ -1,0 +1,598 @@
+"""Pipeline: samples of a source go in, labelled segments of time come out.
+
+    samples -> unit, gain -> rate -> filters of the card -> model -> segments
+
+Every step is a stream with a memory, and the pipeline is one too: cut into chunks anyhow, pushed here or continued from
+a snapshot in another process, a signal gives the same segments and the same frames, bit for bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+from operator import index
+from pathlib import Path
+from typing import Any, TypedDict, Unpack
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from tcnstream.errors import SignalError, StreamError, TcnStreamError
+from tcnstream.model import Model
+from tcnstream.opened import OpenedModel, choose_output, open_model
+from tcnstream.options import StreamOptions
+from tcnstream.pool import Pool
+from tcnstream.signal.card import Card, card_segmenter, load_card
+from tcnstream.signal.preprocess import Preprocessor, must_have_a_sound_rate, scale
+from tcnstream.signal.segments import Segment, Segmenter
+from tcnstream.signal.sources.base import Recording
+from tcnstream.spec import TensorSpec
+from tcnstream.stream import Stream
+
+Frames = npt.NDArray[np.float32]
+
+GAP = "gap"
+"""The label of the segment that stands for missing signal."""
+
+_MAGIC = b"TCNPIPE1"
+_DIGEST_BYTES = 32
+_DEFAULT_OPTIONS = StreamOptions()
+
+
+class PipelineArguments(TypedDict, total=False):
+    """The arguments of Pipeline, for what passes them on."""
+
+    card: Card | str | Path | None
+    rate_hz: float | None
+    units: str | None
+    channels: Sequence[int] | None
+    gain: float
+    output: int | str | None
+    low_latency: bool
+    start_s: float
+    segments: bool
+    keep_frames: bool
+    options: StreamOptions
+
+
+class Pipeline:
+    """One signal, from the source's samples to segments.
+
+    ``model`` is a shipped name ("ecg"), a .tflite file or a card, whose card then says rate, unit, filters and labels;
+    or a Model, with ``card`` (a Card or its path) or without one. Without a card samples go in as they are, and labels
+    are the numbers of the output's channels.
+
+    ``rate_hz`` and ``units`` are the source's; left out, they are what the card asks for. A unit that cannot be turned
+    into the card's is a SignalError. ``channels`` are the columns of a chunk that the model takes, by number; else all.
+    ``gain`` multiplies the samples first. ``output`` is one of several outputs, by number or name. ``low_latency``
+    converts the rate by interpolation, which waits for milliseconds and lets aliases through. ``start_s`` is the time
+    of the first sample on the source's clock; all times are seconds of that clock. ``options`` as for ``Model.stream``.
+
+    ``segments=False`` makes none, and then no rate need be known; ``keep_frames`` keeps what ``frames`` shows.
+
+    Thread-compatible: one thread at a time. Raises SignalError for a card, a rate or an output that does not fit, else
+    as ``tcnstream.load`` and ``Model.stream``.
+    """
+
+    def __init__(
+        self,
+        model: Model | str | Path,
+        *,
+        card: Card | str | Path | None = None,
+        rate_hz: float | None = None,
+        units: str | None = None,
+        channels: Sequence[int] | None = None,
+        gain: float = 1.0,
+        output: int | str | None = None,
+        low_latency: bool = False,
+        start_s: float = 0.0,
+        segments: bool = True,
+        keep_frames: bool = False,
+        options: StreamOptions = _DEFAULT_OPTIONS,
+    ) -> None:
+        setup = _Setup.of(
+            open_model(model),
+            card=card,
+            rate_hz=rate_hz,
+            units=units,
+            channels=channels,
+            gain=gain,
+            output=output,
+            low_latency=low_latency,
+            start_s=start_s,
+            segments=segments,
+            keep_frames=keep_frames,
+            options=options,
+        )
+        self._begin(setup, setup.stream())
+
+    def _begin(self, setup: _Setup, stream: Stream) -> None:
+        self._setup, self._stream = setup, stream
+        self._preprocessor = setup.preprocessor()
+        self._start_s = setup.start_s
+        self._at(0)
+
+    def _at(self, begin_frames: int) -> None:
+        """The signal begins (again) at a source frame; all before it is over."""
+        self._begin_frames, self._frames_in = begin_frames, 0
+        self._segmenter = self._setup.segmenter(self._seconds(begin_frames))
+        self._made: list[Frames] = []
+        self._ended = self._broken = False
+
+    @classmethod
+    def _lane(cls, setup: _Setup, stream: Stream) -> Pipeline:
+        lane = cls.__new__(cls)
+        lane._begin(setup, stream)
+        return lane
+
+    @property
+    def model(self) -> Model:
+        """The model that runs."""
+        return self._setup.opened.model
+
+    @property
+    def card(self) -> Card | None:
+        """The card that says rate, unit, filters and labels."""
+        return self._setup.opened.card
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels that segments may have, the background among them; empty where no segments are made."""
+        return () if self._segmenter is None else self._segmenter.labels
+
+    @property
+    def engine(self) -> str:
+        """The name of the engine that computes."""
+        return self._stream.engine
+
+    @property
+    def rate_hz(self) -> float | None:
+        """Samples per second that go in."""
+        return self._setup.rate_hz
+
+    @property
+    def frames_hz(self) -> float | None:
+        """Input frames of the model per second."""
+        return self._preprocessor.frames_hz
+
+    @property
+    def position_s(self) -> float:
+        """The time of the next sample on the source's clock."""
+        return self._seconds(self._begin_frames + self._frames_in)
+
+    @property
+    def frames(self) -> Frames:
+        """The output frames that the last call made, float32 (m, *frame_shape); StreamError without ``keep_frames``."""
+        if not self._setup.keep_frames:
+            raise StreamError("this pipeline keeps no frames: make it with keep_frames=True")
+        return np.concatenate([np.zeros((0, *self._setup.spec.shape), np.float32), *self._made])
+
+    def push(self, samples: npt.ArrayLike) -> list[Segment]:
+        """Take in samples, (n,) or (n, channels) real numbers; return the segments that they make final.
+
+        Raises StreamError for another shape, for a value that is not finite, and after ``flush``; the pipeline is then
+        as before.
+        """
+        chunk = self._accept(samples)
+        with self._moving():
+            return self._take(self._stream.push(self._prepare(chunk)))
+
+    def flush(self) -> list[Segment]:
+        """End the signal: the segments that were waiting for more of it.
+
+        Raises StreamError if it has ended already, or is shorter than a mirrored edge of the model.
+        """
+        self._refuse_if_over("flush")
+        with self._moving():
+            found = self._take(self._stream.push(self._shaped(self._preprocessor.flush())))
+            found += self._take(self._stream.flush())
+            found += self._close()
+            self._ended = True
+        return found
+
+    def mark_gap(self, frames: int) -> list[Segment]:
+        """So many of the source's frames are missing here; what was before them is finished, what follows begins anew.
+
+        The signal before the gap ends as at ``flush``, both edges of the gap are padded as those of a signal, and
+        times go on behind it. A Segment with the label "gap" stands for it, after those that the end of the signal
+        made final. 0 frames cut the signal and leave no such segment. A stretch that is too short for the model's
+        mirrored edges gives nothing from its end on.
+        """
+        try:
+            missing = index(frames)
+        except TypeError:
+            missing = -1
+        if missing < 0:
+            raise StreamError(f"a gap of {frames!r} frames; give how many samples are missing, 0 or more")
+        self._refuse_if_over("mark_gap")
+        with self._moving():
+            found = self._take(self._stream.push(self._shaped(self._preprocessor.flush())))
+            with suppress(StreamError):  # shorter than a mirrored edge: nothing can be said of its end
+                found += self._take(self._stream.flush())
+            found += self._close()
+            made, begin = self._made, self._begin_frames + self._frames_in
+            self._stream.reset()
+            self._preprocessor.reset()
+            self._at(begin + missing)
+            self._made = made
+        if missing and self._setup.segments:
+            found.append(Segment(self._seconds(begin), self._seconds(begin + missing), GAP, 1.0))
+        return found
+
+    def reset(self) -> None:
+        """Back to the start: the next sample is the first one of a new signal, at ``start_s``."""
+        self._stream.reset()
+        self._preprocessor.reset()
+        self._start_s = self._setup.start_s
+        self._at(0)
+
+    def snapshot(self) -> bytes:
+        """All that the pipeline remembers, its clock included, for ``restore`` in any process and engine."""
+        self._refuse_if_broken()
+        body = msgspec.msgpack.encode(
+            _Snapshot(
+                self._setup.identity,
+                self._start_s,
+                self._begin_frames,
+                self._frames_in,
+                self._ended,
+                self._preprocessor.snapshot(),
+                b"" if self._segmenter is None else self._segmenter.snapshot(),
+                self._stream.snapshot(),
+            )
+        )
+        return _MAGIC + hashlib.sha256(body).digest() + body
+
+    def restore(self, blob: bytes) -> None:
+        """Continue where ``snapshot`` was taken, bit for bit, on the clock that it had.
+
+        Raises StreamError for a snapshot that is damaged, or of another model or pipeline; this one is then as before.
+        """
+        state = _read_snapshot(blob)
+        if state.identity != self._setup.identity:
+            raise StreamError(
+                "the snapshot is of a pipeline with another rate, unit, filter, output or labels: restore it into one "
+                "that was made with the same arguments"
+            )
+        preprocessor = self._setup.preprocessor()
+        begin_s = self._setup.seconds(state.start_s, state.begin_frames)
+        segmenter = self._setup.segmenter(begin_s)
+        try:
+            preprocessor.restore(state.preprocessor)
+            if segmenter is not None:
+                segmenter.restore(state.segmenter)
+        except (TcnStreamError, ValueError, msgspec.MsgspecError) as error:
+            raise StreamError(
+                f"the snapshot does not fit the pipeline that it names ({error}); take a new one"
+            ) from error
+        self._stream.restore(state.stream)
+        self._start_s, self._begin_frames, self._frames_in = state.start_s, state.begin_frames, state.frames_in
+        self._preprocessor, self._segmenter, self._ended = preprocessor, segmenter, state.ended
+        self._made, self._broken = [], False
+
+    def _accept(self, samples: npt.ArrayLike) -> Frames:
+        """The samples (n, channels) that the model takes; StreamError, and nothing has moved, for what is none."""
+        self._refuse_if_over("push")
+        chunk, channels, count = np.asarray(samples), self._setup.channels, self._setup.opened.channels
+        if chunk.dtype.kind not in "fiu":
+            raise StreamError(f"the pipeline takes real numbers and got {chunk.dtype}; convert the samples")
+        if chunk.ndim == 1 and (not chunk.size or (count == 1 and channels is None)):
+            chunk = chunk.reshape(-1, count)
+        elif chunk.ndim == 2 and channels is not None and chunk.shape[1] > max(channels):
+            chunk = chunk[:, channels]
+        elif chunk.ndim != 2 or channels is not None or chunk.shape[1] != count:
+            wanted = f"{count}" if channels is None else f"more than {max(channels)}"
+            raise StreamError(f"the pipeline takes samples of shape (n, {wanted} channels) and got {chunk.shape}")
+        with np.errstate(over="ignore"):  # beyond float32 is infinity, and refused
+            chunk = chunk.astype(np.float32, copy=False)
+        if not np.isfinite(chunk).all():
+            frame, channel = np.argwhere(~np.isfinite(chunk))[0].tolist()
+            raise StreamError(
+                f"there is no value at sample {frame} of channel {channel}: repeat the last one, or say how many are "
+                "missing with mark_gap"
+            )
+        return chunk
+
+    def _prepare(self, chunk: Frames) -> Frames:
+        """Samples of the source -> input frames of the model."""
+        self._frames_in += len(chunk)
+        return self._shaped(self._preprocessor.push(chunk))
+
+    def _shaped(self, frames: Frames) -> Frames:
+        return frames.reshape(len(frames), *self.model.inputs[0].shape)
+
+    def _take(self, answer: Any) -> list[Segment]:
+        """What the stream returned -> segments."""
+        setup = self._setup
+        real = setup.spec.dequantize(answer[setup.output] if isinstance(answer, tuple) else answer)
+        if setup.keep_frames:
+            self._made.append(real)
+        if self._segmenter is None:
+            return []
+        return self._segmenter.push(real.reshape(len(real), math.prod(setup.spec.shape)))
+
+    def _close(self) -> list[Segment]:
+        return [] if self._segmenter is None else self._segmenter.flush()
+
+    def _seconds(self, frames: int) -> float:
+        return self._setup.seconds(self._start_s, frames)
+
+    @contextmanager
+    def _moving(self) -> Iterator[None]:
+        """An error midway leaves the steps apart from each other."""
+        self._broken, self._made = True, []
+        yield
+        self._broken = False
+
+    def _refuse_if_broken(self) -> None:
+        if self._broken:
+            raise StreamError("an earlier call failed midway; call reset() or restore() before going on")
+
+    def _refuse_if_over(self, what: str) -> None:
+        self._refuse_if_broken()
+        if self._ended:
+            raise StreamError(f"{what} after flush: the signal has ended; call reset() to start a new one")
+
+
+class PipelinePool:
+    """Many signals through one model, side by side: a Pipeline a lane, and one call of the engine for all.
+
+    ``pool[k]`` is lane k's Pipeline, for flush, mark_gap, reset, snapshot and restore of its own; nothing that one lane
+    is given reaches another. A lane may pause, ``leave``, and its number be taken again by the next one to ``join``.
+    Arguments as for Pipeline.
+    """
+
+    def __init__(self, model: Model | str | Path, lanes: int, **arguments: Unpack[PipelineArguments]) -> None:
+        self._setup = _Setup.of(open_model(model), **arguments)
+        self._pool = self._setup.pool(lanes)
+        self._lanes = {k: Pipeline._lane(self._setup, self._pool[k]) for k in self._pool.lanes}
+
+    def __len__(self) -> int:
+        return len(self._lanes)
+
+    def __getitem__(self, lane: int) -> Pipeline:
+        if lane not in self._lanes:
+            raise StreamError(f"there is no lane {lane} in the pool; join() makes one")
+        return self._lanes[lane]
+
+    def __iter__(self) -> Iterator[Pipeline]:
+        return (self._lanes[k] for k in self.lanes)
+
+    @property
+    def lanes(self) -> tuple[int, ...]:
+        """The numbers of the lanes, in the order in which ``push`` takes their samples."""
+        return tuple(sorted(self._lanes))
+
+    def join(self, start_s: float | None = None) -> int:
+        """The number of one lane more, at its start; ``start_s`` is the time of its first sample, else the pool's."""
+        lane = self._pool.join()
+        setup = self._setup if start_s is None else replace(self._setup, start_s=start_s)
+        self._lanes[lane] = Pipeline._lane(setup, self._pool[lane])
+        return lane
+
+    def leave(self, lane: int) -> None:
+        """Lane ``lane`` is gone, with what it remembered. Raises StreamError if there is no such lane."""
+        self[lane].reset()
+        self._pool.leave(lane)
+        del self._lanes[lane]
+
+    def push(self, samples: Sequence[npt.ArrayLike | None]) -> list[list[Segment]]:
+        """Push ``samples[k]`` into the k-th lane; return the segments of each. None lets a lane pause.
+
+        All samples are checked before any lane moves: StreamError as ``Pipeline.push``, naming the lane.
+        """
+        lanes = self.lanes
+        if len(samples) != len(lanes):
+            raise StreamError(f"{len(lanes)} lanes are to be pushed and got {len(samples)}; pass None to pause one")
+        accepted: dict[int, Frames] = {}
+        for k, chunk in zip(lanes, samples, strict=True):
+            try:
+                if chunk is not None:
+                    accepted[k] = self._lanes[k]._accept(chunk)
+            except StreamError as error:
+                raise StreamError(f"lane {k}: {error}") from error
+        found: dict[int, list[Segment]] = {k: [] for k in lanes}
+        # Lanes of as many frames go through the engine together.
+        alike: dict[int, list[int]] = {}
+        frames: dict[int, Frames] = {}
+        for k in lanes:
+            self._lanes[k]._made = []
+        for k, chunk in accepted.items():
+            self._lanes[k]._broken = True
+            frames[k] = self._lanes[k]._prepare(chunk)
+            alike.setdefault(len(frames[k]), []).append(k)
+        for group in alike.values():
+            together: Any = np.stack([frames[k] for k in group])
+            answers = self._pool.push(together, group)
+            for k, answer in zip(group, answers, strict=True):
+                found[k] = self._lanes[k]._take(answer)
+                self._lanes[k]._broken = False
+        return [found[k] for k in lanes]
+
+    def flush(self) -> list[list[Segment]]:
+        """End every lane that has not ended; the segments that were waiting, per lane."""
+        return [[] if lane._ended else lane.flush() for lane in self]
+
+    def reset(self) -> None:
+        """Every lane back to its start."""
+        for lane in self:
+            lane.reset()
+
+
+def pipeline_for(opened: OpenedModel, recording: Recording, **arguments: Unpack[PipelineArguments]) -> Pipeline:
+    """The Pipeline for an opened recording, at the rate and in the unit that it says; other arguments as for Pipeline.
+
+    Raises SignalError where the recording does not say its rate and one is needed, and as Pipeline.
+    """
+    source, rate_hz = recording.source, recording.rate_hz
+    must_have_a_sound_rate(source, rate_hz)
+    if rate_hz is None and opened.card is not None:
+        raise SignalError(f"{source} does not say its sample rate: give it in Hz with --rate")
+    if rate_hz is None and arguments.get("segments", True):
+        raise SignalError(f"{source} does not say its sample rate, so that seconds are unknown: give --rate")
+    arguments |= {"rate_hz": rate_hz, "units": recording.units}
+    setup = _Setup.of(opened, source=source, **arguments)
+    return Pipeline._lane(setup, setup.stream())
+
+
+@dataclass(frozen=True)
+class _Setup:
+    """What a pipeline is made of, and all lanes of a pool share."""
+
+    opened: OpenedModel
+    spec: TensorSpec
+    rate_hz: float | None
+    channels: tuple[int, ...] | None
+    factor: float
+    low_latency: bool
+    start_s: float
+    segments: bool
+    keep_frames: bool
+    options: StreamOptions
+
+    @classmethod
+    def of(
+        cls,
+        opened: OpenedModel,
+        *,
+        source: str = "the signal",
+        card: Card | str | Path | None = None,
+        rate_hz: float | None = None,
+        units: str | None = None,
+        channels: Sequence[int] | None = None,
+        gain: float = 1.0,
+        output: int | str | None = None,
+        low_latency: bool = False,
+        start_s: float = 0.0,
+        segments: bool = True,
+        keep_frames: bool = False,
+        options: StreamOptions = _DEFAULT_OPTIONS,
+    ) -> _Setup:
+        """Checks what a user says. ``source`` is the signal's name in errors."""
+        if card is not None:
+            opened = replace(opened, card=card if isinstance(card, Card) else load_card(card))
+        card, count, name = opened.card, opened.channels, opened.path.name
+        if len(opened.model.inputs) != 1:
+            raise SignalError(
+                f"{name} has {len(opened.model.inputs)} inputs and a pipeline takes one signal: "
+                "use Model.stream, with one chunk per input to push"
+            )
+        if channels is not None and (len(channels) != count or min(channels) < 0):
+            raise SignalError(f"{name} takes {count} channel(s), and channels={list(channels)} are chosen")
+        must_have_a_sound_rate(source, rate_hz)
+        if rate_hz is None and card is not None:
+            rate_hz = card.rate_hz
+        if rate_hz is None and segments:
+            raise SignalError(f"{name} has no card, so that seconds are unknown: give rate_hz")
+        if not math.isfinite(start_s):
+            raise SignalError(f"start_s={start_s!r} is no time: give the seconds at which the signal begins")
+        return cls(
+            opened=opened,
+            spec=choose_output(opened, output),
+            rate_hz=rate_hz,
+            channels=None if channels is None else tuple(map(index, channels)),
+            factor=scale(source, units or "", "" if card is None else card.units, gain),
+            low_latency=low_latency,
+            start_s=start_s,
+            segments=segments,
+            keep_frames=keep_frames,
+            options=options,
+        )
+
+    @property
+    def output(self) -> int:
+        return self.opened.model.outputs.index(self.spec)
+
+    @cached_property
+    def frames_hz(self) -> float | None:
+        return self.preprocessor().frames_hz
+
+    @cached_property
+    def identity(self) -> str:
+        """What must agree for a snapshot to be understood; the model says its own."""
+        segmenter = self.segmenter(0.0)
+        facts = (
+            self.rate_hz,
+            self.frames_hz,
+            self.channels,
+            self.factor,
+            self.low_latency,
+            self.output,
+            None if self.opened.card is None else self.opened.card.preprocessing,
+            None if segmenter is None else segmenter.rules,
+        )
+        return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+    def stream(self) -> Stream:
+        o = self.options
+        return self.opened.model.stream(o.engine, o.time_pooling, o.calibration, o.exact, o.rounding, o.rate_hz)
+
+    def pool(self, lanes: int) -> Pool:
+        o = self.options
+        return self.opened.model.pool(lanes, o.engine, o.time_pooling, o.calibration, o.exact, o.rounding, o.rate_hz)
+
+    def preprocessor(self) -> Preprocessor:
+        card = self.opened.card
+        return Preprocessor(
+            self.opened.channels,
+            factor=self.factor,
+            from_hz=self.rate_hz,
+            to_hz=None if card is None else card.rate_hz,
+            filters=() if card is None else card.preprocessing,
+            low_latency=self.low_latency,
+        )
+
+    def seconds(self, start_s: float, frames: int) -> float:
+        """The time of a source frame."""
+        return start_s if self.rate_hz is None else start_s + frames / self.rate_hz
+
+    def segmenter(self, begin_s: float) -> Segmenter | None:
+        """For a signal whose first sample stands at ``begin_s``.
+
+        A frame lasts as long as it takes the next one to follow, half of that before and half after its centre. Input
+        frame 0 lasts from ``begin_s`` on for one period.
+        """
+        if not self.segments:
+            return None
+        frames_hz, spec, card = self.frames_hz, self.spec, self.opened.card
+        assert frames_hz is not None
+        frame_hz = frames_hz * float(spec.rate)
+        start_s = begin_s + float(spec.offset + (1 - 1 / spec.rate) / 2) / frames_hz
+        if card is not None:
+            return card_segmenter(card, frame_hz, start_s, begin_s)
+        labels = tuple(str(number) for number in range(math.prod(spec.shape)))
+        plan = self.opened.model.plan
+        tensor = plan.outputs[self.output]
+        is_softmax = any(node.kind == "SOFTMAX" and tensor in node.outputs for node in plan.nodes)
+        return Segmenter(labels, frame_hz, probabilities=is_softmax, start_s=start_s, not_before_s=begin_s)
+
+
+class _Snapshot(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    identity: str
+    start_s: float
+    begin_frames: int
+    frames_in: int
+    ended: bool
+    preprocessor: bytes
+    segmenter: bytes
+    stream: bytes
+
+
+def _read_snapshot(blob: bytes) -> _Snapshot:
+    if not isinstance(blob, bytes | bytearray | memoryview):
+        raise StreamError(f"a snapshot is bytes and this is {type(blob).__name__}; pass what snapshot() returned")
+    blob = bytes(blob)
+    digest, body = blob[len(_MAGIC) :][:_DIGEST_BYTES], blob[len(_MAGIC) + _DIGEST_BYTES :]
+    if not blob.startswith(_MAGIC):
+        raise StreamError("the bytes are no snapshot of a Pipeline; pass what snapshot() returned")
+    if hashlib.sha256(body).digest() != digest:
+        raise StreamError("the snapshot is damaged: its checksum does not match; take a new one")
+    try:
+        return msgspec.msgpack.decode(body, type=_Snapshot)
+    except msgspec.MsgspecError as error:
+        raise StreamError(f"the bytes are no snapshot ({error}); take a new one") from error

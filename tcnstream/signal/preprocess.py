@@ -1,0 +1,148 @@
+"""Everything between a recording and a model: units, rate, the card's filters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from tcnstream.errors import SignalError
+from tcnstream.signal.filters import Filter, FilterChain
+from tcnstream.signal.rate import RateConverter
+from tcnstream.signal.sources.base import Chunk, Recording, unit_factor
+
+Frames = npt.NDArray[np.float32]
+
+
+class Preprocessor:
+    """Samples of a source -> input frames of a model, as a stream: times ``factor``, at another rate, filtered.
+
+    ``from_hz=None`` or ``to_hz=None`` leaves the rate alone. A chunk is (n, channels) float32; what comes out is the
+    same however the samples are cut. ``frames_hz`` is the rate of the frames, None if the source does not say its own.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        factor: float = 1.0,
+        from_hz: float | None = None,
+        to_hz: float | None = None,
+        filters: Sequence[Filter] = (),
+        low_latency: bool = False,
+    ) -> None:
+        self._factor = np.float32(factor)
+        self._rate: RateConverter | None = None
+        if from_hz is not None and to_hz is not None:
+            self._rate = RateConverter(from_hz, to_hz, channels, low_latency)
+        self._filters = FilterChain(filters, channels)
+        self.frames_hz = from_hz if self._rate is None else self._rate.to_hz
+
+    def push(self, chunk: Chunk) -> Frames:
+        """The frames that ``chunk`` makes possible."""
+        scaled = chunk * self._factor
+        return self._filters.push(scaled if self._rate is None else self._rate.push(scaled))
+
+    def flush(self) -> Frames:
+        """The signal is over: the frames that were waiting for more of it."""
+        if self._rate is None:
+            return np.zeros((0, self._filters.channels), np.float32)
+        return self._filters.push(self._rate.flush())
+
+    def reset(self) -> None:
+        """Back to before the first sample."""
+        self._filters.reset()
+        if self._rate is not None:
+            self._rate.reset()
+
+    def snapshot(self) -> bytes:
+        """All that is remembered; ``restore`` continues from it, bit for bit."""
+        rate = b"" if self._rate is None else self._rate.snapshot()
+        return msgspec.msgpack.encode((rate, self._filters.snapshot()))
+
+    def restore(self, blob: bytes) -> None:
+        """Raises TcnStreamError or ValueError for a snapshot that is damaged or of another preprocessing."""
+        rate, filters = msgspec.msgpack.decode(blob, type=tuple[bytes, bytes])
+        if self._rate is not None:
+            self._rate.restore(rate)
+        self._filters.restore(filters)
+
+
+def scale(source: str, units: str, wanted: str, gain: float) -> float:
+    """What a sample of ``source``, which is in ``units``, is multiplied by to be in ``wanted``, ``gain`` included.
+
+    Raises SignalError if there is no such number, or if it would leave nothing of the signal.
+    """
+    if gain == 0 or not math.isfinite(gain):
+        raise SignalError(f"a gain of {gain:g} leaves nothing of the signal: give another (--gain)")
+    factor = unit_factor(units, wanted)
+    if factor is None:
+        raise SignalError(
+            f"{source} is in {units} and the model takes {wanted}: "
+            f"convert the recording, or give --units {wanted} if its header is wrong"
+        )
+    return factor * gain
+
+
+def must_have_a_sound_rate(source: str, rate_hz: float | None) -> None:
+    """Raises SignalError for a rate that is none; None is one that is not known."""
+    if rate_hz is not None and not 0 < rate_hz < math.inf:
+        raise SignalError(f"{source} cannot have {rate_hz:g} samples a second: give one above 0 (--rate)")
+
+
+def prepare(
+    recording: Recording,
+    rate_hz: float | None,
+    units: str = "",
+    filters: Sequence[Filter] = (),
+    *,
+    gain: float = 1.0,
+) -> Recording:
+    """The recording as a model wants it: times ``gain``, in ``units``, at ``rate_hz``, through ``filters``.
+
+    ``rate_hz=None`` keeps the recording's rate, whatever it is. Raises SignalError if a rate is asked for and the
+    recording does not know its own, if its rate or the gain makes no sense, or if its unit cannot be turned into
+    ``units``.
+    """
+    must_have_a_sound_rate(recording.source, recording.rate_hz)
+    factor = scale(recording.source, recording.units, units, gain)
+    if rate_hz is not None and recording.rate_hz is None:
+        raise SignalError(f"{recording.source} does not say its sample rate: give it in Hz with --rate")
+    preprocessor = Preprocessor(
+        len(recording.channels), factor=factor, from_hz=recording.rate_hz, to_hz=rate_hz, filters=filters
+    )
+    frames = recording.frames
+    if rate_hz is not None and recording.rate_hz is not None and frames is not None:
+        frames = round(frames * rate_hz / recording.rate_hz)
+
+    def chunks() -> Iterator[Chunk]:
+        for chunk in recording.chunks:
+            yield preprocessor.push(chunk)
+        yield preprocessor.flush()
+
+    return replace(recording, rate_hz=preprocessor.frames_hz, units=units, frames=frames, chunks=chunks())
+
+
+def first_seconds(recording: Recording, duration_s: float) -> Recording:
+    """The recording up to ``duration_s``. Raises SignalError if that is nothing, or if no rate says how many frames."""
+    if not 0 < duration_s < float("inf"):
+        raise SignalError(f"{duration_s:g} s of signal are nothing to stream: give more than 0 (--duration)")
+    must_have_a_sound_rate(recording.source, recording.rate_hz)
+    if recording.rate_hz is None:
+        raise SignalError(f"{recording.source} does not say its sample rate: give it in Hz with --rate")
+    most = max(1, round(duration_s * recording.rate_hz))
+
+    def chunks() -> Iterator[Chunk]:
+        left = most
+        for chunk in recording.chunks:
+            yield chunk[:left]
+            left -= len(chunk)
+            if left <= 0:
+                return
+
+    frames = None if recording.frames is None else min(recording.frames, most)
+    return replace(recording, frames=frames, chunks=chunks())

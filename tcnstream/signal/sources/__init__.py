@@ -1,0 +1,125 @@
+"""Recordings as streams of float32 chunks: one registry, one module a kind.
+
+``open_source`` takes what a person names: a file, standard input or a microphone; ``open_recording`` a file. Either
+looks at the name, reads what the source says of itself (rate, channels, units) and gives a Recording whose ``chunks``
+are read as they are asked for. All that is wrong with a source is a SignalError. A new kind is a module with a ``KIND``
+and its entry below; help texts and refusals follow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from tcnstream.errors import SignalError
+from tcnstream.signal.sources import audio, edf, microphone, npy, raw, text, wfdb
+from tcnstream.signal.sources.base import (
+    AS_IT_SAYS,
+    NOT_LISTENING,
+    Channels,
+    FileKind,
+    Listening,
+    LiveKind,
+    ReadOptions,
+    Recording,
+    finite,
+    must_exist,
+)
+from tcnstream.signal.sources.raw import RAW_FORMATS, RawFormat, raw_format_named, read_raw
+
+FILE_KINDS: tuple[FileKind, ...] = (audio.KIND, text.KIND, npy.KIND, wfdb.KIND, edf.KIND)
+LIVE_KINDS: tuple[LiveKind, ...] = (raw.KIND, microphone.KIND)
+
+
+def names_of_files() -> tuple[str, ...]:
+    """What can be read, as people call it: WAV, FLAC, ..."""
+    return tuple(name for kind in FILE_KINDS for name in kind.names)
+
+
+def described() -> str:
+    """What ``open_source`` takes, in one phrase for a help text."""
+    *most, last = names_of_files()
+    live = ", ".join(kind.says for kind in LIVE_KINDS)
+    return f"{', '.join(most)} or {last} file, {live}."
+
+
+def ends_by_itself(source: str) -> bool:
+    """Whether a source has an end of its own, or goes on until it is stopped."""
+    kind = _live_kind(source)
+    return kind is None or kind.ends_by_itself
+
+
+def files_of(source: str | None) -> list[Path]:
+    """The files that a source is read from, to be kept from being written over."""
+    if source is None or not Path(source).name:
+        return []
+    live = _live_kind(source)
+    if live is not None:
+        return live.files()
+    path = Path(source)
+    kind = _file_kind(path)
+    return [path] if kind is None else kind.files(path)
+
+
+def open_source(
+    source: str, channels: Channels = 1, options: ReadOptions = AS_IT_SAYS, listening: Listening = NOT_LISTENING
+) -> Recording:
+    """Opens what a person names, with ``channels`` of it, and puts what ``options`` say over what it says itself."""
+    live = _live_kind(source)
+    if live is not None:
+        recording = live.open(source, channels, options, listening)
+    else:
+        recording = open_recording(
+            source,
+            channels=channels,
+            raw_format=None if options.raw_format is None else raw_format_named(options.raw_format),
+            raw_channels=options.raw_channels,
+            hold_gaps=options.hold_gaps,
+        )
+    return replace(
+        recording,
+        rate_hz=recording.rate_hz if options.rate_hz is None else options.rate_hz,
+        units=recording.units if options.units is None else options.units,
+    )
+
+
+def open_recording(
+    path: str | Path,
+    *,
+    channels: Channels = 1,
+    raw_format: RawFormat | None = None,
+    raw_channels: int = 1,
+    hold_gaps: bool = False,
+) -> Recording:
+    """Opens a file.
+
+    ``channels`` chooses by name or number (``["ii"]``, ``["0", "3"]``), or takes the first so many. ``raw_format``
+    reads bare samples, ``raw_channels`` interleaved. ``hold_gaps`` repeats the last good value where a sample is
+    missing (NaN); otherwise that is an error.
+    """
+    path = Path(path)
+    try:
+        if raw_format is not None:
+            must_exist(path)
+            return read_raw(path.open("rb"), raw_format, channels, raw_channels, str(path), hold_gaps)
+        kind = _file_kind(path)
+        if kind is None:
+            must_exist(path)
+            raise SignalError(
+                f"{path} is of no kind that can be read ({', '.join(names_of_files())}): "
+                f"say how bare samples are stored with --raw-format {'|'.join(RAW_FORMATS)}"
+            )
+        recording = kind.open(path, channels)
+    except OSError as error:
+        raise SignalError(f"{path} cannot be read: {error.strerror or error}") from error
+    return replace(recording, chunks=finite(recording, hold_gaps))
+
+
+def _file_kind(path: Path) -> FileKind | None:
+    suffix = path.suffix.lower()
+    by_suffix = (kind for kind in FILE_KINDS if suffix in kind.suffixes)
+    return next(by_suffix, None) or next((kind for kind in FILE_KINDS if kind.claims(path)), None)
+
+
+def _live_kind(source: str) -> LiveKind | None:
+    return next((kind for kind in LIVE_KINDS if kind.is_named(source)), None)
