@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,9 +71,21 @@ def prepare_for(opened: OpenedModel, recording: Recording, gain: float) -> Recor
     return prepare(recording, card.rate_hz, card.units, card.preprocessing, gain=gain)
 
 
-def read_frames(opened: OpenedModel, source: str, options: ReadOptions) -> Frames:
-    """All input frames (n, *frame shape) of a recording, as the model takes them."""
-    chunks = list(prepare_for(opened, open_input(opened, source, options), options.gain).chunks)
+def assumed_unit(opened: OpenedModel, recording: Recording) -> str:
+    """A sentence on the unit that a recording without one is taken to be in; empty where nothing is assumed."""
+    if opened.card is None or not opened.card.units or recording.units:
+        return ""
+    return f"{recording.source} does not say its unit: taken for {opened.card.units} (else give --units)"
+
+
+def read_frames(
+    opened: OpenedModel, source: str, options: ReadOptions, remark: Callable[[str], None] = lambda text: None
+) -> Frames:
+    """All input frames (n, *frame shape) of a recording, as the model takes them; ``remark`` gets what was assumed."""
+    recording = open_input(opened, source, options)
+    if assumed := assumed_unit(opened, recording):
+        remark(assumed)
+    chunks = list(prepare_for(opened, recording, options.gain).chunks)
     frames = np.concatenate([np.zeros((0, opened.channels), np.float32), *chunks])
     return frames.reshape(len(frames), *opened.model.inputs[0].shape)
 

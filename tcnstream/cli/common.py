@@ -14,6 +14,7 @@ from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from tcnstream.engines.base import ENGINES
 from tcnstream.errors import SignalError
 from tcnstream.opened import Frames, OpenedModel, read_frames
 from tcnstream.signal.sources.base import ReadOptions
@@ -28,7 +29,7 @@ ModelArgument: TypeAlias = Annotated[
 ]
 JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 EngineOption: TypeAlias = Annotated[
-    str, typer.Option("--engine", metavar="NAME", help="auto, native, interpreter or reference.")
+    str, typer.Option("--engine", metavar="NAME", help=f"auto, {', '.join(ENGINES[:-1])} or {ENGINES[-1]}.")
 ]
 TimePoolingOption: TypeAlias = Annotated[
     str | None,
@@ -82,7 +83,7 @@ def calibration_frames(
         return None
     if time_pooling != "frozen":
         raise SignalError("--calibration is for --time-pooling frozen alone: choose that, or leave it out")
-    return read_frames(opened, source, options)
+    return read_frames(opened, source, options, note)
 
 
 def print_json(value: Any) -> None:

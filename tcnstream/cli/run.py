@@ -31,7 +31,7 @@ from tcnstream.cli.common import (
     progress_bar,
 )
 from tcnstream.errors import SignalError
-from tcnstream.opened import OpenedModel, open_input, open_model
+from tcnstream.opened import OpenedModel, assumed_unit, open_input, open_model
 from tcnstream.options import StreamOptions
 from tcnstream.pipeline import Pipeline, pipeline_for
 from tcnstream.signal import sinks, sources
@@ -124,8 +124,8 @@ def run(
         sink = kind.open(output, recording.rate_hz)
         if not quiet:
             note(_what(opened, recording, pipeline))
-            if opened.card and opened.card.units and not recording.units:
-                note(f"{recording.source} does not say its unit: taken for {opened.card.units} (else give --units)")
+            if assumed := assumed_unit(opened, recording):
+                note(assumed)
         # A bar between the lines of the answer would make both unreadable.
         show = not quiet and (output is not None or not sys.stdout.isatty())
         progress = stack.enter_context(progress_bar("streaming", show))

@@ -23,6 +23,7 @@ from tcnstream.cli.common import (
     TimePoolingOption,
     UnitsOption,
     calibration_frames,
+    note,
     print_json,
     progress_bar,
     say,
@@ -66,7 +67,7 @@ def verify(
     """
     opened = open_model(model, time_axis)
     options = ReadOptions(channel, rate, units, gain, raw_format, raw_channels, hold_gaps)
-    signal = None if source is None else read_frames(opened, source, options)
+    signal = None if source is None else read_frames(opened, source, options, note)
     constants = calibration_frames(opened, calibration, options, time_pooling)
     with progress_bar("verifying") as progress:
         task = progress.add_task("")

@@ -207,6 +207,9 @@ def test_an_assumed_unit_is_said(call: Call, model: Path, tmp_path: Path) -> Non
     for said in (("--units", "mV"), ("--quiet",)):
         assert "does not say its unit" not in call("run", model, tmp_path / "x.npy", "--rate", 250, *said)[2]
     assert "does not say its unit" not in call("run", model, ECG)[2]
+    assert (
+        "does not say its unit: taken for mV" in call("verify", model, "--input", tmp_path / "x.npy", "--rate", 250)[2]
+    )
 
 
 def test_what_is_read_is_never_written_over(call: Call, model: Path, tmp_path: Path) -> None:
