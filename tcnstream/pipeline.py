@@ -26,7 +26,6 @@ from tcnstream.errors import SignalError, StreamError, TcnStreamError
 from tcnstream.model import Model
 from tcnstream.opened import OpenedModel, choose_output, open_model
 from tcnstream.options import StreamOptions
-from tcnstream.pool import Pool
 from tcnstream.signal.card import Card, card_segmenter, load_card
 from tcnstream.signal.preprocess import Preprocessor, must_have_a_sound_rate, scale
 from tcnstream.signal.segments import Segment, Segmenter
@@ -349,7 +348,7 @@ class PipelinePool:
 
     def __init__(self, model: Model | str | Path, lanes: int, **arguments: Unpack[PipelineArguments]) -> None:
         self._setup = _Setup.of(open_model(model), **arguments)
-        self._pool = self._setup.pool(lanes)
+        self._pool = self._setup.opened.model.open_pool(lanes, self._setup.options)
         self._lanes = {k: Pipeline._lane(self._setup, self._pool[k]) for k in self._pool.lanes}
 
     def __len__(self) -> int:
@@ -529,12 +528,7 @@ class _Setup:
         return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
     def stream(self) -> Stream:
-        o = self.options
-        return self.opened.model.stream(o.engine, o.time_pooling, o.calibration, o.exact, o.rounding, o.rate_hz)
-
-    def pool(self, lanes: int) -> Pool:
-        o = self.options
-        return self.opened.model.pool(lanes, o.engine, o.time_pooling, o.calibration, o.exact, o.rounding, o.rate_hz)
+        return self.opened.model.open(self.options)
 
     def preprocessor(self) -> Preprocessor:
         card = self.opened.card

@@ -8,13 +8,13 @@ import math
 import struct
 from fractions import Fraction
 from numbers import Real
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tcnstream.compiler.timing import timings
-from tcnstream.engines.base import ENGINES, Executor
+from tcnstream.engines.base import ENGINES
 from tcnstream.engines.choose import make_executor
 from tcnstream.errors import ModelError, StreamError
 from tcnstream.filters.plan import filter_plan
@@ -23,7 +23,6 @@ from tcnstream.spec import TensorSpec
 from tcnstream.stream import Stream
 
 Frames = npt.NDArray[np.float32]
-_Program: TypeAlias = tuple[Executor, TensorSpec, TensorSpec, str]
 
 _SNAPSHOT = struct.Struct("<8sI")
 _SNAPSHOT_MAGIC = b"TCNFILT\n"
@@ -91,24 +90,17 @@ class SignalFilter:
             raise StreamError(f"engine={engine!r} is unknown; use 'auto' or one of {', '.join(map(repr, ENGINES))}")
         self._engine = engine
         self.rate_hz = rate_hz
-        self._programs: dict[int | None, _Program] = {}
         self._stream = self._opened(self.channels)
         self.rate, self.delay = self._stream.outputs[0].rate, self._stream.outputs[0].delay
 
     def another(self) -> SignalFilter:
         """A filter with the same arguments, at its start; the two share what was compiled."""
         twin = copy.copy(self)
-        twin._stream = twin._opened(twin.channels)
+        twin._stream = self._stream.another()
         return twin
 
     def _opened(self, channels: int | None) -> Stream:
         """A new stream for so many channels (None: numbers)."""
-        if channels not in self._programs:
-            self._programs[channels] = self._compiled(channels)
-        executor, source, made, identity = self._programs[channels]
-        return Stream(executor, (source,), (made,), identity, self.rate_hz)
-
-    def _compiled(self, channels: int | None) -> _Program:
         kernel, alignment = self.kernel, self._alignment
         if kernel.ndim == 1:
             kernel = np.broadcast_to(kernel[:, None, None], (len(kernel), channels or 1, 1))
@@ -123,7 +115,7 @@ class SignalFilter:
         real = np.dtype(np.float32)
         source = TensorSpec("signal", (kernel.shape[1],), real, None, Fraction(1))
         made = TensorSpec("filtered", (out,), real, None, timing.rate, timing.delay, alignment.offset)
-        return make_executor(self._engine, plan), source, made, identity
+        return Stream(make_executor(self._engine, plan), (source,), (made,), identity, self.rate_hz)
 
     @classmethod
     def resampler(
