@@ -109,9 +109,11 @@ class SignalFilter:
             raise ModelError(f"{type(self).__name__}: bias has shape {self._bias.shape}; ({out},) is needed here.")
         plan = filter_plan(alignment, kernel, self._bias, self._separable)
         (timing,) = (t for o in plan.outputs if (t := timings(plan)[o]) is not None)
-        weights = kernel.tobytes(), None if self._bias is None else self._bias.tobytes(), kernel.shape
-        facts = repr((weights, alignment, self._separable, channels))
-        identity = f"filter/{hashlib.sha256(facts.encode()).hexdigest()[:16]}"
+        facts = repr((kernel.shape, self._bias is None, alignment, self._separable, channels))
+        digest = hashlib.sha256(facts.encode())
+        digest.update(self.kernel.tobytes())
+        digest.update(b"" if self._bias is None else self._bias.tobytes())
+        identity = f"filter/{digest.hexdigest()[:16]}"
         real = np.dtype(np.float32)
         source = TensorSpec("signal", (kernel.shape[1],), real, None, Fraction(1))
         made = TensorSpec("filtered", (out,), real, None, timing.rate, timing.delay, alignment.offset)

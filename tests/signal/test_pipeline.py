@@ -297,3 +297,22 @@ def test_a_stretch_too_short_for_mirrored_edges_gives_way_to_the_next(tmp_path: 
         short.flush()
     short.reset()
     assert short.push(x) + short.flush() == expected
+
+
+def test_columns_in_any_order_of_memory(tmp_path: Path) -> None:
+    path = tmp_path / "two.tflite"
+    path.write_bytes(build([layer("convolution", kernel=3, channels=3)], 64, channels=2).content)
+    x = np.random.default_rng(0).normal(size=(200, 3))
+    plain = Pipeline(path, rate_hz=100, keep_frames=True)
+    expected = whole(plain, np.ascontiguousarray(x[:, [2, 0]]), [])[1]
+    for columns in (x, np.asfortranarray(x), x.astype(">f8")):
+        picking = Pipeline(path, rate_hz=100, channels=[2, 0], keep_frames=True)
+        np.testing.assert_array_equal(whole(picking, columns, [7, 60])[1], expected)
+
+
+def test_equal_numbers_of_other_types_are_the_same_pipeline(ecg: np.ndarray) -> None:
+    one = Pipeline("ecg", rate_hz=360, start_s=5, gain=1)
+    one.push(ecg[:99])
+    other = Pipeline("ecg", rate_hz=np.float32(360), start_s=np.float64(5), gain=np.float32(1))
+    other.restore(one.snapshot())
+    assert one.push(ecg) == other.push(ecg) and one.snapshot() == other.snapshot()
