@@ -163,7 +163,7 @@ def _found(counts: Counter[str]) -> str:
 
 @contextmanager
 def interrupted() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed, instead of an exception out of nowhere; the second time it is one."""
+    """Makes the first Ctrl-C a flag, which the function that it yields reads; the second one is KeyboardInterrupt."""
     pressed = False
 
     def press(*_: object) -> None:

@@ -13,7 +13,19 @@ from helpers.paths import ECG
 
 import tcnstream
 
-EXTRAS = ("matplotlib", "wfdb", "pyedflib", "pandas", "scipy", "soxr", "keras", "tensorflow", "onnx")
+EXTRAS = (
+    "ai_edge_litert",
+    "tflite_runtime",
+    "matplotlib",
+    "wfdb",
+    "pyedflib",
+    "pandas",
+    "scipy",
+    "soxr",
+    "keras",
+    "tensorflow",
+    "onnx",
+)
 PROGRAM = f"""
 import sys
 for name in {EXTRAS}:
