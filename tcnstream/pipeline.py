@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import index
@@ -396,21 +396,18 @@ class PipelinePool:
             except StreamError as error:
                 raise StreamError(f"lane {k}: {error}") from error
         found: dict[int, list[Segment]] = {k: [] for k in lanes}
-        # Lanes of as many frames go through the engine together.
-        alike: dict[int, list[int]] = {}
-        frames: dict[int, Frames] = {}
-        for k in lanes:
-            self._lanes[k]._made = []
-        for k, chunk in accepted.items():
-            self._lanes[k]._broken = True
-            frames[k] = self._lanes[k]._prepare(chunk)
-            alike.setdefault(len(frames[k]), []).append(k)
-        for group in alike.values():
-            together: Any = np.stack([frames[k] for k in group])
-            answers = self._pool.push(together, group)
-            for k, answer in zip(group, answers, strict=True):
-                found[k] = self._lanes[k]._take(answer)
-                self._lanes[k]._broken = False
+        with ExitStack() as moving:
+            for k, lane in self._lanes.items():
+                lane._made = []
+                if k in accepted:
+                    moving.enter_context(lane._moving())
+            frames = {k: self._lanes[k]._prepare(chunk) for k, chunk in accepted.items()}
+            # Lanes of as many frames go through the engine together.
+            for count in {len(made) for made in frames.values()}:
+                group = [k for k, made in frames.items() if len(made) == count]
+                together: Any = np.stack([frames[k] for k in group])
+                for k, answer in zip(group, self._pool.push(together, group), strict=True):
+                    found[k] = self._lanes[k]._take(answer)
         return [found[k] for k in lanes]
 
     def flush(self) -> list[list[Segment]]:

@@ -316,3 +316,26 @@ def test_equal_numbers_of_other_types_are_the_same_pipeline(ecg: np.ndarray) -> 
     other = Pipeline("ecg", rate_hz=np.float32(360), start_s=np.float64(5), gain=np.float32(1))
     other.restore(one.snapshot())
     assert one.push(ecg) == other.push(ecg) and one.snapshot() == other.snapshot()
+
+
+def test_a_lane_that_failed_midway_stays_so_while_others_go_on(
+    ecg: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = PipelinePool("ecg", 2, rate_hz=RATE_HZ)
+    pool.push([ecg[:400], ecg[:400]])
+    safe = pool[0].snapshot()
+
+    def fails(frames: object) -> list[Segment]:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pool[0]._segmenter, "push", fails)
+        with pytest.raises(MemoryError):
+            pool.push([ecg[400:500], None])
+    assert pool.push([None, ecg[400:]])[1]
+    with pytest.raises(StreamError, match="lane 0: an earlier call failed midway"):
+        pool.push([ecg[400:500], None])
+    pool[0].restore(safe)
+    alone = Pipeline("ecg", rate_hz=RATE_HZ)
+    alone.push(ecg[:400])
+    assert pool.push([ecg[400:], None])[0] == alone.push(ecg[400:])
