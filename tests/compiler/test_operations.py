@@ -118,7 +118,7 @@ def test_a_mistake_of_ours_shows_as_what_it_is(field: str, monkeypatch: pytest.M
     known = dict(operations()) | {record.kind: replace(record, **{field: planted})}
     for name in ("lower", "validate"):
         monkeypatch.setattr(module(name), "operations", lambda: known)
-    monkeypatch.setattr("tcnstream.model.operation", lambda kind: known[kind])
+    monkeypatch.setattr("tcnstream.compiler.cost.operation", lambda kind: known[kind])
     with pytest.raises(KeyError, match="planted"):
         tcnstream.load(MODELS / "sig_valid.f32.tflite").summary()
 
