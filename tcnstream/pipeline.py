@@ -22,6 +22,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from tcnstream.compiler.operations.activation import SOFTMAX
 from tcnstream.errors import SignalError, StreamError, TcnStreamError
 from tcnstream.model import Model
 from tcnstream.opened import OpenedModel, choose_output, open_model
@@ -559,7 +560,7 @@ class _Setup:
         labels = tuple(str(number) for number in range(math.prod(spec.shape)))
         plan = self.opened.model.plan
         tensor = plan.outputs[self.output]
-        is_softmax = any(node.kind == "SOFTMAX" and tensor in node.outputs for node in plan.nodes)
+        is_softmax = any(node.kind == SOFTMAX.kind and tensor in node.outputs for node in plan.nodes)
         return Segmenter(labels, frame_hz, probabilities=is_softmax, start_s=start_s, not_before_s=begin_s)
 
 

@@ -119,7 +119,7 @@ class Lowering:
     def step(
         self,
         op: Op,
-        source: tuple[int, Shape],
+        sources: Sequence[tuple[int, Shape]],
         like: Tensor,
         frame: Shape,
         window_frames: int,
@@ -131,9 +131,8 @@ class Lowering:
     ) -> tuple[int, Shape]:
         """Append a node whose output is no tensor of the file; returns it as an operand."""
         value = self.add_value(like, frame, window_frames)
-        self.nodes.append(
-            Node(kind, (source[0],), (value,), (source[1],), options, window, fill, self.label(op), op.index)
-        )
+        inputs, views = tuple(i for i, _ in sources), tuple(view for _, view in sources)
+        self.nodes.append(Node(kind, inputs, (value,), views, options, window, fill, self.label(op), op.index))
         return value, frame
 
     def alias(self, op: Op, source: int, axis: int | None) -> None:

@@ -42,8 +42,8 @@ class Operation:
     file has, or what is refused anyway. ``options`` is the type of a node's options. Without ``lower`` it has no
     streaming form, and ``refusal`` says why. ``fold`` computes what converters leave on constants: with
     ``folds_shapes`` from the operands' shapes alone, with ``folds_plain_numbers`` only where neither scales nor an
-    activation are in play. ``types`` are the value types in which TFLite's reference kernels have it; the random
-    trials draw each of them.
+    activation are in play. ``types`` are the value types of its nodes in which TFLite's reference kernels
+    have it; the random trials draw each of them.
 
     The flags say what passes over a graph or a plan must know, so that none of them needs to know kinds.
     """

@@ -27,13 +27,17 @@ def validate(graph: Graph) -> Graph:
     ModelError where operands, options, types, scales or shapes of an operation do not fit together.
     """
     ops = []
+    for i in (*graph.inputs, *graph.outputs):
+        _check_numbers(graph.tensors[i])
     for op in graph.ops:
         record = operations().get(op.kind)
         if record is None or record.rule is None:
             ops.append(op)
             continue
         check(graph, op, record.rule)
-        _check_numbers(graph, op)
+        for i in (*op.inputs, *op.outputs):
+            if i != ABSENT:
+                _check_numbers(graph.tensors[i])
         data = _folded(graph, op, record)
         if data is None:
             ops.append(op)
@@ -45,14 +49,12 @@ def validate(graph: Graph) -> Graph:
     return dataclasses.replace(graph, ops=tuple(ops))
 
 
-def _check_numbers(graph: Graph, op: Op) -> None:
-    for i in (*op.inputs, *op.outputs):
-        if i != ABSENT and graph.tensors[i].dtype.kind not in _NUMBERS:
-            tensor = graph.tensors[i]
-            raise NotStreamableError(
-                f"`{op.kind}` (op {op.index}) has `{tensor.name}`, which is {tensor.dtype}; only real numbers, integers"
-                " and conditions are streamed. End the model before it, or replace it in training."
-            )
+def _check_numbers(tensor: Tensor) -> None:
+    if tensor.dtype.kind not in _NUMBERS:
+        raise NotStreamableError(
+            f"`{tensor.name}` is {tensor.dtype}, and only real numbers, integers and conditions are streamed. End the"
+            " model before it, or replace it in training."
+        )
 
 
 def _folded(graph: Graph, op: Op, record: Operation) -> Array | None:

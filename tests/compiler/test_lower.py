@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import random
 import time
@@ -285,7 +286,10 @@ def operation(kind: str, operands: list[Any], out: tuple[int, ...], **options: A
     net = Net()
     x = net.input((1, 12, 1, 4))
     y = net.value(out, 1, 1.0)
-    indices = [x.index if isinstance(operand, str) else net.constant(operand) for operand in operands]
+    indices = []
+    for operand in operands:
+        absent = isinstance(operand, int)
+        indices.append(operand if absent else x.index if isinstance(operand, str) else net.constant(operand))
     net.op(kind, indices, [y], **options)
     net.output(y)
     return net.content()
@@ -331,6 +335,19 @@ UNSOUND: dict[str, bytes] = {
         "STRIDED_SLICE", ["x", *(np.array(v, np.int32) for v in ([0] * 4, [1, 12, 1, 4], [1, 0, 1, 1]))], (1, 12, 1, 4)
     ),
     "a statistic over an axis that is not there": operation("MEAN", ["x", np.array([7], np.int32)], (1, 12, 1)),
+    "a concatenation of nothing": operation("CONCATENATION", ["x", -1], (1, 12, 1, 4), axis=3),
+    "a slope that is no number": operation("LEAKY_RELU", ["x"], (1, 12, 1, 4), alpha=math.nan),
+    "a concatenation with an activation": operation(
+        "CONCATENATION", ["x", W[:1]], (1, 15, 1, 4), axis=1, fused_activation_function="RELU"
+    ),
+    "shuffled weights": operation(
+        "FULLY_CONNECTED", ["x", np.ones((3, 4), np.float32)], (12, 3), weights_format="SHUFFLED4x16INT8"
+    ),
+    "two values to pad with": operation(
+        "PADV2", ["x", np.zeros((4, 2), np.int32), np.zeros(2, np.float32)], (1, 12, 1, 4)
+    ),
+    "an axis to squeeze that is not there": operation("SQUEEZE", ["x"], (1, 12, 4), squeeze_dims=(7,)),
+    "axes to turn around twice": operation("REVERSE_V2", ["x", np.array([3, -1], np.int32)], (1, 12, 1, 4)),
     "a reshape to another size": operation("RESHAPE", ["x", np.array([1, 12, 5], np.int32)], (1, 12, 5)),
 }
 
@@ -341,6 +358,31 @@ def test_operands_that_do_not_fit_together(what: str) -> None:
         tcnstream.load(UNSOUND[what])
     assert "op 0" in str(error.value)
     assert str(error.value).endswith("convert the model again")
+
+
+def test_scales_along_another_axis_than_the_filters() -> None:
+    """The core and the kernels would have scaled the outputs by those of other channels."""
+    content = file_of(lambda net, x: convolution(net, net.as_4d(x), kernel=3, channels=4), dtype="int8")
+    graph = read_model(content).graphs[0]
+    weights = graph.tensors[graph.ops[-1].inputs[1]]
+    q = Quantization(np.full(weights.shape[3], 0.1, np.float32), np.zeros(weights.shape[3], np.int64), 3)
+    tensors = tuple(dataclasses.replace(t, quantization=q) if t is weights else t for t in graph.tensors)
+    with pytest.raises(ModelError, match="with scales along axis 3; convert the model again"):
+        tcnstream.load(write_model([dataclasses.replace(graph, tensors=tensors)]))
+
+
+def test_a_batch_that_is_cut_by_what_is_computed_is_refused_by_name() -> None:
+    """Of blocks that no constant says nothing is known; it was an assertion that failed."""
+    net = Net()
+    x = net.input((1, 12, 4))
+    block = net.value((1,), 0, 1.0)
+    net.tensors[block.index] = dataclasses.replace(net.tensors[block.index], dtype=np.dtype(np.int32))
+    net.op("ARG_MAX", [x.index, net.constant(np.array([1], np.int32))], [block], output_type="INT32")
+    y = net.value((2, 6, 4), 1, 1.0)
+    net.op("SPACE_TO_BATCH_ND", [x.index, block.index, net.constant(np.zeros((1, 2), np.int32))], [y])
+    net.output(y)
+    with pytest.raises(TcnStreamError):
+        tcnstream.load(net.content())
 
 
 EXAMPLES = os.environ.get("TCNSTREAM_EXAMPLES")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -117,6 +118,17 @@ def test_a_mistake_of_ours_shows_as_what_it_is(field: str, monkeypatch: pytest.M
     known = dict(operations()) | {record.kind: replace(record, **{field: planted})}
     for name in ("lower", "validate"):
         monkeypatch.setattr(module(name), "operations", lambda: known)
-    monkeypatch.setattr("tcnstream.model.operation", lambda kind: known[kind])
+    monkeypatch.setattr("tcnstream.compiler.cost.operation", lambda kind: known[kind])
     with pytest.raises(KeyError, match="planted"):
         tcnstream.load(MODELS / "sig_valid.f32.tflite").summary()
+
+
+# --- the page that shows how -------------------------------------------------------------------
+
+
+def test_the_page_on_adding_an_operation_shows_the_code_as_it_is() -> None:
+    page = (PACKAGE / "docs" / "add-an-operation.md").read_text()
+    blocks = re.findall(r"```python\n# (\S+)\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) > 5
+    for path, code in blocks:
+        assert code in (PACKAGE.parent / path).read_text(), f"{path} does not have:\n{code}"

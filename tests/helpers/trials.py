@@ -778,6 +778,7 @@ BUILDERS: dict[str, Build] = {
     "TANH": saturating("TANH", TANH_OUT),
     "SOFTMAX": sharpening("SOFTMAX", LOGISTIC_OUT, True),
     "LOG_SOFTMAX": sharpening("LOG_SOFTMAX", LOG_SOFTMAX_OUT, False),
+    "L2_NORMALIZATION": sharpening("L2_NORMALIZATION", {I8: {"scale": 1 / 128, "zero_point": 0}}, False),
     "RELU6": unary("RELU6", -9, 9),
     "LEAKY_RELU": leaking,
     "PRELU": bending,

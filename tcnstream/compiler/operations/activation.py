@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from tcnstream.compiler.constants import data_of, dequantize
 from tcnstream.compiler.lowering import Lowering
 from tcnstream.compiler.operation import Operation, from_file
 from tcnstream.compiler.operations import operation
-from tcnstream.compiler.plan import Options
-from tcnstream.tflite.graph import Op
-from tcnstream.tflite.validate import FLAG, REAL, Operands, Rule, Shapes, require, same
+from tcnstream.compiler.operations.elementwise import DIV, MAXIMUM, MUL
+from tcnstream.compiler.operations.statistics import Statistic, StatisticOptions
+from tcnstream.compiler.plan import ActivationOptions, Options
+from tcnstream.tflite.graph import Op, Tensor
+from tcnstream.tflite.validate import FLAG, REAL, Operands, Rule, Shapes, one_of, require, same
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,33 @@ def _function(kind: str, *types: str) -> Operation:
     return Operation(kind, Rule(), lower=_pointwise, types=types)
 
 
+_LEAST_LENGTH = np.array([1e-6], np.float32)
+
+
+def _unit_length(lw: Lowering, op: Op) -> None:
+    """Vectors along the last axis, each divided by its length: for float32 said by what it is made of."""
+    i = op.inputs[0]
+    stream, like = lw.stream(op, i), lw.graph.tensors[i]
+    if stream.axis == len(lw.shape(i)) - 1:
+        lw.refuse(op, "normalises over time")
+    operand = lw.operand(i)
+    if like.dtype != np.float32:
+        return lw.emit(op, [operand], stream.axis)
+    whole = operand[1]
+    one, frames = (*whole[:-1], 1), stream.window_frames
+    sums = StatisticOptions(Statistic.SUM, (len(whole),))
+    made = lw.step(op, [operand, operand], like, whole, frames, MUL.kind, options=ActivationOptions())
+    made = lw.step(op, [made], like, one, frames, Statistic.SUM.value, options=sums)
+    made = lw.step(op, [made], like, one, frames, SQRT.kind)
+    least = lw.add_constant(Tensor("least length", (1,), like.dtype), _LEAST_LENGTH), (1,)
+    # In this order a length that is no number stays none.
+    made = lw.step(op, [least, made], like, one, frames, MAXIMUM.kind)
+    return lw.emit(op, [operand, made], stream.axis, kind=DIV.kind, options=ActivationOptions())
+
+
 _ALL = ("float32", "int8", "int16")
 
+SQRT = _function("SQRT", "float32")
 SOFTMAX = Operation("SOFTMAX", Rule(options={"beta": REAL}), SoftmaxOptions, lower=_along_last_axis, types=_ALL)
 
 OPERATIONS = (
@@ -83,7 +112,7 @@ OPERATIONS = (
     _function("EXP", *_ALL),
     _function("LOG", *_ALL),
     _function("RSQRT", *_ALL),
-    _function("SQRT", "float32"),
+    SQRT,
     _function("SQUARE", "float32"),
     _function("SIN", "float32"),
     _function("COS", "float32"),
@@ -94,6 +123,12 @@ OPERATIONS = (
     _function("LOGICAL_NOT", "bool"),
     SOFTMAX,
     Operation("LOG_SOFTMAX", Rule(), lower=_along_last_axis, types=("float32", "int8")),
+    Operation(
+        "L2_NORMALIZATION",
+        Rule(options={"fused_activation_function": one_of("NONE")}),
+        lower=_unit_length,
+        types=("int8",),
+    ),
     Operation("QUANTIZE", Rule(retyped=True), lower=_pointwise, types=("float32", "int8", "uint8", "int16", "int32")),
     Operation(
         "DEQUANTIZE",

@@ -95,7 +95,7 @@ def _padding(lw: Lowering, op: Op, fill: float | int, mode: str = "") -> None:
             return lw.emit(op, [operand], stream.axis, kind=kind, options=options, fill=fill)
         padded = tuple(n + sum(p) for n, p in zip(operand[1], frame_pairs, strict=True))
         like = lw.graph.tensors[i]
-        operand = lw.step(op, operand, like, padded, stream.window_frames, kind, options=options, fill=fill)
+        operand = lw.step(op, [operand], like, padded, stream.window_frames, kind, options=options, fill=fill)
     if not any(time):
         return lw.alias(op, i, stream.axis)
     return lw.emit(op, [operand], stream.axis, kind=TIME_PAD.kind, window=window, fill=fill)
@@ -190,7 +190,7 @@ def _cut(lw: Lowering, op: Op, index: Sequence[slice | int | None]) -> None:
         return lw.emit(op, [operand], axis, kind=kind, options=options, window_frames=length)
     if not untouched:
         cut_shape = tuple(len(range(*s)) for s in zip(begins, ends, strides, strict=True))
-        operand = lw.step(op, operand, lw.graph.tensors[i], cut_shape, stream.window_frames, kind, options=options)
+        operand = lw.step(op, [operand], lw.graph.tensors[i], cut_shape, stream.window_frames, kind, options=options)
     return lw.emit(op, [operand], axis, kind=TIME_PAD.kind, window=window, window_frames=length)
 
 

@@ -53,7 +53,7 @@ def _fully_connected(lw: Lowering, op: Op) -> None:
     if axis is not None and (axis == len(shape) - 1 or math.prod(shape) == data.shape[1] != shape[-1]):
         window = Window(extent=shape[axis])
         frame = (shape[axis], *operand[1])
-        operand = lw.step(op, operand, lw.graph.tensors[i], frame, 1, TIME_WINDOW.kind, window=window)
+        operand = lw.step(op, [operand], lw.graph.tensors[i], frame, 1, TIME_WINDOW.kind, window=window)
         axis = None
     elif axis is not None and len(out) != len(shape):
         axis = 0 if len(out) == 2 and out[0] == shape[axis] else None

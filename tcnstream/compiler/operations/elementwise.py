@@ -88,19 +88,23 @@ _COMPARISON = Rule(operands=(2, 2), shapes=broadcast, alike=True, retyped=True, 
 _SELECTION = Rule(operands=(3, 3), shapes=broadcast, values=1, scaled=False)
 _ALL = ("float32", "int8", "int16", "int32", "int64")
 
+MUL = Operation(
+    "MUL", _PRODUCT, ActivationOptions, lower=_join, types=_ALL, fold=_folded(np.multiply), folds_plain_numbers=True
+)
+DIV = Operation("DIV", _PRODUCT, ActivationOptions, lower=_join, types=("float32", "int8", "int32"))
+MAXIMUM = Operation("MAXIMUM", _RAW, lower=_join, types=_ALL)
+
 OPERATIONS = (
     Operation("ADD", _SUM, SumOptions, lower=_join, types=_ALL, fold=_folded(np.add), folds_plain_numbers=True),
     Operation("SUB", _SUM, SumOptions, lower=_join, types=_ALL, fold=_folded(np.subtract), folds_plain_numbers=True),
-    Operation(
-        "MUL", _PRODUCT, ActivationOptions, lower=_join, types=_ALL, fold=_folded(np.multiply), folds_plain_numbers=True
-    ),
-    Operation("DIV", _PRODUCT, ActivationOptions, lower=_join, types=("float32", "int8", "int32")),
+    MUL,
+    DIV,
     Operation("SQUARED_DIFFERENCE", _PAIR, lower=_join, types=("float32", "int8", "int32")),
     Operation("POW", _PAIR, lower=_join, types=("float32", "int32")),
     Operation("PRELU", _PAIR, lower=_join, types=("float32", "int8")),
     Operation("FLOOR_DIV", _RAW, lower=_join, types=("float32", "int8", "int16", "int32")),
     Operation("FLOOR_MOD", _RAW, lower=_join, types=_ALL),
-    Operation("MAXIMUM", _RAW, lower=_join, types=_ALL),
+    MAXIMUM,
     Operation("MINIMUM", _RAW, lower=_join, types=_ALL),
     Operation("LOGICAL_AND", _PAIR, lower=_join, types=("bool",)),
     Operation("LOGICAL_OR", _PAIR, lower=_join, types=("bool",)),

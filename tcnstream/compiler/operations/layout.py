@@ -202,7 +202,7 @@ def _flatten(lw: Lowering, op: Op, i: int) -> None:
     if math.prod(frame[:position]) == 1:
         return lw.emit(op, [(stream.value, frame)], None, kind=kind, window=window, window_frames=1)
     like = lw.graph.tensors[i]
-    flat = lw.step(op, (stream.value, frame), like, (frames, *frame), 1, kind, window=window)
+    flat = lw.step(op, [(stream.value, frame)], like, (frames, *frame), 1, kind, window=window)
     moved = (*range(2, position + 2), 1, *range(position + 2, len(frame) + 2))
     options = TransposeOptions((0, *moved))
     return lw.emit(op, [flat], None, kind=TRANSPOSE.kind, options=options, window_frames=1)

@@ -43,7 +43,7 @@ def _resize(lw: Lowering, op: Op) -> None:
         return lw.emit(op, [operand], axes.axis, options=options)
     if ratio_f > 1:
         frame = (shape[f] * ratio_f, shape[3])
-        operand = lw.step(op, operand, lw.graph.tensors[i], frame, shape[t], op.kind, options=options)
+        operand = lw.step(op, [operand], lw.graph.tensors[i], frame, shape[t], op.kind, options=options)
     window = Window(up=ratio_t, extent=ratio_t, pad_begin=ratio_t - 1)
     return lw.emit(op, [operand], axes.axis, kind=TIME_REPEAT.kind, window=window)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tcnstream.compiler.operation import Operation
-from tcnstream.compiler.plan import Options
+from tcnstream.compiler.operation import Operation, multiply_adds_per_value
+from tcnstream.compiler.plan import Node, Options, Plan
 
 
 @dataclass(frozen=True)
@@ -13,6 +13,12 @@ class ResampleOptions(Options):
     """``separable``: each channel has filters of its own, else every filter reads all channels."""
 
     separable: bool = False
+
+
+def _resampling_multiply_adds(plan: Plan, node: Node) -> int:
+    _, taps, channels, _ = plan.tensors[node.inputs[1]].shape
+    separable = node.options_of(ResampleOptions).separable
+    return multiply_adds_per_value(plan, node, taps if separable else taps * channels)
 
 
 TIME_PAD = Operation("TIME_PAD")
@@ -27,7 +33,7 @@ TIME_UNFOLD = Operation("TIME_UNFOLD", cuts_frames=True)
 TIME_REPEAT = Operation("TIME_REPEAT", cuts_frames=True)
 """Each frame ``up`` times."""
 
-TIME_RESAMPLE = Operation("TIME_RESAMPLE", options=ResampleOptions)
+TIME_RESAMPLE = Operation("TIME_RESAMPLE", options=ResampleOptions, multiply_adds=_resampling_multiply_adds)
 """A filter between rates: weights (up, taps, C, filters), one set of them for each output frame."""
 
 TIME_REDUCE = Operation("TIME_REDUCE", over_time=True)

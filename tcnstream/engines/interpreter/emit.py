@@ -217,6 +217,7 @@ def _dense_over_window(step: StepGraph, node: Node, work: Work) -> int:
     "LOGICAL_NOT",
     "SOFTMAX",
     "LOG_SOFTMAX",
+    "L2_NORMALIZATION",
 )
 def _pointwise(step: StepGraph, node: Node, work: Work) -> list[int]:
     x = step.read(node, work, 0)

@@ -1,4 +1,4 @@
-"""SOFTMAX and LOG_SOFTMAX over the last axis."""
+"""Normalisation over the last axis: SOFTMAX, LOG_SOFTMAX, L2_NORMALIZATION."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from functools import lru_cache
 import numpy as np
 
 from tcnstream.compiler.operations.activation import SoftmaxOptions
-from tcnstream.engines.reference.kernels.context import Ints, KernelContext, as_frames, is_quantized, kernel, scale_of
+from tcnstream.engines.reference.kernels.context import (
+    Ints,
+    KernelContext,
+    as_frames,
+    ints_without_zero_point,
+    is_quantized,
+    kernel,
+    scale_of,
+)
 from tcnstream.engines.reference.kernels.fixed_point import (
     INT32_MIN,
     count_leading_zeros,
@@ -19,9 +27,17 @@ from tcnstream.engines.reference.kernels.fixed_point import (
     saturating_shift,
     wrap_int32,
 )
-from tcnstream.engines.reference.kernels.gemmlowp import exp_on_negative_values, log_of_at_least_one, reciprocal
+from tcnstream.engines.reference.kernels.gemmlowp import (
+    exp_on_negative_values,
+    inverse_square_root,
+    log_of_at_least_one,
+    reciprocal,
+)
 from tcnstream.engines.reference.kernels.tables import look_up_int16, table_int16
 from tcnstream.tflite.graph import Array
+
+_MOST_SQUARES = ((1 << 29) - 1) // 255**2
+"""Squares of int8 values without their zero point that add up to less than 2**29, as ``inverse_square_root`` needs."""
 
 
 @kernel("SOFTMAX")
@@ -107,3 +123,13 @@ def log_softmax(context: KernelContext) -> tuple[Array, ...]:
     least = np.maximum(-radius - 1, multiply(log_of_sum + INT32_MIN, inverse, inverse_shift))
     result = np.clip(rounding_shift_right(wrap_int32(scaled - log_of_sum), 22) + 127, -128, 127)
     return (as_frames(context, np.where(difference > least, result, -128)),)
+
+
+@kernel("L2_NORMALIZATION")
+def l2_normalization(context: KernelContext) -> tuple[Array, ...]:
+    """int8 vectors along the last axis, each divided by its length. Source: ``integer_ops/l2normalization.h``."""
+    if context.output.dtype != np.int8 or context.array(0).shape[-1] > _MOST_SQUARES:
+        raise context.unsupported(f"{context.output.dtype} and {context.array(0).shape[-1]} values")
+    x = ints_without_zero_point(context, 0)
+    inverse, shift = inverse_square_root((x * x).sum(axis=-1, keepdims=True))
+    return (as_frames(context, np.clip(multiply(x, inverse, shift + 7), -128, 127)),)
