@@ -4,15 +4,15 @@
  * (of an integer), or the lowest twelve bits of a float's mantissa, are set: a rounding that nobody wants, and
  * one that any operation can have. */
 #define tcn_run_node sound_run_node
-#define tcn_run_step sound_run_step
+#define tcn_run_single_frame sound_run_single_frame
 #include "operations.c"
 #undef tcn_run_node
-#undef tcn_run_step
+#undef tcn_run_single_frame
 
 uint32_t bridge_fault_node = BRIDGE_FAULT;
 
 void tcn_run_node(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes);
-void tcn_run_step(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes);
+void tcn_run_single_frame(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes);
 
 static void round_to_odd(const tcn_program *p, const tcn_node_record *node, const tcn_lane_run *lane, int64_t frames)
 {
@@ -39,10 +39,10 @@ void tcn_run_node(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, u
         round_to_odd(p, &p->nodes[k], &lanes[l], -1);
 }
 
-void tcn_run_step(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes)
+void tcn_run_single_frame(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes)
 {
     uint32_t l;
-    sound_run_step(p, k, lanes, n_lanes);
+    sound_run_single_frame(p, k, lanes, n_lanes);
     for (l = 0; k == bridge_fault_node && l < n_lanes; l++)
         round_to_odd(p, &p->nodes[k], &lanes[l], 1);
 }

@@ -54,18 +54,18 @@ void tcn_count_frames(const tcn_program *p, int64_t n, int64_t *count)
         return;
     }
     for (i = 0; i < p->header->n_tensors; i++)
-        count[i] = n - p->lags[i];
+        count[i] = n - p->latency_frames[i];
 }
 
 void tcn_count_at_end(const tcn_program *p, int64_t n, int64_t *count) { fold(p, n, 1, count); }
 
-void tcn_find_lags(tcn_program *p, uint32_t block)
+void tcn_find_latencies(tcn_program *p, uint32_t block)
 {
     const tcn_header *h = p->header;
     int64_t far = 1, reach = 1;
     uint32_t k, t;
     p->steady_from = INT64_MAX;
-    memset(p->lags, 0, h->n_tensors * sizeof *p->lags);
+    memset(p->latency_frames, 0, h->n_tensors * sizeof *p->latency_frames);
     for (k = 0; k < h->n_nodes; k++) {
         const tcn_node_record *node = &p->nodes[k];
         if (node->up != 1 || node->stride != 1)
@@ -75,11 +75,11 @@ void tcn_find_lags(tcn_program *p, uint32_t block)
             reach -= node->pad_end;
     }
     far += reach;
-    tcn_count_frames(p, far, p->lags);
+    tcn_count_frames(p, far, p->latency_frames);
     for (t = 0; t < h->n_tensors; t++) {
         if (!(p->tensors[t].flags & TENSOR_CONSTANT) && p->places[t].base && p->places[t].capacity < block)
-            return; /* only in a plan that no writer makes */
-        p->lags[t] = far - p->lags[t];
+            return; /* unreachable for a valid plan */
+        p->latency_frames[t] = far - p->latency_frames[t];
     }
     p->steady_from = far;
 }

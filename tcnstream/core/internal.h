@@ -1,4 +1,4 @@
-/* internal.h - what the parts of the core share: the laid-out scratch of a tcn_work, lanes, rows. */
+/* internal.h - what the parts of the core share: the laid-out scratch of a tcn_work, and its lanes. */
 #ifndef TCN_INTERNAL_H
 #define TCN_INTERNAL_H
 
@@ -13,13 +13,13 @@ struct tcn_state {
     uint32_t ended;
     int64_t frames; /* pushed since the start */
     const tcn_plan *plan;
-    /* then: uint32_t place[n_rings], the next frame to overwrite in each ring; carries; rings */
+    /* then: uint32_t ring_next[n_rings]; carries; rings */
 };
 
 /* Where a tensor's frames are while a block is computed: new ones in `block`, older ones in the ring. */
 typedef struct {
     uint32_t bytes;  /* of a frame */
-    uint32_t frames; /* of the ring */
+    uint32_t ring_frames;
     uint32_t ring;   /* number, TCN_NONE without one */
     uint32_t ring_at;
     uint32_t capacity; /* new frames that the block holds */
@@ -29,21 +29,22 @@ typedef struct {
 
 typedef struct {
     tcn_state *state;
-    uint32_t *place;   /* of the rings */
+    uint32_t *ring_next; /* [rings] tcn_ring.next of each */
     uint8_t *carries, *rings;
     const uint8_t **block; /* [tensors] new frames of each */
     int64_t *have, *goal;  /* [tensors] frames before and after the block */
-    int64_t *limit;        /* [tensors] frames of the whole signal, once that is known; NULL while it is open */
+    int64_t *signal_frames; /* [tensors] frames of the whole signal, once that is known; NULL while it is open */
     uint32_t index;        /* which of the scratch's lanes */
     uint32_t number;       /* in the caller's array */
 } tcn_lane_run;
 
-/* A node in the steady state, where everything but the places in the rings is known beforehand. */
 typedef struct tcn_program tcn_program;
-typedef struct tcn_step tcn_step;
-struct tcn_step {
+
+/* How a node computes one frame in the steady state, where all but the places in the rings is known beforehand. */
+typedef struct tcn_single_frame tcn_single_frame;
+struct tcn_single_frame {
     /* NULL: the node runs as in any push */
-    void (*run)(const tcn_program *p, const tcn_node_record *node, const tcn_step *step, const tcn_lane_run *lanes,
+    void (*run)(const tcn_program *p, const tcn_node_record *node, const tcn_single_frame *single, const tcn_lane_run *lanes,
                 uint32_t n_lanes);
     tcn_window_kernel kernel;   /* of a convolution */
     uint32_t taps;              /* or operands */
@@ -65,14 +66,14 @@ struct tcn_program {
     uint32_t *commit_until; /* [nodes] end of each node's part of commits */
     const void **rows;
     void **outs;
-    uint8_t *spare;         /* one frame of any tensor, for operands that are rearranged; twice */
-    uint32_t spare_bytes;
-    int64_t *lags;          /* [tensors] in the steady state frames trail the input by so many */
+    uint8_t *buffers;       /* two, each for one frame of any tensor: operands that are spread over the frame */
+    uint32_t buffer_bytes;
+    int64_t *latency_frames; /* [tensors] by which frames trail the input in the steady state */
     int64_t steady_from;    /* input frames from which on that holds; INT64_MAX if rates differ */
-    tcn_step *steps;        /* [nodes] */
+    tcn_single_frame *single_frames; /* [nodes] */
     int32_t *offsets;       /* theirs */
-    int counts_wanted;      /* whether some step needs the counts of frames */
-    int64_t *limits;        /* [tensors] for the lane that is flushed */
+    int needs_counts;       /* whether some node needs the counts of frames in a push of one frame */
+    int64_t *signal_frames; /* [tensors] for the lane that is flushed */
     tcn_lane_run *lanes;
 };
 
@@ -104,10 +105,10 @@ static inline uint32_t rings_at(const tcn_header *h) { return (carries_at(h) + h
 static inline void enter_lane(const tcn_program *p, tcn_lane_run *lane, tcn_state *state)
 {
     lane->state = state;
-    lane->place = (uint32_t *)(void *)((uint8_t *)state + sizeof *state);
+    lane->ring_next = (uint32_t *)(void *)((uint8_t *)state + sizeof *state);
     lane->carries = (uint8_t *)state + carries_at(p->header);
     lane->rings = (uint8_t *)state + rings_at(p->header);
-    lane->limit = NULL;
+    lane->signal_frames = NULL;
 }
 
 /* The model's input frames by which a node that made all of a signal trails the node before it: its window and its
@@ -120,97 +121,22 @@ static inline int64_t node_tail(const tcn_node_record *n, const tcn_tensor_recor
     return (frames * in->grow_down + in->grow_up - 1) / in->grow_up + 1;
 }
 
-/* Frame `f` of tensor `t`, which exists: in the block or in the ring. */
-static inline const uint8_t *frame_of(const tcn_program *p, const tcn_lane_run *lane, uint32_t t, int64_t f)
-{
-    const tcn_place *at = &p->places[t];
-    int64_t offset = f - lane->have[t];
-    if (offset >= 0)
-        return lane->block[t] + (size_t)offset * at->bytes;
-    if (at->ring == TCN_NONE)
-        return p->spare;
-    offset += lane->place[at->ring];
-    if (offset < 0) {
-        offset += at->frames;
-        if (offset < 0) /* only in a plan that no writer makes */
-            offset = 0;
-    }
-    return lane->rings + at->ring_at + (size_t)offset * at->bytes;
-}
-
-/* Frames of tensor `t` from `f` on that stand side by side, at most `most`. */
-static inline int64_t run_of(const tcn_program *p, const tcn_lane_run *lane, uint32_t t, int64_t f, int64_t most)
-{
-    const tcn_place *at = &p->places[t];
-    int64_t offset = f - lane->have[t], run;
-    if (offset >= 0)
-        return most;
-    if (at->ring == TCN_NONE)
-        return 1;
-    run = -offset;
-    offset += lane->place[at->ring];
-    if (offset < 0) {
-        offset += at->frames;
-        run = at->frames - offset;
-        if (run > -(f - lane->have[t]))
-            run = 1;
-    }
-    return run < most ? run : most;
-}
-
-/* Frame `f` as `node` sees it: signal, or what stands in the padding; NULL where the window is clipped. */
-static inline const uint8_t *row_of(const tcn_program *p, const tcn_lane_run *lane, const tcn_node_record *node,
-                                    uint32_t t, int64_t f)
-{
-    if (f < 0 || (lane->limit && f >= lane->limit[t])) {
-        int64_t n = lane->limit ? lane->limit[t] : lane->goal[t], between = node->edge == EDGE_SYMMETRIC;
-        if (node->edge == EDGE_CLIP)
-            return NULL;
-        if (node->edge == EDGE_FILL)
-            return node->fill_at ? p->plan + node->fill_at : p->spare;
-        if (f < 0)
-            f = -f - between;
-        if (f >= n)
-            f = 2 * (n - 1) - f + between;
-        if (f < 0 || f >= lane->goal[t]) /* only in a plan that no writer makes */
-            return p->spare;
-    }
-    return frame_of(p, lane, t, f);
-}
-
-/* The frame that stands `offset` frames after the input's first new one, in the steady state. */
-static inline const uint8_t *frame_at(const tcn_program *p, const tcn_lane_run *lane, uint32_t t, int32_t offset)
-{
-    const tcn_place *at = &p->places[t];
-    if (offset >= 0)
-        return lane->block[t] + (size_t)offset * at->bytes;
-    offset += (int32_t)lane->place[at->ring];
-    if (offset < 0)
-        offset += (int32_t)at->frames;
-    return lane->rings + at->ring_at + (size_t)offset * at->bytes;
-}
-
-static inline uint8_t *out_frame(const tcn_program *p, const tcn_lane_run *lane, uint32_t t, int64_t f)
-{
-    return p->places[t].base + p->places[t].pitch * lane->index + (size_t)(f - lane->have[t]) * p->places[t].bytes;
-}
-
 /* Frames of every tensor that n input frames allow, while more may come and when the signal is over. */
 void tcn_count_frames(const tcn_program *p, int64_t n, int64_t *count);
 void tcn_count_at_end(const tcn_program *p, int64_t n, int64_t *count);
 
 /* Where all rates are 1, every tensor trails the input by a fixed number of frames once the stream is so old
  * that no count is cut off at zero: then counting is a subtraction. */
-void tcn_find_lags(tcn_program *p, uint32_t block);
+void tcn_find_latencies(tcn_program *p, uint32_t block);
 
 /* Computes the new frames of node `k` in all lanes. */
 void tcn_run_node(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes);
 
 /* The same for one new frame per lane in the steady state. */
-void tcn_run_step(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes);
+void tcn_run_single_frame(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes);
 
-/* What tcn_run_step does with each node; the lags must be known. */
-void tcn_find_steps(tcn_program *p, int32_t *offsets);
+/* What tcn_run_single_frame does with each node; the latencies must be known. */
+void tcn_prepare_single_frames(tcn_program *p, int32_t *offsets);
 
 /* Brings the running sums of policies to what the rings hold. */
 void tcn_rebuild_carries(const tcn_program *p, tcn_lane_run *lane);

@@ -15,7 +15,7 @@ void tcn_run_node(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, u
     tcn_job j;
     j.p = p;
     j.node = &p->nodes[k];
-    j.in = TABLE(uint32_t, j.node->operands_at);
+    j.in = IN_PLAN(uint32_t, j.node->operands_at);
     j.out = j.in + j.node->n_inputs;
     j.lanes = lanes;
     j.n_lanes = n_lanes;
@@ -29,52 +29,52 @@ void tcn_each_run(const tcn_job *j, tcn_element_function function)
         const tcn_lane_run *lane = &j->lanes[l];
         int64_t f = lane->have[j->out[0]], end = lane->goal[j->out[0]];
         while (f < end) {
-            int64_t run = run_of(j->p, lane, j->in[0], f, end - f);
-            function(j, frame_of(j->p, lane, j->in[0], f), out_frame(j->p, lane, j->out[0], f), (uint32_t)run);
+            int64_t run = frames_together(j->p, lane, j->in[0], f, end - f);
+            function(j, frame_at(j->p, lane, j->in[0], f), output_frame_at(j->p, lane, j->out[0], f), (uint32_t)run);
             f += run;
         }
     }
 }
 
-/* Only a plan that no writer makes looks further back than its rings. */
-static int within_rings(const tcn_program *p, const tcn_node_record *node, const tcn_step *step)
+/* Looking further back than the rings is unreachable for a valid plan. */
+static int within_rings(const tcn_program *p, const tcn_node_record *node, const tcn_single_frame *single)
 {
-    const uint32_t *operands = TABLE(uint32_t, node->operands_at);
+    const uint32_t *operands = IN_PLAN(uint32_t, node->operands_at);
     uint32_t i;
-    for (i = 0; i < step->taps; i++) {
+    for (i = 0; i < single->taps; i++) {
         const tcn_place *at = &p->places[operands[i < node->n_inputs ? i : 0]];
-        int32_t offset = step->offsets[i];
-        if (offset > 0 || (offset < 0 && (at->ring == TCN_NONE || -(int64_t)offset > at->frames)))
+        int32_t offset = single->offsets[i];
+        if (offset > 0 || (offset < 0 && (at->ring == TCN_NONE || -(int64_t)offset > at->ring_frames)))
             return 0;
     }
     return 1;
 }
 
-void tcn_find_steps(tcn_program *p, int32_t *offsets)
+void tcn_prepare_single_frames(tcn_program *p, int32_t *offsets)
 {
     uint32_t k;
-    p->counts_wanted = 0;
+    p->needs_counts = 0;
     for (k = 0; k < p->header->n_nodes; k++) {
         const tcn_node_record *node = &p->nodes[k];
         const tcn_operation *operation = operations[node->kind];
-        tcn_step *step = &p->steps[k];
-        memset(step, 0, sizeof *step);
-        step->offsets = offsets;
-        if (operation->find_step)
-            operation->find_step(p, node, step, offsets);
-        offsets += step->taps;
-        if (!within_rings(p, node, step))
-            step->run = NULL;
-        if (!step->run)
-            p->counts_wanted = 1;
+        tcn_single_frame *single = &p->single_frames[k];
+        memset(single, 0, sizeof *single);
+        single->offsets = offsets;
+        if (operation->prepare_single_frame)
+            operation->prepare_single_frame(p, node, single, offsets);
+        offsets += single->taps;
+        if (!within_rings(p, node, single))
+            single->run = NULL;
+        if (!single->run)
+            p->needs_counts = 1;
     }
 }
 
-void tcn_run_step(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes)
+void tcn_run_single_frame(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes)
 {
-    const tcn_step *step = &p->steps[k];
-    if (step->run)
-        step->run(p, &p->nodes[k], step, lanes, n_lanes);
+    const tcn_single_frame *single = &p->single_frames[k];
+    if (single->run)
+        single->run(p, &p->nodes[k], single, lanes, n_lanes);
     else
         tcn_run_node(p, k, lanes, n_lanes);
 }

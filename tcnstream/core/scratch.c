@@ -39,7 +39,7 @@ static size_t offsets_of(const tcn_program *p)
 static void lay_out(tcn_program *p, arena *a, uint32_t block, uint32_t lanes)
 {
     const tcn_header *h = p->header;
-    uint32_t t, s, l, k, n = 0, spare = 16;
+    uint32_t t, s, l, k, n = 0, most_bytes = 16;
     uint64_t positions = (uint64_t)block * lanes;
     p->positions = positions < POSITIONS ? (positions < 8 ? 8 : (uint32_t)positions) : POSITIONS;
     p->table = h->max_taps * p->positions;
@@ -51,9 +51,9 @@ static void lay_out(tcn_program *p, arena *a, uint32_t block, uint32_t lanes)
     p->commit_until = take(a, h->n_nodes, sizeof *p->commit_until);
     p->rows = take(a, p->table, sizeof *p->rows);
     p->outs = take(a, p->positions, sizeof *p->outs);
-    p->limits = take(a, h->n_tensors, sizeof *p->limits);
-    p->lags = take(a, h->n_tensors, sizeof *p->lags);
-    p->steps = take(a, h->n_nodes, sizeof *p->steps);
+    p->signal_frames = take(a, h->n_tensors, sizeof *p->signal_frames);
+    p->latency_frames = take(a, h->n_tensors, sizeof *p->latency_frames);
+    p->single_frames = take(a, h->n_nodes, sizeof *p->single_frames);
     p->offsets = take(a, offsets_of(p), sizeof *p->offsets);
     p->lanes = take(a, lanes, sizeof *p->lanes);
     for (l = 0; l < lanes; l++) {
@@ -72,12 +72,12 @@ static void lay_out(tcn_program *p, arena *a, uint32_t block, uint32_t lanes)
         }
     }
     for (t = 0; t < h->n_tensors; t++)
-        spare = p->tensors[t].bytes > spare ? p->tensors[t].bytes : spare;
-    p->spare_bytes = (spare + 63u) & ~63u;
-    p->spare = take(a, 2, p->spare_bytes);
+        most_bytes = p->tensors[t].bytes > most_bytes ? p->tensors[t].bytes : most_bytes;
+    p->buffer_bytes = (most_bytes + 63u) & ~63u;
+    p->buffers = take(a, 2, p->buffer_bytes);
     if (a->at) {
-        memset(p->limits, 0, h->n_tensors * sizeof *p->limits);
-        memset(p->spare, 0, 2 * (size_t)p->spare_bytes);
+        memset(p->signal_frames, 0, h->n_tensors * sizeof *p->signal_frames);
+        memset(p->buffers, 0, 2 * (size_t)p->buffer_bytes);
         for (k = 0; k < h->n_nodes; k++) {
             for (t = 0; t < h->n_tensors; t++)
                 if (p->tensors[t].last_reader == k && p->tensors[t].ring_frames)
@@ -86,7 +86,7 @@ static void lay_out(tcn_program *p, arena *a, uint32_t block, uint32_t lanes)
         }
         for (t = 0; t < h->n_tensors; t++) {
             p->places[t].bytes = p->tensors[t].bytes;
-            p->places[t].frames = p->tensors[t].ring_frames;
+            p->places[t].ring_frames = p->tensors[t].ring_frames;
             p->places[t].ring = p->tensors[t].ring_frames ? p->tensors[t].ring : TCN_NONE;
             p->places[t].ring_at = p->tensors[t].ring_at;
             p->places[t].base = NULL;
@@ -151,8 +151,8 @@ int tcn_prepare(tcn_work *work, void *scratch, size_t size, const tcn_plan *plan
     open_program(p, plan);
     p->kernels = kernels;
     lay_out(p, &a, block, lanes);
-    tcn_find_lags(p, block);
-    tcn_find_steps(p, p->offsets);
+    tcn_find_latencies(p, block);
+    tcn_prepare_single_frames(p, p->offsets);
     work->plan = plan;
     work->program = p;
     work->hooks = NULL;

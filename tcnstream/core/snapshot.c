@@ -1,5 +1,5 @@
 /* snapshot.c - a stream as bytes. */
-#include "internal.h"
+#include "frames.h"
 
 /* "TCNSNAP\n", CRC-32 of the plan, ended, frames pushed, then per ring its frames in the order of time
  * (those that were never there are anything), then the carries; at the end CRC-32 of all that. Sums that
@@ -28,7 +28,7 @@ int tcn_snapshot(const tcn_state *state, void *blob)
 {
     const tcn_header *h;
     const tcn_tensor_record *t;
-    const uint32_t *place = (const uint32_t *)(const void *)((const uint8_t *)state + sizeof *state);
+    const uint32_t *next = (const uint32_t *)(const void *)((const uint8_t *)state + sizeof *state);
     uint8_t *to = blob;
     size_t size;
     uint32_t i;
@@ -45,11 +45,9 @@ int tcn_snapshot(const tcn_state *state, void *blob)
     put32(to + 20, (uint32_t)((uint64_t)state->frames >> 32));
     for (i = 0; i < h->n_tensors; i++) {
         if (t[i].ring_frames) {
-            const uint8_t *ring = (const uint8_t *)state + rings_at(h) + t[i].ring_at;
-            uint8_t *rows = to + SNAPSHOT_HEAD + t[i].ring_at;
-            size_t split = (size_t)place[t[i].ring] * t[i].bytes, all = (size_t)t[i].ring_frames * t[i].bytes;
-            memcpy(rows, ring + split, all - split);
-            memcpy(rows + all - split, ring, split);
+            uint8_t *frames = (uint8_t *)(uintptr_t)state + rings_at(h) + t[i].ring_at;
+            const tcn_ring ring = {frames, t[i].ring_frames, t[i].bytes, next[t[i].ring]};
+            ring_copy(&ring, to + SNAPSHOT_HEAD + t[i].ring_at);
         }
     }
     memcpy(to + SNAPSHOT_HEAD + h->ring_bytes, (const uint8_t *)state + carries_at(h), h->carry_bytes);

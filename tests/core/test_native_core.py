@@ -201,6 +201,12 @@ def test_float_models_stay_near_the_oracle_on_every_target(name: str, target: Ta
                 assert np.all(np.abs(got - expected) <= 1e-5 * np.maximum(1, np.abs(expected)))
 
 
+def test_a_ring_remembers_its_newest_frames(folder: Path) -> None:
+    """``ring.h`` beside the whole history, under sanitizers."""
+    answer = subprocess.run([program(SANITIZED, "ring", folder)], capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
 def test_the_recorded_answers_are_the_oracle_s() -> None:
     recorded = json.loads(DIGESTS.read_text())
     for name in integer_models():

@@ -12,7 +12,7 @@
 #endif
 
 #define ISA TCN_ISA_AVX2
-#define TABLE tcn_kernels_avx2
+#define KERNELS tcn_kernels_avx2
 #define LANES 8
 #define TILE 4
 #include "x86.h"

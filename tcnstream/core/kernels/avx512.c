@@ -12,7 +12,7 @@
 #endif
 
 #define ISA TCN_ISA_AVX512
-#define TABLE tcn_kernels_avx512
+#define KERNELS tcn_kernels_avx512
 #define LANES 16
 #define TILE 8
 #include "x86.h"

@@ -6,7 +6,7 @@
 
 #include <emmintrin.h>
 #define ISA TCN_ISA_BASE
-#define TABLE tcn_kernels_base
+#define KERNELS tcn_kernels_base
 #define LANES 4
 #define TILE 4
 #include "x86.h"
@@ -19,7 +19,7 @@
 #endif
 #include <arm_neon.h>
 #define ISA TCN_ISA_BASE
-#define TABLE tcn_kernels_base
+#define KERNELS tcn_kernels_base
 #include "neon.h"
 #ifdef TCN_ARM_NEON_CHOSEN
 #pragma GCC pop_options

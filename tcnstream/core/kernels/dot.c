@@ -12,7 +12,7 @@
 #include <arm_neon.h>
 
 #define ISA TCN_ISA_DOT
-#define TABLE tcn_kernels_dot
+#define KERNELS tcn_kernels_dot
 #define DOT
 #include "neon.h"
 

@@ -86,7 +86,7 @@ static inline int32_t look_up(const int16_t *entry, int32_t x)
 
 static inline int32_t clip32(int32_t x, int32_t low, int32_t high) { return x < low ? low : x > high ? high : x; }
 
-/* a + b of values whose sum may leave int32 only in a plan that no writer makes */
+/* a + b; a sum beyond int32 is unreachable for a valid plan */
 static inline int32_t add32(int32_t a, int32_t b) { return (int32_t)((uint32_t)a + (uint32_t)b); }
 static inline int64_t add64(int64_t a, int64_t b) { return (int64_t)((uint64_t)a + (uint64_t)b); }
 static inline int32_t sub32(int32_t a, int32_t b) { return (int32_t)((uint32_t)a - (uint32_t)b); }

@@ -1,4 +1,4 @@
-/* neon.h - one table of kernels for NEON: the including file sets ISA, TABLE and, where the processor has the
+/* neon.h - one table of kernels for NEON: the including file sets ISA, KERNELS and, where the processor has the
  * dot product of bytes, DOT. */
 #include "bytes.h"
 
@@ -176,7 +176,7 @@ I void some_narrowed(int8_t *to, numbers x, uint32_t n)
 
 #include "integer.h"
 
-const tcn_kernels TABLE = {
+const tcn_kernels KERNELS = {
     ISA, conv_f32, conv_i8, conv_i16, depthwise_f32, depthwise_i8, tcn_plain_depthwise_i16, binary_f32, binary_i8,
     tcn_plain_binary_i16, tcn_plain_unary_f32,
 };

@@ -12,7 +12,7 @@
 #endif
 
 #define ISA TCN_ISA_VNNI
-#define TABLE tcn_kernels_vnni
+#define KERNELS tcn_kernels_vnni
 #define LANES 16
 #define TILE 8
 #define DOT

@@ -1,5 +1,5 @@
 /* x86.h - one table of kernels for an x86-64 instruction set: the including file sets LANES, TILE, ISA,
- * TABLE and, for VNNI, DOT, and switches the compiler to the instruction set. */
+ * KERNELS and, for VNNI, DOT, and switches the compiler to the instruction set. */
 #include "bytes.h"
 
 #include "fixed.h"
@@ -249,7 +249,7 @@ I pairs some_pair_of(const int8_t *x, const int8_t *y, uint32_t n) { return side
 #define BINARY_I8 tcn_plain_binary_i8
 #endif
 
-const tcn_kernels TABLE = {
+const tcn_kernels KERNELS = {
     ISA, conv_f32, conv_i8, conv_i16, depthwise_f32, DEPTHWISE_I8, tcn_plain_depthwise_i16, binary_f32, BINARY_I8,
     tcn_plain_binary_i16, tcn_plain_unary_f32,
 };

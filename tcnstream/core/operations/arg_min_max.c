@@ -50,7 +50,7 @@ static void arg_min_max(const tcn_job *j, const void *from, void *to, uint32_t f
     int least = node->op == ARG_MIN;
     for (f = 0; f < frames; f++) {
         const uint8_t *x = (const uint8_t *)from + (size_t)f * p->places[j->in[0]].bytes;
-        const uint32_t *index = TABLE(uint32_t, a->index_at);
+        const uint32_t *index = IN_PLAN(uint32_t, a->index_at);
         for (o = 0; o < a->outputs; o++, index += a->count) {
             uint32_t place = node->dtype == TCN_F32 ? place_of_real((const float *)(const void *)x, index, a->count, least)
                                                     : place_of_whole(x, node->dtype, index, a->count, least);

@@ -28,7 +28,7 @@ static void compute(const tcn_program *p, const tcn_node_record *node, const voi
 static const void *picked(const tcn_program *p, const uint32_t *index, uint32_t n, uint32_t item, const uint8_t *from,
                           int operand)
 {
-    uint8_t *to = p->spare + (size_t)operand * p->spare_bytes;
+    uint8_t *to = p->buffers + (size_t)operand * p->buffer_bytes;
     uint32_t i;
     for (i = 0; i < n; i++)
         memcpy(to + (size_t)i * item, from + (size_t)index[i] * item, item);
@@ -55,46 +55,52 @@ static void binary(const tcn_job *j)
                     run = 1;
                 } else {
                     uint32_t t = j->in[stream++];
-                    from[q] = frame_of(p, lane, t, f);
-                    run = run_of(p, lane, t, f, run);
+                    from[q] = frame_at(p, lane, t, f);
+                    run = frames_together(p, lane, t, f, run);
                     if (a->index_at[q]) {
-                        from[q] = picked(p, TABLE(uint32_t, a->index_at[q]), a->elements, item, from[q], q);
+                        from[q] = picked(p, IN_PLAN(uint32_t, a->index_at[q]), a->elements, item, from[q], q);
                         run = 1;
                     }
                 }
             }
-            compute(p, node, from[0], from[1], out_frame(p, lane, j->out[0], f), (uint32_t)run * a->elements);
+            compute(p, node, from[0], from[1], output_frame_at(p, lane, j->out[0], f), (uint32_t)run * a->elements);
             f += run;
         }
     }
 }
 
-static void run_step(const tcn_program *p, const tcn_node_record *node, const tcn_step *step, const tcn_lane_run *lanes,
+static const void *recent_at(const tcn_program *p, const tcn_lane_run *lane, uint32_t t, int32_t offset)
+{
+    const tcn_recent recent = recent_of(p, lane, t);
+    return recent_frame(&recent, offset);
+}
+
+static void run_single_frame(const tcn_program *p, const tcn_node_record *node, const tcn_single_frame *single, const tcn_lane_run *lanes,
                      uint32_t n_lanes)
 {
-    const uint32_t *operands = TABLE(uint32_t, node->operands_at);
+    const uint32_t *operands = IN_PLAN(uint32_t, node->operands_at);
     const tcn_place *out = &p->places[operands[node->n_inputs]];
     const binary_args *a = ARGS(binary_args);
     uint32_t l;
     for (l = 0; l < n_lanes; l++) {
         const uint32_t *in = operands;
-        const void *x = a->constant_at[0] ? p->plan + a->constant_at[0] : frame_at(p, &lanes[l], *in++, step->offsets[0]);
-        const void *y = a->constant_at[1] ? p->plan + a->constant_at[1] : frame_at(p, &lanes[l], *in, step->offsets[1]);
+        const void *x = a->constant_at[0] ? p->plan + a->constant_at[0] : recent_at(p, &lanes[l], *in++, single->offsets[0]);
+        const void *y = a->constant_at[1] ? p->plan + a->constant_at[1] : recent_at(p, &lanes[l], *in, single->offsets[1]);
         compute(p, node, x, y, out->base + out->pitch * lanes[l].index, a->elements);
     }
 }
 
-static void find_step(const tcn_program *p, const tcn_node_record *node, tcn_step *step, int32_t *offsets)
+static void prepare_single_frame(const tcn_program *p, const tcn_node_record *node, tcn_single_frame *single, int32_t *offsets)
 {
-    const uint32_t *operands = TABLE(uint32_t, node->operands_at), *in = operands;
+    const uint32_t *operands = IN_PLAN(uint32_t, node->operands_at), *in = operands;
     const binary_args *a = ARGS(binary_args);
     uint32_t i;
     if (a->index_at[0] || a->index_at[1])
         return;
-    step->run = run_step;
-    step->taps = 2;
+    single->run = run_single_frame;
+    single->taps = 2;
     for (i = 0; i < 2; i++)
-        offsets[i] = a->constant_at[i] ? 0 : (int32_t)(p->lags[*in++] - p->lags[operands[node->n_inputs]]);
+        offsets[i] = a->constant_at[i] ? 0 : (int32_t)(p->latency_frames[*in++] - p->latency_frames[operands[node->n_inputs]]);
 }
 
-const tcn_operation tcn_binary = {check_binary, binary, find_step};
+const tcn_operation tcn_binary = {check_binary, binary, prepare_single_frame};

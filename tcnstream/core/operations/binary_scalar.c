@@ -179,7 +179,7 @@ static void binary_scalar(const tcn_job *j)
     for (l = 0; l < j->n_lanes; l++)
         for (f = j->lanes[l].have[j->out[0]]; f < j->lanes[l].goal[j->out[0]]; f++) {
             tcn_find_operands(j, &j->lanes[l], f, a->constant_at, a->index_at, 2, operands);
-            binary_scalar_frame(j, operands, out_frame(p, &j->lanes[l], j->out[0], f));
+            binary_scalar_frame(j, operands, output_frame_at(p, &j->lanes[l], j->out[0], f));
         }
 }
 

@@ -107,25 +107,21 @@ static inline void find_rows(const tcn_job *j, const tcn_lane_run *lane, int64_t
     const tcn_program *p = j->p;
     const tcn_place *at = &p->places[j->in[0]];
     int64_t offset = frame - lane->have[j->in[0]], i = 0;
-    if (frame < 0 || lane->limit) {
-        for (i = 0; i < count && (lane->limit || frame + i * step < 0); i++)
-            rows[i * taps] = row_of(p, lane, j->node, j->in[0], frame + i * step);
+    if (frame < 0 || lane->signal_frames) {
+        for (i = 0; i < count && (lane->signal_frames || frame + i * step < 0); i++)
+            rows[i * taps] = padded_frame_at(p, lane, j->node, j->in[0], frame + i * step);
         offset += i * step;
     }
     if (i < count && offset < 0) {
-        const uint8_t *ring = frame_of(p, lane, j->in[0], frame + i * step);
-        const uint8_t *end = lane->rings + at->ring_at + (size_t)at->frames * at->bytes;
-        size_t stride = (size_t)step * at->bytes, all = (size_t)at->frames * at->bytes;
-        if (at->ring == TCN_NONE || stride > all) {
+        size_t stride = (size_t)step * at->bytes;
+        if (at->ring == TCN_NONE || step > at->ring_frames) {
             for (; i < count && offset < 0; i++, offset += step)
-                rows[i * taps] = frame_of(p, lane, j->in[0], frame + i * step);
+                rows[i * taps] = frame_at(p, lane, j->in[0], frame + i * step);
         } else {
-            for (; i < count && offset < 0; i++, offset += step) {
-                rows[i * taps] = ring;
-                ring += stride;
-                if (ring >= end)
-                    ring -= all;
-            }
+            const tcn_ring ring = ring_of(p, lane, j->in[0]);
+            const uint8_t *from = ring_frame(&ring, (uint32_t)-offset);
+            for (; i < count && offset < 0; i++, offset += step, from = ring_later(&ring, from, stride))
+                rows[i * taps] = from;
         }
     }
     if (i < count) {
@@ -142,7 +138,7 @@ static void conv_frames(collector *c, const tcn_lane_run *lane)
     const tcn_program *p = j->p;
     const tcn_place *to = &p->places[j->out[0]];
     int64_t f = lane->have[j->out[0]], end = lane->goal[j->out[0]], i;
-    uint8_t *out = out_frame(p, lane, j->out[0], f);
+    uint8_t *out = output_frame_at(p, lane, j->out[0], f);
     while (f < end) {
         int64_t n = c->most - c->filled, first = f * j->node->stride - j->node->pad_begin;
         uint32_t k;
@@ -165,13 +161,13 @@ static void conv_frame(collector *c, const tcn_lane_run *lane, int64_t frame)
     const conv_args *a = c->a;
     const tcn_node_record *node = j->node;
     uint32_t item = element_bytes(node->dtype), row = a->channels * item, f, k, q;
-    uint8_t *out = out_frame(j->p, lane, j->out[0], frame);
+    uint8_t *out = output_frame_at(j->p, lane, j->out[0], frame);
     int64_t first = frame * node->stride - node->pad_begin;
     for (f = 0; f < a->f_out; f++) {
         const void **rows = next_position(c, out + (size_t)f * a->outputs * item);
         int64_t place = (int64_t)f * a->stride_f - a->pad_f;
         for (k = 0; k < a->taps_t; k++) {
-            const uint8_t *in = row_of(j->p, lane, node, j->in[0], first + (int64_t)k * a->dilation_t);
+            const uint8_t *in = padded_frame_at(j->p, lane, node, j->in[0], first + (int64_t)k * a->dilation_t);
             for (q = 0; q < a->taps_f; q++) {
                 int64_t at = place + (int64_t)q * a->dilation_f;
                 *rows++ = at >= 0 && at < a->f_in ? in + (size_t)at * row : j->p->plan + a->edge_f_at;
@@ -188,13 +184,13 @@ static void transpose_conv_frame(collector *c, const tcn_lane_run *lane, int64_t
     const tcn_node_record *node = j->node;
     const uint8_t *zero = j->p->plan + a->edge_f_at;
     uint32_t item = element_bytes(node->dtype), row = a->channels * item, f, k, q;
-    uint8_t *out = out_frame(j->p, lane, j->out[0], frame);
+    uint8_t *out = output_frame_at(j->p, lane, j->out[0], frame);
     for (f = 0; f < a->f_out; f++) {
         const void **rows = next_position(c, out + (size_t)f * a->outputs * item);
         for (k = 0; k < a->taps_t; k++) {
             int64_t up = node->up, place = frame + a->pad_t - k;
             int meets = place % up == 0;
-            const uint8_t *in = meets ? row_of(j->p, lane, node, j->in[0], place / up) : zero;
+            const uint8_t *in = meets ? padded_frame_at(j->p, lane, node, j->in[0], place / up) : zero;
             for (q = 0; q < a->taps_f; q++) {
                 int64_t at = (int64_t)f + a->pad_f - q;
                 int inside = meets && at >= 0 && at % a->stride_f == 0 && at / a->stride_f < a->f_in;
@@ -245,42 +241,43 @@ static void run(const tcn_job *j)
 }
 
 /* One frame per lane without a frequency axis: where each tap reads is known beforehand. */
-static void run_step(const tcn_program *p, const tcn_node_record *node, const tcn_step *step, const tcn_lane_run *lanes,
+static void run_single_frame(const tcn_program *p, const tcn_node_record *node, const tcn_single_frame *single, const tcn_lane_run *lanes,
                      uint32_t n_lanes)
 {
-    const uint32_t *operands = TABLE(uint32_t, node->operands_at);
+    const uint32_t *operands = IN_PLAN(uint32_t, node->operands_at);
     const tcn_place *out = &p->places[operands[node->n_inputs]];
     const void **rows = p->rows;
     uint32_t filled = 0, l, i;
     for (l = 0; l < n_lanes; l++) {
-        for (i = 0; i < step->taps; i++)
-            *rows++ = frame_at(p, &lanes[l], operands[0], step->offsets[i]);
+        const tcn_recent in = recent_of(p, &lanes[l], operands[0]);
+        for (i = 0; i < single->taps; i++)
+            *rows++ = recent_frame(&in, single->offsets[i]);
         p->outs[filled++] = out->base + out->pitch * lanes[l].index;
         if (filled == p->positions_at_most || l + 1 == n_lanes) {
-            step->kernel(ARGS(conv_args), p->plan, p->rows, p->outs, filled);
+            single->kernel(ARGS(conv_args), p->plan, p->rows, p->outs, filled);
             rows = p->rows;
             filled = 0;
         }
     }
 }
 
-static void find_step(const tcn_program *p, const tcn_node_record *node, tcn_step *step, int32_t *offsets)
+static void prepare_single_frame(const tcn_program *p, const tcn_node_record *node, tcn_single_frame *single, int32_t *offsets)
 {
-    const uint32_t *operands = TABLE(uint32_t, node->operands_at);
+    const uint32_t *operands = IN_PLAN(uint32_t, node->operands_at);
     const conv_args *a = ARGS(conv_args);
-    int64_t lag = p->lags[operands[0]] - p->lags[operands[node->n_inputs]] - node->pad_begin;
+    int64_t lag = p->latency_frames[operands[0]] - p->latency_frames[operands[node->n_inputs]] - node->pad_begin;
     uint32_t i;
     if (!without_frequency(a))
         return;
-    step->run = run_step;
-    step->kernel = window_kernel(p, node);
-    step->taps = a->taps_t;
+    single->run = run_single_frame;
+    single->kernel = window_kernel(p, node);
+    single->taps = a->taps_t;
     for (i = 0; i < a->taps_t; i++)
         offsets[i] = (int32_t)(lag + (int64_t)i * a->dilation_t);
 }
 
-const tcn_operation tcn_conv = {tcn_check_convolution, run, find_step};
-const tcn_operation tcn_depthwise = {tcn_check_convolution, run, find_step};
+const tcn_operation tcn_conv = {tcn_check_convolution, run, prepare_single_frame};
+const tcn_operation tcn_depthwise = {tcn_check_convolution, run, prepare_single_frame};
 
 static void run_transposed(const tcn_job *j) { convolution(j, 1); }
 

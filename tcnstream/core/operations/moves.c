@@ -45,17 +45,17 @@ static void move(const tcn_job *j)
     const tcn_program *p = j->p;
     const tcn_node_record *node = j->node;
     const move_args *a = ARGS(move_args);
-    const move_run *runs = TABLE(move_run, a->runs_at);
+    const move_run *runs = IN_PLAN(move_run, a->runs_at);
     uint32_t l, r;
     int64_t f;
     for (l = 0; l < j->n_lanes; l++) {
         const tcn_lane_run *lane = &j->lanes[l];
         for (f = lane->have[j->out[0]]; f < lane->goal[j->out[0]]; f++) {
             if (a->constant_at)
-                memcpy(out_frame(p, lane, j->out[0], f), p->plan + a->constant_at, p->places[j->out[0]].bytes);
+                memcpy(output_frame_at(p, lane, j->out[0], f), p->plan + a->constant_at, p->places[j->out[0]].bytes);
             for (r = 0; r < a->n_runs; r++) {
-                const uint8_t *in = frame_of(p, lane, j->in[runs[r].operand], f);
-                uint8_t *out = out_frame(p, lane, j->out[runs[r].output], f);
+                const uint8_t *in = frame_at(p, lane, j->in[runs[r].operand], f);
+                uint8_t *out = output_frame_at(p, lane, j->out[runs[r].output], f);
                 memcpy(out + (size_t)runs[r].to * a->element_bytes, in + (size_t)runs[r].begin * a->element_bytes,
                        (size_t)runs[r].count * a->element_bytes);
             }
@@ -72,13 +72,13 @@ static void time_move(const tcn_job *j)
     for (l = 0; l < j->n_lanes; l++) {
         const tcn_lane_run *lane = &j->lanes[l];
         for (f = lane->have[j->out[0]]; f < lane->goal[j->out[0]]; f++) {
-            uint8_t *out = out_frame(p, lane, j->out[0], f);
+            uint8_t *out = output_frame_at(p, lane, j->out[0], f);
             if (node->op == TIME_PAD || node->op == TIME_WINDOW) {
                 int64_t first = f * node->stride - node->pad_begin;
                 for (k = 0; k < (node->op == TIME_PAD ? 1 : node->extent); k++)
-                    memcpy(out + (size_t)k * in_bytes, row_of(p, lane, node, j->in[0], first + k), in_bytes);
+                    memcpy(out + (size_t)k * in_bytes, padded_frame_at(p, lane, node, j->in[0], first + k), in_bytes);
             } else {
-                const uint8_t *in = row_of(p, lane, node, j->in[0], f / node->up);
+                const uint8_t *in = padded_frame_at(p, lane, node, j->in[0], f / node->up);
                 memcpy(out, in + (node->op == TIME_UNFOLD ? (size_t)(f % node->up) * bytes : 0), bytes);
             }
         }

@@ -23,20 +23,20 @@ int tcn_is_narrow(const tcn_job *j)
            a->taps_t >= FEWEST_TAPS && a->channels <= MOST_CHANNELS && windows_at_most(p, a) > 0;
 }
 
-/* `count` frames from `first` on, side by side; `spare` has room for them. */
-static const void *window(const tcn_job *j, const tcn_lane_run *lane, int64_t first, int64_t count, uint8_t *spare)
+/* `count` frames from `first` on, side by side; `copy` has room for them. */
+static const void *window(const tcn_job *j, const tcn_lane_run *lane, int64_t first, int64_t count, uint8_t *copy)
 {
     const tcn_program *p = j->p;
     uint32_t t = j->in[0], bytes = p->places[t].bytes;
-    int64_t end = first + count, known = lane->limit && lane->limit[t] < end ? lane->limit[t] : end, run;
-    uint8_t *to = spare;
-    if (first >= 0 && known == end && run_of(p, lane, t, first, count) == count)
-        return frame_of(p, lane, t, first);
+    int64_t end = first + count, known = lane->signal_frames && lane->signal_frames[t] < end ? lane->signal_frames[t] : end, run;
+    uint8_t *to = copy;
+    if (first >= 0 && known == end && frames_together(p, lane, t, first, count) == count)
+        return frame_at(p, lane, t, first);
     for (; first < end; first += run, to += (size_t)run * bytes) {
-        run = first >= 0 && first < known ? run_of(p, lane, t, first, known - first) : 1;
-        memcpy(to, row_of(p, lane, j->node, t, first), (size_t)run * bytes);
+        run = first >= 0 && first < known ? frames_together(p, lane, t, first, known - first) : 1;
+        memcpy(to, padded_frame_at(p, lane, j->node, t, first), (size_t)run * bytes);
     }
-    return spare;
+    return copy;
 }
 
 void tcn_run_narrow(const tcn_job *j)
@@ -53,9 +53,9 @@ void tcn_run_narrow(const tcn_job *j)
         const tcn_lane_run *lane = &j->lanes[l];
         int64_t f;
         for (f = lane->have[j->out[0]]; f < lane->goal[j->out[0]]; f++) {
-            uint8_t *spare = copies + (size_t)filled * one.channels * 4;
-            p->rows[filled] = window(j, lane, f * node->stride - node->pad_begin, a->taps_t, spare);
-            p->outs[filled++] = out_frame(p, lane, j->out[0], f);
+            uint8_t *copy = copies + (size_t)filled * one.channels * 4;
+            p->rows[filled] = window(j, lane, f * node->stride - node->pad_begin, a->taps_t, copy);
+            p->outs[filled++] = output_frame_at(p, lane, j->out[0], f);
             if (filled == most) {
                 p->kernels->conv_f32(&one, p->plan, p->rows, p->outs, filled);
                 filled = 0;

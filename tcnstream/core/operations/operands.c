@@ -33,8 +33,8 @@ void tcn_find_operands(const tcn_job *j, const tcn_lane_run *lane, int64_t f, co
     const uint32_t *in = j->in;
     uint32_t q;
     for (q = 0; q < count; q++) {
-        made[q].from = constant_at[q] ? p->plan + constant_at[q] : frame_of(p, lane, *in++, f);
-        made[q].index = index_at[q] ? TABLE(uint32_t, index_at[q]) : NULL;
+        made[q].from = constant_at[q] ? p->plan + constant_at[q] : frame_at(p, lane, *in++, f);
+        made[q].index = index_at[q] ? IN_PLAN(uint32_t, index_at[q]) : NULL;
     }
 }
 

@@ -7,11 +7,11 @@
 #define TCN_OPERATION_H
 
 #include "../check.h"
-#include "../internal.h"
+#include "../frames.h"
 #include "../kernels/fixed.h"
 
 #define ARGS(type) ((const type *)(const void *)(p->plan + node->args_at))
-#define TABLE(type, place) ((const type *)(const void *)(p->plan + (place)))
+#define IN_PLAN(type, place) ((const type *)(const void *)(p->plan + (place)))
 
 /* One node and the lanes whose new frames it computes. */
 typedef struct {
@@ -25,8 +25,8 @@ typedef struct {
 typedef struct {
     int (*check)(tcn_checker *c);  /* of the node's arguments: TCN_OK or a code */
     void (*run)(const tcn_job *j); /* all frames from have to goal */
-    /* Prepares `step` for pushes of one frame in the steady state; NULL where `run` does them as well. */
-    void (*find_step)(const tcn_program *p, const tcn_node_record *node, tcn_step *step, int32_t *offsets);
+    /* Prepares `single` for pushes of one frame in the steady state; NULL where `run` does them as well. */
+    void (*prepare_single_frame)(const tcn_program *p, const tcn_node_record *node, tcn_single_frame *single, int32_t *offsets);
 } tcn_operation;
 
 #define DECLARE(kind, operation) extern const tcn_operation operation;

@@ -6,7 +6,7 @@
 static void gather_sums(const tcn_program *p, const tcn_node_record *node, const void *frame, uint8_t *carry, int sign)
 {
     const reduce_args *a = ARGS(reduce_args);
-    const uint32_t *index = TABLE(uint32_t, a->index_at);
+    const uint32_t *index = IN_PLAN(uint32_t, a->index_at);
     uint32_t o, i;
     for (o = 0; o < a->outputs; o++)
         for (i = 0; i < a->count; i++, index++) {
@@ -42,7 +42,7 @@ static void gather_extremes(const tcn_program *p, const tcn_node_record *node, c
                             uint8_t *carry, int first)
 {
     const reduce_args *a = ARGS(reduce_args);
-    const uint32_t *index = TABLE(uint32_t, a->index_at);
+    const uint32_t *index = IN_PLAN(uint32_t, a->index_at);
     uint32_t n = (uint32_t)node->extent, o;
     int least = node->op == STATISTIC_MIN;
     for (o = 0; o < a->outputs; o++, index += a->count) {
@@ -59,7 +59,7 @@ static void trailing_extreme(const tcn_job *j, const tcn_lane_run *lane, int64_t
     const tcn_node_record *node = j->node;
     const reduce_args *a = ARGS(reduce_args);
     uint32_t o;
-    gather_extremes(p, node, frame_of(p, lane, j->in[0], f), f, carry, f == 0);
+    gather_extremes(p, node, frame_at(p, lane, j->in[0], f), f, carry, f == 0);
     for (o = 0; o < a->outputs; o++) {
         int32_t best = best_of_tree((const int32_t *)(const void *)carry + (size_t)2 * (uint32_t)node->extent * o);
         if (node->dtype == TCN_F32)
@@ -77,7 +77,7 @@ static void trailing_sum(const tcn_job *j, const tcn_lane_run *lane, int64_t f, 
     const reduce_args *a = ARGS(reduce_args);
     int64_t frames = f + 1 < node->extent ? f + 1 : node->extent, count = frames * a->count;
     uint32_t o;
-    gather_sums(p, node, frame_of(p, lane, j->in[0], f), carry, 1);
+    gather_sums(p, node, frame_at(p, lane, j->in[0], f), carry, 1);
     for (o = 0; o < a->outputs; o++) {
         if (node->dtype == TCN_F32) {
             double sum = exact_value((const exact_sum *)(const void *)carry + o);
@@ -87,7 +87,7 @@ static void trailing_sum(const tcn_job *j, const tcn_lane_run *lane, int64_t f, 
         }
     }
     if (frames == node->extent)
-        gather_sums(p, node, frame_of(p, lane, j->in[0], f + 1 - node->extent), carry, -1);
+        gather_sums(p, node, frame_at(p, lane, j->in[0], f + 1 - node->extent), carry, -1);
 }
 
 static int is_sum(const tcn_node_record *node) { return node->op == STATISTIC_MEAN || node->op == STATISTIC_SUM; }
@@ -102,7 +102,7 @@ static void trailing(const tcn_job *j)
         const tcn_lane_run *lane = &j->lanes[l];
         uint8_t *carry = lane->carries + ARGS(reduce_args)->carry_at;
         for (f = lane->have[j->out[0]]; f < lane->goal[j->out[0]]; f++)
-            (is_sum(node) ? trailing_sum : trailing_extreme)(j, lane, f, carry, out_frame(p, lane, j->out[0], f));
+            (is_sum(node) ? trailing_sum : trailing_extreme)(j, lane, f, carry, output_frame_at(p, lane, j->out[0], f));
     }
 }
 
@@ -118,9 +118,9 @@ static void cumulative(const tcn_job *j)
         double *real = (double *)(void *)(lane->carries + a->carry_at);
         int64_t *whole = (int64_t *)(void *)(lane->carries + a->carry_at);
         for (f = lane->have[j->out[0]]; f < lane->goal[j->out[0]]; f++) {
-            const uint32_t *index = TABLE(uint32_t, a->index_at);
-            const uint8_t *in = frame_of(p, lane, j->in[0], f);
-            uint8_t *out = out_frame(p, lane, j->out[0], f);
+            const uint32_t *index = IN_PLAN(uint32_t, a->index_at);
+            const uint8_t *in = frame_at(p, lane, j->in[0], f);
+            uint8_t *out = output_frame_at(p, lane, j->out[0], f);
             int64_t count = (f + 1) * a->count;
             for (o = 0; o < a->outputs; o++, index += a->count) {
                 if (node->dtype == TCN_F32) {
@@ -166,7 +166,7 @@ void tcn_rebuild_carries(const tcn_program *p, tcn_lane_run *lane)
     uint32_t k;
     for (k = 0; k < p->header->n_nodes; k++) {
         const tcn_node_record *node = &p->nodes[k];
-        const uint32_t *operands = TABLE(uint32_t, node->operands_at);
+        const uint32_t *operands = IN_PLAN(uint32_t, node->operands_at);
         const reduce_args *a = ARGS(reduce_args);
         int sums = is_sum(node);
         uint8_t *carry;
@@ -179,7 +179,7 @@ void tcn_rebuild_carries(const tcn_program *p, tcn_lane_run *lane)
         if (sums)
             memset(carry, 0, (size_t)a->outputs * (node->dtype == TCN_F32 ? sizeof(exact_sum) : 8));
         for (f = first; f < done; f++) {
-            const uint8_t *frame = frame_of(p, lane, operands[0], f);
+            const uint8_t *frame = frame_at(p, lane, operands[0], f);
             if (sums)
                 gather_sums(p, node, frame, carry, 1);
             else

@@ -64,15 +64,15 @@ static void pool(const tcn_job *j)
     for (l = 0; l < j->n_lanes; l++) {
         const tcn_lane_run *lane = &j->lanes[l];
         for (frame = lane->have[j->out[0]]; frame < lane->goal[j->out[0]]; frame++) {
-            uint8_t *out = out_frame(p, lane, j->out[0], frame);
+            uint8_t *out = output_frame_at(p, lane, j->out[0], frame);
             int64_t first = frame * node->stride - node->pad_begin;
             for (f = 0; f < a->f_out; f++) {
                 const void **rows = p->rows;
                 for (k = 0; k < a->taps_t; k++) {
                     int64_t at = first + k;
                     const uint8_t *in = NULL;
-                    if (at >= 0 && !(lane->limit && at >= lane->limit[j->in[0]]))
-                        in = frame_of(p, lane, j->in[0], at);
+                    if (at >= 0 && !(lane->signal_frames && at >= lane->signal_frames[j->in[0]]))
+                        in = frame_at(p, lane, j->in[0], at);
                     for (q = 0; q < a->taps_f; q++) {
                         int64_t place = (int64_t)f * a->stride_f - a->pad_f + q;
                         *rows++ = in && place >= 0 && place < a->f_in ? in + (size_t)place * row : NULL;

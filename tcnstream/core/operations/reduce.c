@@ -89,7 +89,7 @@ static void reduce(const tcn_job *j, const void *from, void *to, uint32_t frames
     const reduce_args *a = ARGS(reduce_args);
     uint32_t f, o;
     for (f = 0; f < frames; f++) {
-        const uint32_t *index = TABLE(uint32_t, a->index_at);
+        const uint32_t *index = IN_PLAN(uint32_t, a->index_at);
         const uint8_t *x = (const uint8_t *)from + (size_t)f * p->places[j->in[0]].bytes;
         for (o = 0; o < a->outputs; o++, index += a->count) {
             uint32_t at = f * a->outputs + o;

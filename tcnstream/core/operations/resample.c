@@ -11,10 +11,10 @@ static const void **read_frames(const tcn_job *j, const tcn_lane_run *lane, int6
 {
     const tcn_program *p = j->p;
     uint32_t t = j->in[0];
-    int64_t end = first + count, known = lane->limit && lane->limit[t] < end ? lane->limit[t] : end, run;
+    int64_t end = first + count, known = lane->signal_frames && lane->signal_frames[t] < end ? lane->signal_frames[t] : end, run;
     while (first < end) {
-        const uint8_t *from = row_of(p, lane, j->node, t, first);
-        run = first >= 0 && first < known ? run_of(p, lane, t, first, known - first) : 1;
+        const uint8_t *from = padded_frame_at(p, lane, j->node, t, first);
+        run = first >= 0 && first < known ? frames_together(p, lane, t, first, known - first) : 1;
         for (first += run; run > 0; run--, from += p->places[t].bytes)
             *rows++ = from;
     }
@@ -36,10 +36,10 @@ static void resample(const tcn_job *j)
         int64_t set = (up - place % up) % up, first = (place + set) / up;
         for (; f < end; f++) {
             const void **rows = p->rows, **all = rows + a->taps_t;
-            void *to = out_frame(p, lane, out, f);
+            void *to = output_frame_at(p, lane, out, f);
             rows = read_frames(j, lane, first, (node->extent - 1 - set) / up + (set < node->extent), rows);
             while (rows < all)
-                *rows++ = node->fill_at ? p->plan + node->fill_at : p->spare;
+                *rows++ = node->fill_at ? p->plan + node->fill_at : p->buffers;
             one.weights_at = a->weights_at + (uint32_t)set * a->weights_bytes;
             kernel(&one, p->plan, p->rows, &to, 1);
             set -= node->stride % up;

@@ -54,7 +54,7 @@ static int32_t power_i16(const softmax_args *a, const int16_t *table, int32_t di
 
 static void softmax_i16(const tcn_program *p, const softmax_args *a, const int16_t *x, int16_t *y)
 {
-    const int16_t *exp_table = TABLE(int16_t, a->exp_at), *inverse_table = TABLE(int16_t, a->inverse_at);
+    const int16_t *exp_table = IN_PLAN(int16_t, a->exp_at), *inverse_table = IN_PLAN(int16_t, a->inverse_at);
     int32_t most = -32768, sum = 0, inverse, zeros, shifted, places;
     uint32_t c;
     for (c = 0; c < a->depth; c++)

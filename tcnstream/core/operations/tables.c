@@ -33,11 +33,11 @@ static void table(const tcn_job *j, const void *from, void *to, uint32_t frames)
         for (i = 0; i < n; i++)
             ((uint8_t *)to)[i] = entry[x[i]];
     } else if (a->out_bytes == 2) {
-        const uint16_t *entry = TABLE(uint16_t, a->table_at);
+        const uint16_t *entry = IN_PLAN(uint16_t, a->table_at);
         for (i = 0; i < n; i++)
             ((uint16_t *)to)[i] = entry[x[i]];
     } else {
-        const uint32_t *entry = TABLE(uint32_t, a->table_at);
+        const uint32_t *entry = IN_PLAN(uint32_t, a->table_at);
         for (i = 0; i < n; i++)
             ((uint32_t *)to)[i] = entry[x[i]];
     }
@@ -50,7 +50,7 @@ static void table16(const tcn_job *j, const void *from, void *to, uint32_t frame
     const table16_args *a = ARGS(table16_args);
     uint32_t n = frames * a->elements, i;
     for (i = 0; i < n; i++)
-        ((int16_t *)to)[i] = (int16_t)look_up(TABLE(int16_t, a->table_at), ((const int16_t *)from)[i]);
+        ((int16_t *)to)[i] = (int16_t)look_up(IN_PLAN(int16_t, a->table_at), ((const int16_t *)from)[i]);
 }
 
 /* LOGISTIC and TANH of int16: integer_ops/logistic.h, integer_ops/tanh.h */
@@ -59,7 +59,7 @@ static void sigmoid16(const tcn_job *j, const void *from, void *to, uint32_t fra
     const tcn_program *p = j->p;
     const tcn_node_record *node = j->node;
     const table16_args *a = ARGS(table16_args);
-    const uint16_t *entry = TABLE(uint16_t, a->table_at);
+    const uint16_t *entry = IN_PLAN(uint16_t, a->table_at);
     int tanh = node->op == SIGMOID_TANH, fraction = tanh ? 8 : 9;
     int32_t half = a->shift > 0 ? 1 << (a->shift - 1) : 0;
     uint32_t n = frames * a->elements, i;

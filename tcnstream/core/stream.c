@@ -1,5 +1,5 @@
-/* tcn.c - streams: reset, push, flush; blocks pass through the nodes, rings take in what stays. */
-#include "internal.h"
+/* stream.c - streams: reset, push, flush; blocks pass through the nodes, rings take in what stays. */
+#include "frames.h"
 
 size_t tcn_state_size(const tcn_plan *plan) { return rings_at(header_of(plan)) + header_of(plan)->ring_bytes; }
 
@@ -33,38 +33,14 @@ int tcn_ended(const tcn_state *state) { return (int)state->ended; }
 /* A tensor's newest frames go from the block to its ring. */
 static void commit(const tcn_program *p, const tcn_lane_run *lane, uint32_t t)
 {
-    const tcn_place *at = &p->places[t];
-    int64_t fresh = lane->goal[t] - lane->have[t];
-    const uint8_t *from = lane->block[t];
-    uint8_t *ring = lane->rings + at->ring_at;
-    uint32_t place = lane->place[at->ring], n, first;
-    if (fresh >= at->frames) {
-        memcpy(ring, from + (size_t)(fresh - at->frames) * at->bytes, (size_t)at->frames * at->bytes);
-        lane->place[at->ring] = 0;
-        return;
-    }
-    n = (uint32_t)fresh;
-    first = at->frames - place < n ? at->frames - place : n;
-    memcpy(ring + (size_t)place * at->bytes, from, (size_t)first * at->bytes);
-    memcpy(ring, from + (size_t)first * at->bytes, (size_t)(n - first) * at->bytes);
-    place += n;
-    lane->place[at->ring] = place >= at->frames ? place - at->frames : place;
+    const tcn_ring ring = ring_of(p, lane, t);
+    lane->ring_next[p->places[t].ring] = ring_append(&ring, lane->block[t], (uint64_t)(lane->goal[t] - lane->have[t]));
 }
 
-/* One new frame. */
 static inline void commit_one(const tcn_program *p, const tcn_lane_run *lane, uint32_t t)
 {
-    const tcn_place *at = &p->places[t];
-    uint32_t place = lane->place[at->ring], left = at->bytes;
-    const uint8_t *from = lane->block[t];
-    uint8_t *to = lane->rings + at->ring_at + (size_t)place * left;
-    lane->place[at->ring] = place + 1 == at->frames ? 0 : place + 1;
-    for (; left >= 16; left -= 16, from += 16, to += 16)
-        memcpy(to, from, 16);
-    for (; left >= 4; left -= 4, from += 4, to += 4)
-        memcpy(to, from, 4);
-    for (; left; left--)
-        *to++ = *from++;
+    const tcn_ring ring = ring_of(p, lane, t);
+    lane->ring_next[p->places[t].ring] = ring_append_one(&ring, lane->block[t]);
 }
 
 static void watch(const tcn_program *p, const tcn_lane_run *lane, tcn_hooks *hooks, uint32_t t)
@@ -213,14 +189,14 @@ static void push_one(const tcn_work *work, tcn_lane *lane, uint32_t lanes)
         enter_lane(p, run, lane[l].state);
         for (i = 0; i < h->n_inputs; i++)
             run->block[p->ports[i]] = lane[l].in[i];
-        if (p->counts_wanted) {
+        if (p->needs_counts) {
             tcn_count_frames(p, run->state->frames, run->have);
             tcn_count_frames(p, run->state->frames + 1, run->goal);
         }
         run->state->frames++;
     }
     for (k = 0; k < h->n_nodes; k++) {
-        tcn_run_step(p, k, p->lanes, lanes);
+        tcn_run_single_frame(p, k, p->lanes, lanes);
         for (; done < p->commit_until[k]; done++)
             for (l = 0; l < lanes; l++)
                 commit_one(p, &p->lanes[l], p->commits[done]);
@@ -354,12 +330,12 @@ int tcn_flush(const tcn_work *work, tcn_state *state, void *const out[], const i
         made[o] = 0;
     }
     enter_lane(p, lane, state);
-    lane->limit = p->limits;
-    tcn_count_at_end(p, n, lane->limit);
+    lane->signal_frames = p->signal_frames;
+    tcn_count_at_end(p, n, lane->signal_frames);
     tcn_count_frames(p, n, lane->have);
     for (t = 0; t < h->n_tensors; t++)
-        if (lane->have[t] > lane->limit[t])
-            lane->have[t] = lane->limit[t];
+        if (lane->have[t] > lane->signal_frames[t])
+            lane->have[t] = lane->signal_frames[t];
     while (n > 0 && n < last) {
         int more = 0;
         n += work->block;
@@ -367,9 +343,9 @@ int tcn_flush(const tcn_work *work, tcn_state *state, void *const out[], const i
         for (t = 0; t < h->n_tensors; t++) {
             if (p->tensors[t].flags & TENSOR_CONSTANT)
                 continue;
-            if (lane->goal[t] > lane->limit[t])
-                lane->goal[t] = lane->limit[t];
-            more |= lane->goal[t] < lane->limit[t];
+            if (lane->goal[t] > lane->signal_frames[t])
+                lane->goal[t] = lane->signal_frames[t];
+            more |= lane->goal[t] < lane->signal_frames[t];
         }
         if (!fits(p, lane))
             return TCN_VALUE;

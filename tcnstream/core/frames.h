@@ -1,0 +1,99 @@
+/* frames.h - where a frame of a tensor stands while a block is computed: in the block, in the ring or in the padding. */
+#ifndef TCN_FRAMES_H
+#define TCN_FRAMES_H
+
+#include "internal.h"
+#include "ring.h"
+
+/* The ring of tensor `t`, which has one, in the state of a lane. */
+static inline tcn_ring ring_of(const tcn_program *p, const tcn_lane_run *lane, uint32_t t)
+{
+    const tcn_place *at = &p->places[t];
+    tcn_ring ring;
+    ring.frames = lane->rings + at->ring_at;
+    ring.capacity = at->ring_frames;
+    ring.frame_bytes = at->bytes;
+    ring.next = lane->ring_next[at->ring];
+    return ring;
+}
+
+/* Frame `f` of tensor `t`, which exists. */
+static inline const uint8_t *frame_at(const tcn_program *p, const tcn_lane_run *lane, uint32_t t, int64_t f)
+{
+    const tcn_place *at = &p->places[t];
+    int64_t offset = f - lane->have[t];
+    tcn_ring ring;
+    if (offset >= 0)
+        return lane->block[t] + (size_t)offset * at->bytes;
+    if (at->ring == TCN_NONE) /* unreachable for a valid plan */
+        return p->buffers;
+    ring = ring_of(p, lane, t);
+    return ring_frame(&ring, (uint32_t)-offset);
+}
+
+/* Frames of tensor `t` from `f` on that stand side by side, at most `most`. */
+static inline int64_t frames_together(const tcn_program *p, const tcn_lane_run *lane, uint32_t t, int64_t f, int64_t most)
+{
+    int64_t offset = f - lane->have[t], run;
+    tcn_ring ring;
+    if (offset >= 0)
+        return most;
+    if (p->places[t].ring == TCN_NONE)
+        return 1;
+    ring = ring_of(p, lane, t);
+    run = ring_run(&ring, (uint32_t)-offset);
+    return run < most ? run : most;
+}
+
+/* Frame `f` as `node` sees it: signal, or what stands in the padding; NULL where the window is clipped. */
+static inline const uint8_t *padded_frame_at(const tcn_program *p, const tcn_lane_run *lane, const tcn_node_record *node,
+                                             uint32_t t, int64_t f)
+{
+    if (f < 0 || (lane->signal_frames && f >= lane->signal_frames[t])) {
+        int64_t n = lane->signal_frames ? lane->signal_frames[t] : lane->goal[t], between = node->edge == EDGE_SYMMETRIC;
+        if (node->edge == EDGE_CLIP)
+            return NULL;
+        if (node->edge == EDGE_FILL)
+            return node->fill_at ? p->plan + node->fill_at : p->buffers;
+        if (f < 0)
+            f = -f - between;
+        if (f >= n)
+            f = 2 * (n - 1) - f + between;
+        if (f < 0 || f >= lane->goal[t]) /* unreachable for a valid plan */
+            return p->buffers;
+    }
+    return frame_at(p, lane, t, f);
+}
+
+/* What a node in the steady state sees of an input: new frames in the block, older ones in the ring. */
+typedef struct {
+    const uint8_t *block;
+    tcn_ring ring;
+} tcn_recent;
+
+static inline tcn_recent recent_of(const tcn_program *p, const tcn_lane_run *lane, uint32_t t)
+{
+    tcn_recent recent;
+    recent.ring.frames = NULL;
+    recent.ring.capacity = recent.ring.next = 0;
+    if (p->places[t].ring != TCN_NONE)
+        recent.ring = ring_of(p, lane, t);
+    recent.ring.frame_bytes = p->places[t].bytes;
+    recent.block = lane->block[t];
+    return recent;
+}
+
+/* The frame that stands `offset` frames after the first new one. */
+static inline const uint8_t *recent_frame(const tcn_recent *recent, int32_t offset)
+{
+    return offset >= 0 ? recent->block + (size_t)offset * recent->ring.frame_bytes
+                       : ring_kept_frame(&recent->ring, (uint32_t)-offset);
+}
+
+/* Where frame `f` of tensor `t` is made. */
+static inline uint8_t *output_frame_at(const tcn_program *p, const tcn_lane_run *lane, uint32_t t, int64_t f)
+{
+    return p->places[t].base + p->places[t].pitch * lane->index + (size_t)(f - lane->have[t]) * p->places[t].bytes;
+}
+
+#endif

@@ -1,0 +1,102 @@
+/* ring.h - the newest frames of a tensor, kept in a circle that the state holds.
+ *
+ * A frame's age counts from the next one that will come: the newest frame has age 1, the oldest that is kept has age
+ * `capacity`. Nothing moves when a frame comes: it takes the place of the oldest. */
+#ifndef TCN_RING_H
+#define TCN_RING_H
+
+#include <stdint.h>
+#include <string.h>
+
+typedef struct {
+    uint8_t *frames;      /* (capacity, frame_bytes) */
+    uint32_t capacity;    /* 1 to INT32_MAX */
+    uint32_t frame_bytes;
+    uint32_t next;        /* which frame the next one replaces */
+} tcn_ring;
+
+/* Where in the circle the frame of an age stands; what no ring has kept (of a plan that is not valid) is some frame. */
+static inline uint32_t ring_place(const tcn_ring *r, uint32_t age)
+{
+    uint32_t place = r->next - age;
+    if (age > r->next) {
+        place += r->capacity;
+        if (place >= r->capacity)
+            place = 0;
+    }
+    return place;
+}
+
+static inline const uint8_t *ring_frame(const tcn_ring *r, uint32_t age)
+{
+    return r->frames + (size_t)ring_place(r, age) * r->frame_bytes;
+}
+
+/* The same for an age that is known to be at most `capacity`. */
+static inline const uint8_t *ring_kept_frame(const tcn_ring *r, uint32_t age)
+{
+    int32_t place = (int32_t)(r->next - age);
+    if (place < 0)
+        place += (int32_t)r->capacity;
+    return r->frames + (size_t)place * r->frame_bytes;
+}
+
+/* How many frames stand side by side from that of an age on, towards the newest. */
+static inline uint32_t ring_run(const tcn_ring *r, uint32_t age)
+{
+    uint32_t run = age;
+    if (age > r->next) {
+        run = r->capacity - ring_place(r, age);
+        if (run > age)
+            run = 1;
+    }
+    return run;
+}
+
+/* The frame that stands `step_bytes` (at most the ring) behind another, in the order of time. */
+static inline const uint8_t *ring_later(const tcn_ring *r, const uint8_t *frame, size_t step_bytes)
+{
+    size_t all = (size_t)r->capacity * r->frame_bytes;
+    frame += step_bytes;
+    return frame >= r->frames + all ? frame - all : frame;
+}
+
+/* Takes in `n` frames; returns the new `next`. */
+static inline uint32_t ring_append(const tcn_ring *r, const uint8_t *frames, uint64_t n)
+{
+    uint32_t few, until_end;
+    if (n >= r->capacity) {
+        memcpy(r->frames, frames + (size_t)(n - r->capacity) * r->frame_bytes, (size_t)r->capacity * r->frame_bytes);
+        return 0;
+    }
+    few = (uint32_t)n;
+    until_end = r->capacity - r->next < few ? r->capacity - r->next : few;
+    memcpy(r->frames + (size_t)r->next * r->frame_bytes, frames, (size_t)until_end * r->frame_bytes);
+    memcpy(r->frames, frames + (size_t)until_end * r->frame_bytes, (size_t)(few - until_end) * r->frame_bytes);
+    few += r->next;
+    return few >= r->capacity ? few - r->capacity : few;
+}
+
+/* Takes in one frame; returns the new `next`. Faster than memcpy for frames of some words. */
+static inline uint32_t ring_append_one(const tcn_ring *r, const uint8_t *frame)
+{
+    uint32_t left = r->frame_bytes;
+    uint8_t *to = r->frames + (size_t)r->next * left;
+    for (; left >= 16; left -= 16, frame += 16, to += 16)
+        memcpy(to, frame, 16);
+    for (; left >= 4; left -= 4, frame += 4, to += 4)
+        memcpy(to, frame, 4);
+    for (; left; left--)
+        *to++ = *frame++;
+    return r->next + 1 == r->capacity ? 0 : r->next + 1;
+}
+
+/* All frames in the order of time, oldest first. */
+static inline void ring_copy(const tcn_ring *r, uint8_t *to)
+{
+    size_t split = (size_t)r->next * r->frame_bytes, all = (size_t)r->capacity * r->frame_bytes;
+    memcpy(to, r->frames + split, all - split);
+    memcpy(to + all - split, r->frames, split);
+}
+
+#endif
