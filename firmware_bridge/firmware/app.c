@@ -73,7 +73,7 @@ static void hello(const uint8_t *p, uint32_t n)
     said.output_room_bytes = BRIDGE_OUTPUT;
     said.tap_room_bytes = BRIDGE_TAP;
     said.plan_bytes = model.plan ? model.plan_bytes : 0;
-    said.plan_rounding = model.plan ? (((const tcn_header *)(const void *)model.plan)->flags & 1) : 0;
+    said.plan_rounding = model.plan ? ((const tcn_header *)(const void *)model.plan)->flags & PLAN_TFLM_ROUNDING : 0;
     said.block_frames = model.plan ? model.work.block : 0;
     said.isa = model.plan ? (uint32_t)model.work.isa : 0;
     memcpy(said.plan_sha256, model.plan_hash, HASH_BYTES);

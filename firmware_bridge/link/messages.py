@@ -27,6 +27,7 @@ from firmware_bridge.link.record import (
     Text,
     U8Aligned,
 )
+from tcnstream.engines.native.layout import CORE_CODES
 
 PROTOCOL = 1
 
@@ -126,27 +127,6 @@ class Source(enum.IntEnum):
 HASH_BYTES = 32
 NO_NODE = 0xFFFFFFFF
 NO_TENSOR = -1
-
-CORE_CODES = (
-    "no error",
-    "the plan is cut short",
-    "these bytes are no plan of this version",
-    "the plan is damaged",
-    "the plan points outside of itself",
-    "the plan holds a value that no writer makes",
-    "the plan has an operation that this core lacks",
-    "memory is not aligned",
-    "the state memory is too small",
-    "the scratch memory is too small",
-    "the output buffer is too small",
-    "the signal has ended; reset first",
-    "the signal ended before a mirrored edge had the frames that it mirrors",
-    "the state was never initialised",
-    "the snapshot is damaged or belongs to another model",
-    "this processor lacks the instructions asked for",
-    "the state belongs to another plan",
-)
-"""The codes of tcn.h, in words."""
 
 
 @dataclass(frozen=True)
