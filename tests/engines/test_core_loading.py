@@ -1,4 +1,4 @@
-"""Why a compiled core does not load: not there, not for this machine, or not whole."""
+"""Why a compiled core does not load: not there, not for this machine, not whole, or not of this package."""
 
 from __future__ import annotations
 
@@ -87,6 +87,13 @@ def test_one_of_another_processor(package: Path) -> None:
 def test_one_that_lacks_a_function(package: Path) -> None:
     compiled(package, "void tcn_forgotten(void);\nvoid *PyInit__native(void) { tcn_forgotten(); return 0; }\n")
     assert "is not whole: it lacks the symbol `tcn_forgotten`" in reason(package)
+
+
+def test_one_that_was_compiled_for_another_layout(package: Path) -> None:
+    (package / NAME).write_bytes(real_core())
+    layout = package / "engines" / "native" / "layout" / "__init__.py"
+    layout.write_text(layout.read_text().replace("\nVERSION = ", "\nVERSION = 9"))
+    assert f"{package / NAME} was compiled for another layout of the plan file" in reason(package)
 
 
 def test_one_that_is_no_python_module(package: Path) -> None:

@@ -1,9 +1,13 @@
 /* module.c - tcnstream._native: the types Plan, Stream and Pool. */
+#include "../layout.h"
 #include "binding.h"
 
 static int module_exec(PyObject *module)
 {
-    if (find_errors())
+    PyObject *layout = PyLong_FromUnsignedLong(TCN_LAYOUT);
+    int failed = !layout || PyModule_AddObjectRef(module, "LAYOUT", layout);
+    Py_XDECREF(layout);
+    if (failed || find_errors())
         return -1;
     plan_type = (PyTypeObject *)PyType_FromSpec(&plan_spec);
     stream_type = (PyTypeObject *)PyType_FromSpec(&stream_spec);

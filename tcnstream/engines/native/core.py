@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from types import ModuleType
 
+from tcnstream.engines.native.layout.headers import fingerprint
 from tcnstream.errors import EngineError
 
 _MODULE = "tcnstream._native"
@@ -21,11 +22,21 @@ _MISSING_SYMBOL = re.compile(
 
 
 def load_core() -> ModuleType:
-    """The compiled core. EngineError where there is none, where it is another machine's, or where it is not whole."""
+    """The compiled core.
+
+    EngineError where there is none, where it is another machine's, where it is not whole, or where it is older or
+    newer than this package.
+    """
     try:
-        return importlib.import_module(_MODULE)
+        core = importlib.import_module(_MODULE)
     except ImportError as e:
         raise EngineError(f"{_reason(e)}, {_OTHER_ENGINES}") from e
+    if getattr(core, "LAYOUT", None) != fingerprint():
+        raise EngineError(
+            f"the native core {core.__file__} was compiled for another layout of the plan file than this package"
+            f" writes; remove the file and install tcnstream again, {_OTHER_ENGINES}"
+        )
+    return core
 
 
 def _reason(error: ImportError) -> str:
