@@ -23,7 +23,7 @@ from tcnstream.compiler.policies import apply_policy, global_nodes, parse_policy
 from tcnstream.compiler.timing import remembered_frames, timings
 from tcnstream.engines.base import ROUNDINGS, Executor
 from tcnstream.engines.choose import make_executor
-from tcnstream.engines.native.planfile import lacking, write_plan
+from tcnstream.engines.native.planfile import unsupported_parts, write_plan
 from tcnstream.errors import EngineError, StreamError
 from tcnstream.options import StreamOptions
 from tcnstream.pool import Pool
@@ -245,7 +245,7 @@ class Model:
         """
         if self._stateful is not None:
             return ["the native engine has no variables of a model's own; the interpreter runs it as it is"]
-        return [str(error) for error in lacking(apply_policy(self.plan, parse_policy("trailing")))]
+        return [str(error) for error in unsupported_parts(apply_policy(self.plan, parse_policy("trailing")))]
 
     def _program(self, options: StreamOptions) -> tuple[Plan, str]:
         """The plan under a policy, and the name that its snapshots go by."""

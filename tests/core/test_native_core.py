@@ -25,7 +25,7 @@ from helpers.paths import DATA, MODELS, TESTS
 from helpers.singleop import assert_same
 
 import tcnstream
-from tcnstream.engines.native.planfile import write_plan
+from tcnstream.engines.native.planfile import c_header, write_plan
 from tcnstream.errors import EngineError
 from tcnstream.filters.plan import filter_plan
 from tcnstream.filters.polyphase import align
@@ -205,6 +205,40 @@ def test_a_ring_remembers_its_newest_frames(folder: Path) -> None:
     """``ring.h`` beside the whole history, under sanitizers."""
     answer = subprocess.run([program(SANITIZED, "ring", folder)], capture_output=True, text=True)
     assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+def test_the_example_of_the_manual_compiles_without_casts_and_streams(folder: Path) -> None:
+    """``tcn.h`` begins with a program: it is taken from there as it stands, for a model of one value a frame."""
+    manual = (CORE / "tcn.h").read_text()
+    begin = manual.index('#include "my_plan.h"')
+    example = manual[begin : manual.index("\n *     }\n", begin)].replace("\n * ", "\n").replace("\n *", "\n") + "\n}\n"
+    model = tcnstream.load(MODELS / "causal.f32.tflite")
+    with np.load(MODELS / "causal.f32.npz") as arrays:
+        x, expected = arrays["x"].reshape(-1), arrays["y"].reshape(-1)
+    assert x.dtype == np.float32 and model.inputs[0].shape == (1,)
+    (folder / "my_plan.h").write_text(c_header(model.plan_file(), "my_plan"))
+    (folder / "example.c").write_text(
+        f"""#include <stdio.h>
+#include <stdlib.h>
+#include "tcn.h"
+{example}
+int main(void)
+{{
+    const void *plan = my_plan;
+    static float x[{len(x)}], y[{len(expected)}];
+    size_t n = fread(x, sizeof *x, {len(x)}, stdin);
+    int error = run(malloc(tcn_state_size(plan)), aligned_alloc(64, tcn_scratch_size(plan, 64, 1)), x, (int64_t)n, y,
+                    {len(expected)});
+    fwrite(y, sizeof *y, {len(expected)}, stdout);
+    return error;
+}}
+"""
+    )
+    made = folder / "example"
+    command = [tool("gcc"), "-std=gnu11", "-O1", *STRICT, f"-I{CORE}", f"-I{folder}", folder / "example.c"]
+    subprocess.run([*command, *objects(HOST, folder), "-o", made, "-lm"], check=True)
+    answer = subprocess.run([made], input=x.tobytes(), capture_output=True, check=True).stdout
+    assert_same([np.frombuffer(answer, np.float32)], [expected])
 
 
 def test_the_recorded_answers_are_the_oracle_s() -> None:

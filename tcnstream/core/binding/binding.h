@@ -48,11 +48,15 @@ typedef struct {
     PlanObject *plan;
     tcn_state *state;
     Py_ssize_t release_from; /* frames from which a push lets other threads run */
-    int busy;
+    int busy;                /* between enter and leave */
     tcn_hooks hooks;         /* what is watched; in use while `watching` */
     int watching;
     uint32_t tap_bytes;      /* of a frame of the watched tensor */
 } StreamObject;
+
+/* Around what may let other threads run; the GIL is held here. */
+static inline void enter(StreamObject *stream) { stream->busy = 1; }
+static inline void leave(StreamObject *stream) { stream->busy = 0; }
 
 extern PyTypeObject *stream_type;
 extern PyType_Spec stream_spec;

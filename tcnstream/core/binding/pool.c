@@ -185,7 +185,7 @@ static PyObject *pool_push_into(PyObject *object, PyObject *const *args, Py_ssiz
         goto done;
     }
     for (entered = begin; entered < end && !self->lanes[lane_of(&rows, entered)]->busy; entered++)
-        self->lanes[lane_of(&rows, entered)]->busy = 1;
+        enter(self->lanes[lane_of(&rows, entered)]);
     if (entered < end) {
         PyErr_Format(stream_error,
                      "lane %zd: two threads use one stream at the same time, or two rows are for this lane; give each"
@@ -205,7 +205,7 @@ static PyObject *pool_push_into(PyObject *object, PyObject *const *args, Py_ssiz
         }
     }
     for (k = begin; k < entered; k++)
-        self->lanes[lane_of(&rows, k)]->busy = 0;
+        leave(self->lanes[lane_of(&rows, k)]);
 done:
     release_views(&v);
     PyBuffer_Release(&counts);

@@ -44,15 +44,13 @@ static void stream_dealloc(PyObject *object)
     Py_DECREF(type);
 }
 
-static int enter(StreamObject *self)
+/* While a push of another thread runs without the GIL, nobody else may use its stream. */
+static int in_use(const StreamObject *self)
 {
-    if (self->busy) {
+    if (self->busy)
         PyErr_SetString(stream_error,
                         "two threads use one stream at the same time; give each thread its own, or lock around it");
-        return -1;
-    }
-    self->busy = 1;
-    return 0;
+    return self->busy;
 }
 
 static PyObject *counts_result(const int64_t *counts, uint32_t n)
@@ -117,14 +115,15 @@ static PyObject *stream_push_into(PyObject *object, PyObject *const *args, Py_ss
         PyErr_SetString(PyExc_TypeError, "push_into(x, out)");
         return NULL;
     }
-    if (enter(self))
+    if (in_use(self))
         return NULL;
+    enter(self);
     v.n_in = v.n_out = 0;
     if (!view_inputs(self->plan, args[0], 1, &v) && !view_outputs(self->plan, args[1], 1, &v) &&
         !(v.n > (int64_t)self->plan->block && overlapping(self->plan, &v, 1)))
         result = run(self, &v, 0);
     release_views(&v);
-    self->busy = 0;
+    leave(self);
     return result;
 }
 
@@ -133,13 +132,14 @@ static PyObject *stream_flush_into(PyObject *object, PyObject *out)
     StreamObject *self = (StreamObject *)object;
     call_views v;
     PyObject *result = NULL;
-    if (enter(self))
+    if (in_use(self))
         return NULL;
+    enter(self);
     v.n_in = v.n_out = 0;
     if (!view_outputs(self->plan, out, 1, &v))
         result = run(self, &v, 1);
     release_views(&v);
-    self->busy = 0;
+    leave(self);
     return result;
 }
 
@@ -152,9 +152,8 @@ static PyObject *stream_ready(PyObject *object, PyObject *frames)
     int error;
     if (n == -1 && PyErr_Occurred())
         return NULL;
-    if (enter(self))
+    if (in_use(self))
         return NULL;
-    self->busy = 0;
     if (borrow(self->plan, self->plan->block, 1, &work))
         return NULL;
     error = tcn_ready(&work, self->state, n, counts);
@@ -166,9 +165,8 @@ static PyObject *stream_reset(PyObject *object, PyObject *unused)
 {
     StreamObject *self = (StreamObject *)object;
     (void)unused;
-    if (enter(self))
+    if (in_use(self))
         return NULL;
-    self->busy = 0;
     self->hooks.tap_count = 0;
     tcn_reset(self->state);
     Py_RETURN_NONE;
@@ -179,9 +177,8 @@ static PyObject *stream_snapshot(PyObject *object, PyObject *unused)
     StreamObject *self = (StreamObject *)object;
     PyObject *made;
     (void)unused;
-    if (enter(self))
+    if (in_use(self))
         return NULL;
-    self->busy = 0;
     made = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)tcn_snapshot_size(self->plan->plan));
     if (made)
         tcn_snapshot(self->state, PyBytes_AsString(made));
@@ -196,11 +193,10 @@ static PyObject *stream_restore(PyObject *object, PyObject *blob)
     int error;
     if (PyObject_GetBuffer(blob, &view, PyBUF_SIMPLE))
         return NULL;
-    if (enter(self)) {
+    if (in_use(self)) {
         PyBuffer_Release(&view);
         return NULL;
     }
-    self->busy = 0;
     if (borrow(self->plan, self->plan->block, 1, &work)) {
         PyBuffer_Release(&view);
         return NULL;
@@ -233,9 +229,8 @@ static PyObject *stream_watch(PyObject *object, PyObject *args)
     tcn_tensor_facts facts;
     long tensor, frames;
     void *kept = NULL;
-    if (!PyArg_ParseTuple(args, "ll", &tensor, &frames) || enter(self))
+    if (!PyArg_ParseTuple(args, "ll", &tensor, &frames) || in_use(self))
         return NULL;
-    self->busy = 0;
     if (tensor < 0 || tensor >= (long)tcn_tensors(self->plan->plan)) {
         PyErr_Format(stream_error, "the plan has no tensor %ld; they are numbered 0 to %ld", tensor,
                      (long)tcn_tensors(self->plan->plan) - 1);
@@ -265,9 +260,8 @@ static PyObject *stream_tap(PyObject *object, PyObject *unused)
 {
     StreamObject *self = (StreamObject *)object;
     (void)unused;
-    if (enter(self))
+    if (in_use(self))
         return NULL;
-    self->busy = 0;
     if (!self->hooks.tap_frames) {
         PyErr_SetString(stream_error, "no tensor is watched; call watch(tensor, frames) before the push");
         return NULL;
@@ -281,9 +275,8 @@ static PyObject *stream_count_ns(PyObject *object, PyObject *wanted)
     StreamObject *self = (StreamObject *)object;
     uint64_t *ticks = NULL;
     int on = PyObject_IsTrue(wanted);
-    if (on < 0 || enter(self))
+    if (on < 0 || in_use(self))
         return NULL;
-    self->busy = 0;
     if (on && !(ticks = PyMem_Calloc(tcn_nodes(self->plan->plan) + 1, sizeof *ticks)))
         return PyErr_NoMemory();
     PyMem_Free(self->hooks.ticks);
@@ -298,9 +291,8 @@ static PyObject *stream_counted_ns(PyObject *object, PyObject *unused)
     uint32_t n = tcn_nodes(self->plan->plan), k;
     PyObject *made;
     (void)unused;
-    if (enter(self))
+    if (in_use(self))
         return NULL;
-    self->busy = 0;
     made = PyTuple_New(n);
     for (k = 0; made && k < n; k++) {
         PyObject *sum = PyLong_FromUnsignedLongLong(self->hooks.ticks ? self->hooks.ticks[k] : 0);

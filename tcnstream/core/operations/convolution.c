@@ -24,7 +24,7 @@ int tcn_check_convolution(tcn_checker *c)
     REQUIRE((uint64_t)a->f_out * a->outputs == y->elements, &a->f_out, TCN_VALUE);
     if (n->kind == KIND_TRANSPOSE_CONV) {
         REQUIRE(n->stride == 1 && a->pad_t < MOST_FRAMES && n->edge == EDGE_FILL, &a->pad_t, TCN_VALUE);
-        /* The taps read what the Reach says, which is what the rings keep. */
+        /* The taps read what the Window says, which is what the rings keep. */
         REQUIRE(a->taps_t <= (uint32_t)n->extent && (int64_t)a->pad_t + n->pad_begin == (int64_t)a->taps_t - 1, &a->pad_t, TCN_VALUE);
     } else if (n->kind == KIND_RESAMPLE) {
         REQUIRE(n->op <= RESAMPLE_DEPTHWISE && n->dtype == TCN_F32 && n->edge == EDGE_FILL, &n->op, TCN_VALUE);

@@ -113,7 +113,7 @@ def write_plan(plan: Plan, identity: str = "", rounding: str = "litert") -> byte
     return _Writer(plan, packed).assemble(identity, rounding)
 
 
-def lacking(plan: Plan) -> list[EngineError]:
+def unsupported_parts(plan: Plan) -> list[EngineError]:
     """What the core does not have, an error each, in order; empty if the plan can be written."""
     found = []
     checks: list[Callable[[], object]] = [functools.partial(_ports, plan)]
