@@ -13,7 +13,7 @@ static int check_arg_min_max(tcn_checker *c)
 
 static float or_worst(float x, int least) { return x == x ? x : float_of_bits(least ? 0x7F800000u : 0xFF800000u); }
 
-static uint32_t place_of_real(const float *x, const uint32_t *index, uint32_t count, int least)
+static uint32_t arg_of_floats(const float *x, const uint32_t *index, uint32_t count, int least)
 {
     float best = or_worst(x[index[0]], least);
     uint32_t i, place = 0;
@@ -27,12 +27,12 @@ static uint32_t place_of_real(const float *x, const uint32_t *index, uint32_t co
     return place;
 }
 
-static uint32_t place_of_whole(const void *x, uint32_t dtype, const uint32_t *index, uint32_t count, int least)
+static uint32_t arg_of_integers(const void *x, uint32_t dtype, const uint32_t *index, uint32_t count, int least)
 {
-    int64_t best = tcn_whole_at(x, dtype, index[0]);
+    int64_t best = tcn_integer_at(x, dtype, index[0]);
     uint32_t i, place = 0;
     for (i = 1; i < count; i++) {
-        int64_t v = tcn_whole_at(x, dtype, index[i]);
+        int64_t v = tcn_integer_at(x, dtype, index[i]);
         if (least ? v < best : v > best) {
             best = v;
             place = i;
@@ -52,9 +52,9 @@ static void arg_min_max(const tcn_job *j, const void *from, void *to, uint32_t f
         const uint8_t *x = (const uint8_t *)from + (size_t)f * p->places[j->in[0]].bytes;
         const uint32_t *index = IN_PLAN(uint32_t, a->index_at);
         for (o = 0; o < a->outputs; o++, index += a->count) {
-            uint32_t place = node->dtype == TCN_F32 ? place_of_real((const float *)(const void *)x, index, a->count, least)
-                                                    : place_of_whole(x, node->dtype, index, a->count, least);
-            tcn_store_whole(to, out, f * a->outputs + o, place);
+            uint32_t place = node->dtype == TCN_F32 ? arg_of_floats((const float *)(const void *)x, index, a->count, least)
+                                                    : arg_of_integers(x, node->dtype, index, a->count, least);
+            tcn_store_integer(to, out, f * a->outputs + o, place);
         }
     }
 }

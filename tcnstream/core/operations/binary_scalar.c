@@ -162,8 +162,8 @@ static void binary_scalar_frame(const tcn_job *j, const tcn_operand *o, uint8_t 
             else
                 to[i] = (uint8_t)is_true(node->op, x < y, x == y, x > y);
         } else {
-            int64_t x = tcn_whole_at(o[0].from, node->dtype, q), y = tcn_whole_at(o[1].from, node->dtype, r);
-            tcn_store_whole(to, out, i, binary_of_integers(a, node->op, node->dtype, x, y));
+            int64_t x = tcn_integer_at(o[0].from, node->dtype, q), y = tcn_integer_at(o[1].from, node->dtype, r);
+            tcn_store_integer(to, out, i, binary_of_integers(a, node->op, node->dtype, x, y));
         }
     }
 }

@@ -38,7 +38,7 @@ void tcn_find_operands(const tcn_job *j, const tcn_lane_run *lane, int64_t f, co
     }
 }
 
-int64_t tcn_whole_at(const void *from, uint32_t dtype, uint32_t i)
+int64_t tcn_integer_at(const void *from, uint32_t dtype, uint32_t i)
 {
     int64_t wide;
     switch (dtype) {
@@ -62,7 +62,7 @@ int64_t tcn_wrapped(int64_t value, uint32_t dtype)
            : dtype == TCN_I64 ? value : value != 0;
 }
 
-void tcn_store_whole(void *to, uint32_t dtype, uint32_t i, int64_t value)
+void tcn_store_integer(void *to, uint32_t dtype, uint32_t i, int64_t value)
 {
     switch (dtype) {
     case TCN_I8:

@@ -22,8 +22,8 @@ int tcn_check_operands(tcn_checker *c, const uint32_t *constant_at, const uint32
                        uint32_t count, uint32_t elements);
 
 /* Element i of any integer type. */
-int64_t tcn_whole_at(const void *from, uint32_t dtype, uint32_t i);
-void tcn_store_whole(void *to, uint32_t dtype, uint32_t i, int64_t value);
+int64_t tcn_integer_at(const void *from, uint32_t dtype, uint32_t i);
+void tcn_store_integer(void *to, uint32_t dtype, uint32_t i, int64_t value);
 
 /* The value as the type keeps it. */
 int64_t tcn_wrapped(int64_t value, uint32_t dtype);

@@ -13,7 +13,7 @@ static void gather_sums(const tcn_program *p, const tcn_node_record *node, const
             if (node->dtype == TCN_F32)
                 exact_add((exact_sum *)(void *)carry + o, ((const float *)frame)[*index], sign);
             else
-                ((int64_t *)(void *)carry)[o] += sign * tcn_whole_at(frame, node->dtype, *index);
+                ((int64_t *)(void *)carry)[o] += sign * tcn_integer_at(frame, node->dtype, *index);
         }
 }
 
@@ -32,7 +32,7 @@ static int32_t best_key(const void *frame, uint32_t dtype, const uint32_t *index
     for (i = 0; i < count; i++) {
         float x = dtype == TCN_F32 ? ((const float *)frame)[index[i]] : 0.0f;
         if (x == x)
-            best = better_of(dtype == TCN_F32 ? key_of_float(x) : (int32_t)tcn_whole_at(frame, dtype, index[i]), best, least);
+            best = better_of(dtype == TCN_F32 ? key_of_float(x) : (int32_t)tcn_integer_at(frame, dtype, index[i]), best, least);
     }
     return best;
 }
@@ -65,7 +65,7 @@ static void trailing_extreme(const tcn_job *j, const tcn_lane_run *lane, int64_t
         if (node->dtype == TCN_F32)
             ((float *)(void *)out)[o] = float_of_key(best);
         else
-            tcn_store_whole(out, node->dtype, o, best);
+            tcn_store_integer(out, node->dtype, o, best);
     }
 }
 
@@ -83,7 +83,7 @@ static void trailing_sum(const tcn_job *j, const tcn_lane_run *lane, int64_t f, 
             double sum = exact_value((const exact_sum *)(const void *)carry + o);
             ((float *)(void *)out)[o] = (float)(node->op == STATISTIC_MEAN ? sum / (double)count : sum);
         } else {
-            tcn_store_whole(out, node->dtype, o, statistic_of(a, ((const int64_t *)(const void *)carry)[o], count, node->op == STATISTIC_MEAN));
+            tcn_store_integer(out, node->dtype, o, statistic_of(a, ((const int64_t *)(const void *)carry)[o], count, node->op == STATISTIC_MEAN));
         }
     }
     if (frames == node->extent)
@@ -115,8 +115,8 @@ static void cumulative(const tcn_job *j)
     int64_t f;
     for (l = 0; l < j->n_lanes; l++) {
         const tcn_lane_run *lane = &j->lanes[l];
-        double *real = (double *)(void *)(lane->carries + a->carry_at);
-        int64_t *whole = (int64_t *)(void *)(lane->carries + a->carry_at);
+        double *running_f = (double *)(void *)(lane->carries + a->carry_at);
+        int64_t *running = (int64_t *)(void *)(lane->carries + a->carry_at);
         for (f = lane->have[j->out[0]]; f < lane->goal[j->out[0]]; f++) {
             const uint32_t *index = IN_PLAN(uint32_t, a->index_at);
             const uint8_t *in = frame_at(p, lane, j->in[0], f);
@@ -132,29 +132,29 @@ static void cumulative(const tcn_job *j)
                         least = v < least ? v : least;
                     }
                     if (node->op == STATISTIC_MAX)
-                        real[o] = f == 0 || most > real[o] ? most : real[o];
+                        running_f[o] = f == 0 || most > running_f[o] ? most : running_f[o];
                     else if (node->op == STATISTIC_MIN)
-                        real[o] = f == 0 || least < real[o] ? least : real[o];
+                        running_f[o] = f == 0 || least < running_f[o] ? least : running_f[o];
                     else
-                        real[o] = f == 0 ? sum : real[o] + sum;
-                    ((float *)(void *)out)[o] = (float)(node->op == STATISTIC_MEAN ? real[o] / (double)count : real[o]);
+                        running_f[o] = f == 0 ? sum : running_f[o] + sum;
+                    ((float *)(void *)out)[o] = (float)(node->op == STATISTIC_MEAN ? running_f[o] / (double)count : running_f[o]);
                 } else {
                     int64_t sum = 0, most = INT32_MIN, least = INT32_MAX;
                     int32_t result;
                     for (i = 0; i < a->count; i++) {
-                        int64_t v = tcn_whole_at(in, node->dtype, index[i]);
+                        int64_t v = tcn_integer_at(in, node->dtype, index[i]);
                         sum += v;
                         most = v > most ? v : most;
                         least = v < least ? v : least;
                     }
                     if (node->op == STATISTIC_MAX)
-                        whole[o] = f == 0 || most > whole[o] ? most : whole[o];
+                        running[o] = f == 0 || most > running[o] ? most : running[o];
                     else if (node->op == STATISTIC_MIN)
-                        whole[o] = f == 0 || least < whole[o] ? least : whole[o];
+                        running[o] = f == 0 || least < running[o] ? least : running[o];
                     else
-                        whole[o] = f == 0 ? sum : whole[o] + sum;
-                    result = node->op >= STATISTIC_MAX ? (int32_t)whole[o] : statistic_of(a, whole[o], count, node->op == STATISTIC_MEAN);
-                    tcn_store_whole(out, node->dtype, o, result);
+                        running[o] = f == 0 ? sum : running[o] + sum;
+                    result = node->op >= STATISTIC_MAX ? (int32_t)running[o] : statistic_of(a, running[o], count, node->op == STATISTIC_MEAN);
+                    tcn_store_integer(out, node->dtype, o, result);
                 }
             }
         }

@@ -30,7 +30,7 @@ int tcn_check_statistics(tcn_checker *c)
     return TCN_OK;
 }
 
-static float real_statistic(const float *x, const uint32_t *index, uint32_t count, int op)
+static float float_statistic(const float *x, const uint32_t *index, uint32_t count, int op)
 {
     double sum = 0.0, product = 1.0;
     float most = -3.402823466e+38f, least = 3.402823466e+38f;
@@ -52,14 +52,14 @@ static float real_statistic(const float *x, const uint32_t *index, uint32_t coun
 /* QuantizedReduceProd: every step is rescaled */
 static int32_t scaled_product(const reduce_args *a, const void *x, uint32_t dtype, const uint32_t *index)
 {
-    int64_t product = tcn_whole_at(x, dtype, index[0]) - a->zero_in;
+    int64_t product = tcn_integer_at(x, dtype, index[0]) - a->zero_in;
     uint32_t i;
     for (i = 1; i < a->count; i++)
-        product = multiply_wide((int64_t)((uint64_t)product * (uint64_t)(tcn_whole_at(x, dtype, index[i]) - a->zero_in)), a->multiplier, a->shift);
+        product = multiply_wide((int64_t)((uint64_t)product * (uint64_t)(tcn_integer_at(x, dtype, index[i]) - a->zero_in)), a->multiplier, a->shift);
     return clip32(add32(multiply_wide(product, a->multiplier, a->shift), a->zero_out), a->low, a->high);
 }
 
-static int64_t whole_statistic(const reduce_args *a, const void *x, uint32_t dtype, const uint32_t *index, int op)
+static int64_t integer_statistic(const reduce_args *a, const void *x, uint32_t dtype, const uint32_t *index, int op)
 {
     int64_t sum = 0, most = INT64_MIN, least = INT64_MAX;
     uint64_t product = 1;
@@ -67,7 +67,7 @@ static int64_t whole_statistic(const reduce_args *a, const void *x, uint32_t dty
     if (op == STATISTIC_PRODUCT && dtype <= TCN_I16)
         return scaled_product(a, x, dtype, index);
     for (i = 0; i < a->count; i++) {
-        int64_t v = tcn_whole_at(x, dtype, index[i]);
+        int64_t v = tcn_integer_at(x, dtype, index[i]);
         sum = add64(sum, v);
         product *= (uint64_t)v;
         most = v > most ? v : most;
@@ -94,9 +94,9 @@ static void reduce(const tcn_job *j, const void *from, void *to, uint32_t frames
         for (o = 0; o < a->outputs; o++, index += a->count) {
             uint32_t at = f * a->outputs + o;
             if (node->dtype == TCN_F32)
-                ((float *)to)[at] = real_statistic((const float *)(const void *)x, index, a->count, node->op);
+                ((float *)to)[at] = float_statistic((const float *)(const void *)x, index, a->count, node->op);
             else
-                tcn_store_whole(to, node->dtype, at, whole_statistic(a, x, node->dtype, index, node->op));
+                tcn_store_integer(to, node->dtype, at, integer_statistic(a, x, node->dtype, index, node->op));
         }
     }
 }

@@ -14,16 +14,16 @@ static int check_unary_scalar(tcn_checker *c)
 }
 
 /* What is too large saturates, NaN gives the greatest integer. */
-static int64_t whole_of_real(float x, uint32_t dtype)
+static int64_t integer_of_float(float x, uint32_t dtype)
 {
     static const int64_t most[] = {0, INT8_MAX, INT16_MAX, INT32_MAX, INT64_MAX};
-    int64_t whole;
+    int64_t integer;
     if (dtype == TCN_BOOL)
         return x != 0.0f;
     if (!(x < 9223372036854775808.0f))
         return most[dtype];
-    whole = x < -9223372036854775808.0f ? INT64_MIN : (int64_t)x;
-    return whole > most[dtype] ? most[dtype] : whole < -most[dtype] - 1 ? -most[dtype] - 1 : whole;
+    integer = x < -9223372036854775808.0f ? INT64_MIN : (int64_t)x;
+    return integer > most[dtype] ? most[dtype] : integer < -most[dtype] - 1 ? -most[dtype] - 1 : integer;
 }
 
 static int64_t value_of(const unary_scalar_args *a, int op, int64_t x)
@@ -61,13 +61,13 @@ static void unary_scalar(const tcn_job *j, const void *from, void *to, uint32_t 
         if (node->dtype == TCN_F32 && out == TCN_F32) {
             ((float *)to)[i] = ((const float *)from)[i];
         } else if (node->dtype == TCN_F32) {
-            tcn_store_whole(to, out, i, whole_of_real(((const float *)from)[i], out));
+            tcn_store_integer(to, out, i, integer_of_float(((const float *)from)[i], out));
         } else {
-            int64_t x = tcn_whole_at(from, node->dtype, i);
+            int64_t x = tcn_integer_at(from, node->dtype, i);
             if (out == TCN_F32)
                 ((float *)to)[i] = (float)x;
             else
-                tcn_store_whole(to, out, i, node->op == SCALAR_CAST ? x : value_of(a, node->op, x));
+                tcn_store_integer(to, out, i, node->op == SCALAR_CAST ? x : value_of(a, node->op, x));
         }
     }
 }
