@@ -20,7 +20,7 @@ class Sizes:
     payload: int = 4096
     """Bytes of the largest payload, both ways."""
     window: int = 4
-    """Requests that may be under way: so many replies are kept for resends."""
+    """Requests that may be in flight: so many replies are kept for resends."""
     receive: int = 16 * KIB
     """Bytes of the receive buffer, a power of two: the credit."""
     plan_ram: int = 1 * MIB

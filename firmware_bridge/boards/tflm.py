@@ -28,7 +28,7 @@ ARENA_BYTES = 64 << 20
 
 
 class TflmBoard:
-    """``tflite_micro.runtime.Interpreter`` with the face of a board. ``hop_frames``: None takes the fewest."""
+    """Implements Board by ``tflite_micro.runtime.Interpreter``. ``hop_frames``: None takes the fewest."""
 
     can = Can.TAP | Can.SNAPSHOT
     log: tuple[tuple[str, str], ...] = ()

@@ -120,7 +120,7 @@ class _Seen:
 
 
 class _Run:
-    """One check on its way."""
+    """The state of one check."""
 
     def __init__(
         self,

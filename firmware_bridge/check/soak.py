@@ -131,7 +131,7 @@ def soak(
 
 
 class _Soak:
-    """One soak on its way: the host's stream, the board, and what came since the last common snapshot."""
+    """The state of one soak: the host's stream, the board, and what came since the last common snapshot."""
 
     def __init__(
         self,
@@ -237,7 +237,7 @@ class _Soak:
                     raise
                 self._recover(error, before)
                 if self._checkpoint is None:
-                    return  # a new stream: what was under way belongs to the old one
+                    return  # a new stream: what was in flight belongs to the old one
 
     def _recover(self, error: BridgeError, before: list[list[Array]]) -> None:
         failed_at = time.monotonic()

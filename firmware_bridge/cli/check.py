@@ -27,7 +27,7 @@ from firmware_bridge.cli.options import (
     board_options,
     refuse,
     require_writable,
-    write_beside,
+    write_text,
 )
 from firmware_bridge.cli.windows import compare_windows
 from firmware_bridge.errors import BridgeError
@@ -169,9 +169,9 @@ def check(
 def _write(report: CheckReport, junit: Path | None, page: Path | None, json: bool) -> None:
     data = to_json(report)
     if junit is not None:
-        write_beside(junit, stages_to_junit(data))
+        write_text(junit, stages_to_junit(data))
     if page is not None:
-        write_beside(page, to_html(data))
+        write_text(page, to_html(data))
     if json:
         print_json(data)
         return

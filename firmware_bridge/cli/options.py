@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from firmware_bridge.errors import BridgeError
 from firmware_bridge.link.faults import faulty, parse_faults
 from firmware_bridge.targets import KINDS, Options
 from tcnstream.cli.common import note, print_json, say
+from tcnstream.signal.outfile import writable, write_file
 
 TargetOption: TypeAlias = Annotated[
     str, typer.Option("--target", "-t", metavar="TARGET", help=f"{', '.join(kind.written for kind in KINDS.values())}.")
@@ -56,41 +55,15 @@ def refuse(target: str, why: str, **given: bool) -> None:
 
 def require_writable(outputs: Sequence[Path | None], read: Sequence[Path]) -> None:
     """What cannot be written in the end, or would be written over what is ``read``, is said before hours of work."""
-    wanted = [file for file in outputs if file is not None]
+    wanted = [writable(file.absolute(), *read) for file in outputs if file is not None]
     for k, file in enumerate(wanted):
-        if file.is_dir() or not file.absolute().parent.is_dir():
-            what = "is a folder" if file.is_dir() else "lies in a folder that does not exist"
-            raise BridgeError(f"{file} {what}; name a file in a folder that exists")
-        if any(_same_file(file, source) for source in read):
-            raise BridgeError(f"{file} is read here and would be written over; name another file")
-        if any(_same_file(file, other) for other in wanted[:k]):
+        if file.resolve() in (other.resolve() for other in wanted[:k]):
             raise BridgeError(f"{file} would be written twice; name a file for each")
 
 
-def _same_file(a: Path, b: Path) -> bool:
-    return a.samefile(b) if a.exists() and b.exists() else a.resolve() == b.resolve()
-
-
-def write_beside(path: Path, text: str) -> None:
-    """Writes a new file and gives it the name: what stood there is whole until the new one is."""
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", dir=path.absolute().parent, prefix=f".{path.name}.", delete=False
-    ) as file:
-        unfinished = Path(file.name)
-        try:
-            file.write(text)
-            file.close()
-            unfinished.chmod(0o666 & ~_umask())
-            os.replace(unfinished, path)
-        except BaseException:
-            unfinished.unlink(missing_ok=True)
-            raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def write_text(path: Path, text: str) -> None:
+    """As UTF-8, whole or not at all."""
+    write_file(path, text.encode())
 
 
 def conclude(found: Any, json: bool, remarks: tuple[str, ...] = ()) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from firmware_bridge.cli.options import require_writable, write_beside
+from firmware_bridge.cli.options import require_writable, write_text
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.report.junit import stages_to_junit
 from firmware_bridge.report.page import to_html
@@ -29,7 +29,7 @@ def report(
     require_writable((junit, page), read=(result,))
     data = load(result.read_bytes())
     if page is not None:
-        write_beside(page, to_html(data))
+        write_text(page, to_html(data))
     if junit is not None:
-        write_beside(junit, stages_to_junit(data))
+        write_text(junit, stages_to_junit(data))
     say(str(data["verdict"]))

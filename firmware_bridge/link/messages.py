@@ -131,7 +131,7 @@ NO_TENSOR = -1
 
 @dataclass(frozen=True)
 class FrameHead(Record):
-    """What stands in front of every payload; ``credit``: encoded bytes of requests that may be under way."""
+    """What stands in front of every payload; ``credit``: encoded bytes of requests that may be in flight."""
 
     called = "frame"
     payload_bytes: U16

@@ -3,7 +3,7 @@
 Requests are numbered; a board carries out each number once, in order, and keeps its last replies, so that a
 resent request gets the same reply again. A request is resent when its reply is late (by what replies have
 taken so far), or at once when either end saw a damaged frame. Up to the board's window of requests may be
-under way, and never more bytes than its credit. Every wait ends: an exchange that has no reply by its
+in flight, and never more bytes than its credit. Every wait ends: an exchange that has no reply by its
 deadline is a LinkError that says what did arrive.
 """
 
@@ -138,7 +138,7 @@ class Link:
         return self._session
 
     def grant(self, window: int, receive_bytes: int) -> None:
-        """What the board said it can hold: requests under way, and their bytes."""
+        """What the board said it can hold: requests in flight, and their bytes."""
         self._window = max(window, 1)
         self._credit = receive_bytes
 
@@ -169,37 +169,37 @@ class Link:
         return self.exchange_all([(kind, payload)], deadline_s)[0]
 
     def exchange_all(self, requests: Iterable[tuple[int, bytes]], deadline_s: float = DEADLINE_S) -> list[Frame]:
-        """Requests one behind the other, as many under way as the board allows; the replies in their order.
+        """Requests one behind the other, as many in flight as the board allows; the replies in their order.
 
         ``deadline_s`` is for each reply, counted from the one before it.
         """
         waiting = deque(_Request(kind, payload) for kind, payload in requests)
-        under_way: deque[_Request] = deque()
+        in_flight: deque[_Request] = deque()
         done: list[Frame] = []
         last_progress = time.monotonic()
-        while waiting or under_way:
-            while waiting and self._may_send(waiting[0], under_way):
+        while waiting or in_flight:
+            while waiting and self._may_send(waiting[0], in_flight):
                 request = waiting.popleft()
                 self._send_first(request)
-                under_way.append(request)
-            allowed_s = deadline_s + sum(len(r.coded) for r in under_way) / SLOWEST_BYTES_PER_S
+                in_flight.append(request)
+            allowed_s = deadline_s + sum(len(r.coded) for r in in_flight) / SLOWEST_BYTES_PER_S
             if time.monotonic() - last_progress > allowed_s:
-                raise self._no_reply(under_way[0], allowed_s)
-            self._receive(under_way)
-            while under_way and (reply := under_way[0].reply) is not None:
-                request = under_way.popleft()
+                raise self._no_reply(in_flight[0], allowed_s)
+            self._receive(in_flight)
+            while in_flight and (reply := in_flight[0].reply) is not None:
+                request = in_flight.popleft()
                 last_progress = time.monotonic()
                 self.stats.exchanges += 1
                 done.append(self._accepted(request, reply))
         return done
 
-    def _may_send(self, request: _Request, under_way: deque[_Request]) -> bool:
-        if not under_way:
+    def _may_send(self, request: _Request, in_flight: deque[_Request]) -> bool:
+        if not in_flight:
             return True
-        if len(under_way) >= self._window:
+        if len(in_flight) >= self._window:
             return False
-        bytes_under_way = sum(len(r.coded) for r in under_way)
-        return bytes_under_way + len(request.payload) + len(request.payload) // 254 + 20 <= self._credit
+        bytes_in_flight = sum(len(r.coded) for r in in_flight)
+        return bytes_in_flight + len(request.payload) + len(request.payload) // 254 + 20 <= self._credit
 
     def _send_first(self, request: _Request) -> None:
         request.sequence = self._sequence
@@ -218,9 +218,9 @@ class Link:
         self.stats.bytes_out += len(request.coded)
         self.stats.resends += request.sends > 1
 
-    def _receive(self, under_way: deque[_Request]) -> None:
+    def _receive(self, in_flight: deque[_Request]) -> None:
         """Waits for the next bytes, at most until the oldest request is due again."""
-        oldest = under_way[0]
+        oldest = in_flight[0]
         due = oldest.sent_at + oldest.wait_s
         received = self.transport.read(max(due - time.monotonic(), 0.0))
         self.stats.bytes_in += len(received)
@@ -239,8 +239,8 @@ class Link:
                 self.stats.damaged_requests += 1
                 wanted = True
             else:
-                wanted |= self._match(item, under_way)
-        unanswered = [request for request in under_way if request.reply is None]
+                wanted |= self._match(item, in_flight)
+        unanswered = [request for request in in_flight if request.reply is None]
         if not unanswered:
             return
         first = unanswered[0]
@@ -258,9 +258,9 @@ class Link:
                 request.wait_s = min(usual * 2 ** max(silent, 0), _MOST_WAIT_S)
                 self._send(request)
 
-    def _match(self, frame: Frame, under_way: deque[_Request]) -> bool:
+    def _match(self, frame: Frame, in_flight: deque[_Request]) -> bool:
         """Gives a reply to its request; returns whether the unanswered ones must be sent again."""
-        for request in under_way:
+        for request in in_flight:
             self._echoed |= (frame.kind, frame.session, frame.payload) == (request.kind, self._session, request.payload)
             if frame.sequence != request.sequence or frame.kind != request.kind | REPLY or request.reply is not None:
                 continue

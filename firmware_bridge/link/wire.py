@@ -29,7 +29,7 @@ _LONGEST_BYTES = _HEAD_BYTES + 65535 + _CRC.size
 
 @dataclass(frozen=True)
 class Frame:
-    """What one end says to the other. ``credit``: encoded bytes of requests that may be under way (replies only)."""
+    """What one end says to the other. ``credit``: encoded bytes of requests that may be in flight (replies only)."""
 
     kind: int
     status: int = 0

@@ -70,7 +70,7 @@ def soak_stock(
 
 
 class _StockSoak:
-    """One soak on its way."""
+    """The state of one soak."""
 
     def __init__(
         self,

@@ -164,7 +164,7 @@ def test_a_difference_is_exit_code_1(recording: Path) -> None:
         (("--target", "host", "--faults", "reader_bytes_per_s=-1"), "reader_bytes_per_s is a number from 1 on"),
         (("--target", "host", "--faults", "flip=nan"), "flip is a probability from 0 to 1, not nan"),
         (("--target", "host", "--rate", "-5"), "samples a second"),
-        (("--target", "host", "--html", "/nowhere/page.html"), "lies in a folder that does not exist"),
+        (("--target", "host", "--html", "/nowhere/page.html"), "there is no folder /nowhere for page.html"),
         (("--target", "host", "--junit", "/"), "/ is a folder"),
         (("--target", "host:there"), "host takes nothing behind a colon"),
         (("--target", "neuralspot:"), "no port is named"),
