@@ -63,6 +63,17 @@ def test_a_record_is_packed_and_read_by_name() -> None:
     assert Example.offset("pair") == 8 and Example.offset("scale") == 28
 
 
+def test_a_record_wants_its_fields_and_no_others() -> None:
+    with pytest.raises(TypeError, match="example_args wants other fields: table, label"):
+        Example(elements=3)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="example_args wants other fields: tabel"):
+        Example(elements=3, table=None, label="", tabel=None)  # type: ignore[call-arg]
+    made = Example(elements=3, table=None, label="")
+    with pytest.raises(AttributeError, match="does not change"):
+        made.elements = 4  # type: ignore[misc]
+    assert made.replaced(elements=4).elements == 4 and made.elements == 3
+
+
 def test_a_record_that_refers_to_something_must_be_told_where_it_goes() -> None:
     with pytest.raises(TypeError, match="say where they go"):
         Example(elements=3, table=b"abc", label="").pack()

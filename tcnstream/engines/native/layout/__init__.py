@@ -17,9 +17,8 @@ that is a multiple of 16. Offsets (``..._at`` in C) count bytes from its start, 
     names     NUL-terminated UTF-8: the model's identity, labels, kinds
 """
 
-from __future__ import annotations
-
 from enum import IntEnum
+from typing import Self
 
 from tcnstream.engines.native.layout.records import (
     F32,
@@ -54,7 +53,7 @@ class Error(IntEnum):
 
     text: str
 
-    def __new__(cls, code: int, text: str = "") -> Error:
+    def __new__(cls, code: int, text: str = "") -> Self:
         made = int.__new__(cls, code)
         made._value_ = code
         made.text = text
@@ -89,7 +88,7 @@ class Dtype(IntEnum):
     numpy: str
     bytes: int
 
-    def __new__(cls, code: int, numpy: str = "", bytes: int = 0) -> Dtype:
+    def __new__(cls, code: int, numpy: str = "", bytes: int = 0) -> Self:
         made = int.__new__(cls, code)
         made._value_ = code
         made.numpy, made.bytes = numpy, bytes
@@ -527,7 +526,7 @@ class Kind(IntEnum):
 
     arguments: type[Record] | None
 
-    def __new__(cls, code: int, arguments: type[Record] | None = None) -> Kind:
+    def __new__(cls, code: int, arguments: type[Record] | None = None) -> Self:
         made = int.__new__(cls, code)
         made._value_ = code
         made.arguments = arguments

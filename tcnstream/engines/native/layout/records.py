@@ -15,14 +15,14 @@ would leave a gap is refused.
 
 from __future__ import annotations
 
-import dataclasses
+import inspect
 import struct
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from types import SimpleNamespace
-from typing import Annotated, Any, ClassVar, Protocol, TypeAlias, dataclass_transform
+from typing import Annotated, Any, ClassVar, Protocol, Self, TypeAlias, dataclass_transform
 
 
 class Reference(Enum):
@@ -80,9 +80,19 @@ class _Nowhere:
         raise TypeError("the record refers to running sums; say where they go")
 
 
-def doc(comment: str, *, default: Any = dataclasses.MISSING) -> Any:
+_REQUIRED: Any = object()
+"""The default of a field that has none."""
+
+
+@dataclass(frozen=True)
+class _Documented:
+    comment: str
+    default: Any
+
+
+def doc(comment: str, *, default: Any = _REQUIRED) -> Any:
     """A field with a comment, which stands beside it in the C header too."""
-    return dataclasses.field(default=default, metadata={"comment": comment})
+    return _Documented(comment, default)
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,7 @@ class Field:
     c_name: str
     scalar: Scalar
     count: int
+    default: Any
     comment: str
 
     @property
@@ -102,7 +113,7 @@ class Field:
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(doc,))
 class Record:
-    """The base of all records; ``c`` is the name of the struct."""
+    """The base of all records, which are made by field name and do not change; ``c`` is the name of the struct."""
 
     c_name: ClassVar[str]
     fields: ClassVar[tuple[Field, ...]]
@@ -110,7 +121,6 @@ class Record:
     _packer: ClassVar[struct.Struct]
 
     def __init_subclass__(cls, c: str) -> None:
-        dataclass(frozen=True, kw_only=True, eq=False)(cls)
         cls.c_name = c
         cls.fields = _fields_of(cls)
         codes = "".join(field.scalar.code * field.values for field in cls.fields)
@@ -118,6 +128,20 @@ class Record:
         cls.size = cls._packer.size
         if struct.calcsize("@" + codes) != cls.size:
             raise TypeError(f"{c} has gaps in C; order its fields so that each stands at a multiple of its size")
+
+    def __init__(self, **values: Any) -> None:
+        taken = {field.name: field.default for field in self.fields} | values
+        wrong = [name for name, value in taken.items() if value is _REQUIRED] or list(taken)[len(self.fields) :]
+        if wrong:
+            raise TypeError(f"{self.c_name} wants other fields: {', '.join(wrong)}")
+        self.__dict__.update(taken)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{self.c_name} does not change; make another one with replaced({name}=...)")
+
+    def replaced(self, **values: Any) -> Self:
+        """The same record with other values of some fields."""
+        return type(self)(**{**self.__dict__, **values})
 
     @classmethod
     def offset(cls, c_name: str) -> int:
@@ -146,16 +170,18 @@ class Record:
 
 
 def _fields_of(cls: type[Any]) -> tuple[Field, ...]:
-    types = typing.get_type_hints(cls, include_extras=True)
     fields = []
-    for declared in dataclasses.fields(cls):
-        kind, count = types[declared.name], 0
+    annotations: dict[str, Any] = inspect.get_annotations(cls, eval_str=True)
+    for name, kind in annotations.items():
+        said = getattr(cls, name, _REQUIRED)
+        declared = said if isinstance(said, _Documented) else _Documented("", said)
+        count = 0
         if typing.get_origin(kind) is tuple:
             parts = typing.get_args(kind)
             kind, count = parts[0], len(parts)
         (scalar,) = (extra for extra in typing.get_args(kind) if isinstance(extra, Scalar))
-        c_name = declared.name + ("_at" if scalar.reference in (Reference.BLOB, Reference.CARRY) else "")
-        fields.append(Field(declared.name, c_name, scalar, count, declared.metadata.get("comment", "")))
+        c_name = name + ("_at" if scalar.reference in (Reference.BLOB, Reference.CARRY) else "")
+        fields.append(Field(name, c_name, scalar, count, declared.default, declared.comment))
     return tuple(fields)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 
@@ -121,7 +120,7 @@ def _over_time(context: Context, kind: Kind, carry_bytes: int) -> Packed:
     statistic = _statistic(context)
     axes = tuple(sorted(a - 1 for a in context.node.options_of(StatisticOptions).axes if a > 0))
     arguments = _arguments(context, axes, statistic, fold_count=False)
-    return Packed(kind, context.streams, replace(arguments, carry=arguments.outputs * carry_bytes), _OPS[statistic])
+    return Packed(kind, context.streams, arguments.replaced(carry=arguments.outputs * carry_bytes), _OPS[statistic])
 
 
 def _statistic(context: Context) -> Statistic:
