@@ -7,6 +7,7 @@
 /* All offsets (`..._at`) count bytes from the start of the plan; all fields are little-endian. */
 
 #define TCN_PLAN_MAGIC "TCNPLAN\n"
+#define TCN_SNAPSHOT_MAGIC "TCNSNAP\n"
 #define TCN_VERSION 2u
 #define TCN_NONE 0xFFFFFFFFu
 #define TCN_SAME INT32_MIN
@@ -369,6 +370,18 @@ typedef struct {
 } move_run;
 TCN_HAS_SIZE(move_run, 20);
 
+/* The start of a snapshot; then the rings of all tensors, each in the order of time, the carries, and a CRC-32.
+ *
+ * Frames of a ring that were never there are anything. Sums that follow from the rings are made again from them, so a
+ * snapshot of another engine fits as well. */
+typedef struct {
+    uint8_t magic[8]; /* TCN_SNAPSHOT_MAGIC */
+    uint32_t plan_crc32; /* of the plan's header */
+    uint32_t ended;
+    int64_t frames; /* pushed since the start */
+} tcn_snapshot_head;
+TCN_HAS_SIZE(tcn_snapshot_head, 24);
+
 /* X(kind, the tcn_operation that runs it) for each. */
 #define TCN_OPERATIONS(X) \
     X(CONV, tcn_conv) \
@@ -394,6 +407,6 @@ TCN_HAS_SIZE(move_run, 20);
     X(UNARY_SCALAR, tcn_unary_scalar) \
     X(ARG_MIN_MAX, tcn_arg_min_max)
 
-#define TCN_LAYOUT 0x93AA6014u /* of these two headers */
+#define TCN_LAYOUT 0xE5409929u /* of these two headers */
 
 #endif

@@ -225,7 +225,6 @@ class _Writer:
         ):
             content[at : at + len(part)] = part
         header = Header(
-            magic=MAGIC,
             version=VERSION,
             bytes=total,
             crc32=0,

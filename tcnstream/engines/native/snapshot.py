@@ -1,8 +1,6 @@
 """Snapshots of the C core and ``State``, one as the other: a stream goes on in any engine and on a board.
 
-The core's snapshot is a head (magic, CRC-32 of the plan, whether the signal has ended, input frames), the rings of all
-tensors, newest frame last, the running sums of cumulative policies, and a CRC-32 of all that. ``core/snapshot.c``
-writes it.
+``layout.SnapshotHead`` says what the core's snapshot is; ``core/snapshot.c`` writes it.
 """
 
 from __future__ import annotations
@@ -17,30 +15,28 @@ import numpy as np
 from tcnstream.compiler.operations import operation
 from tcnstream.compiler.operations.statistics import StatisticOptions
 from tcnstream.compiler.plan import Plan
+from tcnstream.engines.native.layout import SnapshotHead
 from tcnstream.engines.native.planfile import PlanFacts
 from tcnstream.engines.state import State
 from tcnstream.tflite.graph import Array
 
-_MAGIC = b"TCNSNAP\n"
-_HEAD = struct.Struct("<8sIIq")
-
 
 def from_core(plan: Plan, facts: PlanFacts, blob: bytes) -> State:
     """The core's snapshot of a stream of ``plan`` as the state of the other engines."""
-    _, _, ended, pushed_frames = _HEAD.unpack_from(blob)
+    head = SnapshotHead.read(blob)
 
     def newest(i: int, n: int) -> Array:
         tensor, ring = plan.tensors[i], facts.tensors[i]
         elements = math.prod(tensor.shape)
-        begin = _HEAD.size + ring.ring_at + (ring.ring_frames - n) * elements * tensor.dtype.itemsize
+        begin = SnapshotHead.size + ring.ring_at + (ring.ring_frames - n) * elements * tensor.dtype.itemsize
         return np.frombuffer(blob, tensor.dtype, n * elements, begin).reshape(n, *tensor.shape)
 
-    state = State.resumed(plan, pushed_frames, bool(ended), newest)
+    state = State.resumed(plan, head.frames, bool(head.ended), newest)
     for k, place, stored, wanted in _sums(plan, facts):
         target = plan.nodes[k].outputs[0]
         if state.have[target] > 0:
             shape = plan.tensors[target].shape
-            begin = _HEAD.size + facts.ring_bytes + place
+            begin = SnapshotHead.size + facts.ring_bytes + place
             values = np.frombuffer(blob, stored, math.prod(shape), begin)
             state.carry(k, values.reshape(shape).astype(wanted))
     return state
@@ -60,8 +56,8 @@ def to_core(state: State, facts: PlanFacts) -> bytes:
         if k in state.carries:
             values = state.carries[k].astype(stored).tobytes()
             sums[place : place + len(values)] = values
-    head = _HEAD.pack(_MAGIC, facts.crc32, int(state.ended), state.pushed_frames)
-    blob = head + rings + sums
+    head = SnapshotHead(plan_crc32=facts.crc32, ended=int(state.ended), frames=state.pushed_frames)
+    blob = head.pack() + rings + sums
     return blob + struct.pack("<I", zlib.crc32(blob))
 
 

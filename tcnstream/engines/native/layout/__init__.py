@@ -23,6 +23,7 @@ from typing import Self
 from tcnstream.engines.native.layout.records import (
     F32,
     I32,
+    I64,
     U8,
     U16,
     U32,
@@ -36,6 +37,7 @@ from tcnstream.engines.native.layout.records import (
 )
 
 MAGIC = b"TCNPLAN\n"
+SNAPSHOT_MAGIC = b"TCNSNAP\n"
 VERSION = 2
 ALIGNMENT = 64
 NONE = 0xFFFFFFFF
@@ -263,7 +265,7 @@ class ArgOp(IntEnum):
 class Header(Record, c="tcn_header"):
     """The start of a plan file."""
 
-    magic: Bytes8 = doc("TCN_PLAN_MAGIC")
+    magic: Bytes8 = doc("TCN_PLAN_MAGIC", default=MAGIC)
     version: U32
     bytes: U32
     crc32: U32 = doc("of all that follows this field")
@@ -521,6 +523,19 @@ class Reduce(Record, c="reduce_args"):
     carry: Carry = doc("TRAILING, CUMULATIVE: in the carries of a state", default=0)
 
 
+class SnapshotHead(Record, c="tcn_snapshot_head"):
+    """The start of a snapshot; then the rings of all tensors, each in the order of time, the carries, and a CRC-32.
+
+    Frames of a ring that were never there are anything. Sums that follow from the rings are made again from them, so a
+    snapshot of another engine fits as well.
+    """
+
+    magic: Bytes8 = doc("TCN_SNAPSHOT_MAGIC", default=SNAPSHOT_MAGIC)
+    plan_crc32: U32 = doc("of the plan's header")
+    ended: U32
+    frames: I64 = doc("pushed since the start")
+
+
 class Kind(IntEnum):
     """An operation of the core; KIND_CONV is run by ``tcn_conv``, and so on."""
 
@@ -556,7 +571,14 @@ class Kind(IntEnum):
     ARG_MIN_MAX = 22, Reduce
 
 
-RECORDS = (Header, TensorRecord, NodeRecord, *dict.fromkeys(k.arguments for k in Kind if k.arguments), MoveRun)
+RECORDS = (
+    Header,
+    TensorRecord,
+    NodeRecord,
+    *dict.fromkeys(k.arguments for k in Kind if k.arguments),
+    MoveRun,
+    SnapshotHead,
+)
 ENUMS: tuple[tuple[str, type[IntEnum]], ...] = (
     ("PLAN_", PlanFlag),
     ("TENSOR_", TensorFlag),

@@ -42,7 +42,8 @@ def layout_h() -> str:
         "/* All offsets (`..._at`) count bytes from the start of the plan; all fields are little-endian. */",
         "\n".join(
             [
-                f'#define TCN_PLAN_MAGIC "{layout.MAGIC.decode("unicode_escape").encode("unicode_escape").decode()}"',
+                f"#define TCN_PLAN_MAGIC {_string(layout.MAGIC)}",
+                f"#define TCN_SNAPSHOT_MAGIC {_string(layout.SNAPSHOT_MAGIC)}",
                 f"#define TCN_VERSION {layout.VERSION}u",
                 f"#define TCN_NONE 0x{layout.NONE:X}u",
                 "#define TCN_SAME INT32_MIN",
@@ -63,6 +64,10 @@ def layout_h() -> str:
 def _header(name: str, what: str, *parts: str) -> str:
     guard = f"TCN_{name.upper().replace('.', '_')}"
     return "\n\n".join([f"/* {name} - {what}; {_WRITTEN_BY}. */\n#ifndef {guard}\n#define {guard}", *parts, "#endif\n"])
+
+
+def _string(content: bytes) -> str:
+    return '"' + content.decode().replace("\n", "\\n") + '"'
 
 
 def _continued(lines: list[str]) -> str:
