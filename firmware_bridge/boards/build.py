@@ -140,32 +140,34 @@ def _tools(board: BoardSpec) -> dict[str, str]:
     return {"CC": need_tool(os.environ.get("HOSTCC", "gcc"), "gcc"), "AR": "ar"}
 
 
-def run_make(board: BoardSpec, folder: Path, *goals: str, sdk: str | None = None, **variables: str) -> None:
-    """Builds in ``folder``, which gets links to all that make reads: its words end at blanks, which paths may have.
+def run_make(board: BoardSpec, folder: Path, goal: str, sdk: str | None = None, **variables: str) -> Path:
+    """Builds the file ``goal`` in ``folder``, which gets links to all that make reads: its words end at blanks, which
+    paths may have.
 
     Raises TargetError where a tool is missing or make fails, with what it said.
     """
     reads = {"firmware": FIRMWARE, "core": CORE, "cache": cache_folder()}
-    given = {"CORE": "core", "LIB": f"cache/{core_library(board).name}", "BUILD": _build_id()}
+    given = {"OUT": "out", "CORE": "core", "LIB": f"cache/{core_library(board).name}", "BUILD": _build_id()}
     if sdk is not None:
         reads["sdk"] = Path(sdk).resolve()
         given["SDK"] = "sdk"
-    for name, path in reads.items():
-        (folder / name).symlink_to(path, target_is_directory=True)
+    for link, path in reads.items():
+        (folder / link).symlink_to(path, target_is_directory=True)
     given |= {"CORE_VERSION": core_version(), **_tools(board), **board.make_variables(), **variables}
     command = [need_tool("make", "make"), "-s", f"-j{os.cpu_count() or 1}", "-f", "firmware/Makefile"]
     command += [f"{name}={value}" for name, value in given.items()]
     try:
         answer = subprocess.run(
-            [*command, *goals], cwd=folder, capture_output=True, text=True, timeout=BUILD_DEADLINE_S
+            [*command, f"out/{goal}"], cwd=folder, capture_output=True, text=True, timeout=BUILD_DEADLINE_S
         )
     except subprocess.TimeoutExpired:
         raise TargetError(f"building the firmware for {board.name} took over {BUILD_DEADLINE_S:g} s") from None
     finally:
-        for name in reads:
-            (folder / name).unlink()
+        for link in reads:
+            (folder / link).unlink()
     if answer.returncode != 0:
         raise TargetError(f"the firmware for {board.name} does not build: {answer.stderr.strip()[-600:]}")
+    return folder / "out" / goal
 
 
 def board_spec(name: str) -> BoardSpec:
@@ -198,8 +200,7 @@ def build(target: str, *, fault: int | None = None, sdk: str | None = None) -> P
         if program.exists() and sdk is None:  # somebody else was faster
             return program
         faulty = {} if fault is None else {"FAULT": str(fault)}
-        run_make(board, Path(folder), f"./{name}", sdk=sdk, **faulty)
+        built = run_make(board, Path(folder), name, sdk=sdk, **faulty)
         made.mkdir(exist_ok=True)
-        for file in Path(folder).iterdir():
-            os.replace(file, made / file.name)
+        os.replace(built, program)
     return program

@@ -142,8 +142,8 @@ def test_random_requests_under_sanitizers(tmp_path: Path) -> None:
     """Every kind of request with random payloads: each is answered, and no memory is touched wrongly."""
     build("host")  # the core as it is: it has fuzzers of its own
     flags = "-O1 -fsanitize=address,undefined -fno-sanitize-recover=all"
-    run_make(BOARDS["host"], tmp_path, "./bridge", EXTRA=flags)
-    command = ["env", "ASAN_OPTIONS=detect_leaks=0", str(tmp_path / "bridge")]
+    sanitized = run_make(BOARDS["host"], tmp_path, "bridge", EXTRA=flags)
+    command = ["env", "ASAN_OPTIONS=detect_leaks=0", str(sanitized)]
     link = Link(start_process("host", command, on_stdio=True))
     rng = np.random.default_rng(5)
     content = program("strided.i8").content
