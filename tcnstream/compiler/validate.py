@@ -12,7 +12,7 @@ import numpy as np
 
 from tcnstream.compiler.operation import Operation
 from tcnstream.compiler.operations import operations
-from tcnstream.errors import NotStreamableError
+from tcnstream.errors import ModelError, NotStreamableError
 from tcnstream.tflite.graph import ABSENT, Array, Graph, Op, Tensor
 from tcnstream.tflite.validate import check
 
@@ -26,6 +26,11 @@ def validate(graph: Graph) -> Graph:
     Operations of which the compiler knows nothing are left for the lowering, which refuses them by name. Raises
     ModelError where operands, options, types, scales or shapes of an operation do not fit together.
     """
+    if not graph.inputs or not graph.outputs:
+        raise ModelError(
+            f"the model has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs, where both are needed;"
+            " convert the model again"
+        )
     ops = []
     for i in (*graph.inputs, *graph.outputs):
         _check_numbers(graph.tensors[i])

@@ -96,6 +96,9 @@ def check(graph: Graph, op: Op, rule: Rule) -> None:
         raise _wrong(graph, op, f"has {len(op.inputs)} operands, where {least} to {most} belong")
     if not op.outputs or (len(op.outputs) != 1 and not rule.several_outputs):
         raise _wrong(graph, op, f"has {len(op.outputs)} outputs, where one belongs")
+    values = graph.tensors[op.inputs[rule.values]] if op.inputs else None
+    if values is not None and 0 in values.shape:
+        raise _wrong(graph, op, f"reads a tensor of shape {values.shape}, which holds nothing")
     for name, option in rule.options.items():
         if name in op.options and not option.admits(op.options[name]):
             raise _wrong(graph, op, f"has {name}={op.options[name]!r}")

@@ -335,6 +335,7 @@ UNSOUND: dict[str, bytes] = {
         "STRIDED_SLICE", ["x", *(np.array(v, np.int32) for v in ([0] * 4, [1, 12, 1, 4], [1, 0, 1, 1]))], (1, 12, 1, 4)
     ),
     "a statistic over an axis that is not there": operation("MEAN", ["x", np.array([7], np.int32)], (1, 12, 1)),
+    "a signal that holds nothing": operation("CONV_2D", [np.zeros((1, 0, 1, 4), np.float32), W], (1, 12, 1, 4)),
     "a concatenation of nothing": operation("CONCATENATION", ["x", -1], (1, 12, 1, 4), axis=3),
     "a slope that is no number": operation("LEAKY_RELU", ["x"], (1, 12, 1, 4), alpha=math.nan),
     "a concatenation with an activation": operation(
@@ -358,6 +359,16 @@ def test_operands_that_do_not_fit_together(what: str) -> None:
         tcnstream.load(UNSOUND[what])
     assert "op 0" in str(error.value)
     assert str(error.value).endswith("convert the model again")
+
+
+@pytest.mark.parametrize("ends", ["inputs", "outputs"])
+def test_a_model_without_an_end(ends: str) -> None:
+    graph = graph_of("sig_valid.f32")
+    graph = dataclasses.replace(graph, **{ends: (), "ops": () if ends == "inputs" else graph.ops})
+    if ends == "inputs":
+        graph = dataclasses.replace(graph, outputs=())
+    with pytest.raises(ModelError, match="where both are needed; convert the model again"):
+        tcnstream.load(write_model([graph]))
 
 
 def test_scales_along_another_axis_than_the_filters() -> None:

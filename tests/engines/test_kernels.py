@@ -170,3 +170,9 @@ def test_unsigned_integers_are_refused_inside_a_model() -> None:
     trial = Trial("ADD", (x, x), (np.ones((4, 3), U8), np.ones((4, 3), U8)), (x,))
     with pytest.raises(EngineError, match="quantized to uint8; convert the model to int8"):
         compute(trial)
+
+
+def test_a_scale_so_small_that_an_activation_has_no_last_step() -> None:
+    x = tensor((4, 3), I8, scale=1e-45)
+    trial = Trial("RELU6", (x,), (np.full((4, 3), 5, I8),), (x,))
+    assert (compute(trial)[0] == 5).all()

@@ -121,10 +121,17 @@ def activation_range(context: KernelContext, activation: str, output: Tensor) ->
         return least, greatest
     low, high = CLIPS[activation]
     scale, zero_point = scale_of(context, output), zero_point_of(context, output)
-    least = max(least, zero_point + int(round_half_away(np.float32(low) / scale)))
+    least = max(least, zero_point + _steps(low, scale))
     if high is not None:
-        greatest = min(greatest, zero_point + int(round_half_away(np.float32(high) / scale)))
+        greatest = min(greatest, zero_point + _steps(high, scale))
     return least, greatest
+
+
+def _steps(real: float, scale: np.float32) -> int:
+    """``real`` as a number of steps, which has no end for the smallest of scales."""
+    with np.errstate(over="ignore"):
+        steps = np.clip(np.float64(np.float32(real) / scale), INT32_MIN, INT32_MAX)
+    return int(round_half_away(steps))
 
 
 def clip_to_output(context: KernelContext, values: Ints) -> Ints:
