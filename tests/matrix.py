@@ -1,10 +1,11 @@
 """All checks of the project, each in an environment that is made here: ``make test``.
 
-Standard library only, so that any Python from 3.11 on can start it. Lint and types first, then the tests
-on every other interpreter from an installed package, last all tests on the Python that runs this file, so that the
-closing lines are those of the whole suite. ``TCNSTREAM_REQUIRE_ALL=1`` (set by ``.ci/run``) turns "skipped, there is
-no Python 3.12 here" into a failure. With ``--coverage`` only those last tests run, and say which lines they reach: that
-doubles their time, so that nobody waits for it in every run.
+Standard library only, so that any Python from 3.11 on can start it. Lint and types first, then the base install alone,
+then the tests on every other interpreter from an installed package, last all tests on the Python that runs this file,
+so that the closing lines are those of the whole suite. An environment is made anew when its contents have changed.
+``TCNSTREAM_REQUIRE_ALL=1`` (set by ``.ci/run``) turns "skipped, there is no Python 3.12 here" into a failure. With
+``--coverage`` only those last tests run, and say which lines they reach: that doubles their time, so that nobody waits
+for it in every run.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -59,6 +61,17 @@ WHOLE = Environment(
         "erpc==1.9.1",
     ),
 )
+# What a user gets of `pip install .`, and nothing else; tests/base_install.py weighs it.
+BASES = tuple(
+    Environment(
+        name=f"py{version}-base",
+        python=version,
+        extras=(),
+        more=(),
+        tests=("tests/base_install.py", "tests/test_docs.py", *more),
+    )
+    for version, more in (("3.11", ("tests/test_public_names.py", "tests/cli/test_cli.py")), ("3.13", ()))
+)
 OTHERS = (
     Environment(
         name="py3.11-tflite-runtime-numpy1",
@@ -101,7 +114,7 @@ def main() -> int:
     os.environ.update(OMP_NUM_THREADS="1", TF_CPP_MIN_LOG_LEVEL="2")
     started = time.monotonic()
     wanted = {WHOLE: sys.executable}
-    for environment in () if coverage else OTHERS:
+    for environment in () if coverage else (*BASES, *OTHERS):
         python = find_python(environment.python)
         if python is not None:
             wanted[environment] = python
@@ -125,7 +138,14 @@ def main() -> int:
         # The installed package is tested, not the checkout: what the wheel forgot must show.
         pip(others, "--no-deps", "--force-reinstall", str(wheel))
         core_is_built(others)
-        run(f"tests on {environment.name}", [others / "pytest", "-n", "2", "-m", "not slow", *environment.tests])
+        pytest = [others / "pytest", "-n", "2"]
+        if environment in BASES:
+            # Its pytest stands beside it, so that the environment stays what a user has.
+            beside = VENVS / f"{environment.name}-pytest"
+            if not beside.exists():
+                pip(others, "--target", str(beside), "pytest>=8.2", "hypothesis>=6.100")
+            pytest = ["env", f"PYTHONPATH={beside}", others / "python", "-P", "-m", "pytest"]
+        run(f"tests on {environment.name}", [*pytest, "-m", "not slow", *environment.tests])
     print(f"{time.monotonic() - started:.0f} s so far", flush=True)
     run("all tests", [whole / "pytest", "-n", "2"])
     return 0
@@ -185,7 +205,12 @@ def ready(environment: Environment, python: str) -> Path:
 def dependencies(extras: Sequence[str]) -> list[str]:
     """What the project needs to run, and what these extras add."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return [*project["dependencies"], *(name for extra in extras for name in project["optional-dependencies"][extra])]
+    names = project["dependencies"] + [name for extra in extras for name in project["optional-dependencies"][extra]]
+    # An extra that names others of the project would have pip look for the project in the registry.
+    own = [re.fullmatch(r"tcnstream\[(.*)\]", name) for name in names]
+    for match in filter(None, own):
+        names += dependencies(match[1].split(","))
+    return list(dict.fromkeys(name for name in names if not name.startswith("tcnstream[")))
 
 
 def pip(binaries: Path, *arguments: str) -> None:

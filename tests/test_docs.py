@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.paths import MODELS, ROOT
+from helpers.paths import ROOT
 from typer.main import get_command
 
 import tcnstream
@@ -20,24 +20,46 @@ from tcnstream.signal import card as card_module
 from tcnstream.signal.sources import open_recording
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCS = ROOT / "tcnstream" / "docs"
+PAGES = [ROOT / "README.md", ROOT / "tcnstream" / "README.md", *sorted(DOCS.glob("*.md"))]
+MODEL_TABLES = (DOCS / "models.md").read_text(encoding="utf-8")
 
 
-def test_the_ten_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    (lines,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    (tmp_path / "ecg.tflite").write_bytes((MODELS / "nse_lg.i8.tflite").read_bytes())
+def text_of(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def python_blocks() -> list[tuple[str, str]]:
+    blocks = [(page, block) for page in PAGES for block in re.findall(r"```python\n(.*?)```", text_of(page), re.DOTALL)]
+    return [(page.name, block) for page, block in blocks]
+
+
+@pytest.mark.parametrize(("name", "lines"), python_blocks())
+def test_the_lines_of_the_pages_run_as_they_stand(
+    name: str, lines: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
+    exec(compile(lines, name, "exec"), {})
+
+
+def test_the_ten_lines_find_the_waves(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = python_blocks()[0][1]
+    assert len(lines.splitlines()) <= 11
     exec(compile(lines, "README.md", "exec"), {})
-    model = tcnstream.load("ecg.tflite")
-    assert capsys.readouterr().out.split() == [str(model.delay), str(model.receptive_field), str(model.state_bytes)]
+    told = capsys.readouterr().out
+    assert len(re.findall(r"^ *[\d.]+ +[\d.]+ s  qrs", told, re.MULTILINE)) >= 95 and "Segment(" in told
 
 
 def commands() -> list[str]:
-    """Every command line of the README and of the help texts."""
-    found = [line.split("#")[0] for line in README.splitlines() if re.match(r"(cat .*\| )?tcnstream \w+ ", line)]
-    found += re.findall(r"`(tcnstream \w+ [^`]*)`", README)
+    """Every command line of the pages and of the help texts."""
+    found: list[str] = []
+    for page in PAGES:
+        text = text_of(page)
+        found += [line.split("#")[0] for line in text.splitlines() if re.match(r"(cat .*\| )?tcnstream \w+ ", line)]
+        found += re.findall(r"`(tcnstream \w+ [^`]*)`", text)
     for command in get_command(app).commands.values():  # type: ignore[attr-defined]
         found += re.findall(r"`(tcnstream \w+ [^`]*)`", command.help)
-    return found
+    return list(dict.fromkeys(line.strip() for line in found))
 
 
 @pytest.mark.parametrize("line", commands())
@@ -45,6 +67,17 @@ def test_every_command_line_in_the_documents_is_understood(line: str) -> None:
     name, *arguments = shlex.split(line.split("| ")[-1])[1:]
     command = get_command(app).commands[name]  # type: ignore[attr-defined]
     command.make_context(name, [a for a in arguments if a != "..."] or ["MODEL"], resilient_parsing=False)
+
+
+def test_the_readme_shows_every_command() -> None:
+    shown = {shlex.split(line.split("| ")[-1])[1] for line in commands()}
+    assert shown == set(get_command(app).commands)  # type: ignore[attr-defined]
+
+
+def test_the_readme_lists_the_extras_of_the_project() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    shown = re.findall(r"^\| `(\w+)` \|", README.split("## Ten lines")[0], re.MULTILINE)
+    assert shown == [name for name in extras if name not in ("lint", "test")]
 
 
 def test_the_version_is_one() -> None:
@@ -63,15 +96,25 @@ def test_the_make_targets_of_the_readme_exist() -> None:
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
 
 
-def test_files_that_the_documents_name_exist() -> None:
-    for path in re.findall(r"`((?:tcnstream|tests)/[\w./]+)`", README):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}-{page.name}")
+def test_files_that_the_pages_name_exist(page: Path) -> None:
+    for path in re.findall(r"`((?:tcnstream|firmware_bridge|tests)/[\w./]+)`", text_of(page)):
         assert (ROOT / path).exists(), path
+    for link in re.findall(r"\]\(([^)#:]+)\)", text_of(page)):
+        assert (page.parent / link).exists(), link
 
 
-def test_pictures_of_the_documents_exist_and_say_what_they_show() -> None:
-    pictures = re.findall(r"!\[(.*?)\]\((.*?)\)", README)
-    assert [Path(path).name for _, path in pictures][:2] == ["demo_ecg.png", "push_cost.svg"]
-    assert all(said and (ROOT / path).is_file() for said, path in pictures)
+def test_pictures_of_the_documents_say_what_they_show() -> None:
+    pictures = [picture for page in PAGES for picture in re.findall(r"!\[(.*?)\]\((.*?)\)", text_of(page))]
+    assert [Path(path).name for _, path in pictures] == ["demo_ecg.png", "push_cost.svg"]
+    assert all(said for said, _ in pictures)
+
+
+def test_every_page_is_linked_from_the_readme_and_in_the_package() -> None:
+    packaged = resources.files("tcnstream") / "docs"
+    for page in sorted(DOCS.glob("*.md")):
+        assert f"(tcnstream/docs/{page.name})" in README, page.name
+        assert (packaged / page.name).read_text(encoding="utf-8") == text_of(page)
 
 
 def test_the_map_of_the_package_names_every_module() -> None:
@@ -105,7 +148,7 @@ def test_no_tensorflow_among_the_dependencies() -> None:
 
 
 @pytest.mark.parametrize(
-    "row", re.findall(r"^\| `(ecg\w*)`, look-ahead ([\d.]+) ms \| (\w+) \| ([\d.]+) \|", README, re.M)
+    "row", re.findall(r"^\| `(ecg\w*)`, look-ahead ([\d.]+) ms \| (\w+) \| ([\d.]+) \|", MODEL_TABLES, re.M)
 )
 def test_the_figures_of_the_models_are_those_of_their_cards(row: tuple[str, str, str, str]) -> None:
     name, look_ahead_ms, wave, f1 = row
@@ -117,7 +160,7 @@ def test_the_figures_of_the_models_are_those_of_their_cards(row: tuple[str, str,
 SPEECH_SETS = ("pyannote sample", "pocketsphinx", "noise, 10 dB", "noise, 0 dB", "music, 10 dB")
 
 
-@pytest.mark.parametrize("row", re.findall(r"^\| `(speech[\w.]*)` \| (.*) \| [\d.]+ \|$", README, re.M))
+@pytest.mark.parametrize("row", re.findall(r"^\| `(speech[\w.]*)` \| (.*) \| [\d.]+ \|$", MODEL_TABLES, re.M))
 def test_the_figures_of_the_speech_models_are_those_of_their_cards(row: tuple[str, str]) -> None:
     name, cells = row
     _, card = card_module.find_model(name)
@@ -127,9 +170,11 @@ def test_the_figures_of_the_speech_models_are_those_of_their_cards(row: tuple[st
     assert shown == [(facts["auc"], facts["f1"]) for facts in known] and len(shown) == len(SPEECH_SETS)
 
 
-def test_the_readme_has_the_speech_models() -> None:
-    assert {"speech", "speech.f32"} <= set(re.findall(r"^\| `(speech[\w.]*)` \|", README, re.M))
-    assert all(name in README for name in SPEECH_SETS)
+def test_the_tables_have_every_shipped_model() -> None:
+    ecg = set(re.findall(r"^\| `(ecg\w*)`, look-ahead", MODEL_TABLES, re.M))
+    speech = set(re.findall(r"^\| `(speech[\w.]*)` \|", MODEL_TABLES, re.M))
+    assert ecg == {"ecg", "ecg_fast"} and speech == {"speech", "speech.f32"}
+    assert all(name in MODEL_TABLES for name in SPEECH_SETS)
 
 
 def test_the_shipped_audio_is_small_and_says_its_licence() -> None:

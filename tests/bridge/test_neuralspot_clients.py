@@ -219,17 +219,17 @@ def test_erpc_from_pypi_goes_the_validators_way(
         transport.close()
 
 
-def test_the_lines_in_the_readme_run(
+def test_the_lines_of_the_page_run(
     twin: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (lines,) = re.findall(r"```py\n(.*?)```", readme, re.DOTALL)
+    page = (ROOT / "firmware_bridge" / "docs" / "neuralspot.md").read_text(encoding="utf-8")
+    (lines,) = re.findall(r"```py\n(.*?)```", page, re.DOTALL)
     model, _, _ = material("nse_sm.i8")
     (tmp_path / "ecg.tflite").write_bytes(model.file.content)
     np.save(tmp_path / "recording.npy", np.load(DATA / "nse_sm.i8.npz")["x"][0])
     monkeypatch.chdir(tmp_path)
     path = twin(model, "validator").pty()
-    exec(compile(lines.replace("/dev/ttyACM0", path), "README.md", "exec"), {})
+    exec(compile(lines.replace("/dev/ttyACM0", path), "neuralspot.md", "exec"), {})
     assert capsys.readouterr().out == "yes: the board equals the host on all 800 output frames of 1 window\n"
 
 

@@ -331,6 +331,17 @@ def test_without_an_interpreter_the_error_says_what_to_install(monkeypatch: pyte
         runtime.find_runtime.cache_clear()
 
 
+def test_an_interpreter_that_is_not_exact_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.metadata.version", lambda package: "2.2.0")
+    runtime.find_runtime.cache_clear()
+    try:
+        with pytest.raises(EngineError, match=r"ai-edge-litert 2\.2\.0 .* not exact: `pip install --upgrade"):
+            InterpreterExecutor(plan("causal.f32"))
+        assert tcnstream.load(MODELS / "causal.f32.tflite").stream("auto").engine in ("native", "reference")
+    finally:
+        runtime.find_runtime.cache_clear()
+
+
 def test_wrong_dense_kernels_are_neither_engine_nor_oracle(monkeypatch: pytest.MonkeyPatch) -> None:
     old = runtime.Runtime("tflite-runtime", "2.14.0", runtime.find_runtime().module)
     monkeypatch.setattr(runtime, "find_runtime", lambda: old)

@@ -56,14 +56,27 @@ class Runtime:
         )
 
 
+_FIRST_EXACT = (2, 3)
+"""Of ai-edge-litert: earlier versions answered a TRANSPOSE_CONV out of memory that nobody had written."""
+
+
 @functools.cache
 def find_runtime() -> Runtime:
-    """The best installed interpreter; EngineError with the pip lines if there is none."""
+    """The best installed interpreter; EngineError with the pip lines if there is none, or one that is not exact."""
     from importlib.metadata import version  # its own imports cost more than a model takes to load
 
     for package, module in _CANDIDATES:
         try:
-            return Runtime(package, version(package), importlib.import_module(module))
+            found = version(package)
+        except ImportError:
+            continue
+        if package == "ai-edge-litert" and tuple(map(int, found.split(".")[:2])) < _FIRST_EXACT:
+            raise EngineError(
+                f"ai-edge-litert {found} is installed here, and before 2.3 it is not exact: `pip install --upgrade"
+                " ai-edge-litert`"
+            )
+        try:
+            return Runtime(package, found, importlib.import_module(module))
         except ImportError:
             continue
     raise EngineError(
