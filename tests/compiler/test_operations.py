@@ -128,7 +128,7 @@ def test_a_mistake_of_ours_shows_as_what_it_is(field: str, monkeypatch: pytest.M
 
 def test_the_page_on_adding_an_operation_shows_the_code_as_it_is() -> None:
     page = (PACKAGE / "docs" / "add-an-operation.md").read_text()
-    blocks = re.findall(r"```python\n# (\S+)\n(.*?)```", page, re.DOTALL)
+    blocks = re.findall(r"```py\n# (\S+)\n(.*?)```", page, re.DOTALL)
     assert len(blocks) > 5
     for path, code in blocks:
         assert code in (PACKAGE.parent / path).read_text(), f"{path} does not have:\n{code}"
