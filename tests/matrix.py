@@ -138,17 +138,20 @@ def main() -> int:
         # The installed package is tested, not the checkout: what the wheel forgot must show.
         pip(others, "--no-deps", "--force-reinstall", str(wheel))
         core_is_built(others)
-        pytest = [others / "pytest", "-n", "2"]
-        if environment in BASES:
-            # Its pytest stands beside it, so that the environment stays what a user has.
-            beside = VENVS / f"{environment.name}-pytest"
-            if not beside.exists():
-                pip(others, "--target", str(beside), "pytest>=8.2", "hypothesis>=6.100")
-            pytest = ["env", f"PYTHONPATH={beside}", others / "python", "-P", "-m", "pytest"]
-        run(f"tests on {environment.name}", [*pytest, "-m", "not slow", *environment.tests])
+        run(f"tests on {environment.name}", [*pytest_of(environment, others), "-m", "not slow", *environment.tests])
     print(f"{time.monotonic() - started:.0f} s so far", flush=True)
     run("all tests", [whole / "pytest", "-n", "2"])
     return 0
+
+
+def pytest_of(environment: Environment, binaries: Path) -> list[str | Path]:
+    """The command that runs pytest there; for a base install it stands beside it, so that it stays what a user has."""
+    if environment not in BASES:
+        return [binaries / "pytest", "-n", "2"]
+    beside = VENVS / f"{environment.name}-pytest"
+    if not beside.exists():
+        pip(binaries, "--target", str(beside), "pytest>=8.2", "hypothesis>=6.100")
+    return ["env", f"PYTHONPATH={beside}", binaries / "python", "-P", "-m", "pytest"]
 
 
 def build_wheel(binaries: Path) -> Path:
