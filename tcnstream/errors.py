@@ -12,7 +12,14 @@ class ModelError(TcnStreamError):
 
 
 class NotStreamableError(TcnStreamError):
-    """The model has no exact streaming form; the text names the operation and the ways out."""
+    """The model has no exact streaming form; the text names the operation and the ways out.
+
+    ``op_index`` is the operation's position in the file, None where the refusal is of no operation.
+    """
+
+    def __init__(self, text: str, op_index: int | None = None) -> None:
+        super().__init__(text)
+        self.op_index = op_index
 
 
 class EngineError(TcnStreamError):

@@ -58,7 +58,9 @@ def facts(opened: OpenedModel, rate_hz: float | None) -> dict[str, object]:
         "rate_hz": rate_hz,
         "inputs": [_spec(spec) for spec in model.inputs],
         "outputs": [_output(spec, rate_hz) for spec in model.outputs],
-        "window_frames": model.window_frames,
+        "window_frames": None if model.plan.window_is_open else model.window_frames,
+        "time_axes": list(model.plan.input_axes),
+        "other_time_axes": [list(axes) for axes in model.plan.other_axes],
         "delay_frames": model.delay,
         "delay_ms": _ms(model.delay, rate_hz),
         "receptive_field_frames": model.receptive_field,
@@ -150,10 +152,13 @@ def _operations(model: Model, label_width: int) -> Table:
 def _sentences(opened: OpenedModel, rate_hz: float | None) -> list[str]:
     model, card = opened.model, opened.card
     seconds = f" = {_ms(model.delay, rate_hz):g} ms at {rate_hz:g} Hz" if rate_hz else ""
+    window = "any window" if model.plan.window_is_open else f"window {model.window_frames} frames"
     lines = [
-        f"{opened.path.name}: window {model.window_frames} frames; delay and field in input frames, rate in frames per "
+        f"{opened.path.name}: {window}; delay and field in input frames, rate in frames per "
         f"input frame; an output frame trails its input by {model.delay} frames{seconds}."
     ]
+    if not model.is_stateful:
+        lines.append(_time(model))
     if len(model.outputs) > 1 or model.outputs[0].rate != 1 or model.outputs[0].offset:
         lines += [_stands(spec, rate_hz) for spec in model.outputs]
     if card:
@@ -172,6 +177,15 @@ def _sentences(opened: OpenedModel, rate_hz: float | None) -> list[str]:
         others = f" And {len(lacks) - 1} more." if len(lacks) > 1 else ""
         lines.append(f"Not for the native engine, so another one runs it whole: {lacks[0]}.{others}")
     return lines
+
+
+def _time(model: Model) -> str:
+    """Which axis of the file's inputs was taken for time."""
+    shapes = [model.graph.tensors[i].shape for i in model.graph.inputs]
+    taken = ", ".join(f"axis {a} of {shape}" for a, shape in zip(model.plan.input_axes, shapes, strict=True))
+    others = sorted({axes[0] for axes in model.plan.other_axes if axes[0] is not None})
+    also = f"; it would stream along axis {' or '.join(map(str, others))}, too (--time-axis)" if others else ""
+    return f"time is {taken}{also}."
 
 
 def _stands(spec: TensorSpec, rate_hz: float | None) -> str:

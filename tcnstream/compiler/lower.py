@@ -10,6 +10,8 @@ How an operation is said over frames stands in its record; what has no streaming
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tcnstream.compiler.lowering import Lowering
 from tcnstream.compiler.operation import Operation
 from tcnstream.compiler.operations import operations
@@ -17,15 +19,14 @@ from tcnstream.compiler.plan import Plan
 from tcnstream.tflite.graph import Graph
 
 
-def lower(graph: Graph, time_axis: int | None = None) -> Plan:
-    """The plan of a checked and normalised graph.
+def lower(graph: Graph, axes: Sequence[int]) -> Plan:
+    """The plan of a checked and normalised graph; ``axes`` has the axis of every input that is time.
 
-    ``time_axis`` is the axis of every input that is time; None takes the first axis longer than 1
-    after the batch. Raises NotStreamableError for what has no streaming form, by name.
+    Raises NotStreamableError for what has no streaming form, by name.
     """
     lowering = Lowering(graph)
-    for i in graph.inputs:
-        lowering.add_input(i, time_axis)
+    for i, axis in zip(graph.inputs, axes, strict=True):
+        lowering.add_input(i, axis)
     for op in graph.ops:
         if not any(i in lowering.streams for i in op.inputs):
             lowering.refuse(op, "does not depend on the input signal, so it has no frames")

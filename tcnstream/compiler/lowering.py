@@ -38,15 +38,13 @@ class Lowering:
         self.nodes: list[Node] = []
         self.inputs: list[int] = []
 
-    def add_input(self, i: int, time_axis: int | None) -> None:
+    def add_input(self, i: int, axis: int) -> None:
+        """An input of the file whose axis ``axis`` is time."""
         tensor = self.graph.tensors[i]
         shape = tensor.shape
-        axis = default_time_axis(shape) if time_axis is None else time_axis
-        if axis is None or not 0 <= axis < len(shape):
+        if not 0 <= axis < len(shape):
             raise NotStreamableError(
-                f"input `{tensor.name}` of shape {shape} has no axis"
-                + (f" {time_axis}" if time_axis is not None else " that can be time")
-                + "; name one with time_axis="
+                f"input `{tensor.name}` of shape {shape} has no axis {axis}; name one with time_axis="
             )
         if axis != 0 and shape[0] != 1:
             raise NotStreamableError(
@@ -87,11 +85,13 @@ class Lowering:
         window: Window = SAME_FRAME,
         fill: float | int = 0,
         window_frames: int | None = None,
+        frame: Shape | None = None,
         over_time: bool = False,
     ) -> None:
         """Append a node for ``op``; its outputs have their time on ``axis`` of the file's shape.
 
-        ``over_time``: the node is a statistic over all of time.
+        ``frame`` is the shape of an output frame as the node makes it, where that is not the file's; ``over_time``: the
+        node is a statistic over all of time.
         """
         sources = [self.streams[i] for i in op.inputs if i in self.streams]
         statistic = axis is None and (over_time or all(s.statistic for s in sources))
@@ -100,7 +100,7 @@ class Lowering:
             tensor = self.graph.tensors[o]
             if window_frames is None:
                 window_frames = self.window_frames_of(op) if axis is None else tensor.shape[axis]
-            value = self.add_value(tensor, frame_shape(tensor.shape, axis), window_frames)
+            value = self.add_value(tensor, frame or frame_shape(tensor.shape, axis), window_frames)
             self.streams[o] = TimedTensor(value, axis, window_frames, statistic)
             made.append(value)
         node = Node(
@@ -218,7 +218,7 @@ class Lowering:
         return found
 
     def refuse(self, op: Op, why: str, ways_out: str = "End the model before it, or replace it in training") -> Never:
-        raise NotStreamableError(f"`{op.kind}` (op {op.index}, `{self.label(op)}`) {why}. {ways_out}.")
+        raise NotStreamableError(f"`{op.kind}` (op {op.index}, `{self.label(op)}`) {why}. {ways_out}.", op.index)
 
     def plan(self) -> Plan:
         for o in self.graph.outputs:
@@ -244,9 +244,3 @@ def frame_shape(shape: Shape, axis: int | None) -> Shape:
     if axis is None or axis == 0:
         return shape[1:]
     return shape[1:axis] + shape[axis + 1 :]
-
-
-def default_time_axis(shape: Shape) -> int | None:
-    """The first axis longer than 1 that is neither batch nor, from rank 3 on, channels."""
-    candidates = range(1, len(shape) - 1) if len(shape) > 2 else range(1, len(shape))
-    return next((a for a in candidates if shape[a] > 1), next(iter(candidates), None))

@@ -21,9 +21,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 from tcnstream.tflite.graph import Shape, Tensor
+
+Edge: TypeAlias = Literal["fill", "reflect", "symmetric", "clip", "hold"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Window:
     places from ``stride * j - pad_begin`` on. ``pad_end`` places exist after the end of the signal
     (negative: the last ones are cut off); None means as many as give ceil(frames / stride) output
     frames, TFLite's SAME. ``edge`` says what stands in the padding: a constant (``Node.fill``),
-    the mirrored signal, or nothing (the window is clipped).
+    the mirrored signal, its first and last frame (hold), or nothing (the window is clipped).
     """
 
     up: int = 1
@@ -42,7 +44,7 @@ class Window:
     extent: int = 1
     pad_begin: int = 0
     pad_end: int | None = 0
-    edge: Literal["fill", "reflect", "symmetric", "clip"] = "fill"
+    edge: Edge = "fill"
 
 
 SAME_FRAME = Window()
@@ -109,7 +111,9 @@ class Plan:
 
     ``output_shapes`` are the frame shapes in which the outputs leave; ``window_frames`` is the time
     length of the file's input, ``windows`` that of each tensor (0 for constants, 1 where a window took
-    time away). ``input_axes`` and ``output_axes`` say where time is in the file's own shapes (None: gone).
+    time away). ``input_axes`` and ``output_axes`` say where time is in the file's own shapes (None: gone);
+    ``other_axes`` are input axes along which the file would stream, too. ``window_is_open``: the file is
+    for signals of any length, and ``window_frames`` is only what shapes were worked out for.
     """
 
     tensors: tuple[Tensor, ...]
@@ -121,6 +125,8 @@ class Plan:
     windows: tuple[int, ...]
     input_axes: tuple[int | None, ...] = ()
     output_axes: tuple[int | None, ...] = ()
+    other_axes: tuple[tuple[int | None, ...], ...] = ()
+    window_is_open: bool = False
 
     @cached_property
     def sources(self) -> tuple[tuple[int, ...], ...]:

@@ -76,6 +76,11 @@ def apply_policy(plan: Plan, policy: Policy | None, constants: Sequence[Array] =
         )
     if policy.kind == "frozen":
         return freeze(plan, constants)
+    if policy.kind == "trailing" and policy.window_frames is None and plan.window_is_open:
+        raise StreamError(
+            "time_pooling='trailing' takes the file's window, which this file leaves open; say over how many frames, as"
+            " 'trailing:400'"
+        )
     return replace(plan, nodes=tuple(_replaced(plan, node, policy) for node in plan.nodes))
 
 

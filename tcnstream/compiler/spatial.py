@@ -36,13 +36,20 @@ class Axes:
     operand: tuple[int, Shape]
     axis: int | None
 
+    def frame(self, shape: Shape) -> Shape:
+        """(F, C) of a tensor of the file."""
+        return (shape[1] if self.swap else shape[2], shape[3])
+
     def of(self, op: Op, pattern: str) -> tuple[int, int]:
-        """An option of both axes, (time, frequency); 1 where the file has none."""
-        return op.integer(pattern.format(self.t), 1), op.integer(pattern.format(self.f), 1)
+        """An option of both axes, (time, frequency); 1 where the file has none, and for time where it is neither."""
+        time = op.integer(pattern.format(self.t), 1) if self.axis in (1, 2) else 1
+        return time, op.integer(pattern.format(self.f), 1)
 
 
 def spatial(lw: Lowering, op: Op, i: int, kernel: Shape) -> Axes:
-    """Which of height and width is time; where time is gone, the other spatial axis may stay one frame long."""
+    """Which of height and width is time; where it is neither, because it is gone or the batch is time (frames that
+    share a network), one of them must be 1 long.
+    """
     stream, shape = lw.stream(op, i), lw.shape(i)
     if len(shape) != 4:
         lw.refuse(op, f"has an input of rank {len(shape)}, where 4 is needed")
@@ -51,10 +58,12 @@ def spatial(lw: Lowering, op: Op, i: int, kernel: Shape) -> Axes:
         return Axes("h", "w", False, (value, (shape[2], shape[3])), 1)
     if stream.axis == 2:
         return Axes("w", "h", True, (value, (shape[1], shape[3])), 2)
-    if stream.axis is None and shape[1] == 1 and kernel[0] == 1:
-        return Axes("h", "w", False, (value, (shape[2], shape[3])), None)
-    if stream.axis is None and shape[2] == 1 and kernel[1] == 1:
-        return Axes("w", "h", True, (value, (shape[1], shape[3])), None)
+    if stream.axis in (None, 0) and shape[1] == 1 and kernel[0] == 1:
+        return Axes("h", "w", False, (value, (shape[2], shape[3])), stream.axis)
+    if stream.axis in (None, 0) and shape[2] == 1 and kernel[1] == 1:
+        return Axes("w", "h", True, (value, (shape[1], shape[3])), stream.axis)
+    if stream.axis == 0:
+        return lw.refuse(op, "works on two axes of every frame")
     return lw.refuse(op, "works on two axes after time has gone")
 
 
@@ -76,7 +85,7 @@ def access_window(
         height, width = explicit[:2], explicit[2:]
         (pad_begin, pad_end), (f_begin, f_end) = (width, height) if axes.swap else (height, width)
     elif op.options.get("padding") == "SAME":
-        frames = 1 if axes.axis is None else shape[t]
+        frames = shape[t] if axes.axis in (1, 2) else 1
         pad_begin, pad_end = same_padding(frames, kernel[0], stride[0], dilation[0])
         if stride[0] > 1:
             pad_end = None

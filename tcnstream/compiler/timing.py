@@ -82,7 +82,22 @@ def oldest_kept(window: Window, j: Count, n: Count) -> Count:
     if window.edge in ("reflect", "symmetric"):
         mirrored = n - max(window.pad_end or 0, 0) - (1 if window.edge == "reflect" else 0)
         return _at_least_zero(_least(j - window.pad_begin, mirrored)) * (j > 0)
-    return _at_least_zero(first_read(window, j))
+    oldest = first_read(window, j)
+    if window.edge == "hold" and (window.pad_end or 0) > 0:
+        oldest = _least(oldest, n - 1)
+    return _at_least_zero(oldest)
+
+
+def at_edge(places: npt.NDArray[np.int64], n: int, window: Window) -> npt.NDArray[np.int64]:
+    """The frames of 0 .. n - 1 that stand at ``places`` within and beyond a signal of ``n`` frames.
+
+    Beyond it: mirrored on the edge frame (reflect) or between it and its image (symmetric), or the edge frame (hold).
+    """
+    if window.edge == "hold":
+        return np.clip(places, 0, n - 1)
+    between = 1 if window.edge == "symmetric" else 0
+    left = np.where(places < 0, -places - between, places)
+    return np.where(left >= n, 2 * (n - 1) - left + between, left)
 
 
 def counts(plan: Plan, n: Count, ended: bool) -> list[Count]:

@@ -39,7 +39,7 @@ def validate(graph: Graph) -> Graph:
         if record is None or record.rule is None:
             ops.append(op)
             continue
-        check(graph, op, record.rule)
+        graph = check(graph, op, record.rule)
         for i in (*op.inputs, *op.outputs):
             if i != ABSENT:
                 _check_numbers(graph.tensors[i])

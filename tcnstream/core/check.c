@@ -175,7 +175,7 @@ static int check_node(tcn_checker *c, uint32_t k)
     REQUIRE(n->up > 0 && n->up <= MOST_FRAMES && n->stride > 0 && n->stride <= MOST_FRAMES && n->extent > 0 && n->extent <= MOST_FRAMES, &n->up, TCN_VALUE);
     REQUIRE(n->pad_begin > -MOST_FRAMES && n->pad_begin < MOST_FRAMES, &n->pad_begin, TCN_VALUE);
     REQUIRE(n->pad_end == TCN_SAME || (n->pad_end > -MOST_FRAMES && n->pad_end < MOST_FRAMES), &n->pad_end, TCN_VALUE);
-    REQUIRE(n->edge <= EDGE_CLIP, &n->edge, TCN_VALUE);
+    REQUIRE(n->edge <= EDGE_HOLD, &n->edge, TCN_VALUE);
     if (n->fill_at)
         REQUIRE(holds(c, n->fill_at, input_of(c, 0)->bytes, 1) && n->fill_at % 16 == 0, &n->fill_at, TCN_BOUNDS);
     error = check_rate(c);

@@ -55,6 +55,8 @@ static inline const uint8_t *padded_frame_at(const tcn_program *p, const tcn_lan
             return NULL;
         if (node->edge == EDGE_FILL)
             return node->fill_at ? p->plan + node->fill_at : p->buffers;
+        if (node->edge == EDGE_HOLD)
+            f = f < 0 ? 0 : n - 1;
         if (f < 0)
             f = -f - between;
         if (f >= n)

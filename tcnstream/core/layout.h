@@ -36,9 +36,9 @@ enum {
     KIND_RESAMPLE = 18, KIND_BINARY_SCALAR = 19, KIND_SELECT = 20, KIND_UNARY_SCALAR = 21, KIND_ARG_MIN_MAX = 22
 };
 
-/* What a window sees beyond the ends of a signal; CLIP: nothing, it is shorter there. */
+/* What a window sees beyond the ends of a signal; CLIP: nothing, it is shorter there; HOLD: the end's own frame. */
 enum {
-    EDGE_FILL = 0, EDGE_REFLECT = 1, EDGE_SYMMETRIC = 2, EDGE_CLIP = 3
+    EDGE_FILL = 0, EDGE_REFLECT = 1, EDGE_SYMMETRIC = 2, EDGE_CLIP = 3, EDGE_HOLD = 4
 };
 
 /* How the accumulators of a convolution become outputs.
@@ -407,6 +407,6 @@ TCN_HAS_SIZE(tcn_snapshot_head, 24);
     X(UNARY_SCALAR, tcn_unary_scalar) \
     X(ARG_MIN_MAX, tcn_arg_min_max)
 
-#define TCN_LAYOUT 0xE5409929u /* of these two headers */
+#define TCN_LAYOUT 0x402AF661u /* of these two headers */
 
 #endif

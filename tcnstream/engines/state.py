@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import numpy as np
 
 from tcnstream.compiler.operations import operation
-from tcnstream.compiler.plan import Node, Plan, Window
-from tcnstream.compiler.timing import counts, oldest_needed
+from tcnstream.compiler.plan import Node, Plan
+from tcnstream.compiler.timing import at_edge, counts, oldest_needed
 from tcnstream.errors import StreamError
 from tcnstream.tflite.graph import Array, Shape
 
@@ -197,8 +197,8 @@ class State:
         n, queue = self.have[i], self.queues[i]
         if begin >= 0 and end <= n:
             return queue.read(begin, end).reshape(end - begin, *view)
-        if node.window.edge in ("reflect", "symmetric"):
-            index = mirror(np.arange(begin, end), n, node.window)
+        if node.window.edge in ("reflect", "symmetric", "hold"):
+            index = at_edge(np.arange(begin, end), n, node.window)
             oldest = int(index.min())
             frames: Array = queue.read(oldest, int(index.max()) + 1)[index - oldest]
             return frames.reshape(end - begin, *view)
@@ -294,10 +294,3 @@ class State:
                 or (carry is not None and carry.size != math.prod(self.plan.tensors[made].shape))
             ):
                 raise damaged
-
-
-def mirror(index: np.ndarray[tuple[int], np.dtype[np.int64]], n: int, window: Window) -> Array:
-    """Positions outside of 0 .. n - 1 mirrored into it: on the edge frame (reflect) or between (symmetric)."""
-    between = 1 if window.edge == "symmetric" else 0
-    left = np.where(index < 0, -index - between, index)
-    return np.where(left >= n, 2 * (n - 1) - left + between, left)

@@ -14,7 +14,7 @@ from statistics import median
 import numpy as np
 
 from tcnstream.engines.base import ENGINES
-from tcnstream.engines.interpreter.runtime import open_interpreter
+from tcnstream.engines.interpreter.runtime import feed, open_interpreter
 from tcnstream.engines.native.planfile import growth
 from tcnstream.errors import EngineError, StreamError
 from tcnstream.measure.peers import PEERS, open_peer
@@ -141,7 +141,12 @@ def rerun(model: Model, delegate: bool = True) -> Call:
     interpreter = open_interpreter(model.file.content, exact=False, delegate=delegate)
     details = interpreter.get_input_details()
     rng = np.random.default_rng(1)
-    window = [_values(rng, detail["shape"], np.dtype(detail["dtype"])) for detail in details]
+    shapes = [
+        [model.window_frames if a == axis else n for a, n in enumerate(detail["shape"])]
+        for detail, axis in zip(details, model.plan.input_axes, strict=True)
+    ]
+    window = [_values(rng, shape, np.dtype(d["dtype"])) for d, shape in zip(details, shapes, strict=True)]
+    feed(interpreter, window)
     outputs = [detail["index"] for detail in interpreter.get_output_details()]
 
     def again() -> object:

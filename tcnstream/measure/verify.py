@@ -20,7 +20,7 @@ import numpy as np
 
 from tcnstream.compiler.plan import Plan
 from tcnstream.engines.choose import make_executor
-from tcnstream.engines.interpreter.runtime import open_interpreter, run_offline
+from tcnstream.engines.interpreter.runtime import feed, open_interpreter, run_offline
 from tcnstream.engines.reference.executor import ReferenceExecutor
 from tcnstream.engines.state import State
 from tcnstream.errors import EngineError, StreamError
@@ -205,8 +205,7 @@ def _first_tensor(model: Model, stream: Stream, judge: Stream | None, inputs: li
 def _first_file_tensor(model: Model, window: list[Array]) -> tuple[str, str]:
     """The first tensor that the plan computes otherwise than the file, by the file's own names."""
     interpreter = open_interpreter(model.file.content, exact=True, preserve_all=True)
-    for detail, array in zip(interpreter.get_input_details(), _file_arrays(model, window), strict=True):
-        interpreter.set_tensor(detail["index"], array)
+    feed(interpreter, _file_arrays(model, window))
     interpreter.invoke()
     ours = _all_tensors(model.plan, window)
     details = {d["name"]: d["index"] for d in interpreter.get_tensor_details()}
@@ -260,8 +259,13 @@ def _as_list(frames: Array | tuple[Array, ...]) -> list[Array]:
 
 
 def _windows(model: Model, inputs: list[Array], rng: np.random.Generator) -> Iterator[tuple[str, list[Array]]]:
-    """Windows of the signal as long as the file's own; noise where the signal is shorter."""
+    """Windows of the signal as long as the file's own; noise where the signal is shorter.
+
+    A file that leaves its window open gets as much of the signal as its strides are likely to divide.
+    """
     size, n = model.window_frames, len(inputs[0])
+    if model.plan.window_is_open:
+        size = next(min(size, n - n % even) for even in (840, 120, 24, 8, 1) if n >= even or even == 1)
     if n < size:
         yield f"a window of {size} frames of noise (the signal has {n})", _noise(model, size, rng)
         return
@@ -274,7 +278,9 @@ def _file_arrays(model: Model, window: list[Array]) -> list[Array]:
     """Frames in the shapes of the file's inputs."""
     arrays = []
     for i, frames, axis in zip(model.graph.inputs, window, model.plan.input_axes, strict=True):
-        shape = model.graph.tensors[i].shape
+        tensor = model.graph.tensors[i]
+        opened = {a: len(frames) if a == axis else 1 for a in tensor.open_axes}
+        shape = tuple(opened.get(a, n) for a, n in enumerate(tensor.shape))
         arrays.append(np.ascontiguousarray(np.moveaxis(frames, 0, max((axis or 0) - 1, 0))).reshape(shape))
     return arrays
 

@@ -42,13 +42,17 @@ class Quantization:
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
-    """A value of the graph. ``data`` is there for constants only (read-only, ``shape``-shaped)."""
+    """A value of the graph. ``data`` is there for constants only (read-only, ``shape``-shaped).
+
+    ``open_axes`` are the axes whose length the file leaves open (-1 in its shape signature); ``shape`` has 1 there.
+    """
 
     name: str
-    shape: tuple[int, ...]
+    shape: Shape
     dtype: np.dtype[np.generic]
     quantization: Quantization | None = None
     data: Array | None = None
+    open_axes: tuple[int, ...] = ()
 
     @property
     def is_constant(self) -> bool:

@@ -25,7 +25,7 @@ from flatbuffers.table import Table
 
 from tcnstream.errors import ModelError
 from tcnstream.tflite import schema
-from tcnstream.tflite.graph import ABSENT, Array, Graph, ModelFile, Op, OptionValue, Quantization, Tensor
+from tcnstream.tflite.graph import ABSENT, Array, Graph, ModelFile, Op, OptionValue, Quantization, Shape, Tensor
 
 Source: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview
 
@@ -293,7 +293,15 @@ class _Reader:
         if raw.size and dtype != schema.OBJECT:
             data = self.constant(raw, shape, dtype, packed=type_name == "INT4")
         is_stored = bool(raw.size) or bool(tensor.IsVariable())
-        return Tensor(name, shape, dtype, quantization, data), is_stored
+        return Tensor(name, shape, dtype, quantization, data, self.open_axes(tensor, shape)), is_stored
+
+    def open_axes(self, tensor: Any, shape: Shape) -> tuple[int, ...]:
+        signature = self.numbers(tensor, "ShapeSignature").tolist()
+        if not signature:
+            return ()
+        if len(signature) != len(shape) or any(s not in (-1, n) for s, n in zip(signature, shape, strict=True)):
+            raise _MalformedError(f"its shape {shape} is none that its signature {signature} allows")
+        return tuple(axis for axis, n in enumerate(signature) if n == -1)
 
     def shape(self, tensor: Any, dtype: np.dtype[np.generic]) -> tuple[int, ...]:
         dims = self.numbers(tensor, "Shape")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -82,8 +82,11 @@ class Rule:
     scaled: bool = True
 
 
-def check(graph: Graph, op: Op, rule: Rule) -> None:
-    """ModelError where ``op`` does not make tensors of the shapes that the graph states."""
+def check(graph: Graph, op: Op, rule: Rule) -> Graph:
+    """ModelError where ``op`` does not make tensors of the shapes that the graph states.
+
+    Where the file leaves lengths open, the shapes of its outputs are those that follow; returns the graph with them.
+    """
     for o in op.outputs:
         tensor = graph.tensors[o]
         if any(n < 1 for n in tensor.shape):
@@ -108,6 +111,8 @@ def check(graph: Graph, op: Op, rule: Rule) -> None:
         expected = None
     except _DoesNotFitError as e:
         raise _wrong(graph, op, f"has operands that do not fit together ({e})") from e
+    if expected is not None and follows_open_lengths(graph):
+        graph = _restated(graph, op, expected)
     stated = tuple(graph.tensors[o].shape for o in op.outputs)
     if expected is not None and not _states(graph, expected, stated):
         made, said = (", ".join(map(str, shapes)) for shapes in (expected, stated))
@@ -115,6 +120,19 @@ def check(graph: Graph, op: Op, rule: Rule) -> None:
     if expected is not None and any(math.prod(shape) > MOST_VALUES for shape in expected):
         raise _wrong(graph, op, f"makes more than {MOST_VALUES} values")
     _check_types(graph, op, rule)
+    return graph
+
+
+def follows_open_lengths(graph: Graph) -> bool:
+    """Whether the file leaves lengths of its inputs open: the shapes that it states need not be those at work."""
+    return any(graph.tensors[i].open_axes for i in graph.inputs)
+
+
+def _restated(graph: Graph, op: Op, shapes: tuple[Shape, ...]) -> Graph:
+    tensors = list(graph.tensors)
+    for o, shape in zip(op.outputs, shapes, strict=False):
+        tensors[o] = replace(tensors[o], shape=shape)
+    return replace(graph, tensors=tuple(tensors))
 
 
 def _states(graph: Graph, expected: tuple[Shape, ...], stated: tuple[Shape, ...]) -> bool:
@@ -165,6 +183,16 @@ class Operands:
     @property
     def is_of_any_length(self) -> bool:
         return is_of_any_length(self.graph)
+
+    @property
+    def leaves_lengths_open(self) -> bool:
+        """Whether shapes must follow from the operands, since those that the file states may not be those at work."""
+        return follows_open_lengths(self.graph)
+
+    def known_integers(self, position: int) -> list[int]:
+        """The integers of an operand if it is there and a constant; else none."""
+        there = position < len(self.op.inputs) and self.op.inputs[position] != ABSENT
+        return self.integers(position) if there and self.tensor(position).is_constant else []
 
     def tensor(self, position: int) -> Tensor:
         return self.graph.tensors[self.op.inputs[position]]

@@ -128,7 +128,7 @@ def frames_of_two_rates(net: Net, x: Value) -> Value:
 
 def bilinear(net: Net, x: Value) -> Value:
     four = net.reshape(x, (1, 12, 1, 4), 1)
-    return one(net, "RESIZE_BILINEAR", four, (1, 24, 1, 4), net.constant([24, 1], np.int32))
+    return one(net, "RESIZE_BILINEAR", four, (1, 18, 1, 4), net.constant([18, 1], np.int32))
 
 
 def aligned_corners(net: Net, x: Value) -> Value:
@@ -176,7 +176,7 @@ REFUSED: list[tuple[Chain, str, str]] = [
     (minus_the_last_frame, "SUB", "hands every frame what only the end of the window knows"),
     (gated_by_all_frames, "MUL", "hands every frame what only the end of the window knows"),
     (frames_of_two_rates, "MUL", "joins a statistic over 6 frames with others over 12"),
-    (bilinear, "RESIZE_BILINEAR", "interpolates between frames of the window"),
+    (bilinear, "RESIZE_BILINEAR", "resizes 12 frames to 18, which is no whole multiple"),
     (aligned_corners, "RESIZE_NEAREST_NEIGHBOR", "aligns the corners of the window"),
     (no_whole_multiple, "RESIZE_NEAREST_NEIGHBOR", "resizes 12 frames to 18, which is no whole multiple"),
     (running_sum, "CUMSUM", "sums over all of time"),

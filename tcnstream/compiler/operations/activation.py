@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from tcnstream.compiler.operations import operation
 from tcnstream.compiler.operations.elementwise import DIV, MAXIMUM, MUL
 from tcnstream.compiler.operations.statistics import Statistic, StatisticOptions
 from tcnstream.compiler.plan import ActivationOptions, Options
-from tcnstream.tflite.graph import Op, Tensor
+from tcnstream.tflite.graph import Array, Op, Tensor
 from tcnstream.tflite.validate import FLAG, REAL, Operands, Rule, Shapes, one_of, require, same
 
 
@@ -62,9 +63,15 @@ def _along_last_axis(lw: Lowering, op: Op) -> None:
     _pointwise(lw, op)
 
 
-def _function(kind: str, *types: str) -> Operation:
-    """A function of one value, without options."""
-    return Operation(kind, Rule(), lower=_pointwise, types=types)
+def _function(kind: str, *types: str, of: Callable[[Array], Array] | None = None) -> Operation:
+    """A function of one value, without options; ``of`` is what it computes of constants without a scale."""
+
+    def fold(op: Op, inputs: list[Tensor], output: Tensor) -> Array:
+        assert of is not None
+        return np.asarray(of(data_of(inputs[0]))).astype(output.dtype)
+
+    plain = None if of is None else fold
+    return Operation(kind, Rule(), lower=_pointwise, types=types, fold=plain, folds_plain_numbers=True)
 
 
 _LEAST_LENGTH = np.array([1e-6], np.float32)
@@ -93,7 +100,7 @@ def _unit_length(lw: Lowering, op: Op) -> None:
 
 _ALL = ("float32", "int8", "int16")
 
-SQRT = _function("SQRT", "float32")
+SQRT = _function("SQRT", "float32", of=np.sqrt)
 SOFTMAX = Operation("SOFTMAX", Rule(options={"beta": REAL}), SoftmaxOptions, lower=_along_last_axis, types=_ALL)
 
 OPERATIONS = (
@@ -107,20 +114,20 @@ OPERATIONS = (
     _function("ELU", "float32", "int8"),
     Operation("GELU", Rule(options={"approximate": FLAG}), GeluOptions, lower=_pointwise, types=("float32", "int8")),
     _function("HARD_SWISH", "float32", "int8"),
-    _function("ABS", *_ALL, "int32"),
-    _function("NEG", *_ALL, "int32", "int64"),
-    _function("EXP", *_ALL),
-    _function("LOG", *_ALL),
+    _function("ABS", *_ALL, "int32", of=np.abs),
+    _function("NEG", *_ALL, "int32", "int64", of=np.negative),
+    _function("EXP", *_ALL, of=np.exp),
+    _function("LOG", *_ALL, of=np.log),
     _function("RSQRT", *_ALL),
     SQRT,
-    _function("SQUARE", "float32"),
-    _function("SIN", "float32"),
-    _function("COS", "float32"),
-    _function("FLOOR", "float32"),
-    _function("CEIL", "float32"),
-    _function("ROUND", "float32"),
-    _function("SIGN", "float32", "int32"),
-    _function("LOGICAL_NOT", "bool"),
+    _function("SQUARE", "float32", of=np.square),
+    _function("SIN", "float32", of=np.sin),
+    _function("COS", "float32", of=np.cos),
+    _function("FLOOR", "float32", of=np.floor),
+    _function("CEIL", "float32", of=np.ceil),
+    _function("ROUND", "float32", of=np.rint),
+    _function("SIGN", "float32", "int32", of=np.sign),
+    _function("LOGICAL_NOT", "bool", of=np.logical_not),
     SOFTMAX,
     Operation("LOG_SOFTMAX", Rule(), lower=_along_last_axis, types=("float32", "int8")),
     Operation(

@@ -52,6 +52,8 @@ def _depthwise_shapes(o: Operands) -> Shapes:
 def _transposed_shapes(o: Operands) -> Shapes:
     filters, *kernel, depth = o.shape(1, rank=4)
     shape, out = o.shape(2, rank=4), o.out()
+    if o.leaves_lengths_open and (known := o.known_integers(0)):
+        out = tuple(known)
     require(len(out) == 4 and shape[3] == depth, f"weights {o.shape(1)} over {shape}")
     require(min(filters, *kernel) > 0, f"weights {o.shape(1)}")
     require(o.count(3) in (None, filters), f"a bias of {o.count(3)} for {filters} filters")
@@ -85,7 +87,8 @@ def _convolution(lw: Lowering, op: Op) -> None:
     )
     constant = lw.add_constant(weights, data, data.ndim - 1 if depthwise else 0)
     inputs = [axes.operand, (constant, data.shape), lw.bias(op, 2)]
-    lw.emit(op, inputs, axes.axis, options=options, window=window, fill=lw.zero(i))
+    frame = axes.frame(lw.shape(op.outputs[0]))
+    lw.emit(op, inputs, axes.axis, options=options, window=window, fill=lw.zero(i), frame=frame)
 
 
 def _transpose_convolution(lw: Lowering, op: Op) -> None:
@@ -103,14 +106,15 @@ def _transpose_convolution(lw: Lowering, op: Op) -> None:
         for k, axis in enumerate((t, f)):
             frames = lw.shape(i)[axis]
             pads[k] = max(0, (frames - 1) * stride[k] + kernel[k] - out[axis]) // 2
-    frames = 1 if axes.axis is None else lw.shape(i)[t]
+    frames = lw.shape(i)[t] if axes.axis in (1, 2) else 1
     pad_begin = kernel[0] - 1 - pads[0]
     pad_end = out[t] - 1 - (stride[0] * frames + pad_begin - kernel[0])
     window = Window(stride[0], 1, kernel[0], pad_begin, pad_end)
     activation = from_file(ActivationOptions, op).activation
     options = ConvolutionOptions(activation=activation, stride_f=stride[1], pad_f_begin=pads[1])
     inputs = [axes.operand, (lw.add_constant(weights, data), data.shape), lw.bias(op, 3)]
-    lw.emit(op, inputs, axes.axis, options=options, window=window, fill=lw.zero(i))
+    frame = axes.frame(lw.shape(op.outputs[0]))
+    lw.emit(op, inputs, axes.axis, options=options, window=window, fill=lw.zero(i), frame=frame)
 
 
 def _convolution_multiply_adds(plan: Plan, node: Node) -> int:

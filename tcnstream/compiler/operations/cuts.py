@@ -204,6 +204,11 @@ def _fold_strided(op: Op, inputs: Sequence[Tensor], output: Tensor) -> Array:
     return np.asarray(data[strided_slice(op, data.shape, *(data_of(t).tolist() for t in inputs[1:4]))])
 
 
+def _fold_slice(op: Op, inputs: Sequence[Tensor], output: Tensor) -> Array:
+    begin, size = (data_of(t).tolist() for t in inputs[1:])
+    return data_of(inputs[0])[tuple(slice(b, None if s == -1 else b + s) for b, s in zip(begin, size, strict=True))]
+
+
 # --- records -----------------------------------------------------------------------------------
 
 _ALL = ("float32", "int8", "int16")
@@ -235,5 +240,5 @@ OPERATIONS = (
     MIRROR_PAD,
     STRIDED_SLICE,
     Operation("PADV2", _moves(3, _padded_with_value), options=PadOptions, lower=_pad_with_value, types=_ALL),
-    Operation("SLICE", _moves(3, _sliced), options=SliceOptions, lower=_slice, types=_ALL),
+    Operation("SLICE", _moves(3, _sliced), options=SliceOptions, lower=_slice, fold=_fold_slice, types=_ALL),
 )

@@ -26,11 +26,14 @@ class MatrixOptions(Options):
 def _dense_shapes(o: Operands) -> Shapes:
     units, depth = o.shape(1, rank=2)
     values, out = math.prod(o.shape(0)), o.out()
-    require(
-        depth > 0 and values % depth == 0 and out[-1:] == (units,), f"weights {o.shape(1)} over {o.shape(0)} for {out}"
-    )
-    require(math.prod(out) == values // depth * units, f"{values // depth} rows for {out}")
+    require(depth > 0 and values % depth == 0, f"weights {o.shape(1)} over {o.shape(0)}")
     require(o.count(2) in (None, units), f"a bias of {o.count(2)} for {units} units")
+    if o.leaves_lengths_open:
+        rows = o.shape(0)[:-1] if o.op.options.get("keep_num_dims") else (values // depth,)
+        require(math.prod(rows) == values // depth, f"{values // depth} rows for {rows}")
+        return ((*rows, units),)
+    require(out[-1:] == (units,), f"weights {o.shape(1)} over {o.shape(0)} for {out}")
+    require(math.prod(out) == values // depth * units, f"{values // depth} rows for {out}")
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +11,8 @@ from tcnstream.compiler.constants import data_of
 from tcnstream.compiler.lowering import Lowering, frame_shape
 from tcnstream.compiler.operation import Fold, Operation, from_file
 from tcnstream.compiler.operations import operation
-from tcnstream.compiler.plan import ActivationOptions
-from tcnstream.tflite.graph import Op
+from tcnstream.compiler.plan import ActivationOptions, Options
+from tcnstream.tflite.graph import Array, Op, Tensor
 from tcnstream.tflite.validate import ACTIVATION, FLAG, Rule, broadcast
 
 
@@ -75,8 +76,24 @@ def _restored_axis(lw: Lowering, op: Op, rank: int) -> int | None:
     return None
 
 
-def _folded(function: np.ufunc) -> Fold:
-    return lambda op, ins, out: np.asarray(function(data_of(ins[0]), data_of(ins[1])))
+def _folded(function: Callable[[Array, Array], Array]) -> Fold:
+    return lambda op, ins, out: np.asarray(function(data_of(ins[0]), data_of(ins[1]))).astype(out.dtype)
+
+
+def _squared_difference(a: Array, b: Array) -> Array:
+    return np.asarray(np.square(np.subtract(a, b)))
+
+
+def _divided(a: Array, b: Array) -> Array:
+    """Integers toward zero, as in C; what is divided by 0 is refused with the shapes that would follow."""
+    if a.dtype.kind == "f":
+        return np.divide(a, b)
+    quotient: Array = np.sign(a) * np.sign(b) * (np.abs(a) // np.maximum(np.abs(b), 1))
+    return quotient
+
+
+def _chosen(op: Op, inputs: list[Tensor], output: Tensor) -> Array:
+    return np.where(*(data_of(t) for t in inputs))
 
 
 _ACTIVATED = {"fused_activation_function": ACTIVATION}
@@ -88,32 +105,43 @@ _COMPARISON = Rule(operands=(2, 2), shapes=broadcast, alike=True, retyped=True, 
 _SELECTION = Rule(operands=(3, 3), shapes=broadcast, values=1, scaled=False)
 _ALL = ("float32", "int8", "int16", "int32", "int64")
 
-MUL = Operation(
-    "MUL", _PRODUCT, ActivationOptions, lower=_join, types=_ALL, fold=_folded(np.multiply), folds_plain_numbers=True
-)
-DIV = Operation("DIV", _PRODUCT, ActivationOptions, lower=_join, types=("float32", "int8", "int32"))
-MAXIMUM = Operation("MAXIMUM", _RAW, lower=_join, types=_ALL)
+
+def _two(
+    kind: str,
+    rule: Rule,
+    types: tuple[str, ...],
+    function: Callable[[Array, Array], Array] | None = None,
+    options: type[Options] = Options,
+) -> Operation:
+    """An operation of two operands; ``function`` is what it computes of constants without a scale."""
+    fold = None if function is None else _folded(function)
+    return Operation(kind, rule, options, lower=_join, types=types, fold=fold, folds_plain_numbers=True)
+
+
+MUL = _two("MUL", _PRODUCT, _ALL, np.multiply, ActivationOptions)
+DIV = _two("DIV", _PRODUCT, ("float32", "int8", "int32"), _divided, ActivationOptions)
+MAXIMUM = _two("MAXIMUM", _RAW, _ALL, np.maximum)
 
 OPERATIONS = (
-    Operation("ADD", _SUM, SumOptions, lower=_join, types=_ALL, fold=_folded(np.add), folds_plain_numbers=True),
-    Operation("SUB", _SUM, SumOptions, lower=_join, types=_ALL, fold=_folded(np.subtract), folds_plain_numbers=True),
+    _two("ADD", _SUM, _ALL, np.add, SumOptions),
+    _two("SUB", _SUM, _ALL, np.subtract, SumOptions),
     MUL,
     DIV,
-    Operation("SQUARED_DIFFERENCE", _PAIR, lower=_join, types=("float32", "int8", "int32")),
-    Operation("POW", _PAIR, lower=_join, types=("float32", "int32")),
-    Operation("PRELU", _PAIR, lower=_join, types=("float32", "int8")),
-    Operation("FLOOR_DIV", _RAW, lower=_join, types=("float32", "int8", "int16", "int32")),
-    Operation("FLOOR_MOD", _RAW, lower=_join, types=_ALL),
+    _two("SQUARED_DIFFERENCE", _PAIR, ("float32", "int8", "int32"), _squared_difference),
+    _two("POW", _PAIR, ("float32", "int32")),
+    _two("PRELU", _PAIR, ("float32", "int8")),
+    _two("FLOOR_DIV", _RAW, ("float32", "int8", "int16", "int32"), np.floor_divide),
+    _two("FLOOR_MOD", _RAW, _ALL, np.mod),
     MAXIMUM,
-    Operation("MINIMUM", _RAW, lower=_join, types=_ALL),
-    Operation("LOGICAL_AND", _PAIR, lower=_join, types=("bool",)),
-    Operation("LOGICAL_OR", _PAIR, lower=_join, types=("bool",)),
-    Operation("EQUAL", _COMPARISON, lower=_join, types=(*_ALL, "bool")),
-    Operation("NOT_EQUAL", _COMPARISON, lower=_join, types=(*_ALL, "bool")),
-    Operation("LESS", _COMPARISON, lower=_join, types=_ALL),
-    Operation("LESS_EQUAL", _COMPARISON, lower=_join, types=_ALL),
-    Operation("GREATER", _COMPARISON, lower=_join, types=_ALL),
-    Operation("GREATER_EQUAL", _COMPARISON, lower=_join, types=_ALL),
-    Operation("SELECT", _SELECTION, lower=_join, types=_ALL),
-    Operation("SELECT_V2", _SELECTION, lower=_join, types=_ALL),
+    _two("MINIMUM", _RAW, _ALL, np.minimum),
+    _two("LOGICAL_AND", _PAIR, ("bool",), np.logical_and),
+    _two("LOGICAL_OR", _PAIR, ("bool",), np.logical_or),
+    _two("EQUAL", _COMPARISON, (*_ALL, "bool"), np.equal),
+    _two("NOT_EQUAL", _COMPARISON, (*_ALL, "bool"), np.not_equal),
+    _two("LESS", _COMPARISON, _ALL, np.less),
+    _two("LESS_EQUAL", _COMPARISON, _ALL, np.less_equal),
+    _two("GREATER", _COMPARISON, _ALL, np.greater),
+    _two("GREATER_EQUAL", _COMPARISON, _ALL, np.greater_equal),
+    Operation("SELECT", _SELECTION, lower=_join, types=_ALL, fold=_chosen, folds_plain_numbers=True),
+    Operation("SELECT_V2", _SELECTION, lower=_join, types=_ALL, fold=_chosen, folds_plain_numbers=True),
 )

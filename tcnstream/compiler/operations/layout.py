@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tcnstream.compiler.constants import data_of
 from tcnstream.compiler.lowering import Lowering, frame_shape
 from tcnstream.compiler.operation import Operation
 from tcnstream.compiler.operations import operations
-from tcnstream.compiler.operations.time import TIME_PAD, TIME_UNFOLD, TIME_WINDOW
+from tcnstream.compiler.operations.time import TIME_PAD, TIME_REPEAT, TIME_UNFOLD, TIME_WINDOW
 from tcnstream.compiler.plan import Options, Window
-from tcnstream.tflite.graph import Array, Op, Tensor
+from tcnstream.compiler.selection import framed, repeats, selected
+from tcnstream.tflite.graph import Array, Op, Shape, Tensor
 from tcnstream.tflite.validate import (
     ANY_NUMBER,
     WHOLE,
@@ -61,20 +64,31 @@ class ReverseOptions(Options):
 # --- shapes ------------------------------------------------------------------------------------
 
 
-def _same_size(o: Operands) -> Shapes:
-    require(math.prod(o.shape(0)) == math.prod(o.out()), f"{o.shape(0)} has another size than {o.out()}")
-    return None
+def _same_size(o: Operands, shape: Shape) -> Shapes:
+    require(math.prod(o.shape(0)) == math.prod(shape), f"{o.shape(0)} has another size than {shape}")
+    return (shape,) if o.leaves_lengths_open else None
+
+
+def _reshaped(o: Operands) -> Shapes:
+    if not o.leaves_lengths_open or not (target := o.known_integers(1)):
+        return _same_size(o, o.out())
+    rest = math.prod(n for n in target if n != -1)
+    require(target.count(-1) <= 1 and min(target) >= -1 and rest > 0, f"a shape of {target}")
+    left = math.prod(o.shape(0)) // rest
+    return _same_size(o, tuple(left if n == -1 else n for n in target))
 
 
 def _expanded(o: Operands) -> Shapes:
-    axis_of((*o.shape(0), 1), o.integers(1, count=1)[0])
-    return _same_size(o)
+    shape = o.shape(0)
+    axis = axis_of((*shape, 1), o.integers(1, count=1)[0])
+    return _same_size(o, (*shape[:axis], 1, *shape[axis:]) if o.leaves_lengths_open else o.out())
 
 
 def _squeezed(o: Operands) -> Shapes:
-    for axis in _squeeze_dims(o.op):
-        axis_of(o.shape(0), axis)
-    return _same_size(o)
+    shape = o.shape(0)
+    gone = {axis_of(shape, axis) for axis in _squeeze_dims(o.op)} or {a for a, n in enumerate(shape) if n == 1}
+    left = tuple(n for a, n in enumerate(shape) if a not in gone)
+    return _same_size(o, left if o.leaves_lengths_open else o.out())
 
 
 def _permuted(o: Operands) -> Shapes:
@@ -95,8 +109,10 @@ def _tiled(o: Operands) -> Shapes:
 
 
 def _stretched(o: Operands) -> Shapes:
-    require(spread(o.shape(0), o.out()) == o.out(), f"{o.shape(0)} stretched to {o.out()}")
-    return None
+    known = o.known_integers(1) if o.leaves_lengths_open else ()
+    target = spread(o.shape(0), tuple(known)) if known else o.out()
+    require(spread(o.shape(0), target) == target, f"{o.shape(0)} stretched to {target}")
+    return (target,) if known else None
 
 
 def _stacked(o: Operands) -> Shapes:
@@ -120,6 +136,10 @@ def _pieces(position: int, place: int) -> Callable[[Operands], Shapes]:
     def shapes(o: Operands) -> Shapes:
         shape, outs = o.shape(position), [o.graph.tensors[i].shape for i in o.op.outputs]
         axis = axis_of(shape, o.integers(place, count=1)[0])
+        if o.leaves_lengths_open:
+            sizes = o.integers(1, count=len(outs)) if place == 2 else [shape[axis] // len(outs)] * len(outs)
+            require(sum(sizes) == shape[axis] and min(sizes) > 0, f"{shape} in pieces of {sizes[:3]}")
+            return tuple((*shape[:axis], n, *shape[axis + 1 :]) for n in sizes)
         rest = (shape[:axis], shape[axis + 1 :])
         require(all((s[:axis], s[axis + 1 :]) == rest for s in outs), f"{shape} in pieces {outs[:3]}")
         require(sum(s[axis] for s in outs) == shape[axis], f"{shape} in pieces {outs[:3]}")
@@ -133,6 +153,14 @@ def _gathered(o: Operands) -> Shapes:
     axis = axis_of(shape, o.op.integer("axis", 0))
     require(all(0 <= i < shape[axis] for i in indices), f"indices outside of {shape[axis]} values")
     return ((*shape[:axis], *o.shape(1), *shape[axis + 1 :]),)
+
+
+def _picked(o: Operands) -> Shapes:
+    shape, places = o.shape(0), o.shape(1)
+    require(len(places) > 0 and places[-1] <= len(shape), f"places {places} in {shape}")
+    index = o.known_integers(1)
+    require(all(0 <= k < n for k, n in zip(index, itertools.cycle(shape[: places[-1]]))), f"places outside of {shape}")
+    return ((*places[:-1], *shape[places[-1] :]),)
 
 
 def _side_by_side(o: Operands) -> Shapes:
@@ -317,15 +345,41 @@ def _gather(lw: Lowering, op: Op) -> None:
         lw.refuse(op, "looks up a table by the signal's values")
     if op.integer("batch_dims", 0) != 0:
         lw.refuse(op, "gathers from each of several batches")
-    axis = op.integer("axis", 0)
-    frame_axis = lw.frame_axis(op, i, axis, "gathers")
+    axis = op.integer("axis", 0) % len(lw.shape(i))
     indices = lw.constant(op, 1)
+    if axis == lw.streams[i].axis and indices.ndim > 0:
+        return _gather_frames(lw, op, i, indices.astype(np.int64))
+    frame_axis = lw.frame_axis(op, i, axis, "gathers")
     if indices.ndim > 1:
         lw.refuse(op, "gathers with indices of more than one axis")
     index = lw.add_constant(lw.graph.tensors[op.inputs[1]], indices.reshape(-1))
-    time, axis = lw.streams[i].axis, axis % len(lw.shape(i))
+    time = lw.streams[i].axis
     out_axis = time - 1 if time is not None and indices.ndim == 0 and axis < time else time
-    lw.emit(op, [lw.operand(i), (index, (indices.size,))], out_axis, options=AxisOptions(frame_axis))
+    return lw.emit(op, [lw.operand(i), (index, (indices.size,))], out_axis, options=AxisOptions(frame_axis))
+
+
+def _gather_nd(lw: Lowering, op: Op) -> None:
+    i = op.inputs[0]
+    if i not in lw.streams:
+        lw.refuse(op, "looks up a table by the signal's values")
+    indices = lw.constant(op, 1).astype(np.int64)
+    if indices.ndim != 2 or indices.shape[1] != 1 or lw.streams[i].axis != 0:
+        lw.refuse(op, "gathers values from places on several axes")
+    return _gather_frames(lw, op, i, indices[:, 0])
+
+
+def _gather_frames(lw: Lowering, op: Op, i: int, index: npt.NDArray[np.int64]) -> None:
+    """Padding, repetition and framing along time, spelt as the frames that each output frame is."""
+    time, shape, operand = lw.streams[i].axis, lw.shape(i), lw.operand(i)
+    assert time is not None
+    if index.ndim == 2 and math.prod(shape[:time]) == 1 and (window := framed(index, shape[time])):
+        return lw.emit(op, [operand], time, kind=TIME_WINDOW.kind, window=window)
+    if index.ndim == 1 and (times := repeats(index, shape[time])) > 1:
+        window = Window(up=times, extent=times, pad_begin=times - 1)
+        return lw.emit(op, [operand], time, kind=TIME_REPEAT.kind, window=window)
+    if index.ndim == 1 and len(index) > 1 and (chosen := selected(index, shape[time])):
+        return lw.emit(op, [operand], time, kind=TIME_PAD.kind, window=chosen)
+    lw.refuse(op, "gathers frames of the window in an order that goes on in no stream")
 
 
 def _concatenation(lw: Lowering, op: Op) -> None:
@@ -370,6 +424,10 @@ def _concatenate_in_time(lw: Lowering, op: Op, time: int) -> None:
 
 def _fold_reshape(op: Op, inputs: Sequence[Tensor], output: Tensor) -> Array:
     return data_of(inputs[0]).reshape(output.shape)
+
+
+def _fold_gather(op: Op, inputs: Sequence[Tensor], output: Tensor) -> Array:
+    return np.asarray(np.take(data_of(inputs[0]), data_of(inputs[1]).astype(np.int64), op.integer("axis", 0)))
 
 
 def _fold_stack(op: Op, inputs: Sequence[Tensor], output: Tensor) -> Array:
@@ -419,7 +477,7 @@ SPLIT = Operation(
 
 RESHAPE = Operation(
     "RESHAPE",
-    _moves((1, 2), _same_size),
+    _moves((1, 2), _reshaped),
     lower=_reshape,
     fold=_fold_reshape,
     types=(*_ALL, "int32"),
@@ -489,6 +547,13 @@ OPERATIONS = (
         _moves((2, 2), _gathered, options=_AXIS | {"batch_dims": WHOLE}),
         options=AxisOptions,
         lower=_gather,
+        fold=_fold_gather,
         types=_ALL,
+    ),
+    Operation(
+        "GATHER_ND",
+        _moves((2, 2), _picked),
+        lower=_gather_nd,
+        fold=lambda op, ins, out: data_of(ins[0])[tuple(np.moveaxis(data_of(ins[1]), -1, 0))],
     ),
 )

@@ -40,7 +40,8 @@ def _pool(lw: Lowering, op: Op) -> None:
         filter_t=kernel[0],
         filter_f=kernel[1],
     )
-    lw.emit(op, [axes.operand], axes.axis, options=options, window=window, fill=lw.zero(i))
+    frame = axes.frame(lw.shape(op.outputs[0]))
+    lw.emit(op, [axes.operand], axes.axis, options=options, window=window, fill=lw.zero(i), frame=frame)
 
 
 _RULE = Rule(shapes=_shapes, options=STRIDES | PADDING | {"filter_height": COUNT, "filter_width": COUNT}, scaled=False)

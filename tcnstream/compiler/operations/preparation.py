@@ -8,7 +8,7 @@ import numpy as np
 
 from tcnstream.compiler.constants import data_of
 from tcnstream.compiler.operation import Operation
-from tcnstream.tflite.validate import Operands, Rule, Shapes, require
+from tcnstream.tflite.validate import Operands, Rule, Shapes, require, spread
 
 
 def _shape_of(o: Operands) -> Shapes:
@@ -18,6 +18,16 @@ def _shape_of(o: Operands) -> Shapes:
 def _filled(o: Operands) -> Shapes:
     require(o.count(1) == 1, f"{o.count(1)} values to fill with")
     return (tuple(o.integers(0)),)
+
+
+def _counted(o: Operands) -> Shapes:
+    (begin,), (end,), (step,) = (o.integers(k, count=1) for k in range(3))
+    require(step != 0, "a step of 0")
+    return ((len(range(begin, end, step)),),)
+
+
+def _spread_shapes(o: Operands) -> Shapes:
+    return ((len(spread(*(tuple(o.integers(k)) for k in range(2)))),),)
 
 
 def _blocks(o: Operands) -> tuple[list[int], list[tuple[int, int]]]:
@@ -64,6 +74,16 @@ OPERATIONS = (
     Operation(
         "FILL",
         Rule(operands=(2, 2), shapes=_filled, values=1, scaled=False),
-        fold=lambda op, ins, out: np.full(out.shape, data_of(ins[1]).item(), out.dtype),
+        fold=lambda op, ins, out: np.full(data_of(ins[0]).tolist(), data_of(ins[1]).item(), out.dtype),
+    ),
+    Operation(
+        "RANGE",
+        Rule(operands=(3, 3), shapes=_counted, alike=True, scaled=False),
+        fold=lambda op, ins, out: np.arange(*(data_of(t).item() for t in ins)).astype(out.dtype),
+    ),
+    Operation(
+        "BROADCAST_ARGS",
+        Rule(operands=(2, 2), shapes=_spread_shapes, alike=True, scaled=False),
+        fold=lambda op, ins, out: np.array(spread(*(tuple(data_of(t).tolist()) for t in ins)), out.dtype),
     ),
 )

@@ -12,6 +12,5 @@ OPERATIONS = (
     Operation("BIDIRECTIONAL_SEQUENCE_RNN", refusal="runs backwards in time from the end of the window"),
     Operation("WHILE", refusal="loops over the window"),
     Operation("CUMSUM", refusal="sums over all of time"),
-    Operation("RESIZE_BILINEAR", refusal="interpolates between frames of the window"),
     Operation("CUSTOM", refusal="is a custom operation whose code is not in the file"),
 )

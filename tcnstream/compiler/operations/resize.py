@@ -1,12 +1,16 @@
-"""Images resized: frames repeated."""
+"""Images resized: frames repeated, or drawn between two of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
 
 from tcnstream.compiler.lowering import Lowering
 from tcnstream.compiler.operation import Operation, from_file
-from tcnstream.compiler.operations.time import TIME_REPEAT
+from tcnstream.compiler.operations.time import TIME_REPEAT, TIME_RESAMPLE, ResampleOptions
 from tcnstream.compiler.plan import Options, Window
 from tcnstream.compiler.spatial import spatial
 from tcnstream.tflite.graph import Op
@@ -48,17 +52,69 @@ def _resize(lw: Lowering, op: Op) -> None:
     return lw.emit(op, [operand], axes.axis, kind=TIME_REPEAT.kind, window=window)
 
 
+def _interpolate(lw: Lowering, op: Op) -> None:
+    """Between the two frames around each place, at a whole ratio along time: a triangular filter between the rates.
+
+    TFLite's ``resize_bilinear.h``: place j reads input place (j + 1/2) / ratio - 1/2 with half-pixel centres, j / ratio
+    without; beyond the ends the last frame counts.
+    """
+    i = op.inputs[0]
+    shape, out = lw.shape(i), lw.shape(op.outputs[0])
+    axes = spatial(lw, op, i, (1, 1))
+    t, f = (2, 1) if axes.swap else (1, 2)
+    options = from_file(ResizeOptions, op)
+    like = lw.graph.tensors[i]
+    if like.dtype != np.float32:
+        lw.refuse(op, f"interpolates {like.dtype} frames; only float32 ones are")
+    if shape[f] not in (1, out[f]):
+        lw.refuse(op, f"interpolates between {shape[f]} places beside time")
+    corners = options.align_corners and out[t] > 1
+    ratio, rest = divmod(out[t] - 1, shape[t] - 1) if corners and shape[t] > 1 else divmod(out[t], shape[t])
+    if rest:
+        lw.refuse(op, f"resizes {shape[t]} frames to {out[t]}, which is no whole multiple")
+    operand = axes.operand
+    if out[f] != shape[f]:
+        frame = (out[f], shape[3])
+        kind = RESIZE_NEAREST_NEIGHBOR.kind
+        if ratio == 1:
+            return lw.emit(op, [operand], axes.axis, kind=kind, options=ResizeOptions())
+        operand = lw.step(op, [operand], like, frame, shape[t], kind, options=ResizeOptions())
+    if ratio == 1:
+        return lw.alias(op, i, axes.axis)
+    weights, window = _triangle(ratio, options.half_pixel_centers and not corners, shape[t], out[t])
+    channels = math.prod(operand[1])
+    spread = np.broadcast_to(weights[:, :, None, None], (*weights.shape, channels, 1)).astype(np.float32)
+    constant = lw.add_constant(replace(like, name=f"{lw.label(op)}/weights"), np.ascontiguousarray(spread))
+    inputs = [(operand[0], (channels,)), (constant, spread.shape)]
+    options_t = ResampleOptions(separable=True)
+    return lw.emit(op, inputs, axes.axis, kind=TIME_RESAMPLE.kind, options=options_t, window=window)
+
+
+def _triangle(ratio: int, half_pixel: bool, frames: int, outputs: int) -> tuple[npt.NDArray[np.float64], Window]:
+    """Weights (ratio, taps) of each set of output frames, and what they read.
+
+    On the line with ``ratio - 1`` places after every frame output j stands at j, with half-pixel centres
+    (ratio - 1) / 2 before it, and weighs a frame d places away by 1 - d / ratio.
+    """
+    behind = (ratio - 1) / 2 if half_pixel else 0.0
+    begin = math.ceil(behind + ratio) - 1
+    extent = begin + math.ceil(ratio - behind)
+    taps = -(-extent // ratio)
+    places = np.arange(ratio)[:, None] + ratio * np.arange(taps)
+    weights = np.maximum(0, 1 - np.abs(places - begin + behind) / ratio)
+    pad_end = outputs - 1 + extent - begin - ratio * frames
+    return weights, Window(up=ratio, extent=extent, pad_begin=begin, pad_end=pad_end, edge="hold")
+
+
+_RULE = Rule(
+    operands=(2, 2), shapes=_resized, options={"align_corners": FLAG, "half_pixel_centers": FLAG}, scaled=False
+)
+
+RESIZE_NEAREST_NEIGHBOR = Operation(
+    "RESIZE_NEAREST_NEIGHBOR", _RULE, options=ResizeOptions, lower=_resize, types=("float32", "int8", "int16")
+)
+
 OPERATIONS = (
-    Operation(
-        "RESIZE_NEAREST_NEIGHBOR",
-        Rule(
-            operands=(2, 2),
-            shapes=_resized,
-            options={"align_corners": FLAG, "half_pixel_centers": FLAG},
-            scaled=False,
-        ),
-        options=ResizeOptions,
-        lower=_resize,
-        types=("float32", "int8", "int16"),
-    ),
+    RESIZE_NEAREST_NEIGHBOR,
+    Operation("RESIZE_BILINEAR", _RULE, options=ResizeOptions, lower=_interpolate),
 )

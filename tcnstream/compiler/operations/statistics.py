@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+import numpy as np
+
+from tcnstream.compiler.constants import data_of
 from tcnstream.compiler.lowering import Lowering
-from tcnstream.compiler.operation import Operation
+from tcnstream.compiler.operation import Fold, Operation
 from tcnstream.compiler.operations.layout import AxisOptions
 from tcnstream.compiler.operations.time import TIME_REDUCE
 from tcnstream.compiler.plan import Options
-from tcnstream.tflite.graph import Op
+from tcnstream.tflite.graph import Array, Op, Tensor
 from tcnstream.tflite.validate import FLAG, Operands, Rule, Shapes, axis_of
 
 
@@ -86,6 +90,15 @@ def _extreme(lw: Lowering, op: Op) -> None:
     lw.emit(op, [lw.operand(i)], out_axis, options=AxisOptions(frame_axis))
 
 
+def _folded(function: Callable[..., Array]) -> Fold:
+    def fold(op: Op, inputs: list[Tensor], output: Tensor) -> Array:
+        axes = tuple(data_of(inputs[1]).reshape(-1).tolist())
+        made = function(data_of(inputs[0]), axis=axes, keepdims=bool(op.options.get("keep_dims", False)))
+        return np.asarray(made).astype(output.dtype)
+
+    return fold
+
+
 _SUMS = Rule(operands=(2, 2), shapes=_statistic_shapes, options={"keep_dims": FLAG})
 _EXTREMES = Rule(operands=(2, 2), shapes=_statistic_shapes, options={"keep_dims": FLAG}, scaled=False)
 _PLACES = Rule(operands=(2, 2), shapes=_extreme_shapes, retyped=True, scaled=False)
@@ -93,11 +106,43 @@ _ALL = ("float32", "int8", "int16", "int32", "int64")
 
 OPERATIONS = (
     # The reference kernels read int8 sums as uint8 and int16 ones as int8.
-    Operation(Statistic.SUM.value, _SUMS, StatisticOptions, lower=_statistic, types=("float32", "int32", "int64")),
+    Operation(
+        Statistic.SUM.value,
+        _SUMS,
+        StatisticOptions,
+        lower=_statistic,
+        types=("float32", "int32", "int64"),
+        fold=_folded(np.sum),
+        folds_plain_numbers=True,
+    ),
     Operation(Statistic.MEAN.value, _SUMS, StatisticOptions, lower=_statistic, types=_ALL),
-    Operation(Statistic.PRODUCT.value, _SUMS, StatisticOptions, lower=_statistic, types=("float32", "int8", "int16")),
-    Operation(Statistic.MAXIMUM.value, _EXTREMES, StatisticOptions, lower=_statistic, types=_ALL),
-    Operation(Statistic.MINIMUM.value, _EXTREMES, StatisticOptions, lower=_statistic, types=_ALL),
+    Operation(
+        Statistic.PRODUCT.value,
+        _SUMS,
+        StatisticOptions,
+        lower=_statistic,
+        types=("float32", "int8", "int16"),
+        fold=_folded(np.prod),
+        folds_plain_numbers=True,
+    ),
+    Operation(
+        Statistic.MAXIMUM.value,
+        _EXTREMES,
+        StatisticOptions,
+        lower=_statistic,
+        types=_ALL,
+        fold=_folded(np.max),
+        folds_plain_numbers=True,
+    ),
+    Operation(
+        Statistic.MINIMUM.value,
+        _EXTREMES,
+        StatisticOptions,
+        lower=_statistic,
+        types=_ALL,
+        fold=_folded(np.min),
+        folds_plain_numbers=True,
+    ),
     Operation("ARG_MAX", _PLACES, AxisOptions, lower=_extreme, types=("float32", "int8", "int32")),
     Operation("ARG_MIN", _PLACES, AxisOptions, lower=_extreme, types=("float32", "int8", "int32")),
 )

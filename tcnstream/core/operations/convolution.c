@@ -27,7 +27,7 @@ int tcn_check_convolution(tcn_checker *c)
         /* The taps read what the Window says, which is what the rings keep. */
         REQUIRE(a->taps_t <= (uint32_t)n->extent && (int64_t)a->pad_t + n->pad_begin == (int64_t)a->taps_t - 1, &a->pad_t, TCN_VALUE);
     } else if (n->kind == KIND_RESAMPLE) {
-        REQUIRE(n->op <= RESAMPLE_DEPTHWISE && n->dtype == TCN_F32 && n->edge == EDGE_FILL, &n->op, TCN_VALUE);
+        REQUIRE(n->op <= RESAMPLE_DEPTHWISE && n->dtype == TCN_F32 && (n->edge == EDGE_FILL || n->edge == EDGE_HOLD), &n->op, TCN_VALUE);
         REQUIRE(a->taps_f == 1 && a->dilation_t == 1 && a->f_out == 1, &a->taps_f, TCN_VALUE);
         REQUIRE(a->taps_t == ((uint32_t)n->extent - 1) / (uint32_t)n->up + 1, &n->extent, TCN_VALUE);
     } else {

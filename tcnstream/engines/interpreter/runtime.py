@@ -184,8 +184,18 @@ def run_offline(content: bytes, inputs: Sequence[Array] | Mapping[str, Array], e
         )
     interpreter = open_interpreter(content, exact)
     details = interpreter.get_input_details()
-    arrays = [inputs[d["name"]] for d in details] if isinstance(inputs, Mapping) else list(inputs)
-    for detail, array in zip(details, arrays, strict=True):
-        interpreter.set_tensor(detail["index"], array)
+    feed(interpreter, [inputs[d["name"]] for d in details] if isinstance(inputs, Mapping) else inputs)
     interpreter.invoke()
     return [interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()]
+
+
+def feed(interpreter: Any, arrays: Sequence[Array]) -> None:
+    """Sets an interpreter's inputs, of any length where the file leaves it open."""
+    details = interpreter.get_input_details()
+    fits = [tuple(detail["shape"]) == array.shape for detail, array in zip(details, arrays, strict=True)]
+    if not all(fits):
+        for detail, array in zip(details, arrays, strict=True):
+            interpreter.resize_tensor_input(detail["index"], array.shape)
+        interpreter.allocate_tensors()
+    for detail, array in zip(details, arrays, strict=True):
+        interpreter.set_tensor(detail["index"], array)

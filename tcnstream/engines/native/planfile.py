@@ -258,7 +258,8 @@ class _Writer:
         source = plan.tensors[packed.operands[0]]
         padded = window.pad_begin > 0 or pad_end == SAME or pad_end > 0 or window.up > 1
         fill = None
-        if window.edge == "fill" and padded:
+        # A filter between rates weighs what it does not read by 0, which must be a number.
+        if padded and (window.edge == "fill" or (window.edge == "hold" and window.up > 1)):
             fill = np.full(source.shape, node.fill, source.dtype).tobytes()
         record = NodeRecord(
             kind=packed.kind,

@@ -120,12 +120,13 @@ class TensorFlag(IntEnum):
 
 
 class Edge(IntEnum):
-    """What a window sees beyond the ends of a signal; CLIP: nothing, it is shorter there."""
+    """What a window sees beyond the ends of a signal; CLIP: nothing, it is shorter there; HOLD: the end's own frame."""
 
     FILL = 0
     REFLECT = 1
     SYMMETRIC = 2
     CLIP = 3
+    HOLD = 4
 
 
 class Rescale(IntEnum):

@@ -15,7 +15,7 @@ from tcnstream.tflite.graph import Array
 def _full_frame(view: tuple[int, ...], shape: tuple[int, ...]) -> Array | None:
     """Which element of an operand each output element takes; None where it is its own."""
     inner = view[max(0, len(view) - len(shape)) :]  # a constant may have an axis for time, of length 1
-    places = np.arange(math.prod(view)).reshape(*(1,) * (len(shape) - len(inner)), *inner)
+    places = np.arange(math.prod(view)).reshape((*(1,) * (len(shape) - len(inner)), *inner))
     spread = np.broadcast_to(places, shape).reshape(-1)
     return None if spread.size == places.size else spread.astype(np.uint32)
 

@@ -1,0 +1,136 @@
+"""Files as people convert them, the ways that tutorials teach, stream without a hint.
+
+``tests/data/converted`` has a file per way (k2, k3: Keras 2 and 3; lt: litert-torch; o2t: onnx2tf; m2, dyn:
+tf.function) and, where LiteRT's reference kernels run it, its inputs ``x0 ..`` and their answers ``y0 ..``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.contract import assert_frames, engines_here, open_stream
+from helpers.paths import DATA
+
+import tcnstream
+from tcnstream import ModelError, NotStreamableError, StreamError
+from tcnstream.compiler.policies import apply_policy, parse_policy
+from tcnstream.measure.compare import chunk_sizes
+from tcnstream.tflite.graph import Array
+
+CONVERTED = DATA / "converted"
+REFUSED = {
+    "k3_batchNone": "is read before anything was assigned to it",
+    "k3b_b4": "has a batch of 4",
+    "lt_circular": "differs from frame to frame of the window",
+    "lt_unet_linear": "gathers frames of the window in an order that goes on in no stream",
+    "m2_rfft_frames": "complex64",
+    "m2_static": "streaming form|works on two axes|all inputs must have one rate",
+    "m2_two_rates": "all inputs must have one rate",
+    "o2t_n_ln": "is a custom operation",
+    "o2t_reflect": "mirrored in",
+}
+NEEDS_POLICY = ("lt_n_gn", "lt_se")
+ANSWERED = sorted({path.stem for path in CONVERTED.glob("*.npz")} - set(REFUSED) - set(NEEDS_POLICY))
+
+
+@cache
+def model(name: str) -> tcnstream.Model:
+    return tcnstream.load(CONVERTED / f"{name}.tflite")
+
+
+def arrays(name: str, letter: str) -> list[Array]:
+    with np.load(CONVERTED / f"{name}.npz") as archive:
+        return [archive[key] for key in sorted(archive.files) if key.startswith(letter)]
+
+
+def as_frames(file_array: Array, axis: int | None, frame: tuple[int, ...]) -> Array:
+    """An array of the file's shape, time first and without batch."""
+    moved = file_array if axis is None else np.moveaxis(file_array, axis, 0)
+    return np.ascontiguousarray(moved).reshape(-1, *frame)
+
+
+@pytest.mark.parametrize("name", ANSWERED)
+def test_the_stream_is_the_answer_in_every_engine(name: str) -> None:
+    opened = model(name)
+    plan = opened.plan
+    signal = [
+        as_frames(x, axis, spec.shape)
+        for x, axis, spec in zip(arrays(name, "x"), plan.input_axes, opened.inputs, strict=True)
+    ]
+    expected = tuple(
+        as_frames(y, axis, spec.shape)
+        for y, axis, spec in zip(arrays(name, "y"), plan.output_axes, opened.outputs, strict=True)
+    )
+    for engine in engines_here(opened):
+        for sizes in ([len(signal[0])], chunk_sizes(len(signal[0]), np.random.default_rng(0))):
+            stream, parts, at = open_stream(opened, engine=engine), [], 0
+            for n in sizes:
+                parts.append(_each(stream.push(*(x[at : at + n] for x in signal))))
+                at += n
+            parts.append(_each(stream.flush()))
+            got = tuple(np.concatenate(frames) for frames in zip(*parts, strict=True))
+            # Where a file keeps the last frame alone, a stream has one at every frame.
+            got = tuple(
+                y[-len(e) :] if axis is None else y for y, e, axis in zip(got, expected, plan.output_axes, strict=True)
+            )
+            assert_frames(got, expected, 1e-5, f"{engine}, chunks {sizes[:9]}")
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_what_has_no_streaming_form_yet_is_refused_in_words(name: str) -> None:
+    with pytest.raises((ModelError, NotStreamableError), match=REFUSED[name]):
+        model(name)
+
+
+@pytest.mark.parametrize("name", NEEDS_POLICY)
+def test_norms_over_time_stream_under_a_policy(name: str) -> None:
+    with pytest.raises(NotStreamableError, match="averages all 200 frames of the window"):
+        model(name).stream()
+    assert len(_each(model(name).stream(time_pooling="trailing").push(np.zeros((9, 1), np.float32)))[0]) > 0
+
+
+@pytest.mark.parametrize("name", sorted({path.stem for path in CONVERTED.glob("*.tflite")} - set(REFUSED)))
+def test_the_core_has_all_of_it(name: str) -> None:
+    """Frames that are one number, as norms over channels leave them, crashed the packer."""
+    assert model(name).native_lacks() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "axis", "others"),
+    [
+        ("lt_tcn", 2, ()),
+        ("lt_spec2d", 3, ()),
+        ("k3_eegnet.i8", 2, ((1,),)),
+        ("k3_tf_raw1d", 0, ()),
+        ("k3_tcn.i8", 1, ()),
+    ],
+)
+def test_time_is_found(name: str, axis: int, others: tuple[tuple[int, ...], ...]) -> None:
+    plan = model(name).plan
+    assert plan.input_axes == (axis,)
+    assert set(plan.other_axes) == set(others)
+
+
+def test_a_refusal_names_the_axis_that_it_assumed() -> None:
+    with pytest.raises(NotStreamableError, match=r"Time is taken to be axis 1 of the input \(1, 50, 3\)"):
+        model("m2_two_rates")
+
+
+def test_a_named_axis_is_taken_as_it_is() -> None:
+    assert tcnstream.load(CONVERTED / "k3_eegnet.i8.tflite", time_axis=1).plan.input_axes == (1,)
+
+
+def test_a_policy_needs_a_window_that_the_file_leaves_open() -> None:
+    opened = model("lt_se")
+    plan = replace(opened.plan, window_is_open=True)
+    with pytest.raises(StreamError, match="leaves open; say over how many frames, as 'trailing:400'"):
+        apply_policy(plan, parse_policy("trailing"))
+    apply_policy(plan, parse_policy("trailing:400"))
+
+
+def _each(frames: Any) -> tuple[Array, ...]:
+    return frames if isinstance(frames, tuple) else (frames,)
