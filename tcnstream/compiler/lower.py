@@ -32,6 +32,6 @@ def lower(graph: Graph, axes: Sequence[int]) -> Plan:
             lowering.refuse(op, "does not depend on the input signal, so it has no frames")
         record = operations().get(op.kind, Operation(op.kind))
         if record.lower is None:
-            lowering.refuse(op, record.refusal)
+            lowering.refuse(op, record.refusal if isinstance(record.refusal, str) else record.refusal(op))
         record.lower(lowering, op)
     return lowering.plan()

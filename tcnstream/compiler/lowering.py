@@ -18,13 +18,15 @@ class TimedTensor:
     """A streamed tensor of the file: the plan's value, its time axis (None: time is gone), its frames in the file.
 
     ``statistic`` marks what comes from a statistic over all of time, for which a policy gives a value at every
-    frame; where a window or a last frame took time away, only the end of the window has one.
+    frame; where a window or a last frame took time away, only the end of the window has one. ``imaginary`` is the
+    plan's value of the imaginary part of a complex tensor, whose real part is ``value``.
     """
 
     value: int
     axis: int | None
     window_frames: int
     statistic: bool = False
+    imaginary: int | None = None
 
 
 class Lowering:

@@ -21,6 +21,9 @@ Lower: TypeAlias = Callable[[Lowering, Op], None]
 Fold: TypeAlias = Callable[[Op, list[Tensor], Tensor], Array]
 """What an operation gives when all of its operands are constants; the last argument is its output."""
 
+Refusal: TypeAlias = Callable[[Op], str]
+"""Why an operation of the file has no streaming form."""
+
 MultiplyAdds: TypeAlias = Callable[[Plan, Node], int]
 """Multiply-adds for one output frame of a node."""
 
@@ -52,7 +55,7 @@ class Operation:
     rule: Rule | None = None
     options: type[Options] = Options
     lower: Lower | None = None
-    refusal: str = "has no streaming form here"
+    refusal: str | Refusal = "has no streaming form here"
     fold: Fold | None = None
     folds_shapes: bool = False
     folds_plain_numbers: bool = False
@@ -62,6 +65,8 @@ class Operation:
     """Padding in front of it can become its own, and SPACE_TO_BATCH_ND around it its dilation."""
     slides_kernel: bool = False
     """Moves a kernel, its operand 1, along height and width."""
+    complex_numbers: bool = False
+    """Takes or gives complex numbers, as pairs of streams."""
     reshapes: bool = False
     """A reshape in one of its spellings."""
     skips_padding: bool = False

@@ -297,11 +297,9 @@ class _Reader:
 
     def open_axes(self, tensor: Any, shape: Shape) -> tuple[int, ...]:
         signature = self.numbers(tensor, "ShapeSignature").tolist()
-        if not signature:
+        if len(signature) != len(shape):
             return ()
-        if len(signature) != len(shape) or any(s not in (-1, n) for s, n in zip(signature, shape, strict=True)):
-            raise _MalformedError(f"its shape {shape} is none that its signature {signature} allows")
-        return tuple(axis for axis, n in enumerate(signature) if n == -1)
+        return tuple(axis for axis, n in enumerate(signature) if n == -1 and shape[axis] == 1)
 
     def shape(self, tensor: Any, dtype: np.dtype[np.generic]) -> tuple[int, ...]:
         dims = self.numbers(tensor, "Shape")

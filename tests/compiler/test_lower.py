@@ -147,7 +147,7 @@ def running_sum(net: Net, x: Value) -> Value:
 
 
 def spectrum(net: Net, x: Value) -> Value:
-    return one(net, "RFFT2D", net.reshape(x, (1, 4, 12), 2), (1, 4, 7), net.constant([1, 16], np.int32))
+    return one(net, "RFFT2D", net.reshape(x, (1, 4, 12), 2), (1, 1, 9), net.constant([1, 16], np.int32))
 
 
 def recurrent(net: Net, x: Value) -> Value:
@@ -157,7 +157,7 @@ def recurrent(net: Net, x: Value) -> Value:
 
 
 def foreign(net: Net, x: Value) -> Value:
-    return one(net, "CUSTOM", x, x.shape)
+    return one(net, "CUSTOM", x, x.shape, custom_code="Wavelet")
 
 
 REFUSED: list[tuple[Chain, str, str]] = [
@@ -182,7 +182,7 @@ REFUSED: list[tuple[Chain, str, str]] = [
     (running_sum, "CUMSUM", "sums over all of time"),
     (spectrum, "RFFT2D", "transforms the whole window at once"),
     (recurrent, "UNIDIRECTIONAL_SEQUENCE_LSTM", "is recurrent: it steps through the window by itself"),
-    (foreign, "CUSTOM", "is a custom operation whose code is not in the file"),
+    (foreign, "CUSTOM", "is the custom operation `Wavelet`, whose code is not in the file"),
 ]
 
 

@@ -118,12 +118,13 @@ def _two(
     return Operation(kind, rule, options, lower=_join, types=types, fold=fold, folds_plain_numbers=True)
 
 
+ADD = _two("ADD", _SUM, _ALL, np.add, SumOptions)
 MUL = _two("MUL", _PRODUCT, _ALL, np.multiply, ActivationOptions)
 DIV = _two("DIV", _PRODUCT, ("float32", "int8", "int32"), _divided, ActivationOptions)
 MAXIMUM = _two("MAXIMUM", _RAW, _ALL, np.maximum)
 
 OPERATIONS = (
-    _two("ADD", _SUM, _ALL, np.add, SumOptions),
+    ADD,
     _two("SUB", _SUM, _ALL, np.subtract, SumOptions),
     MUL,
     DIV,

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from tcnstream.compiler.operation import Operation
+from tcnstream.tflite.graph import Op
+
+
+def _custom(op: Op) -> str:
+    """By the name that the file gives it."""
+    name = str(op.options.get("custom_code", ""))
+    if name.startswith("Flex"):
+        return f"is `{name}`, a kernel of TensorFlow itself: convert with TFLITE_BUILTINS alone, or write it otherwise"
+    if name.startswith("Signal"):
+        return f"is `{name}`, a signal operation of TFLite Micro, for which there are no reference kernels here"
+    return f"is the custom operation `{name}`, whose code is not in the file"
+
 
 OPERATIONS = (
-    Operation("RFFT2D", refusal="transforms the whole window at once"),
     Operation("UNIDIRECTIONAL_SEQUENCE_LSTM", refusal="is recurrent: it steps through the window by itself"),
     Operation("UNIDIRECTIONAL_SEQUENCE_RNN", refusal="is recurrent: it steps through the window by itself"),
     Operation("BIDIRECTIONAL_SEQUENCE_LSTM", refusal="runs backwards in time from the end of the window"),
     Operation("BIDIRECTIONAL_SEQUENCE_RNN", refusal="runs backwards in time from the end of the window"),
     Operation("WHILE", refusal="loops over the window"),
     Operation("CUMSUM", refusal="sums over all of time"),
-    Operation("CUSTOM", refusal="is a custom operation whose code is not in the file"),
+    Operation("CUSTOM", refusal=_custom),
 )

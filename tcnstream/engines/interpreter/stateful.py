@@ -204,7 +204,14 @@ def _explicit(file: ModelFile) -> tuple[Graph, tuple[Array, ...]]:
 
     def enter(name: str, like: Tensor) -> int:
         if name not in start:
-            raise ModelError(f"the variable `{name}` is read before anything was assigned to it; set it in CALL_ONCE")
+            assigned = any(op.kind == "CALL_ONCE" for op in main.ops)
+            way_out = (
+                "set it in CALL_ONCE"
+                if assigned
+                else "the converter left the weights out as variables: convert the model from what model.export() or"
+                " tf.saved_model.save() writes, or from a concrete function with constants"
+            )
+            raise ModelError(f"the variable `{name}` is read before anything was assigned to it; {way_out}")
         tensors.append(replace(like, name=f"{name}/before", shape=start[name].shape))
         states[name] = value[name] = len(tensors) - 1
         return states[name]
