@@ -36,9 +36,10 @@ class Axes:
     operand: tuple[int, Shape]
     axis: int | None
 
-    def frame(self, shape: Shape) -> Shape:
-        """(F, C) of a tensor of the file."""
-        return (shape[1] if self.swap else shape[2], shape[3])
+    def frame(self, shape: Shape) -> Shape | None:
+        """(F, C) of a tensor of the file; None where its frames have that shape anyway, or F is 1."""
+        f = shape[1] if self.swap else shape[2]
+        return None if self.axis in (1, 2) or f == 1 else (f, shape[3])
 
     def of(self, op: Op, pattern: str) -> tuple[int, int]:
         """An option of both axes, (time, frequency); 1 where the file has none, and for time where it is neither."""
