@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from numbers import Integral, Real
 from operator import index
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -32,9 +33,12 @@ from tcnstream.signal.preprocess import Preprocessor, must_have_a_sound_rate, sc
 from tcnstream.signal.segments import Segment, Segmenter
 from tcnstream.signal.sources.base import Recording
 from tcnstream.spec import TensorSpec
-from tcnstream.stream import Stream
+from tcnstream.stream import Stream, as_array
 
 Frames = npt.NDArray[np.float32]
+
+_MOST_MISSING_FRAMES = 1 << 52
+"""Places beyond it have no exact number of seconds."""
 
 GAP = "gap"
 """The label of the segment that stands for missing signal."""
@@ -112,7 +116,7 @@ class Pipeline:
         self._begin(setup, setup.stream())
 
     def _begin(self, setup: _Setup, stream: Stream) -> None:
-        self._setup, self._stream = setup, stream
+        self._setup, self._stream, self._gone = setup, stream, False
         self._preprocessor = setup.preprocessor()
         self._start_s = setup.start_s
         self._at(0)
@@ -207,8 +211,8 @@ class Pipeline:
             missing = index(frames)
         except TypeError:
             missing = -1
-        if missing < 0:
-            raise StreamError(f"a gap of {frames!r} frames; give how many samples are missing, 0 or more")
+        if not 0 <= missing <= _MOST_MISSING_FRAMES:
+            raise StreamError(f"a gap of {frames!r} frames; give how many samples are missing, from 0 to 2^52")
         self._refuse_if_over("mark_gap")
         with self._moving():
             found = self._take(self._stream.push(self._shaped(self._preprocessor.flush())))
@@ -226,6 +230,7 @@ class Pipeline:
 
     def reset(self) -> None:
         """Back to the start: the next sample is the first one of a new signal, at ``start_s``."""
+        self._refuse_if_gone()
         self._stream.reset()
         self._preprocessor.reset()
         self._start_s = self._setup.start_s
@@ -253,6 +258,7 @@ class Pipeline:
 
         Raises StreamError for a snapshot that is damaged, or of another model or pipeline; this one is then as before.
         """
+        self._refuse_if_gone()
         state = _read_snapshot(blob)
         if state.identity != self._setup.identity:
             raise StreamError(
@@ -278,7 +284,7 @@ class Pipeline:
     def _accept(self, samples: npt.ArrayLike) -> Frames:
         """The samples (n, channels) that the model takes; StreamError, and nothing has moved, for what is none."""
         self._refuse_if_over("push")
-        chunk, channels, count = np.asarray(samples), self._setup.channels, self._setup.opened.channels
+        chunk, channels, count = as_array(samples), self._setup.channels, self._setup.opened.channels
         if chunk.dtype.kind not in "fiu":
             raise StreamError(f"the pipeline takes real numbers and got {chunk.dtype}; convert the samples")
         if chunk.ndim == 1 and (not chunk.size or (count == 1 and channels is None)):
@@ -289,14 +295,14 @@ class Pipeline:
             wanted = f"{count}" if channels is None else f"more than {max(channels)}"
             raise StreamError(f"the pipeline takes samples of shape (n, {wanted} channels) and got {chunk.shape}")
         with np.errstate(over="ignore"):  # beyond float32 is infinity, and refused
-            chunk = chunk.astype(np.float32, copy=False)
-        if not np.isfinite(chunk).all():
-            frame, channel = np.argwhere(~np.isfinite(chunk))[0].tolist()
+            accepted: Frames = chunk.astype(np.float32, copy=False)
+        if not np.isfinite(accepted).all():
+            frame, channel = np.argwhere(~np.isfinite(accepted))[0].tolist()
             raise StreamError(
                 f"there is no value at sample {frame} of channel {channel}: repeat the last one, or say how many are "
                 "missing with mark_gap"
             )
-        return chunk
+        return accepted
 
     def _prepare(self, chunk: Frames) -> Frames:
         """Samples of the source -> input frames of the model."""
@@ -329,7 +335,17 @@ class Pipeline:
         yield
         self._broken = False
 
+    def _leave(self) -> None:
+        """The stream below belongs to whoever joins next."""
+        self.reset()
+        self._gone = True
+
+    def _refuse_if_gone(self) -> None:
+        if self._gone:
+            raise StreamError("this lane has left its pool; join() gives a new one")
+
     def _refuse_if_broken(self) -> None:
+        self._refuse_if_gone()
         if self._broken:
             raise StreamError("an earlier call failed midway; call reset() or restore() before going on")
 
@@ -370,14 +386,14 @@ class PipelinePool:
 
     def join(self, start_s: float | None = None) -> int:
         """The number of one lane more, at its start; ``start_s`` is the time of its first sample, else the pool's."""
+        setup = self._setup if start_s is None else replace(self._setup, start_s=_seconds(start_s))
         lane = self._pool.join()
-        setup = self._setup if start_s is None else replace(self._setup, start_s=start_s)
         self._lanes[lane] = Pipeline._lane(setup, self._pool[lane])
         return lane
 
     def leave(self, lane: int) -> None:
         """Lane ``lane`` is gone, with what it remembered. Raises StreamError if there is no such lane."""
-        self[lane].reset()
+        self[lane]._leave()
         self._pool.leave(lane)
         del self._lanes[lane]
 
@@ -437,6 +453,23 @@ def pipeline_for(opened: OpenedModel, recording: Recording, **arguments: Unpack[
     return Pipeline._lane(setup, setup.stream())
 
 
+def _number(name: str, value: float) -> float:
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise SignalError(f"{name}={value!r}; give a number")
+    return float(value)
+
+
+def _seconds(start_s: float) -> float:
+    if not math.isfinite(seconds := _number("start_s", start_s)):
+        raise SignalError(f"start_s={start_s!r} is no time: give the seconds at which the signal begins")
+    return seconds
+
+
+def _listed(values: object) -> list[object]:
+    """The members of a sequence; of anything else one that is no number."""
+    return list(values) if isinstance(values, Sequence | np.ndarray) and not isinstance(values, str) else [None]
+
+
 @dataclass(frozen=True)
 class _Setup:
     """What a pipeline is made of, and all lanes of a pool share."""
@@ -471,6 +504,14 @@ class _Setup:
         options: StreamOptions = _DEFAULT_OPTIONS,
     ) -> _Setup:
         """Checks what a user says. ``source`` is the signal's name in errors."""
+        if card is not None and not isinstance(card, Card | str | Path):
+            raise SignalError(f"card={card!r}; give a Card or the path of one")
+        if units is not None and not isinstance(units, str):
+            raise SignalError(f"units={units!r}; give the name of a unit, such as 'mV'")
+        if rate_hz is not None:
+            rate_hz = _number("rate_hz", rate_hz)
+        if channels is not None and not all(isinstance(number, Integral) for number in _listed(channels)):
+            raise SignalError(f"channels={channels!r}; give the numbers of the channels, counted from 0")
         if card is not None:
             opened = replace(opened, card=card if isinstance(card, Card) else load_card(card))
         card, count, name = opened.card, opened.channels, opened.path.name
@@ -486,8 +527,9 @@ class _Setup:
             rate_hz = card.rate_hz
         if rate_hz is None and segments:
             raise SignalError(f"{name} has no card, so that seconds are unknown: give rate_hz")
-        if not math.isfinite(start_s):
-            raise SignalError(f"start_s={start_s!r} is no time: give the seconds at which the signal begins")
+        start_s, gain = _seconds(start_s), _number("gain", gain)
+        if not isinstance(options, StreamOptions):
+            raise SignalError(f"options={options!r}; give a StreamOptions, or leave it out")
         return cls(
             opened=opened,
             spec=choose_output(opened, output),
@@ -495,7 +537,7 @@ class _Setup:
             channels=None if channels is None else tuple(map(index, channels)),
             factor=float(scale(source, units or "", "" if card is None else card.units, gain)),
             low_latency=low_latency,
-            start_s=float(start_s),
+            start_s=start_s,
             segments=segments,
             keep_frames=keep_frames,
             options=options,
@@ -586,5 +628,5 @@ def _read_snapshot(blob: bytes) -> _Snapshot:
         raise StreamError("the snapshot is damaged: its checksum does not match; take a new one")
     try:
         return msgspec.msgpack.decode(body, type=_Snapshot)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise StreamError(f"the bytes are no snapshot ({error}); take a new one") from error

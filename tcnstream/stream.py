@@ -290,12 +290,20 @@ class _Exclusive:
         self._busy.release()
 
 
+def as_array(values: npt.ArrayLike) -> Array:
+    """A user's values as an array; StreamError for rows of different lengths."""
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise StreamError("the rows of the chunk have different lengths; give an array of one shape") from None
+
+
 def as_frames(spec: TensorSpec, chunk: Array) -> Array:
     """A user's chunk checked against an input: (n, *frame_shape) in the input's dtype, float32 quantized to it.
 
     Raises StreamError for another shape or dtype.
     """
-    frames = np.asarray(chunk)
+    frames = as_array(chunk)
     if frames.ndim != 1 + len(spec.shape) or frames.shape[1:] != spec.shape:
         wanted = ", ".join(["n", *map(str, spec.shape)])
         raise StreamError(f"input `{spec.name}` takes chunks of shape ({wanted}) and got {frames.shape}")

@@ -131,7 +131,6 @@ class Link:
         self._last_damaged = b""
         self._replies = 0
         self._echoed = False
-        self._restarted = False
 
     @property
     def session(self) -> int:
@@ -154,7 +153,6 @@ class Link:
         self._sequence = 0
         self._window, self._credit = 1, 0
         self._paces.clear()
-        self._restarted = False
         asked = HelloRequest(PROTOCOL).pack()
         self._paces[_pace_key(Kind.HELLO, asked)] = _Pace(_HELLO_WAIT_S, 0.0)
         return self.exchange(Kind.HELLO, asked, deadline_s).payload
@@ -267,7 +265,6 @@ class Link:
             if frame.session != self._session:
                 break
             if frame.status == Status.NO_SESSION:
-                self._restarted = True
                 raise BoardRestartedError(
                     "the board started again and has forgotten this session; load the model and restore a snapshot"
                 )

@@ -21,8 +21,6 @@ from firmware_bridge.link.messages import FrameHead
 
 _HEAD_BYTES = FrameHead.size_bytes()
 _CRC = struct.Struct("<I")
-OVERHEAD_BYTES = _HEAD_BYTES + _CRC.size + 3
-"""Of a frame on the line with a payload of up to 239 bytes; each further 254 bytes add one."""
 
 _LONGEST_BYTES = _HEAD_BYTES + 65535 + _CRC.size
 

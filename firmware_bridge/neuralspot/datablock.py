@@ -20,9 +20,6 @@ PC_TO_BOARD = 2
 BOARD_TO_PC = 1
 """The service of a PC, which a board calls, to print for example."""
 
-MOST_DESCRIPTION_BYTES = 29
-"""What a board has for a description, without the zero at its end."""
-
 
 class Method(IntEnum):
     """The calls of service 2. The names on the line are those of the firmware's functions."""

@@ -20,7 +20,7 @@ from tcnstream.errors import ModelError, StreamError
 from tcnstream.filters.plan import filter_plan
 from tcnstream.filters.polyphase import PADDINGS, align, choice, flag, whole
 from tcnstream.spec import TensorSpec
-from tcnstream.stream import Stream
+from tcnstream.stream import Stream, as_array
 
 Frames = npt.NDArray[np.float32]
 
@@ -176,7 +176,7 @@ class SignalFilter:
 
         Raises StreamError for another shape than the signal's, and after ``flush``; the filter is then as before.
         """
-        frames = np.asarray(chunk)
+        frames = as_array(chunk)
         if frames.dtype.kind not in "fiu":
             raise StreamError(f"the filter takes real numbers and got {frames.dtype}; convert the chunk")
         if self._as_first_chunk and self.frames_in == 0 and frames.ndim in (1, 2):

@@ -20,7 +20,7 @@ import numpy as np
 
 from tcnstream.compiler.plan import Plan
 from tcnstream.engines.choose import make_executor
-from tcnstream.engines.interpreter.runtime import feed, open_interpreter, run_offline
+from tcnstream.engines.interpreter.runtime import feed, find_runtime, open_interpreter, run_offline
 from tcnstream.engines.reference.executor import ReferenceExecutor
 from tcnstream.engines.state import State
 from tcnstream.errors import EngineError, StreamError
@@ -93,8 +93,10 @@ def verify(
 
     ``signal`` is (frames, *frame_shape) per input, in the model's dtype or float32; None makes three
     windows (at least 200 frames) of noise from ``seed``. ``chunkings`` random ways of cutting it are
-    tried. ``progress`` is called with (steps done, steps in all). Raises what ``Model.stream`` raises.
+    tried. ``progress`` is called with (steps done, steps in all). Raises what ``Model.stream`` raises, and
+    EngineError where no interpreter is installed.
     """
+    find_runtime()  # without an interpreter the file itself cannot be asked, and nothing would be proven
     rng = np.random.default_rng(seed)
     if signal is None:
         inputs = _noise(model, max(3 * model.window_frames, _LEAST_NOISE_FRAMES), rng)

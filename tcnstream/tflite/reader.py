@@ -334,7 +334,8 @@ class _Reader:
         if zero_point.size != scale.size:
             raise _MalformedError(f"has {zero_point.size} zero points for {scale.size} scales")
         if dtype.kind in "iu":
-            least, most = _integer_limits(dtype)
+            # The kernels hold a zero point in 32 bits, of whatever type the values are.
+            least, most = _integer_limits(min(dtype, np.dtype(np.int32), key=lambda one: one.itemsize))
             if zero_point.min() < least or zero_point.max() > most:
                 raise _MalformedError(f"has a zero point that {dtype} cannot hold", "quantize the model again")
         scale.flags.writeable = zero_point.flags.writeable = False

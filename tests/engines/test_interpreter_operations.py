@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.contract import random_sizes
 from helpers.singleop import assert_same, compute, feeds_of, plan_of
 from helpers.trials import PARAMETERS, Build
 
 from tcnstream.compiler.plan import SAME_FRAME
 from tcnstream.engines.interpreter.executor import InterpreterExecutor
 from tcnstream.engines.state import State
+from tcnstream.measure.compare import chunk_sizes
 from tcnstream.tflite.graph import Array
 
 pytest.importorskip("ai_edge_litert.interpreter", reason="the reference kernels come from ai-edge-litert")
@@ -32,7 +32,7 @@ def test_an_operation_of_the_interpreter_engine_equals_the_reference(build: Buil
         executor, state = InterpreterExecutor(plan), State(plan)
         parts: list[list[Array]] = []
         at = 0
-        for size in random_sizes(np.random.default_rng(seed), len(feeds[0])):
+        for size in chunk_sizes(len(feeds[0]), np.random.default_rng(seed)):
             made = executor.advance(state, [feed[at : at + size] for feed in feeds])
             parts.append([frames.copy() for frames in made])
             at += size

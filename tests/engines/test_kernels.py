@@ -51,7 +51,8 @@ def test_kernel_equals_the_reference_kernel(build: Build, dtype: Any) -> None:
 
 
 def test_every_operation_that_streams_has_a_kernel_and_is_drawn_by_a_trial() -> None:
-    streamed = {kind for kind, record in operations().items() if record.lower is not None}
+    # Without types an operation is said by others (a spectrum, a gather along time): whole models show what it gives.
+    streamed = {kind for kind, record in operations().items() if record.lower is not None and record.types}
     assert set(CASES) == streamed
     assert streamed == {kind for kind in KERNELS if operations()[kind].rule is not None}
     assert all(types for _, types in CASES.values())

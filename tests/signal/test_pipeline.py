@@ -339,3 +339,52 @@ def test_a_lane_that_failed_midway_stays_so_while_others_go_on(
     alone = Pipeline("ecg", rate_hz=RATE_HZ)
     alone.push(ecg[:400])
     assert pool.push([ecg[400:], None])[0] == alone.push(ecg[400:])
+
+
+def test_a_lane_that_has_left_reaches_no_other(ecg: np.ndarray) -> None:
+    pool = PipelinePool("ecg", 2, rate_hz=RATE_HZ)
+    old = pool[1]
+    blob = old.snapshot()
+    pool.leave(1)
+    assert pool.join() == 1 and pool[1] is not old
+    for use in (lambda: old.push(ecg[:10]), old.flush, old.reset, old.snapshot, lambda: old.restore(blob)):
+        with pytest.raises(StreamError, match="this lane has left its pool"):
+            use()
+    assert pool[1].position_s == 0
+
+
+@pytest.mark.parametrize("start_s", [float("nan"), float("inf"), "x", True])
+def test_a_lane_that_cannot_join_leaves_the_pool_as_it_was(start_s: object) -> None:
+    pool = PipelinePool("ecg", 1, rate_hz=RATE_HZ)
+    with pytest.raises(SignalError, match="start_s="):
+        pool.join(start_s)  # type: ignore[arg-type]
+    assert pool.join() == 1 and pool.lanes == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"rate_hz": "360"},
+        {"gain": "x"},
+        {"channels": ["a"]},
+        {"channels": 0},
+        {"start_s": None},
+        {"card": 3},
+        {"units": 3},
+        {"options": None},
+    ],
+)
+def test_arguments_of_another_kind_are_named(wrong: dict[str, object]) -> None:
+    (name,) = wrong
+    with pytest.raises(SignalError, match=f"{name}="):
+        Pipeline("ecg", **({"rate_hz": RATE_HZ} | wrong))  # type: ignore[arg-type]
+
+
+def test_rows_of_different_lengths_and_gaps_beyond_all_time_are_refused() -> None:
+    pipeline = Pipeline("ecg", rate_hz=RATE_HZ)
+    with pytest.raises(StreamError, match="rows of the chunk have different lengths"):
+        pipeline.push([[1.0], [1.0, 2.0]])
+    for frames in (10**30, 10**400):
+        with pytest.raises(StreamError, match="from 0 to 2"):
+            pipeline.mark_gap(frames)
+    assert pipeline.push(np.zeros(10)) == []

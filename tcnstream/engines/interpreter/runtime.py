@@ -80,8 +80,9 @@ def find_runtime() -> Runtime:
         except ImportError:
             continue
     raise EngineError(
-        "no TFLite interpreter is installed here; `pip install ai-edge-litert` (or `tflite-runtime` on 32-bit ARM),"
-        ' or use engine="native" or engine="reference"'
+        "no TFLite interpreter is installed here; `pip install tcnstream[interpreter]` brings one (`pip install"
+        " ai-edge-litert`, on 32-bit ARM `tflite-runtime`). Streaming needs none with"
+        ' engine="native" or engine="reference"'
     )
 
 

@@ -25,9 +25,9 @@ _SUFFIXES = (".hea", ".dat")
 def read_wfdb(path: Path, channels: Channels) -> Recording:
     """A record by its header, its signal file or its bare name, in physical units."""
     record = _record(path)
-    wfdb = optional_package("wfdb", f"{record} is a WFDB record", "files")
     if not _header(record).is_file():
         raise SignalError(f"there is no file {record}.hea: a WFDB record needs its header")
+    wfdb = optional_package("wfdb", f"{record} is a WFDB record", "files")
     header = read_by_package(f"the WFDB header {record}.hea", wfdb.rdheader, str(record))
     available = tuple(header.sig_name or ())
     chosen = choose_channels(available, channels, str(record))
