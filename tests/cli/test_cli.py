@@ -26,6 +26,7 @@ import tcnstream
 from tcnstream.cli import bench as bench_command
 from tcnstream.cli import common
 from tcnstream.cli import verify as verify_command
+from tcnstream.engines.interpreter import runtime
 from tcnstream.engines.interpreter.export import export_streaming
 from tcnstream.engines.native.planfile import c_header
 from tcnstream.measure.bench import Measurement
@@ -343,6 +344,7 @@ def test_verify_names_the_first_frame_and_tensor_that_differ(
 
 
 def test_verify_for_programs(call: Call, model: Path) -> None:
+    need_interpreter()
     code, out, _ = call("verify", model, "--chunkings", 1, "--json")
     report = json.loads(out)
     assert code == 0 and report["passed"] and all(check["distance"] == 0 for check in report["checks"])
@@ -572,3 +574,16 @@ def test_audio_of_any_kind_and_rate_goes_through_the_speech_model(call: Call, tm
     for span in spans:
         assert [label for label, *_ in span] == ["speech"]
         assert abs(span[0][1] - spans[0][0][1]) < 0.06 and abs(span[0][2] - spans[0][0][2]) < 0.06
+
+
+def test_verify_without_an_interpreter_says_what_is_missing(
+    call: Call, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It said that all comparisons passed, of which none with the file was made."""
+    monkeypatch.setattr(runtime, "_CANDIDATES", ())
+    runtime.find_runtime.cache_clear()
+    try:
+        code, out, err = call("verify", model, "--json")
+    finally:
+        runtime.find_runtime.cache_clear()
+    assert (code, out) == (2, "") and "pip install tcnstream[interpreter]" in " ".join(err.split())
