@@ -46,6 +46,11 @@ class Window:
     pad_end: int | None = 0
     edge: Edge = "fill"
 
+    @property
+    def is_mirrored(self) -> bool:
+        """Whether the padding shows frames of the signal itself, so that they must be there first."""
+        return self.edge in ("reflect", "symmetric")
+
 
 SAME_FRAME = Window()
 

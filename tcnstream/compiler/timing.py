@@ -57,7 +57,7 @@ def _least(a: Count, b: Count) -> Count:
 
 def frames_mirrored(window: Window) -> int:
     """Frames of the input that must be there before the first output frame: those that a mirrored edge shows."""
-    if window.edge in ("reflect", "symmetric"):
+    if window.is_mirrored:
         return window.pad_begin + (window.edge == "reflect")
     return 0
 
@@ -79,7 +79,7 @@ def frames_at_end(window: Window, n: Count) -> Count:
 
 def oldest_kept(window: Window, j: Count, n: Count) -> Count:
     """The oldest of ``n`` input frames that output frames from ``j`` on will read."""
-    if window.edge in ("reflect", "symmetric"):
+    if window.is_mirrored:
         mirrored = n - max(window.pad_end or 0, 0) - (1 if window.edge == "reflect" else 0)
         return _at_least_zero(_least(j - window.pad_begin, mirrored)) * (j > 0)
     oldest = first_read(window, j)
@@ -254,4 +254,4 @@ def remembered_frames(plan: Plan) -> list[int]:
 
 def _bursts(window: Window) -> bool:
     """Whether frames come at once at the left edge: mirrored ones, or padding that needs no signal."""
-    return window.edge in ("reflect", "symmetric") or window.pad_begin + min(window.pad_end or 0, 0) >= window.extent
+    return window.is_mirrored or window.pad_begin + min(window.pad_end or 0, 0) >= window.extent

@@ -156,7 +156,7 @@ class State:
         for node, sources in zip(self.plan.nodes, self.plan.sources, strict=True):
             window, frames = node.window, goal[sources[0]]
             shortest = max(window.pad_begin, window.pad_end or 0) + (window.edge == "reflect")
-            if window.edge in ("reflect", "symmetric") and 0 < frames < shortest:
+            if window.is_mirrored and 0 < frames < shortest:
                 raise StreamError(
                     f"the signal is too short to end: `{node.label}` mirrors {shortest} frames and has {frames};"
                     " push more frames before flush"

@@ -147,7 +147,7 @@ def growth(plan: Plan) -> list[tuple[Fraction, int]]:
         window = node.window
         ratio = Fraction(window.up, window.stride)
         extra = max(slack[i] for i in sources) * ratio + Fraction(window.stride - 1, window.stride)
-        if window.edge in ("reflect", "symmetric"):
+        if window.is_mirrored:
             extra += 2 * max(window.pad_begin, 0) + 1
         else:
             extra += max(0, (window.pad_begin + min(window.pad_end or 0, 0) - window.extent) // window.stride + 1)
