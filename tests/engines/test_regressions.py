@@ -64,19 +64,23 @@ def test_dense_layer_over_flattened_time_is_a_sliding_window() -> None:
     assert (model.delay, model.receptive_field) == (5, 6)
 
 
+def _wide_convolution(rng: np.random.Generator, *, filters: int, channels: int) -> bytes:
+    """A file of one float convolution over 60 frames, with weights so large that its sums cancel."""
+    tensors = (
+        _float("x", 1, 1, 60, channels),
+        _constant("weights", (8 * rng.standard_normal((filters, 1, 5, channels))).astype(np.float32)),
+        _constant("bias", rng.standard_normal(filters).astype(np.float32)),
+        _float("y", 1, 1, 60, filters),
+    )
+    options = {"padding": "SAME", "stride_h": 1, "stride_w": 1}
+    return write_model([Graph(tensors, (Op("CONV_2D", (0, 1, 2), (3,), options),), (0,), (3,))])
+
+
 def test_float_sums_cancel_as_in_the_reference_kernels() -> None:
     """Another order of the same products is 4e-5 away where terms cancel, four times what the contract allows."""
     interpreter = pytest.importorskip("ai_edge_litert.interpreter", reason="the oracle: pip install ai-edge-litert")
     rng = np.random.default_rng(2)
-    weights = (8 * rng.standard_normal((32, 1, 5, 64))).astype(np.float32)
-    tensors = (
-        _float("x", 1, 1, 60, 64),
-        _constant("weights", weights),
-        _constant("bias", rng.standard_normal(32).astype(np.float32)),
-        _float("y", 1, 1, 60, 32),
-    )
-    options = {"padding": "SAME", "stride_h": 1, "stride_w": 1}
-    content = write_model([Graph(tensors, (Op("CONV_2D", (0, 1, 2), (3,), options),), (0,), (3,))])
+    content = _wide_convolution(rng, filters=32, channels=64)
     x = (8 * rng.standard_normal((60, 1, 64))).astype(np.float32)
     oracle = interpreter.Interpreter(
         model_content=content, experimental_op_resolver_type=interpreter.OpResolverType.BUILTIN_REF
@@ -172,17 +176,7 @@ def test_a_sum_of_int8_values_is_not_left_to_a_kernel_that_misreads_them(engine:
 def test_native_float_sums_are_the_reference_s_bits_whatever_the_chunk(chunk_frames: int) -> None:
     """Split and fused sums were 3e-5 from the reference where terms cancel, and differed with the chunk."""
     rng = np.random.default_rng(5)
-    weights = (8 * rng.standard_normal((20, 1, 5, 33))).astype(np.float32)
-    tensors = (
-        _float("x", 1, 1, 60, 33),
-        _constant("weights", weights),
-        _constant("bias", rng.standard_normal(20).astype(np.float32)),
-        _float("y", 1, 1, 60, 20),
-    )
-    options = {"padding": "SAME", "stride_h": 1, "stride_w": 1}
-    model = tcnstream.load(
-        write_model([Graph(tensors, (Op("CONV_2D", (0, 1, 2), (3,), options),), (0,), (3,))]), time_axis=2
-    )
+    model = tcnstream.load(_wide_convolution(rng, filters=20, channels=33), time_axis=2)
     try:
         stream = model.stream("native")
     except tcnstream.EngineError as e:
