@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import random
 import time
 from collections.abc import Callable
@@ -13,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.contract import verify_contract
+from helpers.draws import drawn
 from helpers.mutate import mutations
 from helpers.netfile import Net, Value
 from helpers.networks import arithmetic, build, convolution, layer, signals
 from helpers.oracle import reference_kernels
 from helpers.paths import MODELS
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import tcnstream
@@ -396,7 +396,6 @@ def test_a_batch_that_is_cut_by_what_is_computed_is_refused_by_name() -> None:
         tcnstream.load(net.content())
 
 
-EXAMPLES = os.environ.get("TCNSTREAM_EXAMPLES")
 SEEDS = ("sig_valid.f32", "sig_decim2.f32", "sig_reflect.f32", "strided.i8", "nse_sm_se.i8", "spectro.i8", "causal.i16")
 MAX_SECONDS = 3.0
 
@@ -425,7 +424,7 @@ def test_damaged_files_are_streamed_or_refused(name: str) -> None:
     assert 0 < streamed < count
 
 
-@settings(max_examples=int(EXAMPLES or 300), deadline=None, derandomize=EXAMPLES is None)
+@drawn(300)
 @given(st.sampled_from(SEEDS), st.randoms(use_true_random=False))
 def test_damaged_graphs_are_streamed_or_refused(name: str, rng: random.Random) -> None:
     """Sound files of unsound models: operands, options, constants and shapes changed one by one."""

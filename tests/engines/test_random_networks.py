@@ -5,16 +5,16 @@ Every run draws the same networks; TCNSTREAM_EXAMPLES=2000 draws as many others,
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 from helpers.contract import assert_frames, engines_here, open_stream, verify_contract, verify_reach
+from helpers.draws import drawn
 from helpers.networks import DoesNotFitError, Layer, Network, build, layer, signals
 from helpers.oracle import reference_kernels
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, given
 from hypothesis import strategies as st
 
 import tcnstream
@@ -22,7 +22,6 @@ from tcnstream import Model, Stream, StreamError
 from tcnstream.measure.compare import chunk_sizes
 from tcnstream.tflite.graph import Array
 
-EXAMPLES = os.environ.get("TCNSTREAM_EXAMPLES")
 DTYPES = ("float32", "int8", "int16")
 
 
@@ -184,12 +183,7 @@ def check(layers: Sequence[Layer], window: int, more: int = 1, engines: Sequence
         assert_frames(got, expected, 1e-5, f"{frames} frames")
 
 
-@settings(
-    max_examples=int(EXAMPLES or 150),
-    derandomize=EXAMPLES is None,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+@drawn(150, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(ANY_LAYER, min_size=1, max_size=5), st.integers(12, 70), st.sampled_from([-3, -1, 0, 1, 2, 7, 20]), SETUPS
 )
@@ -215,12 +209,7 @@ def u_nets() -> st.SearchStrategy[Layer]:
     )
 
 
-@settings(
-    max_examples=int(EXAMPLES or 40),
-    derandomize=EXAMPLES is None,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+@drawn(40, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(KEEPING_FRAMES, max_size=1),
     u_nets(),
@@ -260,12 +249,7 @@ LINEAR = st.one_of(
 )
 
 
-@settings(
-    max_examples=int(EXAMPLES or 60),
-    derandomize=EXAMPLES is None,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+@drawn(60, suppress_health_check=list(HealthCheck))
 @given(st.lists(LINEAR, min_size=1, max_size=4), st.integers(0, 9))
 def test_delay_and_receptive_field_of_random_networks_are_reached(layers: list[Layer], seed: int) -> None:
     model = tcnstream.load(built(layers, 200, seed=seed).content)

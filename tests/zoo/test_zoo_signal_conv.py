@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -12,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.contract import engines_here, verify_contract
+from helpers.draws import drawn
 from helpers.oracle import reference_kernels
 from helpers.signal_definition import definition, golden
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import tcnstream
@@ -30,8 +30,6 @@ from tcnstream.zoo.convert import to_tflite  # noqa: E402
 from tcnstream.zoo.signal_conv import RDFTParameter  # noqa: E402
 
 pytestmark = pytest.mark.train
-
-EXAMPLES = int(os.environ.get("TCNSTREAM_EXAMPLES", 0))
 
 DEFINED = {
     "corr": st.booleans(),
@@ -83,7 +81,7 @@ class TestResults:
                     got, definition(x, np.asarray(layer.kernel), bias, **case.of_definition), atol=1e-5
                 )
 
-    @settings(max_examples=EXAMPLES or 250, derandomize=not EXAMPLES, deadline=None)
+    @drawn(250)
     @given(
         st.fixed_dictionaries(DEFINED), st.fixed_dictionaries(OTHERS), st.integers(1, 20), st.integers(1, 3), st.data()
     )
@@ -466,7 +464,7 @@ class TestStreams:
         streams_exactly(layer, 16, 2, quantize)
 
     @pytest.mark.slow
-    @settings(max_examples=EXAMPLES or 40, derandomize=not EXAMPLES, deadline=None)
+    @drawn(40)
     @given(
         st.fixed_dictionaries(DEFINED),
         st.fixed_dictionaries(OTHERS),
