@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tcnstream.compiler.loops import arrange
 from tcnstream.compiler.normalise import normalise
 from tcnstream.compiler.plan import Plan
 from tcnstream.compiler.simplify import simplify
@@ -21,4 +22,4 @@ def compile(graph: Graph, time_axis: int | None = None) -> Plan:
     sound = validate(settle(graph))
     plain = normalise(sound)
     plan = lower_along_time(plain, time_axis)
-    return replace(simplify(plan), window_is_open=is_open(graph))
+    return replace(arrange(simplify(plan)), window_is_open=is_open(graph))

@@ -39,6 +39,7 @@ class Lowering:
         self.windows: list[int] = []
         self.nodes: list[Node] = []
         self.inputs: list[int] = []
+        self.states: dict[int, int] = {}
 
     def add_input(self, i: int, axis: int) -> None:
         """An input of the file whose axis ``axis`` is time."""
@@ -136,6 +137,10 @@ class Lowering:
         inputs, views = tuple(i for i, _ in sources), tuple(view for _, view in sources)
         self.nodes.append(Node(kind, inputs, (value,), views, options, window, fill, self.label(op), op.index))
         return value, frame
+
+    def feed_back(self, state: int, written: int) -> None:
+        """Frame j of ``state``, which ``operations.time.state`` made, is frame j - 1 of ``written``."""
+        self.states[state] = written
 
     def alias(self, op: Op, source: int, axis: int | None) -> None:
         """The output is the input seen in another shape."""
@@ -238,6 +243,7 @@ class Lowering:
             tuple(self.windows),
             tuple(self.streams[i].axis for i in self.graph.inputs),
             tuple(self.streams[o].axis for o in self.graph.outputs),
+            states=self.states,
         )
 
 

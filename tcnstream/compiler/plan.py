@@ -19,7 +19,8 @@ over them. What a node's options may be is said there too, by a dataclass for ea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, TypeAlias, TypeVar
 
@@ -118,7 +119,9 @@ class Plan:
     length of the file's input, ``windows`` that of each tensor (0 for constants, 1 where a window took
     time away). ``input_axes`` and ``output_axes`` say where time is in the file's own shapes (None: gone);
     ``other_axes`` are input axes along which the file would stream, too. ``window_is_open``: the file is
-    for signals of any length, and ``window_frames`` is only what shapes were worked out for.
+    for signals of any length, and ``window_frames`` is only what shapes were worked out for. ``states`` is what is fed
+    back: each tensor that a TIME_STATE makes, and the one whose frames it shows a frame later. The nodes of a loop
+    stand together.
     """
 
     tensors: tuple[Tensor, ...]
@@ -132,8 +135,22 @@ class Plan:
     output_axes: tuple[int | None, ...] = ()
     other_axes: tuple[tuple[int | None, ...], ...] = ()
     window_is_open: bool = False
+    states: Mapping[int, int] = field(default_factory=dict)
 
     @cached_property
     def sources(self) -> tuple[tuple[int, ...], ...]:
         """For every node, its inputs that carry frames."""
         return tuple(tuple(i for i in node.inputs if i >= 0 and self.tensors[i].data is None) for node in self.nodes)
+
+    @cached_property
+    def loops(self) -> tuple[range, ...]:
+        """Nodes that must go together, frame by frame: what is fed back to the first of them is made by the last."""
+        writer = {o: k for k, node in enumerate(self.nodes) for o in node.outputs}
+        found: list[range] = []
+        for read, written in sorted(self.states.items(), key=lambda state: writer[state[0]]):
+            first, last = writer[read], writer.get(written, -1)
+            if found and first < found[-1].stop:
+                found[-1] = range(found[-1].start, max(found[-1].stop, last + 1))
+            elif last > first:
+                found.append(range(first, last + 1))
+        return tuple(found)

@@ -111,12 +111,7 @@ def _pads_for(source: Node, conv: Node) -> bool:
 
 def _compact(plan: Plan) -> Plan:
     """Without nodes whose outputs nothing reads, and without tensors that no node touches."""
-    alive, kept = set(plan.outputs), []
-    for node in reversed(plan.nodes):
-        if alive.intersection(node.outputs):
-            kept.append(node)
-            alive.update(i for i in node.inputs if i >= 0)
-            alive.update(node.outputs)
+    alive, kept = _used(plan)
     alive.update(plan.inputs)
     order = sorted(alive)
     place = {old: new for new, old in enumerate(order)}
@@ -126,7 +121,7 @@ def _compact(plan: Plan) -> Plan:
             inputs=tuple(place[i] if i >= 0 else i for i in node.inputs),
             outputs=tuple(place[o] for o in node.outputs),
         )
-        for node in reversed(kept)
+        for node in kept
     )
     return replace(
         plan,
@@ -135,4 +130,23 @@ def _compact(plan: Plan) -> Plan:
         inputs=tuple(place[i] for i in plan.inputs),
         outputs=tuple(place[o] for o in plan.outputs),
         windows=tuple(plan.windows[i] for i in order),
+        states={place[read]: place[written] for read, written in plan.states.items() if read in place},
     )
+
+
+def _used(plan: Plan) -> tuple[set[int], list[Node]]:
+    """The tensors that are read for an output, and the nodes that make them, in order."""
+    writer = {o: k for k, node in enumerate(plan.nodes) for o in node.outputs}
+    alive, wanted, kept = set[int](), list(plan.outputs), set[int]()
+    while wanted:
+        i = wanted.pop()
+        if i in alive or i < 0:
+            continue
+        alive.add(i)
+        if i in writer:
+            kept.add(writer[i])
+            wanted += plan.nodes[writer[i]].inputs
+            alive.update(plan.nodes[writer[i]].outputs)
+        if i in plan.states:
+            wanted.append(plan.states[i])
+    return alive, [plan.nodes[k] for k in sorted(kept)]

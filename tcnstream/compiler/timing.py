@@ -123,6 +123,8 @@ def oldest_needed(plan: Plan, have: list[Count]) -> list[Count]:
         for i in sources:
             oldest = j if node.window is SAME_FRAME else oldest_kept(node.window, j, have[i])
             needed[i] = _least(needed[i], oldest)
+    for read, written in plan.states.items():
+        needed[written] = _least(needed[written], _at_least_zero(have[read] - 1))
     return needed
 
 

@@ -147,6 +147,7 @@ static int check_node(tcn_checker *c, uint32_t k)
     uint32_t i, o;
     int error;
     c->node = n;
+    c->number = k;
     REQUIRE(named(c, n->label) && named(c, n->kind_name), &n->label, TCN_BOUNDS);
     REQUIRE(tcn_operation_of(n->kind), &n->kind, TCN_UNKNOWN);
     REQUIRE(n->n_inputs > 0 && n->n_inputs <= TCN_MAX_OPERANDS && n->n_outputs > 0 && n->n_outputs <= TCN_MAX_OPERANDS, &n->n_inputs, TCN_VALUE);
@@ -178,6 +179,11 @@ static int check_node(tcn_checker *c, uint32_t k)
     REQUIRE(n->edge <= EDGE_HOLD, &n->edge, TCN_VALUE);
     if (n->fill_at)
         REQUIRE(holds(c, n->fill_at, input_of(c, 0)->bytes, 1) && n->fill_at % 16 == 0, &n->fill_at, TCN_BOUNDS);
+    if (k < c->loop_end)
+        REQUIRE(same_frame(n) && !n->loop, &n->loop, TCN_VALUE);
+    REQUIRE(n->loop <= c->h->n_nodes - k, &n->loop, TCN_VALUE);
+    if (n->loop)
+        c->loop_end = k + n->loop;
     error = check_rate(c);
     if (error)
         return error;

@@ -10,6 +10,8 @@ typedef struct {
     const tcn_tensor_record *tensors;
     const tcn_node_record *node; /* which is looked at, and its operands */
     const uint32_t *in, *out;
+    uint32_t number; /* of the node */
+    uint32_t loop_end;
     uint32_t rings;  /* seen so far: they are numbered in order */
     int64_t tail;    /* of the nodes seen so far */
     size_t position; /* of what is wrong */

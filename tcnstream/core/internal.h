@@ -33,6 +33,7 @@ typedef struct {
     uint8_t *carries, *rings;
     const uint8_t **block; /* [tensors] new frames of each */
     int64_t *have, *goal;  /* [tensors] frames before and after the block */
+    int64_t *begin, *end;  /* [tensors] frames that are computed now: `have` to `goal`, but one after the other in a loop */
     int64_t *signal_frames; /* [tensors] frames of the whole signal, once that is known; NULL while it is open */
     uint32_t index;        /* which of the scratch's lanes */
     uint32_t number;       /* in the caller's array */
@@ -72,6 +73,7 @@ struct tcn_program {
     int64_t steady_from;    /* input frames from which on that holds; INT64_MAX if rates differ */
     tcn_single_frame *single_frames; /* [nodes] */
     int32_t *offsets;       /* theirs */
+    int has_loops;
     int needs_counts;       /* whether some node needs the counts of frames in a push of one frame */
     int64_t *signal_frames; /* [tensors] for the lane that is flushed */
     tcn_lane_run *lanes;

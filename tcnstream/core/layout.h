@@ -8,7 +8,7 @@
 
 #define TCN_PLAN_MAGIC "TCNPLAN\n"
 #define TCN_SNAPSHOT_MAGIC "TCNSNAP\n"
-#define TCN_VERSION 2u
+#define TCN_VERSION 3u
 #define TCN_NONE 0xFFFFFFFFu
 #define TCN_SAME INT32_MIN
 #define TCN_ITEM_BYTES {4, 1, 2, 4, 8, 1} /* of an element, by its type */
@@ -33,7 +33,8 @@ enum {
     KIND_CONV = 1, KIND_DEPTHWISE = 2, KIND_TRANSPOSE_CONV = 3, KIND_POOL = 4, KIND_BINARY = 5, KIND_UNARY = 6,
     KIND_TABLE = 7, KIND_TABLE16 = 8, KIND_SIGMOID16 = 9, KIND_SOFTMAX = 10, KIND_MOVE = 11, KIND_TIME_MOVE = 12,
     KIND_QUANTIZE = 13, KIND_RESCALE = 14, KIND_REDUCE = 15, KIND_TRAILING = 16, KIND_CUMULATIVE = 17,
-    KIND_RESAMPLE = 18, KIND_BINARY_SCALAR = 19, KIND_SELECT = 20, KIND_UNARY_SCALAR = 21, KIND_ARG_MIN_MAX = 22
+    KIND_RESAMPLE = 18, KIND_BINARY_SCALAR = 19, KIND_SELECT = 20, KIND_UNARY_SCALAR = 21, KIND_ARG_MIN_MAX = 22,
+    KIND_PREVIOUS = 23
 };
 
 /* What a window sees beyond the ends of a signal; CLIP: nothing, it is shorter there; HOLD: the end's own frame. */
@@ -182,7 +183,8 @@ typedef struct {
     uint32_t fill_at; /* a frame of padding of the first input; 0: none */
     uint32_t args_at;
     uint32_t args_bytes;
-    uint32_t reserved[2];
+    uint32_t loop; /* the first node of a loop: how many nodes go together, frame by frame; 0 for all others */
+    uint32_t reserved;
 } tcn_node_record;
 TCN_HAS_SIZE(tcn_node_record, 68);
 
@@ -360,6 +362,13 @@ typedef struct {
 } unary_scalar_args;
 TCN_HAS_SIZE(unary_scalar_args, 36);
 
+/* PREVIOUS: frame j is frame j - 1 of another tensor, which may be made later; frame 0 stands in the plan. */
+typedef struct {
+    uint32_t shown; /* the tensor */
+    uint32_t start_at;
+} previous_args;
+TCN_HAS_SIZE(previous_args, 8);
+
 /* Elements that stay side by side. */
 typedef struct {
     uint32_t operand;
@@ -405,8 +414,9 @@ TCN_HAS_SIZE(tcn_snapshot_head, 24);
     X(BINARY_SCALAR, tcn_binary_scalar) \
     X(SELECT, tcn_select) \
     X(UNARY_SCALAR, tcn_unary_scalar) \
-    X(ARG_MIN_MAX, tcn_arg_min_max)
+    X(ARG_MIN_MAX, tcn_arg_min_max) \
+    X(PREVIOUS, tcn_previous)
 
-#define TCN_LAYOUT 0x402AF661u /* of these two headers */
+#define TCN_LAYOUT 0x7F23A838u /* of these two headers */
 
 #endif

@@ -27,7 +27,7 @@ void tcn_each_run(const tcn_job *j, tcn_element_function function)
     uint32_t l;
     for (l = 0; l < j->n_lanes; l++) {
         const tcn_lane_run *lane = &j->lanes[l];
-        int64_t f = lane->have[j->out[0]], end = lane->goal[j->out[0]];
+        int64_t f = lane->begin[j->out[0]], end = lane->end[j->out[0]];
         while (f < end) {
             int64_t run = frames_together(j->p, lane, j->in[0], f, end - f);
             function(j, frame_at(j->p, lane, j->in[0], f), output_frame_at(j->p, lane, j->out[0], f), (uint32_t)run);

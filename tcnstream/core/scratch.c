@@ -41,6 +41,8 @@ static void lay_out(tcn_program *p, arena *a, uint32_t block, uint32_t lanes)
     const tcn_header *h = p->header;
     uint32_t t, s, l, k, n = 0, most_bytes = 16;
     uint64_t positions = (uint64_t)block * lanes;
+    for (k = 0; k < h->n_nodes; k++)
+        p->has_loops |= p->nodes[k].loop != 0;
     p->positions = positions < POSITIONS ? (positions < 8 ? 8 : (uint32_t)positions) : POSITIONS;
     p->table = h->max_taps * p->positions;
     if (p->table > TABLE_ENTRIES)
@@ -60,6 +62,8 @@ static void lay_out(tcn_program *p, arena *a, uint32_t block, uint32_t lanes)
         const uint8_t **blocks = take(a, h->n_tensors, sizeof *blocks);
         int64_t *have = take(a, h->n_tensors, sizeof *have);
         int64_t *goal = take(a, h->n_tensors, sizeof *goal);
+        int64_t *begin = p->has_loops ? take(a, h->n_tensors, sizeof *begin) : have;
+        int64_t *end = p->has_loops ? take(a, h->n_tensors, sizeof *end) : goal;
         if (a->at) {
             memset(&p->lanes[l], 0, sizeof p->lanes[l]);
             memset(blocks, 0, h->n_tensors * sizeof *blocks);
@@ -68,6 +72,8 @@ static void lay_out(tcn_program *p, arena *a, uint32_t block, uint32_t lanes)
             p->lanes[l].block = blocks;
             p->lanes[l].have = have;
             p->lanes[l].goal = goal;
+            p->lanes[l].begin = begin;
+            p->lanes[l].end = end;
             p->lanes[l].index = l;
         }
     }

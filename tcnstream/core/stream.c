@@ -43,6 +43,17 @@ static inline void commit_one(const tcn_program *p, const tcn_lane_run *lane, ui
     lane->ring_next[p->places[t].ring] = ring_append_one(&ring, lane->block[t]);
 }
 
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* All frames of a block are computed at once. */
+static inline void compute_all(const tcn_program *p, const tcn_lane_run *lane)
+{
+    if (p->has_loops) {
+        memcpy(lane->begin, lane->have, p->header->n_tensors * sizeof *lane->begin);
+        memcpy(lane->end, lane->goal, p->header->n_tensors * sizeof *lane->end);
+    }
+}
+
 static void watch(const tcn_program *p, const tcn_lane_run *lane, tcn_hooks *hooks, uint32_t t)
 {
     uint32_t bytes = p->places[t].bytes;
@@ -65,25 +76,65 @@ static void watch(const tcn_program *p, const tcn_lane_run *lane, tcn_hooks *hoo
     hooks->tap_first = lane->goal[t] - hooks->tap_count;
 }
 
+static void run_node(const tcn_work *work, uint32_t k, tcn_lane_run *lanes, uint32_t n_lanes)
+{
+    tcn_hooks *hooks = work->hooks;
+    uint32_t begin = hooks && hooks->clock ? hooks->clock() : 0;
+    tcn_run_node(work->program, k, lanes, n_lanes);
+    if (hooks && hooks->clock)
+        hooks->ticks[k] += hooks->clock() - begin;
+}
+
+/* The nodes of a loop, all of them for one frame after the other. */
+static void run_loop(const tcn_work *work, uint32_t first, uint32_t last, tcn_lane_run *lanes, uint32_t n_lanes)
+{
+    const tcn_program *p = work->program;
+    int64_t step;
+    int more = 1;
+    for (step = 0; more; step++) {
+        uint32_t k, l, i;
+        more = 0;
+        for (k = first; k <= last; k++) {
+            const tcn_node_record *node = &p->nodes[k];
+            const uint32_t *out = words_at(p->plan, node->operands_at) + node->n_inputs;
+            int any = 0;
+            for (l = 0; l < n_lanes; l++)
+                for (i = 0; i < node->n_outputs; i++) {
+                    tcn_lane_run *lane = &lanes[l];
+                    lane->begin[out[i]] = smaller(lane->have[out[i]] + step, lane->goal[out[i]]);
+                    lane->end[out[i]] = smaller(lane->begin[out[i]] + 1, lane->goal[out[i]]);
+                    any |= lane->begin[out[i]] < lane->end[out[i]];
+                }
+            if (any)
+                run_node(work, k, lanes, n_lanes);
+            more |= any;
+        }
+    }
+}
+
 /* Every lane from `have` to `goal`. */
 static void run_block(const tcn_work *work, tcn_lane_run *lanes, uint32_t n_lanes)
 {
     const tcn_program *p = work->program;
     tcn_hooks *hooks = work->hooks;
     const tcn_header *h = p->header;
-    uint32_t k, l, i, done = 0;
+    uint32_t k, l, i, done = 0, looped_until = 0;
+    for (l = 0; l < n_lanes; l++)
+        compute_all(p, &lanes[l]);
     for (k = 0; k < h->n_nodes; k++) {
-        uint32_t begin = hooks && hooks->clock ? hooks->clock() : 0;
-        tcn_run_node(p, k, lanes, n_lanes);
+        const tcn_node_record *node = &p->nodes[k];
+        if (node->loop) {
+            looped_until = k + node->loop;
+            run_loop(work, k, looped_until - 1, lanes, n_lanes);
+        } else if (k >= looped_until) {
+            run_node(work, k, lanes, n_lanes);
+        }
         for (; done < p->commit_until[k]; done++)
             for (l = 0; l < n_lanes; l++)
                 commit(p, &lanes[l], p->commits[done]);
-        if (hooks) {
-            const tcn_node_record *node = &p->nodes[k];
+        if (hooks && hooks->tap_frames) {
             const uint32_t *out = words_at(p->plan, node->operands_at) + node->n_inputs;
-            if (hooks->clock)
-                hooks->ticks[k] += hooks->clock() - begin;
-            for (i = 0; hooks->tap_frames && i < node->n_outputs; i++)
+            for (i = 0; i < node->n_outputs; i++)
                 if (out[i] == hooks->tap_tensor)
                     watch(p, &lanes[0], hooks, out[i]);
         }
@@ -164,8 +215,6 @@ int tcn_ready(const tcn_work *work, const tcn_state *state, int64_t n, int64_t f
     return TCN_OK;
 }
 
-static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
 /* Whether the counts of `lane` fit the caller's buffers. */
 static int has_room(const tcn_program *p, const tcn_lane_run *lane, const int64_t *room)
 {
@@ -192,6 +241,7 @@ static void push_one(const tcn_work *work, tcn_lane *lane, uint32_t lanes)
         if (p->needs_counts) {
             tcn_count_frames(p, run->state->frames, run->have);
             tcn_count_frames(p, run->state->frames + 1, run->goal);
+            compute_all(p, run);
         }
         run->state->frames++;
     }

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tcnstream.compiler.lowering import Lowering
 from tcnstream.compiler.operation import Operation, multiply_adds_per_value
 from tcnstream.compiler.plan import Node, Options, Plan
+from tcnstream.tflite.graph import Op, Shape, Tensor
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,25 @@ TIME_CUMULATIVE = Operation("TIME_CUMULATIVE", over_time=True, remembers_all=Tru
 TIME_FROZEN = Operation("TIME_FROZEN")
 """What the statistic was on a calibration recording: a constant, its operand 1."""
 
+TIME_STATE = Operation("TIME_STATE", remembers_all=True)
+"""Frame j is frame j - 1 of the tensor that ``Plan.states`` names; frame 0 is a constant, its operand 0.
+
+The other operands are streams that say how many frames there are.
+"""
+
 STATEFUL_GRAPH = Operation("STATEFUL_GRAPH", remembers_all=True)
 """A model with variables of its own, run as it is."""
+
+
+def state(lw: Lowering, op: Op, start: Tensor, clock: tuple[int, Shape], window_frames: int) -> tuple[int, Shape]:
+    """What is fed back, as an operand: the frame before of what ``Lowering.feed_back`` names; ``start`` holds frame 0.
+
+    There are as many frames as of ``clock`` and of all else that the loop reads.
+    """
+    assert start.data is not None
+    constant = lw.add_constant(start, start.data)
+    return lw.step(op, [(constant, start.shape), clock], start, start.shape, window_frames, TIME_STATE.kind)
+
 
 OPERATIONS = (
     TIME_PAD,
@@ -61,5 +80,6 @@ OPERATIONS = (
     TIME_TRAILING,
     TIME_CUMULATIVE,
     TIME_FROZEN,
+    TIME_STATE,
     STATEFUL_GRAPH,
 )

@@ -43,7 +43,7 @@ static void binary(const tcn_job *j)
     uint32_t item = element_bytes(node->dtype), l;
     for (l = 0; l < j->n_lanes; l++) {
         const tcn_lane_run *lane = &j->lanes[l];
-        int64_t f = lane->have[j->out[0]], end = lane->goal[j->out[0]];
+        int64_t f = lane->begin[j->out[0]], end = lane->end[j->out[0]];
         while (f < end) {
             int64_t run = end - f;
             const void *from[2];

@@ -177,7 +177,7 @@ static void binary_scalar(const tcn_job *j)
     uint32_t l;
     int64_t f;
     for (l = 0; l < j->n_lanes; l++)
-        for (f = j->lanes[l].have[j->out[0]]; f < j->lanes[l].goal[j->out[0]]; f++) {
+        for (f = j->lanes[l].begin[j->out[0]]; f < j->lanes[l].end[j->out[0]]; f++) {
             tcn_find_operands(j, &j->lanes[l], f, a->constant_at, a->index_at, 2, operands);
             binary_scalar_frame(j, operands, output_frame_at(p, &j->lanes[l], j->out[0], f));
         }

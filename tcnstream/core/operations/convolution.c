@@ -137,7 +137,7 @@ static void conv_frames(collector *c, const tcn_lane_run *lane)
     const tcn_job *j = c->j;
     const tcn_program *p = j->p;
     const tcn_place *to = &p->places[j->out[0]];
-    int64_t f = lane->have[j->out[0]], end = lane->goal[j->out[0]], i;
+    int64_t f = lane->begin[j->out[0]], end = lane->end[j->out[0]], i;
     uint8_t *out = output_frame_at(p, lane, j->out[0], f);
     while (f < end) {
         int64_t n = c->most - c->filled, first = f * j->node->stride - j->node->pad_begin;
@@ -220,7 +220,7 @@ static void convolution(const tcn_job *j, int transposed)
             conv_frames(&c, lane);
             continue;
         }
-        for (f = lane->have[j->out[0]]; f < lane->goal[j->out[0]]; f++) {
+        for (f = lane->begin[j->out[0]]; f < lane->end[j->out[0]]; f++) {
             if (transposed)
                 transpose_conv_frame(&c, lane, f);
             else

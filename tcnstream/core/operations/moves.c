@@ -50,7 +50,7 @@ static void move(const tcn_job *j)
     int64_t f;
     for (l = 0; l < j->n_lanes; l++) {
         const tcn_lane_run *lane = &j->lanes[l];
-        for (f = lane->have[j->out[0]]; f < lane->goal[j->out[0]]; f++) {
+        for (f = lane->begin[j->out[0]]; f < lane->end[j->out[0]]; f++) {
             if (a->constant_at)
                 memcpy(output_frame_at(p, lane, j->out[0], f), p->plan + a->constant_at, p->places[j->out[0]].bytes);
             for (r = 0; r < a->n_runs; r++) {
@@ -71,7 +71,7 @@ static void time_move(const tcn_job *j)
     int64_t f, k;
     for (l = 0; l < j->n_lanes; l++) {
         const tcn_lane_run *lane = &j->lanes[l];
-        for (f = lane->have[j->out[0]]; f < lane->goal[j->out[0]]; f++) {
+        for (f = lane->begin[j->out[0]]; f < lane->end[j->out[0]]; f++) {
             uint8_t *out = output_frame_at(p, lane, j->out[0], f);
             if (node->op == TIME_PAD || node->op == TIME_WINDOW) {
                 int64_t first = f * node->stride - node->pad_begin;

@@ -52,7 +52,7 @@ void tcn_run_narrow(const tcn_job *j)
     for (l = 0; l < j->n_lanes; l++) {
         const tcn_lane_run *lane = &j->lanes[l];
         int64_t f;
-        for (f = lane->have[j->out[0]]; f < lane->goal[j->out[0]]; f++) {
+        for (f = lane->begin[j->out[0]]; f < lane->end[j->out[0]]; f++) {
             uint8_t *copy = copies + (size_t)filled * one.channels * 4;
             p->rows[filled] = window(j, lane, f * node->stride - node->pad_begin, a->taps_t, copy);
             p->outs[filled++] = output_frame_at(p, lane, j->out[0], f);

@@ -101,7 +101,7 @@ static void trailing(const tcn_job *j)
     for (l = 0; l < j->n_lanes; l++) {
         const tcn_lane_run *lane = &j->lanes[l];
         uint8_t *carry = lane->carries + ARGS(reduce_args)->carry_at;
-        for (f = lane->have[j->out[0]]; f < lane->goal[j->out[0]]; f++)
+        for (f = lane->begin[j->out[0]]; f < lane->end[j->out[0]]; f++)
             (is_sum(node) ? trailing_sum : trailing_extreme)(j, lane, f, carry, output_frame_at(p, lane, j->out[0], f));
     }
 }
@@ -117,7 +117,7 @@ static void cumulative(const tcn_job *j)
         const tcn_lane_run *lane = &j->lanes[l];
         double *running_f = (double *)(void *)(lane->carries + a->carry_at);
         int64_t *running = (int64_t *)(void *)(lane->carries + a->carry_at);
-        for (f = lane->have[j->out[0]]; f < lane->goal[j->out[0]]; f++) {
+        for (f = lane->begin[j->out[0]]; f < lane->end[j->out[0]]; f++) {
             const uint32_t *index = IN_PLAN(uint32_t, a->index_at);
             const uint8_t *in = frame_at(p, lane, j->in[0], f);
             uint8_t *out = output_frame_at(p, lane, j->out[0], f);

@@ -63,7 +63,7 @@ static void pool(const tcn_job *j)
     int64_t frame;
     for (l = 0; l < j->n_lanes; l++) {
         const tcn_lane_run *lane = &j->lanes[l];
-        for (frame = lane->have[j->out[0]]; frame < lane->goal[j->out[0]]; frame++) {
+        for (frame = lane->begin[j->out[0]]; frame < lane->end[j->out[0]]; frame++) {
             uint8_t *out = output_frame_at(p, lane, j->out[0], frame);
             int64_t first = frame * node->stride - node->pad_begin;
             for (f = 0; f < a->f_out; f++) {

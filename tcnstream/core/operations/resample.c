@@ -32,7 +32,7 @@ static void resample(const tcn_job *j)
     int64_t up = node->up;
     for (l = 0; l < j->n_lanes; l++) {
         const tcn_lane_run *lane = &j->lanes[l];
-        int64_t f = lane->have[out], end = lane->goal[out], place = f * node->stride - node->pad_begin;
+        int64_t f = lane->begin[out], end = lane->end[out], place = f * node->stride - node->pad_begin;
         int64_t set = (up - place % up) % up, first = (place + set) / up;
         for (; f < end; f++) {
             const void **rows = p->rows, **all = rows + a->taps_t;

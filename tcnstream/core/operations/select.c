@@ -28,7 +28,7 @@ static void selection(const tcn_job *j)
     tcn_operand operands[3];
     int64_t f;
     for (l = 0; l < j->n_lanes; l++)
-        for (f = j->lanes[l].have[j->out[0]]; f < j->lanes[l].goal[j->out[0]]; f++) {
+        for (f = j->lanes[l].begin[j->out[0]]; f < j->lanes[l].end[j->out[0]]; f++) {
             tcn_find_operands(j, &j->lanes[l], f, a->constant_at, a->index_at, 3, operands);
             select_frame(operands, output_frame_at(p, &j->lanes[l], j->out[0], f), a->elements, item);
         }

@@ -208,7 +208,8 @@ class _Writer:
     def assemble(self, identity: str, rounding: str) -> bytes:
         plan = self.plan
         self.text(identity)  # the first of the names
-        nodes = b"".join(self.node(n, p) for n, p in zip(plan.nodes, self.packed, strict=True))
+        loops = {loop.start: len(loop) for loop in plan.loops}
+        nodes = b"".join(self.node(k, p, loops.get(k, 0)) for k, p in enumerate(self.packed))
         rings, ring_bytes, n_rings = self.rings()
         slots = self.slots()
         tensors = b"".join(self.tensor(i, rings[i], slots[i]) for i in range(len(plan.tensors)))
@@ -250,8 +251,9 @@ class _Writer:
         struct.pack_into("<I", content, Header.offset("crc32"), zlib.crc32(content[_CHECKED_FROM:]))
         return bytes(content)
 
-    def node(self, node: Node, packed: Packed) -> bytes:
-        plan, window = self.plan, node.window
+    def node(self, k: int, packed: Packed, loop: int) -> bytes:
+        plan, node = self.plan, self.plan.nodes[k]
+        window = node.window
         arguments = packed.arguments.pack(self) if packed.arguments else b""
         operands = (*packed.operands, *node.outputs)
         pad_end = SAME if window.pad_end is None else window.pad_end
@@ -280,6 +282,7 @@ class _Writer:
             fill=fill,
             args=arguments or None,
             args_bytes=len(arguments),
+            loop=loop,
         )
         return record.pack(self)
 
@@ -364,11 +367,16 @@ def _writers(plan: Plan) -> list[int]:
 
 
 def _last_readers(plan: Plan) -> list[int]:
-    """Per tensor the last node that reads it, NONE without any."""
+    """Per tensor the last node that reads it, NONE without any; what a loop reads or makes lives until its end."""
     last = [NONE] * len(plan.tensors)
-    for k, sources in enumerate(plan.sources):
-        for i in sources:
-            last[i] = k
+    ends = list(range(len(plan.nodes)))
+    for loop in plan.loops:
+        ends[loop.start : loop.stop] = [loop.stop - 1] * len(loop)
+    for k, (node, sources) in enumerate(zip(plan.nodes, plan.sources, strict=True)):
+        fed = [plan.states[o] for o in node.outputs if o in plan.states]
+        made = node.outputs if ends[k] > k else ()
+        for i in (*sources, *fed, *made):
+            last[i] = max(ends[k], last[i] if last[i] != NONE else 0)
     return last
 
 

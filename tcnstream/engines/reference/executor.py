@@ -34,9 +34,23 @@ class ReferenceExecutor(StateExecutor):
 
     def run(self, state: State, goal: list[int]) -> None:
         """As ``StateExecutor.run``, node by node."""
-        for k, node in enumerate(self.plan.nodes):
-            if goal[node.outputs[0]] > state.have[node.outputs[0]]:
-                state.produce(zip(node.outputs, compute(state, k, goal, self.rounding), strict=True))
+        loops = {loop.start: loop for loop in self.plan.loops}
+        k = 0
+        while k < len(self.plan.nodes):
+            nodes = loops.get(k, range(k, k + 1))
+            if k in loops:
+                first = self.plan.nodes[k].outputs[0]
+                for frames in range(state.have[first] + 1, goal[first] + 1):
+                    self._compute(state, nodes, [min(g, frames) for g in goal])
+            else:
+                self._compute(state, nodes, goal)
+            k = nodes.stop
+
+    def _compute(self, state: State, nodes: range, goal: list[int]) -> None:
+        for k in nodes:
+            outputs = self.plan.nodes[k].outputs
+            if goal[outputs[0]] > state.have[outputs[0]]:
+                state.produce(zip(outputs, compute(state, k, goal, self.rounding), strict=True))
 
 
 def nodes_without_kernel(plan: Plan) -> list[Node]:
@@ -53,6 +67,11 @@ def compute(state: State, k: int, goal: list[int], rounding: str = "litert") -> 
     node = plan.nodes[k]
     context = _context(plan, state, node, state.have[node.outputs[0]], goal[node.outputs[0]], rounding)
     # A NaN or an infinity in the signal passes through, as it does in the reference kernels.
+    fed_back = plan.states.get(node.outputs[0])
+    if fed_back is not None:
+        first = max(context.first_frame - 1, 0)
+        frames = state.queues[fed_back].read(first, context.first_frame + context.n_frames - 1)
+        context = replace(context, fed_back=frames)
     with np.errstate(all="ignore"):
         if operation(node.kind).carries:
             *made, carry = KERNELS[node.kind](replace(context, carry=state.carries.get(k)))

@@ -38,7 +38,7 @@ from tcnstream.engines.native.layout.records import (
 
 MAGIC = b"TCNPLAN\n"
 SNAPSHOT_MAGIC = b"TCNSNAP\n"
-VERSION = 2
+VERSION = 3
 ALIGNMENT = 64
 NONE = 0xFFFFFFFF
 SAME = -(1 << 31)
@@ -335,7 +335,8 @@ class NodeRecord(Record, c="tcn_node_record"):
     fill: Blob = doc("a frame of padding of the first input; 0: none")
     args: Words
     args_bytes: U32
-    reserved: tuple[U32, U32] = (0, 0)
+    loop: U32 = doc("the first node of a loop: how many nodes go together, frame by frame; 0 for all others", default=0)
+    reserved: U32 = 0
 
 
 class Conv(Record, c="conv_args"):
@@ -524,6 +525,13 @@ class Reduce(Record, c="reduce_args"):
     carry: Carry = doc("TRAILING, CUMULATIVE: in the carries of a state", default=0)
 
 
+class Previous(Record, c="previous_args"):
+    """PREVIOUS: frame j is frame j - 1 of another tensor, which may be made later; frame 0 stands in the plan."""
+
+    shown: U32 = doc("the tensor")
+    start: Blob
+
+
 class SnapshotHead(Record, c="tcn_snapshot_head"):
     """The start of a snapshot; then the rings of all tensors, each in the order of time, the carries, and a CRC-32.
 
@@ -570,6 +578,7 @@ class Kind(IntEnum):
     SELECT = 20, Select
     UNARY_SCALAR = 21, UnaryScalar
     ARG_MIN_MAX = 22, Reduce
+    PREVIOUS = 23, Previous
 
 
 RECORDS = (

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tcnstream.engines.native.layout import Kind, Move, MoveRun, TimeMoveOp
+from tcnstream.engines.native.layout import Kind, Move, MoveRun, Previous, TimeMoveOp
 from tcnstream.engines.native.pack.context import Context, Packed, packs
 from tcnstream.engines.reference.kernels import KERNELS, KernelContext
 from tcnstream.engines.reference.kernels.context import Ints
@@ -145,6 +145,12 @@ _time_move("TIME_PAD", TimeMoveOp.PAD)
 _time_move("TIME_WINDOW", TimeMoveOp.WINDOW)
 _time_move("TIME_UNFOLD", TimeMoveOp.UNFOLD)
 _time_move("TIME_REPEAT", TimeMoveOp.REPEAT)
+
+
+@packs("TIME_STATE")
+def _state(context: Context) -> Packed:
+    arguments = Previous(shown=context.plan.states[context.node.outputs[0]], start=context.facts.array(0).tobytes())
+    return Packed(Kind.PREVIOUS, context.streams, arguments)
 
 
 @packs("TIME_FROZEN")

@@ -33,7 +33,8 @@ class KernelContext:
     ``first_input_frame`` is the signal's index of ``arrays[0][0]`` (negative in the left padding);
     ``valid`` is the part [begin, end) of ``arrays[0]`` along time that is signal, not padding.
     ``rounding`` is ``"litert"``, or ``"tflm"`` where FULLY_CONNECTED rounds twice. ``carry`` is the running value of a
-    node that hands one to its next invocation, None at the start of the stream.
+    node that hands one to its next invocation, None at the start of the stream. ``fed_back`` are the frames that a
+    state shows, from the one before ``first_frame`` on.
     """
 
     node: Node
@@ -46,6 +47,7 @@ class KernelContext:
     first_input_frame: int = 0
     rounding: str = "litert"
     carry: Array | None = None
+    fed_back: Array | None = None
 
     @property
     def output(self) -> Tensor:

@@ -79,6 +79,14 @@ def frozen(context: KernelContext) -> tuple[Array, ...]:
     return (np.broadcast_to(context.array(1), (context.n_frames, *context.array(1).shape)),)
 
 
+@kernel("TIME_STATE")
+def state(context: KernelContext) -> tuple[Array, ...]:
+    """What is fed back, a frame later than it was made."""
+    assert context.fed_back is not None
+    start = context.array(0).reshape(1, *context.output.shape)
+    return (np.concatenate([start, context.fed_back]) if context.first_frame == 0 else context.fed_back,)
+
+
 @kernel("TIME_CUMULATIVE")
 def cumulative(context: KernelContext) -> tuple[Array, ...]:
     """The statistic of all frames so far.
