@@ -59,27 +59,48 @@ void tcn_count_frames(const tcn_program *p, int64_t n, int64_t *count)
 
 void tcn_count_at_end(const tcn_program *p, int64_t n, int64_t *count) { fold(p, n, 1, count); }
 
+/* Frames of an input from which on a node makes one frame for each of them. */
+static int64_t linear_from(const tcn_node_record *r)
+{
+    int64_t cut = r->pad_end < 0 && r->pad_end != TCN_SAME ? -(int64_t)r->pad_end : 0;
+    int64_t from = (int64_t)r->extent - 1 - r->pad_begin + cut;
+    if ((r->edge == EDGE_REFLECT || r->edge == EDGE_SYMMETRIC) && from <= r->pad_begin)
+        from = (int64_t)r->pad_begin + 1;
+    return from < 1 ? 1 : from;
+}
+
+/* A stream is steady when every node makes a frame for each frame that comes, and reads nothing before the start. */
 void tcn_find_latencies(tcn_program *p, uint32_t block)
 {
     const tcn_header *h = p->header;
-    int64_t far = 1, reach = 1;
-    uint32_t k, t;
+    int64_t steady = 1, far, *from = p->signal_frames; /* [tensors] input frames from which on a tensor has that latency */
+    uint32_t i, k, t;
     p->steady_from = INT64_MAX;
     memset(p->latency_frames, 0, h->n_tensors * sizeof *p->latency_frames);
     for (k = 0; k < h->n_nodes; k++) {
         const tcn_node_record *node = &p->nodes[k];
+        const uint32_t *operands = words_at(p->plan, node->operands_at);
+        int64_t latency = INT64_MIN, begin = 1, cut = node->pad_end < 0 && node->pad_end != TCN_SAME ? node->pad_end : 0;
         if (node->up != 1 || node->stride != 1)
             return;
-        reach += (int64_t)node->extent + (node->pad_begin < 0 ? -(int64_t)node->pad_begin : node->pad_begin) + 1;
-        if (node->pad_end < 0 && node->pad_end != TCN_SAME)
-            reach -= node->pad_end;
+        for (i = 0; i < node->n_inputs; i++) {
+            int64_t late = p->latency_frames[operands[i]], needed = late + linear_from(node);
+            latency = late > latency ? late : latency;
+            begin = from[operands[i]] > begin ? from[operands[i]] : begin;
+            begin = needed > begin ? needed : begin;
+        }
+        latency += (int64_t)node->extent - 1 - node->pad_begin - cut;
+        for (i = 0; i < node->n_outputs; i++) {
+            p->latency_frames[operands[node->n_inputs + i]] = latency;
+            from[operands[node->n_inputs + i]] = begin;
+        }
+        far = latency + node->pad_begin;
+        steady = begin > steady ? begin : steady;
+        steady = far > steady ? far : steady;
     }
-    far += reach;
-    tcn_count_frames(p, far, p->latency_frames);
-    for (t = 0; t < h->n_tensors; t++) {
+    memset(from, 0, h->n_tensors * sizeof *from);
+    for (t = 0; t < h->n_tensors; t++)
         if (!(p->tensors[t].flags & TENSOR_CONSTANT) && p->places[t].base && p->places[t].capacity < block)
             return; /* unreachable for a valid plan */
-        p->latency_frames[t] = far - p->latency_frames[t];
-    }
-    p->steady_from = far;
+    p->steady_from = steady;
 }

@@ -92,7 +92,7 @@ I void some_narrowed(int8_t *to, numbers x, uint32_t n) { vstrbq_p_s32(to, to_in
 #define INT16_AT_ONCE_16 4
 #define INT16_AT_ONCE_8 2
 #define DEPTHWISE_I8 depthwise_i8
-#define BINARY_I8 binary_i8
+#define BINARY_I8 helium_binary_i8
 
 #else
 
@@ -130,7 +130,7 @@ I void int8_4_store(int8_4_sums s, int32_t *to) { memcpy(to, s.o, sizeof s.o); }
 #define INT16_AT_ONCE_16 1
 #define INT16_AT_ONCE_8 1
 #define DEPTHWISE_I8 tcn_plain_depthwise_i8
-#define BINARY_I8 tcn_plain_binary_i8
+#define BINARY_I8 binary_i8
 
 #endif
 
@@ -152,6 +152,22 @@ I void int8_4_store(int8_4_sums s, int32_t *to) { memcpy(to, s.o, sizeof s.o); }
 #define INT16_TILE 1
 #define BIAS_I8 bias_at
 #include "integer.h"
+
+/* Both operands of a sum are brought to twice the larger of their scales: to one of them that is a shift. */
+I int is_own_scale(const binary_args *a, int operand) { return a->multiplier[operand] == 1 << 30 && a->shift[operand] == 0; }
+
+/* Whether a sum goes right where it is rescaled, with all of its values below 2^30. */
+I int is_short_sum(const binary_args *a, int op, int own)
+{
+    return op == BINARY_ADD && a->left_shift == 20 && is_own_scale(a, own) && a->shift_out < 0 &&
+           (a->shift[1 - own] < 0 || is_own_scale(a, 1 - own));
+}
+
+#if defined(__ARM_FEATURE_MVE)
+#include "helium_i8.h"
+#else
+#include "dsp_i8.h"
+#endif
 
 const tcn_kernels tcn_kernels_base = {
     TCN_ISA_BASE, CONV_F32, conv_i8, conv_i16, DEPTHWISE_F32, DEPTHWISE_I8, tcn_plain_depthwise_i16, BINARY_F32, BINARY_I8,

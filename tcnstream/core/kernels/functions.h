@@ -161,12 +161,19 @@ static inline double root_of(float x)
     return root * scale;
 }
 
+/* Rounded once, as the root in double is after rounding to float. */
 static inline float tcn_sqrt(float x)
 {
     if (!(x > 0.0f))
         return x < 0.0f ? float_of_bits(0x7FC00000u) : x; /* -0, 0 and NaN as they are */
-#ifdef __SSE2__
-    return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x))); /* rounded as the root in double is */
+#if defined(__SSE2__)
+    return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x)));
+#elif defined(__arm__) && defined(__ARM_FP) && (__ARM_FP & 4) && defined(__GNUC__)
+    __asm("vsqrt.f32 %0, %1" : "=t"(x) : "t"(x)); /* the builtin would call sqrtf for what is negative */
+    return x;
+#elif defined(__aarch64__) && defined(__GNUC__)
+    __asm("fsqrt %s0, %s1" : "=w"(x) : "w"(x));
+    return x;
 #else
     return bits_of_float(x) >= 0x7F800000u ? x : (float)root_of(x);
 #endif
