@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import os
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -13,27 +15,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
-from tcnstream.compiler import compile
+from tcnstream.compiler import compile, compile_with, static_part
 from tcnstream.compiler.alignment import alignments
 from tcnstream.compiler.cost import multiply_adds
 from tcnstream.compiler.normalise import is_dynamic_range
-from tcnstream.compiler.plan import Node, Plan
+from tcnstream.compiler.plan import UNFOLD, Node, Plan
 from tcnstream.compiler.policies import apply_policy, global_nodes, parse_policy
+from tcnstream.compiler.static import StaticPart
 from tcnstream.compiler.timing import remembered_frames, timings
 from tcnstream.engines.base import ROUNDINGS, Executor
 from tcnstream.engines.choose import make_executor
 from tcnstream.engines.native.planfile import unsupported_parts, write_plan
 from tcnstream.errors import EngineError, StreamError
+from tcnstream.given import Given, Opened, digest, static_values
 from tcnstream.options import StreamOptions
 from tcnstream.pool import Pool
 from tcnstream.spec import TensorSpec
-from tcnstream.stream import Stream, as_frames
+from tcnstream.stream import Stream, in_steps
 from tcnstream.tflite.graph import Array, Graph, ModelFile, Shape
 from tcnstream.tflite.reader import read_model
 
 if TYPE_CHECKING:
     from tcnstream.engines.interpreter.stateful import StatefulModel
+
+
+_MOST_EXECUTORS = 64
+"""Kept for streams to come: with inputs that have no time, each of their values has its own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,40 +64,64 @@ class Row:
 class Model:
     """A model that can be streamed; made by ``load``. Holds nothing of any stream.
 
-    ``inputs`` and ``outputs`` are TensorSpecs, ``delay`` and ``receptive_field`` count input frames (the
-    largest over the outputs; receptive_field is None under a cumulative policy), ``state_bytes`` is
-    what one stream must remember, ``macs_per_frame`` the multiply-adds per input frame.
+    ``inputs`` and ``outputs`` are TensorSpecs, by the names of the file's signature where it has one; ``delay`` and
+    ``receptive_field`` count input frames (the largest over the outputs; receptive_field is None under a cumulative
+    policy), ``state_bytes`` is what one stream must remember, ``macs_per_frame`` the multiply-adds per input frame.
+    ``static_inputs`` have no time: their values are given once for a stream. ``file_inputs`` and ``file_static`` say
+    which tensors of ``graph`` those two are.
+
+    Where inputs have different rates, an input frame is one of the first input, and ``input_steps`` says how many
+    frames of each belong together: a push takes a multiple of them.
     """
 
     def __init__(self, file: ModelFile, time_axis: int | None = None) -> None:
         self.file = file
         self.time_axis = time_axis
+        self.signature = None if file.signature is None else file.signature.name
         self._stateful = _stateful(file, time_axis) if file.is_stateful else None
-        self.plan = compile(file.graphs[0], time_axis) if self._stateful is None else self._stateful.plan
+        self.plan = compile(file.main, time_axis, _compute_once) if self._stateful is None else self._stateful.plan
         self._timings = facts = timings(self.plan)
         places = alignments(self.plan)
 
-        def spec(i: int, shape: Shape) -> TensorSpec:
+        self.input_steps = self.plan.input_steps or (1,) * len(self.plan.inputs)
+        step_frames = self.input_steps[0]
+        graph, places_in_file = self.graph, self.plan.input_places or range(len(self.graph.inputs))
+
+        def spec(i: int, name: str, shape: Shape, rate: Fraction) -> TensorSpec:
             tensor, timing, offset = self.plan.tensors[i], facts[i], places[i]
             assert timing is not None and offset is not None
-            return TensorSpec(tensor.name, shape, tensor.dtype, tensor.quantization, timing.rate, timing.delay, offset)
+            delay, offset = timing.delay * step_frames, offset * step_frames
+            return TensorSpec(name, shape, tensor.dtype, tensor.quantization, rate, delay, offset)
 
-        self.inputs = tuple(spec(i, self.plan.tensors[i].shape) for i in self.plan.inputs)
+        self.file_inputs = tuple(graph.inputs[k] for k in places_in_file)
+        self.inputs = tuple(
+            spec(i, file.name_of(f), self.plan.tensors[i].shape[steps > 1 :], Fraction(steps, step_frames))
+            for i, f, steps in zip(self.plan.inputs, self.file_inputs, self.input_steps, strict=True)
+        )
+        self.file_static = tuple(i for k, i in enumerate(graph.inputs) if k not in places_in_file)
+        self.static_inputs = tuple(map(self._static_spec, self.file_static))
         self.outputs = tuple(
-            spec(o, shape) for o, shape in zip(self.plan.outputs, self.plan.output_shapes, strict=True)
+            spec(o, file.name_of(f), shape, t.rate / step_frames)
+            for o, f, shape in zip(self.plan.outputs, graph.outputs, self.plan.output_shapes, strict=True)
+            if (t := facts[o]) is not None
         )
         ends = [t for o in self.plan.outputs if (t := facts[o]) is not None]
-        self.delay = max(t.delay for t in ends)
+        self.delay = max(t.delay for t in ends) * step_frames
         fields = [t.receptive_field for t in ends]
-        self.receptive_field = None if None in fields else max(f for f in fields if f is not None)
-        self.window_frames = self.plan.window_frames
+        self.receptive_field = None if None in fields else max(f for f in fields if f is not None) * step_frames
+        self.window_frames = self.plan.window_frames * step_frames
         # What an executor has compiled serves all streams of one kind.
-        self._executors: dict[tuple[str, str, bool, str], Executor] = {}
+        self._executors: OrderedDict[tuple[object, ...], Opened] = OrderedDict()
 
     @property
     def graph(self) -> Graph:
         """The file's main subgraph, as read."""
-        return self.file.graphs[0]
+        return self.file.main
+
+    def _static_spec(self, i: int) -> TensorSpec:
+        tensor = self.graph.tensors[i]
+        shape = tensor.shape[1:] if tensor.shape[:1] == (1,) else tensor.shape
+        return TensorSpec(self.file.name_of(i), shape, tensor.dtype, tensor.quantization, Fraction(0))
 
     @property
     def is_dynamic_range(self) -> bool:
@@ -117,9 +150,12 @@ class Model:
     def rows(self) -> list[Row]:
         """One row per input and per operation, in order; a queue counts where its tensor is made."""
         plan, facts, kept = self.plan, self._timings, remembered_frames(self.plan)
+        steps = self.input_steps[0]
         rows = []
-        made: list[tuple[Node | None, tuple[int, ...]]] = [(None, (i,)) for i in plan.inputs]
-        made += [(node, node.outputs) for node in plan.nodes]
+        apart = {node.inputs[0]: node.outputs[0] for node in plan.nodes if node.kind == UNFOLD and node.index < 0}
+        inputs = [apart.get(i, i) for i in plan.inputs]
+        made: list[tuple[Node | None, tuple[int, ...]]] = [(None, (i,)) for i in inputs]
+        made += [(node, node.outputs) for node in plan.nodes if node.outputs[0] not in inputs]
         for node, outputs in made:
             tensor, timing = plan.tensors[outputs[0]], facts[outputs[0]]
             assert timing is not None
@@ -131,11 +167,11 @@ class Model:
                     kind="INPUT" if node is None else node.kind_in_file,
                     out_shape=tensor.shape,
                     dtype=str(tensor.dtype),
-                    rate=timing.rate,
-                    delay_frames=timing.delay,
-                    receptive_field_frames=timing.receptive_field,
+                    rate=timing.rate / steps,
+                    delay_frames=timing.delay * steps,
+                    receptive_field_frames=None if (f := timing.receptive_field) is None else f * steps,
                     state_bytes=queued,
-                    macs_per_frame=0.0 if node is None else float(multiply_adds(plan, node) * timing.rate),
+                    macs_per_frame=0.0 if node is None else float(multiply_adds(plan, node) * timing.rate / steps),
                 )
             )
         return rows
@@ -182,9 +218,10 @@ class Model:
         exact: bool = True,
         rounding: str = "litert",
         rate_hz: float | None = None,
+        static: Mapping[str, npt.ArrayLike] | None = None,
     ) -> Stream:
         """``open``, with the fields of StreamOptions as arguments."""
-        return self.open(StreamOptions(engine, time_pooling, calibration, exact, rounding, rate_hz))
+        return self.open(StreamOptions(engine, time_pooling, calibration, exact, rounding, rate_hz, static))
 
     def pool(
         self,
@@ -195,18 +232,20 @@ class Model:
         exact: bool = True,
         rounding: str = "litert",
         rate_hz: float | None = None,
+        static: Mapping[str, npt.ArrayLike] | None = None,
     ) -> Pool:
         """``open_pool``, with the fields of StreamOptions as arguments."""
-        return self.open_pool(lanes, StreamOptions(engine, time_pooling, calibration, exact, rounding, rate_hz))
+        options = StreamOptions(engine, time_pooling, calibration, exact, rounding, rate_hz, static)
+        return self.open_pool(lanes, options)
 
     def open(self, options: StreamOptions) -> Stream:
         """A new stream at its start.
 
         Raises NotStreamableError without a policy where one is needed, EngineError where the engine lacks an operation
-        or is not installed, StreamError for a calibration or sample rate that cannot be used.
+        or is not installed, StreamError for a calibration, a sample rate or a static input that cannot be used.
         """
-        executor, identity = self._executor(options)
-        return Stream(executor, self.inputs, self.outputs, identity, options.rate_hz)
+        (values,) = static_values(self.static_inputs, options.static)
+        return self._opened(options, values)
 
     def open_pool(self, lanes: int, options: StreamOptions) -> Pool:
         """``lanes`` independent streams that share the plan and its constants.
@@ -215,27 +254,37 @@ class Model:
         """
         if lanes < 1:
             raise StreamError(f"a pool of {lanes} lanes is empty; ask for at least one")
-        first = self.open(options)
-        return Pool([first, *(first.another() for _ in range(lanes - 1))])
+        values = static_values(self.static_inputs, options.static, lanes)
+        if not self.static_inputs:
+            first = self._opened(options, ())
+            return Pool([first, *(first.another() for _ in range(lanes - 1))])
+        return Pool([self._opened(options, each) for each in values])
+
+    def _opened(self, options: StreamOptions, values: tuple[Array, ...]) -> Stream:
+        executor, identity = self._executor(options, values)
+        given = Given(self.static_inputs, values, functools.partial(self._executor, options)) if values else None
+        return Stream(executor, self.inputs, self.outputs, identity, options.rate_hz, given)
 
     def plan_file(
         self,
         time_pooling: str | None = None,
         calibration: Array | Sequence[Array] | None = None,
         rounding: str = "litert",
+        static: Mapping[str, npt.ArrayLike] | None = None,
     ) -> bytes:
         """The streaming program as the flat file that the C core runs in place; arguments as those of StreamOptions.
 
-        The format is that of ``tcnstream.engines.native.planfile``. Raises EngineError naming the first operation
-        that the core lacks, else as ``stream``.
+        Inputs without time are constants of the file. The format is that of ``tcnstream.engines.native.planfile``.
+        Raises EngineError naming the first operation that the core lacks, else as ``stream``.
         """
-        options = StreamOptions(time_pooling=time_pooling, calibration=calibration, rounding=rounding)
+        options = StreamOptions(time_pooling=time_pooling, calibration=calibration, rounding=rounding, static=static)
         if self._stateful is not None:
             raise EngineError(
                 f"{self.file.source} brings its own state in variables, which a plan file cannot hold;"
                 " a board runs the .tflite itself"
             )
-        plan, identity = self._program(options)
+        (values,) = static_values(self.static_inputs, options.static)
+        plan, identity = self._program(options, values)
         return write_plan(plan, identity, rounding)
 
     def native_lacks(self) -> list[str]:
@@ -247,19 +296,39 @@ class Model:
             return ["the native engine has no variables of a model's own; the interpreter runs it as it is"]
         return [str(error) for error in unsupported_parts(apply_policy(self.plan, parse_policy("trailing")))]
 
-    def _program(self, options: StreamOptions) -> tuple[Plan, str]:
+    @cached_property
+    def _static_part(self) -> StaticPart:
+        return static_part(self.graph, self.plan)
+
+    def plan_with(self, static: Mapping[str, npt.ArrayLike] | None) -> Plan:
+        """The plan of a stream whose inputs without time have these values. Raises StreamError as ``open``."""
+        (values,) = static_values(self.static_inputs, static)
+        return self._plan_with(values)
+
+    def _plan_with(self, values: tuple[Array, ...]) -> Plan:
+        if not values:
+            return self.plan
+        part = self._static_part
+        return compile_with(part, _compute_once(part.plan, values), self.plan)
+
+    def _program(self, options: StreamOptions, values: tuple[Array, ...]) -> tuple[Plan, str]:
         """The plan under a policy, and the name that its snapshots go by."""
         policy, calibration = options.policy, self._calibration(options)
         constants: Sequence[Array] = ()
+        given = self._plan_with(values)
         if policy is not None and policy.kind == "frozen" and self.needs_time_pooling:
             from tcnstream.engines.reference.calibration import measure  # brings an engine that few streams need
 
-            constants = measure(self.plan, calibration)
-        plan = apply_policy(self.plan, policy, constants)
-        identity = f"{self.file.sha256[:16]}/axis={self.time_axis}/pooling={policy if plan is not self.plan else None}"
+            constants = measure(given, calibration)
+        plan = apply_policy(given, policy, constants)
+        identity = f"{self.file.sha256[:16]}/axis={self.time_axis}/pooling={policy if plan is not given else None}"
         if constants:
-            digest = hashlib.sha256(b"".join(np.asarray(values).tobytes() for values in constants)).hexdigest()
-            identity += f":{digest[:8]}"
+            measured = hashlib.sha256(b"".join(np.asarray(c).tobytes() for c in constants)).hexdigest()
+            identity += f":{measured[:8]}"
+        if self.graph is not self.file.graphs[0]:
+            identity += f"/signature={self.signature}"
+        if values:
+            identity += f"/static={digest(values)}"
         if options.rounding != ROUNDINGS[0]:
             identity += f"/rounding={options.rounding}"
         return plan, identity
@@ -271,16 +340,20 @@ class Model:
         chunks = [given] if isinstance(given, np.ndarray) else list(given)
         if len(chunks) != len(self.inputs):
             raise StreamError(f"calibration takes {len(self.inputs)} recordings, one per input, and got {len(chunks)}")
-        return [as_frames(spec, chunk) for spec, chunk in zip(self.inputs, chunks, strict=True)]
+        return in_steps(self.inputs, self.input_steps, chunks)
 
-    def _executor(self, options: StreamOptions) -> tuple[Executor, str]:
-        plan, identity = self._program(options)
+    def _executor(self, options: StreamOptions, values: tuple[Array, ...]) -> Opened:
         if options.calibration is not None:
+            plan, identity = self._program(options, values)
             return self._new_executor(plan, options), identity
-        key = options.engine, identity, options.exact, options.rounding
+        key: tuple[object, ...] = options.engine, options.time_pooling, options.exact, options.rounding, digest(values)
         if key not in self._executors:
-            self._executors[key] = self._new_executor(plan, options)
-        return self._executors[key], identity
+            plan, identity = self._program(options, values)
+            self._executors[key] = self._new_executor(plan, options), identity
+            if len(self._executors) > _MOST_EXECUTORS:
+                self._executors.popitem(last=False)
+        self._executors.move_to_end(key)
+        return self._executors[key]
 
     def _new_executor(self, plan: Plan, options: StreamOptions) -> Executor:
         if self._stateful is None:
@@ -294,17 +367,21 @@ class Model:
         return self._stateful.executor(options.exact)
 
 
-def load(source: str | os.PathLike[str] | bytes, time_axis: int | None = None) -> Model:
+def load(
+    source: str | os.PathLike[str] | bytes, time_axis: int | None = None, *, signature: str | None = None
+) -> Model:
     """Read a .tflite file and make it ready to stream: its path or bytes, a card that names it, or a shipped name.
 
-    ``time_axis`` is the axis of the file's inputs that is time; None takes the first axis longer than
-    1 after the batch: 1 for (1, 800, 1) and for a spectrogram (1, frames, bins, 1), 2 for (1, 1, 800, 1).
+    ``signature`` is the name of one of the ways to call the file; None takes that of its first graph.
+
+    ``time_axis`` is the axis of the file's inputs that is time; None takes the one along which the file streams, of
+    several the one along which kernels slide: 1 of (1, 800, 1), 2 of PyTorch's (1, 8, 800).
     Raises ModelError for what is not a sound model, NotStreamableError for what has no streaming form, SignalError for
     a card that is wrong.
     """
     if isinstance(source, str | os.PathLike):
         source = _tflite_of(Path(source))
-    return Model(read_model(source), time_axis)
+    return Model(read_model(source).called(signature), time_axis)
 
 
 def _tflite_of(path: Path) -> Path:
@@ -321,3 +398,9 @@ def _stateful(file: ModelFile, time_axis: int | None) -> StatefulModel:
     from tcnstream.engines.interpreter.stateful import StatefulModel  # brings the interpreter, which few models need
 
     return StatefulModel(file, time_axis)
+
+
+def _compute_once(plan: Plan, values: Sequence[Array]) -> Sequence[Array]:
+    from tcnstream.engines.reference.once import compute_once  # brings an engine that few models need
+
+    return compute_once(plan, values)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy.typing as npt
 
 from tcnstream.compiler.policies import Policy, parse_policy
 from tcnstream.engines.base import ENGINES, ROUNDINGS
@@ -20,7 +22,8 @@ class StreamOptions:
     "frozen" (which measures on ``calibration``, (frames, *frame_shape) per input in the model's dtype or float32).
     ``exact=False`` lets the interpreter engine use TFLite's fast kernels. ``rounding``: "litert", or "tflm" for what a
     board with TFLite Micro computes (its FULLY_CONNECTED rounds twice); the interpreter engine has only "litert".
-    ``rate_hz``: the input's sample rate, for ``Stream.times``.
+    ``rate_hz``: the input's sample rate (the first one's, if they differ), for ``Stream.times``. ``static``: the values
+    of inputs that have no time, by name, each of the file's shape or without its batch; in a pool also (lanes, *shape).
 
     Raises StreamError for an unknown engine, policy or rounding.
     """
@@ -31,6 +34,7 @@ class StreamOptions:
     exact: bool = True
     rounding: str = "litert"
     rate_hz: float | None = None
+    static: Mapping[str, npt.ArrayLike] | None = None
 
     def __post_init__(self) -> None:
         if self.engine not in ("auto", *ENGINES):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NoReturn, SupportsIndex
 
 import numpy as np
@@ -35,8 +35,23 @@ class Pool:
         )
 
     def _gathered(self) -> LanePool | None:
-        """What pushes several lanes in one call; None where the engine takes one after the other."""
-        return self._streams[0].executor.new_pool([stream.memory for stream in self._streams])
+        """What pushes several lanes in one call; None where the engine takes one after the other.
+
+        Lanes whose inputs without time have different values run different plans, one after the other.
+        """
+        first = self._streams[0]
+        memories = [stream.memory for stream in self._streams]
+        self._memories = memories if first.static else None
+        alike = all(stream.executor is first.executor for stream in self._streams)
+        return first.executor.new_pool(memories) if alike and not first.has_several_rates else None
+
+    def _lanes_together(self) -> LanePool | None:
+        """``_together``, anew where a lane was restored with other values of inputs without time."""
+        if self._memories is not None and any(
+            stream.memory is not memory for stream, memory in zip(self._streams, self._memories, strict=True)
+        ):
+            self._together = self._gathered()
+        return self._together
 
     def __len__(self) -> int:
         return len(self._joined)
@@ -54,15 +69,22 @@ class Pool:
         """The numbers of the lanes, in the order in which ``push`` takes their chunks."""
         return tuple(self._joined.tolist())
 
-    def join(self) -> int:
-        """The number of one lane more, at its start: that of a lane that has left, or a new one."""
+    def join(self, static: Mapping[str, npt.ArrayLike] | None = None) -> int:
+        """The number of one lane more, at its start: that of a lane that has left, or a new one.
+
+        ``static`` are the values of its inputs without time; None takes those of the lane whose number it gets, or of
+        lane 0.
+        """
         if self._free:
             lane = min(self._free)
+            if static is not None:
+                self._streams[lane] = self._streams[lane].another(static)
+                self._together = self._gathered()
             self._free.remove(lane)
             self._streams[lane].reset()
         else:
             lane = len(self._streams)
-            self._streams.append(self._streams[0].another())
+            self._streams.append(self._streams[0].another(static))
             self._together = self._gathered()
         self._joined = np.sort(np.append(self._joined, lane))
         return lane
@@ -91,14 +113,15 @@ class Pool:
             raise StreamError(
                 f"{len(chosen)} lanes are to be pushed and got {len(chunks)} chunks; pass None to pause one"
             )
-        if self._together is not None and isinstance(chunks, np.ndarray) and len(self._streams[0].inputs) == 1:
-            return self._push_together(chunks, chosen)
+        together = self._lanes_together()
+        if together is not None and isinstance(chunks, np.ndarray) and len(self._streams[0].inputs) == 1:
+            return self._push_together(together, chunks, chosen)
         ready = [
             None if chunk is None else self._accepted(k, chunk if isinstance(chunk, tuple) else (chunk,))
             for k, chunk in zip(chosen, chunks, strict=True)
         ]
         return [
-            self._streams[k].no_frames() if frames is None else self._streams[k].push(*frames)
+            self._streams[k].no_frames() if frames is None else self._streams[k].push_accepted(frames)
             for k, frames in zip(chosen, ready, strict=True)
         ]
 
@@ -120,8 +143,8 @@ class Pool:
         chosen = self._chosen(lanes)
         into = out if isinstance(out, tuple) else (out,)
         from_ = x if isinstance(x, tuple) else (x,)
-        if self._together is not None:
-            counted = self._together.push_into(from_, into, chosen)
+        if (together := self._lanes_together()) is not None:
+            counted = together.push_into(from_, into, chosen)
         else:
             counted = self._push_in_turn(from_, into, chosen)
         return counted[:, 0] if len(into) == 1 else counted
@@ -136,12 +159,12 @@ class Pool:
                     f"{len(chosen)} lanes are pushed; the arrays must have as many rows, not"
                     f" {', '.join(str(len(a)) for a in arrays)}"
                 )
-        rows = [self._accepted(k, tuple(a[row] for a in x)) for row, k in enumerate(chosen)]
         for row, k in enumerate(chosen):
-            self._streams[k].check_room(len(rows[row][0]), tuple(y[row] for y in into))
+            accepted = self._accepted(k, tuple(a[row] for a in x))
+            self._streams[k].check_room(len(accepted[0]), tuple(y[row] for y in into))
         counted = np.zeros((len(chosen), len(into)), np.int64)
         for row, k in enumerate(chosen):
-            counted[row] = self._streams[k].push_into(rows[row], tuple(y[row] for y in into))
+            counted[row] = self._streams[k].push_into(tuple(a[row] for a in x), tuple(y[row] for y in into))
         return counted
 
     def _chosen(self, lanes: Sequence[int] | None) -> npt.NDArray[np.int64]:
@@ -155,17 +178,18 @@ class Pool:
             raise StreamError("a lane is named twice; its frames go in one after the other, in one chunk or two pushes")
         return chosen
 
-    def _push_together(self, chunks: Array, chosen: npt.NDArray[np.int64]) -> list[Array | tuple[Array, ...]]:
+    def _push_together(
+        self, together: LanePool, chunks: Array, chosen: npt.NDArray[np.int64]
+    ) -> list[Array | tuple[Array, ...]]:
         """Lanes that get as many frames each, in one call of the engine."""
-        assert self._together is not None
         spec, specs, lanes = self._streams[0].inputs[0], self._streams[0].outputs, len(chosen)
         if chunks.shape[2:] != spec.shape or chunks.ndim < 2:
             raise StreamError(f"lane 0: input `{spec.name}` takes chunks of shape (n, *{spec.shape})")
         n = chunks.shape[1]
         x = as_frames(spec, chunks.reshape(lanes * n, *spec.shape)).reshape(chunks.shape)
-        most = self._together.most_frames(n)
+        most = together.most_frames(n)
         out = tuple(np.empty((lanes, m, *p.shape), p.dtype) for m, p in zip(most, specs, strict=True))
-        counted = self._together.push_into((np.ascontiguousarray(x),), out, chosen)
+        counted = together.push_into((np.ascontiguousarray(x),), out, chosen)
         return [one_or_all([y[k, :m] for y, m in zip(out, counted[k], strict=True)]) for k in range(lanes)]
 
     def flush(self) -> list[Array | tuple[Array, ...]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
 from numbers import Real
 from typing import NoReturn, SupportsIndex
 
@@ -15,6 +17,7 @@ from tcnstream.compiler.plan import Plan
 from tcnstream.compiler.timing import counts
 from tcnstream.engines.base import Executor
 from tcnstream.errors import StreamError
+from tcnstream.given import Given, pack, static_values, unpack
 from tcnstream.spec import TensorSpec
 from tcnstream.tflite.graph import Array
 
@@ -27,7 +30,8 @@ class Stream:
     run in different threads; two threads on one stream at a time are a StreamError. A stream is never copied or
     pickled: ``snapshot`` and ``restore`` carry it elsewhere.
 
-    ``inputs`` and ``outputs`` say what frames look like, ``rate_hz`` is the input's sample rate (None: unknown).
+    ``inputs`` and ``outputs`` say what frames look like, ``input_steps`` how many frames of each input belong together
+    (1, but where rates differ), ``rate_hz`` is the input's sample rate (None: unknown).
     ``executor`` computes, ``memory`` is what the stream remembers in that engine's form, and ``identity`` names the
     model and policy that a snapshot belongs to: for pools, tests and tools; whoever changes a memory breaks its stream.
     """
@@ -39,20 +43,47 @@ class Stream:
         outputs: tuple[TensorSpec, ...],
         identity: str,
         rate_hz: float | None = None,
+        given: Given | None = None,
     ) -> None:
         self.inputs = inputs
         self.outputs = outputs
         self.rate_hz = None if rate_hz is None else sample_rate(rate_hz)
+        self._given = given
+        self._exclusive = _Exclusive()
+        self._run_on(executor, identity)
+
+    def _run_on(self, executor: Executor, identity: str) -> None:
         self.executor = executor
         self.memory = executor.new_memory()
         self.identity = identity
-        self._direct_push = executor.direct_push(self.memory)
-        self._exclusive = _Exclusive()
+        self.input_steps = executor.plan.input_steps or (1,) * len(self.inputs)
+        self._direct_push = None if max(self.input_steps) > 1 else executor.direct_push(self.memory)
         self._broken = False
 
-    def another(self) -> Stream:
-        """One more stream of the same model, engine and policy, at its start."""
-        return Stream(self.executor, self.inputs, self.outputs, self.identity, self.rate_hz)
+    def another(self, static: Mapping[str, npt.ArrayLike] | None = None) -> Stream:
+        """One more stream of the same model, engine and policy, at its start.
+
+        ``static`` are the values of its inputs without time, those of this stream if it is None.
+        """
+        executor, identity, given = self.executor, self.identity, self._given
+        if static is not None:
+            (values,) = static_values(() if given is None else given.specs, static)
+            if given is not None:
+                executor, identity = given.opened(values)
+                given = replace(given, values=values)
+        return Stream(executor, self.inputs, self.outputs, identity, self.rate_hz, given)
+
+    @property
+    def has_several_rates(self) -> bool:
+        """Whether the frames of a step arrive together, because inputs have different rates."""
+        return max(self.input_steps) > 1
+
+    @property
+    def static(self) -> dict[str, Array]:
+        """The values of the inputs that have no time, by name; empty where all of them have."""
+        if self._given is None:
+            return {}
+        return {spec.name: value for spec, value in zip(self._given.specs, self._given.values, strict=True)}
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
         """What copy, deepcopy and pickle ask for: a copy would share what is remembered, or lack it."""
@@ -73,8 +104,8 @@ class Stream:
 
     @property
     def frames_in(self) -> int:
-        """Input frames pushed since the start or the last reset."""
-        return self.memory.pushed_frames
+        """Input frames (of the first input, if rates differ) pushed since the start or the last reset."""
+        return self.memory.pushed_frames * self.input_steps[0]
 
     @property
     def ended(self) -> bool:
@@ -86,16 +117,17 @@ class Stream:
         """Bytes that the stream remembers right now."""
         return self.memory.live_bytes()
 
-    def push(self, *chunks: Array) -> Array | tuple[Array, ...]:
+    def push(self, *chunks: Array, **named: Array) -> Array | tuple[Array, ...]:
         """Take in frames, return every output frame that they make possible.
 
-        One chunk per input of the model, each (n, *frame_shape) with the same n >= 0, in the model's
-        dtype or in float32, which is quantized to it. Returns (m, *frame_shape) in the output's dtype,
-        a tuple of those if the model has several outputs; m may be 0. Raises StreamError for a wrong
+        One chunk per input of the model, in their order or by their names, each (n, *frame_shape) with the same
+        n >= 0, in the model's dtype or in float32, which is quantized to it. Where inputs have different rates, chunks
+        are as long as those rates say: of inputs of 50 and 200 frames, n and 4 n. Returns (m, *frame_shape) in the
+        output's dtype, a tuple of those if the model has several outputs; m may be 0. Raises StreamError for a wrong
         shape or dtype, after ``flush``, or while another thread uses the stream; the stream is then as before.
         """
         with self._exclusive:
-            return self._pushed(self.accept(*chunks))
+            return self._pushed(self.accept(*chunks, **named))
 
     def push_into(self, x: Array | tuple[Array, ...], out: Array | tuple[Array, ...]) -> int | tuple[int, ...]:
         """As ``push``, into arrays of the caller's; in the native engine nothing is allocated.
@@ -117,20 +149,25 @@ class Stream:
             room[: len(y)] = y
         return len(pushed[0]) if len(pushed) == 1 else tuple(len(y) for y in pushed)
 
-    def accept(self, *chunks: Array) -> tuple[Array, ...]:
-        """The frames that ``push`` would take, checked and in the model's dtype; nothing moves.
+    def accept(self, *chunks: Array, **named: Array) -> tuple[Array, ...]:
+        """The frames that ``push`` would take, checked, in the model's dtype and as its engine takes them.
 
-        Raises what ``push`` raises.
+        Nothing moves. Raises what ``push`` raises.
         """
         self._refuse_if_over("push")
+        if named:
+            chunks = (*chunks, *self._in_order(len(chunks), named))
         if len(chunks) != len(self.inputs):
             raise StreamError(f"push takes {len(self.inputs)} chunks, one per input, and got {len(chunks)}")
-        frames = tuple(as_frames(spec, chunk) for spec, chunk in zip(self.inputs, chunks, strict=True))
-        if len({len(chunk) for chunk in frames}) > 1:
-            raise StreamError(
-                f"the chunks have {', '.join(str(len(c)) for c in frames)} frames; all inputs advance together"
-            )
-        return frames
+        return tuple(in_steps(self.inputs, self.input_steps, chunks))
+
+    def _in_order(self, given: int, named: dict[str, Array]) -> list[Array]:
+        """Chunks by name, in the order of the inputs behind the first ``given``."""
+        names = [spec.name for spec in self.inputs[given:]]
+        if set(named) != set(names):
+            wanted = " and ".join(f"`{name}`" for name in names) or "none"
+            raise StreamError(f"push takes a chunk of {wanted} by name and got {', '.join(sorted(named))}")
+        return [named[name] for name in names]
 
     def check_room(self, n: int, into: tuple[Array, ...]) -> None:
         """Raises StreamError unless ``into``, an array (room, *frame_shape) per output, can hold a push of ``n``."""
@@ -223,19 +260,41 @@ class Stream:
             self._broken = False
 
     def snapshot(self) -> bytes:
-        """All that the stream remembers, for ``restore`` in any engine or process with the same model and policy."""
+        """All that the stream remembers, for ``restore`` in any engine or process with the same model and policy.
+
+        The values of inputs without time are part of it.
+        """
         with self._exclusive:
             self._refuse_if_broken()
-            return self.memory.snapshot(self.identity)
+            blob = self.memory.snapshot(self.identity)
+            return blob if self._given is None else pack(self._given.values, blob)
 
     def restore(self, blob: bytes) -> None:
-        """Continue where ``snapshot`` was taken, bit for bit.
+        """Continue where ``snapshot`` was taken, bit for bit, with the values that inputs without time had there.
 
         Raises StreamError for a damaged snapshot or one of another model or policy; the stream is then as before.
         """
         with self._exclusive:
-            self.memory.restore(blob, self.identity)
-            self._broken = False
+            if self._given is None:
+                self.memory.restore(blob, self.identity)
+                self._broken = False
+                return
+            values, inner = unpack(self._given.values, blob)
+            executor, identity = self._given.opened(values)
+            if executor is self.executor:
+                self.memory.restore(inner, identity)
+                self._broken = False
+                return
+            executor.new_memory().restore(inner, identity)  # refuses what is foreign before anything moves
+            self._given = replace(self._given, values=values)
+            self._run_on(executor, identity)
+            self.memory.restore(inner, identity)
+
+    def push_accepted(self, frames: tuple[Array, ...]) -> Array | tuple[Array, ...]:
+        """``push`` of what ``accept`` returned."""
+        with self._exclusive:
+            self._refuse_if_over("push")
+            return self._pushed(frames)
 
     def _pushed(self, frames: tuple[Array, ...]) -> Array | tuple[Array, ...]:
         """The frames through the engine, in blocks of its preferred sizes."""
@@ -314,6 +373,34 @@ def as_frames(spec: TensorSpec, chunk: Array) -> Array:
         return spec.quantize(frames.astype(np.float32, copy=False))
     wanted = " or ".join(dict.fromkeys((str(spec.dtype), "float32")))
     raise StreamError(f"input `{spec.name}` takes {wanted} and got {frames.dtype}; convert the chunk")
+
+
+def in_steps(specs: Sequence[TensorSpec], steps: Sequence[int], chunks: Sequence[Array]) -> list[Array]:
+    """A chunk per input, checked as by ``as_frames``, with the frames of a step together where rates differ.
+
+    Input k has ``steps[k]`` frames a step. Raises StreamError for chunks that are not of one time.
+    """
+    frames = [as_frames(spec, chunk) for spec, chunk in zip(specs, chunks, strict=True)]
+    if len({Fraction(len(x), step) for x, step in zip(frames, steps, strict=True)}) > 1:
+        if max(steps) == 1:
+            raise StreamError(
+                f"the chunks have {', '.join(str(len(c)) for c in frames)} frames; all inputs advance together"
+            )
+        raise StreamError(f"the chunks have {_frames_of(specs, map(len, frames))}; {_ratio(specs, steps)}")
+    if len(frames[0]) % steps[0]:
+        raise StreamError(f"the chunks have {_frames_of(specs, map(len, frames))}; {_ratio(specs, steps)}")
+    return [
+        x if step == 1 else np.ascontiguousarray(x).reshape(len(x) // step, step, *spec.shape)
+        for x, step, spec in zip(frames, steps, specs, strict=True)
+    ]
+
+
+def _ratio(specs: Sequence[TensorSpec], steps: Sequence[int]) -> str:
+    return f"inputs have different rates, and a push takes {_frames_of(specs, steps)}, or a multiple of that"
+
+
+def _frames_of(specs: Sequence[TensorSpec], counts: Iterable[int]) -> str:
+    return " and ".join(f"{n} frames of `{spec.name}`" for n, spec in zip(counts, specs, strict=True))
 
 
 def _blocks(n: int, sizes: tuple[int, ...]) -> Iterator[int]:

@@ -73,7 +73,9 @@ class _Place:
 
 def alignments(plan: Plan) -> list[Fraction | None]:
     """For every tensor where its frame 0 stands, in input frames (None for constants)."""
-    places: dict[int, _Place] = {i: _Place() for i in plan.inputs}
+    # Where inputs have different rates, the first of the frames of a step stands where the step does.
+    steps = plan.input_steps or (0,) * len(plan.inputs)
+    places = {i: _Place(phases=frames) for i, frames in zip(plan.inputs, steps, strict=True)}
     for node, sources in zip(plan.nodes, plan.sources, strict=True):
         place = _through(node, _joined([places[i] for i in sources]))
         places |= dict.fromkeys(node.outputs, place)

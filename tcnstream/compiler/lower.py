@@ -10,6 +10,7 @@ How an operation is said over frames stands in its record; what has no streaming
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from tcnstream.compiler.lowering import Lowering
@@ -19,14 +20,17 @@ from tcnstream.compiler.plan import Plan
 from tcnstream.tflite.graph import Graph
 
 
-def lower(graph: Graph, axes: Sequence[int]) -> Plan:
+def lower(graph: Graph, axes: Sequence[int | None]) -> Plan:
     """The plan of a checked and normalised graph; ``axes`` has the axis of every input that is time.
 
-    Raises NotStreamableError for what has no streaming form, by name.
+    None stands for an input that has no time: a frame is all of it. Inputs whose windows differ have as many frames a
+    step as makes the windows equal: with windows of 50 and 200 frames, 1 and 4. Raises NotStreamableError for what has
+    no streaming form, by name.
     """
     lowering = Lowering(graph)
-    for i, axis in zip(graph.inputs, axes, strict=True):
-        lowering.add_input(i, axis)
+    steps = _frames_per_step(graph, axes)
+    for i, axis, frames in zip(graph.inputs, axes, steps, strict=True):
+        lowering.add_input(i, axis, frames)
     for op in graph.ops:
         if not any(i in lowering.streams for i in op.inputs):
             lowering.refuse(op, "does not depend on the input signal, so it has no frames")
@@ -35,3 +39,15 @@ def lower(graph: Graph, axes: Sequence[int]) -> Plan:
             lowering.refuse(op, record.refusal if isinstance(record.refusal, str) else record.refusal(op))
         record.lower(lowering, op)
     return lowering.plan()
+
+
+def _frames_per_step(graph: Graph, axes: Sequence[int | None]) -> list[int]:
+    """Frames of each input in the time that is common to all of them."""
+    windows = []
+    for i, axis in zip(graph.inputs, axes, strict=True):
+        shape = graph.tensors[i].shape
+        windows.append(1 if axis is None or not 0 <= axis < len(shape) else shape[axis])
+    if len(set(windows)) == 1:
+        return [1] * len(windows)
+    common = math.gcd(*windows)
+    return [frames // common for frames in windows]

@@ -8,7 +8,7 @@ from typing import Never
 
 import numpy as np
 
-from tcnstream.compiler.plan import NO_OPTIONS, SAME_FRAME, Node, Options, Plan, Window
+from tcnstream.compiler.plan import NO_OPTIONS, SAME_FRAME, UNFOLD, Node, Options, Plan, Window
 from tcnstream.errors import NotStreamableError
 from tcnstream.tflite.graph import ABSENT, Array, Graph, Op, Quantization, Shape, Tensor
 
@@ -40,11 +40,21 @@ class Lowering:
         self.nodes: list[Node] = []
         self.inputs: list[int] = []
         self.states: dict[int, int] = {}
+        self.input_steps: list[int] = []
 
-    def add_input(self, i: int, axis: int) -> None:
-        """An input of the file whose axis ``axis`` is time."""
+    def add_input(self, i: int, axis: int | None, frames_per_step: int = 1) -> None:
+        """An input of the file whose axis ``axis`` is time; None: it has no time.
+
+        Where inputs have different rates, ``frames_per_step`` of its frames arrive together.
+        """
         tensor = self.graph.tensors[i]
         shape = tensor.shape
+        if axis is None:
+            value = self.add_value(tensor, shape[1:] if shape[:1] == (1,) else shape, 1)
+            self.inputs.append(value)
+            self.input_steps.append(1)
+            self.streams[i] = TimedTensor(value, None, 1)
+            return
         if not 0 <= axis < len(shape):
             raise NotStreamableError(
                 f"input `{tensor.name}` of shape {shape} has no axis {axis}; name one with time_axis="
@@ -54,14 +64,18 @@ class Lowering:
                 f"input `{tensor.name}` of shape {shape} has a batch of {shape[0]};"
                 " convert the model with a batch of 1, and use a pool for several streams"
             )
-        if self.inputs and shape[axis] != self.windows[self.inputs[0]]:
-            raise NotStreamableError(
-                f"input `{tensor.name}` has {shape[axis]} frames and the first input {self.windows[self.inputs[0]]};"
-                " all inputs must have one rate"
-            )
-        value = self.add_value(tensor, frame_shape(shape, axis), shape[axis])
-        self.inputs.append(value)
-        self.streams[i] = TimedTensor(value, axis, shape[axis])
+        frame, frames = frame_shape(shape, axis), shape[axis]
+        if frames_per_step == 1:
+            value = self.add_value(tensor, frame, frames)
+            self.inputs.append(value)
+        else:
+            together = (frames_per_step, *frame)
+            self.inputs.append(self.add_value(tensor, together, frames // frames_per_step))
+            value = self.add_value(tensor, frame, frames)
+            window = Window(up=frames_per_step, extent=frames_per_step, pad_begin=frames_per_step - 1)
+            self.nodes.append(Node(UNFOLD, (self.inputs[-1],), (value,), (together,), window=window, label=tensor.name))
+        self.input_steps.append(frames_per_step)
+        self.streams[i] = TimedTensor(value, axis, frames)
 
     def add_value(self, like: Tensor, shape: Shape, window_frames: int) -> int:
         self.tensors.append(Tensor(like.name, shape, like.dtype, like.quantization))
@@ -244,6 +258,7 @@ class Lowering:
             tuple(self.streams[i].axis for i in self.graph.inputs),
             tuple(self.streams[o].axis for o in self.graph.outputs),
             states=self.states,
+            input_steps=tuple(self.input_steps),
         )
 
 

@@ -55,6 +55,9 @@ class Window:
 
 SAME_FRAME = Window()
 
+UNFOLD = "TIME_UNFOLD"
+"""The kind of a node that cuts one frame into ``up`` frames; ``operations.time`` has its record."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -121,7 +124,8 @@ class Plan:
     ``other_axes`` are input axes along which the file would stream, too. ``window_is_open``: the file is
     for signals of any length, and ``window_frames`` is only what shapes were worked out for. ``states`` is what is fed
     back: each tensor that a TIME_STATE makes, and the one whose frames it shows a frame later. The nodes of a loop
-    stand together.
+    stand together. ``input_places`` says which inputs of the file the plan's inputs are (the others have no time), and
+    ``input_steps`` how many of its frames each has a step: 1, but where rates differ.
     """
 
     tensors: tuple[Tensor, ...]
@@ -136,6 +140,8 @@ class Plan:
     other_axes: tuple[tuple[int | None, ...], ...] = ()
     window_is_open: bool = False
     states: Mapping[int, int] = field(default_factory=dict)
+    input_places: tuple[int, ...] = ()
+    input_steps: tuple[int, ...] = ()
 
     @cached_property
     def sources(self) -> tuple[tuple[int, ...], ...]:

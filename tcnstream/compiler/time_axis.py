@@ -10,52 +10,98 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TypeAlias
 
 from tcnstream.compiler.lower import lower
 from tcnstream.compiler.plan import Plan
 from tcnstream.compiler.spatial import SpatialOptions
+from tcnstream.compiler.static import Compute, split
+from tcnstream.compiler.timing import timings
 from tcnstream.compiler.window import open_time_axes
 from tcnstream.errors import NotStreamableError
 from tcnstream.tflite.graph import Graph, Tensor
 
 _MOST_TRIES = 64
 
+Axes: TypeAlias = tuple[int | None, ...]
+"""The axis of each input of a file that is time; None: the input has no time."""
 
-def lower_along_time(graph: Graph, time_axis: int | None = None) -> Plan:
+
+def lower_along_time(graph: Graph, time_axis: int | None = None, compute: Compute | None = None) -> Plan:
     """The plan of a checked and normalised graph along ``time_axis`` of its inputs, or along the one that is found.
 
-    Raises NotStreamableError where no axis has a streaming form: the refusal of the one that comes furthest.
+    Inputs for which no axis can be time are static. Raises NotStreamableError where nothing has a streaming form: the
+    refusal of the choice that comes furthest.
     """
-    if time_axis is not None:
-        return lower(graph, [time_axis] * len(graph.inputs))
-    tries = list(itertools.islice(_choices(graph), _MOST_TRIES))
+    if time_axis is not None and len(graph.inputs) == 1:
+        return _lowered(graph, (time_axis,), compute)
     usual = tuple(_usual(graph.tensors[i]) for i in graph.inputs)
-    plans: list[Plan] = []
-    refusals: list[tuple[tuple[int, ...], NotStreamableError]] = []
-    for axes in tries:
+    plans: list[tuple[Axes, Plan]] = []
+    refusals: list[tuple[Axes, NotStreamableError]] = []
+    timeless = 0
+    for axes in itertools.islice(_choices(graph, time_axis), _MOST_TRIES):
+        if axes.count(None) > timeless and any(not _is_doubtful(plan) for _, plan in plans):
+            break
+        timeless = axes.count(None)
         try:
-            plan = lower(graph, axes)
+            plan = _lowered(graph, axes, compute)
         except NotStreamableError as e:
             refusals.append((axes, e))
             continue
-        if axes == usual or _slides(plan):
-            plans.append(plan)
+        if time_axis is not None or all(a in (u, None) for a, u in zip(axes, usual, strict=True)) or _slides(plan):
+            plans.append((axes, plan))
     if plans:
-        best = max(plans, key=lambda plan: (_slides(plan), plan.window_frames))
-        return replace(best, other_axes=tuple(plan.input_axes for plan in plans if plan is not best))
+        axes, best = max(plans, key=lambda found: _merit(found[1]))
+        others = tuple(plan.input_axes for other, plan in plans if plan is not best and _rivals(other, axes))
+        return replace(best, other_axes=others)
     axes, refusal = max(refusals, key=lambda tried: -1 if tried[1].op_index is None else tried[1].op_index)
-    if len(tries) == 1:
+    if len(refusals) == 1:
         raise refusal
-    shape = graph.tensors[graph.inputs[0]].shape
-    raise NotStreamableError(
-        f"{refusal} (Time is taken to be axis {axes[0]} of the input {shape}; time_axis= names another.)",
-        refusal.op_index,
-    ) from refusal
+    raise NotStreamableError(f"{refusal} ({_assumed(graph, axes)})", refusal.op_index) from refusal
 
 
-def _choices(graph: Graph) -> Iterator[tuple[int, ...]]:
-    """Axes for all inputs."""
-    return itertools.product(*(_candidates(graph.tensors[i]) for i in graph.inputs))
+def _lowered(graph: Graph, axes: Axes, compute: Compute | None) -> Plan:
+    """The plan along these axes; inputs whose axis is None are constants of a stream."""
+    places = tuple(k for k, axis in enumerate(axes) if axis is not None)
+    if static := [i for i, axis in zip(graph.inputs, axes, strict=True) if axis is None]:
+        part = split(graph, static)
+        graph = part.rest if compute is None else part.filled(compute(part.plan, part.some_values()))
+    plan = lower(graph, [axes[k] for k in places])
+    if len(set(plan.input_steps)) > 1:
+        timings(plan)  # refuses what joins tensors that have different rates then
+    return replace(plan, input_places=places)
+
+
+def _merit(plan: Plan) -> tuple[int | bool, ...]:
+    """What makes one choice better than another: kernels that slide along its inputs, windows that fit, more inputs."""
+    return sum(_inputs_slid_along(plan)), not _is_doubtful(plan), len(plan.inputs), plan.window_frames
+
+
+def _is_doubtful(plan: Plan) -> bool:
+    """Whether an input has a rate of its own and nothing shows that it has time: no kernel slides along it."""
+    return len(set(plan.input_steps)) > 1 and not all(_inputs_slid_along(plan))
+
+
+def _rivals(other: Axes, taken: Axes) -> bool:
+    """Whether another choice is one of axes, not of which inputs have time."""
+    return all((a is None) == (b is None) for a, b in zip(other, taken, strict=True))
+
+
+def _assumed(graph: Graph, axes: Axes) -> str:
+    """What a refusal took for time."""
+    (i, axis), *_ = ((i, axis) for i, axis in zip(graph.inputs, axes, strict=True) if axis is not None)
+    static = [graph.tensors[i].name for i, axis in zip(graph.inputs, axes, strict=True) if axis is None]
+    without = f", and {' and '.join(f'`{name}`' for name in static)} to have none" if static else ""
+    return f"Time is taken to be axis {axis} of the input {graph.tensors[i].shape}{without}; time_axis= names another."
+
+
+def _choices(graph: Graph, time_axis: int | None) -> Iterator[Axes]:
+    """Axes for all inputs, those in which most of them have time first; None: an input without time."""
+    named = [[time_axis] if time_axis is not None else _candidates(graph.tensors[i]) for i in graph.inputs]
+    count = len(graph.inputs)
+    for timeless in range(count):
+        for static in itertools.combinations(range(count - 1, -1, -1), timeless):
+            yield from itertools.product(*([None] if k in static else axes for k, axes in enumerate(named)))
 
 
 def _candidates(tensor: Tensor) -> list[int]:
@@ -76,4 +122,16 @@ def _usual(tensor: Tensor) -> int:
 
 def _slides(plan: Plan) -> bool:
     """Whether a kernel or a pool goes along time."""
-    return any(isinstance(node.options, SpatialOptions) and node.window.extent > 1 for node in plan.nodes)
+    return any(_inputs_slid_along(plan))
+
+
+def _inputs_slid_along(plan: Plan) -> list[bool]:
+    """For every input of the plan, whether a kernel or a pool goes along its time."""
+    roots = {i: {i} for i in plan.inputs}
+    found: set[int] = set()
+    for node, sources in zip(plan.nodes, plan.sources, strict=True):
+        reached = set[int]().union(*(roots[i] for i in sources))
+        roots |= dict.fromkeys(node.outputs, reached)
+        if isinstance(node.options, SpatialOptions) and node.window.extent > 1:
+            found |= reached
+    return [i in found for i in plan.inputs]

@@ -193,7 +193,8 @@ def _through(node: Node, sources: list[Timing]) -> Timing:
         raise NotStreamableError(
             f"`{node.kind}` (op {node.index}, `{node.label}`) joins tensors of {' and '.join(map(str, rates))} frames"
             " per input frame, which only meet in a window of one length. End the model before it, or replace it in"
-            " training."
+            " training.",
+            node.index,
         )
     step = sources[0].step * window.stride / window.up
     source_period = math.lcm(*(s.period for s in sources))

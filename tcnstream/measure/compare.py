@@ -58,9 +58,15 @@ def chunk_sizes(frames: int, rng: np.random.Generator, largest: int | None = Non
     return sizes
 
 
-def chunks(signal: Sequence[Array], sizes: Sequence[int]) -> Iterator[tuple[Array, ...]]:
-    """The signal, an array (frames, *frame_shape) per input, cut into chunks of these sizes, as views."""
+def chunks(
+    signal: Sequence[Array], sizes: Sequence[int], input_steps: Sequence[int] | None = None
+) -> Iterator[tuple[Array, ...]]:
+    """The signal, an array (frames, *frame_shape) per input, cut into chunks of these sizes, as views.
+
+    Sizes count steps: ``input_steps`` are the frames of each input in one, as of a Model; None: one of each.
+    """
+    steps = input_steps or (1,) * len(signal)
     begin = 0
     for n in sizes:
-        yield tuple(x[begin : begin + n] for x in signal)
+        yield tuple(x[begin * step : (begin + n) * step] for x, step in zip(signal, steps, strict=True))
         begin += n

@@ -7,7 +7,7 @@ A Graph is one subgraph of a .tflite file. Tensors are addressed by their positi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -93,18 +93,63 @@ class Graph:
     name: str = ""
 
 
+@dataclass(frozen=True)
+class Signature:
+    """A way to call a file by name: one of its graphs, and what the converter calls that graph's ends.
+
+    ``inputs`` and ``outputs`` have the tensors of graph ``graph`` by their names.
+    """
+
+    name: str
+    graph: int
+    inputs: Mapping[str, int]
+    outputs: Mapping[str, int]
+
+
 @dataclass(frozen=True, eq=False)
 class ModelFile:
-    """All of a .tflite file: its subgraphs (the first one is the model), its bytes and where they came from."""
+    """All of a .tflite file: its subgraphs, its bytes and where they came from.
+
+    ``signature`` is the one that is streamed; without one the first graph is the model.
+    """
 
     graphs: tuple[Graph, ...]
     sha256: str
     source: str = "<bytes>"
     description: str = ""
     content: bytes = b""
+    signatures: tuple[Signature, ...] = ()
+    signature: Signature | None = None
+
+    @property
+    def main(self) -> Graph:
+        """The graph that is streamed."""
+        return self.graphs[0 if self.signature is None else self.signature.graph]
+
+    def called(self, name: str | None) -> ModelFile:
+        """The file with the signature ``name``; None takes the one of the first graph, which may have none.
+
+        Raises ModelError where the file has no such signature.
+        """
+        if name is None:
+            return replace(self, signature=next((s for s in self.signatures if s.graph == 0), None))
+        for signature in self.signatures:
+            if signature.name == name:
+                return replace(self, signature=signature)
+        known = ", ".join(f"`{s.name}`" for s in self.signatures) or "none"
+        raise ModelError(f"{self.source} has no signature `{name}`; it has {known}")
+
+    def name_of(self, tensor: int) -> str:
+        """What the signature calls an input or output of the main graph; the tensor's own name where it has none."""
+        if self.signature is not None:
+            for ends in (self.signature.inputs, self.signature.outputs):
+                for name, i in ends.items():
+                    if i == tensor:
+                        return name
+        return self.main.tensors[tensor].name
 
     @property
     def is_stateful(self) -> bool:
         """Whether the model keeps state of its own, in resource variables."""
         kinds = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE")
-        return any(op.kind in kinds for op in self.graphs[0].ops)
+        return any(op.kind in kinds for op in self.main.ops)

@@ -16,6 +16,7 @@ import hashlib
 import math
 import os
 import struct
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -25,7 +26,18 @@ from flatbuffers.table import Table
 
 from tcnstream.errors import ModelError
 from tcnstream.tflite import schema
-from tcnstream.tflite.graph import ABSENT, Array, Graph, ModelFile, Op, OptionValue, Quantization, Shape, Tensor
+from tcnstream.tflite.graph import (
+    ABSENT,
+    Array,
+    Graph,
+    ModelFile,
+    Op,
+    OptionValue,
+    Quantization,
+    Shape,
+    Signature,
+    Tensor,
+)
 
 Source: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview
 
@@ -63,14 +75,14 @@ def read_model(source: Source) -> ModelFile:
     name, content = _load(source)
     reader = _Reader(content)
     try:
-        graphs, description = reader.read()
+        graphs, signatures, description = reader.read()
     except _MalformedError as error:
         raise ModelError(f"{name}: {reader.where}: {error.what}; {error.way_out}.") from None
     except (struct.error, TypeError):
         # What the accessors raise for a position beyond the file, and for one beyond 32 bits.
         raise ModelError(f"{name}: {reader.where}: an offset points outside the file; {_COPY_AGAIN}.") from None
     sha256 = hashlib.sha256(content).hexdigest()
-    return ModelFile(graphs, sha256, name, description, content)
+    return ModelFile(graphs, sha256, name, description, content, signatures).called(None)
 
 
 def _load(source: Source) -> tuple[str, bytes]:
@@ -205,7 +217,7 @@ class _Reader:
         self.spend("bytes in lists", values.nbytes)
         return values
 
-    def read(self) -> tuple[tuple[Graph, ...], str]:
+    def read(self) -> tuple[tuple[Graph, ...], tuple[Signature, ...], str]:
         if self.content[4:8] != schema.IDENTIFIER:
             raise _MalformedError(
                 "the identifier TFL3 is missing, so this is no TFLite file", "give a .tflite file (LiteRT, TFLite)"
@@ -230,7 +242,29 @@ class _Reader:
             graphs.append(self.graph(self.open(self.file.Subgraphs(i)), self.where))
         self.where = "the list of graphs"
         _check_calls(graphs)
-        return tuple(graphs), description
+        signatures = tuple(self.signature(i, graphs) for i in range(self.file.SignatureDefsLength()))
+        return tuple(graphs), signatures, description
+
+    def signature(self, i: int, graphs: Sequence[Graph]) -> Signature:
+        self.where = f"signature {i}"
+        signature = self.open(self.file.SignatureDefs(i))
+        index = signature.SubgraphIndex()
+        if not 0 <= index < len(graphs):
+            raise _MalformedError(f"it is of graph {index}, and the file has {len(graphs)}")
+        name, graph = self.text(signature.SignatureKey()), graphs[index]
+        inputs = self.named(signature.Inputs, signature.InputsLength(), graph)
+        outputs = self.named(signature.Outputs, signature.OutputsLength(), graph)
+        return Signature(name, index, inputs, outputs)
+
+    def named(self, entry: Any, count: int, graph: Graph) -> dict[str, int]:
+        """The names that a signature gives to tensors of a graph."""
+        found = {}
+        for k in range(count):
+            pair = self.open(entry(k))
+            if not 0 <= pair.TensorIndex() < len(graph.tensors):
+                raise _MalformedError(f"it names tensor {pair.TensorIndex()}, and its graph has {len(graph.tensors)}")
+            found[self.text(pair.Name())] = pair.TensorIndex()
+        return found
 
     def kind(self, i: int) -> tuple[str, str]:
         self.where = f"operator code {i}"

@@ -52,8 +52,8 @@ class StatefulModel:
 
     def __init__(self, file: ModelFile, time_axis: int | None = None) -> None:
         self.graph, self.start = _explicit(file)
-        self.hop_frames = _hop(file.graphs[0], time_axis)
-        self.plan = _plan(file.graphs[0], time_axis, self.hop_frames)
+        self.hop_frames = _hop(file.main, time_axis)
+        self.plan = _plan(file.main, time_axis, self.hop_frames)
 
     @property
     def state_bytes(self) -> int:
@@ -192,7 +192,7 @@ def _plan(graph: Graph, time_axis: int | None, hop: int) -> Plan:
 
 def _explicit(file: ModelFile) -> tuple[Graph, tuple[Array, ...]]:
     """The main graph with its variables as inputs and outputs, and what they start as."""
-    main = file.graphs[0]
+    main = file.main
     for graph in file.graphs:
         _check_ends(graph)
     start = _start(file)
@@ -272,7 +272,7 @@ def _check_ends(graph: Graph) -> None:
 def _start(file: ModelFile) -> dict[str, Array]:
     """What the graphs that run once assign to each variable."""
     start: dict[str, Array] = {}
-    for op in file.graphs[0].ops:
+    for op in file.main.ops:
         if op.kind != "CALL_ONCE":
             continue
         index = op.options.get("init_subgraph_index", -1)

@@ -1,0 +1,111 @@
+"""What a stream is given once, before any frame: the values of inputs that have no time."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from tcnstream.engines.base import Executor
+from tcnstream.errors import StreamError
+from tcnstream.spec import TensorSpec
+from tcnstream.tflite.graph import Array
+
+Opened: TypeAlias = tuple[Executor, str]
+"""An executor, and the name that its snapshots go by."""
+
+_MAGIC = b"TCNGIVN1"
+_DIGEST_BYTES = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """The values of one stream, (*frame_shape) per input without time, and what runs a stream that has others."""
+
+    specs: tuple[TensorSpec, ...]
+    values: tuple[Array, ...]
+    opened: Callable[[tuple[Array, ...]], Opened]
+
+
+def static_values(
+    specs: Sequence[TensorSpec], static: Mapping[str, npt.ArrayLike] | None, lanes: int | None = None
+) -> list[tuple[Array, ...]]:
+    """The values of inputs without time, checked, for each of ``lanes`` streams (None: for one).
+
+    Raises StreamError where one is missing, unknown, or of another shape or type.
+    """
+    given = dict(static or {})
+    rows = []
+    for spec in specs:
+        if spec.name not in given:
+            raise StreamError(
+                f"input `{spec.name}` {spec.shape} has no time and is given once for a stream: pass"
+                f" static={{{spec.name!r}: ...}}"
+            )
+        rows.append(_rows(spec, given.pop(spec.name), lanes))
+    if given:
+        known = ", ".join(f"`{spec.name}`" for spec in specs) or "there is none"
+        raise StreamError(f"static names `{next(iter(given))}`, which is no input without time ({known})")
+    return list(zip(*rows, strict=True)) if rows else [()] * (lanes or 1)
+
+
+def _rows(spec: TensorSpec, value: npt.ArrayLike, lanes: int | None) -> list[Array]:
+    """One value per lane."""
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise StreamError(f"static input `{spec.name}`: its rows have different lengths") from None
+    count = lanes or 1
+    if array.dtype.kind not in "fiub":
+        raise StreamError(f"static input `{spec.name}` takes {spec.dtype} or float32 and got {array.dtype}")
+    if array.dtype != spec.dtype:
+        if spec.dtype.kind != "f" and spec.quantization is None and array.dtype.kind == "f":
+            raise StreamError(f"static input `{spec.name}` takes {spec.dtype} and got {array.dtype}; convert it")
+        whole = spec.quantization is None or array.dtype.kind != "f"
+        array = array.astype(spec.dtype) if whole else spec.quantize(array.astype(np.float32))
+    if array.shape in (spec.shape, (1, *spec.shape)):
+        return [np.ascontiguousarray(array.reshape(spec.shape))] * count
+    if lanes is not None and array.shape == (lanes, *spec.shape):
+        return list(np.ascontiguousarray(array))
+    wanted = f"{spec.shape}" if lanes is None else f"{spec.shape}, or {(lanes, *spec.shape)} for a pool of {lanes}"
+    raise StreamError(f"static input `{spec.name}` takes an array of shape {wanted} and got {array.shape}")
+
+
+def digest(values: Sequence[Array]) -> str:
+    """A short name for these values."""
+    return hashlib.sha256(b"".join(value.tobytes() for value in values)).hexdigest()[:16]
+
+
+def pack(values: Sequence[Array], snapshot: bytes) -> bytes:
+    """A stream's snapshot together with what the stream was given."""
+    body = io.BytesIO()
+    arrays = {f"value{k}": value for k, value in enumerate(values)}
+    np.savez(body, snapshot=np.frombuffer(snapshot, np.uint8), **arrays)  # type: ignore[arg-type]
+    return _MAGIC + hashlib.sha256(body.getvalue()).digest() + body.getvalue()
+
+
+def unpack(like: Sequence[Array], blob: bytes) -> tuple[tuple[Array, ...], bytes]:
+    """The inverse of ``pack``; StreamError for what is none of a stream that is given values like these."""
+    import zipfile  # costs more than a model takes to load, and few streams restore anything
+
+    if not isinstance(blob, bytes | bytearray | memoryview):
+        raise StreamError(f"a snapshot is bytes and this is {type(blob).__name__}; pass what snapshot() returned")
+    content = bytes(blob)
+    head = len(_MAGIC) + _DIGEST_BYTES
+    body = content[head:]
+    if not content.startswith(_MAGIC) or content[len(_MAGIC) : head] != hashlib.sha256(body).digest():
+        raise StreamError("the snapshot is damaged, or not of a stream with inputs without time; take a new one")
+    try:
+        with np.load(io.BytesIO(body)) as archive:
+            values = tuple(archive[f"value{k}"] for k in range(len(like)))
+            snapshot = archive["snapshot"].tobytes()
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as e:
+        raise StreamError(f"the bytes are no snapshot ({e}); take a new one") from e
+    if any(a.shape != b.shape or a.dtype != b.dtype for a, b in zip(values, like, strict=True)):
+        raise StreamError("the snapshot does not fit the model; restore it into a stream of the same model and policy")
+    return values, snapshot
