@@ -219,9 +219,10 @@ class Model:
         rounding: str = "litert",
         rate_hz: float | None = None,
         static: Mapping[str, npt.ArrayLike] | None = None,
+        keep_tail: bool = False,
     ) -> Stream:
         """``open``, with the fields of StreamOptions as arguments."""
-        return self.open(StreamOptions(engine, time_pooling, calibration, exact, rounding, rate_hz, static))
+        return self.open(StreamOptions(engine, time_pooling, calibration, exact, rounding, rate_hz, static, keep_tail))
 
     def pool(
         self,
@@ -233,9 +234,10 @@ class Model:
         rounding: str = "litert",
         rate_hz: float | None = None,
         static: Mapping[str, npt.ArrayLike] | None = None,
+        keep_tail: bool = False,
     ) -> Pool:
         """``open_pool``, with the fields of StreamOptions as arguments."""
-        options = StreamOptions(engine, time_pooling, calibration, exact, rounding, rate_hz, static)
+        options = StreamOptions(engine, time_pooling, calibration, exact, rounding, rate_hz, static, keep_tail)
         return self.open_pool(lanes, options)
 
     def open(self, options: StreamOptions) -> Stream:
@@ -263,7 +265,7 @@ class Model:
     def _opened(self, options: StreamOptions, values: tuple[Array, ...]) -> Stream:
         executor, identity = self._executor(options, values)
         given = Given(self.static_inputs, values, functools.partial(self._executor, options)) if values else None
-        return Stream(executor, self.inputs, self.outputs, identity, options.rate_hz, given)
+        return Stream(executor, self.inputs, self.outputs, identity, options.rate_hz, given, options.keep_tail)
 
     def plan_file(
         self,

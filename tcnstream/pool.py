@@ -42,6 +42,8 @@ class Pool:
         first = self._streams[0]
         memories = [stream.memory for stream in self._streams]
         self._memories = memories if first.static else None
+        if first.keeps_tail:
+            return None
         alike = all(stream.executor is first.executor for stream in self._streams)
         return first.executor.new_pool(memories) if alike and not first.has_several_rates else None
 

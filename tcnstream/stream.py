@@ -7,18 +7,20 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from numbers import Real
+from numbers import Integral, Real
 from typing import NoReturn, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
 
 from tcnstream.compiler.plan import Plan
+from tcnstream.compiler.tails import Tail, tail_of
 from tcnstream.compiler.timing import counts
-from tcnstream.engines.base import Executor
+from tcnstream.engines.base import Executor, PushInto
 from tcnstream.errors import StreamError
 from tcnstream.given import Given, pack, static_values, unpack
 from tcnstream.spec import TensorSpec
+from tcnstream.tails import NewestFrames
 from tcnstream.tflite.graph import Array
 
 
@@ -44,20 +46,27 @@ class Stream:
         identity: str,
         rate_hz: float | None = None,
         given: Given | None = None,
+        keep_tail: bool = False,
     ) -> None:
         self.inputs = inputs
         self.outputs = outputs
         self.rate_hz = None if rate_hz is None else sample_rate(rate_hz)
         self._given = given
+        self._newest: NewestFrames | None = None
+        self._direct_push: PushInto | None = None
         self._exclusive = _Exclusive()
         self._run_on(executor, identity)
+        if keep_tail:
+            self._newest = NewestFrames(executor.plan, self._sure_tail())
+            self._direct_push = None
 
     def _run_on(self, executor: Executor, identity: str) -> None:
         self.executor = executor
         self.memory = executor.new_memory()
         self.identity = identity
         self.input_steps = executor.plan.input_steps or (1,) * len(self.inputs)
-        self._direct_push = None if max(self.input_steps) > 1 else executor.direct_push(self.memory)
+        in_turn = max(self.input_steps) > 1 or self._newest is not None
+        self._direct_push = None if in_turn else executor.direct_push(self.memory)
         self._broken = False
 
     def another(self, static: Mapping[str, npt.ArrayLike] | None = None) -> Stream:
@@ -71,7 +80,7 @@ class Stream:
             if given is not None:
                 executor, identity = given.opened(values)
                 given = replace(given, values=values)
-        return Stream(executor, self.inputs, self.outputs, identity, self.rate_hz, given)
+        return Stream(executor, self.inputs, self.outputs, identity, self.rate_hz, given, self.keeps_tail)
 
     @property
     def has_several_rates(self) -> bool:
@@ -117,6 +126,11 @@ class Stream:
         """Bytes that the stream remembers right now."""
         return self.memory.live_bytes()
 
+    @property
+    def keeps_tail(self) -> bool:
+        """Whether ``tail`` can be asked for."""
+        return self._newest is not None
+
     def push(self, *chunks: Array, **named: Array) -> Array | tuple[Array, ...]:
         """Take in frames, return every output frame that they make possible.
 
@@ -157,6 +171,9 @@ class Stream:
         self._refuse_if_over("push")
         if named:
             chunks = (*chunks, *self._in_order(len(chunks), named))
+        return self._checked(chunks)
+
+    def _checked(self, chunks: tuple[Array, ...]) -> tuple[Array, ...]:
         if len(chunks) != len(self.inputs):
             raise StreamError(f"push takes {len(self.inputs)} chunks, one per input, and got {len(chunks)}")
         return tuple(in_steps(self.inputs, self.input_steps, chunks))
@@ -257,7 +274,70 @@ class Stream:
         """Back to the start: the next frame pushed is the first one of a new signal."""
         with self._exclusive:
             self.memory.reset()
+            self._forget_newest()
             self._broken = False
+
+    def tail_frames(self, frames_in: int) -> int:
+        """How many of the newest input frames (of the first input, if rates differ) ``resume`` needs after so many.
+
+        All of them near the start, then a little more than the receptive field. Raises StreamError for a model that
+        remembers all of the past.
+        """
+        return self._tail_steps(frames_in) * self.input_steps[0]
+
+    def tail(self) -> Array | tuple[Array, ...]:
+        """The newest input frames, as many as ``resume`` needs.
+
+        (n, *frame_shape) in the model's dtype, a tuple of those for several inputs. Raises StreamError for a stream
+        that was opened without ``keep_tail``, that has ended, or that was restored and has not had so many since.
+        """
+        with self._exclusive:
+            self._refuse_if_over("tail")
+            if self._newest is None:
+                raise StreamError("this stream keeps no input frames: open it with keep_tail=True")
+            newest = zip(self.inputs, self._newest.frames(), strict=True)
+            return one_or_all([frames.reshape(-1, *spec.shape) for spec, frames in newest])
+
+    def resume(self, tail: Array | tuple[Array, ...], frames_in: int) -> None:
+        """Continue a signal of which ``frames_in`` frames are over and ``tail`` are the newest, bit for bit.
+
+        ``tail`` is (n, *frame_shape) as for ``push``, a tuple of those for several inputs, with n at least
+        ``tail_frames(frames_in)``; what is older than that is not used. What comes out next is what would have come
+        out of the uninterrupted stream, in any engine. Raises StreamError for too few frames, more than ``frames_in``,
+        or a model that remembers all of the past; the stream is then as before.
+        """
+        needed = self._tail_steps(frames_in)
+        steps = frames_in // self.input_steps[0]
+        given = self._checked(tail if isinstance(tail, tuple) else (tail,))
+        if not needed <= len(given[0]) <= steps:
+            raise StreamError(
+                f"a stream is resumed after {frames_in} frames from {needed * self.input_steps[0]} of them or more, and"
+                f" got {len(given[0]) * self.input_steps[0]}; tail_frames() says how many to keep"
+            )
+        newest = tuple(chunk[len(chunk) - needed :] for chunk in given)
+        with self._exclusive:
+            self.memory.reset()
+            self._pushed(newest)
+            if steps > needed:
+                self.memory.move_to(steps)
+            if self._newest is not None:
+                self._newest.forget(steps - needed)
+                self._newest.take(newest)
+
+    def _tail_steps(self, frames_in: int) -> int:
+        if isinstance(frames_in, bool) or not isinstance(frames_in, Integral) or frames_in < 0:
+            raise StreamError(f"frames_in = {frames_in!r}; give how many input frames the signal has had")
+        if frames_in % self.input_steps[0]:
+            raise StreamError(f"frames_in = {frames_in}; {_ratio(self.inputs, self.input_steps)}")
+        return self._sure_tail().frames(int(frames_in) // self.input_steps[0])
+
+    def _sure_tail(self) -> Tail:
+        tail = tail_of(self.executor.plan)
+        if tail is None:
+            raise StreamError(
+                "this model remembers all of the past, which its newest frames do not tell; use snapshot and restore"
+            )
+        return tail
 
     def snapshot(self) -> bytes:
         """All that the stream remembers, for ``restore`` in any engine or process with the same model and policy.
@@ -275,20 +355,28 @@ class Stream:
         Raises StreamError for a damaged snapshot or one of another model or policy; the stream is then as before.
         """
         with self._exclusive:
-            if self._given is None:
-                self.memory.restore(blob, self.identity)
-                self._broken = False
-                return
-            values, inner = unpack(self._given.values, blob)
-            executor, identity = self._given.opened(values)
-            if executor is self.executor:
-                self.memory.restore(inner, identity)
-                self._broken = False
-                return
-            executor.new_memory().restore(inner, identity)  # refuses what is foreign before anything moves
-            self._given = replace(self._given, values=values)
-            self._run_on(executor, identity)
+            self._restore(blob)
+            self._forget_newest()
+
+    def _restore(self, blob: bytes) -> None:
+        if self._given is None:
+            self.memory.restore(blob, self.identity)
+            self._broken = False
+            return
+        values, inner = unpack(self._given.values, blob)
+        executor, identity = self._given.opened(values)
+        if executor is self.executor:
             self.memory.restore(inner, identity)
+            self._broken = False
+            return
+        executor.new_memory().restore(inner, identity)  # refuses what is foreign before anything moves
+        self._given = replace(self._given, values=values)
+        self._run_on(executor, identity)
+        self.memory.restore(inner, identity)
+
+    def _forget_newest(self) -> None:
+        if self._newest is not None:
+            self._newest.forget(self.memory.pushed_frames)
 
     def push_accepted(self, frames: tuple[Array, ...]) -> Array | tuple[Array, ...]:
         """``push`` of what ``accept`` returned."""
@@ -316,6 +404,8 @@ class Stream:
             # Refused before anything moved.
             self._broken = False
             raise
+        if self._newest is not None and chunks is not None:
+            self._newest.take(chunks)
         frames = [y.reshape(len(y), *spec.shape).copy() for y, spec in zip(made, self.outputs, strict=True)]
         self._broken = False
         return frames

@@ -37,6 +37,9 @@ class Memory(Protocol):
     def live_bytes(self) -> int:
         """Bytes of the frames and sums that must be remembered now."""
 
+    def move_to(self, pushed_frames: int) -> None:
+        """The content as it is, so many input frames into a signal; ``compiler.tails`` says when that is sound."""
+
     def snapshot(self, identity: str) -> bytes:
         """The content as bytes that any engine can restore; ``identity`` names the model and its policy."""
 

@@ -135,6 +135,12 @@ class State:
             queue.append(frames)
         self.carries = dict(carries)
 
+    def move_to(self, pushed_frames: int) -> None:
+        """As ``Memory.move_to``."""
+        have = counts(self.plan, pushed_frames, ended=False)
+        frames = {i: self.remembered(i).copy() for i in self.queues}
+        self._continue(pushed_frames, False, have, frames.__getitem__, self.carries)
+
     def arrive(self, chunks: Sequence[Array]) -> list[int]:
         """Take in frames of every input; returns the counts that all tensors must reach now."""
         self.take(chunks)

@@ -15,10 +15,12 @@ import numpy as np
 import pytest
 
 from tcnstream import EngineError, Model, Stream, StreamError
+from tcnstream.compiler.tails import tail_of
 from tcnstream.compiler.timing import Timing, settled_frames, timings
 from tcnstream.engines.base import ENGINES
 from tcnstream.engines.state import State
 from tcnstream.measure.compare import FLOAT_TOLERANCE, agrees, chunk_sizes, chunks
+from tcnstream.stream import one_or_all
 from tcnstream.tflite.graph import Array
 
 Signal: TypeAlias = tuple[Array, ...]
@@ -54,6 +56,7 @@ def verify_contract(
         assert_frames(_run(stream, signal, sizes, rng), expected, tolerance, f"chunks {attempt}: {sizes[:20]}")
     _sample_by_sample(model, stream, signal, expected, tolerance, rng)
     _snapshot_in_the_middle(model, stream, signal, expected, tolerance, rng, options)
+    resumed_in_the_middle(model, stream, signal, rng, options)
     _lanes_are_independent(model, signal, expected, tolerance, rng, options)
     _depends_on_what_is_declared(stream, signal, rng)
 
@@ -229,6 +232,34 @@ def _snapshot_in_the_middle(
         assert_frames(both, expected, tolerance, f"snapshot at {half} restored in {engine}")
     stream.restore(blob)
     assert_frames(_run(stream, rest, sizes), continued, 0, "the same stream restored")
+
+
+def resumed_in_the_middle(
+    model: Model, stream: Stream, signal: Signal, rng: np.random.Generator, options: dict[str, Any]
+) -> None:
+    """The newest input frames, pushed into another stream of any engine, give it all that this one remembers."""
+    frames = len(signal[0])
+    half = int(rng.integers(0, frames + 1))
+    if tail_of(stream.plan) is None:
+        with pytest.raises(StreamError, match="remembers all of the past"):
+            stream.resume(one_or_all([x[:half] for x in signal]), half)
+        return
+    kept = model.stream(**options, keep_tail=True)
+    kept.push(*next(chunks(signal, [rng.integers(0, half + 1)])))
+    kept.push(*(x[kept.frames_in : half] for x in signal))
+    tail = kept.tail()
+    assert len(_each(tail)[0]) == kept.tail_frames(half)
+    rest = tuple(x[half:] for x in signal)
+    sizes = chunk_sizes(frames - half, rng)
+    for engine in engines_here(model, **{k: v for k, v in options.items() if k != "engine"}):
+        other = model.stream(**{**options, "engine": engine})
+        other.push(*next(chunks(signal, [min(3, frames)])))
+        other.resume(tail, half)
+        assert other.frames_in == half
+        again = _run(other, rest, sizes, rng)
+        if engine == stream.engine:
+            for a, b in zip(again, _run(kept, rest, sizes), strict=True):
+                assert a.tobytes() == b.tobytes(), f"resumed at {half} of {frames}, the rest differs"
 
 
 def _lanes_are_independent(

@@ -21,7 +21,7 @@ from tcnstream.compiler.plan import Plan
 from tcnstream.engines.base import PushInto
 from tcnstream.engines.native.core import load_core
 from tcnstream.engines.native.planfile import growth, read_facts, write_plan
-from tcnstream.engines.native.snapshot import from_core, to_core
+from tcnstream.engines.native.snapshot import from_core, moved, to_core
 from tcnstream.engines.state import State
 from tcnstream.tflite.graph import Array
 
@@ -130,6 +130,10 @@ class NativeMemory:
 
     def reset(self) -> None:
         self.stream.reset()
+
+    def move_to(self, pushed_frames: int) -> None:
+        """As ``Memory.move_to``."""
+        self.stream.restore(moved(self.stream.snapshot(), pushed_frames))
 
     def watch(self, tensor: int, frames: int = 1) -> None:
         """Keep the newest ``frames`` frames of a tensor of the plan from now on; 0 ends it.

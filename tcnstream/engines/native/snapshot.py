@@ -20,6 +20,8 @@ from tcnstream.engines.native.planfile import PlanFacts
 from tcnstream.engines.state import State
 from tcnstream.tflite.graph import Array
 
+_CRC_BYTES = 4
+
 
 def from_core(plan: Plan, facts: PlanFacts, blob: bytes) -> State:
     """The core's snapshot of a stream of ``plan`` as the state of the other engines."""
@@ -57,8 +59,18 @@ def to_core(state: State, facts: PlanFacts) -> bytes:
             values = state.carries[k].astype(stored).tobytes()
             sums[place : place + len(values)] = values
     head = SnapshotHead(plan_crc32=facts.crc32, ended=int(state.ended), frames=state.pushed_frames)
-    blob = head.pack() + rings + sums
-    return blob + struct.pack("<I", zlib.crc32(blob))
+    return _sealed(head.pack() + rings + sums)
+
+
+def moved(blob: bytes, pushed_frames: int) -> bytes:
+    """The core's snapshot with another count of input frames."""
+    old = SnapshotHead.read(blob)
+    head = SnapshotHead(plan_crc32=old.plan_crc32, ended=old.ended, frames=pushed_frames)
+    return _sealed(head.pack() + blob[SnapshotHead.size : -_CRC_BYTES])
+
+
+def _sealed(content: bytes) -> bytes:
+    return content + struct.pack("<I", zlib.crc32(content))
 
 
 def _sums(plan: Plan, facts: PlanFacts) -> Iterator[tuple[int, int, np.dtype[np.generic], np.dtype[np.generic]]]:
