@@ -135,14 +135,12 @@ class Program:
     def one_node(self, k: int, tensor: int, inputs: Sequence[Array], flush: bool, others: Program) -> Array:
         """Frames of ``tensor``, which node ``k`` makes with this program's rounding of what ``others`` computes."""
         node, sources = self.plan.nodes[k], self.plan.sources[k]
-        read = others.all_frames(sources, inputs, flush)
+        fed_back = [self.plan.states[o] for o in node.outputs if o in self.plan.states]
+        read = others.all_frames((*sources, *fed_back), inputs, flush)
         state = State(self.plan)
-        state.produce((i, read[i]) for i in dict.fromkeys(sources))
-        goal = list(state.have)
+        state.produce((i, read[i]) for i in dict.fromkeys((*sources, *fed_back)))
         count = len(others.all_frames([tensor], inputs, flush)[tensor])
-        for o in node.outputs:
-            goal[o] = count
-        made = compute(state, k, goal, self.rounding)
+        made = compute(state, k, count, self.rounding)
         return made[node.outputs.index(tensor)]
 
 

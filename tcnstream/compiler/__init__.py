@@ -13,6 +13,7 @@ from tcnstream.compiler.simplify import simplify
 from tcnstream.compiler.static import Compute, StaticPart, split
 from tcnstream.compiler.time_axis import lower_along_time
 from tcnstream.compiler.validate import validate
+from tcnstream.compiler.whiles import has_whiles, inline_whiles
 from tcnstream.compiler.window import is_open, settle
 from tcnstream.tflite.graph import Array, Graph
 
@@ -45,4 +46,5 @@ def compile_with(part: StaticPart, values: Sequence[Array], plan: Plan) -> Plan:
 
 
 def _prepared(graph: Graph) -> Graph:
-    return normalise(validate(settle(graph)))
+    sound = validate(settle(graph))
+    return normalise(validate(inline_whiles(sound)) if has_whiles(sound) else sound)

@@ -41,6 +41,7 @@ class Lowering:
         self.inputs: list[int] = []
         self.states: dict[int, int] = {}
         self.input_steps: list[int] = []
+        self.awaited: dict[int, int] = {}
 
     def add_input(self, i: int, axis: int | None, frames_per_step: int = 1) -> None:
         """An input of the file whose axis ``axis`` is time; None: it has no time.
@@ -156,6 +157,10 @@ class Lowering:
         """Frame j of ``state``, which ``operations.time.state`` made, is frame j - 1 of ``written``."""
         self.states[state] = written
 
+    def await_feedback(self, state: int, i: int) -> None:
+        """As ``feed_back``, for a tensor of the file that is computed later."""
+        self.awaited[state] = i
+
     def alias(self, op: Op, source: int, axis: int | None) -> None:
         """The output is the input seen in another shape."""
         stream = self.streams[source]
@@ -246,6 +251,11 @@ class Lowering:
             if o not in self.streams:
                 name = self.graph.tensors[o].name
                 raise NotStreamableError(f"output `{name}` does not depend on the input signal; remove it")
+        for state, i in self.awaited.items():
+            if i not in self.streams:
+                name = self.graph.tensors[i].name
+                raise NotStreamableError(f"the state `{name}` does not depend on the input signal; remove it")
+            self.feed_back(state, self.streams[i].value)
         outputs = [self.operand(o) for o in self.graph.outputs]
         return Plan(
             tuple(self.tensors),

@@ -162,9 +162,11 @@ def _spatial_axis(folded: tuple[int, ...], conv_in: tuple[int, ...]) -> int | No
 
 
 def _without_dead_ops(graph: Graph) -> Graph:
-    alive, kept = set(graph.outputs), []
-    for op in reversed(graph.ops):
-        if alive.intersection(op.outputs):
-            kept.append(op)
-            alive.update(op.inputs)
-    return dataclasses.replace(graph, ops=tuple(reversed(kept)))
+    alive, found = set[int](), set(graph.outputs)
+    # The state of a loop is read before it is computed.
+    while found != alive:
+        alive = set(found)
+        for op in reversed(graph.ops):
+            if found.intersection(op.outputs):
+                found.update(op.inputs)
+    return dataclasses.replace(graph, ops=tuple(op for op in graph.ops if alive.intersection(op.outputs)))

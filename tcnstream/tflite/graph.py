@@ -84,13 +84,17 @@ class Op:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """One subgraph: tensors, operations in execution order, and which tensors are its ends."""
+    """One subgraph: tensors, operations in execution order, and which tensors are its ends.
+
+    ``siblings`` are all graphs of the file, this one among them, by the numbers by which operations call them.
+    """
 
     tensors: tuple[Tensor, ...]
     ops: tuple[Op, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     name: str = ""
+    siblings: tuple[Graph, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -243,7 +243,8 @@ class _Reader:
         self.where = "the list of graphs"
         _check_calls(graphs)
         signatures = tuple(self.signature(i, graphs) for i in range(self.file.SignatureDefsLength()))
-        return tuple(graphs), signatures, description
+        siblings = tuple(graphs)
+        return tuple(dataclasses.replace(graph, siblings=siblings) for graph in graphs), signatures, description
 
     def signature(self, i: int, graphs: Sequence[Graph]) -> Signature:
         self.where = f"signature {i}"

@@ -349,7 +349,8 @@ def test_wrong_dense_kernels_are_neither_engine_nor_oracle(monkeypatch: pytest.M
     executor = InterpreterExecutor(plan("causal.i8"))
     xs = signal(executor.plan, 40)
     assert_same(drive(executor, xs, [40]), drive(ReferenceExecutor(executor.plan), xs, [40]))
-    on_host = [s.node for p in executor._programs.values() for s in p.stages if isinstance(s, engine._OnHost)]
+    stages = [s for p in executor._programs.values() for s in p.stages if isinstance(s, engine._OnHost)]
+    on_host = [k for s in stages for k in s.nodes]
     assert {executor.plan.nodes[k].kind for k in on_host} == {"FULLY_CONNECTED"}
     with pytest.raises(EngineError, match=r"tflite-runtime 2\.14\.0 .* FULLY_CONNECTED"):
         runtime.run_offline(content("causal.i8"), [np.zeros((1, 400, 1), np.int8)])

@@ -21,7 +21,6 @@ OPERATIONS = (
     Operation("UNIDIRECTIONAL_SEQUENCE_RNN", refusal="is recurrent: it steps through the window by itself"),
     Operation("BIDIRECTIONAL_SEQUENCE_LSTM", refusal="runs backwards in time from the end of the window"),
     Operation("BIDIRECTIONAL_SEQUENCE_RNN", refusal="runs backwards in time from the end of the window"),
-    Operation("WHILE", refusal="loops over the window"),
     Operation("CUMSUM", refusal="sums over all of time"),
     Operation("CUSTOM", refusal=_custom),
 )

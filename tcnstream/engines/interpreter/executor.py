@@ -25,7 +25,7 @@ from tcnstream.engines.base import StateExecutor
 from tcnstream.engines.interpreter.emit import emit
 from tcnstream.engines.interpreter.runtime import dense_is_wrong, find_runtime, memory_of, open_interpreter
 from tcnstream.engines.interpreter.step import Feed, NeedsHost, Span, StepGraph, Work, depends_on_edge, touches_edge
-from tcnstream.engines.reference.executor import ReferenceExecutor, compute, nodes_without_kernel
+from tcnstream.engines.reference.executor import ReferenceExecutor, nodes_without_kernel, run_nodes
 from tcnstream.engines.state import State
 from tcnstream.errors import EngineError
 from tcnstream.tflite.graph import Array
@@ -61,9 +61,9 @@ class _Invoke:
 
 @dataclass(frozen=True)
 class _OnHost:
-    """One node on the reference kernels."""
+    """Nodes on the reference kernels: one, or all of a loop."""
 
-    node: int
+    nodes: range
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,11 +208,16 @@ class InterpreterExecutor(StateExecutor):
         spans = [Span(h, g) for h, g in zip(have, goal, strict=True)]
         works = _works(plan, have, goal)
         parts: list[StepGraph | _OnHost] = []
+        loops = {k: loop for loop in plan.loops for k in loop}
         for work in works:
+            if loop := loops.get(work.index):
+                if work.index == loop.start:
+                    parts.append(_OnHost(loop))
+                continue
             try:
                 self._emit(plan, parts, spans, work)
             except NeedsHost:
-                parts.append(_OnHost(work.index))
+                parts.append(_OnHost(range(work.index, work.index + 1)))
         needed = oldest_needed(plan, goal)
         kept = {i for i in range(len(goal)) if needed[i] < goal[i] or i in plan.outputs}
         stages: list[_Invoke | _OnHost] = []
@@ -220,7 +225,7 @@ class InterpreterExecutor(StateExecutor):
             if isinstance(part, _OnHost):
                 stages.append(part)
                 continue
-            later = {i for other in parts[k + 1 :] for n in _node_indices(other) for i in plan.nodes[n].inputs}
+            later = {i for other in parts[k + 1 :] for n in other.nodes for i in plan.nodes[n].inputs}
             fetched = [i for i in part.made if i in kept or i in later]
             try:
                 stages.append(self._open(part, fetched))
@@ -321,8 +326,7 @@ def _execute(program: _Program, state: State, goal: list[int]) -> None:
     now = state.have
     for stage in program.stages:
         if isinstance(stage, _OnHost):
-            outputs = state.plan.nodes[stage.node].outputs
-            state.produce(zip(outputs, compute(state, stage.node, goal), strict=True))
+            run_nodes(state, stage.nodes, goal)
             continue
         for memory, i, begin, end, stride, padding in stage.fills:
             begin, end = have[i] + begin, have[i] + end
@@ -350,12 +354,10 @@ def _works(plan: Plan, have: list[int], goal: list[int]) -> list[Work]:
     return works
 
 
-def _node_indices(part: StepGraph | _OnHost) -> list[int]:
-    return [part.node] if isinstance(part, _OnHost) else part.nodes
-
-
 def _produced(plan: Plan, stage: _Invoke | _OnHost) -> Sequence[int]:
-    return plan.nodes[stage.node].outputs if isinstance(stage, _OnHost) else [i for i, _ in stage.fetches]
+    if isinstance(stage, _OnHost):
+        return [o for k in stage.nodes for o in plan.nodes[k].outputs]
+    return [i for i, _ in stage.fetches]
 
 
 def _steady_state(plan: Plan) -> tuple[int, int, int]:

@@ -20,6 +20,7 @@ import numpy as np
 
 from tcnstream.compiler.operations import operation
 from tcnstream.compiler.operations.pool import AVERAGE_POOL_2D, MAX_POOL_2D
+from tcnstream.compiler.operations.time import TIME_STATE
 from tcnstream.compiler.plan import Node, Plan
 from tcnstream.compiler.timing import first_read, timings
 from tcnstream.engines.interpreter.emit import emit
@@ -294,6 +295,8 @@ def _paddings(plan: Plan) -> dict[int, float | int]:
     padding: dict[int, float | int] = {}
     for node, sources in zip(plan.nodes, plan.sources, strict=True):
         window = node.window
+        if node.kind == TIME_STATE.kind:
+            raise _refusal(node, "keeps a state from frame to frame")
         if operation(node.kind).over_time:
             raise _refusal(node, "is a statistic over time")
         if window.edge != "fill" and (window.pad_begin > 0 or (window.pad_end or 0) > 0):

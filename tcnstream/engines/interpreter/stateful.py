@@ -24,7 +24,7 @@ from tcnstream.engines.interpreter.runtime import (
     memory_of,
     open_interpreter,
 )
-from tcnstream.engines.reference.executor import compute
+from tcnstream.engines.reference.executor import run_nodes
 from tcnstream.engines.state import State
 from tcnstream.errors import EngineError, ModelError, NotStreamableError
 from tcnstream.tflite.graph import ABSENT, Array, Graph, ModelFile, Op, Tensor
@@ -102,9 +102,7 @@ class StatefulExecutor(StateExecutor):
             with self._lock:
                 self._run_hops(state, state.have[first], goal[first])
         for k in range(1, len(self.plan.nodes)):
-            outputs = self.plan.nodes[k].outputs
-            if goal[outputs[0]] > state.have[outputs[0]]:
-                state.produce(zip(outputs, compute(state, k, goal), strict=True))
+            run_nodes(state, range(k, k + 1), goal)
 
     def _run_hops(self, state: State, begin: int, end: int) -> None:
         outputs = self.plan.nodes[0].outputs

@@ -38,19 +38,19 @@ class ReferenceExecutor(StateExecutor):
         k = 0
         while k < len(self.plan.nodes):
             nodes = loops.get(k, range(k, k + 1))
-            if k in loops:
-                first = self.plan.nodes[k].outputs[0]
-                for frames in range(state.have[first] + 1, goal[first] + 1):
-                    self._compute(state, nodes, [min(g, frames) for g in goal])
-            else:
-                self._compute(state, nodes, goal)
+            run_nodes(state, nodes, goal, self.rounding)
             k = nodes.stop
 
-    def _compute(self, state: State, nodes: range, goal: list[int]) -> None:
+
+def run_nodes(state: State, nodes: range, goal: list[int], rounding: str = "litert") -> None:
+    """Bring to ``goal`` what the nodes of one of ``Plan.loops`` make, frame by frame, or what one node alone makes."""
+    first = state.plan.nodes[nodes.start].outputs[0]
+    for left in range(goal[first] - state.have[first] - 1, -1, -1) if len(nodes) > 1 else (0,):
         for k in nodes:
-            outputs = self.plan.nodes[k].outputs
-            if goal[outputs[0]] > state.have[outputs[0]]:
-                state.produce(zip(outputs, compute(state, k, goal, self.rounding), strict=True))
+            outputs = state.plan.nodes[k].outputs
+            end = goal[outputs[0]] - left
+            if end > state.have[outputs[0]]:
+                state.produce(zip(outputs, compute(state, k, end, rounding), strict=True))
 
 
 def nodes_without_kernel(plan: Plan) -> list[Node]:
@@ -58,14 +58,14 @@ def nodes_without_kernel(plan: Plan) -> list[Node]:
     return [node for node in plan.nodes if node.kind not in KERNELS]
 
 
-def compute(state: State, k: int, goal: list[int], rounding: str = "litert") -> tuple[Array, ...]:
-    """The frames of node ``k``'s outputs from what they have to ``goal``; its inputs must be there.
+def compute(state: State, k: int, end: int, rounding: str = "litert") -> tuple[Array, ...]:
+    """The frames of node ``k``'s outputs from what they have to ``end``; its inputs must be there.
 
     Returns (n, *frame_shape) for each output of the node.
     """
     plan = state.plan
     node = plan.nodes[k]
-    context = _context(plan, state, node, state.have[node.outputs[0]], goal[node.outputs[0]], rounding)
+    context = _context(plan, state, node, state.have[node.outputs[0]], end, rounding)
     # A NaN or an infinity in the signal passes through, as it does in the reference kernels.
     fed_back = plan.states.get(node.outputs[0])
     if fed_back is not None:
