@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,8 @@ from tcnstream.model import Model, load
 from tcnstream.signal.card import Card, find_model
 from tcnstream.signal.preprocess import prepare
 from tcnstream.signal.sources import open_source
-from tcnstream.signal.sources.base import NOT_LISTENING, Listening, ReadOptions, Recording
+from tcnstream.signal.sources.base import NOT_LISTENING, Gap, Listening, ReadOptions, Recording
+from tcnstream.signal.units import FULL_SCALE, is_said, known
 from tcnstream.spec import TensorSpec
 
 Frames = npt.NDArray[np.float32]
@@ -60,7 +61,9 @@ def open_input(
         raise SignalError(
             f"{name} takes {count} channel(s) and {len(options.channels)} are chosen: give --channel as many times"
         )
-    return open_source(source, options.channels or count, options, listening)
+    card = opened.card
+    one_ear = card is not None and known(card.units) == FULL_SCALE and count == 1
+    return open_source(source, options.channels or count, options, replace(listening, hears_with_one_ear=one_ear))
 
 
 def prepare_for(opened: OpenedModel, recording: Recording, gain: float) -> Recording:
@@ -73,9 +76,14 @@ def prepare_for(opened: OpenedModel, recording: Recording, gain: float) -> Recor
 
 def assumed_unit(opened: OpenedModel, recording: Recording) -> str:
     """A sentence on the unit that a recording without one is taken to be in; empty where nothing is assumed."""
-    if opened.card is None or not opened.card.units or recording.units:
+    if opened.card is None or not opened.card.units or is_said(recording.units):
         return ""
-    return f"{recording.source} does not say its unit: taken for {opened.card.units} (else give --units)"
+    source, units, wanted = recording.source, known(recording.units), known(opened.card.units)
+    if wanted != FULL_SCALE:
+        return f"{source} does not say its unit: taken for {opened.card.units} (else give --units)"
+    if not units:
+        return f"{source} does not say its unit: taken for full scale, from -1 to 1 (else give --units, as int16)"
+    return "" if units == FULL_SCALE else f"{source} holds integers: as {units} they are scaled to full scale"
 
 
 def read_frames(
@@ -83,10 +91,15 @@ def read_frames(
 ) -> Frames:
     """All input frames (n, *frame shape) of a recording, as the model takes them; ``remark`` gets what was assumed."""
     recording = open_input(opened, source, options)
+    if recording.remark:
+        remark(f"{recording.source}: {recording.remark}")
     if assumed := assumed_unit(opened, recording):
         remark(assumed)
-    chunks = list(prepare_for(opened, recording, options.gain).chunks)
-    frames = np.concatenate([np.zeros((0, opened.channels), np.float32), *chunks])
+    chunks = [np.zeros((0, opened.channels), np.float32)]
+    for piece in prepare_for(opened, recording, options.gain).chunks:
+        assert not isinstance(piece, Gap)  # refused, or held
+        chunks.append(piece)
+    frames = np.concatenate(chunks)
     return frames.reshape(len(frames), *opened.model.inputs[0].shape)
 
 

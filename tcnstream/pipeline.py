@@ -29,7 +29,14 @@ from tcnstream.model import Model
 from tcnstream.opened import OpenedModel, choose_output, open_model
 from tcnstream.options import StreamOptions
 from tcnstream.signal.card import Card, card_segmenter, load_card
-from tcnstream.signal.preprocess import Preprocessor, must_have_a_sound_rate, scale
+from tcnstream.signal.preprocess import (
+    Preprocessor,
+    better_channels,
+    must_have_a_sound_rate,
+    no_rate,
+    scale,
+    too_loud,
+)
 from tcnstream.signal.segments import Segment, Segmenter
 from tcnstream.signal.sources.base import Recording
 from tcnstream.spec import TensorSpec
@@ -302,6 +309,8 @@ class Pipeline:
                 f"there is no value at sample {frame} of channel {channel}: repeat the last one, or say how many are "
                 "missing with mark_gap"
             )
+        if why := too_loud(accepted, self._setup.factor, self._setup.wanted_units):
+            raise StreamError(f"{self._setup.source} {why}")
         return accepted
 
     def _prepare(self, chunk: Frames) -> Frames:
@@ -445,11 +454,12 @@ def pipeline_for(opened: OpenedModel, recording: Recording, **arguments: Unpack[
     source, rate_hz = recording.source, recording.rate_hz
     must_have_a_sound_rate(source, rate_hz)
     if rate_hz is None and opened.card is not None:
-        raise SignalError(f"{source} does not say its sample rate: give it in Hz with --rate")
+        raise SignalError(no_rate(recording))
     if rate_hz is None and arguments.get("segments", True):
         raise SignalError(f"{source} does not say its sample rate, so that seconds are unknown: give --rate")
     arguments |= {"rate_hz": rate_hz, "units": recording.units}
-    setup = _Setup.of(opened, source=source, **arguments)
+    better = better_channels(recording, "" if opened.card is None else opened.card.units)
+    setup = _Setup.of(opened, source=source, better=better, **arguments)
     return Pipeline._lane(setup, setup.stream())
 
 
@@ -475,6 +485,7 @@ class _Setup:
     """What a pipeline is made of, and all lanes of a pool share."""
 
     opened: OpenedModel
+    source: str
     spec: TensorSpec
     rate_hz: float | None
     channels: tuple[int, ...] | None
@@ -491,6 +502,7 @@ class _Setup:
         opened: OpenedModel,
         *,
         source: str = "the signal",
+        better: Sequence[str] = (),
         card: Card | str | Path | None = None,
         rate_hz: float | None = None,
         units: str | None = None,
@@ -503,7 +515,7 @@ class _Setup:
         keep_frames: bool = False,
         options: StreamOptions = _DEFAULT_OPTIONS,
     ) -> _Setup:
-        """Checks what a user says. ``source`` is the signal's name in errors."""
+        """Checks what a user says. ``source`` is the signal's name in errors, ``better`` names other channels of it."""
         if card is not None and not isinstance(card, Card | str | Path):
             raise SignalError(f"card={card!r}; give a Card or the path of one")
         if units is not None and not isinstance(units, str):
@@ -532,16 +544,21 @@ class _Setup:
             raise SignalError(f"options={options!r}; give a StreamOptions, or leave it out")
         return cls(
             opened=opened,
+            source=source,
             spec=choose_output(opened, output),
             rate_hz=None if rate_hz is None else float(rate_hz),
             channels=None if channels is None else tuple(map(index, channels)),
-            factor=float(scale(source, units or "", "" if card is None else card.units, gain)),
+            factor=float(scale(source, units or "", "" if card is None else card.units, gain, better)),
             low_latency=low_latency,
             start_s=start_s,
             segments=segments,
             keep_frames=keep_frames,
             options=options,
         )
+
+    @property
+    def wanted_units(self) -> str:
+        return "" if self.opened.card is None else self.opened.card.units
 
     @property
     def output(self) -> int:

@@ -37,8 +37,9 @@ from tcnstream.signal.outfile import writable
 from tcnstream.signal.plot import default_suffix, draw, must_be_drawable
 from tcnstream.signal.segments import Segment
 from tcnstream.signal.sinks.base import segment_fields
-from tcnstream.signal.sources.base import ReadOptions, Recording
+from tcnstream.signal.sources.base import Gap, ReadOptions, Recording
 from tcnstream.signal.strips import COLOURS
+from tcnstream.signal.units import is_said
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 
@@ -99,7 +100,7 @@ def demo(
     must_be_drawable(writable(picture, *model_files(model or chosen.model)))
     opened = open_model(model or chosen.model)
     recording = open_input(opened, str(DATA / chosen.file), ReadOptions())
-    signal = np.concatenate(list(recording.chunks))
+    signal = np.concatenate([piece for piece in recording.chunks if not isinstance(piece, Gap)])
     assert recording.rate_hz is not None
     player = Player(opened, replace(recording, frames=len(signal), chunks=live(signal, recording.rate_hz)), engine)
     player.play(speed if err.is_terminal and not json else 0)
@@ -110,8 +111,8 @@ def demo(
         recording.rate_hz,
         player.segments,
         labels=player.shown,
-        units=recording.units,
-        one_scale=not recording.units,
+        units=recording.units if is_said(recording.units) else "",
+        one_scale=not is_said(recording.units),
         title=f"{chosen.what.format(channel=recording.channels[0])}, segmented by {opened.path.stem}"
         + (f", heart rate {np.median(bpm):.0f}/min" if bpm else ""),
     )
@@ -210,8 +211,9 @@ class Player:
 
     def _positions(self) -> Iterator[float]:
         """Plays; yields the seconds of signal that have gone in."""
-        for chunk in self._recording.chunks:
-            self._take(self._pipeline.push(chunk))
+        for piece in self._recording.chunks:
+            assert not isinstance(piece, Gap)
+            self._take(self._pipeline.push(piece))
             yield self._pipeline.position_s
         self._take(self._pipeline.flush())
 

@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -40,7 +40,7 @@ from tcnstream.signal.outfile import writable
 from tcnstream.signal.preprocess import first_seconds
 from tcnstream.signal.segments import Segment
 from tcnstream.signal.sinks.base import closing
-from tcnstream.signal.sources.base import Listening, ReadOptions, Recording
+from tcnstream.signal.sources.base import Gap, Listening, ReadOptions, Recording, listed
 
 
 def run(
@@ -104,7 +104,8 @@ def run(
     constants = calibration_frames(opened, calibration, options, time_pooling)
     with ExitStack() as stack:
         preferred_hz = opened.card.rate_hz if opened.card else None
-        listening = Listening(preferred_hz, overflowed=_say_overflow)
+        gaps = Gaps()
+        listening = Listening(preferred_hz, overflowed=_say_overflow, held=gaps.hold)
         if not sources.ends_by_itself(source):
             listening = replace(listening, stop=stack.enter_context(interrupted()))
         recording = open_input(opened, source, options, listening)
@@ -124,6 +125,8 @@ def run(
         sink = kind.open(output, recording.rate_hz)
         if not quiet:
             note(_what(opened, recording, pipeline))
+            if recording.remark:
+                note(f"{recording.source}: {recording.remark}")
             if assumed := assumed_unit(opened, recording):
                 note(assumed)
         # A bar between the lines of the answer would make both unreadable.
@@ -133,22 +136,55 @@ def run(
         counts: Counter[str] = Counter()
         try:
             with closing(sink):
-                for segments in _through(pipeline, recording, lambda frames: progress.advance(task, frames)):
+                for segments in _through(pipeline, recording, gaps, lambda frames: progress.advance(task, frames)):
                     counts.update(segment.label for segment in segments)
                     sink.write(segments if makes_segments else pipeline.frames)
         except KeyboardInterrupt:
             if output is not None and not quiet:
                 note(f"interrupted: {output} holds what was final by then")
             raise
+        finally:
+            if not quiet and (said := gaps.said(recording.rate_hz)):
+                note(said)
     if not quiet and makes_segments:
         note(_found(counts))
 
 
-def _through(pipeline: Pipeline, recording: Recording, advance: Callable[[int], None]) -> Iterator[list[Segment]]:
-    """What each chunk makes final; the last piece is what the end does. ``advance`` is told of every chunk's frames."""
-    for chunk in recording.chunks:
-        yield pipeline.push(chunk)
-        advance(len(chunk))
+@dataclass
+class Gaps:
+    """What was missing in a signal, and what was done about it."""
+
+    left: list[int] = field(default_factory=list)
+    held_frames: int = 0
+
+    def hold(self, frames: int) -> None:
+        self.held_frames += frames
+
+    def said(self, rate_hz: float | None) -> str:
+        """A sentence for a person; empty where nothing was missing."""
+        found = []
+        if self.left:
+            how_long = f"{sum(self.left):,} frames" if rate_hz is None else f"{sum(self.left) / rate_hz:.4g} s"
+            found.append(
+                f"{len(self.left)} gap(s), {how_long} in all: the signal ends before each and begins anew behind it"
+            )
+        if self.held_frames:
+            found.append(f"in {self.held_frames:,} frame(s) a value was missing and the last one was repeated")
+        return "; ".join(found)
+
+
+def _through(
+    pipeline: Pipeline, recording: Recording, gaps: Gaps, advance: Callable[[int], None]
+) -> Iterator[list[Segment]]:
+    """What each piece makes final, the end of the signal last. ``advance`` is told of every piece's frames."""
+    for piece in recording.chunks:
+        if isinstance(piece, Gap):
+            yield pipeline.mark_gap(piece.frames)
+            gaps.left.append(piece.frames)
+            advance(piece.frames)
+        else:
+            yield pipeline.push(piece)
+            advance(len(piece))
     yield pipeline.flush()
 
 
@@ -183,9 +219,9 @@ def _what(opened: OpenedModel, recording: Recording, pipeline: Pipeline) -> str:
     if pipeline.frames_hz != recording.rate_hz:
         rate += f" -> {pipeline.frames_hz:g} Hz"
     others = len(recording.available) - len(recording.channels)
-    more = f" of {', '.join(recording.available)}" if others else ""
+    more = f" of {listed(recording.available)}" if others > 0 else ""
     return (
-        f"{recording.source}: {recording.remark}channel {', '.join(recording.channels)}{more}, {rate}, "
+        f"{recording.source}: channel {', '.join(recording.channels)}{more}, {rate}, "
         f"{recording.units or 'no unit'}; "
         f"{opened.path.name} on the {pipeline.engine} engine"
     )

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from tcnstream.errors import SignalError
 from tcnstream.signal.filters import Filter, FilterChain
 from tcnstream.signal.rate import RateConverter
-from tcnstream.signal.sources.base import Chunk, Recording, unit_factor
+from tcnstream.signal.sources.base import Chunk, Gap, Piece, Recording, listed
+from tcnstream.signal.units import FULL_SCALE, is_said, known, unit_factor
 
 Frames = npt.NDArray[np.float32]
 
@@ -72,14 +73,24 @@ class Preprocessor:
         self._filters.restore(filters)
 
 
-def scale(source: str, units: str, wanted: str, gain: float) -> float:
+_LOUDEST = 16.0
+"""Beyond full scale by 24 dB: no headroom of floating-point sound, but numbers of another scale."""
+
+
+def scale(source: str, units: str, wanted: str, gain: float, better: Sequence[str] = ()) -> float:
     """What a sample of ``source``, which is in ``units``, is multiplied by to be in ``wanted``, ``gain`` included.
 
-    Raises SignalError if there is no such number, or if it would leave nothing of the signal.
+    Raises SignalError if there is no such number, or if it would leave nothing of the signal. ``better`` are channels
+    that have a unit which would do.
     """
     if gain == 0 or not math.isfinite(gain):
         raise SignalError(f"a gain of {gain:g} leaves nothing of the signal: give another (--gain)")
     factor = unit_factor(units, wanted)
+    if factor is None and better:
+        raise SignalError(
+            f"{source} is in {units} and the model takes {wanted}: choose a channel that is in such a unit with "
+            f"--channel ({listed(better)})"
+        )
     if factor is None:
         raise SignalError(
             f"{source} is in {units} and the model takes {wanted}: "
@@ -88,10 +99,35 @@ def scale(source: str, units: str, wanted: str, gain: float) -> float:
     return factor * gain
 
 
+def better_channels(recording: Recording, wanted: str) -> list[str]:
+    """The channels whose unit can be turned into ``wanted``."""
+    named = zip(recording.available, recording.available_units, strict=False)
+    return [f"{name} in {unit}" for name, unit in named if is_said(unit) and unit_factor(unit, wanted) is not None]
+
+
+def too_loud(chunk: Frames, factor: float, units: str) -> str:
+    """Why samples cannot be a share of full scale, where a model takes that; empty where nothing is wrong."""
+    if known(units) != FULL_SCALE or not len(chunk):
+        return ""
+    peak = float(np.abs(chunk).max())
+    if peak * abs(factor) <= _LOUDEST:
+        return ""
+    return (
+        f"holds a sample of {peak:g}, which is {peak * abs(factor):.4g} times full scale: say what its numbers are "
+        "(units int16, where they are those of 16 bits), or give a gain"
+    )
+
+
 def must_have_a_sound_rate(source: str, rate_hz: float | None) -> None:
     """Raises SignalError for a rate that is none; None is one that is not known."""
     if rate_hz is not None and not 0 < rate_hz < math.inf:
         raise SignalError(f"{source} cannot have {rate_hz:g} samples a second: give one above 0 (--rate)")
+
+
+def no_rate(recording: Recording) -> str:
+    """The refusal of a recording whose rate is not known, with what it says of its times."""
+    remark = f" ({recording.remark})" if recording.remark else ""
+    return f"{recording.source} does not say its sample rate{remark}: give it in Hz with --rate"
 
 
 def prepare(
@@ -109,9 +145,9 @@ def prepare(
     ``units``.
     """
     must_have_a_sound_rate(recording.source, recording.rate_hz)
-    factor = scale(recording.source, recording.units, units, gain)
+    factor = scale(recording.source, recording.units, units, gain, better_channels(recording, units))
     if rate_hz is not None and recording.rate_hz is None:
-        raise SignalError(f"{recording.source} does not say its sample rate: give it in Hz with --rate")
+        raise SignalError(no_rate(recording))
     preprocessor = Preprocessor(
         len(recording.channels), factor=factor, from_hz=recording.rate_hz, to_hz=rate_hz, filters=filters
     )
@@ -119,9 +155,16 @@ def prepare(
     if rate_hz is not None and recording.rate_hz is not None and frames is not None:
         frames = round(frames * rate_hz / recording.rate_hz)
 
-    def chunks() -> Iterator[Chunk]:
-        for chunk in recording.chunks:
-            yield preprocessor.push(chunk)
+    def chunks() -> Iterator[Piece]:
+        for piece in recording.chunks:
+            if isinstance(piece, Gap):
+                raise SignalError(
+                    f"{recording.source} has a gap of {piece.frames:,} frames, and one signal is wanted: "
+                    "--hold-gaps repeats the last value, or give a recording without one"
+                )
+            if why := too_loud(piece, factor, units):
+                raise SignalError(f"{recording.source} {why}")
+            yield preprocessor.push(piece)
         yield preprocessor.flush()
 
     return replace(recording, rate_hz=preprocessor.frames_hz, units=units, frames=frames, chunks=chunks())
@@ -133,14 +176,18 @@ def first_seconds(recording: Recording, duration_s: float) -> Recording:
         raise SignalError(f"{duration_s:g} s of signal are nothing to stream: give more than 0 (--duration)")
     must_have_a_sound_rate(recording.source, recording.rate_hz)
     if recording.rate_hz is None:
-        raise SignalError(f"{recording.source} does not say its sample rate: give it in Hz with --rate")
+        raise SignalError(no_rate(recording))
     most = max(1, round(duration_s * recording.rate_hz))
 
-    def chunks() -> Iterator[Chunk]:
+    def chunks() -> Iterator[Piece]:
         left = most
-        for chunk in recording.chunks:
-            yield chunk[:left]
-            left -= len(chunk)
+        for piece in recording.chunks:
+            if isinstance(piece, Gap):
+                yield Gap(min(left, piece.frames))
+                left -= piece.frames
+            else:
+                yield piece[:left]
+                left -= len(piece)
             if left <= 0:
                 return
 

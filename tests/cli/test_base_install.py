@@ -8,8 +8,10 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers.paths import ECG
+from helpers.recordings import write_edf
 
 import tcnstream
 
@@ -64,16 +66,12 @@ def test_the_first_command_draws_its_picture(tmp_path: Path, name: str) -> None:
     [
         (("demo", "ecg", "--out", "x.png"), "a picture as .png is asked for, which takes the package matplotlib"),
         (("bench", "ecg", "--plot", "x.svg"), "a diagram is asked for, which takes the package matplotlib"),
-        (("run", "ecg", "rec.hea"), "rec is a WFDB record, which takes the package wfdb"),
         (("run", "ecg", ECG, "-f", "wfdb", "-o", "x.tcn"), "which takes the package wfdb"),
-        (("run", "ecg", "x.edf"), "x.edf is an EDF file, which takes the package pyedflib"),
     ],
 )
 def test_a_missing_extra_is_a_sentence_with_the_pip_line(
     tmp_path: Path, arguments: tuple[object, ...], text: str
 ) -> None:
-    (tmp_path / "rec.hea").write_text("rec 1 360 8\nrec.dat 16\n")
-    (tmp_path / "x.edf").write_bytes(b"0")
     code, _, err = base(tmp_path, *arguments)
     extra = "plot" if "matplotlib" in text else "files"
     assert code == 2 and text in err and err.rstrip().endswith(f"pip install tcnstream[{extra}]")
@@ -82,3 +80,13 @@ def test_a_missing_extra_is_a_sentence_with_the_pip_line(
 def test_recordings_are_converted_and_segmented(tmp_path: Path) -> None:
     code, out, _ = base(tmp_path, "run", "ecg", ECG, "--quiet")
     assert code == 0 and len(out.splitlines()) > 200
+
+
+def test_records_of_physionet_and_edf_are_read(tmp_path: Path) -> None:
+    x = np.loadtxt(ECG, comments="#", skiprows=4)[: 10 * 360]
+    steps = np.round(x * 200).astype("<i2")
+    write_edf(tmp_path / "x.edf", [steps], rate_hz=360, units="mV", per_unit=200)
+    (tmp_path / "rec.hea").write_text("rec 1 360 3600\nrec.dat 16 200/mV\n")
+    (tmp_path / "rec.dat").write_bytes(steps.tobytes())
+    answers = [base(tmp_path, "run", "ecg", name, "--quiet") for name in ("x.edf", "rec.hea", "rec")]
+    assert len(answers[0][1].splitlines()) > 20 and answers[0][0] == 0 and answers[0] == answers[1] == answers[2]

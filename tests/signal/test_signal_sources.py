@@ -14,8 +14,8 @@ from tcnstream.errors import MissingExtraError, SignalError
 from tcnstream.signal import sources
 from tcnstream.signal.extras import optional_package
 from tcnstream.signal.sources import open_recording, read_raw
-from tcnstream.signal.sources import wfdb as wfdb_source
-from tcnstream.signal.sources.base import Channels, FileKind, Recording, choose_channels, unit_factor
+from tcnstream.signal.sources.base import Channels, FileKind, Recording, choose_channels
+from tcnstream.signal.units import unit_factor
 
 X = np.round(np.random.default_rng(0).uniform(-1, 1, (9001, 2)), 3).astype(np.float32)
 
@@ -64,9 +64,8 @@ def test_columns_without_a_header(tmp_path: Path, mark: str) -> None:
     np.testing.assert_array_equal(read(recording), X)
 
 
-def test_wfdb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wfdb(tmp_path: Path) -> None:
     wfdb = pytest.importorskip("wfdb")
-    monkeypatch.setattr(wfdb_source, "CHUNK_FRAMES", 1000)
     wfdb.wrsamp("r", 500, ["mV", "mV"], ["i", "ii"], X.astype(float), fmt=["16", "16"], write_dir=str(tmp_path))
     for name in ("r", "r.hea", "r.dat"):
         recording = open_recording(tmp_path / name, channels=["ii", "i"])

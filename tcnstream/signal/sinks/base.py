@@ -16,7 +16,20 @@ Items = TypeVar("Items", contravariant=True)
 
 
 class Sink(Protocol[Items]):
-    """Takes segments or frames as they are made. Nothing is promised to be complete before ``close``."""
+    """Takes segments or frames as they are made. Nothing is promised to be complete before ``close``.
+
+    ``break_off`` is the end where an error came before it: what was written is kept.
+    """
+
+    def write(self, items: Items, /) -> None: ...
+
+    def close(self) -> None: ...
+
+    def break_off(self) -> None: ...
+
+
+class Writer(Protocol[Items]):
+    """Gives items their form in a file; ``close`` completes it and leaves the file open."""
 
     def write(self, items: Items, /) -> None: ...
 
@@ -41,15 +54,22 @@ class SinkKind:
 class FileSink:
     """A writer and the file that it writes.
 
-    The file is opened, and what stood in it is gone, with the first items, not before: a recording that cannot be read
-    leaves the answer to an older one alone.
+    The file is opened, and what stood in it is gone, with the first items or at the end, not before: a recording that
+    cannot be read leaves the answer to an older one alone.
     """
 
-    def __init__(self, open_file: Callable[[], tuple[Sink[Any], OutFile]]) -> None:
+    def __init__(self, open_file: Callable[[], tuple[Writer[Any], OutFile]]) -> None:
         self._open_file = open_file
-        self._opened: tuple[Sink[Any], OutFile] | None = None
+        self._opened: tuple[Writer[Any], OutFile] | None = None
+        self._nothing: Any = None
 
     def write(self, items: Any) -> None:
+        if self._opened is None and not len(items):
+            self._nothing = items
+        else:
+            self._write(items)
+
+    def _write(self, items: Any) -> None:
         if self._opened is None:
             self._opened = self._open_file()
         writer, file = self._opened
@@ -61,7 +81,12 @@ class FileSink:
             raise
 
     def close(self) -> None:
-        opened, self._opened = self._opened, None
+        if self._opened is None and self._nothing is not None:
+            self._write(self._nothing)
+        self.break_off()
+
+    def break_off(self) -> None:
+        opened, self._opened, self._nothing = self._opened, None, None
         if opened is None:
             return
         writer, file = opened
@@ -96,11 +121,11 @@ class GrowingFile:
             self.keep()
 
 
-def text_file(writer: Callable[[TextIO], Sink[Any]]) -> Callable[[Path | None, float | None], Sink[Any]]:
+def text_file(writer: Callable[[TextIO], Writer[Any]]) -> Callable[[Path | None, float | None], Sink[Any]]:
     """``SinkKind.open`` for a writer of text that can be read while it grows."""
 
     def open_sink(path: Path | None, record_rate_hz: float | None) -> Sink[Any]:
-        def open_file() -> tuple[Sink[Any], OutFile]:
+        def open_file() -> tuple[Writer[Any], OutFile]:
             stream = sys.stdout if path is None else path.open("w", newline="", encoding="utf-8")
             return writer(stream), GrowingFile(stream, path is not None)
 
@@ -116,7 +141,7 @@ def closing(sink: Sink[Any]) -> Iterator[None]:
         yield
     except BaseException:
         with suppress(OSError, SignalError):
-            sink.close()
+            sink.break_off()
         raise
     sink.close()
 

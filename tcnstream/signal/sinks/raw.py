@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcnstream.signal.outfile import NewFile
-from tcnstream.signal.sinks.base import FileSink, GrowingFile, OutFile, Sink, SinkKind
+from tcnstream.signal.sinks.base import FileSink, GrowingFile, OutFile, Sink, SinkKind, Writer
 
 
 class RawWriter:
@@ -58,7 +58,7 @@ class NpyWriter:
 
 
 def _open(path: Path | None, record_rate_hz: float | None) -> Sink[Any]:
-    def open_file() -> tuple[Sink[Any], OutFile]:
+    def open_file() -> tuple[Writer[Any], OutFile]:
         if path is not None and path.suffix.lower() == ".npy":
             whole = NewFile(path)
             return NpyWriter(whole.stream), whole

@@ -42,6 +42,10 @@ class WfdbWriter:
     def write(self, segments: Iterable[Segment]) -> None:
         self._segments.extend(segments)
 
+    def break_off(self) -> None:
+        """As ``close``."""
+        self.close()
+
     def close(self) -> None:
         """Writes the file; annotations must be in order of time, so that this is the end of it."""
         marks: list[tuple[int, str, int, str]] = []

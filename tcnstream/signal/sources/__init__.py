@@ -15,6 +15,7 @@ from tcnstream.errors import SignalError
 from tcnstream.signal.sources import audio, edf, microphone, npy, raw, text, wfdb
 from tcnstream.signal.sources.base import (
     AS_IT_SAYS,
+    MEAN_OF_ALL,
     NOT_LISTENING,
     Channels,
     FileKind,
@@ -26,6 +27,7 @@ from tcnstream.signal.sources.base import (
     must_exist,
 )
 from tcnstream.signal.sources.raw import RAW_FORMATS, RawFormat, raw_format_named, read_raw
+from tcnstream.signal.units import is_said, known
 
 FILE_KINDS: tuple[FileKind, ...] = (audio.KIND, text.KIND, npy.KIND, wfdb.KIND, edf.KIND)
 LIVE_KINDS: tuple[LiveKind, ...] = (raw.KIND, microphone.KIND)
@@ -68,6 +70,7 @@ def open_source(
     live = _live_kind(source)
     if live is not None:
         recording = live.open(source, channels, options, listening)
+        recording = replace(recording, chunks=finite(recording, options.hold_gaps, listening.held))
     else:
         recording = open_recording(
             source,
@@ -75,12 +78,24 @@ def open_source(
             raw_format=None if options.raw_format is None else raw_format_named(options.raw_format),
             raw_channels=options.raw_channels,
             hold_gaps=options.hold_gaps,
+            listening=listening,
         )
-    return replace(
-        recording,
-        rate_hz=recording.rate_hz if options.rate_hz is None else options.rate_hz,
-        units=recording.units if options.units is None else options.units,
-    )
+    return _as_told(recording, options)
+
+
+def _as_told(recording: Recording, options: ReadOptions) -> Recording:
+    """What a person says stands over what a source says, which is said where the two differ."""
+    remarks = [recording.remark] if recording.remark else []
+    rate_hz, units = recording.rate_hz, recording.units
+    if options.rate_hz is not None:
+        if rate_hz is not None and abs(options.rate_hz / rate_hz - 1) > 1e-6:
+            remarks.append(f"--rate {options.rate_hz:g} stands over its own {rate_hz:g} Hz")
+        rate_hz = options.rate_hz
+    if options.units is not None:
+        if is_said(units) and known(units) != known(options.units):
+            remarks.append(f"--units {options.units} stands over its own {units}")
+        units = options.units
+    return replace(recording, rate_hz=rate_hz, units=units, remark="; ".join(remarks))
 
 
 def open_recording(
@@ -90,29 +105,32 @@ def open_recording(
     raw_format: RawFormat | None = None,
     raw_channels: int = 1,
     hold_gaps: bool = False,
+    listening: Listening = NOT_LISTENING,
 ) -> Recording:
     """Opens a file.
 
     ``channels`` chooses by name or number (``["ii"]``, ``["0", "3"]``), or takes the first so many. ``raw_format``
     reads bare samples, ``raw_channels`` interleaved. ``hold_gaps`` repeats the last good value where a sample is
-    missing (NaN); otherwise that is an error.
+    missing (NaN, or a Gap); otherwise that is an error, or stays a Gap.
     """
     path = Path(path)
     try:
         if raw_format is not None:
-            must_exist(path)
-            return read_raw(path.open("rb"), raw_format, channels, raw_channels, str(path), hold_gaps)
-        kind = _file_kind(path)
-        if kind is None:
-            must_exist(path)
-            raise SignalError(
-                f"{path} is of no kind that can be read ({', '.join(names_of_files())}): "
-                f"say how bare samples are stored with --raw-format {'|'.join(RAW_FORMATS)}"
-            )
-        recording = kind.open(path, channels)
+            stream = must_exist(path, or_be_a_pipe=True).open("rb")
+            recording = read_raw(stream, raw_format, channels, raw_channels, str(path))
+        else:
+            kind = _file_kind(path)
+            if kind is None:
+                must_exist(path, or_be_a_pipe=True)
+                raise SignalError(
+                    f"{path} is of no kind that can be read ({', '.join(names_of_files())}): "
+                    f"say how bare samples are stored with --raw-format {'|'.join(RAW_FORMATS)}"
+                )
+            mean = kind.is_sound and channels == 1 and listening.hears_with_one_ear
+            recording = kind.open(path, MEAN_OF_ALL if mean else channels)
     except OSError as error:
         raise SignalError(f"{path} cannot be read: {error.strerror or error}") from error
-    return replace(recording, chunks=finite(recording, hold_gaps))
+    return replace(recording, chunks=finite(recording, hold_gaps, listening.held))
 
 
 def _file_kind(path: Path) -> FileKind | None:

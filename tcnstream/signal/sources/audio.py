@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from tcnstream.errors import SignalError
 from tcnstream.signal.sources.base import (
     CHUNK_FRAMES,
+    MEAN_OF_ALL,
     Channels,
     Chunk,
     FileKind,
@@ -16,38 +20,113 @@ from tcnstream.signal.sources.base import (
     choose_channels,
     must_exist,
 )
+from tcnstream.signal.sources.riff import Sound, Tail, find_sound
+from tcnstream.signal.units import FULL_SCALE
+
+_UNKNOWN_FRAMES = 1 << 62
+_EMPTY_FROM_BYTES = 4096
+_MPEG_FRAME = 1152
 
 
 def read_audio(path: Path, channels: Channels) -> Recording:
-    """Samples from -1 to 1, at the file's rate."""
+    """Samples from -1 to 1, at the file's rate; all that the file holds, whatever its header says of the length."""
+    sound = find_sound(must_exist(path))
+    file = _opened(path)
+    remarks = []
+    if sound is not None and sound.is_open_ended:
+        file, remark = _to_the_end(path, file, sound)
+        remarks.append(remark)
+    elif _cut_short(file.extra_info):
+        remarks.append("cut short: it holds less than it says")
+    if not file.frames and path.stat().st_size > _EMPTY_FROM_BYTES and (sound is None or sound.said_bytes):
+        raise SignalError(
+            f"{path} says that it holds no sound and has {path.stat().st_size:,} bytes: its recorder did not finish "
+            "it; mend its header, or give the samples with --raw-format"
+        )
+    available = tuple(str(number) for number in range(file.channels))
+    if channels is MEAN_OF_ALL:
+        chosen = list(range(file.channels))
+        names: tuple[str, ...] = ("+".join(available),)
+        if file.channels > 1:
+            remarks.append(f"the mean of its {file.channels} channels is taken (one of them: --channel)")
+    else:
+        chosen = choose_channels(available, channels, str(path))
+        names = tuple(available[number] for number in chosen)
+
+    def chunks() -> Iterator[Chunk]:
+        for block in _blocks(path, file):
+            yield block[:, chosen] if channels is not MEAN_OF_ALL else block.mean(axis=1, keepdims=True)
+
+    frames = file.frames if file.seekable() and file.frames < _UNKNOWN_FRAMES else None
+    return Recording(
+        source=str(path),
+        rate_hz=float(file.samplerate),
+        units=FULL_SCALE,
+        channels=names,
+        available=available,
+        frames=frames,
+        chunks=chunks(),
+        remark="; ".join(remarks),
+        available_units=(FULL_SCALE,) * file.channels,
+    )
+
+
+def _opened(path: Path, **raw: Any) -> Any:
     import soundfile
 
     try:
-        file = soundfile.SoundFile(must_exist(path))
+        return soundfile.SoundFile(Tail(path, raw.pop("offset_bytes")) if raw else path, **raw)
     except soundfile.LibsndfileError as error:
         # What libsndfile says of a file that it takes for MP3 and that is none.
         why = "Format not recognised." if "possibly a pipe" in error.error_string else error.error_string
         raise SignalError(f"{path} is not audio that can be read: {why}") from error
-    available = tuple(str(number) for number in range(file.channels))
-    chosen = choose_channels(available, channels, str(path))
 
-    def chunks() -> Iterator[Chunk]:
-        done = 0
-        try:
-            with file:
-                while len(block := file.read(CHUNK_FRAMES, dtype="float32", always_2d=True)):
-                    yield block[:, chosen]
-                    done += len(block)
-        except soundfile.LibsndfileError as error:
-            at_s = done / file.samplerate
-            raise SignalError(
-                f"{path} is damaged or cut short {at_s:.2f} s after its beginning: {error.error_string}"
-            ) from error
 
-    names = tuple(available[number] for number in chosen)
-    frames = file.frames if file.seekable() else None
-    remark = "cut short: it holds less than it says; " if _cut_short(file.extra_info) else ""
-    return Recording(str(path), float(file.samplerate), "", names, available, frames, chunks(), remark)
+def _to_the_end(path: Path, file: Any, sound: Sound) -> tuple[Any, str]:
+    """The file read to its end, against its header, and what is to be said of it."""
+    frames = sound.there_bytes // sound.frame_bytes if sound.frame_bytes else 0
+    whose = "a pipe's" if sound.said_bytes >= 0x7FFF0000 else "never finished"
+    remark = "" if whose == "a pipe's" else f"its header says {sound.said_bytes:,} bytes of sound ({whose})"
+    if frames and file.frames != frames and sound.subtype:
+        file.close()
+        form = {"format": "RAW", "subtype": sound.subtype, "endian": sound.endian}
+        place = {"samplerate": sound.rate_hz, "channels": sound.channels, "offset_bytes": sound.offset_bytes}
+        file = _opened(path, **form, **place)
+    elif frames and file.frames != frames:
+        return file, f"{remark}, of which it holds more, and its kind cannot be read beyond that"
+    return file, f"{remark}: read to the end of the file" if remark else ""
+
+
+def _blocks(path: Path, file: Any) -> Iterator[Chunk]:
+    import soundfile
+
+    is_open = file.frames >= _UNKNOWN_FRAMES
+    done = 0
+    try:
+        with file:
+            while True:
+                # Of an unknown length the last block comes with an error, and what was read of it is in the buffer.
+                block = np.full((CHUNK_FRAMES, file.channels), np.nan, np.float32)
+                try:
+                    block = file.read(CHUNK_FRAMES, dtype="float32", always_2d=True, out=block)
+                except soundfile.LibsndfileError:
+                    if not is_open:
+                        raise
+                    block = block[: int(np.isfinite(block).all(axis=1).sum())]
+                if not len(block):
+                    break
+                yield block
+                done += len(block)
+    except soundfile.LibsndfileError as error:
+        at_s = done / file.samplerate
+        raise SignalError(
+            f"{path} is damaged or cut short {at_s:.2f} s after its beginning: {error.error_string}"
+        ) from error
+    if file.format == "MP3" and file.frames - done > 2 * _MPEG_FRAME:
+        raise SignalError(
+            f"{path} is cut short {done / file.samplerate:.2f} s after its beginning: it says {file.frames:,} frames "
+            f"and {done:,} are there"
+        )
 
 
 def _cut_short(notes: str) -> bool:
@@ -60,4 +139,5 @@ KIND = FileKind(
     names=("WAV", "FLAC", "Ogg"),
     suffixes=(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64", ".rf64"),
     open=read_audio,
+    is_sound=True,
 )

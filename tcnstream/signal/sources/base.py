@@ -6,27 +6,42 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from tcnstream.errors import SignalError
+from tcnstream.signal.units import known
 
 Chunk: TypeAlias = npt.NDArray[np.float32]
 Channels: TypeAlias = Sequence[str] | int
 """Channels chosen by name or number, or the first so many."""
 
+MEAN_OF_ALL: Channels = ("mean",)
+"""One channel, the mean of all: what audio is to a model that hears with one ear."""
+
 CHUNK_FRAMES = 4096
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A stretch of ``frames`` frames of which the source itself says that it has none."""
+
+    frames: int
+
+
+Piece: TypeAlias = Chunk | Gap
 
 
 @dataclass(frozen=True)
 class Recording:
     """A signal that can be read once, front to back.
 
-    ``chunks`` gives (n, len(channels)) float32 in ``units``. ``available`` names all channels of the source.
-    ``rate_hz`` is None if the source does not say it, ``frames`` if the length is not known in advance. ``remark`` is
-    what a user should be told of the file.
+    ``chunks`` gives (n, len(channels)) float32 in ``units``, and a Gap where the source was not recording.
+    ``available`` names all channels of the source and ``available_units`` their units, where the source says them.
+    ``rate_hz`` is None if the source does not say it, ``frames`` (gaps counted) if the length is not known in advance.
+    ``remark`` is what a user should be told of the file.
     """
 
     source: str
@@ -35,8 +50,9 @@ class Recording:
     channels: tuple[str, ...]
     available: tuple[str, ...]
     frames: int | None
-    chunks: Iterator[Chunk]
+    chunks: Iterator[Piece]
     remark: str = ""
+    available_units: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,11 +77,17 @@ AS_IT_SAYS = ReadOptions()
 
 @dataclass(frozen=True)
 class Listening:
-    """What a live source is told: the rate that the model prefers, when to end, whom to tell of lost samples."""
+    """What a source is told: the rate that the model prefers, when to end, whom to tell of lost and of held samples.
+
+    ``held`` gets the number of frames, a piece at a time; the others are for live sources. ``hears_with_one_ear``: of
+    several channels of sound the mean is wanted, where none is chosen.
+    """
 
     preferred_hz: float | None = None
     stop: Callable[[], bool] = lambda: False
     overflowed: Callable[[], None] = lambda: None
+    held: Callable[[int], None] = lambda frames: None
+    hears_with_one_ear: bool = False
 
 
 NOT_LISTENING = Listening()
@@ -77,7 +99,7 @@ class FileKind:
 
     ``names`` are what people call it, as help texts and refusals list it. ``open`` takes the path and the channels.
     ``files`` are all that is read for a path, since a record may be several files. ``claims`` says whether a path
-    without one of the suffixes is of this kind all the same.
+    without one of the suffixes is of this kind all the same. ``is_sound`` says that ``open`` takes MEAN_OF_ALL.
     """
 
     names: tuple[str, ...]
@@ -85,6 +107,7 @@ class FileKind:
     open: Callable[[Path, Channels], Recording]
     files: Callable[[Path], list[Path]] = lambda path: [path]
     claims: Callable[[Path], bool] = lambda path: False
+    is_sound: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,75 +130,113 @@ def choose_channels(available: Sequence[str], wanted: Channels, source: str) -> 
     if isinstance(wanted, int):
         if wanted > len(available):
             raise SignalError(
-                f"the model takes {wanted} channels and {source} has {len(available)} ({', '.join(available)}): "
+                f"the model takes {wanted} channels and {source} has {len(available)} ({listed(available)}): "
                 "give a recording with as many"
             )
         return list(range(wanted))
     folded = [name.casefold().strip() for name in available]
+    bare = [re.sub(r"\s*[(\[].*", "", name) for name in folded]  # "ECG (mV)" is also asked for as "ECG"
     chosen = []
     for name in wanted:
-        if name.casefold().strip() in folded:
-            chosen.append(folded.index(name.casefold().strip()))
+        if (plain := name.casefold().strip()) in folded:
+            chosen.append(folded.index(plain))
+        elif bare.count(plain) == 1:
+            chosen.append(bare.index(plain))
         elif name.isdecimal() and int(name) < len(available):
             chosen.append(int(name))
         else:
             raise SignalError(
-                f"{source} has no channel {name!r}: choose one of {', '.join(available)} "
+                f"{source} has no channel {name!r}: choose one of {listed(available)} "
                 f"or a number from 0 to {len(available) - 1} (--channel)"
             )
     return chosen
 
 
-def unit_factor(source: str, target: str) -> float | None:
-    """What a value in ``source`` units is multiplied by to be in ``target`` units; None if they have nothing in common.
-
-    Equal units, or one side that does not say its unit, give 1. Volts are known with their prefixes.
-    """
-    prefixes = {"V": 1.0, "mV": 1e-3, "uV": 1e-6, "nV": 1e-9}
-    source, target = (re.sub("[µμ]", "u", unit.strip()) for unit in (source, target))
-    if not source or not target or source.casefold() == target.casefold():
-        return 1.0
-    if source in prefixes and target in prefixes:
-        return prefixes[source] / prefixes[target]
-    return None
+def listed(names: Sequence[str], most: int = 24) -> str:
+    """Names in a row, of very many the first ones."""
+    more = len(names) - most
+    return ", ".join(names) if more <= 0 else f"{', '.join(names[:most])} and {more:,} more"
 
 
-def must_exist(path: Path) -> Path:
-    """``path``, if it is a file; else SignalError."""
+def must_be_frames_first(source: str, rows: int | None, columns: int, wanted: int) -> None:
+    """Raises SignalError for a table that seems to lie on its side; ``rows`` is None where there are many."""
+    if rows is None or columns == wanted:
+        return
+    if columns > max(64, 4 * rows) or (rows == wanted and columns >= 16 and columns > rows):
+        raise SignalError(
+            f"{source} has {rows:,} frame(s) of {columns:,} channels, so that it seems to lie on its side: "
+            "write a frame a row, or choose with --channel"
+        )
+
+
+def must_exist(path: Path, or_be_a_pipe: bool = False) -> Path:
+    """``path``, if it is a file, ``or_be_a_pipe`` with a name (FIFO); else SignalError."""
     if path.is_dir():
         raise SignalError(f"{path} is a folder: give a recording in it")
+    if path.exists() and not path.is_file():
+        if not or_be_a_pipe:
+            raise SignalError(f"{path} is a pipe or a device, and its kind must be a file: copy it into one")
+        return path
     if not path.is_file():
         raise SignalError(f"there is no file {path}: check the path")
     return path
 
 
-def finite(recording: Recording, hold: bool) -> Iterator[Chunk]:
-    """The chunks without NaN, which would stay in a model's state for as long as its receptive field."""
+def finite(recording: Recording, hold: bool, held: Callable[[int], None] = lambda frames: None) -> Iterator[Piece]:
+    """The pieces without NaN, which would stay in a model's state for as long as its receptive field.
+
+    With ``hold`` the last good value stands where a sample is missing, in gaps too, and ``held`` is told how many
+    frames that were.
+    """
     last = np.zeros(len(recording.channels), np.float32)
     done = 0
-    for chunk in recording.chunks:
+    for piece in recording.chunks:
+        if isinstance(piece, Gap):
+            done += piece.frames
+            if not hold:
+                yield piece
+                continue
+            held(piece.frames)
+            for at in range(0, piece.frames, CHUNK_FRAMES):
+                yield np.tile(last, (min(CHUNK_FRAMES, piece.frames - at), 1))
+            continue
+        chunk = piece
         bad = ~np.isfinite(chunk)
         if bad.any():
             frame, channel = (int(number) for number in np.argwhere(bad)[0])
             if not hold:
+                if frame:
+                    yield chunk[:frame]
                 raise SignalError(
                     f"{recording.source} has no value at frame {done + frame} of channel "
                     f"{recording.channels[channel]}: --hold-gaps repeats the last one"
                 )
-            chunk = chunk.copy()
-            for frame, channel in np.argwhere(bad).tolist():
-                chunk[frame, channel] = chunk[frame - 1, channel] if frame else last[channel]
+            chunk = _held(chunk, bad, last)
+            held(int(bad.any(axis=1).sum()))
         if len(chunk):
             last = chunk[-1]
         done += len(chunk)
         yield chunk
 
 
-def read_by_package(what: str, read: Callable[..., Any], *arguments: object, **named: object) -> Any:
-    """Readers of file formats raise whatever their parsing stumbles over; a person needs one kind of error."""
+def _held(chunk: Chunk, bad: npt.NDArray[np.bool_], last: Chunk) -> Chunk:
+    """``chunk`` with the last good value of a channel where one is ``bad``; ``last`` is the frame before it."""
+    longer = np.concatenate([last[None], chunk])
+    good = np.where(bad, 0, np.arange(1, len(chunk) + 1)[:, None])
+    return np.take_along_axis(longer, np.maximum.accumulate(good, axis=0), axis=0)
+
+
+def decoded(text: bytes) -> str:
+    """Text of a header as people write it: UTF-8, or Latin-1, in which a byte may be anything."""
     try:
-        return read(*arguments, **named)
-    except FileNotFoundError as error:
-        raise SignalError(f"{what} cannot be read without {error.filename}, which is not there") from error
-    except Exception as error:
-        raise SignalError(f"{what} cannot be read: {error}") from error
+        return text.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return text.decode("latin-1")
+
+
+def of_one_unit(source: str, channels: Sequence[str], units: Sequence[str]) -> str:
+    """The unit that all chosen channels have; SignalError where they differ."""
+    if len({known(unit) for unit in units}) > 1:
+        said = listed([f"{name} in {unit or 'no unit'}" for name, unit in zip(channels, units, strict=True)])
+        raise SignalError(f"the channels of {source} differ in unit ({said}): choose channels of one with --channel")
+    return units[0] if units else ""

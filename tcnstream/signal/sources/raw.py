@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Literal, TypeAlias, cast, get_args
 
@@ -21,9 +20,9 @@ from tcnstream.signal.sources.base import (
     ReadOptions,
     Recording,
     choose_channels,
-    finite,
 )
 from tcnstream.signal.sources.text import read_text
+from tcnstream.signal.units import of_integers
 
 RawFormat: TypeAlias = Literal["f32le", "s16le", "text"]
 RAW_FORMATS: tuple[str, ...] = get_args(RawFormat)
@@ -42,7 +41,6 @@ def read_raw(
     channels: Channels = 1,
     raw_channels: int = 1,
     source: str = "standard input",
-    hold_gaps: bool = False,
 ) -> Recording:
     """Bare samples from a file or a pipe, given on as soon as they are there.
 
@@ -50,8 +48,7 @@ def read_raw(
     commas, semicolons or white space.
     """
     if raw_format == "text":
-        recording = read_text(stream, channels, "", source)
-        return replace(recording, chunks=finite(recording, hold_gaps))
+        return read_text(stream, channels, source)
     if raw_channels < 1:
         raise SignalError(f"{raw_channels} raw channels make no signal: give 1 or more (--raw-channels)")
     dtype = np.dtype({"f32le": "<f4", "s16le": "<i2"}[raw_format])
@@ -77,13 +74,15 @@ def read_raw(
             )
 
     names = tuple(available[number] for number in chosen)
-    recording = Recording(source, None, "", names, available, None, chunks())
-    return replace(recording, chunks=finite(recording, hold_gaps))
+    unit = of_integers(dtype.name)
+    return Recording(source, None, unit, names, available, None, chunks(), available_units=(unit,) * raw_channels)
 
 
 def _standard_input(name: str, channels: Channels, options: ReadOptions, listening: Listening) -> Recording:
     kind = raw_format_named(options.raw_format or "f32le")
-    return read_raw(sys.stdin.buffer, kind, channels, options.raw_channels, hold_gaps=options.hold_gaps)
+    if sys.stdin is None:
+        raise SignalError("standard input is closed: give a file, or something to read from")
+    return read_raw(sys.stdin.buffer, kind, channels, options.raw_channels)
 
 
 KIND = LiveKind(

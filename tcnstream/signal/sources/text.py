@@ -1,12 +1,14 @@
-"""Numbers in text: a frame a line, comma, tab, semicolon or white space between channels."""
+"""Numbers in text: a frame a line, its numbers parted by commas, semicolons, tabs or white space.
+
+Files as spreadsheets, pandas and recorders write them. What a column is, is read from the header or, where that does
+not say it, from the numbers of the first lines; and what was concluded is said in the Recording's remark.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
-import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,95 +20,345 @@ from tcnstream.signal.sources.base import (
     Channels,
     Chunk,
     FileKind,
+    Gap,
+    Piece,
     Recording,
     choose_channels,
+    must_be_frames_first,
     must_exist,
+    of_one_unit,
 )
+from tcnstream.signal.sources.text_columns import (
+    Clock,
+    Column,
+    clock_of,
+    counts,
+    described,
+    digits_after_the_point,
+    is_unit,
+    unit_of_times,
+)
+from tcnstream.signal.sources.text_lines import (
+    MISSING,
+    Line,
+    dialect_of,
+    is_comment,
+    lines_of,
+    number_in,
+    seconds_of_day,
+    why_no_number,
+)
+from tcnstream.signal.units import known
 
-_DELIMITERS = {".csv": ",", ".tsv": "\t", ".txt": ""}
+_SUFFIXES = (".csv", ".tsv", ".txt")
+_LOOK_LINES = 512
+_LOOK_LINES_OF_A_PIPE = 16
+_MOST_HEADER_LINES = 64
+_DAY_S = 86400.0
+_RATE = re.compile(
+    r"\b(?:rate_hz|(?:sampl(?:e|ing)[ _-]?)(?:rate|freq(?:uency)?)(?:[ _]?\(?hz\)?)?|fs)[\"']?\s*[:=;,]\s*"
+    r"(?P<value>[^\s;,}\]\"']+)\s*(?P<unit>khz)?",
+    re.IGNORECASE,
+)
+_UNITS = re.compile(r"^\W*units?\s*[:=]\s*(\S+)", re.IGNORECASE)
 
 
 def _read_file(path: Path, channels: Channels) -> Recording:
-    return read_text(must_exist(path).open("rb"), channels, _DELIMITERS[path.suffix.lower()], str(path))
+    return read_text(must_exist(path, or_be_a_pipe=True).open("rb"), channels, str(path))
 
 
-def read_text(stream: BinaryIO, channels: Channels, delimiter: str, source: str) -> Recording:
-    """Columns of numbers, parted by ``delimiter`` or, where that is empty, by what the first line has.
+def read_text(stream: BinaryIO, channels: Channels, source: str) -> Recording:
+    """Columns of numbers. A header names them and may say units; without one they are numbers from 0 on.
 
-    Comment lines ``# rate_hz = 360`` and ``# units = mV`` say what the numbers are.
+    Comment lines ``# rate_hz = 360`` and ``# units = mV`` say what the numbers are. Columns that are time or only
+    count are no signals, unless they are asked for. A regular time column in a known unit says the rate.
     """
-    lines = enumerate(io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace"), start=1)
-    facts: dict[str, str] = {}
-    first: tuple[int, list[str]] | None = None
-    for number, line in lines:
-        if fact := re.match(r"#\s*(\w+)\s*[=:]\s*(.*)", line):
-            facts[fact[1]] = fact[2].strip()
-        elif line.strip() and not line.startswith("#"):
-            delimiter = delimiter if delimiter and delimiter in line else _delimiter(line)
-            first = number, _cells(line, delimiter)
-            break
-    if first is None:
+    try:
+        table = _Table(stream, source, 1 if isinstance(channels, int) and channels == 1 else 2)
+        return table.recording(channels)
+    except BaseException:
         stream.close()
-        raise SignalError(f"{source} holds no numbers: give a recording with at least one frame")
-    named = not all(_is_number(cell) for cell in first[1])
-    available = tuple(first[1]) if named else tuple(str(number) for number in range(len(first[1])))
-    if isinstance(channels, int):
-        # A column that counts time is not a signal, unless it is asked for by name.
-        signals = [name for name in available if name.casefold() not in {"time", "time_s", "t", "seconds", "index", ""}]
-        chosen = [available.index(signals[n]) for n in choose_channels(signals, channels, source)]
-    else:
-        chosen = choose_channels(available, channels, source)
+        raise
 
-    def chunks() -> Iterator[Chunk]:
-        with stream:
-            rows = []
-            for number, cells in itertools.chain([] if named else [first], cells_of_lines):
-                rows.append(_row(number, cells, chosen, len(available), source))
-                if len(rows) >= chunk_frames:
-                    yield np.array(rows, np.float32)
-                    rows.clear()
+
+@dataclass(frozen=True)
+class _When:
+    """The column that says when, and how its cells are read."""
+
+    column: int
+    clock: Clock
+    is_time_of_day: bool
+
+
+class _Table:
+    """The head of a table, looked at, and the rest of its lines, to be read."""
+
+    def __init__(self, stream: BinaryIO, source: str, columns: int) -> None:
+        self._stream, self._source = stream, source
+        self._blocks = lines_of(stream, source)
+        self._is_file = stream.seekable()
+        self._facts: list[str] = []
+        self._ended = False
+        self._looked = self._look(columns)
+        if not self._looked:
+            raise SignalError(f"{source} holds no numbers: give a recording with at least one frame")
+        self._dialect = dialect_of([line for _, line in self._looked])
+        rows = [self._dialect.cells(line) for _, line in self._looked]
+        header = self._header_lines(rows)
+        self._facts += [self._looked[k][1] for k in range(header)]
+        if header == len(rows):
+            raise SignalError(f"{source} holds no numbers: give a recording with at least one frame")
+        self._width = _width(rows[header:])
+        self.columns = self._columns(rows[:header])
+        self._looked, self._rows = self._looked[header:], [self._fit(row) for row in rows[header:]]
+
+    def recording(self, channels: Channels) -> Recording:
+        available = tuple(column.name for column in self.columns)
+        remarks = []
+        if isinstance(channels, int):
+            signals = self._signals(channels)
+            if self._is_file:
+                must_be_frames_first(self._source, len(self._rows) if self._ended else None, len(signals), channels)
+            chosen = [signals[k] for k in choose_channels([available[k] for k in signals], channels, self._source)]
+            remarks += [
+                f"column {available[k]} counts and is taken for no signal"
+                for k in range(len(available))
+                if k not in signals and self.columns[k].kind == "signal"
+            ]
+        else:
+            chosen = choose_channels(available, channels, self._source)
+        when = self._when(chosen)
+        rate_hz, remark = self._rate(when)
+        fact_units = next((unit[1] for line in self._facts if (unit := _UNITS.match(line))), "")
+        units = [known(column.unit or fact_units) for column in self.columns]
+        names = tuple(available[k] for k in chosen)
+        if self._dialect.decimal == ",":
+            remarks.append("its commas stand before decimals")
+        return Recording(
+            source=self._source,
+            rate_hz=rate_hz,
+            units=of_one_unit(self._source, names, [units[k] for k in chosen]),
+            channels=names,
+            available=available,
+            frames=None,
+            chunks=self._pieces(chosen, when),
+            remark="; ".join([*remarks, *([remark] if remark else [])]),
+            available_units=tuple(units),
+        )
+
+    def _look(self, columns: int) -> list[Line]:
+        """The first lines: of a file some hundreds, of a pipe as few as will do."""
+        looked: list[Line] = []
+        enough = _LOOK_LINES if self._is_file else 1
+        for block in self._blocks:
+            for number, line in block:
+                if is_comment(line):
+                    self._facts.append(line)
+                elif line.strip():
+                    looked.append((number, line))
+            if not self._is_file and looked:
+                enough = self._enough_of_a_pipe(looked)
+            if len(looked) >= enough:
+                return looked
+        self._ended = True
+        return looked
+
+    def _enough_of_a_pipe(self, looked: list[Line]) -> int:
+        """One line of numbers says enough where it is one number; else some must tell signals from counters."""
+        cells = dialect_of([looked[-1][1]]).cells(looked[-1][1])
+        is_one_number = len(cells) == 1 and number_in(cells[0], ".") is not None
+        if is_one_number or (len(looked) > 1 and len(cells) == 1):
+            return len(looked)
+        return _LOOK_LINES_OF_A_PIPE if len(cells) > 1 else len(looked) + 1
+
+    def _header_lines(self, rows: list[list[str]]) -> int:
+        """How many lines come before the first one of numbers."""
+        for k, row in enumerate(rows[:_MOST_HEADER_LINES]):
+            numbers = [self._number(cell) for cell in row]
+            texts = [n for n, number in enumerate(numbers) if number is None and seconds_of_day(row[n]) is None]
+            if all(number is None or number != number for number in numbers) and (texts or not any(row)):
+                continue
+            below = rows[k + 1] if k + 1 < len(rows) else []
+            if texts and any(n < len(below) and below[n] and self._number(below[n]) is not None for n in texts):
+                continue  # names among which are numbers
+            if self._counts_columns(row, rows[k + 1 :]):
+                continue
+            return k
+        return len(rows)
+
+    def _counts_columns(self, row: list[str], below: list[list[str]]) -> bool:
+        """Whether a line is the header that pandas writes for columns without names: 0, 1, 2, or behind a blank."""
+        names = row[1:] if row and not row[0] else row
+        if not names or not below or names != [str(n) for n in range(len(names))]:
+            return False
+        return names is not row or all("." in cell or cell.casefold() in MISSING for other in below for cell in other)
+
+    def _columns(self, header: list[list[str]]) -> tuple[Column, ...]:
+        """By the last line of the header that has a cell a column, and a line of units below it."""
+        fitting = [row for row in header if len(row) == self._width or (len(row) < self._width and row is header[-1])]
+        units: list[str] = []
+        if len(fitting) > 1 and all(is_unit(cell) or not cell for cell in fitting[-1]):
+            units = fitting.pop()
+        if not fitting:
+            return tuple(Column(str(k), "", "signal") for k in range(self._width))
+        names = [*fitting[-1], *[""] * self._width][: self._width]
+        units = [*units, *[""] * self._width][: self._width]
+        return tuple(described(name, unit) for name, unit in zip(names, units, strict=True))
+
+    def _signals(self, wanted: int) -> list[int]:
+        """The columns that are signals; where more are left than ``wanted``, those that only count are none."""
+        signals = [k for k, column in enumerate(self.columns) if column.kind == "signal" and not self._is_clock(k)]
+        if len(signals) > wanted:
+            counting = [k for k in signals if self._counts(k)]
+            if len(signals) - len(counting) >= wanted:
+                signals = [k for k in signals if k not in counting]
+        if not signals and len(self.columns) == 1 and self.columns[0].kind == "count":
+            return [0]
+        return signals
+
+    def _is_clock(self, k: int) -> bool:
+        return any(row[k] and self._number(row[k]) is None and seconds_of_day(row[k]) is not None for row in self._rows)
+
+    def _counts(self, k: int) -> bool:
+        numbers = [self._number(row[k]) for row in self._rows]
+        if None in numbers:
+            return False
+        return counts(np.array(numbers, float), digits_after_the_point([row[k] for row in self._rows]))
+
+    def _when(self, chosen: Sequence[int]) -> _When | None:
+        """The first column that says when and is no signal that was chosen."""
+        order = sorted(range(self._width), key=lambda k: ("time", "count", "signal").index(self.columns[k].kind))
+        for k in order:
+            if k in chosen:
+                continue
+            is_time_of_day = self._is_clock(k)
+            if self.columns[k].kind == "signal" and not is_time_of_day and not self._counts(k):
+                continue
+            cells = [row[k] for row in self._rows]
+            values = [seconds_of_day(cell) if is_time_of_day else self._number(cell) for cell in cells]
+            if None in values:
+                continue
+            times = np.array(values, float)
+            if is_time_of_day:
+                times = np.unwrap(times, period=_DAY_S)
+            unit_s = 1.0 if is_time_of_day else unit_of_times(self.columns[k], times)
+            if clock := clock_of(times, digits_after_the_point(cells), unit_s):
+                return _When(k, clock, is_time_of_day)
+        return None
+
+    def _rate(self, when: _When | None) -> tuple[float | None, str]:
+        """The rate, and what is to be said of it."""
+        said = next((fact for line in self._facts if (fact := _RATE.search(line))), None)
+        rate_hz = None
+        if said is not None:
+            rate_hz = self._number(said["value"].rstrip("."))
+            if rate_hz is None and re.match(r"\d", said["value"]):
+                rate_hz = self._number(re.sub(r"[a-zA-Z]+$", "", said["value"]))
+            if rate_hz is None:
+                raise SignalError(f"{self._source}: the rate {said['value']!r} is not a number: mend the file")
+            rate_hz *= 1000 if said["unit"] or said["value"].casefold().endswith("khz") else 1
+        if when is None:
+            return rate_hz, ""
+        name, clock = self.columns[when.column].name, when.clock
+        if clock.is_known and rate_hz is None:
+            return clock.rate_hz, f"column {name} is time, in steps of {1 / clock.rate_hz:.4g} s: {clock.rate_hz:g} Hz"
+        if clock.is_known and rate_hz is not None and abs(clock.rate_hz / rate_hz - 1) > 0.01:
+            return (
+                rate_hz,
+                f"its head says {rate_hz:g} Hz, which stands over the {clock.rate_hz:g} Hz of column {name}",
+            )
+        if self.columns[when.column].kind == "time" and rate_hz is None:
+            return (
+                None,
+                f"column {name} steps by {clock.step:.4g}: {clock.rate_hz:g} Hz, if it is in seconds",
+            )
+        return rate_hz, ""
+
+    def _pieces(self, chosen: list[int], when: _When | None) -> Iterator[Piece]:
+        rows: list[list[float]] = []
+        last: float | None = None
+        with self._stream:
+            for block in self._all_blocks():
+                for number, line in block:
+                    try:
+                        row = self._fit(self._dialect.cells(line), number)
+                        values = [self._parsed(row[k], number, k) for k in chosen]
+                        missing, last = self._missing(row, number, when, last)
+                    except SignalError:
+                        if rows:
+                            yield _chunk(rows)
+                        raise
+                    if missing:
+                        if rows:
+                            yield _chunk(rows)
+                        rows = []
+                        yield Gap(missing)
+                    rows.append(values)
+                    if len(rows) >= CHUNK_FRAMES:
+                        yield _chunk(rows)
+                        rows = []
+                # A pipe may be a person typing.
+                if rows and not self._is_file:
+                    yield _chunk(rows)
+                    rows = []
             if rows:
-                yield np.array(rows, np.float32)
+                yield _chunk(rows)
 
-    cells_of_lines = (
-        (number, _cells(line, delimiter)) for number, line in lines if line.strip() and not line.startswith("#")
-    )
-    # A pipe may be a person typing: there every line is a chunk.
-    chunk_frames = CHUNK_FRAMES if stream.seekable() else 1
-    names = tuple(available[number] for number in chosen)
-    rate_hz = _number(facts["rate_hz"], f"{source}: the comment rate_hz") if "rate_hz" in facts else None
-    return Recording(source, rate_hz, facts.get("units", ""), names, available, None, chunks())
+    def _all_blocks(self) -> Iterator[list[Line]]:
+        yield self._looked
+        for block in self._blocks:
+            yield [(number, line) for number, line in block if line.strip() and not is_comment(line)]
+
+    def _missing(self, row: list[str], number: int, when: _When | None, last: float | None) -> tuple[int, float | None]:
+        """How many rows are missing before this one, by the column that says when, and its time."""
+        if when is None:
+            return 0, None
+        cell = row[when.column]
+        now = seconds_of_day(cell) if when.is_time_of_day else self._number(cell)
+        if now is None or now != now or last is None:
+            return 0, now if now == now else last
+        step = now - last
+        if when.is_time_of_day and step < -_DAY_S / 2:
+            step += _DAY_S
+        if step < -when.clock.step and self.columns[when.column].kind == "time":
+            raise SignalError(
+                f"{self._source}, line {number}, goes back in time (column {self.columns[when.column].name}): "
+                "mend the file, or cut it there"
+            )
+        return max(0, round(step / when.clock.step) - 1), now
+
+    def _number(self, cell: str) -> float | None:
+        return number_in(cell, self._dialect.decimal)
+
+    def _parsed(self, cell: str, line: int, column: int) -> float:
+        number = self._number(cell)
+        if number is None:
+            raise SignalError(f"{self._source}, line {line}, column {column} is {cell!r} {why_no_number(cell)}")
+        return number
+
+    def _fit(self, cells: list[str], line: int = 0) -> list[str]:
+        """As many cells as there are columns: one blank more or less at the end is a matter of taste."""
+        if len(cells) > self._width and not any(cells[self._width :]):
+            return cells[: self._width]
+        if len(cells) < self._width and len(cells) > 1 and not any(c.name for c in self.columns[len(cells) :]):
+            return [*cells, *[""] * (self._width - len(cells))]
+        if len(cells) != self._width and line:
+            raise SignalError(
+                f"{self._source}, line {line}, has {len(cells)} columns, the first has {self._width}: mend the file"
+            )
+        return [*cells, *[""] * self._width][: self._width]
 
 
-def _delimiter(line: str) -> str:
-    return next((mark for mark in (";", "\t", ",") if mark in line), "")
+def _width(rows: list[list[str]]) -> int:
+    """The cells of the first row, without one that is blank in all rows of the same length."""
+    width = len(rows[0])
+    alike = [row for row in rows if len(row) == width]
+    return width - 1 if width > 1 and not any(row[-1] for row in alike) else width
 
 
-def _cells(line: str, delimiter: str) -> list[str]:
-    if not delimiter:
-        return line.split()
-    return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter))]
+def _chunk(rows: list[list[float]]) -> Chunk:
+    with np.errstate(over="ignore"):  # beyond float32 is infinity, and no value
+        return np.array(rows, np.float64).astype(np.float32)
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return not text
-    return True
-
-
-def _number(text: str, where: str) -> float:
-    try:
-        return float(text) if text else float("nan")
-    except ValueError:
-        raise SignalError(f"{where} is {text!r} and not a number: mend the file") from None
-
-
-def _row(line: int, cells: list[str], chosen: list[int], columns: int, source: str) -> list[float]:
-    if len(cells) != columns:
-        raise SignalError(f"{source}, line {line}, has {len(cells)} columns, the first has {columns}: mend the file")
-    return [_number(cells[number], f"{source}, line {line}, column {number}") for number in chosen]
-
-
-KIND = FileKind(names=("CSV", "TSV"), suffixes=tuple(_DELIMITERS), open=_read_file)
+KIND = FileKind(names=("CSV", "TSV"), suffixes=_SUFFIXES, open=_read_file)
