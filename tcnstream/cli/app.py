@@ -12,6 +12,7 @@ from tcnstream.cli.demo import demo
 from tcnstream.cli.export import export
 from tcnstream.cli.inspect import inspect
 from tcnstream.cli.run import run
+from tcnstream.cli.serve import serve
 from tcnstream.cli.verify import verify
 
 app = typer.Typer(
@@ -39,5 +40,5 @@ def options(
     """Run an unmodified convolutional .tflite on an endless signal, frame by frame, equal to the offline answer."""
 
 
-for command in (inspect, run, verify, bench, export, demo):
+for command in (inspect, run, serve, verify, bench, export, demo):
     app.command()(command)

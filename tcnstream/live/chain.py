@@ -1,0 +1,233 @@
+"""A chain: the blocks of one source become the events of one stream.
+
+It owns what the Pipeline does not know: frame numbers of the source, epochs, sequence numbers, what was filled in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from tcnstream.live.beats import Beats
+from tcnstream.live.blocks import Block, Lost, Samples
+from tcnstream.live.config import StreamConfig
+from tcnstream.live.events import Event, EventType
+from tcnstream.live.gaps import fill, overlap_s
+from tcnstream.pipeline import GAP, Pipeline
+from tcnstream.signal.segments import Segment
+
+Stamp = Callable[[int], str | None]
+"""The time of day of a frame of the source; None if nobody knows it."""
+
+
+class _State(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    base_frame: int
+    next_frame: int
+    epoch: int
+    next_seq: int
+    ended: bool
+    last: list[float] | None
+    filled: list[tuple[float, float]]
+    beats: bytes
+    pipeline: bytes
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a chain is asked for from other threads; replaced, never changed."""
+
+    next_frame: int
+    next_seq: int
+    epoch: int
+    ended: bool
+    gaps: int = 0
+    missing_frames: int = 0
+
+
+class Chain:
+    """One thread at a time: the worker that owns it, or the journal while the worker waits."""
+
+    def __init__(
+        self,
+        config: StreamConfig,
+        pipeline: Pipeline,
+        stamp: Stamp,
+        *,
+        replayed: bool,
+    ) -> None:
+        self.config, self.pipeline, self.replayed = config, pipeline, replayed
+        self.stamp = stamp
+        rate_hz = pipeline.rate_hz
+        assert rate_hz is not None
+        self.rate_hz = rate_hz
+        self.ended = False
+        self.base_frame = self.next_frame = 0
+        self.epoch = self.next_seq = 0
+        self.gaps = self.missing_frames = 0
+        self.synchronised: Callable[[], bool] = lambda: True
+        self._last: Samples | None = None
+        self._filled: list[tuple[float, float]] = []
+        self._beats = Beats.for_labels(pipeline.labels)
+        self._out: list[Event] = []
+        self.arrived_s = 0.0
+
+    @property
+    def facts(self) -> Facts:
+        """Numbers for status and metrics."""
+        return Facts(self.next_frame, self.next_seq, self.epoch, self.ended, self.gaps, self.missing_frames)
+
+    def begin_at(self, frame: int, epoch: int, seq: int) -> None:
+        """Nothing is remembered; the next sample is that ``frame`` or a later one, after a gap."""
+        self.pipeline.reset()
+        self.base_frame = self.next_frame = frame
+        self.epoch, self.next_seq = epoch, seq
+        self._last, self._filled, self.ended = None, [], False
+        self._beats.reset()
+
+    def begin(self, block: Block) -> Samples:
+        """What is to be pushed for a block; a gap in front of it is dealt with first."""
+        self.arrived_s = block.arrived_s
+        samples = block.samples
+        for note in block.notes:
+            self.say(note.type, note.label, dict(note.more))
+        if block.gap is not None:
+            samples = self._over(block.gap, samples)
+        if len(samples):
+            self._last = samples[-1]
+        self.next_frame += len(samples)
+        assert self.next_frame == block.first_frame + len(block.samples), (self.next_frame, block.first_frame)
+        return samples
+
+    def finish(self, segments: Sequence[Segment]) -> None:
+        """What the pipeline made final."""
+        for segment in segments:
+            if segment.label != GAP:
+                self._segment(segment)
+
+    def end(self) -> None:
+        """The signal is over."""
+        if not self.ended:
+            self.finish(self.pipeline.flush())
+            self._derived(self._beats.flush())
+            self.ended = True
+
+    def take(self) -> list[Event]:
+        """The events since the last call, in order."""
+        events, self._out = self._out, []
+        return events
+
+    def say(self, type: EventType, label: str, more: dict[str, Any], length_frames: int = 0) -> None:
+        """An event of the source itself, at the next frame."""
+        at = self.next_frame
+        self._emit(type, at, at / self.rate_hz, (at + length_frames) / self.rate_hz, label, 1.0, more)
+
+    def snapshot(self) -> bytes:
+        """All that the chain remembers."""
+        last = None if self._last is None else self._last.tolist()
+        return msgspec.msgpack.encode(
+            _State(
+                self.base_frame,
+                self.next_frame,
+                self.epoch,
+                self.next_seq,
+                self.ended,
+                last,
+                self._filled,
+                self._beats.snapshot(),
+                self.pipeline.snapshot(),
+            )
+        )
+
+    def restore(self, blob: bytes) -> None:
+        """Raises TcnStreamError or ValueError where the snapshot is of another chain."""
+        state = msgspec.msgpack.decode(blob, type=_State)
+        self.pipeline.restore(state.pipeline)
+        self._beats.restore(state.beats)
+        self.base_frame, self.next_frame = state.base_frame, state.next_frame
+        self.epoch, self.next_seq, self.ended = state.epoch, state.next_seq, state.ended
+        self._last = None if state.last is None else np.array(state.last, np.float32)
+        self._filled = state.filled
+
+    def _over(self, lost: Lost, samples: Samples) -> Samples:
+        done = self.config.gap.done(lost, self.rate_hz, self._last if len(samples) else None)
+        first = self.next_frame
+        self.gaps += 1
+        self.missing_frames += lost.frames
+        if done == "reset":
+            self.finish(self.pipeline.mark_gap(lost.frames))
+            self._derived(self._beats.flush())
+            self._gap(lost, first, done)
+            self.next_frame += lost.frames
+            self.epoch += 1
+            self._last, self._filled = None, []
+            return samples
+        self._gap(lost, first, done)
+        assert self._last is not None
+        begin_s = (first - self.base_frame) / self.rate_hz
+        self._filled.append((begin_s, begin_s + lost.frames / self.rate_hz))
+        return np.concatenate([fill(done, lost.frames, self._last, samples[0]), samples])
+
+    def _gap(self, lost: Lost, first: int, done: str) -> None:
+        more = {
+            "first_frame": first,
+            "frames": lost.frames,
+            "tolerance_frames": lost.tolerance_frames,
+            "reason": lost.reason,
+            "done": done,
+        }
+        self._emit("gap", first, first / self.rate_hz, (first + lost.frames) / self.rate_hz, "gap", 1.0, more)
+
+    def _segment(self, segment: Segment) -> None:
+        more: dict[str, Any] = {}
+        if self._filled:
+            filled_s = overlap_s(self._filled, segment.start_s, segment.end_s)
+            if filled_s > 0:
+                more["filled_s"] = round(filled_s, 4)
+            self._filled = [each for each in self._filled if each[1] > segment.start_s]
+        self._at("segment", segment.start_s, segment.end_s, segment.label, segment.probability, more)
+        self._derived(self._beats.take(segment))
+
+    def _derived(self, beats: Sequence[tuple[EventType, Segment, dict[str, Any]]]) -> None:
+        for type, where, more in beats:
+            self._at(type, where.start_s, where.end_s, where.label, where.probability, more)
+
+    def _at(
+        self, type: EventType, start_s: float, end_s: float, label: str, probability: float, more: dict[str, Any]
+    ) -> None:
+        """Times are the pipeline's, which begin at ``base_frame``."""
+        base_s = self.base_frame / self.rate_hz
+        frame = self.base_frame + round(start_s * self.rate_hz)
+        self._emit(type, frame, base_s + start_s, base_s + end_s, label, probability, more)
+
+    def _emit(
+        self,
+        type: EventType,
+        frame: int,
+        start_s: float,
+        end_s: float,
+        label: str,
+        probability: float,
+        more: dict[str, Any],
+    ) -> None:
+        if not self.synchronised():
+            more = {**more, "unsynchronised": True}
+        self._out.append(
+            Event(
+                type,
+                self.config.name,
+                self.epoch,
+                self.next_seq,
+                frame,
+                start_s,
+                end_s,
+                label,
+                probability,
+                self.stamp(frame),
+                more,
+            )
+        )
+        self.next_seq += 1

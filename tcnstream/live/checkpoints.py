@@ -1,0 +1,180 @@
+"""Checkpoints: chains stand still for the moment of a snapshot, sinks say how far they are, the journal commits it all.
+
+This runs on a thread of its own. A disk that is full or gone stops checkpoints, never the chains, and is told in the
+log and in the health of the daemon.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from tcnstream.live.config import CheckpointConfig
+from tcnstream.live.journal import Checkpoint, Journal, boot_id
+from tcnstream.live.lanes import Lane, Worker
+from tcnstream.live.logs import Log
+from tcnstream.live.sinks.base import Mark, Position, Sink
+from tcnstream.live.sinks.jsonl import JsonlSink
+
+RESERVED_SEQS = 10_000
+_LOOK_S = 0.2  # and a quarter of the shortest pace, if that is less
+_SINKS_S = 20.0
+_AT_ONCE = 8
+
+
+@dataclass
+class Watched:
+    """A lane with what the journal must know of it."""
+
+    lane: Lane
+    worker: Worker
+    identity: str
+    done_s: float = 0.0
+    done_frame: int = -1
+    done_epoch: int = -1
+    reserved_seq: int = 0
+    files: Mapping[str, Position] | None = None
+
+
+class Checkpoints:
+    """Owns the journal from ``start`` on."""
+
+    def __init__(self, journal: Journal, sinks: Mapping[str, Sink], pace: CheckpointConfig, log: Log) -> None:
+        self._journal, self._sinks, self._pace, self._log = journal, sinks, pace, log
+        self._watched: list[Watched] = []
+        self._boot = boot_id()
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+        self.trouble = ""
+        self.commits = 0
+        self.committed_s = time.monotonic()
+
+    def watch(self, lanes: Sequence[Watched]) -> None:
+        """More lanes, checkpointed now."""
+        with self._lock:
+            self._watched = [*self._watched, *lanes]
+        self.checkpoint(lanes)
+
+    def forget(self, lane: Lane) -> None:
+        with self._lock:
+            self._watched = [each for each in self._watched if each.lane is not lane]
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """The last checkpoint, of chains that move no more."""
+        self._stop.set()
+        self._thread.join()
+        self.checkpoint(self._watched, clean=True)
+        self._journal.close()
+
+    def _run(self) -> None:
+        look_s = min(_LOOK_S, self._pace.replayed_s / 4, self._pace.live_s / 4)
+        while not self._stop.wait(look_s):
+            for together in self._due():
+                self.checkpoint(together)
+
+    def _due(self) -> Iterable[Sequence[Watched]]:
+        """Replays of one worker go together, since they write one order of events; of live ones a few at a time."""
+        now_s = time.monotonic()
+        live: list[Watched] = []
+        replays: dict[int, list[Watched]] = {}
+        wanted: set[int] = set()
+        for each in self._watched:
+            chain = each.lane.chain
+            moved = chain.next_frame != each.done_frame
+            if chain.replayed:
+                replays.setdefault(id(each.worker), []).append(each)
+                if moved and now_s - each.done_s >= self._pace.replayed_s:
+                    wanted.add(id(each.worker))
+            elif moved and (
+                now_s - each.done_s >= self._pace.live_s
+                or chain.next_seq > each.reserved_seq - RESERVED_SEQS // 2
+                or (chain.epoch != each.done_epoch and now_s - each.done_s >= self._pace.replayed_s)
+            ):
+                live.append(each)
+        yield from (lanes for worker, lanes in replays.items() if worker in wanted)
+        by_worker: dict[int, list[Watched]] = {}
+        for each in live:
+            by_worker.setdefault(id(each.worker), []).append(each)
+        for lanes in by_worker.values():
+            yield from (lanes[begin : begin + _AT_ONCE] for begin in range(0, len(lanes), _AT_ONCE))
+
+    def checkpoint(self, together: Sequence[Watched], clean: bool = False) -> None:
+        """One transaction for lanes of any workers; chains of one worker stand still together."""
+        taken: list[tuple[Watched, Checkpoint]] = []
+        marks: dict[str, Mark] = {}
+        for worker in {id(each.worker): each.worker for each in together}.values():
+            with worker.still():
+                lanes = [each for each in together if each.worker is worker and not each.lane.failed]
+                taken += [(each, self._snapshot(each, clean)) for each in lanes]
+                names = {name for each in lanes for name in each.lane.chain.config.sinks}
+                marks |= {name: self._sinks[name].mark() for name in sorted(names)}
+        if not taken:
+            return
+        deadline_s = time.monotonic() + _SINKS_S
+        late = [name for name, mark in marks.items() if not mark.wait(max(0.0, deadline_s - time.monotonic()))]
+        if late:
+            self._has_trouble(f"the sinks {', '.join(late)} are behind")
+            return
+        positions = {name: mark.position for name, mark in marks.items() if mark.position is not None}
+        complete = [self._with_files(each, checkpoint, positions) for each, checkpoint in taken]
+        outboxes = {name: sink.unsent() for name, sink in self._sinks.items() if sink.sends}
+        try:
+            self._journal.commit(complete, outboxes, self._boot)
+        except sqlite3.Error as error:
+            self._has_trouble(f"the journal cannot be written: {error}")
+            return
+        if self.trouble:
+            self._log.info("journal.recovered")
+        self.trouble, self.committed_s = "", time.monotonic()
+        self.commits += 1
+        for (each, _), checkpoint in zip(taken, complete, strict=True):
+            each.done_s, each.done_frame, each.done_epoch = self.committed_s, checkpoint.next_frame, checkpoint.epoch
+            each.reserved_seq, each.files = checkpoint.reserved_seq, checkpoint.files
+        self._let_go(positions)
+
+    def _snapshot(self, each: Watched, clean: bool) -> Checkpoint:
+        chain = each.lane.chain
+        now_s = time.monotonic()
+        arrived_s = chain.arrived_s or now_s
+        reserve = 0 if chain.replayed or clean else RESERVED_SEQS
+        return Checkpoint(
+            chain.config.name,
+            each.identity,
+            chain.epoch,
+            chain.next_frame,
+            chain.next_seq,
+            chain.next_seq + reserve,
+            chain.ended,
+            clean,
+            arrived_s,
+            time.time() - (now_s - arrived_s),
+            {},
+            chain.snapshot(),
+        )
+
+    def _with_files(self, each: Watched, checkpoint: Checkpoint, positions: Mapping[str, Position]) -> Checkpoint:
+        files = {name: positions[name] for name in each.lane.chain.config.sinks if name in positions}
+        return replace(checkpoint, files=files)
+
+    def _let_go(self, positions: Mapping[str, Position]) -> None:
+        """Turned-over files that no stream would go back to."""
+        for name in positions:
+            sink = self._sinks[name]
+            if isinstance(sink, JsonlSink):
+                needed = [each.files[name] for each in self._watched if each.files and name in each.files]
+                if needed:
+                    sink.file.needed_from(min(needed))
+
+    def _has_trouble(self, why: str) -> None:
+        self.trouble = why
+        self._log.error("journal.stopped", why=why)

@@ -1,0 +1,196 @@
+"""``live.toml``: which streams there are, what is done with them, and where it goes.
+
+``read_config`` finds every error of a file before anything is opened.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tcnstream.errors import SignalError
+from tcnstream.live import sinks, sources
+from tcnstream.live.gaps import POLICIES, GapRule, Policy
+from tcnstream.live.sinks.base import SinkConfig
+from tcnstream.live.sources.base import Channels, SourceConfig
+from tcnstream.live.tables.table import ConfigError, Problems, Table
+from tcnstream.live.tables.toml import read_toml
+from tcnstream.signal.card import model_files
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True)
+class StreamConfig:
+    """One signal: where it comes from, the model, what a gap does, where events go. ``hop_frames`` is how many samples
+    are waited for before the model runs. ``text`` is the table as it was written: equal text is an unchanged stream.
+    """
+
+    name: str
+    source: SourceConfig
+    model: str
+    gap: GapRule
+    sinks: tuple[str, ...]
+    channels: Channels | None
+    gain: float
+    output: str | None
+    engine: str
+    hop_frames: int
+    board: str | None
+    text: str
+
+
+@dataclass(frozen=True)
+class PageConfig:
+    """Where health, metrics and the page are served; None listens nowhere."""
+
+    host: str | None = "127.0.0.1"
+    port: int = 8080
+    token_file: Path | None = None
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """Seconds between checkpoints."""
+
+    replayed_s: float = 5.0
+    live_s: float = 60.0
+
+
+@dataclass(frozen=True)
+class Config:
+    """All that a file says."""
+
+    path: Path
+    state: Path
+    page: PageConfig
+    streams: Mapping[str, StreamConfig]
+    sinks: Mapping[str, SinkConfig]
+    checkpoint: CheckpointConfig
+    log_format: str
+
+
+def read_config(path: Path) -> Config:
+    """Raises ConfigError with all that is wrong, SignalError for a file that is not TOML."""
+    file = read_toml(path)
+    problems = Problems(file)
+    root = Table(problems, (), file.values)
+    folder = path.resolve().parent
+    state = folder / root.text("state", "state")
+    page = _page(root.table("page"), folder)
+    made = {name: sinks.configure(name, table, folder) for name, table in root.tables("sink").items()}
+    known = {name: sink for name, sink in made.items() if sink is not None}
+    streams: dict[str, StreamConfig] = {}
+    for name, table in root.tables("stream").items():
+        stream = _stream(name, table, folder, tuple(made))
+        if stream is not None:
+            streams[name] = stream
+    if "stream" not in root:
+        root.complain("stream", "is not there: write a table [stream.NAME] for each signal")
+    checkpoint = _checkpoint(root.table("checkpoint"))
+    log = root.table("log")
+    log_format = "text"
+    if log is not None:
+        log_format = log.one_of("format", ("text", "json"), "text")
+        log.finish()
+    root.finish()
+    _must_not_share_files(known, problems)
+    problems.refuse_if_any()
+    return Config(path, state, page, streams, known, checkpoint, log_format)
+
+
+def _stream(name: str, table: Table, folder: Path, known_sinks: tuple[str, ...]) -> StreamConfig | None:
+    if not _NAME.fullmatch(name):
+        table.problems.add(table.path, "is no name of a stream: use letters, digits, - and _, 64 at most")
+    source = sources.configure(table, folder)
+    model = table.text("model", needed="name a shipped model, a card or a .tflite file")
+    if model:
+        model = _model(model, table, folder)
+    gap = table.table("gap")
+    rule = GapRule()
+    if gap is not None:
+        policy: Policy = gap.one_of("policy", POLICIES, "reset")  # type: ignore[assignment]
+        limit_s = gap.seconds("limit", 0.0)
+        if policy != "reset" and limit_s <= 0 and "limit" not in gap:
+            gap.problems.add(gap.path, f'has policy = "{policy}" and no limit: say up to which length, such as "40 ms"')
+        rule = GapRule(policy, limit_s)
+        gap.finish()
+    names = table.texts("sinks")
+    for sink in names:
+        if sink not in known_sinks:
+            allowed = f"is none of {', '.join(known_sinks)}" if known_sinks else "is not there"
+            table.complain("sinks", f'= "{sink}" {allowed}: write a table [sink.{sink}]')
+    stream = None
+    chosen = table.texts("channels") if "channels" in table else None
+    gain = table.number("gain", 1.0)
+    output = table.text("output") or None
+    engine = table.text("engine", "auto")
+    hop = table.whole("hop", 1, least=1)
+    board = table.text("board") or None
+    if source is not None:
+        text = repr(sorted((key, value) for key, value in _plain(table).items()))
+        stream = StreamConfig(name, source, model, rule, names, chosen, gain, output, engine, hop, board, text)
+    table.finish()
+    return stream
+
+
+def _plain(table: Table) -> Mapping[str, Any]:
+    """What decides a stream's output; where it goes may change under it."""
+    return {key: table.raw(key) for key in table.given if key != "sinks"}
+
+
+def _model(model: str, table: Table, folder: Path) -> str:
+    """A shipped name, or a path from the configuration's folder."""
+    here = folder / model
+    found = str(here) if here.is_file() else model
+    try:
+        model_files(found)
+    except SignalError as error:
+        table.complain("model", f'= "{model}": {error}')
+    return found
+
+
+def _page(table: Table | None, folder: Path) -> PageConfig:
+    if table is None:
+        return PageConfig(host=None)
+    listen = table.text("listen", "127.0.0.1:8080")
+    token = table.text("token_file")
+    table.finish()
+    if listen == "off":
+        return PageConfig(host=None)
+    host, colon, port = listen.rpartition(":")
+    host = host.strip("[]")
+    if not colon or not host or not port.isdecimal() or int(port) > 65535:
+        table.complain("listen", f'= "{listen}" is no address: give HOST:PORT such as 127.0.0.1:8080, or off')
+        return PageConfig(host=None)
+    token_file = folder / token if token else None
+    if host not in _LOOPBACK and token_file is None:
+        table.complain("listen", f'= "{listen}" is beyond this machine: a token_file is required, or 127.0.0.1:{port}')
+    if token_file is not None and not token_file.is_file():
+        table.complain("token_file", f'= "{token}" is not there: write a long random word into {token_file}')
+    return PageConfig(host, int(port), token_file)
+
+
+def _checkpoint(table: Table | None) -> CheckpointConfig:
+    usual = CheckpointConfig()
+    if table is None:
+        return usual
+    made = CheckpointConfig(table.seconds("replayed", usual.replayed_s), table.seconds("live", usual.live_s))
+    table.finish()
+    return made
+
+
+def _must_not_share_files(made: Mapping[str, SinkConfig], problems: Problems) -> None:
+    seen: dict[Path, str] = {}
+    for name, sink in made.items():
+        for path in sink.files():
+            if path in seen:
+                problems.add(("sink", name, "path"), f'= "{path}" is written by sink.{seen[path]} too: name another')
+            seen[path] = name
+
+
+__all__ = ["CheckpointConfig", "Config", "ConfigError", "PageConfig", "StreamConfig", "read_config"]

@@ -1,0 +1,394 @@
+"""The daemon: opens what a configuration says, keeps it running, and ends it so that the next one can go on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from types import FrameType
+
+from tcnstream.errors import SignalError, TcnStreamError
+from tcnstream.live.chain import Chain
+from tcnstream.live.checkpoints import Checkpoints, Watched
+from tcnstream.live.clock import WallClock, iso
+from tcnstream.live.config import Config, StreamConfig, read_config
+from tcnstream.live.feed import Before, Feed
+from tcnstream.live.hub import Hub
+from tcnstream.live.journal import Checkpoint, Journal, boot_id
+from tcnstream.live.lanes import Lane, LiveWorker, ReplayWorker, Worker
+from tcnstream.live.logs import Log
+from tcnstream.live.sinks import open_sink
+from tcnstream.live.sinks.base import Sink
+from tcnstream.live.sinks.jsonl import JsonlSink
+from tcnstream.live.sources import kind_named, open_source
+from tcnstream.live.sources.base import Live, Replay, Wanted
+from tcnstream.opened import OpenedModel, open_model
+from tcnstream.options import StreamOptions
+from tcnstream.pipeline import PipelinePool
+
+_SINKS_END_S = 5.0
+_SAME_BOOT_TOLERANCE_S, _OTHER_BOOT_TOLERANCE_S = 0.05, 2.0
+
+
+@dataclass
+class Running:
+    """A stream that runs, with all that belongs to it."""
+
+    config: StreamConfig
+    identity: str
+    lane: Lane
+    worker: Worker
+    feed: Feed | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing more will come of it."""
+        return self.lane.chain.ended or bool(self.lane.failed)
+
+
+@dataclass
+class _Tail:
+    """What a live stream wrote after its last checkpoint."""
+
+    next_seq: int = 0
+    next_frame: int = 0
+    epoch: int = 0
+
+
+class Daemon:
+    """``once`` ends when all sources have; ``run`` returns when the work is done or a signal asks for the end."""
+
+    def __init__(self, config: Config, log: Log, once: bool = False) -> None:
+        self.config, self.log, self._once = config, log, once
+        self.hub = Hub()
+        self.wall = WallClock()
+        self.running: dict[str, Running] = {}
+        self.began_s = time.monotonic()
+        self._workers: list[Worker] = []
+        self._models: dict[str, OpenedModel] = {}
+        self._pools: dict[object, PipelinePool] = {}
+        self._tails: dict[str, _Tail] = {}
+        self._signals: list[int] = []
+        self._woken = threading.Event()
+        self._live_workers: dict[str, LiveWorker] = {}
+
+    def run(self) -> None:
+        """Raises SignalError where it cannot begin, and at the end of ``once`` where a stream failed."""
+        self._journal = Journal(self.config.state)
+        self._before = self._journal.streams()
+        self._same_boot = self._journal.boot() == boot_id()
+        self.checkpoints = Checkpoints(self._journal, self.hub.sinks, self.config.checkpoint, self.log)
+        sources = {name: self._open(stream) for name, stream in self.config.streams.items()}
+        for sink in self.config.sinks.values():
+            self._add_sink(open_sink(sink, self.log))
+        self._recover_files()
+        self._start(sources)
+        self.checkpoints.start()
+        self.log.info("daemon.started", streams=len(self.running))
+        try:
+            self._wait()
+        finally:
+            self._stop()
+        if failed := [running.lane.failed for running in self.running.values() if running.lane.failed]:
+            raise SignalError(failed[0])
+
+    def is_well(self) -> dict[str, str]:
+        """What is wrong, by place; empty where all is well."""
+        wrong: dict[str, str] = {}
+        for name, running in self.running.items():
+            if running.lane.failed:
+                wrong[f"stream.{name}"] = running.lane.failed
+            elif running.feed is not None and not running.feed.is_well():
+                wrong[f"stream.{name}"] = "its source's thread is gone, or delivers nothing and does not know why"
+            elif not running.worker.thread.is_alive() and not running.lane.chain.ended:
+                wrong[f"stream.{name}"] = "its worker is gone"
+        for name, sink in self.hub.sinks.items():
+            if not sink.is_alive():
+                wrong[f"sink.{name}"] = "its thread is gone"
+        if self.checkpoints.trouble or not self.checkpoints.is_alive():
+            wrong["journal"] = self.checkpoints.trouble or "its thread is gone"
+        return wrong
+
+    def _wait(self) -> None:
+        previous = {number: signal.signal(number, self._signalled) for number in _SIGNALS}
+        try:
+            while True:
+                self._woken.wait(1.0)
+                self._woken.clear()
+                self._tick()
+                while self._signals:
+                    if self._signals.pop(0) != signal.SIGHUP:
+                        return
+                    self._reload()
+                if self._once and all(running.is_over for running in self.running.values()):
+                    return
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _tick(self) -> None:
+        """Once a second, and when something woke the main thread."""
+
+    def _signalled(self, number: int, frame: FrameType | None) -> None:
+        self._signals.append(number)
+        self._woken.set()
+
+    def _reload(self) -> None:
+        try:
+            config = read_config(self.config.path)
+        except SignalError as error:
+            for problem in str(error).splitlines():
+                self.log.info("config.wrong", error=problem)
+            return
+        self.config = config
+
+    # Opening -----------------------------------------------------------------------------------------------------
+
+    def _open(self, stream: StreamConfig) -> Replay | Live:
+        opened = self._models.get(stream.model)
+        if opened is None:
+            opened = self._models[stream.model] = open_model(stream.model)
+        card = opened.card
+        channels = opened.channels if stream.channels is None else stream.channels
+        wanted = Wanted(channels, None if card is None else card.rate_hz, "" if card is None else card.units)
+        return open_source(stream.source, wanted)
+
+    def _add_sink(self, sink: Sink) -> None:
+        self.hub.sinks[sink.config.name] = sink
+
+    def _recover_files(self) -> None:
+        """Files go back to the last checkpoint, but for what live streams wrote since, which nobody can give again."""
+        for name, sink in self.hub.sinks.items():
+            if isinstance(sink, JsonlSink):
+                positions = {
+                    stream: checkpoint.files[name]
+                    for stream, checkpoint in self._before.items()
+                    if name in checkpoint.files and stream in self.config.streams
+                }
+                if positions:
+                    self._recover(sink, positions)
+            sink.start()
+
+    def _recover(self, sink: JsonlSink, positions: Mapping[str, tuple[int, int]]) -> None:
+        begin = min(positions.values())
+        all_bytes = len(sink.file.tail(begin))
+        offsets = {stream: all_bytes - len(sink.file.tail(position)) for stream, position in positions.items()}
+
+        def keep(offset: int, line: bytes) -> bool:
+            try:
+                fields = json.loads(line)
+                stream = fields["stream"]
+            except (ValueError, KeyError, TypeError):
+                return True
+            if stream not in offsets or offset < offsets[stream]:
+                return True
+            if _is_replayed(self.config.streams[stream]):
+                return False
+            tail = self._tails.setdefault(stream, _Tail())
+            tail.next_seq = max(tail.next_seq, int(fields["seq"]) + 1)
+            tail.epoch = max(tail.epoch, int(fields["epoch"]))
+            rate_frames = int(fields.get("first_frame", fields["frame"])) + int(fields.get("frames", 0))
+            tail.next_frame = max(tail.next_frame, rate_frames)
+            return True
+
+        sink.recover(begin, keep)
+
+    def _start(self, sources: Mapping[str, Replay | Live]) -> None:
+        """Streams of the configuration that do not run yet, with their sources."""
+        replays = {name: source for name, source in sources.items() if isinstance(source, Replay)}
+        started: list[Running] = []
+        workers: list[Worker] = []
+        for names in self._side_by_side(replays):
+            together = ReplayWorker(self.hub, f"replay {names[0]}", self._failed, self._woken.set)
+            for name in names:
+                lane, identity = self._lane(name, replays[name], together)
+                together.add(lane, replays[name])
+                started.append(Running(self.config.streams[name], identity, lane, together))
+            workers.append(together)
+        for name, source in sources.items():
+            if isinstance(source, Live):
+                model = self.config.streams[name].model
+                live = self._live_workers.get(model)
+                if live is None:
+                    live = self._live_workers[model] = LiveWorker(
+                        self.hub, f"live {model}", self._failed, self._woken.set
+                    )
+                    workers.append(live)
+                lane, identity = self._lane(name, source, live)
+                feed = self._feed(name, source, lane, live)
+                started.append(Running(self.config.streams[name], identity, lane, live, feed))
+        self.running |= {running.config.name: running for running in started}
+        self.checkpoints.watch([Watched(each.lane, each.worker, each.identity) for each in started])
+        self._workers += workers
+        for worker in workers:
+            worker.start()
+        for running in started:
+            if running.feed is not None:
+                running.feed.start()
+
+    def _side_by_side(self, replays: Mapping[str, Replay]) -> list[list[str]]:
+        """Replays that share a file sink, and whether they keep a pace, share a worker: one order of events."""
+        groups: list[tuple[set[object], list[str]]] = []
+        for name, replay in replays.items():
+            paced = replay.speed != float("inf")
+            ties: set[object] = {(sink, paced) for sink in self.config.streams[name].sinks} or {name}
+            touching = [group for group in groups if group[0] & ties]
+            groups = [group for group in groups if not group[0] & ties]
+            for other in touching:
+                ties |= other[0]
+            groups.append((ties, [*(each for _, names in touching for each in names), name]))
+        return [sorted(names, key=list(replays).index) for _, names in groups]
+
+    def _lane(self, name: str, source: Replay | Live, worker: Worker) -> tuple[Lane, str]:
+        stream = self.config.streams[name]
+        opened = self._models[stream.model]
+        rate_hz = source.rate_hz
+        if rate_hz is None and isinstance(source, Replay):
+            raise SignalError(f"stream.{name}: {stream.source.uri} does not say its sample rate: add ?rate=HZ")
+        key = (id(worker), stream.model, rate_hz, source.units, stream.gain, stream.output, stream.engine)
+        if key in self._pools:
+            pool = self._pools[key]
+            number = pool.join()
+        else:
+            try:
+                pool = self._pools[key] = PipelinePool(
+                    opened.model,
+                    1,
+                    card=opened.card,
+                    rate_hz=rate_hz,
+                    units=source.units or None,
+                    gain=stream.gain,
+                    output=stream.output,
+                    options=StreamOptions(stream.engine),
+                )
+            except TcnStreamError as error:
+                raise SignalError(f"stream.{name}: {error}") from error
+            number = 0
+        stamp = _Stamp()
+        chain = Chain(stream, pool[number], stamp, replayed=isinstance(source, Replay))
+        facts = (stream.text, source.identity if isinstance(source, Replay) else "", opened.model.file.sha256)
+        identity = hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
+        if isinstance(source, Replay) and source.start_unix_s is not None:
+            start_s, chain_hz = source.start_unix_s, chain.rate_hz
+            stamp.of = lambda frame: iso(start_s + frame / chain_hz)
+        self._restore(chain, identity)
+        return Lane(chain, pool, number), identity
+
+    def _restore(self, chain: Chain, identity: str) -> None:
+        before = self._before.get(chain.config.name)
+        if before is None:
+            return
+        tail = self._tails.get(chain.config.name, _Tail())
+        if before.identity == identity and (chain.replayed or (before.clean and not tail.next_seq)):
+            with suppress(TcnStreamError, ValueError):
+                chain.restore(before.state)
+                chain.next_seq = max(chain.next_seq, before.reserved_seq)
+                return
+            self.log.warn("journal.state", stream=chain.config.name, why="it is of another program or model")
+        seq = max(before.reserved_seq, tail.next_seq)
+        epoch = max(before.epoch, tail.epoch)
+        if chain.replayed:
+            chain.begin_at(0, epoch + 1, seq)
+        else:
+            chain.begin_at(max(before.next_frame, tail.next_frame), epoch, seq)
+
+    def _feed(self, name: str, source: Live, lane: Lane, worker: LiveWorker) -> Feed:
+        chain = lane.chain
+        feed = Feed(
+            name,
+            source,
+            worker.add(lane),
+            chain.rate_hz,
+            self.wall,
+            self.log,
+            lambda: self._show_state(name),
+            self._since(chain, self._before.get(name)),
+        )
+        stamp = chain.stamp
+        assert isinstance(stamp, _Stamp)
+        stamp.of = feed.utc
+        chain.synchronised = lambda: self.wall.synchronised
+        return feed
+
+    def _since(self, chain: Chain, before: Checkpoint | None) -> Before | None:
+        if before is None or before.ended:
+            return None
+        arrived_s, tolerance_s = before.monotonic_s, _SAME_BOOT_TOLERANCE_S
+        if not self._same_boot:
+            arrived_s, tolerance_s = time.monotonic() - (time.time() - before.unix_s), _OTHER_BOOT_TOLERANCE_S
+        arrived_s += (chain.next_frame - before.next_frame) / chain.rate_hz
+        return Before(chain.next_frame, arrived_s, tolerance_s)
+
+    # Running and ending ------------------------------------------------------------------------------------------
+
+    def _failed(self, lane: Lane, error: Exception) -> None:
+        self.log.error("stream.failed", stream=lane.chain.config.name, error=str(error))
+        self._show_state(lane.chain.config.name)
+
+    def _show_state(self, name: str) -> None:
+        running = self.running.get(name)
+        if running is not None:
+            self.hub.set_state(name, running.config.sinks, self.state_of(running))
+
+    def state_of(self, running: Running) -> dict[str, object]:
+        """What is known of a stream, for status, health and the page."""
+        facts, feed = running.lane.chain.facts, running.feed
+        state = "failed" if running.lane.failed else "ended" if facts.ended else "up"
+        says = running.lane.failed
+        if feed is not None and state == "up":
+            state, says = ("up" if feed.state.is_up else "down"), feed.state.says
+        return {
+            "type": "status",
+            "stream": running.config.name,
+            "state": state,
+            "says": says,
+            "source": running.config.source.uri,
+            "epoch": facts.epoch,
+            "next_frame": facts.next_frame,
+            "next_seq": facts.next_seq,
+            "gaps": facts.gaps,
+            "missing_frames": facts.missing_frames,
+            "behind_s": round(running.lane.behind_s, 3),
+            "drift_ppm": None if feed is None else round(feed.state.drift_ppm, 1),
+            "reconnects": 0 if feed is None else feed.state.reconnects,
+        }
+
+    def _stop(self) -> None:
+        for running in self.running.values():
+            if running.feed is not None:
+                running.feed.stop_flag.set()
+        for running in self.running.values():
+            if running.feed is not None:
+                running.feed.stop(2.0)
+        for worker in self._workers:
+            worker.stop()
+        self.checkpoints.stop()
+        for sink in self.hub.sinks.values():
+            sink.stop(_SINKS_END_S)
+        self.log.info("daemon.ended")
+
+
+class _Stamp:
+    """The time of day of frames, once somebody knows it."""
+
+    def __init__(self) -> None:
+        self.of = _unknown
+
+    def __call__(self, frame: int) -> str | None:
+        return self.of(frame)
+
+
+def _unknown(frame: int) -> str | None:
+    return None
+
+
+def _is_replayed(stream: StreamConfig) -> bool:
+    return kind_named(stream.source.kind).replayable
+
+
+_SIGNALS: Sequence[int] = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

@@ -1,0 +1,91 @@
+"""The hub: chains publish here, sinks and viewers take from here.
+
+A sink gets the events of the streams that name it. A viewer (a page, a test) subscribes to all, with a bounded queue:
+one that does not keep up loses the oldest and is told how many.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tcnstream.live.events import Event
+from tcnstream.live.sinks.base import Sink
+
+
+class Viewer:
+    """A bounded queue of what was published; ``wake`` is called, in the publisher's thread, when there is something."""
+
+    def __init__(self, most: int, wake: Callable[[], None]) -> None:
+        self._items: deque[object] = deque()
+        self._most, self._wake = most, wake
+        self._lock = threading.Lock()
+        self._lost = 0
+
+    def offer(self, items: Sequence[object]) -> None:
+        with self._lock:
+            self._items.extend(items)
+            while len(self._items) > self._most:
+                self._items.popleft()
+                self._lost += 1
+        self._wake()
+
+    def take(self) -> tuple[list[object], int]:
+        """All that is there, and how many were lost since the last look."""
+        with self._lock:
+            items, lost = list(self._items), self._lost
+            self._items.clear()
+            self._lost = 0
+        return items, lost
+
+
+class Hub:
+    """Where events are published, and who takes them."""
+
+    def __init__(self) -> None:
+        self.sinks: dict[str, Sink] = {}
+        self._viewers: list[Viewer] = []
+        self._lock = threading.Lock()
+        self.states: dict[str, Mapping[str, Any]] = {}
+        self.published: dict[str, int] = {}
+
+    def publish(self, sinks: Sequence[str], events: Sequence[Event], may_wait: bool) -> None:
+        """Final events of one stream, in order."""
+        if not events:
+            return
+        for name in sinks:
+            self.sinks[name].put(events, may_wait)
+        for event in events:
+            self.published[event.type] = self.published.get(event.type, 0) + 1
+        self.show(events)
+
+    def show(self, items: Sequence[object]) -> None:
+        """For viewers alone: what is not final, and samples."""
+        for viewer in self._viewers:
+            viewer.offer(items)
+
+    @property
+    def watched(self) -> bool:
+        """Whether anybody looks."""
+        return bool(self._viewers)
+
+    def set_state(self, stream: str, sinks: Sequence[str], state: Mapping[str, Any]) -> None:
+        """A stream's state, kept for whoever comes later."""
+        self.states[stream] = state
+        for name in sinks:
+            self.sinks[name].state_changed(stream, state)
+        self.show([state])
+
+    def subscribe(self, most: int = 1000, wake: Callable[[], None] = lambda: None) -> Viewer:
+        """A viewer of all that is published from now on."""
+        viewer = Viewer(most, wake)
+        with self._lock:
+            self._viewers = [*self._viewers, viewer]
+        return viewer
+
+    def leave(self, viewer: Viewer) -> None:
+        """The viewer has gone."""
+        with self._lock:
+            self._viewers = [each for each in self._viewers if each is not viewer]

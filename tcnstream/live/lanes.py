@@ -1,0 +1,331 @@
+"""Workers: threads that push blocks through chains; chains of one model are lanes of one pool.
+
+A worker holds its ``gate`` while chains move. Who wants chains to stand still, as the journal does for a checkpoint,
+takes ``still()``: between two steps, in turn, so that a worker that never waits cannot keep it out.
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+
+from tcnstream.errors import TcnStreamError
+from tcnstream.live.blocks import Block, Lost, Samples
+from tcnstream.live.chain import Chain
+from tcnstream.live.hub import Hub
+from tcnstream.live.sources.base import Replay
+from tcnstream.pipeline import PipelinePool
+
+MOST_FRAMES = 4096
+_PACED_S = 0.02
+
+
+@dataclass
+class Lane:
+    """A chain and its place in a pool."""
+
+    chain: Chain
+    pool: PipelinePool
+    number: int
+    failed: str = ""
+    behind_s: float = 0.0
+
+
+class Worker(ABC):
+    """One thread, many lanes."""
+
+    def __init__(self, hub: Hub, name: str, failed: Callable[[Lane, Exception], None]) -> None:
+        self.hub = hub
+        self.lanes: list[Lane] = []
+        self._turn, self._gate = threading.Lock(), threading.Lock()
+        self.stopping = threading.Event()
+        self._failed = failed
+        self.thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """No chain of this worker moves inside."""
+        with self._turn, self._gate:
+            yield
+
+    @contextmanager
+    def moving(self) -> Iterator[None]:
+        """The worker's own side of ``still``."""
+        with self._turn:
+            self._gate.acquire()
+        try:
+            yield
+        finally:
+            self._gate.release()
+
+    def start(self) -> None:
+        self.thread.start()
+
+    @abstractmethod
+    def stop(self) -> None: ...
+
+    @abstractmethod
+    def _run(self) -> None: ...
+
+    def step(self, batch: Sequence[tuple[Lane, Block]]) -> None:
+        """Blocks of different lanes through their pools; then what came of it is published."""
+        together: dict[int, list[tuple[Lane, Samples]]] = {}
+        for lane, block in batch:
+            together.setdefault(id(lane.pool), []).append((lane, lane.chain.begin(block)))
+        for rows in together.values():
+            pool = rows[0][0].pool
+            if len(rows) == 1:
+                lane, samples = rows[0]
+                lane.chain.finish(lane.chain.pipeline.push(samples))
+                continue
+            of_lane = {lane.number: samples for lane, samples in rows}
+            found = dict(zip(pool.lanes, pool.push([of_lane.get(number) for number in pool.lanes]), strict=True))
+            for lane, _ in rows:
+                lane.chain.finish(found[lane.number])
+        for lane, _ in batch:
+            self.publish(lane)
+
+    def publish(self, lane: Lane) -> None:
+        chain = lane.chain
+        self.hub.publish(chain.config.sinks, chain.take(), may_wait=chain.replayed)
+
+    def step_guarded(self, batch: Sequence[tuple[Lane, Block]]) -> None:
+        """``step`` for the streams that have not failed; what it stumbles over fails them."""
+        sound = [(lane, block) for lane, block in batch if not lane.failed]
+        try:
+            self.step(sound)
+        except (TcnStreamError, OSError, ValueError) as error:
+            for lane, _ in sound:
+                self._fail(lane, error)
+
+    def _fail(self, lane: Lane, error: Exception) -> None:
+        lane.failed = str(error)
+        self._failed(lane, error)
+
+    def guarded(self, lane: Lane, work: Callable[[], None]) -> None:
+        """A stream that fails stops alone."""
+        try:
+            work()
+        except (TcnStreamError, OSError, ValueError) as error:
+            self._fail(lane, error)
+
+
+@dataclass(order=True)
+class _Next:
+    """The next block of a replay: due at ``due_s`` of its own time, in the order of the configuration."""
+
+    due_s: float
+    order: int
+    lane: Lane = field(compare=False)
+    block: Block = field(compare=False)
+    rest: Iterator[Block] = field(compare=False)
+    speed: float = field(compare=False)
+
+
+class ReplayWorker(Worker):
+    """Replays side by side, in the order of their own time, so that what comes out is a function of the recordings.
+
+    Those that keep a pace are waited for; ``finished`` is called when all have ended.
+    """
+
+    def __init__(
+        self, hub: Hub, name: str, failed: Callable[[Lane, Exception], None], finished: Callable[[], None]
+    ) -> None:
+        super().__init__(hub, name, failed)
+        self._replays: list[tuple[Lane, Replay]] = []
+        self._finished = finished
+
+    def add(self, lane: Lane, replay: Replay) -> None:
+        """Before ``start``."""
+        self.lanes.append(lane)
+        self._replays.append((lane, replay))
+
+    def stop(self) -> None:
+        self.stopping.set()
+        if self.thread.ident is not None:
+            self.thread.join()
+
+    def _run(self) -> None:
+        heap: list[_Next] = []
+        for order, (lane, replay) in enumerate(self._replays):
+            if not lane.chain.ended:
+                self.guarded(lane, partial(self._begin, heap, order, lane, replay))
+        began_s, first_s = time.monotonic(), min((each.due_s for each in heap), default=0.0)
+        while heap and not self.stopping.is_set():
+            batch = [heapq.heappop(heap)]
+            while heap and heap[0].due_s == batch[0].due_s:
+                batch.append(heapq.heappop(heap))
+            if batch[0].speed != float("inf"):
+                wait_s = began_s + batch[0].due_s - first_s - time.monotonic()
+                if wait_s > 0 and self.stopping.wait(wait_s):
+                    return
+                for each in batch:
+                    each.lane.behind_s = max(0.0, -wait_s)
+            with self.moving():
+                self.step_guarded([(each.lane, each.block) for each in batch])
+                for each in batch:
+                    self.guarded(each.lane, partial(self._advance, heap, each))
+        if not self.stopping.is_set():
+            self._finished()
+
+    def _begin(self, heap: list[_Next], order: int, lane: Lane, replay: Replay) -> None:
+        chain = lane.chain
+        block_frames = MOST_FRAMES
+        if replay.speed != float("inf"):
+            paced = round(chain.rate_hz * replay.speed * _PACED_S)
+            block_frames = min(MOST_FRAMES, max(chain.config.hop_frames, paced if chain.config.hop_frames == 1 else 1))
+        blocks = _numbered(replay.pieces(chain.next_frame, block_frames), chain.next_frame)
+        self._advance(heap, _Next(0.0, order, lane, Block(0, np.zeros((0, 1), np.float32), 0.0), blocks, replay.speed))
+
+    def _advance(self, heap: list[_Next], each: _Next) -> None:
+        """The lane's next block is queued, or the signal ends."""
+        block = next(each.rest, None)
+        chain = each.lane.chain
+        if block is None:
+            chain.end()
+            self.publish(each.lane)
+            return
+        seconds = (block.first_frame + len(block.samples)) / chain.rate_hz
+        due_s = seconds if each.speed == float("inf") else seconds / each.speed
+        heapq.heappush(heap, _Next(due_s, each.order, each.lane, block, each.rest, each.speed))
+
+
+def _numbered(pieces: Iterator[Samples], frame: int) -> Iterator[Block]:
+    for samples in pieces:
+        yield Block(frame, samples, time.monotonic())
+        frame += len(samples)
+
+
+class Intake:
+    """Blocks that wait for a worker: bounded in seconds of signal, the oldest go first, and a gap stands for them."""
+
+    def __init__(self, lane: Lane, changed: threading.Condition, most_s: float = 30.0) -> None:
+        self.lane, self._changed = lane, changed
+        self._most_frames = int(most_s * lane.chain.rate_hz)
+        self._blocks: deque[Block] = deque()
+        self.frames = 0
+        self.ended = False
+        self.wanted_gap = False
+
+    def put(self, block: Block, may_wait: Callable[[], bool] | None = None) -> int:
+        """Returns how many frames were dropped. ``may_wait`` says whether to wait for room instead."""
+        dropped = 0
+        with self._changed:
+            while may_wait is not None and may_wait() and self.frames + len(block.samples) > self._most_frames:
+                self._changed.wait(0.2)
+            self._blocks.append(block)
+            self.frames += len(block.samples)
+            while self.frames > self._most_frames and len(self._blocks) > 1:
+                oldest, following = self._blocks.popleft(), self._blocks.popleft()
+                self._blocks.appendleft(_without(oldest, following))
+                self.frames -= len(oldest.samples)
+                dropped += len(oldest.samples)
+            self._changed.notify_all()
+        return dropped
+
+    def end(self) -> None:
+        with self._changed:
+            self.ended = True
+            self._changed.notify_all()
+
+    def ready(self) -> bool:
+        if not self._blocks:
+            return self.ended and not self.lane.chain.ended
+        return self.frames >= self.lane.chain.config.hop_frames or self.ended or not _goes_on(self._blocks[0])
+
+    def take(self) -> Block | None:
+        """The next stretch without a gap inside, as one block."""
+        if not self._blocks:
+            return None
+        first = self._blocks.popleft()
+        parts, frames = [first.samples], len(first.samples)
+        arrived_s = first.arrived_s
+        while self._blocks and _goes_on(self._blocks[0]) and frames + len(self._blocks[0].samples) <= MOST_FRAMES:
+            block = self._blocks.popleft()
+            parts.append(block.samples)
+            frames += len(block.samples)
+            arrived_s = block.arrived_s
+        self.frames -= frames
+        samples = first.samples if len(parts) == 1 else np.concatenate(parts)
+        return Block(first.first_frame, samples, arrived_s, first.gap, first.notes)
+
+
+def _goes_on(block: Block) -> bool:
+    return block.gap is None and not block.notes
+
+
+def _without(oldest: Block, following: Block) -> Block:
+    """``following``, with a gap in place of ``oldest``."""
+    lost = Lost(len(oldest.samples), 0, "overrun")
+    for gap in (oldest.gap, following.gap):
+        lost = lost if gap is None else lost.and_then(gap)
+    notes = oldest.notes + following.notes
+    return Block(following.first_frame, following.samples, following.arrived_s, lost if lost.frames else None, notes)
+
+
+class LiveWorker(Worker):
+    """Live sources: whatever has come since the last step."""
+
+    def __init__(
+        self, hub: Hub, name: str, failed: Callable[[Lane, Exception], None], finished: Callable[[], None]
+    ) -> None:
+        super().__init__(hub, name, failed)
+        self.changed = threading.Condition()
+        self._intakes: list[Intake] = []
+        self._finished = finished
+
+    def add(self, lane: Lane) -> Intake:
+        """Also while the worker runs."""
+        intake = Intake(lane, self.changed)
+        with self.changed:
+            self.lanes = [*self.lanes, lane]
+            self._intakes = [*self._intakes, intake]
+        return intake
+
+    def remove(self, lane: Lane) -> None:
+        """Also while the worker runs; call it inside ``still``."""
+        with self.changed:
+            self.lanes = [each for each in self.lanes if each is not lane]
+            self._intakes = [each for each in self._intakes if each.lane is not lane]
+
+    def stop(self) -> None:
+        """What has come is worked off first."""
+        self.stopping.set()
+        with self.changed:
+            self.changed.notify_all()
+        if self.thread.ident is not None:
+            self.thread.join()
+
+    def _run(self) -> None:
+        told = False
+        while True:
+            with self.changed:
+                while not self.stopping.is_set() and not any(intake.ready() for intake in self._intakes):
+                    self.changed.wait(1.0)
+            with self.moving():
+                with self.changed:
+                    taken = [(intake, intake.take()) for intake in self._intakes if intake.ready()]
+                    self.changed.notify_all()
+                if self.stopping.is_set() and not taken:
+                    return
+                now_s = time.monotonic()
+                for intake, block in taken:
+                    if block is not None:
+                        intake.lane.behind_s = now_s - block.arrived_s
+                self.step_guarded([(intake.lane, block) for intake, block in taken if block is not None])
+                for intake, block in taken:
+                    if block is None:
+                        self.guarded(intake.lane, intake.lane.chain.end)
+                        self.publish(intake.lane)
+            if not told and self._intakes and all(lane.chain.ended or lane.failed for lane in self.lanes):
+                told = True
+                self._finished()

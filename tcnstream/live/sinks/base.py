@@ -1,0 +1,251 @@
+"""What every sink of the daemon shares: a bounded queue, a thread of its own, its own failure.
+
+Chains put events and go on. A sink that cannot write tries again later; what then does not fit into its queue is
+dropped, oldest first, and counted, or the chain waits, as ``full`` says.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from tcnstream.live.events import Event
+from tcnstream.live.logs import Log
+from tcnstream.live.tables.table import Table
+
+Full: TypeAlias = Literal["drop-oldest", "block", "by-source"]
+Position: TypeAlias = tuple[int, int]
+"""How far a file sink is: rotations so far, bytes of the newest file."""
+
+QUEUE_EVENTS = 10_000
+_MOST_AT_ONCE = 512
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 10.0
+
+
+@dataclass(frozen=True)
+class SinkConfig:
+    """What the configuration says of a sink; each kind adds its own.
+
+    ``full="by-source"`` is what a person wants who says nothing: files wait, live sources do not.
+    """
+
+    name: str
+    kind: str
+    full: Full
+    queue_events: int
+
+    def files(self) -> list[Path]:
+        """The files that it writes."""
+        return []
+
+
+class Mark:
+    """A place in a sink's queue: all that was put before it has been written once ``wait`` returns true."""
+
+    def __init__(self) -> None:
+        self._reached = threading.Event()
+        self.position: Position | None = None
+
+    def reach(self, position: Position | None) -> None:
+        self.position = position
+        self._reached.set()
+
+    def wait(self, timeout_s: float) -> bool:
+        return self._reached.wait(timeout_s)
+
+
+@dataclass(frozen=True)
+class Unsent:
+    """An event that a network sink has not been told was taken."""
+
+    stream: str
+    seq: int
+    topic: str
+    payload: bytes
+
+
+class Writer(ABC):
+    """What a SinkThread drives; one thread alone calls it. OSError means: try the same events again later."""
+
+    @abstractmethod
+    def write(self, events: Sequence[Event]) -> None: ...
+
+    def position(self) -> Position | None:
+        """After everything is safe on the disk; None where there is no file to continue."""
+        return None
+
+    def close(self) -> None:  # noqa: B027
+        """All is written."""
+
+
+class Sink(ABC):
+    """What the daemon holds of a sink. ``sends`` says that what it has not sent is kept in the journal's outbox."""
+
+    sends = False
+
+    def __init__(self, config: SinkConfig) -> None:
+        self.config = config
+        self.lost_events = 0
+        self.taken_events = 0
+        self.trouble = ""
+
+    @abstractmethod
+    def start(self) -> None: ...
+
+    @abstractmethod
+    def put(self, events: Sequence[Event], may_wait: bool) -> None:
+        """``may_wait`` says whether the source of these events waits, as a file does."""
+
+    @abstractmethod
+    def mark(self) -> Mark: ...
+
+    @abstractmethod
+    def stop(self, timeout_s: float) -> None:
+        """Writes what is queued, for so long at most, and ends."""
+
+    @abstractmethod
+    def waiting(self) -> int:
+        """Events that are queued."""
+
+    def is_alive(self) -> bool:
+        """Whether its thread runs."""
+        return True
+
+    def unsent(self) -> list[Unsent]:
+        """What is to be kept in the outbox, for sinks that send."""
+        return []
+
+    def state_changed(self, stream: str, state: Mapping[str, Any]) -> None:  # noqa: B027
+        """The state of a stream, for sinks that show it."""
+
+
+class SinkThread(Sink):
+    """A Writer behind a bounded queue."""
+
+    def __init__(self, config: SinkConfig, writer: Writer, log: Log) -> None:
+        super().__init__(config)
+        self._writer, self._log = writer, log
+        self._queue: deque[Event | Mark] = deque()
+        self._events = 0
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._give_up_at_s = float("inf")
+        self._thread = threading.Thread(target=self._run, name=f"sink {config.name}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def waiting(self) -> int:
+        return self._events
+
+    def put(self, events: Sequence[Event], may_wait: bool) -> None:
+        full, most = self.config.full, self.config.queue_events
+        waits = full == "block" or (full == "by-source" and may_wait)
+        with self._changed:
+            if waits:
+                while self._events >= most and not self._stopping:
+                    self._changed.wait(0.5)
+            self._queue.extend(events)
+            self._events += len(events)
+            if not waits and self._events > most:
+                self._drop_oldest(self._events - most)
+            self._changed.notify_all()
+
+    def _drop_oldest(self, count: int) -> None:
+        kept: list[Mark] = []
+        for _ in range(count):
+            while isinstance(item := self._queue.popleft(), Mark):
+                kept.append(item)
+        self._queue.extendleft(reversed(kept))
+        self._events -= count
+        self.lost_events += count
+        self._log.warn("sink.full", sink=self.config.name, lost_events=self.lost_events, trouble=self.trouble)
+
+    def mark(self) -> Mark:
+        mark = Mark()
+        with self._changed:
+            self._queue.append(mark)
+            self._changed.notify_all()
+        return mark
+
+    def stop(self, timeout_s: float) -> None:
+        with self._changed:
+            self._stopping = True
+            self._give_up_at_s = time.monotonic() + timeout_s
+            self._changed.notify_all()
+        self._thread.join(timeout_s + 1)
+
+    def _run(self) -> None:
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            with self._changed:
+                while not self._queue and not self._stopping:
+                    self._changed.wait()
+                if not self._queue:
+                    break
+                batch = self._first()
+            try:
+                if isinstance(batch, Mark):
+                    batch.reach(self._writer.position())
+                else:
+                    self._writer.write(batch)
+            except OSError as error:
+                self.trouble = error.strerror or str(error)
+                self._log.error("sink.failed", sink=self.config.name, error=self.trouble)
+                if time.monotonic() > self._give_up_at_s:
+                    return
+                with self._changed:
+                    self._changed.wait(min(pause_s, 0.2) if self._stopping else pause_s)
+                pause_s = min(_LONGEST_PAUSE_S, pause_s * 2)
+                continue
+            if self.trouble:
+                self._log.info("sink.recovered", sink=self.config.name)
+            self.trouble, pause_s = "", _FIRST_PAUSE_S
+            self._done(batch)
+        try:
+            self._writer.close()
+        except OSError as error:
+            self._log.error("sink.failed", sink=self.config.name, error=str(error))
+
+    def _first(self) -> Mark | list[Event]:
+        """The mark at the head of the queue, or the events up to the next one; they stay until they are written."""
+        head = self._queue[0]
+        if isinstance(head, Mark):
+            return head
+        batch: list[Event] = []
+        for item in self._queue:
+            if isinstance(item, Mark) or len(batch) == _MOST_AT_ONCE:
+                break
+            batch.append(item)
+        return batch
+
+    def _done(self, batch: Mark | list[Event]) -> None:
+        with self._changed:
+            if isinstance(batch, Mark):
+                self._queue.remove(batch)
+                return
+            # The oldest of them may have been dropped meanwhile.
+            for event in batch:
+                if self._queue and self._queue[0] is event:
+                    self._queue.popleft()
+                    self._events -= 1
+            self.taken_events += len(batch)
+            self._changed.notify_all()
+
+
+@dataclass(frozen=True)
+class SinkKind:
+    """An entry of the registry. ``continues`` is true for files that a restart continues byte for byte."""
+
+    name: str
+    configure: Callable[[str, Table, Path, Full, int], SinkConfig]
+    open: Callable[[Any, Log], Sink]

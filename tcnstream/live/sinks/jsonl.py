@@ -1,0 +1,204 @@
+"""JSON Lines in a file that grows, turns over at a size, and goes on after a crash where the journal says it was.
+
+When the next line would take ``segments.jsonl`` beyond its size, it becomes ``segments.jsonl.N`` and a new one begins;
+N counts up for ever, and the oldest beyond ``keep`` go once the journal no longer needs them. What is written is a
+function of the events alone, so that a replay that is continued gives the same files.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tcnstream.live.events import Event
+from tcnstream.live.logs import Log
+from tcnstream.live.sinks.base import Full, Position, SinkConfig, SinkKind, SinkThread, Writer
+from tcnstream.live.tables.table import Table
+
+
+@dataclass(frozen=True)
+class JsonlConfig(SinkConfig):
+    """``rotate_bytes`` 0 never turns over; ``quota_bytes`` bounds all files of the sink together."""
+
+    path: Path
+    rotate_bytes: int
+    keep: int
+
+    def files(self) -> list[Path]:
+        return [self.path]
+
+
+class RotatedFile:
+    """Lines, appended to the newest of several files."""
+
+    def __init__(self, path: Path, rotate_bytes: int, keep: int) -> None:
+        self._path, self._rotate_bytes, self._keep = path, rotate_bytes, keep
+        self._descriptor: int | None = None
+        self._length = 0
+        self._rotations = max(self._numbers(), default=0)
+        self._needed_from = self._rotations
+
+    def position(self) -> Position:
+        """Where it ends, with everything before on the disk."""
+        if self._descriptor is not None:
+            os.fdatasync(self._descriptor)
+        elif self._path.exists():
+            self._length = self._path.stat().st_size
+        return self._rotations, self._length
+
+    def needed_from(self, position: Position) -> None:
+        """The journal will never go back before ``position``: older files may go."""
+        self._needed_from = position[0]
+        for number in sorted(self._numbers()):
+            if number <= min(self._rotations - self._keep, self._needed_from):
+                self._numbered(number).unlink(missing_ok=True)
+
+    def append(self, lines: bytes) -> None:
+        """Whole lines, all of them or, where OSError is raised, none."""
+        descriptor = self._opened()
+        if self._rotate_bytes and self._length and self._length + len(lines) > self._rotate_bytes:
+            self._turn_over()
+            descriptor = self._opened()
+        done = 0
+        try:
+            while done < len(lines):
+                done += os.write(descriptor, lines[done:])
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(descriptor, self._length)
+            raise
+        self._length += done
+
+    def tail(self, position: Position) -> bytes:
+        """All that was written after ``position``."""
+        rotations, length = position
+        files = [self._numbered(number) for number in range(rotations + 1, self._rotations + 1)] + [self._path]
+        content = [path.read_bytes() if path.exists() else b"" for path in files]
+        return b"".join([content[0][length:], *content[1:]])
+
+    def go_back(self, position: Position) -> None:
+        """As if nothing had been written after ``position``. Can be done again if it was broken off."""
+        rotations, length = position
+        self.close()
+        if self._rotations > rotations:
+            # Newest first: a kill between two steps leaves files that another call understands.
+            self._path.unlink(missing_ok=True)
+            for number in range(self._rotations, rotations + 1, -1):
+                self._numbered(number).unlink(missing_ok=True)
+            self._numbered(rotations + 1).rename(self._path)
+            self._rotations = rotations
+        if self._path.exists():
+            with self._path.open("r+b") as file:
+                file.truncate(min(length, self._path.stat().st_size))
+                os.fdatasync(file.fileno())
+
+    def close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _opened(self) -> int:
+        if self._descriptor is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            self._length = os.fstat(self._descriptor).st_size
+        return self._descriptor
+
+    def _turn_over(self) -> None:
+        descriptor = self._opened()
+        os.fdatasync(descriptor)
+        self.close()
+        self._path.rename(self._numbered(self._rotations + 1))
+        self._rotations += 1
+        self._length = 0
+        self.needed_from((self._needed_from, 0))
+
+    def _numbers(self) -> list[int]:
+        found = (re.fullmatch(re.escape(self._path.name) + r"\.(\d+)", path.name) for path in self._siblings())
+        return [int(match[1]) for match in found if match]
+
+    def _siblings(self) -> list[Path]:
+        return list(self._path.parent.glob("*")) if self._path.parent.is_dir() else []
+
+    def _numbered(self, number: int) -> Path:
+        return self._path.with_name(f"{self._path.name}.{number}")
+
+
+class JsonlWriter(Writer):
+    """One event a line."""
+
+    def __init__(self, config: JsonlConfig) -> None:
+        self.file = RotatedFile(config.path, config.rotate_bytes, config.keep)
+        self._rotates = bool(config.rotate_bytes)
+        self._written: Event | None = None
+
+    def write(self, events: Sequence[Event]) -> None:
+        if not self._rotates:
+            self.file.append(b"".join(event.json() + b"\n" for event in events))
+            return
+        # Line by line, so that where a file turns over does not hang on how events came together. After an error the
+        # same events come again: those that are written are passed over.
+        begin = next((n + 1 for n, event in enumerate(events) if event is self._written), 0)
+        for event in events[begin:]:
+            self.file.append(event.json() + b"\n")
+            self._written = event
+
+    def position(self) -> Position:
+        return self.file.position()
+
+    def close(self) -> None:
+        self.file.close()
+
+
+class JsonlSink(SinkThread):
+    """A SinkThread whose files the journal can take back to a position."""
+
+    def __init__(self, config: JsonlConfig, log: Log) -> None:
+        writer = JsonlWriter(config)
+        self.file = writer.file
+        super().__init__(config, writer, log)
+
+    def recover(self, position: Position, keep: Callable[[int, bytes], bool]) -> None:
+        """Before ``start``: back to ``position``, with those lines after it that ``keep(offset, line)`` wants.
+
+        ``offset`` counts bytes after ``position``. Half a line at the end was being written and goes.
+        """
+        kept, offset = [], 0
+        for line in self.file.tail(position).splitlines(keepends=True):
+            if line.endswith(b"\n") and keep(offset, line):
+                kept.append(line)
+            offset += len(line)
+        tail = b"".join(kept)
+        if tail and len(tail) == offset:
+            return
+        self.file.go_back(position)
+        for line in kept:
+            self.file.append(line)
+
+
+def rotation(table: Table) -> tuple[int, int]:
+    """``rotate = { size = "20 MB", keep = 10 }``: bytes (0: never) and files kept beside the newest."""
+    rotate = table.table("rotate")
+    if rotate is None:
+        return 0, 0
+    size, keep = rotate.size_bytes("size", 20_000_000), rotate.whole("keep", 10, least=1)
+    rotate.finish()
+    return size, keep
+
+
+def _configure(name: str, table: Table, folder: Path, full: Full, queue_events: int) -> JsonlConfig:
+    path = folder / table.text("path", needed="name the file")
+    if path.is_dir():
+        table.complain("path", f'= "{path}" is a folder: name a file in it')
+    elif not path.parent.is_dir():
+        table.complain("path", f'= "{path}" lies in no folder that is there: make {path.parent}, or name another')
+    elif not os.access(path if path.exists() else path.parent, os.W_OK):
+        table.complain("path", f'= "{path}" cannot be written: change its permissions, or name another')
+    return JsonlConfig(name, "jsonl", full, queue_events, path, *rotation(table))
+
+
+KIND = SinkKind("jsonl", _configure, JsonlSink)

@@ -1,0 +1,93 @@
+"""Recordings, at their own pace, faster, or as fast as they can be read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tcnstream.live.blocks import Samples
+from tcnstream.live.sources.base import Replay, SourceConfig, SourceKind, Wanted, rate_option
+from tcnstream.live.tables.table import Table
+from tcnstream.signal.sources import files_of, open_source
+from tcnstream.signal.sources.base import ReadOptions, Recording
+from tcnstream.signal.sources.raw import RAW_FORMATS
+
+
+@dataclass(frozen=True)
+class FileConfig(SourceConfig):
+    """A recording that ``tcnstream run`` reads; ``speed`` is infinite for ``max``."""
+
+    path: Path
+    speed: float
+    raw_format: str | None
+    raw_channels: int
+
+
+class FileReplay(Replay):
+    """Reads a recording again from the start each time, and skips to where it is to go on."""
+
+    def __init__(self, config: FileConfig, wanted: Wanted) -> None:
+        self._config, self._channels = config, wanted.channels
+        self.speed = config.speed
+        recording = self._open()
+        self.rate_hz, self.units = recording.rate_hz, recording.units
+        self.source = recording.source
+        facts = [(path.stat().st_size, path.stat().st_mtime_ns) for path in files_of(str(config.path)) if path.exists()]
+        self.identity = repr((config, wanted.channels, facts))
+
+    def pieces(self, from_frame: int, block_frames: int) -> Iterator[Samples]:
+        at, rest = 0, np.zeros((0, 1), np.float32)
+        for chunk in self._open().chunks:
+            skipped = min(len(chunk), max(0, from_frame - at))
+            at += skipped
+            rest = chunk[skipped:] if not len(rest) else np.concatenate([rest, chunk[skipped:]])
+            while len(rest) >= (size := block_frames - at % block_frames):
+                yield rest[:size]
+                rest, at = rest[size:], at + size
+        if len(rest):
+            yield rest
+
+    def _open(self) -> Recording:
+        config = self._config
+        options = ReadOptions(
+            channels=None if isinstance(self._channels, int) else tuple(self._channels),
+            rate_hz=config.rate_hz,
+            units=config.units or None,
+            raw_format=config.raw_format,
+            raw_channels=config.raw_channels,
+        )
+        return open_source(str(config.path), self._channels, options)
+
+
+def _configure(uri: str, name: str, options: Table, folder: Path) -> FileConfig:
+    speed = options.text("speed", "max")
+    pace = math.inf
+    if speed != "max":
+        try:
+            pace = float(speed)
+        except ValueError:
+            pace = 0.0
+        if not 0 < pace < math.inf:
+            options.complain("speed", f'= "{speed}" is no speed: give max, or a number such as 1 or 100')
+            pace = math.inf
+    raw_format = options.one_of("raw_format", RAW_FORMATS, "") or None
+    path = folder / name
+    if not path.is_file() and not path.with_suffix(".hea").is_file():
+        options.problems.add(options.path, f'= "{uri}" names no file: there is no {path}')
+    return FileConfig(
+        "file",
+        uri,
+        rate_option(options),
+        options.text("units"),
+        path,
+        pace,
+        raw_format,
+        options.whole("raw_channels", 1, least=1),
+    )
+
+
+KIND = SourceKind("file", "file:PATH?speed=max|1|100", _configure, FileReplay, replayable=True, ends=True)

@@ -1,0 +1,121 @@
+"""Sensors on serial ports, by a name that stays: text lines, or packets as ``[stream.NAME.packet]`` describes them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event as Flag
+
+from tcnstream.live.blocks import Lost, Piece
+from tcnstream.live.sources.base import Found, Live, SourceConfig, SourceDownError, SourceKind, Wanted, rate_option
+from tcnstream.live.sources.packets import LineReader, PacketFormat, PacketReader, as_samples, read_format
+from tcnstream.live.tables.table import Table
+from tcnstream.signal.sources.base import choose_channels
+
+_WAIT_S = 0.25
+_MOST_BYTES = 65536
+_BY_ID = Path("/dev/serial/by-id")
+
+
+@dataclass(frozen=True)
+class SerialConfig(SourceConfig):
+    """``columns`` 0 is as many as the model takes; ``packet`` None is text."""
+
+    port: str
+    baud: int
+    columns: int
+    packet: PacketFormat | None
+
+
+class SerialSource(Live):
+    """Reads a port until it goes away."""
+
+    def __init__(self, config: SerialConfig, wanted: Wanted) -> None:
+        self._config = config
+        self.rate_hz, self.units = config.rate_hz, config.units
+        names = config.packet.channels if config.packet else ()
+        if not names:
+            most = wanted.channels if isinstance(wanted.channels, int) else _columns_for(wanted.channels)
+            names = tuple(str(number) for number in range(config.columns or most))
+        self._columns = len(names)
+        self._chosen = choose_channels(names, wanted.channels, config.uri)
+
+    def pieces(self, stop: Flag) -> Iterator[Piece | None]:
+        import serial
+
+        config = self._config
+        try:
+            port = serial.Serial(config.port, config.baud, timeout=_WAIT_S, exclusive=True)
+        except (OSError, ValueError) as error:
+            raise SourceDownError(f"{config.port} cannot be opened: {error}") from error
+        reader = PacketReader(config.packet) if config.packet else LineReader(self._columns)
+        modulus = config.packet.counter_modulus if config.packet else 0
+        owed = 0
+        with port:
+            while not stop.is_set():
+                try:
+                    fresh = not port.in_waiting
+                    received = port.read(1)
+                    if received and (more := port.in_waiting):
+                        received += port.read(min(more, _MOST_BYTES))
+                except (OSError, TypeError) as error:  # "reports readiness to read but returned no data": unplugged
+                    raise SourceDownError(f"{config.port} went away: {error}") from error
+                arrived_s = time.monotonic()
+                if not received:
+                    yield None
+                    continue
+                rows: list[list[float]] = []
+                for lost, values in reader.push(received):
+                    if lost and rows:
+                        yield self._piece(rows, owed, modulus, arrived_s, fresh)
+                        rows, owed = [], 0
+                    owed += lost
+                    rows.append(values)
+                if rows:
+                    yield self._piece(rows, owed, modulus, arrived_s, fresh)
+                    owed = 0
+                else:
+                    yield None
+
+    def _piece(self, rows: list[list[float]], lost: int, modulus: int, arrived_s: float, fresh: bool) -> Piece:
+        gap = Lost(lost, 0, "counter") if lost else None
+        return Piece(as_samples(rows, self._chosen), arrived_s, gap, fresh, modulus)
+
+
+def _columns_for(channels: object) -> int:
+    numbers = [int(name) for name in channels if str(name).isdecimal()] if isinstance(channels, tuple) else []
+    return max(numbers, default=0) + 1
+
+
+def _configure(uri: str, name: str, options: Table, folder: Path) -> SerialConfig:
+    if not name:
+        options.problems.add(options.path, f'= "{uri}" names no port: give one such as serial:/dev/serial/by-id/...')
+    packet = options.beside("packet")
+    format = None if packet is None else read_format(packet)
+    return SerialConfig(
+        "serial",
+        uri,
+        rate_option(options),
+        options.text("units"),
+        name,
+        options.whole("baud", 115200, least=1),
+        options.whole("columns", 0),
+        format,
+    )
+
+
+def _find() -> list[Found]:
+    from serial.tools import list_ports
+
+    by_id = {path.resolve(): path for path in _BY_ID.glob("*")} if _BY_ID.is_dir() else {}
+    found = []
+    for port in list_ports.comports():
+        stable = by_id.get(Path(port.device).resolve(), Path(port.device))
+        if port.hwid != "n/a":
+            found.append(Found(f"serial:{stable}?rate=250&units=mV", port.description))
+    return found
+
+
+KIND = SourceKind("serial", "serial:/dev/serial/by-id/...?rate=250&units=uV", _configure, SerialSource, _find)

@@ -1,0 +1,106 @@
+"""live.toml: every error with its line, what was found and what is allowed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tcnstream.errors import SignalError
+from tcnstream.live.config import ConfigError, read_config
+from tcnstream.live.tables.toml import read_toml
+
+WRONG = """\
+state = "state"
+[page]
+listen = "0.0.0.0:8080"
+[stream.bed]
+source = "serial:/dev/ttyACM0?rate=fast&units=mV"
+modle = "ecg"
+sinks = ["log", "hom"]
+[stream.bed.gap]
+policy = "rest"
+limit = "40"
+[stream.room]
+source = "bluetooth:x"
+model = "eggc"
+gap = { policy = "hold" }
+[sink.log]
+kind = "jsonl"
+path = "nowhere/segments.jsonl"
+rotate = { size = "20 MB", keeep = 10 }
+[sink.home]
+kind = "pigeon"
+"""
+
+
+def problems(tmp_path: Path, text: str) -> list[str]:
+    path = tmp_path / "live.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        read_config(path)
+    return list(caught.value.problems)
+
+
+def test_every_error_names_its_line_and_what_is_allowed(tmp_path: Path) -> None:
+    found = problems(tmp_path, WRONG)
+    expected = [
+        'live.toml, line 3: page.listen = "0.0.0.0:8080" is beyond this machine: a token_file is required, or 127.',
+        "live.toml, line 4: stream.bed has no model: name a shipped model",
+        'live.toml, line 5: stream.bed.source.rate = "fast" is no number: give a number',
+        "live.toml, line 6: stream.bed.modle is no key here: did you mean model?",
+        'live.toml, line 7: stream.bed.sinks = "hom" is none of log, home: write a table [sink.hom]',
+        'live.toml, line 9: stream.bed.gap.policy = "rest" is none of reset, hold, interpolate',
+        'live.toml, line 10: stream.bed.gap.limit = "40" is no time such as "40 ms"',
+        'live.toml, line 12: stream.room.source = "bluetooth:x" is of no kind that is known: file:',
+        "live.toml, line 13: stream.room.model = \"eggc\": there is no model 'eggc'",
+        'live.toml, line 14: stream.room.gap has policy = "hold" and no limit',
+        "live.toml, line 17: sink.log.path = ",
+        "live.toml, line 18: sink.log.rotate.keeep is no key here: did you mean keep?",
+        'live.toml, line 20: sink.home.kind = "pigeon" is none of jsonl, ',
+    ]
+    for sentence, beginning in zip(found, expected, strict=True):
+        assert sentence.startswith(beginning), sentence
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[stream.a]\nmodel = 3\n", "stream.a.model = 3 is no text in quotes"),
+        ("stream = 3\n", "stream = 3 is no table"),
+        ("[sink.a]\nkind = 'jsonl'\npath = 'a'\nfull = 'blok'\n", 'sink.a.full = "blok" is none of drop-oldest, block'),
+        ("[stream.'a b']\nsource = '-'\nmodel = 'ecg'\n", "stream.a b is no name of a stream"),
+        ("[page]\nlisten = 'here'\n", 'page.listen = "here" is no address: give HOST:PORT'),
+        ("[stream.a]\nsource = 'file:no.csv'\nmodel = 'ecg'\n", 'source = "file:no.csv" names no file'),
+        ("state = 'x'\n", "stream is not there: write a table [stream.NAME]"),
+        ("[sink.a]\nkind='jsonl'\npath='a'\n[sink.b]\nkind='jsonl'\npath='a'\n", "is written by sink.a too"),
+    ],
+)
+def test_one_error(tmp_path: Path, text: str, sentence: str) -> None:
+    assert any(sentence in problem for problem in problems(tmp_path, text)), problems(tmp_path, text)
+
+
+def test_lines_of_keys_are_found_however_they_are_written(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text('a = [\n  "x = 1",\n  "]",\n]\nb.c = """\nd = 1\n"""\n[ e . "f" ]\n"g" = 1 # h = 2\n[[i]]\nj = 1\n')
+    lines = read_toml(path).lines
+    assert lines == {
+        ("a",): 1, ("b",): 5, ("b", "c"): 5, ("e", "f"): 8, ("e", "f", "g"): 9, ("i",): 10, ("i", "j"): 11,
+    }  # fmt: skip
+    path.write_text("a = \n")
+    with pytest.raises(SignalError, match=r"a\.toml is not TOML"):
+        read_toml(path)
+
+
+def test_check_tells_all_and_starts_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "live.toml"
+    path.write_text(WRONG)
+    command = [sys.executable, "-m", "tcnstream", "serve", "--check", str(path)]
+    answer = subprocess.run(command, capture_output=True, text=True)
+    assert answer.returncode == 2 and len(answer.stderr.splitlines()) == 13
+    assert 'live.toml, line 9: stream.bed.gap.policy = "rest" is none of reset, hold, interpolate' in answer.stderr
+    path.write_text('[stream.a]\nsource = "-"\nmodel = "ecg"\n')
+    answer = subprocess.run(command, capture_output=True, text=True)
+    assert answer.returncode == 0 and list(tmp_path.iterdir()) == [path]
