@@ -11,6 +11,7 @@ import numpy as np
 from tcnstream.compiler.plan import NO_OPTIONS, SAME_FRAME, UNFOLD, Node, Options, Plan, Window
 from tcnstream.errors import NotStreamableError
 from tcnstream.tflite.graph import ABSENT, Array, Graph, Op, Quantization, Shape, Tensor
+from tcnstream.tflite.validate import has_short_sums
 
 
 @dataclass(frozen=True)
@@ -202,9 +203,16 @@ class Lowering:
         return [int(v) for v in self.constant(op, position).reshape(-1)]
 
     def bias(self, op: Op, position: int) -> tuple[int, Shape]:
-        """A bias as a constant operand of a node, or its absence."""
+        """A bias as a constant operand of a node, or its absence.
+
+        The type of a bias says how long the sums are, so that short ones have one in any case.
+        """
         if len(op.inputs) <= position or op.inputs[position] == ABSENT:
-            return ABSENT, ()
+            output = self.graph.tensors[op.outputs[0]]
+            if output.dtype != np.int16 or not has_short_sums(op):
+                return ABSENT, ()
+            zeros = np.zeros(output.shape[-1], np.int32)
+            return self.add_constant(replace(output, name=""), zeros), zeros.shape
         data = self.constant(op, position)
         return self.add_constant(self.graph.tensors[op.inputs[position]], data.reshape(-1)), (data.size,)
 

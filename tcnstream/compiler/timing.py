@@ -62,6 +62,13 @@ def frames_mirrored(window: Window) -> int:
     return 0
 
 
+def shortest_mirrored(window: Window) -> int:
+    """Frames of the shortest signal that is long enough for both mirrored edges; 0 without such edges."""
+    if window.is_mirrored:
+        return max(window.pad_begin, window.pad_end or 0, 0) + (window.edge == "reflect")
+    return 0
+
+
 def frames_while_open(window: Window, n: Count) -> Count:
     """Output frames that ``n`` input frames allow while more may come."""
     cut_off = min(window.pad_end or 0, 0)
@@ -221,11 +228,12 @@ def settled_frames(plan: Plan) -> tuple[int, int]:
     period = math.lcm(*(int(t.period * t.step) for t in known))
     # Past the look-ahead of every tensor, a crop at the start among it, and past its receptive field.
     settled = max(max(t.due(0), 0) + t.due(0) - t.oldest(0) for t in known)
-    # Past the frames that mirrored edges wait for, which no look-ahead shows.
+    # Past the frames that mirrored edges show, at the start or at the end, which no look-ahead tells of.
     for node, sources in zip(plan.nodes, plan.sources, strict=True):
-        for timing in (facts[i] for i in sources if frames_mirrored(node.window)):
+        shown = shortest_mirrored(node.window)
+        for timing in (facts[i] for i in sources if shown):
             assert timing is not None
-            settled = max(settled, timing.due(frames_mirrored(node.window) - 1) + 1)
+            settled = max(settled, timing.due(shown - 1) + 1)
     return (2 * settled // period + 2) * period, period
 
 

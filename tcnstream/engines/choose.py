@@ -6,6 +6,7 @@ import warnings
 
 from tcnstream.compiler.plan import Plan
 from tcnstream.engines.base import ENGINES, ROUNDINGS, Executor
+from tcnstream.engines.reference.defined import check_defined
 from tcnstream.errors import EngineError
 
 # Each engine is imported when it is asked for: a process that runs one of them starts without the others.
@@ -15,8 +16,10 @@ def make_executor(engine: str, plan: Plan, exact: bool = True, rounding: str = R
     """The named engine for ``plan``; "auto" takes the fastest that has all of its operations.
 
     ``exact=False`` lets the interpreter engine use TFLite's fast kernels. ``rounding`` is one of ``ROUNDINGS``; the
-    interpreter engine has only the first. Raises EngineError where the engine lacks an operation or is not installed.
+    interpreter engine has only the first. Raises EngineError where the engine lacks an operation or is not installed,
+    and where TFLite has no defined answer.
     """
+    check_defined(plan)
     if engine == "auto":
         return _fastest(plan, exact, rounding)
     if engine == "native":

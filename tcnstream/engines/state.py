@@ -15,7 +15,7 @@ import numpy as np
 
 from tcnstream.compiler.operations import operation
 from tcnstream.compiler.plan import Node, Plan
-from tcnstream.compiler.timing import at_edge, counts, oldest_needed
+from tcnstream.compiler.timing import at_edge, counts, oldest_needed, shortest_mirrored
 from tcnstream.errors import StreamError
 from tcnstream.tflite.graph import Array, Shape
 
@@ -160,9 +160,8 @@ class State:
         """
         goal = counts(self.plan, self.pushed_frames, ended=True)
         for node, sources in zip(self.plan.nodes, self.plan.sources, strict=True):
-            window, frames = node.window, goal[sources[0]]
-            shortest = max(window.pad_begin, window.pad_end or 0) + (window.edge == "reflect")
-            if window.is_mirrored and 0 < frames < shortest:
+            shortest, frames = shortest_mirrored(node.window), goal[sources[0]]
+            if 0 < frames < shortest:
                 raise StreamError(
                     f"the signal is too short to end: `{node.label}` mirrors {shortest} frames and has {frames};"
                     " push more frames before flush"

@@ -66,7 +66,8 @@ class Rule:
 
     ``operands`` are the fewest and the most; those beyond the fewest may be left out, unless there may be
     ``ANY_NUMBER``. ``values`` is the operand that carries the values, ``weights`` the one that weighs them, whose
-    scales, if it has several, go along ``channel_axis``. ``alike``: all operands have one type; ``retyped``: the
+    scales, if it has several, go along ``channel_axis``, and ``bias`` the one that is added to the sums.
+    ``symmetric``: TFLite refuses weights with a zero point. ``alike``: all operands have one type; ``retyped``: the
     output may have another one. ``scaled``: numbers are computed, so that integers of 8 or 16 bits need one scale.
     """
 
@@ -77,6 +78,8 @@ class Rule:
     values: int = 0
     weights: int | None = None
     channel_axis: int | None = None
+    bias: int | None = None
+    symmetric: bool = False
     alike: bool = False
     retyped: bool = False
     scaled: bool = True
@@ -274,6 +277,18 @@ def broadcast(o: Operands) -> Shapes:
     return (spread(*o.shapes()),)
 
 
+def has_short_sums(op: Op) -> bool:
+    """Whether the file says that products of int16 are summed in 32 bits, not 64."""
+    return op.options.get("quantized_bias_type") == "INT32"
+
+
+def _bias_type(op: Op, values: np.dtype[np.generic]) -> np.dtype[np.generic]:
+    """What is added to sums of products: of real numbers, or integers as long as the sums."""
+    if values.kind == "f":
+        return np.dtype(np.float32)
+    return np.dtype(np.int64 if values == np.int16 and not has_short_sums(op) else np.int32)
+
+
 def _check_types(graph: Graph, op: Op, rule: Rule) -> None:
     values = graph.tensors[op.inputs[rule.values]]
     alike = [graph.tensors[o] for o in op.outputs] if not rule.retyped else []
@@ -293,6 +308,12 @@ def _check_types(graph: Graph, op: Op, rule: Rule) -> None:
         q = weights.quantization
         if rule.channel_axis is not None and q is not None and q.per_channel and q.axis != rule.channel_axis:
             raise _wrong(graph, op, f"has weights `{weights.name}` with scales along axis {q.axis}")
+        if rule.symmetric and weights.dtype.kind == "i" and q is not None and q.zero_point.any():
+            raise _wrong(graph, op, f"has weights `{weights.name}` with a zero point, which TFLite does not take")
+    if rule.bias is not None and rule.bias < len(op.inputs) and op.inputs[rule.bias] != ABSENT:
+        bias, expected = graph.tensors[op.inputs[rule.bias]], _bias_type(op, values.dtype)
+        if bias.dtype != expected:
+            raise _wrong(graph, op, f"adds the {bias.dtype} of `{bias.name}` to {values.dtype}, not {expected}")
     if not rule.scaled:
         return
     for tensor in (values, *(graph.tensors[o] for o in op.outputs)):

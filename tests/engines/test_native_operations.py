@@ -15,7 +15,7 @@ import pytest
 from helpers.contract import engines_here, verify_contract
 from helpers.many_operations import FRAMES, many_operations, signal
 from helpers.oracle import reference_kernels
-from helpers.singleop import Trial, assert_same, compute, feeds_of, framed, plan_of, tensor
+from helpers.singleop import Trial, assert_same, compute, feeds_of, framed, plan_of, streamed_by_core, tensor
 from helpers.trials import CASES, PARAMETERS, Build
 
 import tcnstream
@@ -28,23 +28,10 @@ from tcnstream.engines.native.planfile import write_plan
 from tcnstream.engines.reference.executor import ReferenceExecutor
 from tcnstream.engines.state import State
 from tcnstream.errors import EngineError
-from tcnstream.measure.compare import chunk_sizes
 from tcnstream.tflite.graph import Graph, Op
 from tcnstream.tflite.writer import write_model
 
 pytest.importorskip("tcnstream._native", reason="the core was not built")
-
-
-def streamed(plan: Plan, feeds: list[Any], rng: np.random.Generator, isa: int = 0) -> list[Any]:
-    """What the core makes of the whole signal, in chunks of random size."""
-    executor = NativeExecutor(plan, isa=isa)
-    memory = executor.new_memory()
-    parts, at = [], 0
-    for size in chunk_sizes(len(feeds[0]), rng):
-        parts.append(executor.advance(memory, [feed[at : at + size] for feed in feeds]))
-        at += size
-    parts.append(executor.advance(memory, None))
-    return [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
 
 
 LACKED = {
@@ -74,7 +61,7 @@ def test_an_operation_of_the_core_equals_the_reference(
             continue
         plan = plan_of(trial)
         try:
-            got = streamed(plan, feeds_of(trial, plan), np.random.default_rng(seed))
+            got = streamed_by_core(plan, feeds_of(trial, plan), np.random.default_rng(seed))
         except EngineError as error:
             assert lacked is not None, str(error)
             assert f"lacks `{trial.kind}`" in str(error) or "streams" in str(error), str(error)
@@ -127,7 +114,7 @@ def test_constants_between_streams_are_joined() -> None:
         plan_operands=(framed(parts[0]), constant, framed(parts[2])),
         plan_arrays=(feeds[0], constant.data, feeds[1]),
     )
-    (got,) = streamed(plan_of(trial), list(feeds), rng)
+    (got,) = streamed_by_core(plan_of(trial), list(feeds), rng)
     assert np.array_equal(got, np.concatenate([feeds[0], np.full((7, 1), 0.25, np.float32), feeds[1]], axis=1))
 
 
@@ -167,7 +154,7 @@ def test_the_extremes_of_the_last_frames(dtype: Any, kind: str, extent: int) -> 
     past = [frames[max(0, k + 1 - extent) : k + 1] for k in range(len(frames))]
     expected = np.stack([function.reduce(part, axis=(0, 1), initial=worst) for part in past]).astype(dtype)
     rng = np.random.default_rng(extent)
-    (got,) = streamed(plan, [frames], rng)
+    (got,) = streamed_by_core(plan, [frames], rng)
     assert np.array_equal(got, expected)
     executor = NativeExecutor(plan)
     for cut in (0, 1, 3, 41, 64, 99):

@@ -14,6 +14,8 @@ from tcnstream.tflite.writer import write_model
 
 Shape = tuple[int, ...]
 
+_ZERO_POINTS = (-128, -127, -40, 0, 3, 126, 127)
+
 
 class DoesNotFitError(Exception):
     """A layer makes no sense where it stands: a window longer than the signal, a pad longer than what it mirrors."""
@@ -35,11 +37,16 @@ class Value:
 
 
 class Net:
-    """A file under construction. Every method appends operations and returns the value that they make."""
+    """A file under construction. Every method appends operations and returns the value that they make.
 
-    def __init__(self, dtype: str = "float32", seed: int = 0) -> None:
+    ``far_scales``: integers of scales that no converter writes: far apart, so that multipliers are above 1 and sums
+    shifted left, zero points at the ends, biases on scales of their own.
+    """
+
+    def __init__(self, dtype: str = "float32", seed: int = 0, far_scales: bool = False) -> None:
         self.dtype = np.dtype(dtype)
         self.rng = np.random.default_rng(seed)
+        self.far = np.random.default_rng(seed) if far_scales else None
         self.tensors: list[Tensor] = []
         self.ops: list[Op] = []
         self.inputs: list[int] = []
@@ -66,6 +73,10 @@ class Net:
         return Value(len(self.tensors) - 1, tuple(shape), axis, spread, q)
 
     def quantization(self, spread: float) -> Quantization:
+        if self.far is not None:
+            spread *= 2.0 ** self.far.uniform(-8, 4)
+            if self.dtype == np.int8:
+                return quantization(2.5 * spread / 127, int(self.far.choice(_ZERO_POINTS)))
         if self.dtype == np.int16:
             return quantization(4 * spread / 32767, 0)
         return quantization(2.5 * spread / 127, int(self.rng.integers(-40, 40)))
@@ -152,6 +163,8 @@ class Net:
         scale = (np.abs(real).max(axis=others) / 127 + 1e-6).astype(np.float32)
         spread = [1] * len(shape)
         spread[axis] = -1
+        if self.far is not None:
+            scale *= (2.0 ** self.far.uniform(-12, 6, len(scale))).astype(np.float32)
         raw = np.clip(np.round(real / scale.reshape(spread)), -127, 127).astype(np.int8)
         return self.constant(raw, q=Quantization(scale, np.zeros(len(scale), np.int64), axis)), scale
 
@@ -160,8 +173,13 @@ class Net:
         if x.quantization is None:
             return self.constant(real, np.float32)
         scales = np.broadcast_to(x.quantization.scale[0] * scale, channels).astype(np.float32)
+        if self.far is not None:
+            scales = scales * (2.0 ** self.far.uniform(-3, 3, channels)).astype(np.float32)
         wide = np.int64 if self.dtype == np.int16 else np.int32
-        return self.constant(np.round(real / scales), wide, Quantization(scales, np.zeros(channels, np.int64), 0))
+        limit = 2.0**31 - 1 if wide == np.int32 else 2.0**38
+        return self.constant(
+            np.clip(np.round(real / scales), -limit, limit), wide, Quantization(scales, np.zeros(channels, np.int64), 0)
+        )
 
     def weighted(
         self,

@@ -436,14 +436,16 @@ def build(
     sideways: bool = False,
     second: Sequence[Layer] | None = None,
     head: str = "",
+    far_scales: bool = False,
 ) -> Network:
     """The network's file for a signal of ``window`` frames.
 
     ``bins`` gives a spectrogram input (1, T, bins, channels); ``sideways`` puts its time on the width.
     ``second`` are the layers of a second input, joined before ``layers``. ``head`` "last" keeps the last frame,
-    "flatten" puts a dense layer over all frames. Raises DoesNotFitError where a layer makes no sense.
+    "flatten" puts a dense layer over all frames. ``far_scales`` are those of ``Net``. Raises DoesNotFitError where a
+    layer makes no sense.
     """
-    net = Net(dtype, seed)
+    net = Net(dtype, seed, far_scales)
     shape: Shape = (1, window, bins, channels) if bins else (1, window, channels)
     if bins and sideways:
         shape = (1, bins, window, channels)

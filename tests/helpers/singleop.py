@@ -12,7 +12,9 @@ import pytest
 from tcnstream.compiler.operation import from_file
 from tcnstream.compiler.operations import operation
 from tcnstream.compiler.plan import SAME_FRAME, Node, Options, Plan, Window
+from tcnstream.engines.native.executor import NativeExecutor
 from tcnstream.engines.reference.kernels import KERNELS, KernelContext
+from tcnstream.measure.compare import chunk_sizes
 from tcnstream.tflite.graph import ABSENT, Array, Graph, Op, OptionValue, Quantization, Tensor
 from tcnstream.tflite.writer import write_model
 
@@ -193,6 +195,18 @@ def feeds_of(trial: Trial, plan: Plan) -> list[Array]:
         return list(trial.feeds)
     pairs = zip(plan.nodes[0].inputs, trial.plan_arrays, strict=False)
     return [array for i, array in pairs if array is not None and i in plan.inputs]
+
+
+def streamed_by_core(plan: Plan, feeds: list[Array], rng: np.random.Generator, isa: int = 0) -> list[Array]:
+    """What the core makes of the whole signal, in chunks of random size."""
+    executor = NativeExecutor(plan, isa=isa)
+    memory = executor.new_memory()
+    parts, at = [], 0
+    for size in chunk_sizes(len(feeds[0]), rng):
+        parts.append(executor.advance(memory, [feed[at : at + size] for feed in feeds]))
+        at += size
+    parts.append(executor.advance(memory, None))
+    return [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
 
 
 def assert_same(ours: Sequence[Array], reference: Sequence[Array], float_tolerance: float = 1e-5) -> None:

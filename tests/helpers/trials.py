@@ -31,6 +31,21 @@ QUANTIZED = (I8, I16)
 ENCODED = (I8, U8, I16)
 
 Rng = np.random.Generator
+
+
+class FarScales(np.random.Generator):
+    """Draws quantization that no converter writes: scales far apart, zero points at the ends, long biases."""
+
+    @classmethod
+    def of(cls, seed: int) -> FarScales:
+        return cls(np.random.PCG64(seed))
+
+    def farther(self, scale: Any, least: float, most: float) -> Any:
+        """Every other scale, times two to a power between these."""
+        apart = self.random(np.shape(scale)) < 0.5
+        return np.where(apart, scale * 2.0 ** self.uniform(least, most, np.shape(scale)), scale).astype(np.float32)
+
+
 Build = Callable[[Rng, Any], Trial]
 
 
@@ -47,7 +62,8 @@ def values(rng: Rng, shape: tuple[int, ...], dtype: Any, low: float = -4.0, high
 
 def some_scale(rng: Rng, dtype: Any, around: float = 6.0) -> np.float32:
     """A scale that makes the type span about ``around``, give or take a factor of four."""
-    return F32(2 * around / 4.0 ** rng.uniform(-1, 1) / (2.0 ** (8 * np.dtype(dtype).itemsize)))
+    scale = F32(2 * around / 4.0 ** rng.uniform(-1, 1) / (2.0 ** (8 * np.dtype(dtype).itemsize)))
+    return F32(rng.farther(scale, -10, 10)) if isinstance(rng, FarScales) else scale
 
 
 def quantized(rng: Rng, shape: tuple[int, ...], dtype: Any, around: float = 6.0, **fixed: Any) -> Tensor:
@@ -56,6 +72,8 @@ def quantized(rng: Rng, shape: tuple[int, ...], dtype: Any, around: float = 6.0,
         return tensor(shape, dtype)
     limits = np.iinfo(dtype)
     zero_point = 0 if dtype is I16 else int(rng.integers(limits.min, limits.max, endpoint=True))
+    if isinstance(rng, FarScales) and dtype is not I16 and rng.random() < 0.3:
+        zero_point = any_of(rng, limits.min, limits.max)
     chosen = {"scale": some_scale(rng, dtype, around), "zero_point": zero_point}
     return tensor(shape, dtype, **(chosen | fixed))
 
@@ -80,6 +98,8 @@ def bias_of(rng: Rng, x: Tensor, weights: Tensor, channels: int, depth: int, alw
     wide = x.dtype == I16
     limit = 60 * (256 if wide else 1) * math.isqrt(100 * depth)
     scales = x.quantization.scale * weights.quantization.scale
+    if isinstance(rng, FarScales):
+        limit = any_of(rng, limit, 2**31 - 1, 2**40 if wide else 2**31 - 1)
     return tensor((channels,), I64 if wide else I32, scale=scales, data=rng.integers(-limit, limit, channels))
 
 
@@ -88,6 +108,8 @@ def weights_of(rng: Rng, dtype: Any, shape: tuple[int, ...], axis: int, per_tens
     if dtype is F32:
         return tensor(shape, F32, data=values(rng, shape, F32, -1, 1))
     scales = rng.uniform(0.2, 1.0, 1 if per_tensor else shape[axis]) / 127
+    if isinstance(rng, FarScales):
+        scales = rng.farther(scales, -14, 8)
     return tensor(shape, I8, scale=scales, axis=axis, data=rng.integers(-127, 127, shape, endpoint=True))
 
 
@@ -98,6 +120,8 @@ def scale_to_fit(rng: Rng, x: Tensor, weights: Tensor, depth: int, shape: tuple[
     spread = 74 * 2.0 ** (8 * x.dtype.itemsize - 8) * math.sqrt(depth)
     step = float(x.quantization.scale[0]) * float(weights.quantization.scale.mean()) * spread * 74
     scale = step / 2.0 ** (8 * x.dtype.itemsize - 8) / rng.uniform(10, 60)
+    if isinstance(rng, FarScales):
+        scale = float(rng.farther(scale, -20, 4))
     zero_point = 0 if x.dtype == I16 else int(rng.integers(-128, 128))
     return tensor(shape, x.dtype, scale=scale, zero_point=zero_point)
 

@@ -106,6 +106,7 @@ FULLY_CONNECTED = Operation(
         options={"fused_activation_function": ACTIVATION, "weights_format": one_of("DEFAULT")},
         weights=1,
         channel_axis=0,
+        bias=2,
     ),
     options=ActivationOptions,
     lower=_fully_connected,

@@ -37,43 +37,44 @@ static inline int32_t multiply_wide(int64_t x, int32_t multiplier, int32_t shift
     return wrap32((int64_t)((uint64_t)x * (uint64_t)(int64_t)reduced + ((uint64_t)1 << (places - 1))) >> places);
 }
 
-/* round(x * (mantissa * 2^exponent)) as IEEE doubles give it: the product to 53 bits (ties to even), then
- * to an integer (halves away from zero), within int32. LiteRT's FULLY_CONNECTED does this in floating point. */
-static inline int32_t multiply_exact(int32_t x, int64_t mantissa, int32_t exponent)
+/* high * 2^64 + low to 53 bits, ties to even, as IEEE doubles round; returns the bits and adds the places lost. */
+static inline uint64_t keep_53_bits(uint64_t high, uint64_t low, int32_t *exponent)
 {
-    uint32_t magnitude = x < 0 ? 0u - (uint32_t)x : (uint32_t)x;
-    uint64_t m = (uint64_t)mantissa, low, high, result;
-    int spare, places;
-    if (magnitude == 0 || m == 0)
-        return 0;
-    low = (m & 0xFFFFFFFFu) * magnitude;
-    high = (m >> 32) * magnitude + (low >> 32);
-    low &= 0xFFFFFFFFu;
-    /* the product is high * 2^32 + low, of at most 85 bits: bring it to 53 */
-    spare = 0;
-    while (high >> (21 + spare))
-        spare++;
-    if (spare > 0) {
-        /* 32 + 21 = 53 bits stay; `spare` bits go */
-        uint64_t all, rest, half = (uint64_t)1 << (spare - 1);
-        rest = low & (((uint64_t)1 << spare) - 1);
-        all = (high << (32 - spare)) | (low >> spare);
-        if (rest > half || (rest == half && (all & 1)))
-            all++;
-        result = all;
-    } else {
-        result = (high << 32) | low;
+    uint64_t lost = 0, half;
+    while (high || low >> 54) {
+        lost |= low & 1;
+        low = low >> 1 | high << 63;
+        high >>= 1;
+        ++*exponent;
     }
-    places = -(exponent + spare);
+    if (low >> 53) {
+        half = low & 1;
+        low >>= 1;
+        ++*exponent;
+        low += half & (lost | low);
+    }
+    return low;
+}
+
+/* round((double)x * (mantissa * 2^exponent)): the product as IEEE doubles give it, then to an integer (halves away
+ * from zero), within int32. LiteRT's FULLY_CONNECTED does this in floating point. */
+static inline int32_t multiply_exact(int64_t x, int64_t mantissa, int32_t exponent)
+{
+    uint64_t m = (uint64_t)mantissa, n = keep_53_bits(0, x < 0 ? 0u - (uint64_t)x : (uint64_t)x, &exponent), low, middle;
+    int32_t places;
+    low = (m & 0xFFFFFFFFu) * (n & 0xFFFFFFFFu);
+    middle = (m >> 32) * (n & 0xFFFFFFFFu) + (m & 0xFFFFFFFFu) * (n >> 32) + (low >> 32);
+    n = keep_53_bits((m >> 32) * (n >> 32) + (middle >> 32), middle << 32 | (low & 0xFFFFFFFFu), &exponent);
+    places = -exponent;
     if (places <= 0)
-        result = places < -31 || result > (uint64_t)INT32_MAX ? (uint64_t)1 << 31 : result << -places;
+        n = n && (places < -31 || n > (uint64_t)INT32_MAX) ? (uint64_t)1 << 31 : n << (-places & 31);
     else if (places > 62)
-        result = 0;
+        n = 0;
     else
-        result = (result + ((uint64_t)1 << (places - 1))) >> places;
+        n = (n + ((uint64_t)1 << (places - 1))) >> places;
     if (x < 0)
-        return result >= (uint64_t)1 << 31 ? INT32_MIN : -(int32_t)result;
-    return result > INT32_MAX ? INT32_MAX : (int32_t)result;
+        return n >= (uint64_t)1 << 31 ? INT32_MIN : -(int32_t)n;
+    return n > INT32_MAX ? INT32_MAX : (int32_t)n;
 }
 
 /* LUTLookup: linear interpolation between 513 entries with 7 fraction bits */

@@ -303,7 +303,9 @@ static void finish_int16(const conv_args *a, const uint8_t *plan, const int32_t 
             int64_t whole = add64(bias[i], sum[t * width + i]);
             int32_t y;
             if (a->rescale == RESCALE_EXACT)
-                y = multiply_exact(wrap32(whole), LONGS(plan, a->multiplier_at)[at + i], shift[i]);
+                y = multiply_exact(whole, LONGS(plan, a->multiplier_at)[at + i], shift[i]);
+            else if (a->rescale == RESCALE_TWICE)
+                y = multiply_twice(wrap32(whole), WORDS(plan, a->multiplier_at)[at + i], shift[i]);
             else
                 y = multiply_wide(whole, WORDS(plan, a->multiplier_at)[at + i], shift[i]);
             ((int16_t *)outs[t] + to)[i] = (int16_t)clip32(add32(y, a->zero_out), a->low, a->high);

@@ -62,11 +62,14 @@ static void finish_i16(const conv_args *a, const uint8_t *plan, const int64_t *s
     if (a->rescale == RESCALE_EXACT) {
         const int64_t *mantissa = AT(int64_t, a->multiplier_at) + at;
         for (i = 0; i < n; i++)
-            out[i] = (int16_t)clip32(add32(multiply_exact(wrap32(sum[i]), mantissa[i], shift[i]), a->zero_out), a->low, a->high);
+            out[i] = (int16_t)clip32(add32(multiply_exact(sum[i], mantissa[i], shift[i]), a->zero_out), a->low, a->high);
     } else {
         const int32_t *multiplier = AT(int32_t, a->multiplier_at) + at;
-        for (i = 0; i < n; i++)
-            out[i] = (int16_t)clip32(add32(multiply_wide(sum[i], multiplier[i], shift[i]), a->zero_out), a->low, a->high);
+        for (i = 0; i < n; i++) {
+            int32_t y = a->rescale == RESCALE_TWICE ? multiply_twice(wrap32(sum[i]), multiplier[i], shift[i])
+                                                    : multiply_wide(sum[i], multiplier[i], shift[i]);
+            out[i] = (int16_t)clip32(add32(y, a->zero_out), a->low, a->high);
+        }
     }
 }
 

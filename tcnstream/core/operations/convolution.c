@@ -59,7 +59,7 @@ int tcn_check_convolution(tcn_checker *c)
     }
     if (n->dtype == TCN_I8)
         REQUIRE(holds(c, a->bias_u8_at, per_output, 4), &a->bias_u8_at, TCN_BOUNDS);
-    REQUIRE(a->rescale == RESCALE_EXACT || a->rescale == (n->dtype == TCN_I8 ? RESCALE_TWICE : RESCALE_WIDE), &a->rescale, TCN_VALUE);
+    REQUIRE(a->rescale == RESCALE_EXACT || a->rescale == RESCALE_TWICE || (a->rescale == RESCALE_WIDE && n->dtype == TCN_I16), &a->rescale, TCN_VALUE);
     REQUIRE(holds(c, a->multiplier_at, per_output, a->rescale == RESCALE_EXACT ? 8 : 4), &a->multiplier_at, TCN_BOUNDS);
     REQUIRE(holds(c, a->shift_at, per_output, 4), &a->shift_at, TCN_BOUNDS);
     return a->rescale == RESCALE_EXACT ? tcn_check_shifts(c, a->shift_at, (uint32_t)per_output, -2000, 2000)

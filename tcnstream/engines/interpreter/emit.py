@@ -62,7 +62,7 @@ def _convolution(step: StepGraph, node: Node, work: Work) -> list[int]:
         return [_dense_over_window(step, node, work)]
     weights = step.plan.tensors[node.inputs[1]]
     kernel = step.plan_constant(node.inputs[1], weights.shape, 0)
-    return [_convolved(step, node, work, weights.shape[1], kernel)]
+    return [_convolved(step, node, work, weights.shape[1], kernel, **_sums(step, node))]
 
 
 @emits("DEPTHWISE_CONV_2D")
@@ -105,6 +105,13 @@ def _padded_frequency(step: StepGraph, i: int, node: Node) -> int:
     return step.pad(i, ((0, 0), (0, 0), (begin, end), (0, 0)), node.fill)
 
 
+def _sums(step: StepGraph, node: Node) -> dict[str, OptionValue]:
+    """The option that says that products of int16 are summed in 32 bits, where the bias is as short."""
+    bias = node.inputs[2]
+    is_short = bias >= 0 and step.plan.tensors[bias].dtype == np.int32 and _output(step, node).dtype == np.int16
+    return {"quantized_bias_type": "INT32"} if is_short else {}
+
+
 def _bias(step: StepGraph, node: Node, position: int) -> list[int]:
     if len(node.inputs) <= position or node.inputs[position] < 0:
         return []
@@ -130,6 +137,7 @@ def _transpose_convolution(step: StepGraph, node: Node, work: Work) -> list[int]
         "stride_h": up,
         "stride_w": stride_f,
         "fused_activation_function": own.activation,
+        **_sums(step, node),
     }
     whole = step.op(node.kind, operands, out, shape, options)
     pad = kernel - 1 - node.window.pad_begin
@@ -166,7 +174,11 @@ def _dense_rows(step: StepGraph, node: Node, rows: int) -> int:
     matrix = step.plan_constant(node.inputs[1], (out, math.prod(weights.shape[1:])))
     shape = (*step.tensors[rows].shape[:-1], out)
     activation = node.options_of(ActivationOptions).activation
-    options: dict[str, OptionValue] = {"keep_num_dims": True, "fused_activation_function": activation}
+    options: dict[str, OptionValue] = {
+        "keep_num_dims": True,
+        "fused_activation_function": activation,
+        **_sums(step, node),
+    }
     return step.op(FULLY_CONNECTED.kind, [rows, matrix, *_bias(step, node, 2)], _output(step, node), shape, options)
 
 

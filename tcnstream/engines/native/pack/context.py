@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,11 +14,11 @@ from tcnstream.compiler.plan import Node, Plan
 from tcnstream.engines.native.layout import Kind
 from tcnstream.engines.native.layout.records import Record
 from tcnstream.engines.reference.kernels import KernelContext
-from tcnstream.engines.reference.kernels.context import is_quantized
+from tcnstream.engines.reference.kernels.context import facts_of, is_quantized
 from tcnstream.engines.reference.kernels.fixed_point import CLIPS, activation_range
 from tcnstream.engines.registry import Registry
 from tcnstream.errors import EngineError
-from tcnstream.tflite.graph import Array, Tensor
+from tcnstream.tflite.graph import Tensor
 
 F32_MAX = float(np.finfo(np.float32).max)
 
@@ -59,21 +58,7 @@ class Context:
     @cached_property
     def facts(self) -> KernelContext:
         """What a kernel is given, without frames: for the functions that only read facts from it."""
-        tensors: list[Tensor | None] = []
-        arrays: list[Array | None] = []
-        for i, view in zip(self.node.inputs, self.node.views, strict=True):
-            tensor = None if i < 0 else self.plan.tensors[i]
-            tensors.append(None if tensor is None else dataclasses.replace(tensor, shape=view))
-            arrays.append(None if tensor is None or tensor.data is None else tensor.data.reshape(view))
-        return KernelContext(
-            node=self.node,
-            inputs=tuple(tensors),
-            arrays=tuple(arrays),
-            outputs=tuple(self.plan.tensors[o] for o in self.node.outputs),
-            n_frames=0,
-            valid=(0, 0),
-            rounding=self.rounding,
-        )
+        return facts_of(self.plan, self.node, self.rounding)
 
     @property
     def source(self) -> Tensor:

@@ -22,9 +22,16 @@ from tcnstream.engines.native.pack.context import (
     packs,
     range_or_zero,
 )
-from tcnstream.engines.reference.kernels.context import is_quantized, quantization_of, scale_of, zero_point_of
+from tcnstream.engines.reference.kernels.context import (
+    has_wide_sums,
+    is_quantized,
+    quantization_of,
+    scale_of,
+    weight_zero_point,
+    zero_point_of,
+)
 from tcnstream.engines.reference.kernels.fixed_point import quantize_multiplier
-from tcnstream.tflite.graph import Array, Quantization
+from tcnstream.tflite.graph import Array
 
 
 def panels(outputs: int) -> list[int]:
@@ -87,32 +94,20 @@ def _rescale(context: Context, outputs: int) -> tuple[Rescale, Array, Array]:
         mantissa, exponent = _exact_scale(scales)
         return Rescale.EXACT, mantissa, exponent
     multiplier, shift = quantize_multiplier(scales)
-    rescale = Rescale.WIDE if facts.output.dtype == np.int16 else Rescale.TWICE
+    rescale = Rescale.WIDE if has_wide_sums(facts) else Rescale.TWICE
     return rescale, multiplier.astype(np.int32), shift.astype(np.int32)
 
 
 def _weights_of(context: Context) -> Array:
-    """The weights; integer ones must stand for themselves."""
+    """The weights; integer ones must stand for themselves: with a zero point they become int16, for ``_in_parts``."""
     facts = context.facts
     weights = facts.array(1)
-    if is_quantized(facts.tensor(0)):
-        q = quantization_of(facts, facts.tensor(1))
-        dense = context.node.kind == FULLY_CONNECTED.kind and q.per_channel
-        if weights.dtype != np.int8:
-            raise context.unsupported(f"{weights.dtype} weights")
-        if q.zero_point.any() and not dense:
-            return _without_zero_point(context, weights, q)
-        return weights
-    return weights.astype(np.float32)
-
-
-def _without_zero_point(context: Context, weights: Array, q: Quantization) -> Array:
-    """int16 weights that stand for themselves; ``_in_parts`` brings them back to int8."""
-    zero = q.zero_point.astype(np.int16)
-    if zero.size > 1:
-        zero = zero.reshape([-1 if axis == q.axis else 1 for axis in range(weights.ndim)])
-    wide: Array = weights.astype(np.int16) - zero
-    return wide
+    if not is_quantized(facts.tensor(0)):
+        return weights.astype(np.float32)
+    if weights.dtype != np.int8:
+        raise context.unsupported(f"{weights.dtype} weights")
+    zero_point = weight_zero_point(facts)
+    return weights.astype(np.int16) - np.int16(zero_point) if zero_point else weights
 
 
 def _in_parts(context: Context, weights: Array) -> Array:

@@ -171,7 +171,22 @@ def _multiplier_int16(real: np.float32) -> tuple[int, int]:
     return (32767 if multiplier >= INT32_MAX - (1 << 15) else (multiplier + (1 << 15)) >> 16), exponent
 
 
-@kernel("HARD_SWISH")
+def _hard_swish_multipliers(context: KernelContext) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Multiplier and exponent from the input, 7 bits finer, to the output's scale and to that of the gate."""
+    fine_scale = np.float32(1.0 / 128.0) * scale_of(context, context.tensor(0))
+    to_output = _multiplier_int16(fine_scale / scale_of(context, context.output))
+    return to_output, _multiplier_int16(fine_scale / np.float32(3.0 / 32768.0))
+
+
+def _beyond_shifts(facts: KernelContext) -> str | None:
+    """The product is shifted right, as 16 bits are."""
+    (_, exponent), _ = _hard_swish_multipliers(facts)
+    if facts.output.dtype != np.int8 or -15 <= exponent <= 0:
+        return None
+    return f"has an output scale {scale_of(facts, facts.output):g} far from that of its input"
+
+
+@kernel("HARD_SWISH", undefined=_beyond_shifts)
 def hard_swish(context: KernelContext) -> tuple[Array, ...]:
     """x * relu6(x + 3) / 6. Source: ``hard_swish.h``, 16-bit fixed point for int8."""
     if not is_quantized(context.output):
@@ -180,9 +195,7 @@ def hard_swish(context: KernelContext) -> tuple[Array, ...]:
             return (as_frames(context, x * np.clip(x + np.float32(3), 0, 6) / np.float32(6)),)
     if context.output.dtype != np.int8:
         raise context.unsupported(f"{context.output.dtype}")
-    fine_scale = np.float32(1.0 / 128.0) * scale_of(context, context.tensor(0))
-    output_multiplier, output_exponent = _multiplier_int16(fine_scale / scale_of(context, context.output))
-    gate_multiplier, gate_exponent = _multiplier_int16(fine_scale / np.float32(3.0 / 32768.0))
+    (output_multiplier, output_exponent), (gate_multiplier, gate_exponent) = _hard_swish_multipliers(context)
     fine = ints_without_zero_point(context, 0) << 7
     value = _high_mul_int16(fine, output_multiplier)
     gate = np.clip(fine << max(gate_exponent - 1, 0), -32768, 32767)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from tcnstream.compiler.plan import ActivationOptions, Node, Options
+from tcnstream.compiler.operations.dense import BATCH_MATMUL, FULLY_CONNECTED
+from tcnstream.compiler.plan import ActivationOptions, Node, Options, Plan
 from tcnstream.engines.registry import Registry
 from tcnstream.errors import EngineError
 from tcnstream.tflite.graph import Array, Quantization, Tensor
@@ -89,11 +90,39 @@ class KernelContext:
         )
 
 
+def facts_of(plan: Plan, node: Node, rounding: str = "litert") -> KernelContext:
+    """What a kernel is given for a node of a plan, without frames: for functions that only read facts from it."""
+    tensors = [
+        None if i < 0 else replace(plan.tensors[i], shape=v) for i, v in zip(node.inputs, node.views, strict=True)
+    ]
+    return KernelContext(
+        node=node,
+        inputs=tuple(tensors),
+        arrays=tuple(None if t is None or t.data is None else t.data.reshape(t.shape) for t in tensors),
+        outputs=tuple(plan.tensors[o] for o in node.outputs),
+        n_frames=0,
+        valid=(0, 0),
+        rounding=rounding,
+    )
+
+
 Kernel: TypeAlias = Callable[[KernelContext], tuple[Array, ...]]
 """The frames of each output; a node that carries a running value gives the new one behind them."""
 
 KERNELS: Registry[Kernel] = Registry("tcnstream.engines.reference.kernels")
-kernel = KERNELS.enter
+
+Undefined: TypeAlias = Callable[[KernelContext], str | None]
+"""What TFLite's kernel has no answer for, of a node with these facts; None where it has one."""
+
+UNDEFINED: dict[str, Undefined] = {}
+"""Quantized operations of the file whose kernels leave C's rules, or end the process, at some scales."""
+
+
+def kernel(*kinds: str, undefined: Undefined | None = None) -> Callable[[Kernel], Kernel]:
+    """A decorator: what follows is the kernel of these operations, ``undefined`` says where TFLite's is."""
+    if undefined is not None:
+        UNDEFINED.update(dict.fromkeys(kinds, undefined))
+    return KERNELS.enter(*kinds)
 
 
 def quantization_of(context: KernelContext, tensor: Tensor) -> Quantization:
@@ -121,6 +150,24 @@ def scale_of(context: KernelContext, tensor: Tensor) -> np.float32:
 def zero_point_of(context: KernelContext, tensor: Tensor) -> int:
     """Per-tensor zero point."""
     return int(quantization_of(context, tensor).zero_point.flat[0])
+
+
+def weight_zero_point(context: KernelContext) -> int:
+    """The zero point of the weights, operand 1, as far as the reference kernels subtract one.
+
+    That of dense layers with one scale, and of constant matrices; all other weights are symmetric by specification,
+    and a zero point in their file is not read.
+    """
+    weights = quantization_of(context, context.tensor(1))
+    if context.node.kind_in_file in (FULLY_CONNECTED.kind, BATCH_MATMUL.kind) and not weights.per_channel:
+        return int(weights.zero_point.flat[0])
+    return 0
+
+
+def has_wide_sums(context: KernelContext) -> bool:
+    """Whether products are summed in 64 bits: those of int16, unless the bias is one of 32."""
+    bias = context.optional(2)
+    return context.output.dtype == np.int16 and (bias is None or bias.dtype == np.int64)
 
 
 def ints_without_zero_point(context: KernelContext, position: int) -> Ints:

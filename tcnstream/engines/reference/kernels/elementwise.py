@@ -10,8 +10,8 @@ import numpy as np
 from tcnstream.compiler.operations.elementwise import SumOptions
 from tcnstream.engines.reference.kernels.context import (
     Ints,
-    Kernel,
     KernelContext,
+    Undefined,
     as_frames,
     ints_without_zero_point,
     is_quantized,
@@ -96,13 +96,25 @@ def _add_or_subtract_shifted(context: KernelContext, function: Pair, exponents: 
     return (as_frames(context, clip_to_output(context, function(a, b))),)
 
 
-@kernel("ADD")
+def _on_common_scale(left_shift: int, powers: int) -> Undefined:
+    """Operands shifted left and brought to twice the greater scale; what is then made of them has ``powers`` of it."""
+
+    def find(facts: KernelContext) -> str | None:
+        twice = np.float64(2 * max(scale_of(facts, facts.tensor(position)) for position in (0, 1)))
+        shift = powers * (left_shift if facts.output.dtype != np.int16 or powers > 1 else 15)
+        ratio = twice**powers / (np.float64(1 << shift) * np.float64(scale_of(facts, facts.output)))
+        return None if ratio < 1 else f"has an output scale {scale_of(facts, facts.output):g} far below its operands'"
+
+    return find
+
+
+@kernel("ADD", undefined=_on_common_scale(20, 1))
 def add(context: KernelContext) -> tuple[Array, ...]:
     """x + y with broadcasting. Source: ``add.cc`` (operands are shifted left by 20, int16 by 15)."""
     return _add_or_subtract(context, np.add)
 
 
-@kernel("SUB")
+@kernel("SUB", undefined=_on_common_scale(20, 1))
 def sub(context: KernelContext) -> tuple[Array, ...]:
     """x - y with broadcasting. Source: ``sub.cc``."""
     return _add_or_subtract(context, np.subtract)
@@ -182,7 +194,7 @@ def minimum(context: KernelContext) -> tuple[Array, ...]:
     return (as_frames(context, np.where(np.less(a, b), a, b)),)
 
 
-@kernel("SQUARED_DIFFERENCE")
+@kernel("SQUARED_DIFFERENCE", undefined=_on_common_scale(7, 2))
 def squared_difference(context: KernelContext) -> tuple[Array, ...]:
     """(x - y)**2 with broadcasting. Source: ``squared_difference.cc`` (left shift 7)."""
     if not is_quantized(context.output):
@@ -248,15 +260,24 @@ def cast(context: KernelContext) -> tuple[Array, ...]:
         return (as_frames(context, values.astype(target)),)
 
 
-def _compared(function: Pair, *scaled_types: str) -> Kernel:
-    """Quantized operands of ``scaled_types`` are brought to one scale, all others compared as they are.
+def _compare(function: Pair, kind: str, scaled: tuple[str, ...]) -> None:
+    """The kernel of a comparison: quantized operands of ``scaled`` types are brought to one scale, others not.
 
     Source: ``comparisons.cc``: shifted left by 8 and multiplied by their scales, rounded.
     """
 
+    def is_scaled(context: KernelContext) -> bool:
+        return is_quantized(context.tensor(0)) and context.tensor(0).dtype.name in scaled
+
+    def undefined(facts: KernelContext) -> str | None:
+        for tensor in (facts.tensor(0), facts.tensor(1)) if is_scaled(facts) else ():
+            if quantize_multiplier(scale_of(facts, tensor))[1] > 0:
+                return f"compares at a scale of {scale_of(facts, tensor):g}, and takes scales below 1"
+        return None
+
+    @kernel(kind, undefined=undefined)
     def compared(context: KernelContext) -> tuple[Array, ...]:
-        first = context.tensor(0)
-        if not is_quantized(first) or first.dtype.name not in scaled_types:
+        if not is_scaled(context):
             return (as_frames(context, function(context.array(0), context.array(1))),)
         a, b = (
             multiply(
@@ -266,15 +287,13 @@ def _compared(function: Pair, *scaled_types: str) -> Kernel:
         )
         return (as_frames(context, function(a, b)),)
 
-    return compared
 
-
-kernel("EQUAL")(_compared(np.equal, "int8", "int16"))
-kernel("NOT_EQUAL")(_compared(np.not_equal, "int8", "int16"))
-kernel("LESS")(_compared(np.less, "int8"))
-kernel("LESS_EQUAL")(_compared(np.less_equal, "int8"))
-kernel("GREATER")(_compared(np.greater, "int8"))
-kernel("GREATER_EQUAL")(_compared(np.greater_equal, "int8"))
+_compare(np.equal, "EQUAL", scaled=("int8", "int16"))
+_compare(np.not_equal, "NOT_EQUAL", scaled=("int8", "int16"))
+_compare(np.less, "LESS", scaled=("int8",))
+_compare(np.less_equal, "LESS_EQUAL", scaled=("int8",))
+_compare(np.greater, "GREATER", scaled=("int8",))
+_compare(np.greater_equal, "GREATER_EQUAL", scaled=("int8",))
 
 
 @kernel("LOGICAL_AND")

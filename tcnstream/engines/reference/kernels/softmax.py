@@ -40,7 +40,17 @@ _MOST_SQUARES = ((1 << 29) - 1) // 255**2
 """Squares of int8 values without their zero point that add up to less than 2**29, as ``inverse_square_root`` needs."""
 
 
-@kernel("SOFTMAX")
+def _beyond_multipliers(facts: KernelContext) -> str | None:
+    """Differences are brought to 26 fraction bits by a multiplier of more than 1, shifted left by less than 31."""
+    options = facts.node.options
+    beta = options.beta if isinstance(options, SoftmaxOptions) else 1.0
+    steps = np.float64(np.float32(beta)) * np.float64(scale_of(facts, facts.tensor(0))) * (1 << 26)
+    if facts.output.dtype != np.int8 or 1 < steps < 1 << 30:
+        return None
+    return f"has an input scale {scale_of(facts, facts.tensor(0)):g}"
+
+
+@kernel("SOFTMAX", undefined=_beyond_multipliers)
 def softmax(context: KernelContext) -> tuple[Array, ...]:
     """Softmax over the last axis; ``beta`` scales the input. Source: ``softmax.h``."""
     beta = context.options(SoftmaxOptions).beta
@@ -101,7 +111,7 @@ def _softmax_int16(context: KernelContext, beta: float) -> tuple[Array, ...]:
     return (as_frames(context, np.clip(result, 0, 32767)),)
 
 
-@kernel("LOG_SOFTMAX")
+@kernel("LOG_SOFTMAX", undefined=_beyond_multipliers)
 def log_softmax(context: KernelContext) -> tuple[Array, ...]:
     """log(softmax(x)) over the last axis. Source: ``integer_ops/log_softmax.h``."""
     if not is_quantized(context.tensor(0)):

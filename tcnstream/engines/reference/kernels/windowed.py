@@ -19,9 +19,11 @@ from tcnstream.engines.reference.kernels.context import (
     KernelContext,
     Reals,
     as_frames,
+    has_wide_sums,
     is_quantized,
     kernel,
     scale_of,
+    weight_zero_point,
     zero_point_of,
 )
 from tcnstream.engines.reference.kernels.dense import dense_rescale
@@ -41,11 +43,12 @@ from tcnstream.tflite.graph import Array, Tensor
 
 
 def operands(context: KernelContext) -> tuple[Reals, Reals]:
-    """The input without its zero point, and the weights (symmetric, whatever their file says), for ``add_products``."""
+    """The input and the weights without their zero points, for ``add_products``."""
     x, weights = context.array(0), context.array(1)
     if not is_quantized(context.tensor(0)):
         return x.astype(np.float32, copy=False), weights.astype(np.float32, copy=False)
-    return x.astype(np.float64) - zero_point_of(context, context.tensor(0)), weights.astype(np.float64)
+    centred = x.astype(np.float64) - zero_point_of(context, context.tensor(0))
+    return centred, weights.astype(np.float64) - weight_zero_point(context)
 
 
 def channel_scales(context: KernelContext) -> Doubles:
@@ -68,7 +71,7 @@ def finish(context: KernelContext, sums: Reals) -> tuple[Array, ...]:
         accumulators = accumulators + bias.astype(np.int64)
     if context.options(ConvolutionOptions).dense:
         scaled = dense_rescale(context, accumulators)
-    elif context.output.dtype == np.int16:
+    elif has_wide_sums(context):
         scaled = multiply_wide(accumulators, *quantize_multiplier(channel_scales(context)))
     else:
         scaled = multiply(wrap_int32(accumulators), *quantize_multiplier(channel_scales(context)))

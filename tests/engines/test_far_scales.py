@@ -1,0 +1,208 @@
+"""Integers of scales that no converter writes: as the reference kernels, or refused; alike in all engines.
+
+Multipliers above 1, sums shifted left and beyond 32 bits, scales of channels far apart, zero points at the ends, biases
+on scales of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.contract import assert_frames, engines_here
+from helpers.draws import drawn
+from helpers.networks import DoesNotFitError, build, signals
+from helpers.oracle import OracleError, OracleProcess
+from helpers.random_layers import ANY_LAYER, SETUPS, at_window, streamed
+from helpers.singleop import (
+    ONE_IMPLEMENTATION,
+    Trial,
+    assert_same,
+    compute,
+    feeds_of,
+    model_of,
+    plan_of,
+    streamed_by_core,
+    tensor,
+)
+from helpers.trials import CASES, PARAMETERS, Build, FarScales
+from hypothesis import HealthCheck, assume, given
+from hypothesis import strategies as st
+
+import tcnstream
+from tcnstream.compiler.plan import SAME_FRAME
+from tcnstream.engines.reference.defined import check_defined
+from tcnstream.errors import EngineError, ModelError
+
+INTEGERS = [p for p in PARAMETERS if np.dtype(p.values[1]) in (np.dtype(np.int8), np.dtype(np.int16))]
+
+
+@pytest.fixture(scope="module")
+def oracle() -> Iterator[OracleProcess]:
+    pytest.importorskip("ai_edge_litert.interpreter", reason="the reference kernels come from ai-edge-litert")
+    process = OracleProcess()
+    yield process
+    process.close()
+
+
+def defined(trial: Trial) -> bool:
+    """Whether the operation is computed; what is refused is refused by that alone."""
+    try:
+        check_defined(plan_of(trial))
+    except EngineError as e:
+        assert "no defined answer" in str(e)
+        return False
+    return True
+
+
+@pytest.mark.parametrize(("build_trial", "dtype"), INTEGERS)
+def test_an_operation_equals_the_reference_kernel(build_trial: Build, dtype: Any, oracle: OracleProcess) -> None:
+    judged = 0
+    for seed in range(12):
+        trial = build_trial(FarScales.of(seed), dtype)
+        if trial.kind in ONE_IMPLEMENTATION or not defined(trial):
+            continue
+        ours = compute(trial)
+        if trial.window is SAME_FRAME:
+            plan = plan_of(trial)
+            try:
+                assert_same(streamed_by_core(plan, feeds_of(trial, plan), np.random.default_rng(seed)), ours)
+            except EngineError as e:
+                assert "lacks" in str(e)
+        try:
+            expected = oracle.answer(model_of(trial), trial.feeds)
+        except OracleError as e:
+            assert "aborted" not in str(e), f"seed {seed}: the interpreter ends the process, which nothing here refuses"
+            continue
+        assert_same(ours, expected)
+        judged += 1
+    assert judged > 0 or build_trial(FarScales.of(0), dtype).kind in ONE_IMPLEMENTATION
+
+
+@drawn(60, suppress_health_check=list(HealthCheck))
+@given(st.lists(ANY_LAYER, min_size=1, max_size=3), st.integers(12, 40), SETUPS)
+def test_a_network_equals_the_reference_kernels_in_every_engine(
+    oracle: OracleProcess, layers: list[Any], window: int, setup: dict[str, Any]
+) -> None:
+    setup = {**setup, "dtype": "int16" if setup["dtype"] == "int16" else "int8"}
+    try:
+        network = build(layers, window, **setup, far_scales=True)
+    except DoesNotFitError:
+        assume(False)
+    model = tcnstream.load(network.content, time_axis=2 if setup["bins"] and setup["sideways"] else 1)
+    signal = signals(model.inputs, window)
+    try:
+        engines = engines_here(model)
+    except AssertionError:  # none has it
+        return
+    answers = [streamed(model.stream(engine), signal, [window]) for engine in engines]
+    for engine, answer in zip(engines, answers, strict=True):
+        assert_frames(answer, answers[-1], 0, f"{engine} and {engines[-1]}")
+    try:
+        raw = oracle.answer(
+            network.content, [at_window(x, a) for x, a in zip(signal, model.plan.input_axes, strict=True)]
+        )
+    except OracleError:
+        return
+    for ours, theirs, axis, port in zip(answers[0], raw, model.plan.output_axes, model.outputs, strict=True):
+        frames = (theirs if axis is None else np.moveaxis(theirs, axis, 0)).reshape(-1, *port.shape)
+        assert np.array_equal(ours[-len(frames) :], frames)
+
+
+# --- what once did not hold ---------------------------------------------------------------------
+
+
+def dense_of(bias: Any, bias_dtype: Any, scale_out: float = 1e-3, **options: Any) -> bytes:
+    """int16 frames of 4 channels through a dense layer of 2 units."""
+    x = tensor((1, 9, 4), np.int16, scale=1e-4)
+    weights = tensor((2, 4), np.int8, scale=0.01, data=[[127, -127, 127, 90], [1, 2, 3, 4]])
+    b = tensor((2,), bias_dtype, scale=1e-6, data=bias)
+    y = tensor((1, 9, 2), np.int16, scale=scale_out)
+    return model_of(Trial("FULLY_CONNECTED", (x, weights, b), (), (y,), {"keep_num_dims": True, **options}))
+
+
+def agree(content: bytes, oracle: OracleProcess) -> None:
+    """All engines answer as the reference kernels."""
+    model = tcnstream.load(content)
+    signal = signals(model.inputs, model.window_frames)
+    (expected,) = oracle.answer(content, [signal[0][None]])
+    for engine in engines_here(model):
+        assert_frames(streamed(model.stream(engine), signal, [model.window_frames]), (expected[0],), 0, engine)
+
+
+def test_sums_of_int16_beyond_32_bits(oracle: OracleProcess) -> None:
+    """The core cut sums of dense layers to 32 bits."""
+    agree(dense_of([2**33, -(2**34)], np.int64, scale_out=0.9), oracle)
+
+
+@pytest.mark.parametrize("kind", ["CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"])
+def test_products_of_int16_are_summed_in_32_bits_where_the_file_says_so(kind: str, oracle: OracleProcess) -> None:
+    """They round twice there, and once where the sums have 64 bits."""
+    for seed in range(8):
+        trial = CASES[kind][0](np.random.default_rng(seed), np.int16)
+        position = 3 if kind == "TRANSPOSE_CONV" else 2
+        operands = list(trial.operands)
+        if len(operands) > position and operands[position] is not None:
+            bias = operands[position]
+            operands[position] = replace(bias, dtype=np.dtype(np.int32), data=bias.data.astype(np.int32))
+        elif kind == "CONV_2D":
+            continue
+        content = model_of(replace(trial, operands=operands, options={**trial.options, "quantized_bias_type": "INT32"}))
+        try:
+            model = tcnstream.load(content, time_axis=0 if kind == "FULLY_CONNECTED" else 1)
+        except tcnstream.NotStreamableError:
+            continue
+        (expected,) = oracle.answer(content, trial.feeds)
+        frames = trial.feeds[0] if kind == "FULLY_CONNECTED" else trial.feeds[0][0]
+        for engine in engines_here(model):
+            (got,) = streamed(model.stream(engine), (frames.reshape(-1, *model.inputs[0].shape),), [len(frames)])
+            assert np.array_equal(got.reshape(expected.shape), expected), f"{engine}, seed {seed}"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "options"), [(np.int32, {}), (np.int64, {"quantized_bias_type": "INT32"}), (np.float32, {})]
+)
+def test_a_bias_of_another_length_than_the_sums_is_refused(dtype: Any, options: dict[str, Any]) -> None:
+    """The reference kernels read beyond it."""
+    with pytest.raises(ModelError, match="adds the"):
+        tcnstream.load(dense_of([1, 2], dtype, **options))
+
+
+@pytest.mark.parametrize("kind", ["DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"])
+@pytest.mark.parametrize("dtype", [np.int8, np.int16])
+def test_zero_points_of_weights_are_taken_where_the_reference_kernels_take_them(
+    kind: str, dtype: Any, oracle: OracleProcess
+) -> None:
+    """The core subtracted those of depthwise and transposed convolutions, which TFLite ignores."""
+    judged = 0
+    for seed in range(8):
+        trial = CASES[kind][0](np.random.default_rng(seed), dtype)
+        operands = list(trial.operands)
+        weights = operands[1]
+        zeros = np.random.default_rng(seed).integers(-9, 9, weights.quantization.scale.size)
+        operands[1] = replace(weights, quantization=replace(weights.quantization, zero_point=zeros))
+        content = model_of(replace(trial, operands=operands))
+        try:
+            model = tcnstream.load(content, time_axis=0 if kind == "FULLY_CONNECTED" else 1)
+        except tcnstream.NotStreamableError:
+            continue
+        (expected,) = oracle.answer(content, trial.feeds)
+        frames = trial.feeds[0] if kind == "FULLY_CONNECTED" else trial.feeds[0][0]
+        for engine in engines_here(model):
+            (got,) = streamed(model.stream(engine), (frames.reshape(-1, *model.inputs[0].shape),), [len(frames)])
+            assert np.array_equal(got.reshape(expected.shape), expected), f"{engine}, seed {seed}"
+        judged += 1
+    assert judged
+
+
+def test_weights_of_a_convolution_with_a_zero_point_are_refused() -> None:
+    trial = CASES["CONV_2D"][0](np.random.default_rng(0), np.int8)
+    operands = list(trial.operands)
+    weights = operands[1]
+    shifted = np.ones(weights.quantization.scale.size, np.int64)
+    operands[1] = replace(weights, quantization=replace(weights.quantization, zero_point=shifted))
+    with pytest.raises(ModelError, match="with a zero point, which TFLite does not take"):
+        tcnstream.load(model_of(replace(trial, operands=operands)))
