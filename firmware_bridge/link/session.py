@@ -2,9 +2,9 @@
 
 Requests are numbered; a board carries out each number once, in order, and keeps its last replies, so that a
 resent request gets the same reply again. A request is resent when its reply is late (by what replies have
-taken so far), or at once when either end saw a damaged frame. Up to the board's window of requests may be
-in flight, and never more bytes than its credit. Every wait ends: an exchange that has no reply by its
-deadline is a LinkError that says what did arrive.
+taken so far, and what its bytes and those that arrive need on a line as fast as this one has been), or at once when
+either end saw a damaged frame. Up to the board's window of requests may be in flight, and never more bytes than its
+credit. Every wait ends: an exchange that has no reply by its deadline is a LinkError that says what did arrive.
 """
 
 from __future__ import annotations
@@ -28,13 +28,16 @@ from firmware_bridge.link.messages import (
     refusal,
 )
 from firmware_bridge.link.transport import Transport
-from firmware_bridge.link.wire import Damaged, Decoder, Frame, encode
+from firmware_bridge.link.wire import Damaged, Decoder, Frame, encode, encoded_bytes
 
 DEADLINE_S = 5.0
 """For a reply, beside the time that the bytes need on the line and that the caller grants for computing."""
 
-SLOWEST_BYTES_PER_S = 8 * 1024
-"""What any line is taken to carry at least, when deadlines are computed."""
+SLOWEST_BYTES_PER_S = 900
+"""What any line is taken to carry until it has carried more: that of 9,600 baud."""
+
+_MOST_HEARD_BYTES = 1 << 14
+"""So many bytes on their way to a reply may put off its deadline: garbage may come for ever."""
 
 _LEAST_WAIT_S = 0.25
 _LEAST_SPACING_S = 0.002
@@ -96,6 +99,19 @@ class _Pace:
         return min(self.mean_s + 4 * self.deviation_s, _MOST_WAIT_S)
 
 
+@dataclass
+class _Line:
+    """How many bytes a second the line carries at least, by what it has carried."""
+
+    bytes_per_s: float = SLOWEST_BYTES_PER_S
+
+    def carried(self, count_bytes: int, seconds: float) -> None:
+        self.bytes_per_s = max(self.bytes_per_s, count_bytes / max(seconds, 1e-3))
+
+    def takes_s(self, count_bytes: int) -> float:
+        return count_bytes / self.bytes_per_s
+
+
 def _pace_key(kind: int, payload: bytes) -> tuple[int, int]:
     """Requests that take about as long: of one kind and, by powers of two, of one size."""
     is_read = kind == Kind.READ and len(payload) == ReadRequest.size_bytes()
@@ -128,6 +144,9 @@ class Link:
         self._window = 1
         self._credit = 0
         self._paces: dict[tuple[int, int], _Pace] = {}
+        self._line = _Line()
+        self._began_at = self._progress_at = 0.0
+        self._replied_bytes = self._heard_bytes = 0
         self._last_damaged = b""
         self._replies = 0
         self._echoed = False
@@ -174,19 +193,19 @@ class Link:
         waiting = deque(_Request(kind, payload) for kind, payload in requests)
         in_flight: deque[_Request] = deque()
         done: list[Frame] = []
-        last_progress = time.monotonic()
+        self._began_at = self._progress_at = time.monotonic()
+        self._replied_bytes = self._heard_bytes = 0
         while waiting or in_flight:
             while waiting and self._may_send(waiting[0], in_flight):
                 request = waiting.popleft()
                 self._send_first(request)
                 in_flight.append(request)
-            allowed_s = deadline_s + sum(len(r.coded) for r in in_flight) / SLOWEST_BYTES_PER_S
-            if time.monotonic() - last_progress > allowed_s:
+            allowed_s = deadline_s + self._line.takes_s(sum(len(r.coded) for r in in_flight)) + self._arriving_s()
+            if time.monotonic() - self._progress_at > allowed_s:
                 raise self._no_reply(in_flight[0], allowed_s)
             self._receive(in_flight)
             while in_flight and (reply := in_flight[0].reply) is not None:
                 request = in_flight.popleft()
-                last_progress = time.monotonic()
                 self.stats.exchanges += 1
                 done.append(self._accepted(request, reply))
         return done
@@ -203,11 +222,21 @@ class Link:
         request.sequence = self._sequence
         self._sequence = (self._sequence + 1) & 0xFFFF
         request.coded = encode(Frame(request.kind, 0, self._session, request.sequence, 0, request.payload))
-        request.wait_s = max(self._pace(request).wait_s, self.least_wait_s) + len(request.coded) / SLOWEST_BYTES_PER_S
+        request.wait_s = max(self._pace(request).wait_s, self.least_wait_s) + self._line.takes_s(len(request.coded))
         self._send(request)
 
     def _pace(self, request: _Request) -> _Pace:
         return self._paces.setdefault(_pace_key(request.kind, request.payload), _Pace())
+
+    def _arriving_s(self) -> float:
+        """What the bytes that came since the last reply took on the line: they are the beginning of the next one."""
+        return self._line.takes_s(min(self._heard_bytes, _MOST_HEARD_BYTES))
+
+    def _due_at(self, request: _Request) -> float:
+        """When a request is to be sent again: its turn comes with the reply to the one before it."""
+        if request.hurry:
+            return request.sent_at + request.wait_s
+        return max(request.sent_at, self._progress_at) + request.wait_s + self._arriving_s()
 
     def _send(self, request: _Request) -> None:
         self.transport.write(request.coded, DEADLINE_S + len(request.coded) / SLOWEST_BYTES_PER_S)
@@ -218,10 +247,9 @@ class Link:
 
     def _receive(self, in_flight: deque[_Request]) -> None:
         """Waits for the next bytes, at most until the oldest request is due again."""
-        oldest = in_flight[0]
-        due = oldest.sent_at + oldest.wait_s
-        received = self.transport.read(max(due - time.monotonic(), 0.0))
+        received = self.transport.read(max(self._due_at(in_flight[0]) - time.monotonic(), 0.0))
         self.stats.bytes_in += len(received)
+        self._heard_bytes += len(received)
         wanted = False
         for item in self._decoder.feed(received):
             if isinstance(item, Damaged):
@@ -246,15 +274,18 @@ class Link:
             # What is damaged is resent at once, but not for every piece that one frame fell into.
             first.hurry = True
             first.wait_s = min(0.5 * self._pace(first).mean_s, _LEAST_SPACING_S)
-        if time.monotonic() >= first.sent_at + first.wait_s:
+        if time.monotonic() >= self._due_at(first):
             self.stats.timeouts += not first.hurry
             usual = max(self._pace(first).wait_s, self.least_wait_s)
             # Silence may be a board that computes: it is asked less and less often.
             silent = first.sends - 2 if not first.hurry else 0
+            again_s = min(usual * 2 ** max(silent, 0), _MOST_WAIT_S)
+            again_s += self._line.takes_s(sum(len(request.coded) for request in unanswered))
             for request in unanswered:
                 request.hurry = False
-                request.wait_s = min(usual * 2 ** max(silent, 0), _MOST_WAIT_S)
+                request.wait_s = again_s
                 self._send(request)
+            self._heard_bytes = 0
 
     def _match(self, frame: Frame, in_flight: deque[_Request]) -> bool:
         """Gives a reply to its request; returns whether the unanswered ones must be sent again."""
@@ -274,11 +305,20 @@ class Link:
             self._replies += 1
             if frame.credit:
                 self._credit = max(frame.credit, 1)
-            if request.sends == 1:
-                self._pace(request).took(time.monotonic() - request.sent_at)
+            self._replied(request, frame)
             return False
         self.stats.stray_frames += 1
         return False
+
+    def _replied(self, request: _Request, reply: Frame) -> None:
+        """Learns from a reply how long the board takes, and how fast the line is."""
+        now = time.monotonic()
+        if request.sends == 1:
+            self._pace(request).took(now - max(request.sent_at, self._progress_at))
+        # Several replies may come out of a buffer at once: only all since the first request say how fast they came.
+        self._replied_bytes += encoded_bytes(len(reply.payload))
+        self._line.carried(self._replied_bytes, now - self._began_at)
+        self._progress_at, self._heard_bytes = now, 0
 
     def _heard(self, payload: bytes) -> None:
         if payload:
