@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -50,8 +51,8 @@ _MOST_MISSING_FRAMES = 1 << 52
 GAP = "gap"
 """The label of the segment that stands for missing signal."""
 
-_MAGIC = b"TCNPIPE1"
-_DIGEST_BYTES = 32
+_MAGIC = b"TCNPIPE2"
+_CRC_BYTES = 4
 _DEFAULT_OPTIONS = StreamOptions()
 
 
@@ -246,22 +247,35 @@ class Pipeline:
     def snapshot(self) -> bytes:
         """All that the pipeline remembers, its clock included, for ``restore`` in any process and engine."""
         self._refuse_if_broken()
-        body = msgspec.msgpack.encode(
-            _Snapshot(
-                self._setup.identity,
-                self._start_s,
-                self._begin_frames,
-                self._frames_in,
-                self._ended,
-                self._preprocessor.snapshot(),
-                b"" if self._segmenter is None else self._segmenter.snapshot(),
-                self._stream.snapshot(),
-            )
+        return self._sealed(self._stream.snapshot())
+
+    def tail(self) -> bytes:
+        """As ``snapshot``, with the model's newest input frames for what its layers remember: 1.5 KB for ``ecg``.
+
+        Raises StreamError for a pipeline that was made without ``StreamOptions(keep_tail=True)``, that has ended, or
+        that was restored from a snapshot and has not had so many frames since.
+        """
+        self._refuse_if_broken()
+        frames = self._stream.tail()
+        assert isinstance(frames, np.ndarray)  # a pipeline's model has one input
+        return self._sealed(_Tail(_digest(self._stream.identity), self._stream.frames_in, frames.tobytes()))
+
+    def _sealed(self, stream: bytes | _Tail) -> bytes:
+        state = _Snapshot(
+            self._setup.identity,
+            self._start_s,
+            self._begin_frames,
+            self._frames_in,
+            self._ended,
+            self._preprocessor.snapshot(),
+            b"" if self._segmenter is None else self._segmenter.snapshot(),
+            stream,
         )
-        return _MAGIC + hashlib.sha256(body).digest() + body
+        body = msgspec.msgpack.encode(state)
+        return _MAGIC + zlib.crc32(body).to_bytes(_CRC_BYTES, "little") + body
 
     def restore(self, blob: bytes) -> None:
-        """Continue where ``snapshot`` was taken, bit for bit, on the clock that it had.
+        """Continue where ``snapshot`` or ``tail`` was taken, bit for bit, on the clock that it had.
 
         Raises StreamError for a snapshot that is damaged, or of another model or pipeline; this one is then as before.
         """
@@ -283,10 +297,27 @@ class Pipeline:
             raise StreamError(
                 f"the snapshot does not fit the pipeline that it names ({error}); take a new one"
             ) from error
-        self._stream.restore(state.stream)
+        if isinstance(state.stream, _Tail):
+            self._resume(state.stream)
+        else:
+            self._stream.restore(state.stream)
         self._start_s, self._begin_frames, self._frames_in = state.start_s, state.begin_frames, state.frames_in
         self._preprocessor, self._segmenter, self._ended = preprocessor, segmenter, state.ended
         self._made, self._broken = [], False
+
+    def _resume(self, tail: _Tail) -> None:
+        (spec,) = self.model.inputs
+        ours = _digest(self._stream.identity)
+        if tail.identity != ours:
+            raise StreamError(
+                f"the tail is of another model or policy ({tail.identity.hex()}) than this pipeline runs"
+                f" ({ours.hex()}); restore it into one of the same"
+            )
+        try:
+            frames = np.frombuffer(tail.frames, spec.dtype).reshape(-1, *spec.shape)
+        except ValueError as error:
+            raise StreamError(f"the tail does not fit the model that it names ({error}); take a new one") from error
+        self._stream.resume(frames, tail.frames_in)
 
     def _accept(self, samples: npt.ArrayLike) -> Frames:
         """The samples (n, channels) that the model takes; StreamError, and nothing has moved, for what is none."""
@@ -569,7 +600,7 @@ class _Setup:
         return self.preprocessor().frames_hz
 
     @cached_property
-    def identity(self) -> str:
+    def identity(self) -> bytes:
         """What must agree for a snapshot to be understood; the model says its own."""
         segmenter = self.segmenter(0.0)
         facts = (
@@ -582,7 +613,7 @@ class _Setup:
             None if self.opened.card is None else self.opened.card.preprocessing,
             None if segmenter is None else segmenter.rules,
         )
-        return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+        return _digest(repr(facts))
 
     def stream(self) -> Stream:
         return self.opened.model.open(self.options)
@@ -623,25 +654,37 @@ class _Setup:
         return Segmenter(labels, frame_hz, probabilities=is_softmax, start_s=start_s, not_before_s=begin_s)
 
 
+def _digest(facts: str) -> bytes:
+    return hashlib.sha256(facts.encode()).digest()[:8]
+
+
+class _Tail(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    """``frames`` are the newest ones of ``frames_in`` input frames of the model, as its own numbers, little-endian."""
+
+    identity: bytes
+    frames_in: int
+    frames: bytes
+
+
 class _Snapshot(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
-    identity: str
+    identity: bytes
     start_s: float
     begin_frames: int
     frames_in: int
     ended: bool
     preprocessor: bytes
     segmenter: bytes
-    stream: bytes
+    stream: bytes | _Tail
 
 
 def _read_snapshot(blob: bytes) -> _Snapshot:
     if not isinstance(blob, bytes | bytearray | memoryview):
         raise StreamError(f"a snapshot is bytes and this is {type(blob).__name__}; pass what snapshot() returned")
     blob = bytes(blob)
-    digest, body = blob[len(_MAGIC) :][:_DIGEST_BYTES], blob[len(_MAGIC) + _DIGEST_BYTES :]
+    crc, body = blob[len(_MAGIC) :][:_CRC_BYTES], blob[len(_MAGIC) + _CRC_BYTES :]
     if not blob.startswith(_MAGIC):
         raise StreamError("the bytes are no snapshot of a Pipeline; pass what snapshot() returned")
-    if hashlib.sha256(body).digest() != digest:
+    if zlib.crc32(body).to_bytes(_CRC_BYTES, "little") != crc:
         raise StreamError("the snapshot is damaged: its checksum does not match; take a new one")
     try:
         return msgspec.msgpack.decode(body, type=_Snapshot)

@@ -22,8 +22,7 @@ class Segment:
     probability: float
 
 
-@dataclass
-class _Run:
+class _Run(msgspec.Struct, array_like=True):
     """Neighbouring frames of one label, ``start <= frame < end``; gaps that were closed add length but no frames."""
 
     label: int

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.contract import engines_here, garbage
 
 import tcnstream
 from tcnstream import Model, StreamError
 from tcnstream.compiler.tails import tail_of
 from tcnstream.tflite.graph import Array
-from tests.helpers.contract import engines_here, garbage
 
 CONVERTED = Path(__file__).parents[1] / "data" / "converted"
 NAMES = (

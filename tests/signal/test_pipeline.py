@@ -388,3 +388,36 @@ def test_rows_of_different_lengths_and_gaps_beyond_all_time_are_refused() -> Non
         with pytest.raises(StreamError, match="from 0 to 2"):
             pipeline.mark_gap(frames)
     assert pipeline.push(np.zeros(10)) == []
+
+
+@pytest.mark.parametrize("rate_hz", [250.0, RATE_HZ])
+@pytest.mark.parametrize("model", ["ecg", "ecg.f32"])
+def test_a_tail_goes_on_in_another_pipeline_bit_for_bit(ecg: np.ndarray, model: str, rate_hz: float) -> None:
+    options = StreamOptions(keep_tail=True)
+    one = Pipeline(model, rate_hz=rate_hz, keep_frames=True, options=options)
+    other = Pipeline(model, rate_hz=rate_hz, keep_frames=True, options=options)
+    for begin, end in ((0, 3), (3, 700), (700, 3100), (3100, 3111)):
+        one.push(ecg[begin:end])
+        other.restore(one.tail())
+        assert other.position_s == one.position_s
+        assert other.tail() == one.tail()
+    assert whole(other, ecg[3111:], [50, 51])[0] == (expected := whole(one, ecg[3111:], []))[0]
+    one.reset()
+    assert np.array_equal(whole(one, ecg, [])[1][-len(expected[1]) :], expected[1])
+
+
+def test_the_tail_of_the_shipped_model_is_small(ecg: np.ndarray) -> None:
+    pipeline = Pipeline("ecg", options=StreamOptions(keep_tail=True))
+    pipeline.push(ecg)
+    assert len(pipeline.tail()) < 1500 < 60_000 < len(pipeline.snapshot())
+
+
+def test_a_tail_of_another_model_is_refused_with_both_names(ecg: np.ndarray) -> None:
+    options = StreamOptions(keep_tail=True)
+    one, other = Pipeline("ecg", options=options), Pipeline("ecg_fast", options=options)
+    one.push(ecg)
+    other.push(ecg[:900])
+    before = other.tail()
+    with pytest.raises(StreamError, match=r"another model or policy \([0-9a-f]{16}\).*\([0-9a-f]{16}\)"):
+        other.restore(one.tail())
+    assert other.tail() == before
