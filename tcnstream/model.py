@@ -79,7 +79,7 @@ class Model:
         self.time_axis = time_axis
         self.signature = None if file.signature is None else file.signature.name
         self._stateful = _stateful(file, time_axis) if file.is_stateful else None
-        self.plan = compile(file.main, time_axis, _compute_once) if self._stateful is None else self._stateful.plan
+        self.plan = compile(file.main, time_axis, _compute_whole) if self._stateful is None else self._stateful.plan
         self._timings = facts = timings(self.plan)
         places = alignments(self.plan)
 
@@ -310,8 +310,10 @@ class Model:
     def _plan_with(self, values: tuple[Array, ...]) -> Plan:
         if not values:
             return self.plan
-        part = self._static_part
-        return compile_with(part, _compute_once(part.plan, values), self.plan)
+        try:
+            return compile_with(self._static_part, values, self.plan, _compute_whole)
+        except IndexError as e:
+            raise StreamError(f"a static input is the number of a row that its table does not have: {e}") from None
 
     def _program(self, options: StreamOptions, values: tuple[Array, ...]) -> tuple[Plan, str]:
         """The plan under a policy, and the name that its snapshots go by."""
@@ -402,7 +404,7 @@ def _stateful(file: ModelFile, time_axis: int | None) -> StatefulModel:
     return StatefulModel(file, time_axis)
 
 
-def _compute_once(plan: Plan, values: Sequence[Array]) -> Sequence[Array]:
-    from tcnstream.engines.reference.once import compute_once  # brings an engine that few models need
+def _compute_whole(plan: Plan, signal: Sequence[Array]) -> Sequence[Array]:
+    from tcnstream.engines.reference.once import compute_whole  # brings an engine that few models need
 
-    return compute_once(plan, values)
+    return compute_whole(plan, signal)

@@ -35,12 +35,12 @@ def static_part(graph: Graph, plan: Plan) -> StaticPart:
     return split(_prepared(graph), static)
 
 
-def compile_with(part: StaticPart, values: Sequence[Array], plan: Plan) -> Plan:
-    """``plan`` with the values of the inputs that have no time: an array for each of ``part.made``.
+def compile_with(part: StaticPart, values: Sequence[Array], plan: Plan, compute: Compute) -> Plan:
+    """``plan`` with the values of the inputs that have no time, an array for each of ``part.inputs``.
 
-    Raises NotStreamableError where a value differs from frame to frame of the window.
+    Raises NotStreamableError where what is made of them differs from frame to frame of the window.
     """
-    made = arrange(simplify(lower(part.filled(values), plan.input_axes)))
+    made = arrange(simplify(lower(part.filled(values, compute), plan.input_axes)))
     kept = {name: getattr(plan, name) for name in ("other_axes", "window_is_open", "input_places")}
     return replace(made, **kept)
 

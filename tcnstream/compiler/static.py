@@ -8,7 +8,7 @@ board has them.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -18,10 +18,42 @@ from tcnstream.compiler.lower import lower
 from tcnstream.compiler.operations import operations
 from tcnstream.compiler.plan import Plan
 from tcnstream.errors import NotStreamableError
-from tcnstream.tflite.graph import ABSENT, Array, Graph, Op
+from tcnstream.tflite.graph import ABSENT, Array, Graph, Op, Tensor
 
 Compute: TypeAlias = Callable[[Plan, Sequence[Array]], Sequence[Array]]
-"""What an engine gives for one frame of each input of a plan."""
+"""All frames of every output of a plan, (m, *frame_shape), for a whole signal, (n, *frame_shape) per input."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """One operation on static values: a plan in which they are one frame, or frames along ``axis``; None: it folds."""
+
+    op: Op
+    plan: Plan | None = None
+    axis: int | None = None
+
+    def outputs(self, tensors: Sequence[Tensor], known: Mapping[int, Array], compute: Compute) -> list[Array]:
+        """What the operation gives, in the file's shapes."""
+        shapes = [tensors[o].shape for o in self.op.outputs]
+        if self.plan is None:
+            operands = [_constant(tensors[i], known.get(i)) for i in self.op.inputs if i != ABSENT]
+            fold = operations()[self.op.kind].fold
+            assert fold is not None
+            return [fold(self.op, operands, tensors[self.op.outputs[0]]).reshape(shapes[0])]
+        read = [i for i in dict.fromkeys(self.op.inputs) if i in known]
+        frames = [known[i] if self.axis is None else np.moveaxis(known[i], self.axis, 0) for i in read]
+        signal = [
+            np.ascontiguousarray(x).reshape(-1, *self.plan.tensors[i].shape)
+            for x, i in zip(frames, self.plan.inputs, strict=True)
+        ]
+        made = []
+        for y, shape, axis in zip(compute(self.plan, signal), shapes, self.plan.output_axes, strict=True):
+            if axis is None:
+                made.append(y[-1:].reshape(shape))
+            else:
+                along = (shape[axis], *shape[:axis], *shape[axis + 1 :])
+                made.append(np.ascontiguousarray(np.moveaxis(y.reshape(along), 0, axis)))
+        return made
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,12 +61,12 @@ class StaticPart:
     """A graph in two: what reads static inputs alone, and the rest.
 
     ``inputs`` are the static inputs of the file and ``made`` the tensors that the rest reads, both as tensors of the
-    graph. ``plan`` computes ``made`` from ``inputs``, one frame of each. ``rest`` has zeros in their place.
+    graph. ``rest`` has zeros in the place of ``made``.
     """
 
     inputs: tuple[int, ...]
     made: tuple[int, ...]
-    plan: Plan
+    steps: tuple[_Step, ...]
     rest: Graph
 
     def some_values(self) -> list[Array]:
@@ -48,12 +80,20 @@ class StaticPart:
             made.append(values.astype(tensor.dtype))
         return made
 
-    def filled(self, values: Sequence[Array]) -> Graph:
-        """The rest of the graph with ``values``, an array for each of ``made``, as constants."""
+    def filled(self, values: Sequence[Array], compute: Compute) -> Graph:
+        """The rest of the graph for ``values`` of the static inputs, in their dtype."""
         tensors = list(self.rest.tensors)
-        for i, data in zip(self.made, values, strict=True):
-            tensors[i] = dataclasses.replace(tensors[i], data=data.reshape(tensors[i].shape))
+        known = {i: x.reshape(tensors[i].shape) for i, x in zip(self.inputs, values, strict=True)}
+        with np.errstate(all="ignore"):
+            for step in self.steps:
+                known |= zip(step.op.outputs, step.outputs(tensors, known, compute), strict=True)
+        for i in self.made:
+            tensors[i] = _constant(tensors[i], known[i])
         return dataclasses.replace(self.rest, tensors=tuple(tensors))
+
+
+def _constant(tensor: Tensor, data: Array | None) -> Tensor:
+    return tensor if data is None else dataclasses.replace(tensor, data=data.reshape(tensor.shape))
 
 
 def split(graph: Graph, static: Sequence[int]) -> StaticPart:
@@ -61,38 +101,37 @@ def split(graph: Graph, static: Sequence[int]) -> StaticPart:
 
     Raises NotStreamableError for an operation on them that no engine has, by name.
     """
-    known, before, after = set(static), [], []
+    known, steps, after = set(static), [], []
     for op in graph.ops:
         read = [i for i in op.inputs if i != ABSENT and not graph.tensors[i].is_constant]
         if read and known.issuperset(read):
+            steps.append(_step(graph, op, read))
             known.update(op.outputs)
-            before.append(op)
         else:
             after.append(op)
-    read_later = {i for op in after for i in op.inputs} | set(graph.outputs)
-    made = tuple(sorted(known & read_later))
     if lost := known.intersection(graph.outputs):
         name = graph.tensors[min(lost)].name
         raise NotStreamableError(f"output `{name}` does not depend on the input signal; remove it")
-    for op in before:
-        _check_batch(graph, op, known)
-    inputs = tuple(static)
-    plan = lower(dataclasses.replace(graph, ops=tuple(before), inputs=inputs, outputs=made), [None] * len(inputs))
+    made = tuple(sorted(known & {i for op in after for i in op.inputs}))
     tensors = list(graph.tensors)
     for i in made:
-        tensors[i] = dataclasses.replace(tensors[i], data=np.zeros(tensors[i].shape, tensors[i].dtype))
-    rest = tuple(i for i in graph.inputs if i not in static)
-    return StaticPart(inputs, made, plan, Graph(tuple(tensors), tuple(after), rest, graph.outputs, graph.name))
+        tensors[i] = _constant(tensors[i], np.zeros(tensors[i].shape, tensors[i].dtype))
+    rest = Graph(tuple(tensors), tuple(after), tuple(i for i in graph.inputs if i not in static), graph.outputs)
+    return StaticPart(tuple(static), made, tuple(steps), dataclasses.replace(rest, name=graph.name))
 
 
-def _check_batch(graph: Graph, op: Op, known: set[int]) -> None:
-    """A frame is the file's shape without its batch, which must be there."""
+def _step(graph: Graph, op: Op, read: Sequence[int]) -> _Step:
+    """How one operation on static values is computed: as a frame; else as frames along the first axis that will do."""
+    alone = dataclasses.replace(graph, ops=(op,), inputs=tuple(dict.fromkeys(read)), outputs=op.outputs)
+    rank = max(len(graph.tensors[i].shape) for i in read)
+    refusal = None
+    for axis in (None, *range(1, rank)):
+        try:
+            return _Step(op, lower(alone, [axis] * len(alone.inputs)), axis)
+        except NotStreamableError as e:
+            refusal = refusal or e
     record = operations().get(op.kind)
-    for i in op.inputs if record is None or not record.reshapes else ():
-        shape = graph.tensors[i].shape if i in known else ()
-        if shape[:1] not in ((), (1,)):
-            raise NotStreamableError(
-                f"`{op.kind}` (op {op.index}, `{graph.tensors[op.outputs[0]].name}`) reads `{graph.tensors[i].name}` of"
-                f" shape {shape}, which has no time and no batch of 1; convert the model with a batch axis of 1 there",
-                op.index,
-            )
+    if record is not None and record.fold is not None and not record.folds_plain_numbers:
+        return _Step(op)
+    assert refusal is not None
+    raise refusal

@@ -51,7 +51,7 @@ def lower_along_time(graph: Graph, time_axis: int | None = None, compute: Comput
         if time_axis is not None or all(a in (u, None) for a, u in zip(axes, usual, strict=True)) or _slides(plan):
             plans.append((axes, plan))
     if plans:
-        axes, best = max(plans, key=lambda found: _merit(found[1]))
+        axes, best = max(plans, key=lambda found: _merit(*found))
         others = tuple(plan.input_axes for other, plan in plans if plan is not best and _rivals(other, axes))
         return replace(best, other_axes=others)
     axes, refusal = max(refusals, key=lambda tried: -1 if tried[1].op_index is None else tried[1].op_index)
@@ -65,16 +65,21 @@ def _lowered(graph: Graph, axes: Axes, compute: Compute | None) -> Plan:
     places = tuple(k for k, axis in enumerate(axes) if axis is not None)
     if static := [i for i, axis in zip(graph.inputs, axes, strict=True) if axis is None]:
         part = split(graph, static)
-        graph = part.rest if compute is None else part.filled(compute(part.plan, part.some_values()))
+        graph = part.rest if compute is None else part.filled(part.some_values(), compute)
     plan = lower(graph, [axes[k] for k in places])
     if len(set(plan.input_steps)) > 1:
         timings(plan)  # refuses what joins tensors that have different rates then
     return replace(plan, input_places=places)
 
 
-def _merit(plan: Plan) -> tuple[int | bool, ...]:
-    """What makes one choice better than another: kernels that slide along its inputs, windows that fit, more inputs."""
-    return sum(_inputs_slid_along(plan)), not _is_doubtful(plan), len(plan.inputs), plan.window_frames
+def _merit(axes: Axes, plan: Plan) -> tuple[int | bool, ...]:
+    """What makes one choice better than another.
+
+    Kernels that slide along its inputs, windows that fit, of several inputs those that give outputs time, more inputs
+    that have time, a larger window.
+    """
+    kept = sum(axis is not None for axis in plan.output_axes) if len(axes) > 1 else 0
+    return sum(_inputs_slid_along(plan)), not _is_doubtful(plan), kept, len(plan.inputs), plan.window_frames
 
 
 def _is_doubtful(plan: Plan) -> bool:

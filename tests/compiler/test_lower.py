@@ -122,7 +122,7 @@ def gated_by_all_frames(net: Net, x: Value) -> Value:
 
 
 def frames_of_two_rates(net: Net, x: Value) -> Value:
-    slow = one(net, "MEAN", net.cut(x, 1, 0, 12, 2), (1, 1, 4), net.constant([1], np.int32), keep_dims=True)
+    slow = one(net, "MEAN", net.cut(x, 1, 2, 12, 2), (1, 1, 4), net.constant([1], np.int32), keep_dims=True)
     return joined(net, "MUL", x, slow, x.shape, **arithmetic("MUL"))
 
 
@@ -175,7 +175,7 @@ REFUSED: list[tuple[Chain, str, str]] = [
     (a_batch_of_two, "TILE", "makes a batch of 2"),
     (minus_the_last_frame, "SUB", "hands every frame what only the end of the window knows"),
     (gated_by_all_frames, "MUL", "hands every frame what only the end of the window knows"),
-    (frames_of_two_rates, "MUL", "joins a statistic over 6 frames with others over 12"),
+    (frames_of_two_rates, "MUL", "joins a statistic over 5 frames with others over 12"),
     (bilinear, "RESIZE_BILINEAR", "resizes 12 frames to 18, which is no whole multiple"),
     (aligned_corners, "RESIZE_NEAREST_NEIGHBOR", "aligns the corners of the window"),
     (no_whole_multiple, "RESIZE_NEAREST_NEIGHBOR", "resizes 12 frames to 18, which is no whole multiple"),

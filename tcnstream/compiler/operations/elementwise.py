@@ -11,7 +11,8 @@ from tcnstream.compiler.constants import data_of
 from tcnstream.compiler.lowering import Lowering, frame_shape
 from tcnstream.compiler.operation import Fold, Operation, from_file
 from tcnstream.compiler.operations import operation
-from tcnstream.compiler.plan import ActivationOptions, Options
+from tcnstream.compiler.operations.time import TIME_PAD, TIME_REPEAT
+from tcnstream.compiler.plan import ActivationOptions, Options, Window
 from tcnstream.tflite.graph import Array, Op, Tensor
 from tcnstream.tflite.validate import ACTIVATION, FLAG, Rule, broadcast
 
@@ -48,21 +49,41 @@ def _join(lw: Lowering, op: Op) -> None:
                 "hands every frame what only the end of the window knows (a last frame, a layer over all frames),"
                 " and an endless signal has no such end",
             )
-        rates = steps | {s.window_frames for s in streams}
-        if len(rates) > 1:
-            lw.refuse(op, f"joins a statistic over {min(rates)} frames with others over {max(rates)}")
+        steps = steps or {max(s.window_frames for s in streams)}
     for i in op.inputs:
         aligned = (1,) * (rank - len(lw.shape(i))) + lw.shape(i)
         if i in lw.streams:
             if lw.streams[i].axis is None and axis is not None and aligned[axis] != 1:
                 lw.refuse(op, "joins time with an axis that is not time")
-            inputs.append((lw.streams[i].value, frame_shape(aligned, axis)))
+            value = lw.streams[i].value if axis is None else statistic_over(lw, op, i, min(steps))
+            inputs.append((value, frame_shape(aligned, axis)))
         else:
             data = lw.timeless(op, i, aligned, axis)
             inputs.append((lw.add_constant(lw.graph.tensors[i], data), data.shape))
     if axis != 0 and out_shape and out_shape[0] != 1:
         lw.refuse(op, f"makes a batch of {out_shape[0]}")
     lw.emit(op, inputs, axis, options=from_file(operation(op.kind).options, op))
+
+
+def statistic_over(lw: Lowering, op: Op, i: int, frames: int) -> int:
+    """A stream as the plan's value at the rate of a tensor of ``frames`` frames; only a statistic has it at any rate.
+
+    At a lower rate it is the value at the last of the frames that one of them stands for.
+    """
+    stream = lw.streams[i]
+    if stream.axis is not None or stream.window_frames == frames:
+        return stream.value
+    fewer, rest = divmod(stream.window_frames, frames)
+    more, left = divmod(frames, stream.window_frames)
+    if rest and left:
+        lw.refuse(op, f"joins a statistic over {stream.window_frames} frames with others over {frames}")
+    like = lw.tensors[stream.value]
+    source = [(stream.value, like.shape)]
+    if fewer:
+        window = Window(stride=fewer, pad_begin=1 - fewer)
+        return lw.step(op, source, like, like.shape, frames, TIME_PAD.kind, window=window)[0]
+    window = Window(up=more, extent=more, pad_begin=more - 1)
+    return lw.step(op, source, like, like.shape, frames, TIME_REPEAT.kind, window=window)[0]
 
 
 def _restored_axis(lw: Lowering, op: Op, rank: int) -> int | None:

@@ -1,16 +1,19 @@
-"""One frame through a plan: what a network computes of inputs that have no time."""
+"""A whole signal through a plan at once: what a network computes of inputs that have no time."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+import numpy as np
 
 from tcnstream.compiler.plan import Plan
 from tcnstream.engines.reference.executor import ReferenceExecutor
 from tcnstream.tflite.graph import Array
 
 
-def compute_once(plan: Plan, values: Sequence[Array]) -> list[Array]:
-    """The outputs of ``plan``, (1, *frame_shape) each, for one frame of each input, in the model's dtype."""
+def compute_whole(plan: Plan, signal: Sequence[Array]) -> list[Array]:
+    """All frames of the outputs, (m, *frame_shape) each, for a signal (n, *frame_shape) per input, in their dtypes."""
     executor = ReferenceExecutor(plan)
-    frames = [x.reshape(1, *plan.tensors[i].shape) for x, i in zip(values, plan.inputs, strict=True)]
-    return executor.advance(executor.new_memory(), frames)
+    memory = executor.new_memory()
+    parts = [[y.copy() for y in executor.advance(memory, chunks)] for chunks in (signal, None)]
+    return [np.concatenate(frames) for frames in zip(*parts, strict=True)]
