@@ -194,11 +194,12 @@ def _machine(board: BoardSpec) -> list[str]:
 def _flashed(board: BoardSpec, program: Program, stack: ExitStack) -> list[str]:
     """QEMU's arguments that put the plan where it would be flashed; its file goes with ``stack``."""
     assert board.memory is not None
-    require_plan_fits(board, len(program.content))
+    content = program.packed_for(board.family).content
+    require_plan_fits(board, len(content))
     handle, name = tempfile.mkstemp(suffix=".plan")
     stack.callback(Path(name).unlink, missing_ok=True)
     with os.fdopen(handle, "wb") as file:
-        file.write(program.content)
+        file.write(content)
     return ["-device", f"loader,file={name},addr={board.memory.plan.at:#x},force-raw=on"]
 
 

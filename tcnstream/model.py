@@ -273,11 +273,13 @@ class Model:
         calibration: Array | Sequence[Array] | None = None,
         rounding: str = "litert",
         static: Mapping[str, npt.ArrayLike] | None = None,
+        family: str = "portable",
     ) -> bytes:
         """The streaming program as the flat file that the C core runs in place; arguments as those of StreamOptions.
 
-        Inputs without time are constants of the file. The format is that of ``tcnstream.engines.native.planfile``.
-        Raises EngineError naming the first operation that the core lacks, else as ``stream``.
+        Inputs without time are constants of the file. The format is that of ``tcnstream.engines.native.planfile``;
+        ``family``: the processors for which int8 weights are packed, "cortex-m-dsp" or "cortex-m-helium", which then
+        alone run it. Raises EngineError naming the first operation that the core lacks, else as ``stream``.
         """
         options = StreamOptions(time_pooling=time_pooling, calibration=calibration, rounding=rounding, static=static)
         if self._stateful is not None:
@@ -287,7 +289,7 @@ class Model:
             )
         (values,) = static_values(self.static_inputs, options.static)
         plan, identity = self._program(options, values)
-        return write_plan(plan, identity, rounding)
+        return write_plan(plan, identity, rounding, family)
 
     def native_lacks(self) -> list[str]:
         """One sentence for every operation that keeps the native engine from running this model; empty if none does.

@@ -11,6 +11,7 @@ import numpy as np
 from firmware_bridge.boards.board import BoardFacts, Cost, Pushed
 from firmware_bridge.boards.build import core_version
 from firmware_bridge.boards.program import Program
+from firmware_bridge.boards.table import BOARDS
 from firmware_bridge.errors import BridgeError, LinkError, MismatchError
 from firmware_bridge.link import messages as m
 from firmware_bridge.link.messages import Can, Hello, Kind, Object
@@ -83,6 +84,7 @@ class BridgeBoard:
                 f"{self.name} runs core {hello.core!r} and this package has {core_version()!r}; flash the firmware of"
                 " this package, or say --any-core to compare all the same"
             )
+        program = self._packed(program)
         if not self.runs(program):
             if hello.plan_bytes and Can.PLAN_IN_FLASH in hello.can and not self._replace_flashed:
                 raise MismatchError(
@@ -121,9 +123,17 @@ class BridgeBoard:
     def runs(self, program: Program) -> bool:
         return self.hello.plan_bytes == len(program.content) and self.hello.plan_sha256 == program.sha256
 
+    def _packed(self, program: Program) -> Program:
+        """As the board has it, or as its processor runs it fastest."""
+        if self.runs(program):
+            return program
+        board = BOARDS.get(self.hello.target)
+        return program if board is None else program.packed_for(board.family)
+
     def resume(self, program: Program) -> None:
         """After the board started again: a new session and the model, without a reset of what it streams."""
         self.connect()
+        program = self._packed(program)
         if not self.runs(program):
             self.start(program)
         self._program = program

@@ -39,6 +39,7 @@ class Program:
     content: bytes
     rounding: str = "litert"
     _tapped: dict[tuple[int, ...], Executor] = field(default_factory=dict, repr=False)
+    _packed: dict[str, Program] = field(default_factory=dict, repr=False, init=False)
 
     @classmethod
     def of(
@@ -53,6 +54,14 @@ class Program:
         stream = model.stream("auto", time_pooling, calibration)
         name = f"{model.file.sha256[:16]} {rounding}" + (f" {time_pooling}" if stream.plan is not model.plan else "")
         return cls(model, stream.plan, write_plan(stream.plan, name, rounding), rounding)
+
+    def packed_for(self, family: str) -> Program:
+        """The same program with its weights in the order of a family of processors; itself for its own."""
+        if family not in self._packed:
+            same = family == self.facts.family
+            content = self.content if same else write_plan(self.plan, self.identity, self.rounding, family)
+            self._packed[family] = self if same else replace(self, content=content)
+        return self._packed[family]
 
     @cached_property
     def facts(self) -> PlanFacts:
@@ -177,14 +186,14 @@ class HostStream:
     def snapshot(self) -> bytes:
         """The state as the core writes it."""
         if isinstance(self._memory, NativeMemory):
-            return _of_plan(self._memory.stream.snapshot(), self._program.facts.crc32)
+            return _of_plan(self._memory.stream.snapshot(), self._program.facts.program_crc32)
         assert isinstance(self._memory, State)
         return to_core(self._memory, self._program.facts)
 
     def restore(self, blob: bytes) -> None:
         if isinstance(self._memory, NativeMemory):
             assert isinstance(self._executor, NativeExecutor)
-            self._memory.stream.restore(_of_plan(blob, self._executor.facts.crc32))
+            self._memory.stream.restore(_of_plan(blob, self._executor.facts.program_crc32))
             return
         self._memory = from_core(self._program.plan, self._program.facts, blob)
 

@@ -71,7 +71,8 @@ class Chip:
 
 @dataclass(frozen=True)
 class BoardSpec:
-    """One board. ``cpu`` are the compiler's flags for it; without them it is a process of this machine.
+    """One board. ``cpu`` are the compiler's flags for it; without them it is a process of this machine. ``family`` are
+    the processors for which plans are packed that it runs faster than portable ones.
 
     ``clock_hz`` is what the port sets up (0: unknown). ``estimate`` is a chip with an emulated board's core, against
     whose clock its instructions are set: the highest of its data sheet (Apollo510) or the highest but one (Apollo3's
@@ -85,6 +86,7 @@ class BoardSpec:
     clock_hz: int = 0
     define: str = ""
     cpu: tuple[str, ...] = ()
+    family: str = "portable"
     memory: Memory | None = None
     machine: Machine | None = None
     estimate: Chip | None = None
@@ -132,6 +134,7 @@ _TABLE = (
         clock_hz=25 * MHZ,
         define="BOARD_MPS2_AN386",
         cpu=_CORTEX_M4F,
+        family="cortex-m-dsp",
         # 4 MB of code memory, 16 MB of RAM
         memory=Memory(Region(0, MIB), Region(0x0010_0000, 3 * MIB), Region(0x2100_0000, 16 * MIB), 16 * KIB),
         machine=Machine("mps2-an386"),
@@ -145,6 +148,7 @@ _TABLE = (
         clock_hz=32 * MHZ,
         define="BOARD_MPS3_AN547",
         cpu=_CORTEX_M55,
+        family="cortex-m-helium",
         # ITCM for code, SRAM for the plan, two SRAM banks side by side for data
         memory=Memory(Region(0, 512 * KIB), Region(0x0100_0000, 2 * MIB), Region(0x2100_0000, 4 * MIB), 16 * KIB),
         machine=Machine("mps3-an547"),
@@ -157,6 +161,7 @@ _TABLE = (
         Sizes(512, 2, 1024, plan_ram=0, memory=49 * KIB, output=3072, tap=4096, block=8),
         clock_hz=12_500_000,
         cpu=_CORTEX_M4F,
+        family="cortex-m-dsp",
         # 256 KB of flash, 64 KB of RAM
         memory=Memory(Region(0, 112 * KIB), Region(0x0001_C000, 144 * KIB), Region(0x2000_0000, 64 * KIB), 4 * KIB),
         machine=Machine("lm3s6965evb", "cortex-m4"),
@@ -170,6 +175,7 @@ _TABLE = (
         clock_hz=48 * MHZ,
         define="BOARD_APOLLO3",
         cpu=_CORTEX_M4F,
+        family="cortex-m-dsp",
         # 1 MB of flash, below 0xC000 Ambiq's boot loader; 384 KB of SRAM
         memory=Memory(
             Region(0x0000_C000, 208 * KIB), Region(0x0004_0000, 768 * KIB), Region(0x1000_0000, 384 * KIB), 8 * KIB
@@ -183,6 +189,7 @@ _TABLE = (
         clock_hz=96 * MHZ,
         define="BOARD_APOLLO4",
         cpu=_CORTEX_M4F,
+        family="cortex-m-dsp",
         # 2 MB of MRAM, below 0x18000 Ambiq's boot loader; 384 KB of tightly coupled memory
         memory=Memory(
             Region(0x0001_8000, 416 * KIB), Region(0x0008_0000, 1536 * KIB), Region(0x1000_0000, 384 * KIB), 8 * KIB
@@ -197,6 +204,7 @@ _TABLE = (
         clock_hz=96 * MHZ,
         define="BOARD_APOLLO510",
         cpu=_CORTEX_M55,
+        family="cortex-m-helium",
         # 4 MB of MRAM, applications from 0x410000 on; 496 KB of data TCM
         memory=Memory(
             Region(0x0041_0000, 448 * KIB), Region(0x0048_0000, 3584 * KIB), Region(0x2000_0000, 496 * KIB), 8 * KIB

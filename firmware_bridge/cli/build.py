@@ -37,7 +37,7 @@ def build(
     board = board_spec(target)
     program: Program | None = None
     if model is not None:
-        program = open_program(model, rounding=rounding, time_pooling=time_pooling)[1]
+        program = open_program(model, rounding=rounding, time_pooling=time_pooling)[1].packed_for(board.family)
     made = build_firmware(target, sdk=sdk)
     size = None if sdk is not None else size_of(board, made, None if program is None else program.content)
     files = _write(folder, made, program)

@@ -2,6 +2,7 @@
 #include "model.h"
 
 #include "kernels/bytes.h"
+#include "kernels/kernels.h"
 
 #include "layout.h"
 #include "port.h"
@@ -59,6 +60,8 @@ uint8_t model_adopt(const uint8_t *bytes, uint32_t size, int flashed, uint32_t w
     uint32_t block;
     int error = tcn_check(bytes, size, &position);
     model_drop();
+    if (error == TCN_FAMILY) /* the plan's, and this core's */
+        position = (size_t)((const tcn_header *)(const void *)bytes)->family << 16 | TCN_FAMILY_HERE;
     if (error)
         return reject(STATUS_CORE, (size_t)error, position, why);
     block = block_for(plan, aligned(tcn_snapshot_size(plan)));

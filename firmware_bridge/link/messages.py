@@ -27,9 +27,10 @@ from firmware_bridge.link.record import (
     Text,
     U8Aligned,
 )
-from tcnstream.engines.native.layout import CORE_CODES
+from tcnstream.engines.native.layout import CORE_CODES, Error, Family
 
 PROTOCOL = 1
+_FAMILIES = {int(family): family.word for family in Family}
 
 
 class Kind(enum.IntEnum):
@@ -371,6 +372,13 @@ def unpack_hello(payload: bytes) -> Hello:
     return Hello.unpack(payload)
 
 
+def _core_error(code: int, detail: int) -> str:
+    if code == Error.FAMILY:
+        plan, core = (_FAMILIES.get(n, f"family {n}") for n in divmod(detail, 1 << 16))
+        return f"the plan is packed for {plan} and its core runs {core} plans"
+    return CORE_CODES[code] if code < len(CORE_CODES) else f"error {code} of the core"
+
+
 def refusal(kind: int, status: int, a: int, b: int) -> str:
     """A refusal in words."""
     what = Kind(kind).name.lower() if kind in list(Kind) else f"request {kind}"
@@ -380,7 +388,7 @@ def refusal(kind: int, status: int, a: int, b: int) -> str:
         Status.NO_MODEL: "it has no model; load one",
         Status.TOO_BIG: f"{a} bytes are wanted and it has room for {b}",
         Status.HASH: f"the object's hash is {b:08x}... and should be {a:08x}...; send it again",
-        Status.CORE: f"{CORE_CODES[a] if a < len(CORE_CODES) else f'error {a} of the core'}",
+        Status.CORE: _core_error(a, b),
         Status.OFFSET: f"offset {a} is wanted and it stands at {b}",
         Status.NO_OBJECT: "no such object is being transferred; begin again",
         Status.UNSUPPORTED: f"its build has no {what}",

@@ -23,6 +23,7 @@ from tcnstream.cli.common import (
 )
 from tcnstream.engines.base import ROUNDINGS
 from tcnstream.engines.interpreter.export import export_streaming
+from tcnstream.engines.native.layout import FAMILIES, Family
 from tcnstream.engines.native.planfile import c_header, read_facts
 from tcnstream.errors import EngineError
 from tcnstream.opened import OpenedModel, open_model
@@ -39,6 +40,7 @@ class Asked:
     output: Path
     hop: int | None
     rounding: str
+    family: str
     symbol: str | None
     time_pooling: str | None
     calibration: str | None
@@ -50,6 +52,7 @@ class Asked:
         return {
             "--hop": self.hop is not None,
             "--rounding": self.rounding != ROUNDINGS[0],
+            "--family": self.family != Family.PORTABLE.word,
             "--symbol": bool(self.symbol),
             "--time-pooling": bool(self.time_pooling),
             "--calibration": bool(self.calibration),
@@ -68,7 +71,7 @@ class ExportKind:
 
 def _plan_of(opened: OpenedModel, asked: Asked) -> bytes:
     constants = calibration_frames(opened, asked.calibration, ReadOptions(), asked.time_pooling)
-    return opened.model.plan_file(asked.time_pooling, constants, asked.rounding)
+    return opened.model.plan_file(asked.time_pooling, constants, asked.rounding, family=asked.family)
 
 
 def _plan(opened: OpenedModel, asked: Asked) -> None:
@@ -97,6 +100,7 @@ def _say_plan(content: bytes, asked: Asked, symbol: str | None) -> None:
                 "crc32": f"{facts.crc32:08x}",
                 "identity": facts.identity,
                 "rounding": facts.rounding,
+                "family": facts.family,
                 "operations": [{"kind": node.kind, "label": node.label} for node in facts.nodes],
                 "state_bytes": facts.ring_bytes + facts.carry_bytes,
                 "symbol": symbol,
@@ -105,7 +109,8 @@ def _say_plan(content: bytes, asked: Asked, symbol: str | None) -> None:
         return
     say(
         f"{asked.output}: a plan of {len(content):,} bytes with {len(facts.nodes)} operations, "
-        f"{facts.ring_bytes + facts.carry_bytes:,} bytes of queues per stream, rounding {facts.rounding}"
+        f"{facts.ring_bytes + facts.carry_bytes:,} bytes of queues per stream, rounding {facts.rounding},"
+        f" {facts.family}"
     )
     say(f"the core that runs it: {Path(tcnstream.__file__).parent / 'core' / 'tcn.h'}")
 
@@ -134,7 +139,7 @@ def _streaming_tflite(opened: OpenedModel, asked: Asked) -> None:
     say(f"register: {', '.join(exported.operations)}")
 
 
-_OF_A_PLAN = frozenset({"--rounding", "--time-pooling", "--calibration"})
+_OF_A_PLAN = frozenset({"--rounding", "--family", "--time-pooling", "--calibration"})
 EXPORT_KINDS = (
     ExportKind("streaming-tflite", "", frozenset({"--hop"}), _streaming_tflite),
     ExportKind("plan", " (for the C core)", _OF_A_PLAN, _plan),
@@ -162,6 +167,12 @@ def export(
     rounding: Annotated[
         str, typer.Option("--rounding", metavar="KIND", help="plan, c-header: litert, or tflm as TFLite Micro rounds.")
     ] = ROUNDINGS[0],
+    family: Annotated[
+        str,
+        typer.Option(
+            "--family", metavar="NAME", help=f"plan, c-header: processors to pack for, {', '.join(FAMILIES)}."
+        ),
+    ] = Family.PORTABLE.word,
     symbol: Annotated[
         str | None,
         typer.Option("--symbol", metavar="NAME", help="c-header: name of the C array; else after OUT."),
@@ -183,7 +194,7 @@ def export(
     if kind is None:
         raise EngineError(f"there is no export {to!r}: choose one of {', '.join(k.name for k in EXPORT_KINDS)}")
     writable(output, *model_files(model), *files_of(calibration))
-    asked = Asked(output, hop, rounding, symbol, time_pooling, calibration, json)
+    asked = Asked(output, hop, rounding, family, symbol, time_pooling, calibration, json)
     for option, said in asked.given.items():
         if said and option not in kind.options:
             raise EngineError(f"--to {to} has no {option}: leave it out")

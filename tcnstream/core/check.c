@@ -19,6 +19,7 @@ static int check_header(tcn_checker *c, size_t size)
     REQUIRE(h->bytes >= sizeof *h, &h->bytes, TCN_BOUNDS);
     REQUIRE(h->bytes <= size, &h->bytes, TCN_TRUNCATED);
     REQUIRE(tcn_crc32(0, c->plan + CHECKED_FROM, h->bytes - CHECKED_FROM) == h->crc32, &h->crc32, TCN_CHECKSUM);
+    REQUIRE(h->family == FAMILY_PORTABLE || h->family == TCN_FAMILY_HERE, &h->family, TCN_FAMILY);
     REQUIRE(h->n_tensors > 0 && h->n_tensors <= 1 << 16, &h->n_tensors, TCN_VALUE);
     REQUIRE(h->n_nodes <= 1 << 16, &h->n_nodes, TCN_VALUE);
     REQUIRE(h->n_inputs > 0 && h->n_inputs <= TCN_MAX_PORTS, &h->n_inputs, TCN_VALUE);

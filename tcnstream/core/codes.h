@@ -21,6 +21,7 @@ enum {
     TCN_SNAPSHOT = 14, /* the snapshot is damaged or belongs to another model */
     TCN_ISA = 15, /* this processor lacks the instructions asked for */
     TCN_PLAN = 16, /* the state belongs to another plan */
+    TCN_FAMILY = 17, /* the plan is packed for another family of processors */
 };
 
 /* X(code, text) for each, in order. */
@@ -41,7 +42,11 @@ enum {
     X(TCN_NO_STATE, "the state was never initialised") \
     X(TCN_SNAPSHOT, "the snapshot is damaged or belongs to another model") \
     X(TCN_ISA, "this processor lacks the instructions asked for") \
-    X(TCN_PLAN, "the state belongs to another plan")
+    X(TCN_PLAN, "the state belongs to another plan") \
+    X(TCN_FAMILY, "the plan is packed for another family of processors")
+
+/* Families of processors for which plans are packed, by the number in a plan's header. */
+#define TCN_FAMILIES {"portable", "cortex-m-dsp", "cortex-m-helium"}
 
 /* The type of an element. */
 enum {

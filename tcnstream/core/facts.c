@@ -45,3 +45,13 @@ void tcn_describe_node(const tcn_plan *plan, uint32_t node, tcn_node_facts *fact
     facts->index = n->index;
     facts->output = words_at(plan, n->operands_at)[n->n_inputs];
 }
+
+static const char *const families[] = TCN_FAMILIES;
+
+const char *tcn_family(const tcn_plan *plan)
+{
+    uint32_t family = header_of(plan)->family;
+    return family < sizeof families / sizeof *families ? families[family] : "an unknown family";
+}
+
+const char *tcn_own_family(void) { return families[TCN_FAMILY_HERE]; }

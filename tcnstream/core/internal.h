@@ -47,7 +47,8 @@ struct tcn_single_frame {
     /* NULL: the node runs as in any push */
     void (*run)(const tcn_program *p, const tcn_node_record *node, const tcn_single_frame *single, const tcn_lane_run *lanes,
                 uint32_t n_lanes);
-    tcn_window_kernel kernel;   /* of a convolution */
+    tcn_window_kernel kernel;   /* of a convolution, in panels or in fours */
+    tcn_fours_kernel fours;
     uint32_t taps;              /* or operands */
     const int32_t *offsets;     /* [taps] of the frames that are read, from the input's first new frame */
 };
@@ -67,6 +68,7 @@ struct tcn_program {
     uint32_t *commit_until; /* [nodes] end of each node's part of commits */
     const void **rows;
     void **outs;
+    void *window;           /* for the window of a convolution in fours */
     uint8_t *buffers;       /* two, each for one frame of any tensor: operands that are spread over the frame */
     uint32_t buffer_bytes;
     int64_t *latency_frames; /* [tensors] by which frames trail the input in the steady state */

@@ -23,6 +23,11 @@ enum {
     PLAN_TFLM_ROUNDING = 1
 };
 
+/* Processors for whose instructions the int8 weights of a plan are packed; all run what is portable. */
+enum {
+    FAMILY_PORTABLE = 0, FAMILY_DSP = 1, FAMILY_HELIUM = 2
+};
+
 /* Bits of a tensor's `flags`; the nodes that read a constant hold it themselves. */
 enum {
     TENSOR_CONSTANT = 1
@@ -45,14 +50,20 @@ enum {
 /* How the accumulators of a convolution become outputs.
  *
  * FLOAT: as they are; TWICE: a multiplication that rounds and a shift that rounds; WIDE: a product of 64 bits, rounded
- * once; EXACT: as in real numbers, rounded once. */
+ * once; EXACT: as in real numbers, rounded once; SHORT: as TWICE, where the plan's writer has found that every
+ * accumulator stays below 2^30 and every shift goes right. */
 enum {
-    RESCALE_FLOAT = 0, RESCALE_TWICE = 1, RESCALE_WIDE = 2, RESCALE_EXACT = 3
+    RESCALE_FLOAT = 0, RESCALE_TWICE = 1, RESCALE_WIDE = 2, RESCALE_EXACT = 3, RESCALE_SHORT = 4
 };
 
 /* What RESCALE makes of integers. */
 enum {
     RESCALE_TO_INTEGER = 0, RESCALE_TO_FLOAT = 1
+};
+
+/* How the weights of CONV and DEPTHWISE stand. */
+enum {
+    CONV_PANELS = 0, CONV_FOURS = 1
 };
 
 /* BINARY has the first seven, BINARY_SCALAR all; the last two shift one operand by a power of two. */
@@ -135,7 +146,8 @@ typedef struct {
     uint32_t names_bytes;
     uint32_t identity; /* the model and its policy */
     uint32_t window_frames;
-    uint32_t reserved[2];
+    uint32_t family; /* FAMILY_... */
+    uint32_t program_crc32; /* of the portable plan, whose snapshots these are as well; 0: this is it */
 } tcn_header;
 TCN_HAS_SIZE(tcn_header, 96);
 
@@ -194,7 +206,13 @@ TCN_HAS_SIZE(tcn_node_record, 68);
  * CONV weights, per group and panel of width w:  f32 (taps, channels, w)
  *                                                i8, i16 (taps, ceil(channels / 4), w, 4)
  * DEPTHWISE weights: (taps, outputs). Per-output arrays have panel_total(outputs / groups) entries per
- * group (DEPTHWISE: outputs). */
+ * group (DEPTHWISE: outputs).
+ *
+ * CONV_FOURS is for a family of processors, int8, SHORT and one group:
+ * CONV weights:       (outputs / 4, taps * channels / block, 4, block), each quotient rounded up
+ * DEPTHWISE weights:  DSP (outputs / 4, taps, 4), HELIUM (outputs / 16, taps, 16)
+ * The block is 4 bytes on DSP and 16 on HELIUM. Per-output arrays have whole fours (HELIUM's DEPTHWISE: sixteens, in
+ * the order 0 4 8 12, 2 6 10 14, 1 5 9 13, 3 7 11 15), shifts are i8: DSP places to the right, HELIUM the negative. */
 typedef struct {
     uint32_t taps_t;
     uint32_t taps_f;
@@ -417,6 +435,6 @@ TCN_HAS_SIZE(tcn_snapshot_head, 24);
     X(ARG_MIN_MAX, tcn_arg_min_max) \
     X(PREVIOUS, tcn_previous)
 
-#define TCN_LAYOUT 0x7F23A838u /* of these two headers */
+#define TCN_LAYOUT 0xAE8081CAu /* of these two headers */
 
 #endif

@@ -35,6 +35,22 @@ static size_t offsets_of(const tcn_program *p)
     return sum;
 }
 
+/* The most that a convolution in fours wants for its window. */
+static size_t window_bytes(const tcn_program *p)
+{
+    uint64_t most = 0;
+    uint32_t k;
+    for (k = 0; k < p->header->n_nodes; k++) {
+        const tcn_node_record *node = &p->nodes[k];
+        uint64_t bytes;
+        if (node->kind != KIND_CONV || node->op != CONV_FOURS)
+            continue;
+        bytes = tcn_fours_window_bytes((const conv_args *)(const void *)(p->plan + node->args_at));
+        most = bytes > most ? bytes : most;
+    }
+    return (size_t)most;
+}
+
 /* Lays the program out in the arena; without memory it only measures. */
 static void lay_out(tcn_program *p, arena *a, uint32_t block, uint32_t lanes)
 {
@@ -53,6 +69,7 @@ static void lay_out(tcn_program *p, arena *a, uint32_t block, uint32_t lanes)
     p->commit_until = take(a, h->n_nodes, sizeof *p->commit_until);
     p->rows = take(a, p->table, sizeof *p->rows);
     p->outs = take(a, p->positions, sizeof *p->outs);
+    p->window = take(a, window_bytes(p), 1);
     p->signal_frames = take(a, h->n_tensors, sizeof *p->signal_frames);
     p->latency_frames = take(a, h->n_tensors, sizeof *p->latency_frames);
     p->single_frames = take(a, h->n_nodes, sizeof *p->single_frames);
@@ -147,7 +164,7 @@ int tcn_prepare(tcn_work *work, void *scratch, size_t size, const tcn_plan *plan
     tcn_program *p;
     block = block ? block : 1;
     lanes = lanes ? lanes : 1;
-    if (!kernels)
+    if (!kernels || (header_of(plan)->family != FAMILY_PORTABLE && !kernels->conv_i8_fours))
         return TCN_ISA;
     if (((uintptr_t)scratch & 63) != 0 || !scratch)
         return TCN_ALIGNMENT;

@@ -1,6 +1,9 @@
 /* snapshot.c - a stream as bytes. */
 #include "frames.h"
 
+/* A plan that is packed for a family of processors remembers what the portable one does. */
+static uint32_t program_crc32(const tcn_header *h) { return h->program_crc32 ? h->program_crc32 : h->crc32; }
+
 size_t tcn_snapshot_size(const tcn_plan *plan)
 {
     return sizeof(tcn_snapshot_head) + header_of(plan)->ring_bytes + header_of(plan)->carry_bytes + sizeof(uint32_t);
@@ -20,7 +23,7 @@ int tcn_snapshot(const tcn_state *state, void *blob)
     h = header_of(state->plan);
     t = tensors_of(state->plan);
     size = tcn_snapshot_size(state->plan);
-    head.plan_crc32 = h->crc32;
+    head.plan_crc32 = program_crc32(h);
     head.ended = state->ended;
     head.frames = state->frames;
     memset(to, 0, size);
@@ -58,7 +61,7 @@ int tcn_restore(const tcn_work *work, tcn_state *state, const void *blob, size_t
         return TCN_SNAPSHOT;
     memcpy(&head, from, sizeof head);
     memcpy(&crc, from + size - sizeof crc, sizeof crc);
-    if (memcmp(head.magic, TCN_SNAPSHOT_MAGIC, sizeof head.magic) != 0 || head.plan_crc32 != h->crc32 || head.ended > 1 ||
+    if (memcmp(head.magic, TCN_SNAPSHOT_MAGIC, sizeof head.magic) != 0 || head.plan_crc32 != program_crc32(h) || head.ended > 1 ||
         head.frames < 0 || head.frames > INT64_MAX >> 20 || crc != tcn_crc32(0, from, size - sizeof crc))
         return TCN_SNAPSHOT;
     from += sizeof head;

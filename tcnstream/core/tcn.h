@@ -83,6 +83,11 @@ void tcn_describe_tensor(const tcn_plan *plan, uint32_t tensor, tcn_tensor_facts
 void tcn_describe_node(const tcn_plan *plan, uint32_t node, tcn_node_facts *facts);
 const char *tcn_identity(const tcn_plan *plan); /* the model and its policy */
 
+/* The processors for which a plan is packed, one that tcn_check refused with TCN_FAMILY as well, and those of this core:
+ * "portable", "cortex-m-dsp" or "cortex-m-helium". Every core runs portable plans. */
+const char *tcn_family(const tcn_plan *plan);
+const char *tcn_own_family(void);
+
 /* One thread's means to compute ---------------------------------------------------------------------------------- */
 
 /* Kernels are compiled for several instruction sets; tcn_prepare takes the best one that runs here. BASE is what the

@@ -13,6 +13,7 @@ from helpers.paths import MODELS, STATEFUL
 
 import tcnstream
 from tcnstream import EngineError, ModelError, NotStreamableError
+from tcnstream.engines.native.core import load_core
 from tcnstream.engines.native.layout import MAGIC, VERSION, Header
 from tcnstream.engines.native.planfile import c_header, read_facts
 
@@ -40,6 +41,21 @@ def test_it_says_what_the_plan_says(name: str) -> None:
 
 def test_it_is_the_same_file_every_time() -> None:
     assert load("nse_lg.i8").plan_file() == load("nse_lg.i8").plan_file()
+
+
+@pytest.mark.parametrize("family", ["cortex-m-dsp", "cortex-m-helium"])
+def test_a_plan_for_a_family_says_so_and_another_core_refuses_it(family: str) -> None:
+    """Its snapshots are those of the portable plan."""
+    model = load("nse_lg.i8")
+    portable, packed = model.plan_file(), model.plan_file(family=family)
+    facts = read_facts(packed)
+    assert facts.family == family and read_facts(portable).family == "portable"
+    assert facts.program_crc32 == read_facts(portable).crc32 == read_facts(portable).program_crc32 != facts.crc32
+    assert len(packed) < len(portable)
+    with pytest.raises(EngineError, match=f"packed for {family} and this core runs portable plans"):
+        load_core().Plan(packed)
+    with pytest.raises(EngineError, match="family='m4' is unknown; use 'portable' or 'cortex-m-dsp' or"):
+        model.plan_file(family="m4")
 
 
 def test_sections_are_aligned_and_nothing_follows() -> None:

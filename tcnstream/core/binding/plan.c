@@ -31,8 +31,12 @@ static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *keywords
         return PyErr_NoMemory();
     }
     error = tcn_check(self->plan, self->size, &position);
-    if (error) {
+    if (error == TCN_FAMILY)
+        PyErr_Format(engine_error, "the plan is packed for %s and this core runs %s plans; export the model again for those",
+                     tcn_family(self->plan), tcn_own_family());
+    else if (error)
         PyErr_Format(engine_error, "%s (byte %zu); export the model again", reason_of(error), position);
+    if (error) {
         release(self->plan);
         self->plan = NULL;
         Py_DECREF(self);

@@ -171,5 +171,5 @@ I int is_short_sum(const binary_args *a, int op, int own)
 
 const tcn_kernels tcn_kernels_base = {
     TCN_ISA_BASE, CONV_F32, conv_i8, conv_i16, DEPTHWISE_F32, DEPTHWISE_I8, tcn_plain_depthwise_i16, BINARY_F32, BINARY_I8,
-    tcn_plain_binary_i16, tcn_plain_unary_f32,
+    tcn_plain_binary_i16, tcn_plain_unary_f32, conv_i8_fours, depthwise_i8_fours,
 };

@@ -78,3 +78,205 @@ static void binary_i8(const binary_args *a, int op, const int8_t *x, const int8_
     else
         sum_loop(a, own, other, x, y, out, n, 0, 0);
 }
+
+INLINE int32_t with_two(uint32_t x, uint32_t w, int32_t sum)
+{
+    __asm("smlad %0, %1, %2, %0" : "+r"(sum) : "r"(x), "r"(w));
+    return sum;
+}
+
+INLINE int32_t with_low(uint32_t x, uint32_t w, int32_t sum)
+{
+    __asm("smlabb %0, %1, %2, %0" : "+r"(sum) : "r"(x), "r"(w));
+    return sum;
+}
+
+INLINE int32_t with_high(uint32_t x, uint32_t w, int32_t sum)
+{
+    __asm("smlatt %0, %1, %2, %0" : "+r"(sum) : "r"(x), "r"(w));
+    return sum;
+}
+
+/* How sums become outputs: the arrays of a convolution in fours, and what all outputs share. */
+typedef struct {
+    const int32_t *bias, *multiplier;
+    const int8_t *places;
+    int32_t zero, low, high;
+} finishing;
+
+INLINE finishing finishing_of(const conv_args *a, const uint8_t *plan)
+{
+    return (finishing){WORDS(plan, a->bias_at), WORDS(plan, a->multiplier_at), (const int8_t *)(plan + a->shift_at), a->zero_out, a->low, a->high};
+}
+
+INLINE int8_t finished(int32_t sum, const finishing *f, uint32_t o, int clip)
+{
+    int32_t y = shifted_and(high_mul_of_twice(left32(sum, 1), f->multiplier[o]), f->places[o], f->zero);
+    return (int8_t)(clip ? clip32(y, f->low, f->high) : within_int8(y));
+}
+
+/* Four bytes of a window as two times two of 16 bits, the even ones first; the window is (taps, channels). */
+static void widen_window(const void *const *rows, uint32_t taps, uint32_t channels, uint32_t *to)
+{
+    uint32_t k, c;
+    if (channels % 4 == 0) {
+        for (k = 0; k < taps; k++) {
+            const int8_t *x = (const int8_t *)rows[k], *end = x + channels;
+            for (; x < end; x += 4, to += 2) {
+                uint32_t four = four_int8(x);
+                to[0] = even_bytes(four);
+                to[1] = odd_bytes(four);
+            }
+        }
+    } else {
+        int16_t *at = (int16_t *)(void *)to;
+        uint32_t i = 0;
+        for (k = 0; k < taps; k++)
+            for (c = 0; c < channels; c++, i++)
+                at[(i & ~3u) + ((i & 1) << 1) + (i >> 1 & 1)] = ((const int8_t *)rows[k])[c];
+        for (; i % 4; i++)
+            at[(i & ~3u) + ((i & 1) << 1) + (i >> 1 & 1)] = 0;
+    }
+}
+
+/* Four outputs of one position */
+INLINE void fours_of_one(const uint32_t *window, uint32_t blocks, const uint32_t *w, uint32_t outputs, const finishing *f, int8_t *out,
+                         int clip)
+{
+    uint32_t o;
+    for (o = 0; o < outputs; o += 4) {
+        const uint32_t *x = window, *end = window + 2 * blocks;
+        int32_t a = f->bias[o], b = f->bias[o + 1], c = f->bias[o + 2], d = f->bias[o + 3];
+        do {
+            uint32_t even = x[0], odd = x[1], v;
+            x += 2;
+            v = w[0];
+            a = with_two(odd_bytes(v), odd, with_two(even_bytes(v), even, a));
+            v = w[1];
+            b = with_two(odd_bytes(v), odd, with_two(even_bytes(v), even, b));
+            v = w[2];
+            c = with_two(odd_bytes(v), odd, with_two(even_bytes(v), even, c));
+            v = w[3];
+            d = with_two(odd_bytes(v), odd, with_two(even_bytes(v), even, d));
+            w += 4;
+        } while (x < end);
+        out[o] = finished(a, f, o, clip);
+        if (o + 4 <= outputs) {
+            out[o + 1] = finished(b, f, o + 1, clip);
+            out[o + 2] = finished(c, f, o + 2, clip);
+            out[o + 3] = finished(d, f, o + 3, clip);
+            continue;
+        }
+        if (o + 1 < outputs)
+            out[o + 1] = finished(b, f, o + 1, clip);
+        if (o + 2 < outputs)
+            out[o + 2] = finished(c, f, o + 2, clip);
+    }
+}
+
+/* Two outputs of two positions, so that weights are widened once for both. */
+INLINE void fours_of_two(const uint32_t *window, uint32_t blocks, const uint32_t *weights, uint32_t outputs, const finishing *f,
+                         int8_t *out, int8_t *next, int clip)
+{
+    uint32_t o;
+    for (o = 0; o < outputs; o += 2) {
+        const uint32_t *w = weights + (size_t)(o / 4) * 4 * blocks + (o & 2);
+        const uint32_t *x = window, *y = window + 2 * blocks, *end = y;
+        int32_t a = f->bias[o], b = f->bias[o + 1], c = a, d = b;
+        do {
+            uint32_t x_even = x[0], x_odd = x[1], y_even = y[0], y_odd = y[1], v = w[0], u = w[1], even;
+            x += 2;
+            y += 2;
+            w += 4;
+            even = even_bytes(v);
+            v = odd_bytes(v);
+            a = with_two(v, x_odd, with_two(even, x_even, a));
+            c = with_two(v, y_odd, with_two(even, y_even, c));
+            even = even_bytes(u);
+            u = odd_bytes(u);
+            b = with_two(u, x_odd, with_two(even, x_even, b));
+            d = with_two(u, y_odd, with_two(even, y_even, d));
+        } while (x < end);
+        out[o] = finished(a, f, o, clip);
+        next[o] = finished(c, f, o, clip);
+        if (o + 1 < outputs) {
+            out[o + 1] = finished(b, f, o + 1, clip);
+            next[o + 1] = finished(d, f, o + 1, clip);
+        }
+    }
+}
+
+INLINE void conv_fours(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions,
+                       uint32_t *window, int clip)
+{
+    uint32_t taps = a->taps_t * a->taps_f, blocks = (taps * a->channels + 3) / 4, p = 0;
+    const uint32_t *w = (const uint32_t *)(const void *)(plan + a->weights_at);
+    const finishing f = finishing_of(a, plan);
+    for (; p + 2 <= positions; p += 2, rows += 2 * taps) {
+        widen_window(rows, taps, a->channels, window);
+        widen_window(rows + taps, taps, a->channels, window + 2 * blocks);
+        fours_of_two(window, blocks, w, a->outputs, &f, outs[p], outs[p + 1], clip);
+    }
+    if (p < positions) {
+        widen_window(rows, taps, a->channels, window);
+        fours_of_one(window, blocks, w, a->outputs, &f, outs[p], clip);
+    }
+}
+
+/* Four channels of one position; `n` of them are there. */
+INLINE void depthwise_four(const void *const *rows, uint32_t taps, uint32_t c, uint32_t n, const uint32_t *w, const finishing *f, int8_t *out,
+                           int clip)
+{
+    const void *const *end = rows + taps;
+    int32_t p = f->bias[c], q = f->bias[c + 1], r = f->bias[c + 2], s = f->bias[c + 3];
+    for (; rows < end; rows++, w++) {
+        const int8_t *at = (const int8_t *)*rows + c;
+        uint32_t x = n < 4 ? some_int8(at, n) : four_int8(at), v = *w, x_even = even_bytes(x), v_even = even_bytes(v);
+        x = odd_bytes(x);
+        v = odd_bytes(v);
+        p = with_low(x_even, v_even, p);
+        q = with_low(x, v, q);
+        r = with_high(x_even, v_even, r);
+        s = with_high(x, v, s);
+    }
+    out[c] = finished(p, f, c, clip);
+    if (n > 1)
+        out[c + 1] = finished(q, f, c + 1, clip);
+    if (n > 2)
+        out[c + 2] = finished(r, f, c + 2, clip);
+    if (n > 3)
+        out[c + 3] = finished(s, f, c + 3, clip);
+}
+
+INLINE void depthwise_fours(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions,
+                            int clip)
+{
+    uint32_t taps = a->taps_t * a->taps_f, channels = a->channels, p, c;
+    const finishing f = finishing_of(a, plan);
+    for (p = 0; p < positions; p++, rows += taps) {
+        const uint32_t *w = (const uint32_t *)(const void *)(plan + a->weights_at);
+        for (c = 0; c + 4 <= channels; c += 4, w += taps)
+            depthwise_four(rows, taps, c, 4, w, &f, outs[p], clip);
+        if (c < channels)
+            depthwise_four(rows, taps, c, channels - c, w, &f, outs[p], clip);
+    }
+}
+
+static void conv_i8_fours(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions,
+                          void *window)
+{
+    if (a->low > -128 || a->high < 127)
+        conv_fours(a, plan, rows, outs, positions, window, 1);
+    else
+        conv_fours(a, plan, rows, outs, positions, window, 0);
+}
+
+static void depthwise_i8_fours(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions,
+                               void *window)
+{
+    (void)window;
+    if (a->low > -128 || a->high < 127)
+        depthwise_fours(a, plan, rows, outs, positions, 1);
+    else
+        depthwise_fours(a, plan, rows, outs, positions, 0);
+}

@@ -25,6 +25,10 @@ static inline uint32_t panel_total(uint32_t outputs)
 typedef void (*tcn_window_kernel)(const conv_args *a, const uint8_t *plan, const void *const *rows,
                                   void *const *outs, uint32_t positions);
 
+/* The same on CONV_FOURS; `window` has tcn_fours_window_bytes. */
+typedef void (*tcn_fours_kernel)(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs,
+                                 uint32_t positions, void *window);
+
 typedef struct {
     int isa;
     tcn_window_kernel conv_f32, conv_i8, conv_i16;
@@ -34,6 +38,7 @@ typedef struct {
     void (*binary_i8)(const binary_args *a, int op, const int8_t *x, const int8_t *y, int8_t *out, uint32_t n);
     void (*binary_i16)(const binary_args *a, int op, const int16_t *x, const int16_t *y, int16_t *out, uint32_t n);
     void (*unary_f32)(const unary_args *a, int op, const float *x, float *out, uint32_t n);
+    tcn_fours_kernel conv_i8_fours, depthwise_i8_fours; /* NULL but for the family of processors that has them */
 } tcn_kernels;
 
 /* Plain C: what the others are measured against, and what they use for shapes for which they have nothing */
@@ -71,6 +76,22 @@ void tcn_plain_unary_f32(const unary_args *a, int op, const float *x, float *out
 #define TCN_ARM_M
 #define TCN_HAS_BASE
 #endif
+
+/* The family of processors whose packed plans this build runs. */
+#if defined(TCN_ARM_M) && defined(__ARM_FEATURE_MVE)
+#define TCN_FAMILY_HERE FAMILY_HELIUM
+#elif defined(TCN_ARM_M)
+#define TCN_FAMILY_HERE FAMILY_DSP
+#else
+#define TCN_FAMILY_HERE FAMILY_PORTABLE
+#endif
+
+/* What the bytes of a window take once they are gathered: as they are, or of two positions widened to 16 bits. */
+static inline uint64_t tcn_fours_window_bytes(const conv_args *a)
+{
+    uint64_t bytes = (uint64_t)a->taps_t * a->taps_f * a->channels;
+    return TCN_FAMILY_HERE == FAMILY_DSP ? (bytes + 3) / 4 * 16 : (bytes + 15) / 16 * 16;
+}
 
 extern const tcn_kernels tcn_kernels_plain;
 extern const tcn_kernels tcn_kernels_base;

@@ -308,5 +308,5 @@ const tcn_kernels tcn_kernels_plain = {
     tcn_plain_conv_f32, tcn_plain_conv_i8, tcn_plain_conv_i16,
     tcn_plain_depthwise_f32, tcn_plain_depthwise_i8, tcn_plain_depthwise_i16,
     tcn_plain_binary_f32, tcn_plain_binary_i8, tcn_plain_binary_i16,
-    tcn_plain_unary_f32,
+    tcn_plain_unary_f32, NULL, NULL,
 };

@@ -2,6 +2,29 @@
  * when the table is full. */
 #include "operation.h"
 
+/* The arrays of a convolution that is packed for a family of processors. */
+static int check_fours(tcn_checker *c, const conv_args *a, uint64_t taps)
+{
+    const tcn_node_record *n = c->node;
+    int helium = c->h->family == FAMILY_HELIUM, depthwise = n->kind == KIND_DEPTHWISE;
+    uint32_t block = helium ? 16 : 4, at_once = depthwise ? block : 4, i;
+    uint64_t outputs = (uint64_t)(a->outputs + at_once - 1) / at_once * at_once;
+    const int8_t *shift = (const int8_t *)(c->plan + a->shift_at);
+    REQUIRE(n->op == CONV_FOURS && c->h->family != FAMILY_PORTABLE && n->dtype == TCN_I8, &n->op, TCN_VALUE);
+    REQUIRE(a->rescale == RESCALE_SHORT, &a->rescale, TCN_VALUE);
+    REQUIRE(depthwise ? a->channels == a->outputs : a->groups == 1, &a->groups, TCN_VALUE);
+    REQUIRE(taps * a->channels <= c->h->bytes, &a->taps_t, TCN_BOUNDS);
+    REQUIRE(a->weights_bytes == outputs * (depthwise ? taps : (taps * a->channels + block - 1) / block * block), &a->weights_bytes, TCN_BOUNDS);
+    REQUIRE(a->weights_at % 64 == 0 && holds(c, a->weights_at, a->weights_bytes, 1), &a->weights_at, TCN_BOUNDS);
+    REQUIRE(holds(c, a->bias_at, outputs, 4), &a->bias_at, TCN_BOUNDS);
+    REQUIRE(holds(c, a->multiplier_at, outputs, 4), &a->multiplier_at, TCN_BOUNDS);
+    REQUIRE(holds(c, a->shift_at, outputs, 1) && a->shift_at % 16 == 0, &a->shift_at, TCN_BOUNDS);
+    REQUIRE(holds(c, a->edge_f_at, a->channels, 1), &a->edge_f_at, TCN_BOUNDS);
+    for (i = 0; i < outputs; i++)
+        REQUIRE(helium ? shift[i] <= 0 && shift[i] >= -31 : shift[i] >= 0 && shift[i] <= 31, shift + i, TCN_VALUE);
+    return TCN_OK;
+}
+
 int tcn_check_convolution(tcn_checker *c)
 {
     const tcn_node_record *n = c->node;
@@ -34,6 +57,8 @@ int tcn_check_convolution(tcn_checker *c)
         REQUIRE(n->up == 1 && n->edge == EDGE_FILL, &n->up, TCN_VALUE);
         REQUIRE((int64_t)(a->taps_t - 1) * a->dilation_t + 1 <= n->extent, &n->extent, TCN_VALUE);
     }
+    if ((n->kind == KIND_CONV || n->kind == KIND_DEPTHWISE) && n->op != CONV_PANELS)
+        return check_fours(c, a, taps);
     if (depthwise) {
         REQUIRE(a->outputs % a->channels == 0, &a->outputs, TCN_VALUE);
         weights = (uint64_t)a->outputs * (n->dtype == TCN_F32 ? 4 : 1);
@@ -59,11 +84,12 @@ int tcn_check_convolution(tcn_checker *c)
     }
     if (n->dtype == TCN_I8)
         REQUIRE(holds(c, a->bias_u8_at, per_output, 4), &a->bias_u8_at, TCN_BOUNDS);
-    REQUIRE(a->rescale == RESCALE_EXACT || a->rescale == RESCALE_TWICE || (a->rescale == RESCALE_WIDE && n->dtype == TCN_I16), &a->rescale, TCN_VALUE);
+    REQUIRE(a->rescale == RESCALE_EXACT || a->rescale == RESCALE_TWICE || a->rescale == (n->dtype == TCN_I8 ? RESCALE_SHORT : RESCALE_WIDE), &a->rescale, TCN_VALUE);
     REQUIRE(holds(c, a->multiplier_at, per_output, a->rescale == RESCALE_EXACT ? 8 : 4), &a->multiplier_at, TCN_BOUNDS);
     REQUIRE(holds(c, a->shift_at, per_output, 4), &a->shift_at, TCN_BOUNDS);
     return a->rescale == RESCALE_EXACT ? tcn_check_shifts(c, a->shift_at, (uint32_t)per_output, -2000, 2000)
            : a->rescale == RESCALE_WIDE ? tcn_check_shifts(c, a->shift_at, (uint32_t)per_output, -31, 14)
+           : a->rescale == RESCALE_SHORT ? tcn_check_shifts(c, a->shift_at, (uint32_t)per_output, -31, 0)
                                         : tcn_check_shifts(c, a->shift_at, (uint32_t)per_output, -31, 30);
 }
 
@@ -75,6 +101,13 @@ static tcn_window_kernel window_kernel(const tcn_program *p, const tcn_node_reco
     return node->dtype == TCN_F32 ? k->conv_f32 : node->dtype == TCN_I8 ? k->conv_i8 : k->conv_i16;
 }
 
+static tcn_fours_kernel fours_kernel(const tcn_program *p, const tcn_node_record *node)
+{
+    if (node->op != CONV_FOURS || node->kind == KIND_TRANSPOSE_CONV)
+        return NULL;
+    return node->kind == KIND_DEPTHWISE ? p->kernels->depthwise_i8_fours : p->kernels->conv_i8_fours;
+}
+
 /* A position is a frame. */
 static int without_frequency(const conv_args *a) { return a->f_out == 1 && a->taps_f == 1 && a->pad_f == 0; }
 
@@ -82,13 +115,17 @@ typedef struct {
     const tcn_job *j;
     const conv_args *a;
     tcn_window_kernel kernel;
+    tcn_fours_kernel fours;
     uint32_t taps, filled, most;
 } collector;
 
 static void emit(collector *c)
 {
-    if (c->filled)
-        c->kernel(c->a, c->j->p->plan, c->j->p->rows, c->j->p->outs, c->filled);
+    const tcn_program *p = c->j->p;
+    if (c->filled && c->fours)
+        c->fours(c->a, p->plan, p->rows, p->outs, c->filled, p->window);
+    else if (c->filled)
+        c->kernel(c->a, p->plan, p->rows, p->outs, c->filled);
     c->filled = 0;
 }
 
@@ -214,6 +251,7 @@ static void convolution(const tcn_job *j, int transposed)
     c.most = c.taps == p->header->max_taps ? p->positions_at_most : p->table / c.taps;
     c.most = c.most < p->positions ? c.most : p->positions;
     c.kernel = window_kernel(p, node);
+    c.fours = fours_kernel(p, node);
     for (l = 0; l < j->n_lanes; l++) {
         const tcn_lane_run *lane = &j->lanes[l];
         if (!transposed && without_frequency(c.a)) {
@@ -254,7 +292,10 @@ static void run_single_frame(const tcn_program *p, const tcn_node_record *node, 
             *rows++ = recent_frame(&in, single->offsets[i]);
         p->outs[filled++] = out->base + out->pitch * lanes[l].index;
         if (filled == p->positions_at_most || l + 1 == n_lanes) {
-            single->kernel(ARGS(conv_args), p->plan, p->rows, p->outs, filled);
+            if (single->fours)
+                single->fours(ARGS(conv_args), p->plan, p->rows, p->outs, filled, p->window);
+            else
+                single->kernel(ARGS(conv_args), p->plan, p->rows, p->outs, filled);
             rows = p->rows;
             filled = 0;
         }
@@ -271,6 +312,7 @@ static void prepare_single_frame(const tcn_program *p, const tcn_node_record *no
         return;
     single->run = run_single_frame;
     single->kernel = window_kernel(p, node);
+    single->fours = fours_kernel(p, node);
     single->taps = a->taps_t;
     for (i = 0; i < a->taps_t; i++)
         offsets[i] = (int32_t)(lag + (int64_t)i * a->dilation_t);

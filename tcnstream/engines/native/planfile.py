@@ -27,6 +27,7 @@ from tcnstream.engines.base import ROUNDINGS
 from tcnstream.engines.native.layout import (
     ALIGNMENT,
     DTYPES,
+    FAMILIES,
     MAGIC,
     MAX_PORTS,
     MAX_RANK,
@@ -35,6 +36,7 @@ from tcnstream.engines.native.layout import (
     VERSION,
     Dtype,
     Edge,
+    Family,
     Header,
     Kind,
     NodeRecord,
@@ -98,19 +100,28 @@ class PlanFacts:
     ring_bytes: int
     carry_bytes: int
     crc32: int
+    family: str
+    program_crc32: int
 
 
-def write_plan(plan: Plan, identity: str = "", rounding: str = "litert") -> bytes:
+def write_plan(plan: Plan, identity: str = "", rounding: str = "litert", family: str = "portable") -> bytes:
     """The plan as bytes for the native core.
 
-    ``rounding`` is "litert", or "tflm" for the two roundings of TFLite Micro's FULLY_CONNECTED. Raises
-    EngineError naming the first operation that the core does not have.
+    ``rounding`` is "litert", or "tflm" for the two roundings of TFLite Micro's FULLY_CONNECTED. ``family`` are the
+    processors for whose instructions int8 weights are packed (``layout.Family``); every core runs a portable plan.
+    Raises EngineError naming the first operation that the core does not have.
     """
     if rounding not in ROUNDINGS:
         raise EngineError(f"rounding={rounding!r} is unknown; use {' or '.join(map(repr, ROUNDINGS))}")
+    if family not in FAMILIES:
+        raise EngineError(f"family={family!r} is unknown; use {' or '.join(map(repr, FAMILIES))}")
     _ports(plan)
-    packed = [pack(plan, node, rounding) for node in plan.nodes]
-    return _Writer(plan, packed).assemble(identity, rounding)
+    portable = _Writer(plan, [pack(plan, node, rounding) for node in plan.nodes]).assemble(identity, rounding)
+    if FAMILIES[family] == Family.PORTABLE:
+        return portable
+    packed = [pack(plan, node, rounding, FAMILIES[family]) for node in plan.nodes]
+    crc32 = Header.read(portable).crc32
+    return _Writer(plan, packed).assemble(identity, rounding, FAMILIES[family], crc32)
 
 
 def unsupported_parts(plan: Plan) -> list[EngineError]:
@@ -205,7 +216,7 @@ class _Writer:
         self.carry_bytes += size_bytes
         return place
 
-    def assemble(self, identity: str, rounding: str) -> bytes:
+    def assemble(self, identity: str, rounding: str, family: Family = Family.PORTABLE, program_crc32: int = 0) -> bytes:
         plan = self.plan
         self.text(identity)  # the first of the names
         loops = {loop.start: len(loop) for loop in plan.loops}
@@ -246,6 +257,8 @@ class _Writer:
             names_bytes=len(self.names),
             identity=identity,
             window_frames=plan.window_frames,
+            family=family,
+            program_crc32=program_crc32,
         )
         content[: Header.size] = header.pack(self)
         struct.pack_into("<I", content, Header.offset("crc32"), zlib.crc32(content[_CHECKED_FROM:]))
@@ -456,6 +469,8 @@ def read_facts(content: bytes) -> PlanFacts:
         ring_bytes=head.ring_bytes,
         carry_bytes=head.carry_bytes,
         crc32=head.crc32,
+        family=Family(head.family).word,
+        program_crc32=head.program_crc32 or head.crc32,
     )
 
 

@@ -58,7 +58,7 @@ def to_core(state: State, facts: PlanFacts) -> bytes:
         if k in state.carries:
             values = state.carries[k].astype(stored).tobytes()
             sums[place : place + len(values)] = values
-    head = SnapshotHead(plan_crc32=facts.crc32, ended=int(state.ended), frames=state.pushed_frames)
+    head = SnapshotHead(plan_crc32=facts.program_crc32, ended=int(state.ended), frames=state.pushed_frames)
     return _sealed(head.pack() + rings + sums)
 
 

@@ -78,10 +78,30 @@ class Error(IntEnum):
     SNAPSHOT = 14, "the snapshot is damaged or belongs to another model"
     ISA = 15, "this processor lacks the instructions asked for"
     PLAN = 16, "the state belongs to another plan"
+    FAMILY = 17, "the plan is packed for another family of processors"
 
 
 CORE_CODES = tuple(error.text for error in Error)
 """The texts of the core's error codes, by code."""
+
+
+class Family(IntEnum):
+    """Processors for whose instructions the int8 weights of a plan are packed; all run what is portable."""
+
+    word: str
+
+    def __new__(cls, code: int, word: str = "") -> Self:
+        made = int.__new__(cls, code)
+        made._value_ = code
+        made.word = word
+        return made
+
+    PORTABLE = 0, "portable"
+    DSP = 1, "cortex-m-dsp"
+    HELIUM = 2, "cortex-m-helium"
+
+
+FAMILIES = {family.word: family for family in Family}
 
 
 class Dtype(IntEnum):
@@ -133,13 +153,22 @@ class Rescale(IntEnum):
     """How the accumulators of a convolution become outputs.
 
     FLOAT: as they are; TWICE: a multiplication that rounds and a shift that rounds; WIDE: a product of 64 bits, rounded
-    once; EXACT: as in real numbers, rounded once.
+    once; EXACT: as in real numbers, rounded once; SHORT: as TWICE, where the plan's writer has found that every
+    accumulator stays below 2^30 and every shift goes right.
     """
 
     FLOAT = 0
     TWICE = 1
     WIDE = 2
     EXACT = 3
+    SHORT = 4
+
+
+class ConvOp(IntEnum):
+    """How the weights of CONV and DEPTHWISE stand."""
+
+    PANELS = 0
+    FOURS = 1
 
 
 class BinaryOp(IntEnum):
@@ -287,7 +316,8 @@ class Header(Record, c="tcn_header"):
     names_bytes: U32
     identity: Text = doc("the model and its policy")
     window_frames: U32
-    reserved: tuple[U32, U32] = (0, 0)
+    family: U32 = doc("FAMILY_...")
+    program_crc32: U32 = doc("of the portable plan, whose snapshots these are as well; 0: this is it")
 
 
 class TensorRecord(Record, c="tcn_tensor_record"):
@@ -347,6 +377,12 @@ class Conv(Record, c="conv_args"):
                                                    i8, i16 (taps, ceil(channels / 4), w, 4)
     DEPTHWISE weights: (taps, outputs). Per-output arrays have panel_total(outputs / groups) entries per
     group (DEPTHWISE: outputs).
+
+    CONV_FOURS is for a family of processors, int8, SHORT and one group:
+    CONV weights:       (outputs / 4, taps * channels / block, 4, block), each quotient rounded up
+    DEPTHWISE weights:  DSP (outputs / 4, taps, 4), HELIUM (outputs / 16, taps, 16)
+    The block is 4 bytes on DSP and 16 on HELIUM. Per-output arrays have whole fours (HELIUM's DEPTHWISE: sixteens, in
+    the order 0 4 8 12, 2 6 10 14, 1 5 9 13, 3 7 11 15), shifts are i8: DSP places to the right, HELIUM the negative.
     """
 
     taps_t: U32
@@ -591,11 +627,13 @@ RECORDS = (
 )
 ENUMS: tuple[tuple[str, type[IntEnum]], ...] = (
     ("PLAN_", PlanFlag),
+    ("FAMILY_", Family),
     ("TENSOR_", TensorFlag),
     ("KIND_", Kind),
     ("EDGE_", Edge),
     ("RESCALE_", Rescale),
     ("RESCALE_", RescaleOp),
+    ("CONV_", ConvOp),
     ("BINARY_", BinaryOp),
     ("UNARY_", UnaryOp),
     ("SCALAR_", UnaryScalarOp),

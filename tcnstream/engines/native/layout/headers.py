@@ -25,6 +25,8 @@ def codes_h() -> str:
         "error codes, element types and limits of the core",
         "\n".join(["/* What a function returns. */", "enum {", *errors, "};"]),
         "/* X(code, text) for each, in order. */\n" + _continued(["#define TCN_ERRORS(X)", *texts]),
+        "/* Families of processors for which plans are packed, by the number in a plan's header. */\n"
+        f"#define TCN_FAMILIES {{{', '.join(_string(family.word.encode()) for family in layout.Family)}}}",
         _enum("TCN_", layout.Dtype),
         "/* Inputs or outputs, at most: of a model, of an operation. */\n"
         f"enum {{ TCN_MAX_PORTS = {layout.MAX_PORTS}, TCN_MAX_OPERANDS = {layout.MAX_OPERANDS} }};",

@@ -9,18 +9,18 @@ has none.
 from __future__ import annotations
 
 from tcnstream.compiler.plan import Node, Plan
-from tcnstream.engines.native.layout import MAX_OPERANDS
+from tcnstream.engines.native.layout import MAX_OPERANDS, Family
 from tcnstream.engines.native.pack.context import PACKERS, Context, Packed, unsupported
 
 __all__ = ["PACKERS", "Packed", "pack", "unsupported"]
 
 
-def pack(plan: Plan, node: Node, rounding: str) -> Packed:
+def pack(plan: Plan, node: Node, rounding: str, family: Family = Family.PORTABLE) -> Packed:
     """The node for the core; EngineError names what the core does not have."""
     packer = PACKERS.get(node.kind)
     if packer is None:
         raise unsupported(node)
-    packed = packer(Context(plan, node, rounding))
+    packed = packer(Context(plan, node, rounding, family))
     if max(len(packed.operands), len(node.outputs)) > MAX_OPERANDS:
         raise unsupported(node, f"more than {MAX_OPERANDS} inputs or outputs")
     return packed

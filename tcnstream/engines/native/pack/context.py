@@ -11,7 +11,7 @@ import numpy as np
 
 from tcnstream.compiler.operations.convolution import ConvolutionOptions
 from tcnstream.compiler.plan import Node, Plan
-from tcnstream.engines.native.layout import Kind
+from tcnstream.engines.native.layout import Family, Kind
 from tcnstream.engines.native.layout.records import Record
 from tcnstream.engines.reference.kernels import KernelContext
 from tcnstream.engines.reference.kernels.context import facts_of, is_quantized
@@ -49,11 +49,12 @@ def unsupported(node: Node, what: str = "") -> EngineError:
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """One node of a plan, and the rounding of its dense layers."""
+    """One node of a plan, the rounding of its dense layers, and the processors for which it is packed."""
 
     plan: Plan
     node: Node
     rounding: str
+    family: Family = Family.PORTABLE
 
     @cached_property
     def facts(self) -> KernelContext:

@@ -12,7 +12,7 @@ import numpy as np
 from tcnstream.compiler.operations.convolution import ConvolutionOptions
 from tcnstream.compiler.operations.dense import BATCH_MATMUL, FULLY_CONNECTED, MatrixOptions
 from tcnstream.compiler.operations.time import ResampleOptions
-from tcnstream.engines.native.layout import Conv, Kind, ResampleOp, Rescale
+from tcnstream.engines.native.layout import Conv, ConvOp, Family, Kind, ResampleOp, Rescale
 from tcnstream.engines.native.pack.context import (
     Context,
     Frequency,
@@ -22,6 +22,7 @@ from tcnstream.engines.native.pack.context import (
     packs,
     range_or_zero,
 )
+from tcnstream.engines.native.pack.family import Fours, is_short, packed_for
 from tcnstream.engines.reference.kernels.context import (
     has_wide_sums,
     is_quantized,
@@ -156,6 +157,7 @@ def _convolution(
     multiplier: bytes | None = None
     shift: bytes | None = None
     rescale, zero_out = Rescale.FLOAT, 0
+    fours: Fours | None = None
     spread = (lambda v: v) if depthwise else (lambda v: _spread(v, groups))
     if quantized:
         if dtype not in (np.int8, np.int16) or facts.output.dtype != dtype:
@@ -166,6 +168,10 @@ def _convolution(
         sums = weights.astype(np.int64).sum(axis=axes)
         whole = (np.zeros(outputs, np.int64) if bias is None else bias.astype(np.int64)) - zero_in * sums
         rescale, multipliers, shifts = _rescale(context, outputs)
+        if dtype == np.int8 and rescale == Rescale.TWICE and is_short(weights, axes, whole, shifts):
+            rescale = Rescale.SHORT
+            if context.family != Family.PORTABLE and kind in (Kind.CONV, Kind.DEPTHWISE) and not sets:
+                fours = packed_for(context.family, kind, weights, channels, groups, whole, multipliers, shifts)
         multiplier, shift = spread(multipliers).tobytes(), spread(shifts).tobytes()
         if dtype == np.int8:
             bias_bytes = spread(whole.astype(np.int32)).tobytes()
@@ -208,7 +214,17 @@ def _convolution(
         edge_f=np.full(channels, zero_in, item).tobytes(),
         pad_t=pad_t,
     )
-    return Packed(kind, context.streams, arguments, taps=kt * kf)
+    if fours is not None:
+        arguments = arguments.replaced(
+            weights=fours.weights,
+            weights_bytes=len(fours.weights),
+            bias=fours.bias,
+            bias_u8=None,
+            multiplier=fours.multiplier,
+            shift=fours.shift,
+        )
+    op = ConvOp.PANELS if fours is None else ConvOp.FOURS
+    return Packed(kind, context.streams, arguments, op, taps=kt * kf)
 
 
 @packs("CONV_2D")
