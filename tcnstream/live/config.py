@@ -9,7 +9,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tcnstream.errors import SignalError
 from tcnstream.live import sinks, sources
@@ -132,15 +131,10 @@ def _stream(name: str, table: Table, folder: Path, known_sinks: tuple[str, ...])
     hop = table.whole("hop", 1, least=1)
     board = table.text("board") or None
     if source is not None:
-        text = repr(sorted((key, value) for key, value in _plain(table).items()))
+        text = table.written(without="sinks")  # where it goes may change under it
         stream = StreamConfig(name, source, model, rule, names, chosen, gain, output, engine, hop, board, text)
     table.finish()
     return stream
-
-
-def _plain(table: Table) -> Mapping[str, Any]:
-    """What decides a stream's output; where it goes may change under it."""
-    return {key: table.raw(key) for key in table.given if key != "sinks"}
 
 
 def _model(model: str, table: Table, folder: Path) -> str:

@@ -30,6 +30,7 @@ from tcnstream.live.sources.base import Live, Replay, Wanted
 from tcnstream.opened import OpenedModel, open_model
 from tcnstream.options import StreamOptions
 from tcnstream.pipeline import PipelinePool
+from tcnstream.signal.units import FULL_SCALE, known
 
 _SINKS_END_S = 5.0
 _SAME_BOOT_TOLERANCE_S, _OTHER_BOOT_TOLERANCE_S = 0.05, 2.0
@@ -155,7 +156,8 @@ class Daemon:
             opened = self._models[stream.model] = open_model(stream.model)
         card = opened.card
         channels = opened.channels if stream.channels is None else stream.channels
-        wanted = Wanted(channels, None if card is None else card.rate_hz, "" if card is None else card.units)
+        is_sound = card is not None and stream.channels is None and known(card.units) == FULL_SCALE
+        wanted = Wanted(channels, None if card is None else card.rate_hz, is_sound)
         return open_source(stream.source, wanted)
 
     def _add_sink(self, sink: Sink) -> None:

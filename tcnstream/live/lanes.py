@@ -24,6 +24,7 @@ from tcnstream.live.chain import Chain
 from tcnstream.live.hub import Hub
 from tcnstream.live.sources.base import Replay
 from tcnstream.pipeline import PipelinePool
+from tcnstream.signal.sources.base import Gap
 
 MOST_FRAMES = 4096
 _PACED_S = 0.02
@@ -199,10 +200,18 @@ class ReplayWorker(Worker):
         heapq.heappush(heap, _Next(due_s, each.order, each.lane, block, each.rest, each.speed))
 
 
-def _numbered(pieces: Iterator[Samples], frame: int) -> Iterator[Block]:
-    for samples in pieces:
-        yield Block(frame, samples, time.monotonic())
-        frame += len(samples)
+def _numbered(pieces: Iterator[Samples | Gap], frame: int) -> Iterator[Block]:
+    gap: Lost | None = None
+    for piece in pieces:
+        if isinstance(piece, Gap):
+            lost = Lost(piece.frames, 0, "unplugged")
+            gap = lost if gap is None else gap.and_then(lost)
+            frame += piece.frames
+            continue
+        yield Block(frame, piece, time.monotonic(), gap)
+        frame, gap = frame + len(piece), None
+    if gap is not None:
+        yield Block(frame, np.zeros((0, 1), np.float32), time.monotonic(), gap)
 
 
 class Intake:

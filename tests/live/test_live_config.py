@@ -49,11 +49,11 @@ def test_every_error_names_its_line_and_what_is_allowed(tmp_path: Path) -> None:
     expected = [
         'live.toml, line 3: page.listen = "0.0.0.0:8080" is beyond this machine: a token_file is required, or 127.',
         "live.toml, line 4: stream.bed has no model: name a shipped model",
-        'live.toml, line 5: stream.bed.source.rate = "fast" is no number: give a number',
+        'live.toml, line 5: stream.bed.source.rate = "fast" is no number',
         "live.toml, line 6: stream.bed.modle is no key here: did you mean model?",
         'live.toml, line 7: stream.bed.sinks = "hom" is none of log, home: write a table [sink.hom]',
         'live.toml, line 9: stream.bed.gap.policy = "rest" is none of reset, hold, interpolate',
-        'live.toml, line 10: stream.bed.gap.limit = "40" is no time such as "40 ms"',
+        'live.toml, line 10: stream.bed.gap.limit = "40" is no time: give one such as "40 ms"',
         'live.toml, line 12: stream.room.source = "bluetooth:x" is of no kind that is known: file:',
         "live.toml, line 13: stream.room.model = \"eggc\": there is no model 'eggc'",
         'live.toml, line 14: stream.room.gap has policy = "hold" and no limit',

@@ -95,3 +95,44 @@ replayed = "80 ms"
     assert answer.returncode == 0, answer.stderr
     facts = json.loads(answer.stdout)
     assert facts["differed"] == 0 and facts["killed"] == kills and facts["bytes"] > 2000
+
+
+def test_what_a_recording_lacks_is_a_gap(serve: Callable[..., Served], ecg: np.ndarray, tmp_path: Path) -> None:
+    """NaN in a file: ten frames are filled in, a second begins anew behind it."""
+    holed = ecg[:7200].copy()
+    holed[1000:1010] = np.nan
+    holed[3000:3360] = np.nan
+    path = tmp_path / "ecg.npy"
+    np.save(path, holed)
+    served = serve(
+        f"""
+[stream.bed]
+source = "file:{path}?rate=360&units=mV"
+model = "ecg"
+gap = {{ policy = "interpolate", limit = "40 ms" }}
+sinks = ["log"]
+[sink.log]
+kind = "jsonl"
+path = "segments.jsonl"
+""",
+        "--once",
+    )
+    assert served.process.wait(60) == 0, served.log.read_text()
+    events = served.events()
+    gaps = [e for e in events if e["type"] == "gap"]
+    assert [(g["first_frame"], g["frames"], g["tolerance_frames"], g["done"]) for g in gaps] == [
+        (1000, 10, 0, "interpolate"),
+        (3000, 360, 0, "reset"),
+    ]
+    filled = [e for e in events if "filled_s" in e]
+    assert filled and all(e["start_s"] <= 1010 / 360 and e["end_s"] >= 1000 / 360 for e in filled)
+    assert sum(e["filled_s"] for e in filled) <= 10 / 360 + 1e-3
+    first = Pipeline("ecg", rate_hz=360, units="mV")
+    bridged = holed[:3000].copy()
+    last, following = bridged[999], bridged[1010]
+    bridged[1000:1010] = last + (following.astype(np.float64) - last) * np.arange(1, 11) / 11
+    wanted = [(0, s.start_s, s.label) for s in first.push(bridged) + first.flush()]
+    second = Pipeline("ecg", rate_hz=360, units="mV", start_s=3360 / 360)
+    wanted += [(1, s.start_s, s.label) for s in second.push(holed[3360:]) + second.flush()]
+    found = [(e["epoch"], e["start_s"], e["label"]) for e in events if e["type"] == "segment"]
+    assert found == [(epoch, round(start_s, 4), label) for epoch, start_s, label in wanted]

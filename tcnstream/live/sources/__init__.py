@@ -36,8 +36,8 @@ def configure(stream: Table, folder: Path) -> SourceConfig | None:
         uri = f"{scheme}:{name}"
     elif isinstance(given, str):
         uri = given
-        scheme, rest = ("-", given.removeprefix("-")) if given.startswith("-") else _scheme(given)
-        name, _, query = rest.partition("?")
+        scheme, after = ("-", given.removeprefix("-")) if given.startswith("-") else _scheme(given)
+        name, _, query = after.partition("?")
         pairs = dict(parse_qsl(query, keep_blank_values=True))
         options = Table(stream.problems, path, pairs, of_text=True, outer=stream)
         name = unquote(name)

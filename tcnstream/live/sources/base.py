@@ -15,6 +15,7 @@ from typing import Any
 
 from tcnstream.live.blocks import Piece, Samples
 from tcnstream.live.tables.table import Table
+from tcnstream.signal.sources.base import Gap
 
 Channels = Sequence[str] | int
 
@@ -25,11 +26,13 @@ class SourceDownError(Exception):
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a stream wants of its source: channels by name or number, or the first so many, and the model's rate."""
+    """What a stream wants of its source: channels by name or number, or the first so many, the model's rate, and
+    whether it hears: then several microphones become their mean, where none is chosen.
+    """
 
     channels: Channels
     rate_hz: float | None
-    units: str = ""
+    is_sound: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,8 @@ class Replay(ABC):
     start_unix_s: float | None = None
 
     @abstractmethod
-    def pieces(self, from_frame: int, block_frames: int) -> Iterator[Samples]:
-        """Blocks of ``block_frames`` that begin at multiples of it; the first may be the rest of one."""
+    def pieces(self, from_frame: int, block_frames: int) -> Iterator[Samples | Gap]:
+        """Blocks of ``block_frames`` that begin at multiples of it; the first, and those at a Gap, may be shorter."""
 
 
 class Live(ABC):

@@ -13,7 +13,7 @@ from tcnstream.live.blocks import Samples
 from tcnstream.live.sources.base import Replay, SourceConfig, SourceKind, Wanted, rate_option
 from tcnstream.live.tables.table import Table
 from tcnstream.signal.sources import files_of, open_source
-from tcnstream.signal.sources.base import ReadOptions, Recording
+from tcnstream.signal.sources.base import Gap, Listening, ReadOptions, Recording
 from tcnstream.signal.sources.raw import RAW_FORMATS
 
 
@@ -32,6 +32,7 @@ class FileReplay(Replay):
 
     def __init__(self, config: FileConfig, wanted: Wanted) -> None:
         self._config, self._channels = config, wanted.channels
+        self._one_ear = wanted.channels == 1 and wanted.is_sound
         self.speed = config.speed
         recording = self._open()
         self.rate_hz, self.units = recording.rate_hz, recording.units
@@ -39,12 +40,20 @@ class FileReplay(Replay):
         facts = [(path.stat().st_size, path.stat().st_mtime_ns) for path in files_of(str(config.path)) if path.exists()]
         self.identity = repr((config, wanted.channels, facts))
 
-    def pieces(self, from_frame: int, block_frames: int) -> Iterator[Samples]:
+    def pieces(self, from_frame: int, block_frames: int) -> Iterator[Samples | Gap]:
         at, rest = 0, np.zeros((0, 1), np.float32)
-        for chunk in self._open().chunks:
-            skipped = min(len(chunk), max(0, from_frame - at))
+        for piece in self._open().chunks:
+            frames = piece.frames if isinstance(piece, Gap) else len(piece)
+            skipped = min(frames, max(0, from_frame - at))
             at += skipped
-            rest = chunk[skipped:] if not len(rest) else np.concatenate([rest, chunk[skipped:]])
+            if isinstance(piece, Gap):
+                if len(rest):
+                    yield rest
+                if skipped < frames:
+                    yield Gap(frames - skipped)
+                at, rest = at + len(rest) + frames - skipped, rest[:0]
+                continue
+            rest = piece[skipped:] if not len(rest) else np.concatenate([rest, piece[skipped:]])
             while len(rest) >= (size := block_frames - at % block_frames):
                 yield rest[:size]
                 rest, at = rest[size:], at + size
@@ -60,7 +69,8 @@ class FileReplay(Replay):
             raw_format=config.raw_format,
             raw_channels=config.raw_channels,
         )
-        return open_source(str(config.path), self._channels, options)
+        listening = Listening(hears_with_one_ear=self._one_ear, missing_is_gap=True)
+        return open_source(str(config.path), self._channels, options, listening)
 
 
 def _configure(uri: str, name: str, options: Table, folder: Path) -> FileConfig:

@@ -1,8 +1,8 @@
 """Packets of a serial line: found by their sync bytes, believed by their checksum, counted by their counter.
 
-``fields = ["counter:u8", "ii:i24"]`` names what follows the sync bytes, little-endian; ``counter`` is the counter, every
-other field a channel. Where one packet ends the next must begin: after damage, or at the start, a packet is believed
-only if another good one follows it, since sync bytes and a small checksum also come about by chance.
+``fields = ["counter:u8", "ii:i24"]`` names what follows the sync bytes, little-endian; ``counter`` is the counter,
+every other field a channel. Where one packet ends the next must begin: after damage, or at the start, a packet is
+believed only if another good one follows it, since sync bytes and a small checksum also come about by chance.
 """
 
 from __future__ import annotations
@@ -90,9 +90,7 @@ def read_format(table: Table) -> PacketFormat | None:
     try:
         sync = bytes.fromhex(text)
     except ValueError:
-        table.complain(
-            "sync", f'= "{text}" is no list of bytes: write two hexadecimal digits for each, such as "A5 5A"'
-        )
+        table.complain("sync", f'= "{text}" is no list of bytes: write them such as "A5 5A"')
         sync = b""
     if "sync" in table and not sync:
         table.complain("sync", "= names no byte: without one the beginning of a packet cannot be found")
@@ -103,9 +101,7 @@ def read_format(table: Table) -> PacketFormat | None:
         if match is None or type not in _TYPES:
             table.complain("fields", f'= "{field}" is no field: write NAME:TYPE with a type of {", ".join(_TYPES)}')
         elif match[1] == COUNTER and type[0] != "u":
-            table.complain(
-                "fields", f'= "{field}": a counter has no sign: {", ".join(t for t in _TYPES if t[0] == "u")}'
-            )
+            table.complain("fields", f'= "{field}": a counter has no sign: u8, u16, u24 or u32')
         elif match[1] in dict(fields):
             table.complain("fields", f'= "{match[1]}" is there twice: name every field once')
         else:

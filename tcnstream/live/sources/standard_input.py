@@ -12,6 +12,7 @@ from threading import Event as Flag
 from tcnstream.live.blocks import Piece
 from tcnstream.live.sources.base import Live, SourceConfig, SourceKind, Wanted, rate_option
 from tcnstream.live.tables.table import Table
+from tcnstream.signal.sources.base import Gap
 from tcnstream.signal.sources.raw import RAW_FORMATS, raw_format_named, read_raw
 
 
@@ -38,6 +39,7 @@ class StandardInput(Live):
         for chunk in read_raw(sys.stdin.buffer, kind, self._channels, self._config.raw_channels).chunks:
             if stop.is_set():
                 return
+            assert not isinstance(chunk, Gap)  # bare samples have none
             yield Piece(chunk, time.monotonic(), fresh=False)
 
 

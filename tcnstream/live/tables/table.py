@@ -60,6 +60,7 @@ class Table:
         problems: Problems,
         path: KeyPath,
         values: Mapping[str, Any],
+        *,
         of_text: bool = False,
         outer: Table | None = None,
     ) -> None:
@@ -70,10 +71,9 @@ class Table:
     def __contains__(self, key: str) -> bool:
         return key in self._values
 
-    @property
-    def given(self) -> tuple[str, ...]:
-        """The keys that are there."""
-        return tuple(self._values)
+    def written(self, *, without: str) -> str:
+        """The table as it was written, but for the order of its keys and for one key."""
+        return repr(sorted((key, value) for key, value in self._values.items() if key != without))
 
     def complain(self, key: str, what: str) -> None:
         """Notes that the value of ``key`` is wrong."""
@@ -96,7 +96,7 @@ class Table:
         self, key: str, default: float, *, above: float = -math.inf, least: float = -math.inf, needed: str = ""
     ) -> float:
         """A finite number."""
-        value = self._read(key, default, "a number", self._as_number, needed)
+        value = self._read(key, default, "number", self._as_number, needed)
         if not (above < value and least <= value):
             bound = f"above {above:g}" if value <= above else f"{least:g} or more"
             self.complain(key, f"= {value:g} is out of range: give {bound}")
@@ -105,7 +105,7 @@ class Table:
 
     def whole(self, key: str, default: int, *, least: int = 0, most: int | None = None) -> int:
         """A whole number."""
-        value = self._read(key, default, "a whole number", self._as_whole)
+        value = self._read(key, default, "whole number", self._as_whole)
         if value < least or (most is not None and value > most):
             span = f"{least} or more" if most is None else f"{least} to {most}"
             self.complain(key, f"= {value} is out of range: give {span}")
@@ -114,23 +114,23 @@ class Table:
 
     def flag(self, key: str, default: bool) -> bool:
         """true or false."""
-        return self._read(key, default, "true or false", self._as_flag)
+        return self._read(key, default, "flag: give true or false", self._as_flag)
 
     def seconds(self, key: str, default: float) -> float:
         """A time with its unit, such as "40 ms"."""
-        return self._read(key, default, f'a time such as "40 ms" (units {", ".join(_SECONDS)})', _as_seconds)
+        return self._read(key, default, f'time: give one such as "40 ms" (units {", ".join(_SECONDS)})', _as_seconds)
 
     def size_bytes(self, key: str, default: int) -> int:
         """A size with its unit, such as "20 MB"."""
-        return self._read(key, default, f'a size such as "20 MB" (units {", ".join(_BYTES)})', _as_bytes)
+        return self._read(key, default, f'size: give one such as "20 MB" (units {", ".join(_BYTES)})', _as_bytes)
 
     def texts(self, key: str, default: Sequence[str] = ()) -> tuple[str, ...]:
         """A list of names; numbers stand for themselves."""
-        return self._read(key, tuple(default), 'a list of names such as ["a", "b"]', self._as_texts)
+        return self._read(key, tuple(default), 'list of names: give one such as ["a", "b"]', self._as_texts)
 
     def table(self, key: str) -> Table | None:
         """The table of that name, None where there is none."""
-        values: Mapping[str, Any] | None = self._read(key, None, "a table", _as_mapping)
+        values: Mapping[str, Any] | None = self._read(key, None, "table", _as_mapping)
         return None if values is None else Table(self.problems, (*self.path, key), values)
 
     def tables(self, key: str) -> dict[str, Table]:
@@ -169,7 +169,7 @@ class Table:
         found = self._values[key]
         value = convert(found)
         if value is None:
-            self.complain(key, f"= {_shown(found)} is no {wanted.removeprefix('a ')}: give {wanted}")
+            self.complain(key, f"= {_shown(found)} is no {wanted}")
             return default
         return value
 

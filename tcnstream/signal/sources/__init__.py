@@ -24,6 +24,7 @@ from tcnstream.signal.sources.base import (
     ReadOptions,
     Recording,
     finite,
+    missing_as_gaps,
     must_exist,
 )
 from tcnstream.signal.sources.raw import RAW_FORMATS, RawFormat, raw_format_named, read_raw
@@ -130,6 +131,8 @@ def open_recording(
             recording = kind.open(path, MEAN_OF_ALL if mean else channels)
     except OSError as error:
         raise SignalError(f"{path} cannot be read: {error.strerror or error}") from error
+    if listening.missing_is_gap:
+        return replace(recording, chunks=missing_as_gaps(recording.chunks))
     return replace(recording, chunks=finite(recording, hold_gaps, listening.held))
 
 

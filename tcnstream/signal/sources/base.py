@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -80,7 +81,8 @@ class Listening:
     """What a source is told: the rate that the model prefers, when to end, whom to tell of lost and of held samples.
 
     ``held`` gets the number of frames, a piece at a time; the others are for live sources. ``hears_with_one_ear``: of
-    several channels of sound the mean is wanted, where none is chosen.
+    several channels of sound the mean is wanted, where none is chosen. ``missing_is_gap``: frames without a value (NaN)
+    are a Gap, and no error.
     """
 
     preferred_hz: float | None = None
@@ -88,6 +90,7 @@ class Listening:
     overflowed: Callable[[], None] = lambda: None
     held: Callable[[int], None] = lambda frames: None
     hears_with_one_ear: bool = False
+    missing_is_gap: bool = False
 
 
 NOT_LISTENING = Listening()
@@ -217,6 +220,19 @@ def finite(recording: Recording, hold: bool, held: Callable[[int], None] = lambd
             last = chunk[-1]
         done += len(chunk)
         yield chunk
+
+
+def missing_as_gaps(pieces: Iterator[Piece]) -> Iterator[Piece]:
+    """The pieces with a Gap in place of frames that lack a value (NaN)."""
+    for piece in pieces:
+        if isinstance(piece, Gap):
+            yield piece
+            continue
+        bad = np.logical_not(np.isfinite(piece)).any(axis=1).reshape(-1)
+        edges = [0, *(np.flatnonzero(bad[1:] != bad[:-1]) + 1).tolist(), len(piece)]
+        for begin, end in itertools.pairwise(edges):
+            if begin < end:
+                yield Gap(end - begin) if bad[begin] else piece[begin:end]
 
 
 def _held(chunk: Chunk, bad: npt.NDArray[np.bool_], last: Chunk) -> Chunk:
