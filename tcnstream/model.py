@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from tcnstream.compiler import compile, compile_with, static_part
+from tcnstream.compiler import compile_model, compile_with, static_part
 from tcnstream.compiler.alignment import alignments
 from tcnstream.compiler.cost import multiply_adds
 from tcnstream.compiler.normalise import is_dynamic_range
@@ -25,10 +24,10 @@ from tcnstream.compiler.plan import UNFOLD, Node, Plan
 from tcnstream.compiler.policies import apply_policy, global_nodes, parse_policy
 from tcnstream.compiler.static import StaticPart
 from tcnstream.compiler.timing import remembered_frames, timings
-from tcnstream.engines.base import ROUNDINGS, Executor
+from tcnstream.engines.base import ROUNDINGS
 from tcnstream.engines.choose import make_executor
 from tcnstream.engines.native.planfile import unsupported_parts, write_plan
-from tcnstream.errors import EngineError, StreamError
+from tcnstream.errors import StreamError
 from tcnstream.given import Given, Opened, digest, static_values
 from tcnstream.options import StreamOptions
 from tcnstream.pool import Pool
@@ -36,10 +35,6 @@ from tcnstream.spec import TensorSpec
 from tcnstream.stream import Stream, in_steps
 from tcnstream.tflite.graph import Array, Graph, ModelFile, Shape
 from tcnstream.tflite.reader import read_model
-
-if TYPE_CHECKING:
-    from tcnstream.engines.interpreter.stateful import StatefulModel
-
 
 _MOST_EXECUTORS = 64
 """Kept for streams to come: with inputs that have no time, each of their values has its own."""
@@ -78,8 +73,7 @@ class Model:
         self.file = file
         self.time_axis = time_axis
         self.signature = None if file.signature is None else file.signature.name
-        self._stateful = _stateful(file, time_axis) if file.is_stateful else None
-        self.plan = compile(file.main, time_axis, _compute_whole) if self._stateful is None else self._stateful.plan
+        self.plan = compile_model(file, time_axis, _compute_whole)
         self._timings = facts = timings(self.plan)
         places = alignments(self.plan)
 
@@ -130,8 +124,8 @@ class Model:
 
     @property
     def is_stateful(self) -> bool:
-        """Whether the file brings its own state in resource variables; it runs as it is, hop by hop."""
-        return self._stateful is not None
+        """Whether the file brings its own state, in resource variables, and takes a hop of frames at a time."""
+        return self.plan.steps is not None
 
     @property
     def needs_time_pooling(self) -> bool:
@@ -140,8 +134,7 @@ class Model:
 
     @cached_property
     def state_bytes(self) -> int:
-        own = 0 if self._stateful is None else self._stateful.state_bytes
-        return own + sum(row.state_bytes for row in self.rows())
+        return sum(row.state_bytes for row in self.rows())
 
     @cached_property
     def macs_per_frame(self) -> float:
@@ -282,11 +275,6 @@ class Model:
         alone run it. Raises EngineError naming the first operation that the core lacks, else as ``stream``.
         """
         options = StreamOptions(time_pooling=time_pooling, calibration=calibration, rounding=rounding, static=static)
-        if self._stateful is not None:
-            raise EngineError(
-                f"{self.file.source} brings its own state in variables, which a plan file cannot hold;"
-                " a board runs the .tflite itself"
-            )
         (values,) = static_values(self.static_inputs, options.static)
         plan, identity = self._program(options, values)
         return write_plan(plan, identity, rounding, family)
@@ -296,8 +284,6 @@ class Model:
 
         An operation over all of time counts as its trailing stand-in.
         """
-        if self._stateful is not None:
-            return ["the native engine has no variables of a model's own; the interpreter runs it as it is"]
         return [str(error) for error in unsupported_parts(apply_policy(self.plan, parse_policy("trailing")))]
 
     @cached_property
@@ -351,26 +337,15 @@ class Model:
     def _executor(self, options: StreamOptions, values: tuple[Array, ...]) -> Opened:
         if options.calibration is not None:
             plan, identity = self._program(options, values)
-            return self._new_executor(plan, options), identity
+            return make_executor(options.engine, plan, options.exact, options.rounding), identity
         key: tuple[object, ...] = options.engine, options.time_pooling, options.exact, options.rounding, digest(values)
         if key not in self._executors:
             plan, identity = self._program(options, values)
-            self._executors[key] = self._new_executor(plan, options), identity
+            self._executors[key] = make_executor(options.engine, plan, options.exact, options.rounding), identity
             if len(self._executors) > _MOST_EXECUTORS:
                 self._executors.popitem(last=False)
         self._executors.move_to_end(key)
         return self._executors[key]
-
-    def _new_executor(self, plan: Plan, options: StreamOptions) -> Executor:
-        if self._stateful is None:
-            return make_executor(options.engine, plan, options.exact, options.rounding)
-        only = self._stateful.engine
-        if options.engine not in ("auto", only) or options.rounding != ROUNDINGS[0]:
-            raise EngineError(
-                f"a model with variables of its own runs in the {only} engine alone, which rounds as LiteRT does;"
-                f" use engine='{only}'"
-            )
-        return self._stateful.executor(options.exact)
 
 
 def load(
@@ -398,12 +373,6 @@ def _tflite_of(path: Path) -> Path:
         if path.suffix.lower() == ".toml" or str(path) in shipped_models():
             return find_model(path)[0]
     return path
-
-
-def _stateful(file: ModelFile, time_axis: int | None) -> StatefulModel:
-    from tcnstream.engines.interpreter.stateful import StatefulModel  # brings the interpreter, which few models need
-
-    return StatefulModel(file, time_axis)
 
 
 def _compute_whole(plan: Plan, signal: Sequence[Array]) -> Sequence[Array]:

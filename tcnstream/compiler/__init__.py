@@ -11,11 +11,20 @@ from tcnstream.compiler.normalise import normalise
 from tcnstream.compiler.plan import Plan
 from tcnstream.compiler.simplify import simplify
 from tcnstream.compiler.static import Compute, StaticPart, split
+from tcnstream.compiler.steps import compile_steps
 from tcnstream.compiler.time_axis import lower_along_time
 from tcnstream.compiler.validate import validate
+from tcnstream.compiler.variables import explicit
 from tcnstream.compiler.whiles import has_whiles, inline_whiles
 from tcnstream.compiler.window import is_open, settle
-from tcnstream.tflite.graph import Array, Graph
+from tcnstream.tflite.graph import Array, Graph, ModelFile
+
+
+def compile_model(file: ModelFile, time_axis: int | None = None, compute: Compute | None = None) -> Plan:
+    """The streaming program of a file: of its main graph, or of the steps that a graph with variables takes."""
+    if file.is_stateful:
+        return compile_steps(explicit(file), time_axis)
+    return compile(file.main, time_axis, compute)
 
 
 def compile(graph: Graph, time_axis: int | None = None, compute: Compute | None = None) -> Plan:

@@ -31,14 +31,19 @@ def lower(graph: Graph, axes: Sequence[int | None]) -> Plan:
     steps = _frames_per_step(graph, axes)
     for i, axis, frames in zip(graph.inputs, axes, steps, strict=True):
         lowering.add_input(i, axis, frames)
-    for op in graph.ops:
+    lower_operations(lowering)
+    return lowering.plan()
+
+
+def lower_operations(lowering: Lowering) -> None:
+    """All operations of the graph, in order, over the streams that are known so far."""
+    for op in lowering.graph.ops:
         if not any(i in lowering.streams for i in op.inputs):
             lowering.refuse(op, "does not depend on the input signal, so it has no frames")
         record = operations().get(op.kind, Operation(op.kind))
         if record.lower is None:
             lowering.refuse(op, record.refusal if isinstance(record.refusal, str) else record.refusal(op))
         record.lower(lowering, op)
-    return lowering.plan()
 
 
 def _frames_per_step(graph: Graph, axes: Sequence[int | None]) -> list[int]:

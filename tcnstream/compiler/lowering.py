@@ -241,7 +241,7 @@ class Lowering:
     def frame_axes(self, op: Op, i: int, axes: Sequence[int], purpose: str) -> list[int]:
         """``frame_axis`` of several axes, counted from the front."""
         time = self.stream(op, i).axis
-        kept = [a for a in range(len(self.shape(i))) if a != time and not (a == 0 and time != 0)]
+        kept = axes_of_frame(self.shape(i), time)
         found = []
         for a in axes:
             if a == time:
@@ -282,6 +282,11 @@ class Lowering:
 
 def frame_shape(shape: Shape, axis: int | None) -> Shape:
     """A tensor's shape without batch and time: (1, 98, 40, 1) with time on axis 1 gives (40, 1)."""
-    if axis is None or axis == 0:
-        return shape[1:]
-    return shape[1:axis] + shape[axis + 1 :]
+    return tuple(shape[a] for a in axes_of_frame(shape, axis))
+
+
+def axes_of_frame(shape: Shape, axis: int | None) -> list[int]:
+    """The axes of a tensor that its frames have: not time, and not a batch of 1; all where time is gone without one."""
+    if axis is None and shape[:1] != (1,):
+        return list(range(len(shape)))
+    return [a for a in range(len(shape)) if a != axis and (a != 0 or axis == 0)]

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, TypeAlias, TypeVar
 
-from tcnstream.tflite.graph import Shape, Tensor
+from tcnstream.tflite.graph import Array, Graph, Shape, Tensor
 
 Edge: TypeAlias = Literal["fill", "reflect", "symmetric", "clip", "hold"]
 
@@ -115,6 +115,34 @@ class Node:
 
 
 @dataclass(frozen=True, eq=False)
+class StepGraph:
+    """A graph that takes a step by itself, a fixed number of frames at a time, with its state outside of it.
+
+    Its inputs are those of the file, then the states before the step; its outputs those of the file, then the states
+    after it. ``start`` has a state's value before the first step, for each of them.
+    """
+
+    graph: Graph
+    start: tuple[Array, ...]
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """The inputs of the file."""
+        return self.graph.inputs[: len(self.graph.inputs) - len(self.start)]
+
+    @property
+    def outputs(self) -> tuple[int, ...]:
+        """The outputs of the file."""
+        return self.graph.outputs[: len(self.graph.outputs) - len(self.start)]
+
+    @property
+    def states(self) -> tuple[tuple[int, int, Array], ...]:
+        """Every state: the tensor before the step, the one after it, and its start."""
+        before, after = self.graph.inputs[len(self.inputs) :], self.graph.outputs[len(self.outputs) :]
+        return tuple(zip(before, after, self.start, strict=True))
+
+
+@dataclass(frozen=True, eq=False)
 class Plan:
     """Nodes in execution order over ``tensors`` (streams: ``shape`` is the frame's; constants have data).
 
@@ -125,7 +153,8 @@ class Plan:
     for signals of any length, and ``window_frames`` is only what shapes were worked out for. ``states`` is what is fed
     back: each tensor that a TIME_STATE makes, and the one whose frames it shows a frame later. The nodes of a loop
     stand together. ``input_places`` says which inputs of the file the plan's inputs are (the others have no time), and
-    ``input_steps`` how many of its frames each has a step: 1, but where rates differ.
+    ``input_steps`` how many of its frames each has a step: 1, but where rates differ. ``steps`` is
+    what the plan was made from where the file takes steps by itself.
     """
 
     tensors: tuple[Tensor, ...]
@@ -142,6 +171,7 @@ class Plan:
     states: Mapping[int, int] = field(default_factory=dict)
     input_places: tuple[int, ...] = ()
     input_steps: tuple[int, ...] = ()
+    steps: StepGraph | None = None
 
     @cached_property
     def sources(self) -> tuple[tuple[int, ...], ...]:

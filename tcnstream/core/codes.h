@@ -50,7 +50,7 @@ enum {
 
 /* The type of an element. */
 enum {
-    TCN_F32 = 0, TCN_I8 = 1, TCN_I16 = 2, TCN_I32 = 3, TCN_I64 = 4, TCN_BOOL = 5
+    TCN_F32 = 0, TCN_I8 = 1, TCN_I16 = 2, TCN_I32 = 3, TCN_I64 = 4, TCN_BOOL = 5, TCN_U8 = 6
 };
 
 /* Inputs or outputs, at most: of a model, of an operation. */

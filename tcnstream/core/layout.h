@@ -11,7 +11,7 @@
 #define TCN_VERSION 3u
 #define TCN_NONE 0xFFFFFFFFu
 #define TCN_SAME INT32_MIN
-#define TCN_ITEM_BYTES {4, 1, 2, 4, 8, 1} /* of an element, by its type */
+#define TCN_ITEM_BYTES {4, 1, 2, 4, 8, 1, 1} /* of an element, by its type */
 #define TCN_MAX_SOFTMAX_INTEGERS 2048u /* whose powers fit an int32 */
 #define TCN_SUM_DIGITS 10u /* of an exact sum of float32: 32 bits in 64 each */
 
@@ -288,7 +288,7 @@ typedef struct {
 } unary_args;
 TCN_HAS_SIZE(unary_args, 12);
 
-/* TABLE: every answer to an int8. */
+/* TABLE: every answer to an int8 or uint8. */
 typedef struct {
     uint32_t elements;
     uint32_t out_bytes;
@@ -435,6 +435,6 @@ TCN_HAS_SIZE(tcn_snapshot_head, 24);
     X(ARG_MIN_MAX, tcn_arg_min_max) \
     X(PREVIOUS, tcn_previous)
 
-#define TCN_LAYOUT 0xAE8081CAu /* of these two headers */
+#define TCN_LAYOUT 0xD165C903u /* of these two headers */
 
 #endif

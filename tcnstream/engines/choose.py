@@ -32,6 +32,10 @@ def make_executor(engine: str, plan: Plan, exact: bool = True, rounding: str = R
                 f"the interpreter engine rounds as LiteRT does, not as rounding={rounding!r} asks;"
                 ' use engine="native" or engine="reference"'
             )
+        if plan.steps is not None:
+            from tcnstream.engines.interpreter.stateful import StepExecutor
+
+            return StepExecutor(plan, plan.steps, exact)
         from tcnstream.engines.interpreter.executor import InterpreterExecutor
 
         return InterpreterExecutor(plan, exact=exact)

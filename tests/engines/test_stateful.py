@@ -1,4 +1,4 @@
-"""Models that bring their own state, against the same file in the real interpreter."""
+"""Models that bring their own state, in every engine, against the same file in the real interpreter."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ import pytest
 from helpers.paths import DATA
 
 import tcnstream
-from tcnstream.compiler.operations.time import STATEFUL_GRAPH
+from tcnstream import Model, Stream
+from tcnstream.engines.base import ENGINES
 from tcnstream.engines.interpreter import runtime
 from tcnstream.engines.interpreter.export import export_streaming
-from tcnstream.engines.interpreter.stateful import StatefulExecutor, StatefulModel
-from tcnstream.engines.state import State
 from tcnstream.errors import EngineError, ModelError, NotStreamableError
 from tcnstream.tflite.graph import Array, Graph, Op, Tensor
 from tcnstream.tflite.reader import read_model
@@ -26,9 +25,12 @@ from tcnstream.tflite.writer import write_model
 WAKE_WORD = DATA / "stateful" / "hey_mycroft.tflite"
 
 
+every_engine = pytest.mark.parametrize("engine", ENGINES)
+
+
 @cache
-def wake_word() -> StatefulModel:
-    return StatefulModel(read_model(WAKE_WORD))
+def wake_word() -> Model:
+    return tcnstream.load(WAKE_WORD)
 
 
 def features(frames: int, seed: int = 0) -> Array:
@@ -50,15 +52,15 @@ def unmodified(content: bytes, x: Array, hop: int) -> Array:
     return np.concatenate(answers)
 
 
-def drive(executor: StatefulExecutor, state: State, x: Array, chunks: Sequence[int], *, flush: bool = True) -> Array:
+def drive(stream: Stream, x: Array, chunks: Sequence[int], *, flush: bool = True) -> Array:
     parts, begin, k = [], 0, 0
     while begin < len(x):
         n = chunks[k % len(chunks)]
-        parts.append(executor.advance(state, [x[begin : begin + n]])[0].copy())
+        parts.append(stream.push(x[begin : begin + n]))
         begin, k = begin + n, k + 1
     if flush:
-        parts.append(executor.advance(state, None)[0].copy())
-    return np.concatenate(parts)
+        parts.append(stream.flush())
+    return np.concatenate([part for part in parts if isinstance(part, np.ndarray)])
 
 
 def test_state_variables_are_recognised() -> None:
@@ -68,58 +70,72 @@ def test_state_variables_are_recognised() -> None:
 
 def test_the_facts_of_a_wake_word_model() -> None:
     model = wake_word()
-    assert model.hop_frames == 3
-    assert [t.shape for t in model.plan.tensors] == [(40,), (1,)]
-    assert [t.dtype.name for t in model.plan.tensors] == ["int8", "uint8"]
-    assert [node.kind for node in model.plan.nodes] == [STATEFUL_GRAPH.kind]
-    assert len(model.start) == 6
-    assert model.state_bytes == sum(s.nbytes for s in model.start)
+    assert model.is_stateful and model.window_frames == 3
+    assert (model.inputs[0].shape, model.outputs[0].shape) == ((40,), (1,))
+    assert (str(model.inputs[0].dtype), str(model.outputs[0].dtype)) == ("int8", "uint8")
+    assert len(model.plan.states) == len(model.plan.loops) == 6
+    assert model.native_lacks() == []
+    assert model.plan.steps is not None
+    assert model.state_bytes == 2 * 40 + sum(start.nbytes for start in model.plan.steps.start)
 
 
-def test_every_chunking_equals_the_unmodified_file() -> None:
-    model, x = wake_word(), features(600)
+@every_engine
+def test_every_chunking_equals_the_unmodified_file(engine: str) -> None:
+    x = features(600)
     expected = unmodified(WAKE_WORD.read_bytes(), x, 3)
     assert len(np.unique(expected)) > 3
-    executor = model.executor()
+    stream = wake_word().stream(engine)
     for chunks in ([600], [1], [2, 0, 7, 40]):
-        got = drive(executor, State(model.plan), x, chunks)
+        stream.reset()
+        got = drive(stream, x, chunks)
         assert got.dtype == expected.dtype
         assert np.array_equal(got, expected)
 
 
-def test_an_incomplete_hop_at_the_end_gives_nothing() -> None:
-    model = wake_word()
-    state = State(model.plan)
-    assert len(drive(model.executor(), state, features(5), [5])) == 1
-    assert state.ended
+@every_engine
+def test_an_incomplete_hop_at_the_end_gives_nothing(engine: str) -> None:
+    assert len(drive(wake_word().stream(engine), features(5), [5])) == 1
 
 
-def test_a_reset_really_resets() -> None:
+@every_engine
+def test_a_reset_really_resets(engine: str) -> None:
     model, x = wake_word(), features(90)
-    executor, state = model.executor(), State(model.plan)
-    first = drive(executor, state, x, [4])
-    assert np.any(drive(executor, State(model.plan), features(90, seed=1), [4]) != first)
-    state.reset()
-    assert np.array_equal(drive(executor, state, x, [4]), first)
+    stream = model.stream(engine)
+    first = drive(stream, x, [4])
+    assert np.any(drive(model.stream(engine), features(90, seed=1), [4]) != first)
+    stream.reset()
+    assert np.array_equal(drive(stream, x, [4]), first)
 
 
-def test_a_snapshot_carries_the_variables() -> None:
+@every_engine
+def test_a_snapshot_carries_the_variables_to_any_engine(engine: str) -> None:
     model, x = wake_word(), features(300)
-    executor, state, other = model.executor(), State(model.plan), State(model.plan)
-    drive(executor, state, x[:100], [7], flush=False)
-    blob = state.snapshot("wake word")
-    expected = drive(executor, state, x[100:], [7])
-    other.restore(blob, "wake word")
-    assert np.array_equal(drive(model.executor(), other, x[100:], [11]), expected)
+    stream = model.stream(engine)
+    drive(stream, x[:100], [7], flush=False)
+    blob = stream.snapshot()
+    expected = drive(stream, x[100:], [7])
+    for other in ENGINES:
+        resumed = model.stream(other)
+        resumed.restore(blob)
+        assert np.array_equal(drive(resumed, x[100:], [11]), expected)
+
+
+def test_lanes_keep_their_variables_apart() -> None:
+    model = wake_word()
+    pool = model.pool(lanes=3, engine="native")
+    signals = [features(150, seed) for seed in range(3)]
+    pushed = [pool.push(np.stack([x[begin : begin + 25] for x in signals])) for begin in range(0, 150, 25)]
+    for lane, x in enumerate(signals):
+        made = np.concatenate([frames[lane] for frames in pushed])
+        assert np.array_equal(made, unmodified(WAKE_WORD.read_bytes(), x, 3))
 
 
 def test_streams_in_threads_keep_their_states_apart() -> None:
     model = wake_word()
-    executor = model.executor()
     answers: dict[int, Array] = {}
 
     def work(seed: int) -> None:
-        answers[seed] = drive(executor, State(model.plan), features(150, seed), [1])
+        answers[seed] = drive(model.stream("interpreter"), features(150, seed), [1])
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(3)]
     for thread in threads:
@@ -136,11 +152,11 @@ def test_an_exported_model_streams_again(name: str) -> None:
     export = export_streaming(source, 3 * export_streaming(source).hop_frames)
     if runtime.find_runtime().wrong_dense_reference and runtime.dense_is_wrong(source.graph):
         pytest.skip("tflite-runtime's reference kernels are wrong for this model")
-    model = StatefulModel(read_model(export.content))
-    assert model.hop_frames == export.hop_frames
+    model = tcnstream.load(export.content)
+    assert model.window_frames == export.hop_frames
     with np.load(DATA / "models" / f"{name}.npz") as arrays:
         x = arrays["x"][0][: 4 * export.hop_frames + 60]
-    got = drive(model.executor(), State(model.plan), x, [5])[export.lag_frames[0] :]
+    got = drive(model.stream("interpreter"), x, [5])[export.lag_frames[0] :]
     expected = source.stream("reference").push(x)
     assert isinstance(expected, np.ndarray)
     assert len(got) > 10
@@ -169,9 +185,12 @@ SUM = Op("ADD", (0, 2), (3,))
 
 
 def stream_of(content: bytes, frames: int = 8) -> Array:
-    model = StatefulModel(read_model(content))
-    assert model.hop_frames == 2
-    return drive(model.executor(), State(model.plan), np.arange(frames, dtype=np.float32), [3])
+    model, x = tcnstream.load(content), np.arange(frames, dtype=np.float32)
+    assert model.window_frames == 2
+    made = [drive(model.stream(engine), x, [3]) for engine in ENGINES]
+    for other in made[1:]:
+        np.testing.assert_array_equal(other, made[0])
+    return made[0]
 
 
 def test_a_read_after_an_assignment_gives_what_was_assigned() -> None:
@@ -205,21 +224,21 @@ def unmodified_flat(content: bytes, x: Array) -> Array:
 
 def test_variables_that_cannot_be_made_explicit_are_refused_by_name() -> None:
     with pytest.raises(ModelError, match="`/v` is read before"):
-        StatefulModel(read_model(crafted([HANDLE, READ, SUM])))
+        tcnstream.load(crafted([HANDLE, READ, SUM]))
     with pytest.raises(NotStreamableError, match=r"`ADD` .* computes what the state starts as"):
-        StatefulModel(read_model(crafted([ONCE, HANDLE, READ, SUM], [Op("ADD", (1, 1), (0,))])))
+        tcnstream.load(crafted([ONCE, HANDLE, READ, SUM], [Op("ADD", (1, 1), (0,))]))
     with pytest.raises(ModelError, match=r"starts as float32 \(1, 3\) and becomes float32 \(1, 2\)"):
         wrong = [ONCE, HANDLE, READ, SUM, Op("ASSIGN_VARIABLE", (1, 3), ())]
-        StatefulModel(read_model(crafted(wrong, state_shape=(1, 3))))
+        tcnstream.load(crafted(wrong, state_shape=(1, 3)))
     with pytest.raises(NotStreamableError, match="has no time on axis 2"):
-        StatefulModel(read_model(crafted([ONCE, HANDLE, READ, SUM])), time_axis=2)
+        tcnstream.load(crafted([ONCE, HANDLE, READ, SUM]), time_axis=2)
 
 
 def test_wrong_dense_kernels_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tcnstream.load(DATA / "models" / "causal.i8.tflite")
-    stateful = StatefulModel(read_model(export_streaming(model).content))
+    stateful = tcnstream.load(export_streaming(model).content)
     old = runtime.Runtime("tflite-runtime", "2.14.0", runtime.find_runtime().module)
     monkeypatch.setattr(tcnstream.engines.interpreter.stateful, "find_runtime", lambda: old)
     with pytest.raises(EngineError, match=r"tflite-runtime 2\.14\.0 .*exact=False"):
-        stateful.executor()
-    assert stateful.executor(exact=False).name == "interpreter"
+        stateful.stream("interpreter")
+    assert stateful.stream("interpreter", exact=False).engine == "interpreter"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tcnstream.compiler.constants import data_of
-from tcnstream.compiler.lowering import Lowering
+from tcnstream.compiler.lowering import Lowering, axes_of_frame
 from tcnstream.compiler.operation import Operation
 from tcnstream.compiler.operations.time import TIME_PAD
 from tcnstream.compiler.plan import SAME_FRAME, Options, Window
@@ -81,9 +81,10 @@ def _padding(lw: Lowering, op: Op, fill: float | int, mode: str = "") -> None:
     stream = lw.stream(op, i)
     pairs = lw.constant(op, 1).reshape(-1, 2).tolist()
     time = (0, 0) if stream.axis is None else tuple(pairs[stream.axis])
-    if stream.axis != 0 and pairs and pairs[0] != [0, 0]:
+    kept = axes_of_frame(lw.shape(i), stream.axis)
+    if stream.axis != 0 and 0 not in kept and pairs and pairs[0] != [0, 0]:
         lw.refuse(op, "pads the batch axis")
-    frame_pairs = [p for a, p in enumerate(pairs) if a != stream.axis and not (a == 0 and stream.axis != 0)]
+    frame_pairs = [pairs[a] for a in kept]
     window = Window(pad_begin=time[0], pad_end=time[1])
     if mode:
         window = replace(window, edge="reflect" if mode == "REFLECT" else "symmetric")
@@ -148,6 +149,7 @@ def _cut(lw: Lowering, op: Op, index: Sequence[slice | int | None]) -> None:
     """A NumPy index with one entry per axis (and None for new axes), time and frame apart."""
     i = op.inputs[0]
     stream, shape = lw.stream(op, i), lw.shape(i)
+    kept = axes_of_frame(shape, stream.axis)
     old_axis, new_axis, out_axis = 0, 0, None
     time_cut: slice | int = slice(None)
     begins: list[int] = []
@@ -162,7 +164,7 @@ def _cut(lw: Lowering, op: Op, index: Sequence[slice | int | None]) -> None:
         if old_axis == stream.axis:
             time_cut = entry
             out_axis = new_axis
-        elif old_axis != 0 or stream.axis == 0:
+        elif old_axis in kept:
             for into, value in zip((begins, ends, strides), _span(entry, n), strict=True):
                 into.append(value)
         new_axis += not isinstance(entry, int)

@@ -60,7 +60,7 @@ def _join(lw: Lowering, op: Op) -> None:
         else:
             data = lw.timeless(op, i, aligned, axis)
             inputs.append((lw.add_constant(lw.graph.tensors[i], data), data.shape))
-    if axis != 0 and out_shape and out_shape[0] != 1:
+    if axis not in (0, None) and out_shape[0] != 1:
         lw.refuse(op, f"makes a batch of {out_shape[0]}")
     lw.emit(op, inputs, axis, options=from_file(operation(op.kind).options, op))
 

@@ -178,8 +178,6 @@ def _reshape(lw: Lowering, op: Op) -> None:
     i = op.inputs[0]
     stream, shape, out = lw.stream(op, i), lw.shape(i), lw.shape(op.outputs[0])
     if stream.axis is None:
-        if out and out[0] != 1 and math.prod(out) != math.prod(frame_shape(out, None)):
-            lw.refuse(op, f"makes a batch of {out[0]}")
         return lw.alias(op, i, None)
     before, frames = math.prod(shape[: stream.axis]), shape[stream.axis]
     after = math.prod(shape[stream.axis + 1 :])
@@ -267,7 +265,7 @@ def _transpose(lw: Lowering, op: Op) -> None:
     stream, shape = lw.stream(op, i), lw.shape(i)
     axis = None if stream.axis is None else perm.index(stream.axis)
     kept = [a for a in perm if a != stream.axis and shape[a] != 1]
-    if stream.axis != 0 and axis != 0 and perm[0] != 0 and shape[perm[0]] != 1:
+    if axis not in (0, None) and stream.axis != 0 and perm[0] != 0 and shape[perm[0]] != 1:
         lw.refuse(op, "moves another axis into the place of the batch")
     if kept == sorted(kept):
         return lw.alias(op, i, axis)
@@ -316,11 +314,14 @@ def _pack(lw: Lowering, op: Op) -> None:
     if len(times) > 1:
         lw.refuse(op, "stacks tensors whose time lies on different axes")
     time = times.pop()
+    if time is None:
+        whole = [(lw.stream(op, i).value, lw.shape(i)) for i in op.inputs]
+        return lw.emit(op, whole, None, options=AxisOptions(new + 1))
     if new == 0:
         lw.refuse(op, "stacks along the batch axis")
     axis = time if time is None or time < new else time + 1
     kept = [a for a in range(1, rank) if a != axis]
-    lw.emit(op, [lw.operand(i) for i in op.inputs], axis, options=AxisOptions(kept.index(new) + 1))
+    return lw.emit(op, [lw.operand(i) for i in op.inputs], axis, options=AxisOptions(kept.index(new) + 1))
 
 
 def _unpack(lw: Lowering, op: Op) -> None:
@@ -392,15 +393,19 @@ def _concatenation(lw: Lowering, op: Op) -> None:
     if time == axis:
         return _concatenate_in_time(lw, op, time)
     first = next(i for i in op.inputs if i in lw.streams)
-    options = AxisOptions(lw.frame_axis(op, first, axis, "concatenates"))
+    options = AxisOptions(axis + 1 if time is None else lw.frame_axis(op, first, axis, "concatenates"))
     inputs = []
     for i in op.inputs:
-        if i in lw.streams:
-            inputs.append(lw.operand(i))
-        else:
-            data = lw.timeless(op, i, lw.shape(i), time)
-            inputs.append((lw.add_constant(lw.graph.tensors[i], data), data.shape))
+        value, view = lw.operand(i) if i in lw.streams else _always(lw, op, i, time)
+        inputs.append((value, lw.shape(i) if time is None else view))
     return lw.emit(op, inputs, time, options=options)
+
+
+def _always(lw: Lowering, op: Op, i: int, time: int | None) -> tuple[int, Shape]:
+    """A constant that holds at all times, as an operand."""
+    data = lw.timeless(op, i, lw.shape(i), time)
+    data = data.reshape(lw.shape(i)) if time is None else data
+    return lw.add_constant(lw.graph.tensors[i], data), data.shape
 
 
 def _concatenate_in_time(lw: Lowering, op: Op, time: int) -> None:

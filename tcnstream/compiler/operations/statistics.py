@@ -9,7 +9,7 @@ from enum import Enum
 import numpy as np
 
 from tcnstream.compiler.constants import data_of
-from tcnstream.compiler.lowering import Lowering
+from tcnstream.compiler.lowering import Lowering, axes_of_frame
 from tcnstream.compiler.operation import Fold, Operation
 from tcnstream.compiler.operations.layout import AxisOptions
 from tcnstream.compiler.operations.time import TIME_REDUCE
@@ -64,7 +64,8 @@ def _statistic(lw: Lowering, op: Op) -> None:
     stream, shape, out = lw.stream(op, i), lw.shape(i), lw.shape(op.outputs[0])
     reduced = sorted({a % len(shape) for a in lw.integers(op, 1)})
     time = stream.axis in reduced
-    frame_axes = [a for a in reduced if a != stream.axis and not (a == 0 and stream.axis != 0)]
+    kept = axes_of_frame(shape, stream.axis)
+    frame_axes = [a for a in reduced if a in kept]
     axes = tuple(lw.frame_axes(op, i, frame_axes, "reduces"))
     statistic = Statistic(op.kind)
     if time and statistic is Statistic.PRODUCT:

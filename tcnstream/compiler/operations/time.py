@@ -17,6 +17,13 @@ class ResampleOptions(Options):
     separable: bool = False
 
 
+@dataclass(frozen=True)
+class GraphOptions(Options):
+    """``refusal`` says which operation keeps a graph from being computed one by one."""
+
+    refusal: str = ""
+
+
 def _resampling_multiply_adds(plan: Plan, node: Node) -> int:
     _, taps, channels, _ = plan.tensors[node.inputs[1]].shape
     separable = node.options_of(ResampleOptions).separable
@@ -56,8 +63,8 @@ TIME_STATE = Operation("TIME_STATE", remembers_all=True)
 The other operands are streams that say how many frames there are.
 """
 
-STATEFUL_GRAPH = Operation("STATEFUL_GRAPH", remembers_all=True)
-"""A model with variables of its own, run as it is."""
+STATEFUL_GRAPH = Operation("STATEFUL_GRAPH", options=GraphOptions)
+"""One step of a model that takes them by itself, run as it is."""
 
 
 def state(lw: Lowering, op: Op, start: Tensor, clock: tuple[int, Shape], window_frames: int) -> tuple[int, Shape]:

@@ -36,6 +36,8 @@ static int numpy_number_matches(int number, int dtype)
         return number == 3;
     case TCN_BOOL:
         return number == 0;
+    case TCN_U8:
+        return number == 2;
     default:
         return 0; /* 32 and 64 bits have several numbers: the buffer protocol tells */
     }
@@ -50,8 +52,8 @@ static void release_view(frames_view *v)
 
 static int dtype_matches(const char *format, Py_ssize_t item, int dtype)
 {
-    static const char *const codes[] = {"f", "b", "h", "i", "l", "?"};
-    static const Py_ssize_t bytes[] = {4, 1, 2, 4, 8, 1};
+    static const char *const codes[] = {"f", "b", "h", "i", "l", "?", "B"};
+    static const Py_ssize_t bytes[] = {4, 1, 2, 4, 8, 1, 1};
     if (item != bytes[dtype])
         return 0;
     if (!format)
@@ -67,7 +69,7 @@ static int dtype_matches(const char *format, Py_ssize_t item, int dtype)
 
 static const char *dtype_name(int dtype)
 {
-    static const char *const names[] = {"float32", "int8", "int16", "int32", "int64", "bool"};
+    static const char *const names[] = {"float32", "int8", "int16", "int32", "int64", "bool", "uint8"};
     return names[dtype];
 }
 

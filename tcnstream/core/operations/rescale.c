@@ -10,7 +10,8 @@ static int check_rescale(tcn_checker *c)
     else
         REQUIRE((n->dtype == TCN_I16 || n->dtype == TCN_I32) && n->op <= RESCALE_TO_FLOAT, &n->dtype, TCN_VALUE);
     REQUIRE(n->kind == KIND_RESCALE && n->op == RESCALE_TO_FLOAT ? output_of(c)->dtype == TCN_F32
-                                                  : output_of(c)->dtype == TCN_I8 || output_of(c)->dtype == TCN_I16, &n->op, TCN_VALUE);
+                                                  : output_of(c)->dtype == TCN_I8 || output_of(c)->dtype == TCN_U8 ||
+                                                        output_of(c)->dtype == TCN_I16, &n->op, TCN_VALUE);
     REQUIRE(a->zero_in >= -32768 && a->zero_in <= 32767 && a->zero_out >= -32768 && a->zero_out <= 32767, &a->zero_in, TCN_VALUE);
     REQUIRE(shift_ok(a->shift), &a->shift, TCN_VALUE);
     return tcn_check_element(c, &a->elements);

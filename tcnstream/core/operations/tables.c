@@ -4,7 +4,7 @@
 static int check_table(tcn_checker *c)
 {
     ARGUMENTS(table_args);
-    REQUIRE(c->node->dtype == TCN_I8, &c->node->dtype, TCN_VALUE);
+    REQUIRE(c->node->dtype == TCN_I8 || c->node->dtype == TCN_U8, &c->node->dtype, TCN_VALUE);
     REQUIRE(a->out_bytes == 1 || a->out_bytes == 2 || a->out_bytes == 4, &a->out_bytes, TCN_VALUE);
     REQUIRE((uint64_t)a->out_bytes * a->elements == output_of(c)->bytes, &a->out_bytes, TCN_VALUE);
     REQUIRE(holds(c, a->table_at, 256, a->out_bytes), &a->table_at, TCN_BOUNDS);

@@ -122,6 +122,7 @@ class Dtype(IntEnum):
     I32 = 3, "int32", 4
     I64 = 4, "int64", 8
     BOOL = 5, "bool", 1
+    U8 = 6, "uint8", 1
 
 
 DTYPES = {dtype.numpy: dtype for dtype in Dtype}
@@ -482,7 +483,7 @@ class Unary(Record, c="unary_args"):
 
 
 class Table(Record, c="table_args"):
-    """TABLE: every answer to an int8."""
+    """TABLE: every answer to an int8 or uint8."""
 
     elements: U32
     out_bytes: U32

@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tcnstream.compiler.operations.time import GraphOptions
 from tcnstream.engines.native.layout import Kind, Move, MoveRun, Previous, TimeMoveOp
 from tcnstream.engines.native.pack.context import Context, Packed, packs
 from tcnstream.engines.reference.kernels import KERNELS, KernelContext
 from tcnstream.engines.reference.kernels.context import Ints
+from tcnstream.errors import EngineError
 from tcnstream.tflite.graph import Array, Tensor
 
 
@@ -151,6 +153,14 @@ _time_move("TIME_REPEAT", TimeMoveOp.REPEAT)
 def _state(context: Context) -> Packed:
     arguments = Previous(shown=context.plan.states[context.node.outputs[0]], start=context.facts.array(0).tobytes())
     return Packed(Kind.PREVIOUS, context.streams, arguments)
+
+
+@packs("STATEFUL_GRAPH")
+def _steps(context: Context) -> Packed:
+    raise EngineError(
+        f"the native engine lacks the model's steps: {context.node.options_of(GraphOptions).refusal};"
+        ' use engine="interpreter"'
+    )
 
 
 @packs("TIME_FROZEN")

@@ -120,12 +120,12 @@ def _scalar(context: Context) -> Packed:
 
 
 def _table(context: Context) -> Packed:
-    """Any function of one int8 value as the 256 answers of the reference arithmetic."""
+    """Any function of one byte as the 256 answers of the reference arithmetic."""
     node, source, target = context.node, context.source, context.target
-    if target.dtype not in (np.int8, np.int16, np.float32) or any(i >= 0 for i in node.inputs[1:]):
+    if target.dtype not in (np.int8, np.uint8, np.int16, np.float32) or any(i >= 0 for i in node.inputs[1:]):
         raise context.unsupported(f"{target.dtype} output")
     one = (1,)
-    values = np.arange(256, dtype=np.uint8).view(np.int8).reshape(256, 1)
+    values = np.arange(256, dtype=np.uint8).view(source.dtype).reshape(256, 1)
     facts = KernelContext(
         node=replace(node, inputs=node.inputs[:1], views=(one,)),
         inputs=(replace(source, shape=one),),
@@ -146,7 +146,7 @@ def _quantize(context: Context) -> Packed:
     """float32 to integers, or integers to those of another scale."""
     facts, source, target = context.facts, context.source, context.target
     elements = math.prod(target.shape)
-    if target.dtype not in (np.int8, np.int16):
+    if target.dtype not in (np.int8, np.uint8, np.int16):
         raise context.unsupported(f"{target.dtype} output")
     least, greatest = integer_range(target.dtype)
     zero_out = zero_point_of(facts, target)
@@ -154,7 +154,7 @@ def _quantize(context: Context) -> Packed:
         scale = float(scale_of(facts, target))
         from_real = RescaleIntegers(elements=elements, scale=scale, zero_out=zero_out, low=least, high=greatest)
         return Packed(Kind.QUANTIZE, context.streams, from_real)
-    if source.dtype == np.int8:
+    if source.dtype.itemsize == 1:
         return _table(context)
     if source.dtype not in (np.int16, np.int32):
         raise context.unsupported(f"{source.dtype} input")
@@ -174,7 +174,7 @@ def _quantize(context: Context) -> Packed:
 @packs("DEQUANTIZE")
 def _dequantize(context: Context) -> Packed:
     facts, source = context.facts, context.source
-    if source.dtype == np.int8:
+    if source.dtype.itemsize == 1:
         return _table(context)
     if source.dtype not in (np.int16, np.int32) or context.target.dtype != np.float32:
         raise context.unsupported(f"{source.dtype} input")
