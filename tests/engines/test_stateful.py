@@ -17,6 +17,7 @@ from tcnstream.engines.base import ENGINES
 from tcnstream.engines.interpreter import runtime
 from tcnstream.engines.interpreter.export import export_streaming
 from tcnstream.errors import EngineError, ModelError, NotStreamableError
+from tcnstream.measure.verify import verify
 from tcnstream.tflite.graph import Array, Graph, Op, Tensor
 from tcnstream.tflite.reader import read_model
 from tcnstream.tflite.schema import OBJECT
@@ -161,6 +162,23 @@ def test_an_exported_model_streams_again(name: str) -> None:
     assert isinstance(expected, np.ndarray)
     assert len(got) > 10
     assert np.allclose(got, expected[: len(got)], rtol=1e-5, atol=1e-5 if got.dtype.kind == "f" else 0)
+
+
+MADE = sorted(path.stem for path in (DATA / "stateful").glob("*.tflite") if path != WAKE_WORD)
+ALONE = {("conv2d", "reference"), ("conv2d", "native"), ("hold", "native")}
+"""What a step of theirs keeps from an engine: two axes convolved at once, FLOOR_MOD."""
+
+
+@every_engine
+@pytest.mark.parametrize("name", MADE)
+def test_what_tensorflow_writes_with_variables_streams(name: str, engine: str) -> None:
+    model = tcnstream.load(DATA / "stateful" / f"{name}.tflite")
+    if (name, engine) in ALONE:
+        with pytest.raises(EngineError, match=f"the {engine} engine lacks"):
+            model.stream(engine)
+        return
+    report = verify(model, engine=engine, chunkings=3)
+    assert report.passed, report.checks
 
 
 # --- crafted files -----------------------------------------------------------------------------

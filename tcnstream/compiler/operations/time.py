@@ -19,9 +19,13 @@ class ResampleOptions(Options):
 
 @dataclass(frozen=True)
 class GraphOptions(Options):
-    """``refusal`` says which operation keeps a graph from being computed one by one."""
+    """``refusal`` says which operation keeps the graph from being a plan of its operations."""
 
     refusal: str = ""
+
+    def alone(self, engine: str) -> str:
+        """Why ``engine`` does not have it."""
+        return f'the {engine} engine lacks a step of this model, of which the {self.refusal} Use engine="interpreter"'
 
 
 def _resampling_multiply_adds(plan: Plan, node: Node) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from tcnstream.engines.interpreter.runtime import (
 )
 from tcnstream.engines.state import State
 from tcnstream.errors import EngineError
-from tcnstream.tflite.graph import Array
+from tcnstream.tflite.graph import Array, Graph, Op, Tensor
 from tcnstream.tflite.writer import write_model
 
 
@@ -44,7 +45,7 @@ class StepExecutor(StateExecutor):
             )
         self.plan = plan
         try:
-            self._interpreter: Any = open_interpreter(write_model([steps.graph]), exact)
+            self._interpreter: Any = open_interpreter(write_model([_with_axes(steps.graph)]), exact)
         except (RuntimeError, ValueError) as e:
             raise EngineError(f"{runtime.package} {runtime.version} cannot run the model: {e}") from None
         memories = [memory_of(self._interpreter, d["index"]) for d in self._interpreter.get_input_details()]
@@ -99,3 +100,22 @@ class StepExecutor(StateExecutor):
                 newest[i] = memory.copy().reshape(1, *plan.tensors[i].shape)
         outputs = zip(plan.outputs, frames, strict=True)
         return newest | {o: made.reshape(-1, *plan.tensors[o].shape) for o, made in outputs}
+
+
+def _with_axes(graph: Graph) -> Graph:
+    """The graph with ends of one axis at least: the memory of a single number cannot be borrowed."""
+    tensors, before, after = list(graph.tensors), list[Op](), list[Op]()
+    places: dict[int, int] = {}
+    for i in (*graph.inputs, *graph.outputs):
+        if tensors[i].shape or i in places:
+            continue
+        end, axis = len(tensors), len(tensors) + 1
+        places[i] = end
+        tensors.append(replace(tensors[i], name=f"{tensors[i].name}/end", shape=(1,), data=None))
+        if i in graph.inputs:
+            before.append(Op("SQUEEZE", (end,), (i,), {"squeeze_dims": (0,)}))
+        else:
+            tensors.append(Tensor(f"{tensors[i].name}/axis", (1,), np.dtype(np.int32), None, np.zeros(1, np.int32)))
+            after.append(Op("EXPAND_DIMS", (i, axis), (end,)))
+    inputs, outputs = (tuple(places.get(i, i) for i in ends) for ends in (graph.inputs, graph.outputs))
+    return replace(graph, tensors=tuple(tensors), ops=(*before, *graph.ops, *after), inputs=inputs, outputs=outputs)

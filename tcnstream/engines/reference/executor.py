@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from tcnstream.compiler.operations import operation
+from tcnstream.compiler.operations.time import GraphOptions
 from tcnstream.compiler.plan import Node, Plan
 from tcnstream.compiler.timing import first_read, last_read
 from tcnstream.engines.base import StateExecutor
@@ -28,6 +29,8 @@ class ReferenceExecutor(StateExecutor):
     def __init__(self, plan: Plan, rounding: str = "litert") -> None:
         if lacking := nodes_without_kernel(plan):
             node = lacking[0]
+            if isinstance(node.options, GraphOptions):
+                raise EngineError(node.options.alone(self.name))
             raise EngineError(f"the reference engine lacks `{node.kind}` (op {node.index}, `{node.label}`)")
         self.plan = plan
         self.rounding = rounding

@@ -157,10 +157,7 @@ def _state(context: Context) -> Packed:
 
 @packs("STATEFUL_GRAPH")
 def _steps(context: Context) -> Packed:
-    raise EngineError(
-        f"the native engine lacks the model's steps: {context.node.options_of(GraphOptions).refusal};"
-        ' use engine="interpreter"'
-    )
+    raise EngineError(context.node.options_of(GraphOptions).alone("native"))
 
 
 @packs("TIME_FROZEN")

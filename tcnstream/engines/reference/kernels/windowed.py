@@ -190,7 +190,7 @@ def max_pool_2d(context: KernelContext) -> tuple[Array, ...]:
     x = pad_frequency(context, context.array(0).astype(np.float64), 0.0)
     lowest = _lowest(context.tensor(0))
     masked = np.where(_inside(context) > 0, x, lowest)
-    best = np.full((context.n_frames, *context.output.shape), lowest)
+    best = np.full((context.n_frames, context.output.shape[0], context.output.shape[-1]), lowest)
     for _, _, read in taps(context, masked, _pooled(context)):
         # as std::max(best, value): a NaN is never greater
         best = np.where(best < read, read, best)
@@ -207,7 +207,7 @@ def average_pool_2d(context: KernelContext) -> tuple[Array, ...]:
     wide = np.float64 if is_quantized(context.output) else np.float32
     x = pad_frequency(context, context.array(0).astype(wide), 0.0)
     inside = _inside(context)
-    sums = np.zeros((context.n_frames, *context.output.shape), wide)
+    sums = np.zeros((context.n_frames, context.output.shape[0], context.output.shape[-1]), wide)
     for _, _, read in taps(context, np.where(inside > 0, x, wide(0.0)), _pooled(context)):
         sums += read
     counts = np.zeros((context.n_frames, context.output.shape[0], 1))
