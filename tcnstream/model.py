@@ -317,7 +317,7 @@ class Model:
         if constants:
             measured = hashlib.sha256(b"".join(np.asarray(c).tobytes() for c in constants)).hexdigest()
             identity += f":{measured[:8]}"
-        if self.graph is not self.file.graphs[0]:
+        if not self.file.is_main_first:
             identity += f"/signature={self.signature}"
         if values:
             identity += f"/static={digest(values)}"

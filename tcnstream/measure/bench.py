@@ -17,9 +17,10 @@ from tcnstream.engines.base import ENGINES
 from tcnstream.engines.interpreter.runtime import feed, open_interpreter
 from tcnstream.engines.native.planfile import growth
 from tcnstream.errors import EngineError, StreamError
+from tcnstream.measure.material import file_arrays, noise, some_static
 from tcnstream.measure.peers import PEERS, open_peer
 from tcnstream.model import Model
-from tcnstream.tflite.graph import Array
+from tcnstream.tflite.writer import write_model
 
 HOPS_FRAMES = (1, 16, 160)
 
@@ -86,7 +87,8 @@ def bench(
     for turn, (engine, hop) in enumerate((engine, hop) for engine in engines for hop in hops_frames):
         push = _peer_push(model, engine, hop) if engine in PEERS else stream_push(model, hop, engine, time_pooling)
         push_s, window_s = in_turns([push, window], rounds, round_s)
-        measured.append(Measurement(engine, hop, 1e6 * push_s, 1e6 * window_s, model.window_frames))
+        frames = hop * model.input_steps[0]
+        measured.append(Measurement(engine, frames, 1e6 * push_s, 1e6 * window_s, model.window_frames))
         if progress is not None:
             progress(turn + 1, len(engines) * len(hops_frames))
     return measured
@@ -97,13 +99,13 @@ def usable_engines(model: Model, time_pooling: str | None = None) -> list[str]:
     usable = []
     for engine in ENGINES:
         try:
-            model.stream(engine, time_pooling)
+            model.stream(engine, time_pooling, static=some_static(model, _rng()))
         except EngineError:
             continue
         usable += [engine, f"{engine}-fast"] if engine == "interpreter" else [engine]
     for peer in PEERS:
         try:
-            open_peer(peer, model.plan, 1)
+            open_peer(peer, model.plan_with(some_static(model, _rng())), 1)
         except EngineError:
             continue
         usable.append(peer)
@@ -117,12 +119,15 @@ def in_turns(calls: Sequence[Call], rounds: int, round_s: float) -> list[float]:
 
 
 def stream_push(model: Model, hop_frames: int, engine: str = "auto", time_pooling: str | None = None) -> Call:
-    """A push of ``hop_frames`` frames of noise into a stream past its receptive field; see ``bench`` for ``engine``."""
+    """A push of ``hop_frames`` frames of noise into a stream past its receptive field; see ``bench`` for ``engine``.
+
+    Where inputs have different rates, it is so many steps of ``Model.input_steps``.
+    """
     name, _, fast = engine.partition("-")
     if name not in ("auto", *ENGINES) or fast not in ("", "fast"):
         raise StreamError(f"there is no engine {engine!r}: choose one of {', '.join((*ENGINES, *PEERS))}")
-    stream = model.stream(name, time_pooling, exact=not fast)
-    chunks = _noise(model, hop_frames)
+    stream = model.stream(name, time_pooling, exact=not fast, static=some_static(model, _rng()))
+    chunks = noise(model, hop_frames, _rng())
     for _ in range(2 + math.ceil(min(model.receptive_field or 0, 10_000) / hop_frames)):
         stream.push(*chunks)
     rates = growth(stream.plan)
@@ -138,14 +143,10 @@ def rerun(model: Model, delegate: bool = True) -> Call:
 
     ``delegate=False`` keeps to TFLite's own kernels, without XNNPACK.
     """
-    interpreter = open_interpreter(model.file.content, exact=False, delegate=delegate)
+    content = model.file.content if model.file.is_main_first else write_model([model.graph])
+    interpreter = open_interpreter(content, exact=False, delegate=delegate)
     details = interpreter.get_input_details()
-    rng = np.random.default_rng(1)
-    shapes = [
-        [model.window_frames if a == axis else n for a, n in enumerate(detail["shape"])]
-        for detail, axis in zip(details, model.plan.input_axes, strict=True)
-    ]
-    window = [_values(rng, shape, np.dtype(d["dtype"])) for d, shape in zip(details, shapes, strict=True)]
+    window = file_arrays(model, noise(model, model.plan.window_frames, _rng()), some_static(model, _rng()))
     feed(interpreter, window)
     outputs = [detail["index"] for detail in interpreter.get_output_details()]
 
@@ -182,14 +183,15 @@ def draw(path: str | Path, measured: Sequence[Measurement], title: str) -> None:
 
 def _peer_push(model: Model, name: str, hop_frames: int) -> Call:
     """The same push into a peer, after a look at what it answers."""
-    peer = open_peer(name, model.plan, hop_frames)
+    static = some_static(model, _rng())
+    peer = open_peer(name, model.plan_with(static), hop_frames)
     field = model.receptive_field or 0
     pushes = 2 + math.ceil(2 * (field + peer.delay_frames) / hop_frames)
-    (signal,) = _noise(model, pushes * hop_frames)
+    (signal,) = noise(model, pushes * hop_frames, _rng())
     columns = np.ascontiguousarray(signal.reshape(len(signal), -1).T[None], np.float32)
     chunks = np.split(columns, pushes, axis=2)
     answered = np.concatenate([peer.step(np.ascontiguousarray(chunk)) for chunk in chunks], axis=2)[0].T
-    expected = np.asarray(model.stream().push(signal)).reshape(-1, answered.shape[1])
+    expected = np.asarray(model.stream(static=static).push(signal)).reshape(-1, answered.shape[1])
     answered = answered[peer.delay_frames :]
     both = slice(field, min(len(expected), len(answered)))
     distance = float(np.abs(answered[both] - expected[both]).max())
@@ -198,14 +200,8 @@ def _peer_push(model: Model, name: str, hop_frames: int) -> Call:
     return functools.partial(peer.step, np.ascontiguousarray(chunks[-1]))
 
 
-def _noise(model: Model, frames: int) -> list[Array]:
-    rng = np.random.default_rng(0)
-    return [_values(rng, (frames, *spec.shape), spec.dtype) for spec in model.inputs]
-
-
-def _values(rng: np.random.Generator, shape: Sequence[int], dtype: np.dtype[np.generic]) -> Array:
-    values: Array = (rng.standard_normal(tuple(shape)) * (1.0 if dtype.kind == "f" else 40.0)).astype(dtype)
-    return values
+def _rng() -> np.random.Generator:
+    return np.random.default_rng(0)
 
 
 def _seconds(call: Call, at_least_s: float) -> float:

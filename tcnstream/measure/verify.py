@@ -13,10 +13,11 @@ Three comparisons, each over the whole output:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from tcnstream.compiler.plan import Plan
 from tcnstream.engines.choose import make_executor
@@ -25,8 +26,9 @@ from tcnstream.engines.reference.executor import ReferenceExecutor
 from tcnstream.engines.state import State
 from tcnstream.errors import EngineError, StreamError
 from tcnstream.measure.compare import agrees, chunk_sizes, chunks, distance, first_difference
+from tcnstream.measure.material import file_arrays, noise, some_static
 from tcnstream.model import Model
-from tcnstream.stream import Stream, as_frames
+from tcnstream.stream import Stream, as_frames, in_steps
 from tcnstream.tflite.graph import Array
 
 _MOST_WINDOWS = 5
@@ -87,22 +89,25 @@ def verify(
     exact: bool = True,
     chunkings: int = 5,
     seed: int = 0,
+    static: Mapping[str, npt.ArrayLike] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> VerifyReport:
     """Compare streams of ``model`` with offline answers.
 
     ``signal`` is (frames, *frame_shape) per input, in the model's dtype or float32; None makes three
     windows (at least 200 frames) of noise from ``seed``. ``chunkings`` random ways of cutting it are
-    tried. ``progress`` is called with (steps done, steps in all). Raises what ``Model.stream`` raises, and
-    EngineError where no interpreter is installed.
+    tried. ``static`` are the values of inputs without time; None draws them from ``seed``, too. ``progress`` is called
+    with (steps done, steps in all). Raises what ``Model.stream`` raises, and EngineError where no interpreter is
+    installed.
     """
     find_runtime()  # without an interpreter the file itself cannot be asked, and nothing would be proven
     rng = np.random.default_rng(seed)
+    given = some_static(model, rng) if static is None else static
     if signal is None:
-        inputs = _noise(model, max(3 * model.window_frames, _LEAST_NOISE_FRAMES), rng)
+        inputs = noise(model, -(-max(3 * model.window_frames, _LEAST_NOISE_FRAMES) // model.input_steps[0]), rng)
     else:
         inputs = _frames(model, signal)
-    stream = model.stream(engine, time_pooling, calibration, exact)
+    stream = model.stream(engine, time_pooling, calibration, exact, static=given)
     windows = [] if model.is_stateful else list(_windows(model, inputs, rng))
     steps = len(windows) + chunkings
     checks: list[Check] = []
@@ -117,10 +122,10 @@ def verify(
     if model.is_stateful:
         judge, offline = None, _hop_by_hop(model, inputs)
     else:
-        judge = model.stream("reference", time_pooling, calibration)
+        judge = model.stream("reference", time_pooling, calibration, static=given)
         offline = _whole(judge, inputs)
     for k in range(chunkings):
-        sizes = chunk_sizes(len(inputs[0]), rng)
+        sizes = chunk_sizes(len(inputs[0]) // model.input_steps[0], rng)
         streamed = _in_chunks(stream, inputs, sizes)
         name = f"chunking {k + 1} of {chunkings}: {len(sizes)} chunks"
         done(_compare(name, offline, streamed, lambda: _first_tensor(model, stream, judge, inputs), exact))
@@ -129,19 +134,19 @@ def verify(
 
 def _against_file(model: Model, stream: Stream, name: str, window: list[Array], pooled: bool) -> Check:
     """The unmodified file on one window against the stream on the same frames."""
-    arrays = _file_arrays(model, window)
+    arrays = file_arrays(model, window, stream.static)
     why = ""
     if pooled:
         why = "time_pooling stands in for all of time"
     elif model.is_dynamic_range:
         why = "dynamic-range weights, float activations"
     try:
-        offline = [np.asarray(y) for y in run_offline(model.file.content, arrays)]
+        offline = [np.asarray(y) for y in run_offline(model.file.content, arrays, signature=model.signature)]
     except (EngineError, RuntimeError, ValueError):
         # An operation without a reference kernel (ELU in ai-edge-litert 2.3), or one that is known to be wrong.
         why = "the installed interpreter has no sound reference kernels for this model; its fast ones answered"
         try:
-            offline = [np.asarray(y) for y in run_offline(model.file.content, arrays, exact=False)]
+            offline = [np.asarray(y) for y in run_offline(model.file.content, arrays, False, model.signature)]
         except (EngineError, RuntimeError, ValueError) as e:
             return Check(f"file, {name}", True, 0, 0.0, f"not compared, the interpreter cannot run the file: {e}")
     streamed = _whole(stream, window)
@@ -158,7 +163,7 @@ def _against_file(model: Model, stream: Stream, name: str, window: list[Array], 
     if why:
         furthest = max(distance(g, e) for e, g in zip(expected, got, strict=True))
         return Check(f"file, {name}", True, len(got[0]), furthest, f"a distance, not an equality: {why}")
-    return _compare(f"file, {name}", expected, got, lambda: _first_file_tensor(model, window))
+    return _compare(f"file, {name}", expected, got, lambda: _first_file_tensor(model, stream, window))
 
 
 def _compare(
@@ -192,28 +197,30 @@ def _first_tensor(model: Model, stream: Stream, judge: Stream | None, inputs: li
     if judge is None:
         return model.outputs[0].name, "the model with its own state"
     plan = stream.plan
-    wanted = _all_tensors(judge.plan, inputs)
+    wanted = _all_tensors(judge.plan, in_steps(model.inputs, model.input_steps, inputs))
     for node in plan.nodes:
         for o in node.outputs:
             tap = replace(plan, outputs=(o,), output_shapes=(plan.tensors[o].shape,))
             executor = make_executor(stream.engine, tap)
-            (frames,) = executor.advance(executor.new_memory(), inputs)
+            (frames,) = executor.advance(executor.new_memory(), in_steps(model.inputs, model.input_steps, inputs))
             expected = wanted[o][: len(frames)]
             if len(expected) != len(frames) or first_difference(frames, expected) is not None:
                 return plan.tensors[o].name, f"{node.kind} (op {node.index})"
     return "the state between pushes", "the queues"
 
 
-def _first_file_tensor(model: Model, window: list[Array]) -> tuple[str, str]:
+def _first_file_tensor(model: Model, stream: Stream, window: list[Array]) -> tuple[str, str]:
     """The first tensor that the plan computes otherwise than the file, by the file's own names."""
+    if not model.file.is_main_first:
+        return model.outputs[0].name, "the output"
     interpreter = open_interpreter(model.file.content, exact=True, preserve_all=True)
-    feed(interpreter, _file_arrays(model, window))
+    feed(interpreter, file_arrays(model, window, stream.static))
     interpreter.invoke()
-    ours = _all_tensors(model.plan, window)
+    ours = _all_tensors(stream.plan, in_steps(model.inputs, model.input_steps, window))
     details = {d["name"]: d["index"] for d in interpreter.get_tensor_details()}
-    for node in model.plan.nodes:
+    for node in stream.plan.nodes:
         for o in node.outputs:
-            name, frames = model.plan.tensors[o].name, ours[o]
+            name, frames = stream.plan.tensors[o].name, ours[o]
             if name not in details:
                 continue
             theirs = np.asarray(interpreter.get_tensor(details[name]))
@@ -236,7 +243,7 @@ def _hop_by_hop(model: Model, inputs: list[Array]) -> list[Array]:
     hop = model.window_frames
     parts = [[np.empty((0, *spec.shape), spec.dtype) for spec in model.outputs]]
     for begin in range(0, len(inputs[0]) - hop + 1, hop):
-        arrays = _file_arrays(model, [x[begin : begin + hop] for x in inputs])
+        arrays = file_arrays(model, [x[begin : begin + hop] for x in inputs], {})
         for detail, array in zip(interpreter.get_input_details(), arrays, strict=True):
             interpreter.set_tensor(detail["index"], array)
         interpreter.invoke()
@@ -246,12 +253,12 @@ def _hop_by_hop(model: Model, inputs: list[Array]) -> list[Array]:
 
 
 def _whole(stream: Stream, inputs: list[Array]) -> list[Array]:
-    return _in_chunks(stream, inputs, [len(inputs[0])])
+    return _in_chunks(stream, inputs, [len(inputs[0]) // stream.input_steps[0]])
 
 
 def _in_chunks(stream: Stream, inputs: list[Array], sizes: list[int]) -> list[Array]:
     stream.reset()
-    parts = [_as_list(stream.push(*chunk)) for chunk in chunks(inputs, sizes)]
+    parts = [_as_list(stream.push(*chunk)) for chunk in chunks(inputs, sizes, stream.input_steps)]
     parts.append(_as_list(stream.flush()))
     return [np.concatenate(frames) for frames in zip(*parts, strict=True)]
 
@@ -265,41 +272,22 @@ def _windows(model: Model, inputs: list[Array], rng: np.random.Generator) -> Ite
 
     A file that leaves its window open gets as much of the signal as its strides are likely to divide.
     """
-    size, n = model.window_frames, len(inputs[0])
+    frames = model.input_steps[0]
+    size, n = model.plan.window_frames, len(inputs[0]) // frames
     if model.plan.window_is_open:
         size = next(min(size, n - n % even) for even in (840, 120, 24, 8, 1) if n >= even or even == 1)
     if n < size:
-        yield f"a window of {size} frames of noise (the signal has {n})", _noise(model, size, rng)
+        yield f"a window of {size * frames} frames of noise (the signal has {n * frames})", noise(model, size, rng)
         return
     starts = np.unique(np.linspace(0, n - size, min(_MOST_WINDOWS, 1 + (n - size) // max(size, 1))).astype(int))
     for start in starts.tolist():
-        yield f"frames {start} to {start + size}", [x[start : start + size] for x in inputs]
-
-
-def _file_arrays(model: Model, window: list[Array]) -> list[Array]:
-    """Frames in the shapes of the file's inputs."""
-    arrays = []
-    for i, frames, axis in zip(model.graph.inputs, window, model.plan.input_axes, strict=True):
-        tensor = model.graph.tensors[i]
-        opened = {a: len(frames) if a == axis else 1 for a in tensor.open_axes}
-        shape = tuple(opened.get(a, n) for a, n in enumerate(tensor.shape))
-        arrays.append(np.ascontiguousarray(np.moveaxis(frames, 0, max((axis or 0) - 1, 0))).reshape(shape))
-    return arrays
+        window = [x[start * k : (start + size) * k] for x, k in zip(inputs, model.input_steps, strict=True)]
+        yield f"frames {start * frames} to {(start + size) * frames}", window
 
 
 def _frames(model: Model, signal: Array | Sequence[Array]) -> list[Array]:
     given = [signal] if isinstance(signal, np.ndarray) else list(signal)
     if len(given) != len(model.inputs):
         raise StreamError(f"the model has {len(model.inputs)} inputs and got {len(given)} signals")
+    in_steps(model.inputs, model.input_steps, given)  # refuses signals that are not of one time
     return [as_frames(spec, frames) for spec, frames in zip(model.inputs, given, strict=True)]
-
-
-def _noise(model: Model, frames: int, rng: np.random.Generator) -> list[Array]:
-    made = []
-    for spec in model.inputs:
-        if spec.dtype.kind == "f":
-            made.append(rng.standard_normal((frames, *spec.shape)).astype(spec.dtype))
-        else:
-            limits = np.iinfo(spec.dtype.str)
-            made.append(rng.integers(limits.min, limits.max, (frames, *spec.shape), spec.dtype.str, endpoint=True))
-    return made

@@ -130,6 +130,11 @@ class ModelFile:
         """The graph that is streamed."""
         return self.graphs[0 if self.signature is None else self.signature.graph]
 
+    @property
+    def is_main_first(self) -> bool:
+        """Whether the graph that is streamed is the one that an interpreter runs unasked."""
+        return self.main is self.graphs[0]
+
     def called(self, name: str | None) -> ModelFile:
         """The file with the signature ``name``; None takes the one of the first graph, which may have none.
 

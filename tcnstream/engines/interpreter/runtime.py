@@ -17,7 +17,7 @@ import numpy as np
 from tcnstream.compiler.operations.dense import FULLY_CONNECTED
 from tcnstream.compiler.operations.statistics import Statistic
 from tcnstream.errors import EngineError
-from tcnstream.tflite.graph import Array, Graph
+from tcnstream.tflite.graph import Array, Graph, ModelFile
 from tcnstream.tflite.reader import read_model
 
 _CANDIDATES = (
@@ -165,14 +165,21 @@ def integer_sum_is_wrong(graph: Graph) -> bool:
     )
 
 
-def run_offline(content: bytes, inputs: Sequence[Array] | Mapping[str, Array], exact: bool = True) -> list[Array]:
+def run_offline(
+    content: bytes,
+    inputs: Sequence[Array] | Mapping[str, Array],
+    exact: bool = True,
+    signature: str | None = None,
+) -> list[Array]:
     """What the interpreter makes of the unmodified file and a whole window: the oracle of ``verify``.
 
-    ``inputs`` are arrays of the file's own shapes and dtypes, in the file's order or by tensor name.
+    ``inputs`` are arrays of the file's own shapes and dtypes, in the file's order or by tensor name; ``signature``
+    names the one that is called, None that of the first graph.
     Raises EngineError where the installed interpreter's reference kernels are known to be wrong.
     """
     runtime = find_runtime()
-    graph = read_model(content).graphs[0]
+    file = read_model(content).called(signature)
+    graph = file.main
     if exact and integer_sum_is_wrong(graph):
         raise runtime.refusal(
             "SUM of quantized values", ', so they cannot judge this model; compare with engine="reference"'
@@ -184,10 +191,23 @@ def run_offline(content: bytes, inputs: Sequence[Array] | Mapping[str, Array], e
             ' engine="reference"',
         )
     interpreter = open_interpreter(content, exact)
+    if not file.is_main_first:
+        return _run_signature(interpreter, file, inputs)
     details = interpreter.get_input_details()
     feed(interpreter, [inputs[d["name"]] for d in details] if isinstance(inputs, Mapping) else inputs)
     interpreter.invoke()
     return [interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()]
+
+
+def _run_signature(interpreter: Any, file: ModelFile, inputs: Sequence[Array] | Mapping[str, Array]) -> list[Array]:
+    """The outputs of a signature whose graph is not the first of the file."""
+    assert file.signature is not None
+    graph = file.main
+    names = [graph.tensors[i].name for i in graph.inputs]
+    arrays = [inputs[name] for name in names] if isinstance(inputs, Mapping) else inputs
+    given = {file.name_of(i): x for i, x in zip(graph.inputs, arrays, strict=True)}
+    answer = interpreter.get_signature_runner(file.signature.name)(**given)
+    return [np.asarray(answer[file.name_of(o)]) for o in graph.outputs]
 
 
 def feed(interpreter: Any, arrays: Sequence[Array]) -> None:
