@@ -254,6 +254,12 @@ class Lowering:
     def refuse(self, op: Op, why: str, ways_out: str = "End the model before it, or replace it in training") -> Never:
         raise NotStreamableError(f"`{op.kind}` (op {op.index}, `{self.label(op)}`) {why}. {ways_out}.", op.index)
 
+    def refuse_axis(self, op: Op, why: str) -> Never:
+        """The axis that is taken for time cannot be it: ``refuse`` without a place, as no other axis comes less far."""
+        raise NotStreamableError(
+            f"`{op.kind}` (op {op.index}, `{self.label(op)}`) {why}; name the axis that is, with time_axis="
+        )
+
     def plan(self) -> Plan:
         for o in self.graph.outputs:
             if o not in self.streams:

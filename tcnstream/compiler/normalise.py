@@ -33,11 +33,10 @@ def _weighted(graph: Graph) -> Iterator[tuple[Op, int, int]]:
     for op in graph.ops:
         record = operations().get(op.kind)
         rule = None if record is None else record.rule
-        if rule is None or rule.weights is None or len(op.inputs) <= max(rule.weights, rule.values):
+        if rule is None or len(op.inputs) <= rule.values or op.inputs[rule.values] == ABSENT:
             continue
-        weights, values = op.inputs[rule.weights], op.inputs[rule.values]
-        if ABSENT not in (weights, values):
-            yield op, weights, values
+        for weights in rule.weights_of(op):
+            yield op, weights, op.inputs[rule.values]
 
 
 def _float_weights(graph: Graph) -> Graph:

@@ -13,13 +13,14 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from tcnstream.compiler.lower import lower
+from tcnstream.compiler.operations.time import TIME_STATE
 from tcnstream.compiler.plan import Plan
 from tcnstream.compiler.spatial import SpatialOptions
 from tcnstream.compiler.static import Compute, split
 from tcnstream.compiler.timing import timings
 from tcnstream.compiler.window import open_time_axes
 from tcnstream.errors import NotStreamableError
-from tcnstream.tflite.graph import Graph, Tensor
+from tcnstream.tflite.graph import ABSENT, Graph
 
 _MOST_TRIES = 64
 
@@ -35,7 +36,7 @@ def lower_along_time(graph: Graph, time_axis: int | None = None, compute: Comput
     """
     if time_axis is not None and len(graph.inputs) == 1:
         return _lowered(graph, (time_axis,), compute)
-    usual = tuple(_usual(graph.tensors[i]) for i in graph.inputs)
+    usual = tuple(_usual(graph, i) for i in graph.inputs)
     plans: list[tuple[Axes, Plan]] = []
     refusals: list[tuple[Axes, NotStreamableError]] = []
     timeless = 0
@@ -102,27 +103,36 @@ def _assumed(graph: Graph, axes: Axes) -> str:
 
 def _choices(graph: Graph, time_axis: int | None) -> Iterator[Axes]:
     """Axes for all inputs, those in which most of them have time first; None: an input without time."""
-    named = [[time_axis] if time_axis is not None else _candidates(graph.tensors[i]) for i in graph.inputs]
+    named = [[time_axis] if time_axis is not None else _candidates(graph, i) for i in graph.inputs]
     count = len(graph.inputs)
     for timeless in range(count):
         for static in itertools.combinations(range(count - 1, -1, -1), timeless):
             yield from itertools.product(*([None] if k in static else axes for k, axes in enumerate(named)))
 
 
-def _candidates(tensor: Tensor) -> list[int]:
-    """The axes that can be time; the first one is the batch, unless there are no more than two."""
+def _candidates(graph: Graph, i: int) -> list[int]:
+    """The axes of an input that can be time; the first one is the batch, unless there are two, or the second is 1.
+
+    Where kernels keep states of their own, a row of values may be one frame, and each invocation a step.
+    """
+    tensor = graph.tensors[i]
     shape = tensor.shape
     if left_open := open_time_axes(tensor):
         return list(left_open)
-    first = 0 if len(shape) < 3 and shape[:1] != (1,) else min(1, len(shape) - 1)
+    first = 0 if shape[:1] != (1,) and (len(shape) < 3 or shape[1] == 1) else min(1, len(shape) - 1)
     longer = [axis for axis in range(first, len(shape)) if shape[axis] > 1]
-    return longer or [first]
+    steps = [0] if len(shape) == 2 and shape[0] == 1 and _keeps_states(graph) else []
+    return steps + (longer or [first])
 
 
-def _usual(tensor: Tensor) -> int:
+def _keeps_states(graph: Graph) -> bool:
+    return any(graph.tensors[i].is_variable for op in graph.ops for i in op.inputs if i != ABSENT)
+
+
+def _usual(graph: Graph, i: int) -> int:
     """The first of the candidates that is not the last axis, where channels stand."""
-    candidates = _candidates(tensor)
-    return next((axis for axis in candidates if axis < max(2, len(tensor.shape) - 1)), candidates[0])
+    candidates = _candidates(graph, i)
+    return next((axis for axis in candidates if axis < max(2, len(graph.tensors[i].shape) - 1)), candidates[0])
 
 
 def _slides(plan: Plan) -> bool:
@@ -131,12 +141,12 @@ def _slides(plan: Plan) -> bool:
 
 
 def _inputs_slid_along(plan: Plan) -> list[bool]:
-    """For every input of the plan, whether a kernel or a pool goes along its time."""
+    """For every input of the plan, whether a kernel, a pool or a recurrence goes along its time."""
     roots = {i: {i} for i in plan.inputs}
     found: set[int] = set()
     for node, sources in zip(plan.nodes, plan.sources, strict=True):
         reached = set[int]().union(*(roots[i] for i in sources))
         roots |= dict.fromkeys(node.outputs, reached)
-        if isinstance(node.options, SpatialOptions) and node.window.extent > 1:
+        if node.kind == TIME_STATE.kind or (isinstance(node.options, SpatialOptions) and node.window.extent > 1):
             found |= reached
     return [i in found for i in plan.inputs]

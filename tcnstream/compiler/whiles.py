@@ -16,13 +16,18 @@ from typing import TypeAlias
 
 import numpy as np
 
+from tcnstream.compiler.operations import operations
+from tcnstream.compiler.operations.activation import CAST
+from tcnstream.compiler.operations.cuts import SLICE
+from tcnstream.compiler.operations.elementwise import ADD, DIV, LESS, LOGICAL_AND, MUL, SUB
+from tcnstream.compiler.operations.layout import CONCATENATION, GATHER, PACK, RESHAPE
 from tcnstream.compiler.operations.loop import LOOP_COLLECT, LOOP_LAST, LOOP_READ, LOOP_STATE, WHILE
 from tcnstream.tflite.graph import ABSENT, Graph, Op, Tensor
 
 Place: TypeAlias = tuple[int, int]
 """``steps * i + offset``, an integer in step i of a loop."""
 
-_SHAPING = ("RESHAPE", "EXPAND_DIMS", "SQUEEZE", "CAST")
+_SPREADING = (ADD.kind, SUB.kind, MUL.kind, DIV.kind)
 
 
 def has_whiles(graph: Graph) -> bool:
@@ -85,17 +90,17 @@ class _Loop:
         if self.number.get(i) in self.counters:
             return [(1, 0)]
         op = self.producer.get(i)
-        if op is None or not op.inputs:
+        if op is None or not op.inputs or op.kind not in operations():
             return None
-        if op.kind in _SHAPING:
+        if op.kind == CAST.kind or operations()[op.kind].reshapes:
             return self.places(op.inputs[0])
         parts = [self.places(k) for k in op.inputs]
         known = [part for part in parts if part is not None]
         if len(known) < len(parts):
             return None
-        if op.kind in ("CONCATENATION", "PACK"):
+        if op.kind in (CONCATENATION.kind, PACK.kind):
             return [place for part in known for place in part]
-        if op.kind == "ADD" and len(known[0]) == len(known[1]):
+        if op.kind == ADD.kind and len(known[0]) == len(known[1]):
             return [(a + c, b + d) for (a, b), (c, d) in zip(*known, strict=True)]
         return None
 
@@ -123,7 +128,7 @@ def _understood(op: Op, tensors: Sequence[Tensor], cond: Graph, body: Graph) -> 
         else:
             loop.writes[k] = written
     for step in body.ops:
-        if step.kind == "GATHER" and loop.places(step.inputs[1]) == [(1, 0)]:
+        if step.kind == GATHER.kind and loop.places(step.inputs[1]) == [(1, 0)]:
             k = loop.number.get(step.inputs[0], ABSENT)
             if k in loop.invariants and not step.integer("axis", 0) and not step.integer("batch_dims", 0):
                 if tensors[op.inputs[k]].shape[:1] != (loop.steps,):
@@ -139,7 +144,7 @@ def _understood(op: Op, tensors: Sequence[Tensor], cond: Graph, body: Graph) -> 
 
 def _counts_up(loop: _Loop, i: int, o: int) -> bool:
     op = loop.producer.get(o)
-    if op is None or op.kind != "ADD" or i not in op.inputs or math.prod(loop.body.tensors[i].shape) != 1:
+    if op is None or op.kind != ADD.kind or i not in op.inputs or math.prod(loop.body.tensors[i].shape) != 1:
         return False
     step = loop.body.tensors[op.inputs[1] if op.inputs[0] == i else op.inputs[0]].data
     return step is not None and step.dtype.kind == "i" and step.reshape(-1).tolist() == [1]
@@ -156,10 +161,10 @@ def _steps(op: Op, tensors: Sequence[Tensor], cond: Graph, loop: _Loop) -> int:
     bounds, left = [], list(cond.outputs)
     while left:
         test = producer.get(left.pop())
-        if test is not None and test.kind == "LOGICAL_AND":
+        if test is not None and test.kind == LOGICAL_AND.kind:
             left += test.inputs
             continue
-        if test is None or test.kind != "LESS" or number.get(test.inputs[0]) not in loop.counters:
+        if test is None or test.kind != LESS.kind or number.get(test.inputs[0]) not in loop.counters:
             raise _UnlikeError("ends by a condition that is no count of its steps")
         bound = cond.tensors[test.inputs[1]]
         k = number.get(test.inputs[1])
@@ -179,10 +184,10 @@ def _written(loop: _Loop, i: int, o: int) -> int | None:
     if join.kind == "DYNAMIC_UPDATE_SLICE" and join.inputs[0] == i:
         start = loop.places(join.inputs[2])
         return join.inputs[1] if start is not None and start[0] == (1, 0) and not any(map(any, start[1:])) else None
-    if join.kind != "CONCATENATION" or len(join.inputs) != 3 or join.integer("axis", 0) != 0:
+    if join.kind != CONCATENATION.kind or len(join.inputs) != 3 or join.integer("axis", 0) != 0:
         return None
     before, behind = (loop.producer.get(k) for k in (join.inputs[0], join.inputs[2]))
-    if before is None or behind is None or before.kind != "SLICE" or behind.kind != "SLICE":
+    if before is None or behind is None or {before.kind, behind.kind} != {SLICE.kind}:
         return None
     if before.inputs[0] != i or behind.inputs[0] != i:
         return None
@@ -231,9 +236,9 @@ def _needed(loop: _Loop) -> list[Op]:
 def _with_batch(loop: _Loop, reader: Op, i: int) -> int:
     """``i``, or what it was before a reshape took its batch axis, for a reader to whom that is the same."""
     op = loop.producer.get(i)
-    if op is None or op.kind != "RESHAPE":
+    if op is None or op.kind != RESHAPE.kind:
         return i
     before, after = loop.body.tensors[op.inputs[0]].shape, loop.body.tensors[i].shape
     others = [loop.body.tensors[k].shape for k in reader.inputs if k not in (ABSENT, i)]
-    spreads = any(len(shape) >= len(before) for shape in others) and reader.kind in ("ADD", "SUB", "MUL", "DIV")
+    spreads = any(len(shape) >= len(before) for shape in others) and reader.kind in _SPREADING
     return op.inputs[0] if spreads and before == (1, *after) else i

@@ -45,6 +45,7 @@ class Tensor:
     """A value of the graph. ``data`` is there for constants only (read-only, ``shape``-shaped).
 
     ``open_axes`` are the axes whose length the file leaves open (-1 in its shape signature); ``shape`` has 1 there.
+    ``is_variable``: a kernel keeps in it what it needs the next time; no operation computes it.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Tensor:
     quantization: Quantization | None = None
     data: Array | None = None
     open_axes: tuple[int, ...] = ()
+    is_variable: bool = False
 
     @property
     def is_constant(self) -> bool:
@@ -66,6 +68,7 @@ class Op:
     ``kind`` is the schema's name (``"CONV_2D"``); ``options`` are the schema's builtin options with
     the schema's own field names and enum values as their names (``{"padding": "SAME",
     "stride_w": 1, "fused_activation_function": "RELU6"}``). ``index`` is the position in the file.
+    ``intermediates`` are tensors that only say how a kernel rounds between its steps.
     """
 
     kind: str
@@ -73,6 +76,7 @@ class Op:
     outputs: tuple[int, ...]
     options: Mapping[str, OptionValue] = field(default_factory=dict)
     index: int = -1
+    intermediates: tuple[int, ...] = ()
 
     def integer(self, name: str, default: int) -> int:
         """An integer option of this operation; ModelError where the file has something else there."""

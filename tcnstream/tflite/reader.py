@@ -328,7 +328,8 @@ class _Reader:
         if raw.size and dtype != schema.OBJECT:
             data = self.constant(raw, shape, dtype, packed=type_name == "INT4")
         is_stored = bool(raw.size) or bool(tensor.IsVariable())
-        return Tensor(name, shape, dtype, quantization, data, self.open_axes(tensor, shape)), is_stored
+        variable = bool(tensor.IsVariable())
+        return Tensor(name, shape, dtype, quantization, data, self.open_axes(tensor, shape), variable), is_stored
 
     def open_axes(self, tensor: Any, shape: Shape) -> tuple[int, ...]:
         signature = self.numbers(tensor, "ShapeSignature").tolist()
@@ -430,6 +431,7 @@ class _Reader:
             outputs=self.indices(op, "Outputs", tensor_count),
             options={"custom_code": custom_code} if kind == "CUSTOM" else self.options(op, kind),
             index=index,
+            intermediates=self.indices(op, "Intermediates", tensor_count),
         )
 
     def options(self, op: Any, kind: str) -> dict[str, OptionValue]:

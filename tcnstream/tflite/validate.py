@@ -66,9 +66,10 @@ class Rule:
 
     ``operands`` are the fewest and the most; those beyond the fewest may be left out, unless there may be
     ``ANY_NUMBER``. ``values`` is the operand that carries the values, ``weights`` the one that weighs them, whose
-    scales, if it has several, go along ``channel_axis``, and ``bias`` the one that is added to the sums.
-    ``symmetric``: TFLite refuses weights with a zero point. ``alike``: all operands have one type; ``retyped``: the
-    output may have another one. ``scaled``: numbers are computed, so that integers of 8 or 16 bits need one scale.
+    scales, if it has several, go along ``channel_axis``, and ``bias`` the one that is added to the sums;
+    ``more_weights`` are others that weigh. ``symmetric``: TFLite refuses weights with a zero point. ``alike``: all
+    operands have one type; ``retyped``: the output may have another one. ``scaled``: numbers are computed, so that
+    integers of 8 or 16 bits need one scale.
     """
 
     operands: tuple[int, int] = (1, 1)
@@ -77,12 +78,18 @@ class Rule:
     options: Mapping[str, OptionRule] = field(default_factory=dict)
     values: int = 0
     weights: int | None = None
+    more_weights: tuple[int, ...] = ()
     channel_axis: int | None = None
     bias: int | None = None
     symmetric: bool = False
     alike: bool = False
     retyped: bool = False
     scaled: bool = True
+
+    def weights_of(self, op: Op) -> tuple[int, ...]:
+        """The tensors that weigh the values of ``op``, those that are there."""
+        positions = () if self.weights is None else (self.weights, *self.more_weights)
+        return tuple(op.inputs[k] for k in positions if k < len(op.inputs) and op.inputs[k] != ABSENT)
 
 
 def check(graph: Graph, op: Op, rule: Rule) -> Graph:
@@ -297,8 +304,8 @@ def _check_types(graph: Graph, op: Op, rule: Rule) -> None:
     for tensor in alike:
         if tensor.dtype != values.dtype:
             raise _wrong(graph, op, f"mixes {values.dtype} with the {tensor.dtype} of `{tensor.name}`")
-    if rule.weights is not None:
-        weights = graph.tensors[op.inputs[rule.weights]]
+    for i in rule.weights_of(op):
+        weights = graph.tensors[i]
         # Floats with integer weights: TFLite quantizes them by the range of the whole window.
         hybrid = values.dtype == np.float32 and weights.dtype == np.int8 and weights.is_constant
         if weights.dtype.kind != values.dtype.kind and not hybrid:

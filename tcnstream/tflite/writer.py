@@ -96,6 +96,7 @@ class _Writer:
             Type=number,
             Buffer=self.buffers.setdefault(content, len(self.buffers)),
             Quantization=None if quantization is None else self.quantization(quantization),
+            IsVariable=tensor.is_variable or None,
         )
 
     def quantization(self, quantization: Quantization) -> int:
@@ -107,7 +108,7 @@ class _Writer:
         )
 
     def op(self, op: Op, tensors: Sequence[Tensor], where: str) -> int:
-        if bad := [i for i in (*op.inputs, *op.outputs) if not ABSENT <= i < len(tensors)]:
+        if bad := [i for i in (*op.inputs, *op.outputs, *op.intermediates) if not ABSENT <= i < len(tensors)]:
             raise ModelError(f"{where} ({op.kind}): there is no tensor {bad[0]}; use 0 to {len(tensors) - 1}.")
         table = schema.options_table(op.kind)
         return self.table(
@@ -115,6 +116,7 @@ class _Writer:
             OpcodeIndex=self.code(op, tensors, where),
             Inputs=self.numbers(op.inputs),
             Outputs=self.numbers(op.outputs),
+            Intermediates=self.numbers(op.intermediates) if op.intermediates else None,
             BuiltinOptionsType=None if table is None else schema.OPTIONS_TYPE_OF_TABLE[table],
             BuiltinOptions=None if table is None else self.options(op, table, where),
         )

@@ -150,9 +150,9 @@ def spectrum(net: Net, x: Value) -> Value:
     return one(net, "RFFT2D", net.reshape(x, (1, 4, 12), 2), (1, 1, 9), net.constant([1, 16], np.int32))
 
 
-def recurrent(net: Net, x: Value) -> Value:
+def backwards(net: Net, x: Value) -> Value:
     y = net.value(x.shape, 1, 1.0)
-    net.op("UNIDIRECTIONAL_SEQUENCE_LSTM", [x.index, *[-1] * 23], [y], fused_activation_function="TANH")
+    net.op("BIDIRECTIONAL_SEQUENCE_LSTM", [x.index, *[-1] * 47], [y], fused_activation_function="TANH")
     return y
 
 
@@ -181,7 +181,7 @@ REFUSED: list[tuple[Chain, str, str]] = [
     (no_whole_multiple, "RESIZE_NEAREST_NEIGHBOR", "resizes 12 frames to 18, which is no whole multiple"),
     (running_sum, "CUMSUM", "sums over all of time"),
     (spectrum, "RFFT2D", "transforms the whole window at once"),
-    (recurrent, "UNIDIRECTIONAL_SEQUENCE_LSTM", "is recurrent: it steps through the window by itself"),
+    (backwards, "BIDIRECTIONAL_SEQUENCE_LSTM", "steps backwards through the window"),
     (foreign, "CUSTOM", "is the custom operation `Wavelet`, whose code is not in the file"),
 ]
 

@@ -4,14 +4,32 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers.contract import engines_here, verify_contract
+from helpers.contract import assert_frames, engines_here, verify_contract
 from helpers.paths import DATA
+from helpers.recurrent_files import lstm, rnn, svdf, whole_answer
 
 import tcnstream
+from tcnstream import NotStreamableError
+from tcnstream.measure.compare import FLOAT_TOLERANCE, chunks
 from tcnstream.tflite.graph import Array
 
 CONVERTED = DATA / "converted"
-LOOPS = ("k3_lstm", "k2_gru", "k3_stacked_cells", "k3_conv_gru_last")
+LOOPS = ("k2_gru", "k3_conv_gru_last")
+LAYERS = {
+    "plain": lambda: lstm(9, 3, 5),
+    "clipped": lambda: lstm(9, 3, 5, cell_clip=0.3),
+    "coupled": lambda: lstm(9, 3, 5, coupled=True, peephole=True),
+    "peephole": lambda: lstm(9, 3, 5, peephole=True),
+    "projection": lambda: lstm(9, 3, 5, units=4, proj_clip=0.4),
+    "norm": lambda: lstm(9, 3, 5, norm=True),
+    "all of it": lambda: lstm(9, 3, 6, units=4, norm=True, peephole=True, cell_clip=0.5),
+    "time first": lambda: lstm(9, 3, 5, time_major=True),
+    "another activation": lambda: lstm(9, 3, 5, activation="RELU6", cell_clip=3.0),
+    "rnn": lambda: rnn(9, 3, 5),
+    "rnn, time first": lambda: rnn(9, 3, 5, time_major=True, activation="RELU"),
+    "svdf": lambda: svdf(3, 4, 1, 5),
+    "svdf of rank 2": lambda: svdf(3, 4, 2, 5, activation="RELU"),
+}
 ENGINES = ("reference", "interpreter", "native")
 
 
@@ -33,8 +51,38 @@ def test_the_contract_holds_over_many_windows(name: str, engine: str) -> None:
     model = opened(name)
     if engine not in engines_here(model):
         pytest.skip(f"the {engine} engine is not installed")
-    x, expected = whole_signal(model, 70)
-    verify_contract(model, x, expected, engine=engine)
+    x, expected = whole_signal(model, 40)
+    verify_contract(model, x, expected, engine=engine, chunkings=1)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_layer_goes_on_where_the_window_ends(layer: str) -> None:
+    """LiteRT's kernels remember from one invocation to the next, so that its windows in a row are the whole signal."""
+    content = LAYERS[layer]()
+    model = tcnstream.load(content)
+    (axis,) = model.plan.input_axes
+    assert axis is not None
+    x = np.random.default_rng(1).standard_normal((36, *model.inputs[0].shape)).astype(np.float32)
+    expected = (whole_answer(content, x, axis),)
+    for engine in engines_here(model):
+        stream = model.stream(engine)
+        for sizes in ([36], [1] * 36, [2, 17, 0, 9, 8]):
+            stream.reset()
+            got = [stream.push(chunk) for (chunk,) in chunks((x,), sizes)]
+            whole = np.concatenate([*got, stream.flush()]).reshape(36, -1)
+            assert_frames((whole,), expected, FLOAT_TOLERANCE, f"{engine}, {sizes[:3]}")
+
+
+@pytest.mark.parametrize("name", ["plain", "rnn"])
+def test_a_layer_keeps_the_contract(name: str) -> None:
+    model = tcnstream.load(LAYERS[name]())
+    x, expected = whole_signal(model, 30)
+    verify_contract(model, x, expected, engine="native", chunkings=1)
+
+
+def test_what_has_no_answer_of_its_own_is_refused() -> None:
+    with pytest.raises(NotStreamableError, match="give whatever their memory held before"):
+        tcnstream.load(lstm(9, 3, 5, activation="NONE"))
 
 
 @pytest.mark.parametrize("name", LOOPS)

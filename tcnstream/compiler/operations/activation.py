@@ -103,12 +103,27 @@ _ALL = ("float32", "int8", "int16")
 SQRT = _function("SQRT", "float32", of=np.sqrt)
 SOFTMAX = Operation("SOFTMAX", Rule(options={"beta": REAL}), SoftmaxOptions, lower=_along_last_axis, types=_ALL)
 
+LOGISTIC = _function("LOGISTIC", *_ALL)
+TANH = _function("TANH", *_ALL)
+RELU = _function("RELU", *_ALL)
+RELU6 = _function("RELU6", *_ALL)
+RELU_N1_TO_1 = _function("RELU_N1_TO_1", "float32", "int8")
+RSQRT = _function("RSQRT", *_ALL)
+CAST = Operation(
+    "CAST",
+    Rule(retyped=True, scaled=False),
+    lower=_pointwise,
+    fold=lambda op, ins, out: data_of(ins[0]).astype(out.dtype),
+    types=("float32", "int8", "int16", "int32", "int64", "bool"),
+)
+
+
 OPERATIONS = (
-    _function("LOGISTIC", *_ALL),
-    _function("TANH", *_ALL),
-    _function("RELU", *_ALL),
-    _function("RELU6", *_ALL),
-    _function("RELU_N1_TO_1", "float32", "int8"),
+    LOGISTIC,
+    TANH,
+    RELU,
+    RELU6,
+    RELU_N1_TO_1,
     _function("RELU_0_TO_1", "float32", "int8"),
     Operation("LEAKY_RELU", Rule(options={"alpha": REAL}), SlopeOptions, lower=_pointwise, types=_ALL),
     _function("ELU", "float32", "int8"),
@@ -118,7 +133,7 @@ OPERATIONS = (
     _function("NEG", *_ALL, "int32", "int64", of=np.negative),
     _function("EXP", *_ALL, of=np.exp),
     _function("LOG", *_ALL, of=np.log),
-    _function("RSQRT", *_ALL),
+    RSQRT,
     SQRT,
     _function("SQUARE", "float32", of=np.square),
     _function("SIN", "float32", of=np.sin),
@@ -144,11 +159,5 @@ OPERATIONS = (
         fold=lambda op, ins, out: dequantize(ins[0]),
         types=("float16", "int8", "uint8", "int16"),
     ),
-    Operation(
-        "CAST",
-        Rule(retyped=True, scaled=False),
-        lower=_pointwise,
-        fold=lambda op, ins, out: data_of(ins[0]).astype(out.dtype),
-        types=("float32", "int8", "int16", "int32", "int64", "bool"),
-    ),
+    CAST,
 )

@@ -237,10 +237,12 @@ STRIDED_SLICE = Operation(
     types=_ALL,
 )
 
+SLICE = Operation("SLICE", _moves(3, _sliced), options=SliceOptions, lower=_slice, fold=_fold_slice, types=_ALL)
+
 OPERATIONS = (
     PAD,
     MIRROR_PAD,
     STRIDED_SLICE,
     Operation("PADV2", _moves(3, _padded_with_value), options=PadOptions, lower=_pad_with_value, types=_ALL),
-    Operation("SLICE", _moves(3, _sliced), options=SliceOptions, lower=_slice, fold=_fold_slice, types=_ALL),
+    SLICE,
 )

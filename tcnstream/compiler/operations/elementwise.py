@@ -144,9 +144,14 @@ MUL = _two("MUL", _PRODUCT, _ALL, np.multiply, ActivationOptions)
 DIV = _two("DIV", _PRODUCT, ("float32", "int8", "int32"), _divided, ActivationOptions)
 MAXIMUM = _two("MAXIMUM", _RAW, _ALL, np.maximum)
 
+SUB = _two("SUB", _SUM, _ALL, np.subtract, SumOptions)
+MINIMUM = _two("MINIMUM", _RAW, _ALL, np.minimum)
+LOGICAL_AND = _two("LOGICAL_AND", _PAIR, ("bool",), np.logical_and)
+LESS = _two("LESS", _COMPARISON, _ALL, np.less)
+
 OPERATIONS = (
     ADD,
-    _two("SUB", _SUM, _ALL, np.subtract, SumOptions),
+    SUB,
     MUL,
     DIV,
     _two("SQUARED_DIFFERENCE", _PAIR, ("float32", "int8", "int32"), _squared_difference),
@@ -155,12 +160,12 @@ OPERATIONS = (
     _two("FLOOR_DIV", _RAW, ("float32", "int8", "int16", "int32"), np.floor_divide),
     _two("FLOOR_MOD", _RAW, _ALL, np.mod),
     MAXIMUM,
-    _two("MINIMUM", _RAW, _ALL, np.minimum),
-    _two("LOGICAL_AND", _PAIR, ("bool",), np.logical_and),
+    MINIMUM,
+    LOGICAL_AND,
     _two("LOGICAL_OR", _PAIR, ("bool",), np.logical_or),
     _two("EQUAL", _COMPARISON, (*_ALL, "bool"), np.equal),
     _two("NOT_EQUAL", _COMPARISON, (*_ALL, "bool"), np.not_equal),
-    _two("LESS", _COMPARISON, _ALL, np.less),
+    LESS,
     _two("LESS_EQUAL", _COMPARISON, _ALL, np.less_equal),
     _two("GREATER", _COMPARISON, _ALL, np.greater),
     _two("GREATER_EQUAL", _COMPARISON, _ALL, np.greater_equal),

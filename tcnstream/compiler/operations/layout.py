@@ -61,6 +61,11 @@ class ReverseOptions(Options):
     axes: tuple[int, ...]
 
 
+FORWARDS_ALONE = (
+    "Train with layers that step forwards alone (no Bidirectional, no go_backwards), or with convolutions that look"
+    " ahead by a few frames: an endless signal has no end to begin at"
+)
+
 # --- shapes ------------------------------------------------------------------------------------
 
 
@@ -280,7 +285,7 @@ def _reverse(lw: Lowering, op: Op) -> None:
     stream, shape = lw.stream(op, i), lw.shape(i)
     axes = {a % len(shape) for a in lw.integers(op, 1)}
     if stream.axis in axes:
-        lw.refuse(op, "turns time around")
+        lw.refuse(op, "turns time around, as layers do that step backwards", FORWARDS_ALONE)
     # One value, as along the batch, is the same either way.
     turned = sorted(a for a in axes if shape[a] > 1)
     if not turned:
@@ -504,6 +509,25 @@ CONCATENATION = Operation(
     types=(*_ALL, "int32"),
 )
 
+PACK = Operation(
+    "PACK",
+    _moves((1, ANY_NUMBER), _stacked, options=_AXIS, alike=True),
+    options=AxisOptions,
+    lower=_pack,
+    fold=_fold_stack,
+    types=_ALL,
+)
+
+GATHER = Operation(
+    "GATHER",
+    _moves((2, 2), _gathered, options=_AXIS | {"batch_dims": WHOLE}),
+    options=AxisOptions,
+    lower=_gather,
+    fold=_fold_gather,
+    types=_ALL,
+)
+
+
 OPERATIONS = (
     CONCATENATION,
     TRANSPOSE,
@@ -528,14 +552,7 @@ OPERATIONS = (
         fold=lambda op, ins, out: np.broadcast_to(data_of(ins[0]), out.shape).copy(),
         types=_ALL,
     ),
-    Operation(
-        "PACK",
-        _moves((1, ANY_NUMBER), _stacked, options=_AXIS, alike=True),
-        options=AxisOptions,
-        lower=_pack,
-        fold=_fold_stack,
-        types=_ALL,
-    ),
+    PACK,
     Operation("REVERSE_V2", _moves((2, 2), _reversed), options=ReverseOptions, lower=_reverse, types=_ALL),
     Operation(
         "UNPACK",
@@ -547,14 +564,7 @@ OPERATIONS = (
     Operation(
         "SPLIT_V", _moves((3, 3), _pieces(0, 2), several_outputs=True), options=AxisOptions, lower=_split, types=_ALL
     ),
-    Operation(
-        "GATHER",
-        _moves((2, 2), _gathered, options=_AXIS | {"batch_dims": WHOLE}),
-        options=AxisOptions,
-        lower=_gather,
-        fold=_fold_gather,
-        types=_ALL,
-    ),
+    GATHER,
     Operation(
         "GATHER_ND",
         _moves((2, 2), _picked),

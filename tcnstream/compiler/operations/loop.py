@@ -26,7 +26,7 @@ def _why(op: Op) -> str:
 def _read(lw: Lowering, op: Op) -> None:
     i = op.inputs[0]
     if lw.stream(op, i).axis != 0:
-        lw.refuse(op, f"steps along axis 0 of {lw.shape(i)}, which is not time")
+        lw.refuse_axis(op, f"steps along axis 0 of {lw.shape(i)}, which is not time")
     lw.alias(op, i, None)
 
 
@@ -62,19 +62,22 @@ WHILE = Operation(
     refusal=_why,
 )
 
-LOOP_READ = Operation("LOOP_READ", lower=_read)
+_INNER = Rule(operands=(1, ANY_NUMBER), shapes=lambda o: None, retyped=True, scaled=False)
+"""``compiler.whiles`` makes what fits together."""
+
+LOOP_READ = Operation("LOOP_READ", _INNER, lower=_read)
 """The frame of a sequence that a step takes."""
 
-LOOP_STATE = Operation("LOOP_STATE", lower=_state)
+LOOP_STATE = Operation("LOOP_STATE", _INNER, lower=_state)
 """A state before a step: operand 0 at the start, then operand 1 of the step before.
 
 The other operands are what is stepped through.
 """
 
-LOOP_COLLECT = Operation("LOOP_COLLECT", lower=_collect)
+LOOP_COLLECT = Operation("LOOP_COLLECT", _INNER, lower=_collect)
 """The frames of all steps as a sequence."""
 
-LOOP_LAST = Operation("LOOP_LAST", lower=_last)
+LOOP_LAST = Operation("LOOP_LAST", _INNER, lower=_last)
 """A state after the last step: every frame is the last one so far."""
 
 OPERATIONS = (WHILE, LOOP_READ, LOOP_STATE, LOOP_COLLECT, LOOP_LAST)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tcnstream.compiler.operation import Operation
+from tcnstream.compiler.operations.layout import FORWARDS_ALONE
 from tcnstream.tflite.graph import Op
 
 
@@ -16,11 +17,11 @@ def _custom(op: Op) -> str:
     return f"is the custom operation `{name}`, whose code is not in the file"
 
 
+_BIDIRECTIONAL = f"steps backwards through the window, too. {FORWARDS_ALONE}"
+
 OPERATIONS = (
-    Operation("UNIDIRECTIONAL_SEQUENCE_LSTM", refusal="is recurrent: it steps through the window by itself"),
-    Operation("UNIDIRECTIONAL_SEQUENCE_RNN", refusal="is recurrent: it steps through the window by itself"),
-    Operation("BIDIRECTIONAL_SEQUENCE_LSTM", refusal="runs backwards in time from the end of the window"),
-    Operation("BIDIRECTIONAL_SEQUENCE_RNN", refusal="runs backwards in time from the end of the window"),
+    Operation("BIDIRECTIONAL_SEQUENCE_LSTM", refusal=_BIDIRECTIONAL),
+    Operation("BIDIRECTIONAL_SEQUENCE_RNN", refusal=_BIDIRECTIONAL),
     Operation("CUMSUM", refusal="sums over all of time"),
     Operation("CUSTOM", refusal=_custom),
 )

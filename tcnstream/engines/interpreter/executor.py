@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tcnstream.compiler.operations.time import TIME_STATE
 from tcnstream.compiler.plan import Plan
 from tcnstream.compiler.timing import counts, first_read, last_read, oldest_kept, oldest_needed, timings
 from tcnstream.engines.base import StateExecutor
@@ -107,12 +106,6 @@ class InterpreterExecutor(StateExecutor):
             raise EngineError(
                 f"the interpreter engine lacks `{node.kind}` (op {node.index}, `{node.label}`), and no other"
                 " engine has it; end the model before it"
-            )
-        if plan.states:
-            node = next(node for node in plan.nodes if node.kind == TIME_STATE.kind)
-            raise EngineError(
-                f"the interpreter engine lacks what is fed back (op {node.index}, `{node.label}`);"
-                ' use engine="native" or engine="reference"'
             )
         self.plan = plan
         self.exact = exact
