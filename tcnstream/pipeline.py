@@ -163,6 +163,11 @@ class Pipeline:
         return self._stream.engine
 
     @property
+    def keeps_tail(self) -> bool:
+        """Whether ``tail`` can be asked for."""
+        return self._stream.keeps_tail
+
+    @property
     def rate_hz(self) -> float | None:
         """Samples per second that go in."""
         return self._setup.rate_hz

@@ -1,0 +1,270 @@
+"""Keyed: a key's state and its waiting chunks go in, its new state and rows come out.
+
+A distributed engine keeps the states, decides which worker runs which key, and rolls both back together after a crash.
+So that rollback, rescaling and a full cache are one path, the state alone says all: live pipelines are only a cache of
+it, and are used where the bytes that come in are those that went out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from operator import index
+from pathlib import Path
+from typing import Literal, TypeAlias, Unpack, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from tcnstream.compiler.tails import tail_of
+from tcnstream.errors import StreamError
+from tcnstream.fleet.state import KeyState, pack, unpack
+from tcnstream.live.blocks import Lost, Samples
+from tcnstream.live.gaps import POLICIES, GapRule, Policy, fill, overlap_s
+from tcnstream.model import Model
+from tcnstream.opened import OpenedModel, open_model
+from tcnstream.options import StreamOptions
+from tcnstream.pipeline import Frames, Pipeline, PipelineArguments
+from tcnstream.signal.segments import Segment
+
+Emitted: TypeAlias = Literal["segments", "frames"]
+Counted: TypeAlias = Literal["chunks", "frames"]
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRow:
+    """A segment of a key's signal; (key, epoch, number) is its identity. A gap has the label "gap"."""
+
+    key: Hashable
+    epoch: int
+    number: int
+    start_s: float
+    end_s: float
+    label: str
+    probability: float
+    filled_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FramesRow:
+    """Output frames (m, *frame_shape), float32, from ``first_frame`` of the epoch on; (key, epoch, first_frame) is its
+    identity."""
+
+    key: Hashable
+    epoch: int
+    first_frame: int
+    frames: Frames
+
+
+Row: TypeAlias = SegmentRow | FramesRow
+
+
+class Keyed:
+    """One model for any number of keys; not for two threads at a time.
+
+    ``model`` and the arguments behind it are those of Pipeline. ``emit`` says whether segments or output frames come
+    out. ``seq_counts``: a sequence number is that of a chunk ("chunks", all of one length, by which a gap is measured)
+    or of its first sample ("frames"). ``on_gap``: "reset" ends the stretch and begins a new epoch, "hold" and
+    "interpolate" fill at most ``limit_s`` seconds in. ``joined_frames`` bounds what one push takes. ``cached`` is how
+    many pipelines stay alive.
+
+    Raises SignalError and StreamError as Pipeline does, StreamError for an unknown word.
+    """
+
+    def __init__(
+        self,
+        model: Model | str | Path,
+        *,
+        emit: Emitted = "segments",
+        on_gap: Policy = "reset",
+        limit_s: float = 0.04,
+        seq_counts: Counted = "chunks",
+        joined_frames: int = 4096,
+        cached: int = 10_000,
+        **arguments: Unpack[PipelineArguments],
+    ) -> None:
+        for name, word, known in (
+            ("emit", emit, get_args(Emitted)),
+            ("on_gap", on_gap, POLICIES),
+            ("seq_counts", seq_counts, get_args(Counted)),
+        ):
+            if word not in known:
+                raise StreamError(f"{name}={word!r} is unknown; use {' or '.join(map(repr, known))}")
+        if joined_frames < 1 or cached < 0:
+            raise StreamError(f"joined_frames={joined_frames}, cached={cached}; at least 1 and 0")
+        opened = open_model(model)
+        self.emit, self.joined_frames, self._cached = emit, joined_frames, cached
+        self.rule, self.seq_counts = GapRule(on_gap, limit_s), seq_counts
+        self._model = bytes.fromhex(opened.model.file.sha256[:16])
+        self._new_pipeline = partial(_new_pipeline, opened, emit, _keeps_tail(opened.model), arguments)
+        self._live: OrderedDict[Hashable, tuple[bytes, Pipeline]] = OrderedDict()
+        self._spare = [self._new_pipeline()]
+        if on_gap != "reset" and self._spare[0].rate_hz is None:
+            raise StreamError(f"on_gap={on_gap!r} fills seconds in, and the rate is unknown: give rate_hz")
+
+    def step(
+        self, key: Hashable, state: bytes | None, messages: Iterable[tuple[int, npt.ArrayLike]]
+    ) -> tuple[bytes, list[Row]]:
+        """A key's new state and what its chunks made final.
+
+        ``state`` is what the last call for the key returned, None for a new key. ``messages`` are (sequence number,
+        samples), samples as ``Pipeline.push`` takes them. A chunk that was there already is dropped; numbers that are
+        left out are a gap. The same state and messages give the same state and rows, on any worker. Raises StreamError
+        for samples that cannot be taken or a state of another model; the state stands.
+        """
+        return self._run(key, state, lambda run: run.take(messages))
+
+    def end(self, key: Hashable, state: bytes | None) -> tuple[bytes, list[Row]]:
+        """The key's signal is over for now (it was idle too long): what was waiting. What follows is a new epoch."""
+        return self._run(key, state, lambda run: run.cut(0))
+
+    def _run(self, key: Hashable, state: bytes | None, work: Callable[[_Run], None]) -> tuple[bytes, list[Row]]:
+        pipeline, known = self._resume(key, state)
+        run = _Run(self, key, pipeline, known)
+        work(run)
+        after = pack(run.state(self._model))
+        self._live[key] = (after, pipeline)
+        while len(self._live) > self._cached:
+            self._spare.append(self._live.popitem(last=False)[1][1])
+        return after, run.rows
+
+    def _resume(self, key: Hashable, state: bytes | None) -> tuple[Pipeline, KeyState]:
+        """A pipeline where ``state`` says; it is out of the cache until the call has succeeded."""
+        known = KeyState(self._model) if state is None else unpack(state, self._model)
+        before, pipeline = self._live.pop(key, (None, None))
+        if pipeline is not None and before == state:
+            return pipeline, known
+        if pipeline is None:
+            pipeline = self._spare.pop() if self._spare else self._new_pipeline()
+        if state is None:
+            pipeline.reset()
+        else:
+            pipeline.restore(known.pipeline)
+        return pipeline, known
+
+
+class _Run:
+    """One call for one key."""
+
+    def __init__(self, keyed: Keyed, key: Hashable, pipeline: Pipeline, known: KeyState) -> None:
+        self.rows: list[Row] = []
+        self._keyed, self._key, self._pipeline = keyed, key, pipeline
+        self._epoch, self._next_seq = known.epoch, known.next_seq
+        self._next_row, self._next_frame = known.next_row, known.next_frame
+        self._last = None if known.last is None else np.array(known.last, np.float32)
+        self._filled = list(known.filled)
+
+    def state(self, model: bytes) -> KeyState:
+        """What is remembered now."""
+        pipeline = self._pipeline
+        return KeyState(
+            model,
+            self._epoch,
+            self._next_seq,
+            self._next_row,
+            self._next_frame,
+            None if self._last is None else self._last.tolist(),
+            self._filled,
+            pipeline.tail() if pipeline.keeps_tail else pipeline.snapshot(),
+        )
+
+    def take(self, messages: Iterable[tuple[int, npt.ArrayLike]]) -> None:
+        """Push what is new of the messages."""
+        waiting: list[Samples] = []
+        for seq, chunk in messages:
+            missing, samples = self._new(seq, chunk)
+            if not len(samples):
+                continue
+            if missing:
+                self._push(waiting)
+                waiting, samples = [], self._over(missing, samples)
+            waiting.append(samples)
+            if sum(map(len, waiting)) >= self._keyed.joined_frames:
+                self._push(waiting)
+                waiting = []
+        self._push(waiting)
+
+    def cut(self, missing_frames: int) -> None:
+        """The epoch ends; the next one begins so many frames later."""
+        self._add(self._pipeline.mark_gap(missing_frames))
+        self._epoch += 1
+        self._next_frame, self._last, self._filled = 0, None, []
+
+    def _new(self, seq: int, chunk: npt.ArrayLike) -> tuple[int, Samples]:
+        """How many frames are missing in front of a chunk, and what of it has not been there yet."""
+        samples = np.asarray(chunk)
+        if samples.dtype.kind not in "fiu" or samples.ndim not in (1, 2):
+            raise StreamError(f"message {seq}: samples are real numbers (n,) or (n, channels), and got {samples.dtype}")
+        samples = samples.reshape(len(samples), -1).astype(np.float32, copy=False)
+        try:
+            early = index(seq) - self._next_seq
+        except TypeError:
+            raise StreamError(f"a message's sequence number is an integer, and got {seq!r}") from None
+        if self._keyed.seq_counts == "chunks":
+            if early < 0:
+                return 0, samples[:0]
+            self._next_seq += early + 1
+            return early * len(samples), samples
+        new = samples[max(0, -early) :]
+        self._next_seq += max(0, early) + len(new)
+        return max(0, early), new
+
+    def _over(self, missing: int, samples: Samples) -> Samples:
+        """What is to be pushed behind a gap."""
+        rate_hz = self._pipeline.rate_hz or 0.0
+        done = self._keyed.rule.done(Lost(missing, 0, "counter"), rate_hz, self._last)
+        if done == "reset" or self._last is None:
+            self.cut(missing)
+            return samples
+        begin_s = self._pipeline.position_s
+        self._filled.append((begin_s, begin_s + missing / rate_hz))
+        return np.concatenate([fill(done, missing, self._last, samples[0]), samples])
+
+    def _push(self, waiting: Sequence[Samples]) -> None:
+        if not waiting:
+            return
+        samples = waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
+        self._add(self._pipeline.push(samples))
+        if self._keyed.rule.policy != "reset":
+            self._last = samples[-1]
+
+    def _add(self, found: Sequence[Segment]) -> None:
+        if self._keyed.emit == "frames":
+            frames = self._pipeline.frames
+            if len(frames):
+                self.rows.append(FramesRow(self._key, self._epoch, self._next_frame, frames))
+                self._next_frame += len(frames)
+            return
+        for each in found:
+            filled_s = overlap_s(self._filled, each.start_s, each.end_s)
+            self._filled = [stretch for stretch in self._filled if stretch[1] > each.start_s]
+            self.rows.append(
+                SegmentRow(
+                    self._key,
+                    self._epoch,
+                    self._next_row,
+                    each.start_s,
+                    each.end_s,
+                    each.label,
+                    each.probability,
+                    filled_s,
+                )
+            )
+            self._next_row += 1
+
+
+def _keeps_tail(model: Model) -> bool:
+    """Whether the newest input frames are less than what the layers remember."""
+    tail = tail_of(model.plan)
+    (spec,) = model.inputs
+    return tail is not None and tail.most_frames * math.prod(spec.shape) * spec.dtype.itemsize < model.state_bytes
+
+
+def _new_pipeline(opened: OpenedModel, emit: Emitted, keeps_tail: bool, arguments: PipelineArguments) -> Pipeline:
+    options = replace(arguments.get("options", StreamOptions()), keep_tail=keeps_tail)
+    told: PipelineArguments = {"card": opened.card, **arguments, "options": options}
+    told["segments"], told["keep_frames"] = emit == "segments", emit == "frames"
+    return Pipeline(opened.model, **told)

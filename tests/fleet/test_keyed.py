@@ -1,0 +1,207 @@
+"""Keyed: the same rows whatever the batches, the workers and the cache; duplicates dropped, gaps marked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from helpers.paths import ECG
+
+from tcnstream import Pipeline, StreamError, StreamOptions
+from tcnstream.fleet import FramesRow, Keyed, Row, SegmentRow
+from tcnstream.signal.sources import open_recording
+
+RATE_HZ = 360.0
+Samples = npt.NDArray[np.float32]
+Message = tuple[int, Samples]
+
+
+@pytest.fixture(scope="module")
+def ecg() -> Samples:
+    """Twenty seconds of the demo's recording, (7200,) mV at 360 Hz."""
+    return np.concatenate([chunk for chunk in open_recording(ECG).chunks if isinstance(chunk, np.ndarray)])[:7200, 0]
+
+
+def messages(x: Samples, frames: int) -> list[Message]:
+    return [(k, x[k * frames : (k + 1) * frames]) for k in range(len(x) // frames)]
+
+
+def run(
+    keyed: Sequence[Keyed], batches: Sequence[Sequence[Message]], key: str = "bed"
+) -> tuple[bytes | None, list[Row]]:
+    """The batches through workers in turn, which share nothing but the state."""
+    state, rows = None, []
+    for k, batch in enumerate(batches):
+        state, more = keyed[k % len(keyed)].step(key, state, batch)
+        rows += more
+    return state, rows
+
+
+def joined(rows: Sequence[Row]) -> dict[int, bytes]:
+    epochs: dict[int, list[Samples]] = {}
+    for row in rows:
+        assert isinstance(row, FramesRow)
+        parts = epochs.setdefault(row.epoch, [])
+        assert row.first_frame == sum(map(len, parts))
+        parts.append(row.frames)
+    return {epoch: np.concatenate(parts).tobytes() for epoch, parts in epochs.items()}
+
+
+@pytest.mark.parametrize("emit", ["segments", "frames"])
+@pytest.mark.parametrize("model", ["ecg", "ecg.f32"])
+def test_rows_are_those_of_an_uninterrupted_pipeline(ecg: Samples, model: str, emit: Any) -> None:
+    pipeline = Pipeline(model, rate_hz=RATE_HZ, keep_frames=True)
+    segments, frames = pipeline.push(ecg), pipeline.frames
+    many = messages(ecg, 25)
+    workers = [Keyed(model, emit=emit, rate_hz=RATE_HZ, cached=c) for c in (0, 1, 5)]
+    for batches in ([many], [many[k : k + 7] for k in range(0, len(many), 7)], [[one] for one in many]):
+        _, rows = run(workers, batches)
+        if emit == "segments":
+            assert [(r.start_s, r.end_s, r.label, r.probability) for r in rows if isinstance(r, SegmentRow)] == [
+                (s.start_s, s.end_s, s.label, s.probability) for s in segments
+            ]
+            assert [r.number for r in rows if isinstance(r, SegmentRow)] == list(range(len(segments)))
+        else:
+            assert joined(rows) == {0: frames.tobytes()}
+
+
+def test_the_same_state_and_messages_give_the_same_bytes_from_the_cache_and_without_it(ecg: Samples) -> None:
+    many = messages(ecg, 25)
+    warm, cold = Keyed("ecg", rate_hz=RATE_HZ), Keyed("ecg", rate_hz=RATE_HZ, cached=0)
+    state: bytes | None = None
+    for k in range(0, len(many), 9):
+        after, rows = warm.step("bed", state, many[k : k + 9])
+        again, same_rows = cold.step("bed", state, many[k : k + 9])
+        assert (after, rows) == (again, same_rows)
+        state = after
+    old, _ = warm.step("bed", None, many[:50])
+    assert warm.step("bed", old, many[50:]) == cold.step("bed", old, many[50:]), "rolled back, the cache is behind"
+
+
+def test_messages_that_come_twice_or_late_are_dropped(ecg: Samples) -> None:
+    many = messages(ecg, 25)
+    twice = [*many[:40], *many[20:40], *many[39:200], many[7], *many[200:]]
+    assert run([Keyed("ecg", rate_hz=RATE_HZ)], [twice]) == run([Keyed("ecg", rate_hz=RATE_HZ)], [many])
+
+
+def test_sequence_numbers_of_samples_may_overlap(ecg: Samples) -> None:
+    keyed = Keyed("ecg", rate_hz=RATE_HZ, seq_counts="frames")
+    overlapping = [(k, ecg[k : k + 100]) for k in range(0, 7200, 60)]
+    whole = [(0, ecg)]
+    assert run([keyed], [overlapping])[1] == run([keyed], [whole])[1]
+
+
+@pytest.mark.parametrize("counted", ["chunks", "frames"])
+def test_a_gap_ends_the_epoch_and_its_length_is_known(ecg: Samples, counted: Any) -> None:
+    per = 1 if counted == "chunks" else 25
+    many = [(k * per, x) for k, x in messages(ecg, 25)]
+    keyed = Keyed("ecg", rate_hz=RATE_HZ, seq_counts=counted)
+    _, rows = run([keyed, Keyed("ecg", rate_hz=RATE_HZ, seq_counts=counted)], [many[:100], many[104:150], many[150:]])
+    segments = [row for row in rows if isinstance(row, SegmentRow)]
+    (gap,) = (row for row in segments if row.label == "gap")
+    assert (gap.start_s, gap.end_s) == pytest.approx((2500 / RATE_HZ, 2600 / RATE_HZ))
+    pipeline = Pipeline("ecg", rate_hz=RATE_HZ)
+    expected = pipeline.push(ecg[:2500]) + pipeline.mark_gap(100) + pipeline.push(ecg[2600:])
+    assert [(r.start_s, r.label) for r in segments] == [(s.start_s, s.label) for s in expected]
+    assert {r.epoch for r in segments if r.start_s < gap.start_s} == {0}
+    assert {r.epoch for r in segments if r.start_s > gap.end_s} == {1}
+
+
+def test_short_gaps_are_filled_and_said(ecg: Samples) -> None:
+    many = messages(ecg, 10)
+    kept = [*many[:300], *many[301:]]
+    keyed = Keyed("ecg", rate_hz=RATE_HZ, on_gap="hold", limit_s=0.04)
+    other = Keyed("ecg", rate_hz=RATE_HZ, on_gap="hold", limit_s=0.04, cached=0)
+    _, rows = run([keyed, other], [kept[:300], kept[300:303], kept[303:]])
+    held = np.concatenate([ecg[:3000], np.repeat(ecg[2999], 10), ecg[3010:]])
+    pipeline = Pipeline("ecg", rate_hz=RATE_HZ)
+    expected = pipeline.push(held)
+    segments = [row for row in rows if isinstance(row, SegmentRow)]
+    assert [(r.start_s, r.end_s, r.label) for r in segments] == [(s.start_s, s.end_s, s.label) for s in expected]
+    touched = [r for r in segments if r.filled_s]
+    assert all(r.start_s < 3010 / RATE_HZ and r.end_s > 3000 / RATE_HZ for r in touched)
+    assert sum(r.filled_s for r in touched) <= 10 / RATE_HZ + 1e-9
+    _, beyond = run([keyed], [[*many[:300], *many[302:]]])
+    assert any(isinstance(row, SegmentRow) and row.label == "gap" for row in beyond), "20 frames are beyond 40 ms"
+
+
+def test_an_idle_key_is_ended_and_goes_on_in_a_new_epoch(ecg: Samples) -> None:
+    many = messages(ecg, 25)
+    keyed, cold = Keyed("ecg", rate_hz=RATE_HZ), Keyed("ecg", rate_hz=RATE_HZ, cached=0)
+    state, rows = keyed.step("bed", None, many[:144])
+    state, tail = cold.end("bed", state)
+    pipeline = Pipeline("ecg", rate_hz=RATE_HZ)
+    expected = pipeline.push(ecg[:3600]) + pipeline.flush()
+    both = [row for row in (*rows, *tail) if isinstance(row, SegmentRow)]
+    assert [(r.start_s, r.end_s) for r in both] == [(s.start_s, s.end_s) for s in expected]
+    _, later = keyed.step("bed", state, many[144:])
+    assert {row.epoch for row in later} == {1}
+    assert [r.number for r in (*both, *later) if isinstance(r, SegmentRow)] == list(range(len(both) + len(later)))
+
+
+def test_a_model_whose_snapshot_is_smaller_keeps_that() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(0, 0.1, 16_000).astype(np.float32)
+    warm, cold = Keyed("speech", emit="frames"), Keyed("speech", emit="frames", cached=0)
+    state, rows = run([warm, cold], [[message] for message in messages(x, 800)])
+    assert state is not None and len(state) < 40_000
+    pipeline = Pipeline("speech", keep_frames=True)
+    pipeline.push(x)
+    assert joined(rows) == {0: pipeline.frames.tobytes()}
+
+
+def test_the_state_of_a_key_of_ecg_is_about_as_large_as_its_tail(ecg: Samples) -> None:
+    state, _ = Keyed("ecg").step("bed", None, messages(ecg, 25))
+    tail = Pipeline("ecg").model.stream(keep_tail=True).tail_frames(10**6)
+    assert len(state) < 1.15 * tail
+
+
+def test_what_cannot_be_taken_is_refused_and_the_state_stands(ecg: Samples) -> None:
+    keyed = Keyed("ecg", rate_hz=RATE_HZ)
+    state, _ = keyed.step("bed", None, messages(ecg, 25)[:100])
+    following = messages(ecg, 25)[100:]
+    expected = Keyed("ecg", rate_hz=RATE_HZ).step("bed", state, following)
+    bad: list[Any] = [(100, ["x"]), (100, np.full(25, np.nan)), ("100", ecg[:25]), (100, np.zeros((2, 2, 2)))]
+    for message in bad:
+        with pytest.raises(StreamError):
+            keyed.step("bed", state, [following[0], message, following[1]] if message[0] != 100 else [message])
+    assert keyed.step("bed", state, following) == expected
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda blob: b"", "no state of a key"),
+        (lambda blob: blob[:-1], "damaged"),
+        (lambda blob: blob[:40] + b"\xff" + blob[41:], "damaged"),
+    ],
+)
+def test_a_damaged_state_is_refused(ecg: Samples, spoil: Any, says: str) -> None:
+    keyed = Keyed("ecg", rate_hz=RATE_HZ)
+    state, _ = keyed.step("bed", None, messages(ecg, 25)[:10])
+    with pytest.raises(StreamError, match=says):
+        keyed.step("bed", spoil(state), [])
+
+
+def test_the_state_of_another_model_is_refused_with_both_hashes(ecg: Samples) -> None:
+    state, _ = Keyed("ecg", rate_hz=RATE_HZ).step("bed", None, messages(ecg, 25)[:10])
+    with pytest.raises(StreamError, match=r"is of the model [0-9a-f]{16}, this one is [0-9a-f]{16}"):
+        Keyed("ecg_fast", rate_hz=RATE_HZ).step("bed", state, [])
+
+
+@pytest.mark.parametrize("wrong", [{"emit": "rows"}, {"on_gap": "rest"}, {"seq_counts": "s"}, {"cached": -1}])
+def test_unknown_words_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(StreamError, match=next(iter(wrong))):
+        Keyed("ecg", **wrong)
+
+
+def test_options_of_a_pipeline_reach_it(ecg: Samples) -> None:
+    keyed = Keyed("ecg", rate_hz=RATE_HZ, options=StreamOptions(engine="reference"))
+    native = Keyed("ecg", rate_hz=RATE_HZ)
+    assert (
+        run([keyed, native], [[m] for m in messages(ecg[:1000], 100)])[1]
+        == run([native], [messages(ecg[:1000], 100)])[1]
+    )
