@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from tcnstream.compiler.lowering import Lowering
 from tcnstream.compiler.operation import Operation
 from tcnstream.compiler.operations import operations
+from tcnstream.compiler.picks import lower_picked, settle_tensor
 from tcnstream.compiler.plan import Plan
 from tcnstream.tflite.graph import Graph
 
@@ -43,7 +44,10 @@ def lower_operations(lowering: Lowering) -> None:
         record = operations().get(op.kind, Operation(op.kind))
         if record.lower is None:
             lowering.refuse(op, record.refusal if isinstance(record.refusal, str) else record.refusal(op))
-        record.lower(lowering, op)
+        if not lower_picked(lowering, op, record):
+            record.lower(lowering, op)
+    for o in lowering.graph.outputs:
+        settle_tensor(lowering, o)
 
 
 def _frames_per_step(graph: Graph, axes: Sequence[int | None]) -> list[int]:

@@ -7,11 +7,26 @@ from dataclasses import dataclass, replace
 from typing import Never
 
 import numpy as np
+import numpy.typing as npt
 
 from tcnstream.compiler.plan import NO_OPTIONS, SAME_FRAME, UNFOLD, Node, Options, Plan, Window
 from tcnstream.errors import NotStreamableError
 from tcnstream.tflite.graph import ABSENT, Array, Graph, Op, Quantization, Shape, Tensor
 from tcnstream.tflite.validate import has_short_sums
+
+
+@dataclass(frozen=True, eq=False)
+class Picked:
+    """Which of ``frames`` frames make a window: frame j is frame ``index[j, 0]``, or ``fill`` where that is -1.
+
+    With ``weights`` it is the sum of ``weights[j, k]`` times frame ``index[j, k]``. ``op`` picked them.
+    """
+
+    index: npt.NDArray[np.int64]
+    weights: npt.NDArray[np.float64] | None
+    frames: int
+    fill: float | int
+    op: Op
 
 
 @dataclass(frozen=True)
@@ -20,7 +35,8 @@ class TimedTensor:
 
     ``statistic`` marks what comes from a statistic over all of time, for which a policy gives a value at every
     frame; where a window or a last frame took time away, only the end of the window has one. ``imaginary`` is the
-    plan's value of the imaginary part of a complex tensor, whose real part is ``value``.
+    plan's value of the imaginary part of a complex tensor, whose real part is ``value``. ``picked``: the tensor is
+    those frames of ``value``, for which nothing stands in the plan yet (``picks``).
     """
 
     value: int
@@ -28,6 +44,7 @@ class TimedTensor:
     window_frames: int
     statistic: bool = False
     imaginary: int | None = None
+    picked: Picked | None = None
 
 
 class Lowering:
@@ -43,6 +60,9 @@ class Lowering:
         self.states: dict[int, int] = {}
         self.input_steps: list[int] = []
         self.awaited: dict[int, int] = {}
+        self.of_each_frame: dict[object, list[TimedTensor]] = {}
+        """What operations on one frame of a window gave, by all that tells them apart but the frame's place."""
+        self._identities: dict[int, object] = {}
 
     def add_input(self, i: int, axis: int | None, frames_per_step: int = 1) -> None:
         """An input of the file whose axis ``axis`` is time; None: it has no time.
@@ -175,6 +195,19 @@ class Lowering:
 
     def shape(self, i: int) -> Shape:
         return self.graph.tensors[i].shape
+
+    def scale(self, i: int) -> object:
+        """The type of a tensor and what its integers stand for, to be compared."""
+        tensor = self.graph.tensors[i]
+        q = tensor.quantization
+        return tensor.dtype, None if q is None else (q.scale.tobytes(), q.zero_point.tobytes(), q.axis)
+
+    def identity(self, i: int) -> object:
+        """What tells a constant from others: its values and what they stand for."""
+        if i not in self._identities:
+            data = self.graph.tensors[i].data
+            self._identities[i] = self.shape(i), self.scale(i), None if data is None else data.tobytes()
+        return self._identities[i]
 
     def stream(self, op: Op, i: int) -> TimedTensor:
         """An operand of ``op`` that must come from the input signal."""

@@ -69,6 +69,10 @@ class Operation:
     """Takes or gives complex numbers, as pairs of streams."""
     reshapes: bool = False
     """A reshape in one of its spellings."""
+    moves_values: bool = False
+    """Gives each frame's values in another order or shape, and nothing else."""
+    takes_picked: bool = False
+    """Reads frames picked from a window before it is known what they add up to; for others they are settled."""
     skips_padding: bool = False
     """Padding does not count: it is not the constant ``Node.fill``."""
     cuts_frames: bool = False

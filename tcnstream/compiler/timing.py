@@ -98,8 +98,11 @@ def oldest_kept(window: Window, j: Count, n: Count) -> Count:
 def at_edge(places: npt.NDArray[np.int64], n: int, window: Window) -> npt.NDArray[np.int64]:
     """The frames of 0 .. n - 1 that stand at ``places`` within and beyond a signal of ``n`` frames.
 
-    Beyond it: mirrored on the edge frame (reflect) or between it and its image (symmetric), or the edge frame (hold).
+    Beyond it: mirrored on the edge frame (reflect) or between it and its image (symmetric), the edge frame (hold), or
+    -1 for padding.
     """
+    if window.edge == "fill":
+        return np.where((places >= 0) & (places < n), places, -1)
     if window.edge == "hold":
         return np.clip(places, 0, n - 1)
     between = 1 if window.edge == "symmetric" else 0

@@ -28,7 +28,6 @@ REFUSED = {
     "k3_batchNone": "is read before anything was assigned to it; the converter left the weights out as variables",
     "k3b_b4": "has a batch of 4",
     "lt_circular": "differs from frame to frame of the window",
-    "lt_unet_linear": "gathers frames of the window in an order that goes on in no stream",
     "o2t_n_ln": "is `FlexErf`, a kernel of TensorFlow itself",
     "o2t_reflect": "mirrored in",
 }

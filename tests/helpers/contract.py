@@ -156,8 +156,11 @@ def declared(stream: Stream) -> list[Timing]:
 
 
 def mirrors(stream: Stream) -> bool:
-    """Whether an edge is mirrored: its first frames depend on later ones than a frame in the middle does."""
-    return any(node.window.edge in ("reflect", "symmetric") for node in stream.plan.nodes)
+    """Whether an edge is mirrored or repeats the first frame: first frames depend on later ones than others do."""
+    return any(
+        node.window.is_mirrored or (node.window.edge == "hold" and node.window.pad_begin >= node.window.extent)
+        for node in stream.plan.nodes
+    )
 
 
 def _sample_by_sample(

@@ -103,12 +103,12 @@ _ALL = ("float32", "int8", "int16")
 SQRT = _function("SQRT", "float32", of=np.sqrt)
 SOFTMAX = Operation("SOFTMAX", Rule(options={"beta": REAL}), SoftmaxOptions, lower=_along_last_axis, types=_ALL)
 
-LOGISTIC = _function("LOGISTIC", *_ALL)
-TANH = _function("TANH", *_ALL)
-RELU = _function("RELU", *_ALL)
-RELU6 = _function("RELU6", *_ALL)
-RELU_N1_TO_1 = _function("RELU_N1_TO_1", "float32", "int8")
-RSQRT = _function("RSQRT", *_ALL)
+LOGISTIC = _function("LOGISTIC", *_ALL, of=lambda x: np.reciprocal(1 + np.exp(np.negative(x))))
+TANH = _function("TANH", *_ALL, of=np.tanh)
+RELU = _function("RELU", *_ALL, of=lambda x: np.maximum(x, 0))
+RELU6 = _function("RELU6", *_ALL, of=lambda x: np.clip(x, 0, 6))
+RELU_N1_TO_1 = _function("RELU_N1_TO_1", "float32", "int8", of=lambda x: np.clip(x, -1, 1))
+RSQRT = _function("RSQRT", *_ALL, of=lambda x: np.reciprocal(np.sqrt(x)))
 CAST = Operation(
     "CAST",
     Rule(retyped=True, scaled=False),
@@ -124,7 +124,7 @@ OPERATIONS = (
     RELU,
     RELU6,
     RELU_N1_TO_1,
-    _function("RELU_0_TO_1", "float32", "int8"),
+    _function("RELU_0_TO_1", "float32", "int8", of=lambda x: np.clip(x, 0, 1)),
     Operation("LEAKY_RELU", Rule(options={"alpha": REAL}), SlopeOptions, lower=_pointwise, types=_ALL),
     _function("ELU", "float32", "int8"),
     Operation("GELU", Rule(options={"approximate": FLAG}), GeluOptions, lower=_pointwise, types=("float32", "int8")),

@@ -11,7 +11,8 @@ from tcnstream.compiler.constants import data_of
 from tcnstream.compiler.lowering import Lowering, axes_of_frame
 from tcnstream.compiler.operation import Operation
 from tcnstream.compiler.operations.time import TIME_PAD
-from tcnstream.compiler.plan import SAME_FRAME, Options, Window
+from tcnstream.compiler.picks import pick
+from tcnstream.compiler.plan import Options, Window
 from tcnstream.tflite.graph import Array, Op, Tensor
 from tcnstream.tflite.shapes import strided_slice
 from tcnstream.tflite.validate import WHOLE, Operands, OptionRule, Rule, Shapes, one_of, require
@@ -169,31 +170,18 @@ def _cut(lw: Lowering, op: Op, index: Sequence[slice | int | None]) -> None:
                 into.append(value)
         new_axis += not isinstance(entry, int)
         old_axis += 1
-    operand = lw.operand(i)
-    gone = stream.axis is None
-    window = SAME_FRAME
-    if stream.axis is not None:
-        frames = shape[stream.axis]
-        span = _span(time_cut, frames)
-        last_only = frames > 1 and span == (frames - 1, frames, 1)
-        gone = last_only or isinstance(time_cut, int)
-        if span[2] < 1:
-            lw.refuse(op, "turns time around")
-        if not last_only:
-            window = Window(stride=span[2], pad_begin=-span[0], pad_end=span[1] - frames)
-    untouched = operand[1] == tuple(e - b for b, e in zip(begins, ends, strict=True)) and set(strides) <= {1}
-    options = SliceOptions(tuple(begins), tuple(ends), tuple(strides))
-    axis = None if gone else out_axis
-    length = stream.window_frames if gone and window == SAME_FRAME else None
-    if window == SAME_FRAME and untouched:
-        return lw.alias(op, i, axis)
-    kind = STRIDED_SLICE.kind
-    if window == SAME_FRAME:
-        return lw.emit(op, [operand], axis, kind=kind, options=options, window_frames=length)
-    if not untouched:
+    value, frame = lw.operand(i)
+    if frame != tuple(e - b for b, e in zip(begins, ends, strict=True)) or not set(strides) <= {1}:
+        options = SliceOptions(tuple(begins), tuple(ends), tuple(strides))
         cut_shape = tuple(len(range(*s)) for s in zip(begins, ends, strides, strict=True))
-        operand = lw.step(op, [operand], lw.graph.tensors[i], cut_shape, stream.window_frames, kind, options=options)
-    return lw.emit(op, [operand], axis, kind=TIME_PAD.kind, window=window, window_frames=length)
+        like, frames, kind = lw.graph.tensors[i], stream.window_frames, STRIDED_SLICE.kind
+        value, _ = lw.step(op, [(value, frame)], like, cut_shape, frames, kind, options=options)
+    made = replace(stream, value=value, axis=out_axis)
+    if stream.axis is None:
+        lw.streams[op.outputs[0]] = made
+    else:
+        frames_cut = np.atleast_1d(np.arange(shape[stream.axis], dtype=np.int64)[time_cut])
+        pick(lw, op, op.outputs[0], made, frames_cut, None if isinstance(time_cut, int) else out_axis)
 
 
 def _span(cut: slice | int, n: int) -> tuple[int, int, int]:
@@ -235,9 +223,12 @@ STRIDED_SLICE = Operation(
     lower=_strided_slice,
     fold=_fold_strided,
     types=_ALL,
+    takes_picked=True,
 )
 
-SLICE = Operation("SLICE", _moves(3, _sliced), options=SliceOptions, lower=_slice, fold=_fold_slice, types=_ALL)
+SLICE = Operation(
+    "SLICE", _moves(3, _sliced), options=SliceOptions, lower=_slice, fold=_fold_slice, types=_ALL, takes_picked=True
+)
 
 OPERATIONS = (
     PAD,

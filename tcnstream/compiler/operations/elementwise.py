@@ -9,9 +9,10 @@ import numpy as np
 
 from tcnstream.compiler.constants import data_of
 from tcnstream.compiler.lowering import Lowering, frame_shape
-from tcnstream.compiler.operation import Fold, Operation, from_file
+from tcnstream.compiler.operation import Fold, Lower, Operation, from_file
 from tcnstream.compiler.operations import operation
 from tcnstream.compiler.operations.time import TIME_PAD, TIME_REPEAT
+from tcnstream.compiler.picks import scaled, settle, summed
 from tcnstream.compiler.plan import ActivationOptions, Options, Window
 from tcnstream.tflite.graph import Array, Op, Tensor
 from tcnstream.tflite.validate import ACTIVATION, FLAG, Rule, broadcast
@@ -22,6 +23,21 @@ class SumOptions(ActivationOptions):
     """``pot_scale_int16``: int16 operands whose scales are powers of two are shifted, as old converters ask for."""
 
     pot_scale_int16: bool = False
+
+
+def _sum(signs: tuple[int, int]) -> Lower:
+    def lower(lw: Lowering, op: Op) -> None:
+        if not summed(lw, op, signs):
+            settle(lw, op)
+            _join(lw, op)
+
+    return lower
+
+
+def _product(lw: Lowering, op: Op) -> None:
+    if not scaled(lw, op):
+        settle(lw, op)
+        _join(lw, op)
 
 
 def _join(lw: Lowering, op: Op) -> None:
@@ -133,18 +149,22 @@ def _two(
     types: tuple[str, ...],
     function: Callable[[Array, Array], Array] | None = None,
     options: type[Options] = Options,
+    lower: Lower = _join,
 ) -> Operation:
     """An operation of two operands; ``function`` is what it computes of constants without a scale."""
     fold = None if function is None else _folded(function)
-    return Operation(kind, rule, options, lower=_join, types=types, fold=fold, folds_plain_numbers=True)
+    takes_picked = lower is not _join
+    return Operation(
+        kind, rule, options, lower=lower, types=types, fold=fold, folds_plain_numbers=True, takes_picked=takes_picked
+    )
 
 
-ADD = _two("ADD", _SUM, _ALL, np.add, SumOptions)
-MUL = _two("MUL", _PRODUCT, _ALL, np.multiply, ActivationOptions)
+ADD = _two("ADD", _SUM, _ALL, np.add, SumOptions, _sum((1, 1)))
+MUL = _two("MUL", _PRODUCT, _ALL, np.multiply, ActivationOptions, _product)
 DIV = _two("DIV", _PRODUCT, ("float32", "int8", "int32"), _divided, ActivationOptions)
 MAXIMUM = _two("MAXIMUM", _RAW, _ALL, np.maximum)
 
-SUB = _two("SUB", _SUM, _ALL, np.subtract, SumOptions)
+SUB = _two("SUB", _SUM, _ALL, np.subtract, SumOptions, _sum((1, -1)))
 MINIMUM = _two("MINIMUM", _RAW, _ALL, np.minimum)
 LOGICAL_AND = _two("LOGICAL_AND", _PAIR, ("bool",), np.logical_and)
 LESS = _two("LESS", _COMPARISON, _ALL, np.less)
@@ -155,7 +175,7 @@ OPERATIONS = (
     MUL,
     DIV,
     _two("SQUARED_DIFFERENCE", _PAIR, ("float32", "int8", "int32"), _squared_difference),
-    _two("POW", _PAIR, ("float32", "int32")),
+    _two("POW", _PAIR, ("float32", "int32"), np.power),
     _two("PRELU", _PAIR, ("float32", "int8")),
     _two("FLOOR_DIV", _RAW, ("float32", "int8", "int16", "int32"), np.floor_divide),
     _two("FLOOR_MOD", _RAW, _ALL, np.mod),

@@ -12,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from tcnstream.compiler.constants import data_of
-from tcnstream.compiler.lowering import Lowering, frame_shape
+from tcnstream.compiler.lowering import Lowering, TimedTensor, frame_shape
 from tcnstream.compiler.operation import Operation
 from tcnstream.compiler.operations import operations
-from tcnstream.compiler.operations.time import TIME_PAD, TIME_REPEAT, TIME_UNFOLD, TIME_WINDOW
+from tcnstream.compiler.operations.time import TIME_PAD, TIME_UNFOLD, TIME_WINDOW
+from tcnstream.compiler.picks import BACKWARDS, FORWARDS_ALONE, joined, pick, settle
 from tcnstream.compiler.plan import Options, Window
-from tcnstream.compiler.selection import framed, repeats, selected
+from tcnstream.compiler.selection import framed
 from tcnstream.tflite.graph import Array, Op, Shape, Tensor
 from tcnstream.tflite.validate import (
     ANY_NUMBER,
@@ -60,11 +61,6 @@ class ReverseOptions(Options):
 
     axes: tuple[int, ...]
 
-
-FORWARDS_ALONE = (
-    "Train with layers that step forwards alone (no Bidirectional, no go_backwards), or with convolutions that look"
-    " ahead by a few frames: an endless signal has no end to begin at"
-)
 
 # --- shapes ------------------------------------------------------------------------------------
 
@@ -284,8 +280,11 @@ def _reverse(lw: Lowering, op: Op) -> None:
     i = op.inputs[0]
     stream, shape = lw.stream(op, i), lw.shape(i)
     axes = {a % len(shape) for a in lw.integers(op, 1)}
+    if stream.axis is not None and axes == {stream.axis}:
+        return pick(lw, op, op.outputs[0], stream, np.arange(stream.window_frames)[::-1], stream.axis)
     if stream.axis in axes:
-        lw.refuse(op, "turns time around, as layers do that step backwards", FORWARDS_ALONE)
+        lw.refuse(op, BACKWARDS, FORWARDS_ALONE)
+    settle(lw, op)
     # One value, as along the batch, is the same either way.
     turned = sorted(a for a in axes if shape[a] > 1)
     if not turned:
@@ -295,6 +294,25 @@ def _reverse(lw: Lowering, op: Op) -> None:
 
 
 def _tile(lw: Lowering, op: Op) -> None:
+    if not _repeated_frame(lw, op):
+        settle(lw, op)
+        _tile_frames(lw, op)
+
+
+def _repeated_frame(lw: Lowering, op: Op) -> bool:
+    """Whether one frame of a window becomes several, as in front of a signal that its first frame pads."""
+    i = op.inputs[0]
+    stream, shape, out = lw.stream(op, i), lw.shape(i), lw.shape(op.outputs[0])
+    axis = stream.axis
+    if stream.picked is None or axis is None or len(out) != len(shape) or out[:axis] != shape[:axis]:
+        return False
+    if out[axis + 1 :] != shape[axis + 1 :]:
+        return False
+    pick(lw, op, op.outputs[0], stream, np.arange(out[axis]) % shape[axis], axis)
+    return True
+
+
+def _tile_frames(lw: Lowering, op: Op) -> None:
     i = op.inputs[0]
     stream, shape, out = lw.stream(op, i), lw.shape(i), lw.shape(op.outputs[0])
     aligned = (1,) * (len(out) - len(shape)) + shape
@@ -315,6 +333,9 @@ def _tile(lw: Lowering, op: Op) -> None:
 def _pack(lw: Lowering, op: Op) -> None:
     rank = len(lw.shape(op.outputs[0]))
     new = op.integer("axis", 0) % rank
+    if all(i in lw.streams and _is_one_frame(lw.streams[i]) for i in op.inputs) and joined(lw, op, new):
+        return None
+    settle(lw, op)
     times = {lw.stream(op, i).axis for i in op.inputs}
     if len(times) > 1:
         lw.refuse(op, "stacks tensors whose time lies on different axes")
@@ -329,20 +350,39 @@ def _pack(lw: Lowering, op: Op) -> None:
     return lw.emit(op, [lw.operand(i) for i in op.inputs], axis, options=AxisOptions(kept.index(new) + 1))
 
 
+def _is_one_frame(stream: TimedTensor) -> bool:
+    """Whether it is one frame of a window, without an axis of time."""
+    return stream.picked is not None and stream.axis is None
+
+
 def _unpack(lw: Lowering, op: Op) -> None:
     i = op.inputs[0]
     axis = op.integer("axis", 0) % len(lw.shape(i))
+    stream = lw.stream(op, i)
+    if axis == stream.axis:
+        for k, o in enumerate(op.outputs):
+            pick(lw, op, o, stream, np.array([k]), None)
+        return None
+    settle(lw, op)
     options = AxisOptions(lw.frame_axis(op, i, axis, "takes apart"))
     time = lw.stream(op, i).axis
-    lw.emit(op, [lw.operand(i)], time if time is None or time < axis else time - 1, options=options)
+    return lw.emit(op, [lw.operand(i)], time if time is None or time < axis else time - 1, options=options)
 
 
 def _split(lw: Lowering, op: Op) -> None:
     first = op.kind == SPLIT.kind
     axis_position, i = (0, op.inputs[1]) if first else (2, op.inputs[0])
-    axis = lw.integers(op, axis_position)[0]
+    axis = lw.integers(op, axis_position)[0] % len(lw.shape(i))
+    stream, begin = lw.stream(op, i), 0
+    if axis == stream.axis:
+        for o in op.outputs:
+            frames = lw.shape(o)[axis]
+            pick(lw, op, o, stream, np.arange(begin, begin + frames), axis)
+            begin += frames
+        return None
+    settle(lw, op)
     options = AxisOptions(lw.frame_axis(op, i, axis, "splits"))
-    lw.emit(op, [lw.operand(i)], lw.stream(op, i).axis, kind=SPLIT.kind, options=options)
+    return lw.emit(op, [lw.operand(i)], lw.stream(op, i).axis, kind=SPLIT.kind, options=options)
 
 
 def _gather(lw: Lowering, op: Op) -> None:
@@ -353,8 +393,9 @@ def _gather(lw: Lowering, op: Op) -> None:
         lw.refuse(op, "gathers from each of several batches")
     axis = op.integer("axis", 0) % len(lw.shape(i))
     indices = lw.constant(op, 1)
-    if axis == lw.streams[i].axis and indices.ndim > 0:
+    if axis == lw.streams[i].axis:
         return _gather_frames(lw, op, i, indices.astype(np.int64))
+    settle(lw, op)
     frame_axis = lw.frame_axis(op, i, axis, "gathers")
     if indices.ndim > 1:
         lw.refuse(op, "gathers with indices of more than one axis")
@@ -376,21 +417,26 @@ def _gather_nd(lw: Lowering, op: Op) -> None:
 
 def _gather_frames(lw: Lowering, op: Op, i: int, index: npt.NDArray[np.int64]) -> None:
     """Padding, repetition and framing along time, spelt as the frames that each output frame is."""
-    time, shape, operand = lw.streams[i].axis, lw.shape(i), lw.operand(i)
+    if index.ndim < 2:
+        stream = lw.streams[i]
+        pick(lw, op, op.outputs[0], stream, np.atleast_1d(index), stream.axis if index.ndim else None)
+        return None
+    settle(lw, op)
+    time, shape = lw.streams[i].axis, lw.shape(i)
     assert time is not None
     if index.ndim == 2 and math.prod(shape[:time]) == 1 and (window := framed(index, shape[time])):
-        return lw.emit(op, [operand], time, kind=TIME_WINDOW.kind, window=window)
-    if index.ndim == 1 and (times := repeats(index, shape[time])) > 1:
-        window = Window(up=times, extent=times, pad_begin=times - 1)
-        return lw.emit(op, [operand], time, kind=TIME_REPEAT.kind, window=window)
-    if index.ndim == 1 and len(index) > 1 and (chosen := selected(index, shape[time])):
-        return lw.emit(op, [operand], time, kind=TIME_PAD.kind, window=chosen)
+        return lw.emit(op, [lw.operand(i)], time, kind=TIME_WINDOW.kind, window=window)
     lw.refuse(op, "gathers frames of the window in an order that goes on in no stream")
 
 
 def _concatenation(lw: Lowering, op: Op) -> None:
     rank = len(lw.shape(op.outputs[0]))
     axis = op.integer("axis", 0) % rank
+    streams = [lw.streams[i] for i in op.inputs if i in lw.streams]
+    side_by_side = all(s.axis == axis or (_is_one_frame(s) and rank > axis) for s in streams)
+    if side_by_side and _frames_side_by_side(lw, op, axis) and joined(lw, op, axis):
+        return None
+    settle(lw, op)
     times = {lw.streams[i].axis for i in op.inputs if i in lw.streams}
     if len(times) > 1:
         lw.refuse(op, "joins tensors whose time lies on different axes")
@@ -411,6 +457,12 @@ def _always(lw: Lowering, op: Op, i: int, time: int | None) -> tuple[int, Shape]
     data = lw.timeless(op, i, lw.shape(i), time)
     data = data.reshape(lw.shape(i)) if time is None else data
     return lw.add_constant(lw.graph.tensors[i], data), data.shape
+
+
+def _frames_side_by_side(lw: Lowering, op: Op, axis: int) -> bool:
+    """Whether operands without an axis of time have one frame on ``axis``."""
+    streamed = [i for i in op.inputs if i in lw.streams]
+    return all(lw.streams[i].axis is not None or lw.shape(i)[axis] == 1 for i in streamed)
 
 
 def _concatenate_in_time(lw: Lowering, op: Op, time: int) -> None:
@@ -466,6 +518,7 @@ TRANSPOSE = Operation(
     lower=_transpose,
     fold=lambda op, ins, out: np.transpose(data_of(ins[0]), data_of(ins[1]).tolist()),
     types=_ALL,
+    moves_values=True,
 )
 
 TILE = Operation(
@@ -475,6 +528,7 @@ TILE = Operation(
     lower=_tile,
     fold=lambda op, ins, out: np.tile(data_of(ins[0]), data_of(ins[1]).tolist()),
     types=("float32", "int8", "int32"),
+    takes_picked=True,
 )
 
 SPLIT = Operation(
@@ -483,6 +537,7 @@ SPLIT = Operation(
     options=AxisOptions,
     lower=_split,
     types=_ALL,
+    takes_picked=True,
 )
 
 RESHAPE = Operation(
@@ -491,6 +546,7 @@ RESHAPE = Operation(
     lower=_reshape,
     fold=_fold_reshape,
     types=(*_ALL, "int32"),
+    moves_values=True,
     reshapes=True,
 )
 
@@ -507,6 +563,7 @@ CONCATENATION = Operation(
     fold=_fold_side_by_side,
     folds_plain_numbers=True,
     types=(*_ALL, "int32"),
+    takes_picked=True,
 )
 
 PACK = Operation(
@@ -516,6 +573,7 @@ PACK = Operation(
     lower=_pack,
     fold=_fold_stack,
     types=_ALL,
+    takes_picked=True,
 )
 
 GATHER = Operation(
@@ -525,6 +583,7 @@ GATHER = Operation(
     lower=_gather,
     fold=_fold_gather,
     types=_ALL,
+    takes_picked=True,
 )
 
 
@@ -535,7 +594,13 @@ OPERATIONS = (
     SPLIT,
     RESHAPE,
     Operation(
-        "EXPAND_DIMS", _moves((2, 2), _expanded), lower=_expand_dims, fold=_fold_reshape, types=_ALL, reshapes=True
+        "EXPAND_DIMS",
+        _moves((2, 2), _expanded),
+        lower=_expand_dims,
+        fold=_fold_reshape,
+        types=_ALL,
+        moves_values=True,
+        reshapes=True,
     ),
     Operation(
         "SQUEEZE",
@@ -543,6 +608,7 @@ OPERATIONS = (
         lower=_squeeze,
         fold=_fold_reshape,
         types=("float32", "int8"),
+        moves_values=True,
         reshapes=True,
     ),
     Operation(
@@ -551,24 +617,34 @@ OPERATIONS = (
         lower=_tile,
         fold=lambda op, ins, out: np.broadcast_to(data_of(ins[0]), out.shape).copy(),
         types=_ALL,
+        takes_picked=True,
     ),
     PACK,
-    Operation("REVERSE_V2", _moves((2, 2), _reversed), options=ReverseOptions, lower=_reverse, types=_ALL),
+    Operation(
+        "REVERSE_V2", _moves((2, 2), _reversed), options=ReverseOptions, lower=_reverse, types=_ALL, takes_picked=True
+    ),
     Operation(
         "UNPACK",
         _moves((1, 1), _unstacked, several_outputs=True, options=_AXIS),
         options=AxisOptions,
         lower=_unpack,
         types=_ALL,
+        takes_picked=True,
     ),
     Operation(
-        "SPLIT_V", _moves((3, 3), _pieces(0, 2), several_outputs=True), options=AxisOptions, lower=_split, types=_ALL
+        "SPLIT_V",
+        _moves((3, 3), _pieces(0, 2), several_outputs=True),
+        options=AxisOptions,
+        lower=_split,
+        types=_ALL,
+        takes_picked=True,
     ),
     GATHER,
     Operation(
         "GATHER_ND",
         _moves((2, 2), _picked),
         lower=_gather_nd,
+        takes_picked=True,
         fold=lambda op, ins, out: data_of(ins[0])[tuple(np.moveaxis(data_of(ins[1]), -1, 0))],
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tcnstream.compiler.operation import Operation
-from tcnstream.compiler.operations.layout import FORWARDS_ALONE
+from tcnstream.compiler.picks import FORWARDS_ALONE
 from tcnstream.tflite.graph import Op
 
 

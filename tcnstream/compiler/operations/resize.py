@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from tcnstream.compiler.lowering import Lowering
 from tcnstream.compiler.operation import Operation, from_file
-from tcnstream.compiler.operations.time import TIME_REPEAT, TIME_RESAMPLE, ResampleOptions
+from tcnstream.compiler.operations.time import TIME_REPEAT
 from tcnstream.compiler.plan import Options, Window
+from tcnstream.compiler.resampling import resample
 from tcnstream.compiler.spatial import spatial
 from tcnstream.tflite.graph import Op
 from tcnstream.tflite.validate import FLAG, Operands, Rule, Shapes
@@ -82,15 +83,11 @@ def _interpolate(lw: Lowering, op: Op) -> None:
     if ratio == 1:
         return lw.alias(op, i, axes.axis)
     weights, window = _triangle(ratio, options.half_pixel_centers and not corners, shape[t], out[t])
-    channels = math.prod(operand[1])
-    spread = np.broadcast_to(weights[:, :, None, None], (*weights.shape, channels, 1)).astype(np.float32)
-    constant = lw.add_constant(replace(like, name=f"{lw.label(op)}/weights"), np.ascontiguousarray(spread))
-    inputs = [(operand[0], (channels,)), (constant, spread.shape)]
-    options_t = ResampleOptions(separable=True)
-    return lw.emit(op, inputs, axes.axis, kind=TIME_RESAMPLE.kind, options=options_t, window=window)
+    value = resample(lw, op, operand, weights, window, like, out[t])
+    lw.streams[op.outputs[0]] = replace(lw.streams[i], value=value, window_frames=out[t])
 
 
-def _triangle(ratio: int, half_pixel: bool, frames: int, outputs: int) -> tuple[npt.NDArray[np.float64], Window]:
+def _triangle(ratio: int, half_pixel: bool, frames: int, outputs: int) -> tuple[npt.NDArray[np.float32], Window]:
     """Weights (ratio, taps) of each set of output frames, and what they read.
 
     On the line with ``ratio - 1`` places after every frame output j stands at j, with half-pixel centres
@@ -101,7 +98,7 @@ def _triangle(ratio: int, half_pixel: bool, frames: int, outputs: int) -> tuple[
     extent = begin + math.ceil(ratio - behind)
     taps = -(-extent // ratio)
     places = np.arange(ratio)[:, None] + ratio * np.arange(taps)
-    weights = np.maximum(0, 1 - np.abs(places - begin + behind) / ratio)
+    weights = np.maximum(0, 1 - np.abs(places - begin + behind) / ratio).astype(np.float32)
     pad_end = outputs - 1 + extent - begin - ratio * frames
     return weights, Window(up=ratio, extent=extent, pad_begin=begin, pad_end=pad_end, edge="hold")
 

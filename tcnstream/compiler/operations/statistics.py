@@ -116,7 +116,15 @@ OPERATIONS = (
         fold=_folded(np.sum),
         folds_plain_numbers=True,
     ),
-    Operation(Statistic.MEAN.value, _SUMS, StatisticOptions, lower=_statistic, types=_ALL),
+    Operation(
+        Statistic.MEAN.value,
+        _SUMS,
+        StatisticOptions,
+        lower=_statistic,
+        types=_ALL,
+        fold=_folded(np.mean),
+        folds_plain_numbers=True,
+    ),
     Operation(
         Statistic.PRODUCT.value,
         _SUMS,
