@@ -27,6 +27,7 @@ from tcnstream.live.sinks.base import Sink
 from tcnstream.live.sinks.jsonl import JsonlSink
 from tcnstream.live.sources import kind_named, open_source
 from tcnstream.live.sources.base import Live, Replay, Wanted
+from tcnstream.live.web import Web
 from tcnstream.opened import OpenedModel, open_model
 from tcnstream.options import StreamOptions
 from tcnstream.pipeline import PipelinePool
@@ -80,23 +81,34 @@ class Daemon:
 
     def run(self) -> None:
         """Raises SignalError where it cannot begin, and at the end of ``once`` where a stream failed."""
+        previous = {number: signal.signal(number, self._signalled) for number in _SIGNALS}
+        try:
+            self._begin()
+            try:
+                self._wait()
+            finally:
+                self._stop()
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+        if failed := [running.lane.failed for running in self.running.values() if running.lane.failed]:
+            raise SignalError(failed[0])
+
+    def _begin(self) -> None:
         self._journal = Journal(self.config.state)
         self._before = self._journal.streams()
         self._same_boot = self._journal.boot() == boot_id()
         self.checkpoints = Checkpoints(self._journal, self.hub.sinks, self.config.checkpoint, self.log)
         sources = {name: self._open(stream) for name, stream in self.config.streams.items()}
+        self._web = None if self.config.page.host is None else Web(self.config.page, self, self.log)
         for sink in self.config.sinks.values():
             self._add_sink(open_sink(sink, self.log))
         self._recover_files()
         self._start(sources)
         self.checkpoints.start()
+        if self._web is not None:
+            self._web.start()
         self.log.info("daemon.started", streams=len(self.running))
-        try:
-            self._wait()
-        finally:
-            self._stop()
-        if failed := [running.lane.failed for running in self.running.values() if running.lane.failed]:
-            raise SignalError(failed[0])
 
     def is_well(self) -> dict[str, str]:
         """What is wrong, by place; empty where all is well."""
@@ -111,26 +123,23 @@ class Daemon:
         for name, sink in self.hub.sinks.items():
             if not sink.is_alive():
                 wrong[f"sink.{name}"] = "its thread is gone"
+        if self._web is not None and not self._web.is_alive():
+            wrong["page"] = "its thread is gone"
         if self.checkpoints.trouble or not self.checkpoints.is_alive():
             wrong["journal"] = self.checkpoints.trouble or "its thread is gone"
         return wrong
 
     def _wait(self) -> None:
-        previous = {number: signal.signal(number, self._signalled) for number in _SIGNALS}
-        try:
-            while True:
-                self._woken.wait(1.0)
-                self._woken.clear()
-                self._tick()
-                while self._signals:
-                    if self._signals.pop(0) != signal.SIGHUP:
-                        return
-                    self._reload()
-                if self._once and all(running.is_over for running in self.running.values()):
+        while True:
+            while self._signals:
+                if self._signals.pop(0) != signal.SIGHUP:
                     return
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+                self._reload()
+            if self._once and all(running.is_over for running in self.running.values()):
+                return
+            self._woken.wait(1.0)
+            self._woken.clear()
+            self._tick()
 
     def _tick(self) -> None:
         """Once a second, and when something woke the main thread."""
@@ -305,6 +314,7 @@ class Daemon:
             name,
             source,
             worker.add(lane),
+            self._models[chain.config.model].channels,
             chain.rate_hz,
             self.wall,
             self.log,
@@ -361,6 +371,8 @@ class Daemon:
         }
 
     def _stop(self) -> None:
+        if self._web is not None:
+            self._web.stop()
         for running in self.running.values():
             if running.feed is not None:
                 running.feed.stop_flag.set()

@@ -5,7 +5,6 @@ It never ends while the daemon runs: a source that is gone, silent or broken is 
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from tcnstream.live.lanes import Intake
 from tcnstream.live.logs import Log
 from tcnstream.live.sources.base import Live, SourceDownError
 
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 5.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
 _ARRIVAL_TOLERANCE_S = 0.02
 _COUNTER_RESTART_S = 0.25
 _RATE_OFF = 0.01
@@ -57,16 +56,18 @@ class Feed:
         name: str,
         live: Live,
         intake: Intake,
+        channels: int,
         rate_hz: float,
         wall: WallClock,
         log: Log,
         changed: Callable[[], None],
         before: Before | None = None,
     ) -> None:
-        self.name, self.live = name, live
+        self.name, self.live, self._channels = name, live, channels
         self._intake, self._rate_hz, self._wall, self._log, self._changed = intake, rate_hz, wall, log, changed
         self.clock = SampleClock(rate_hz)
         self._before = before
+        live.goes_on = before is not None
         self.next_frame = 0 if before is None else before.next_frame
         self._has_begun = False
         self._down_since_s: float | None = None
@@ -125,8 +126,9 @@ class Feed:
             if self.stop_flag.is_set():
                 return
             self._down(why)
-            pause_s = _FIRST_PAUSE_S if heard else min(_LONGEST_PAUSE_S, pause_s * 2)
+            pause_s = _FIRST_PAUSE_S if heard else pause_s
             self.stop_flag.wait(pause_s)
+            pause_s = min(_LONGEST_PAUSE_S, pause_s * 2)
 
     def _quiet(self) -> None:
         if time.monotonic() - self._heard_s > self.live.silent_s:
@@ -228,7 +230,7 @@ class Feed:
         """Notes of a source that is down do not wait for its next sample."""
         if self._has_begun:
             notes, self._notes = tuple(self._notes), []
-            empty = np.zeros((0, math.prod(self._intake.lane.chain.pipeline.model.inputs[0].shape)), np.float32)
+            empty = np.zeros((0, self._channels), np.float32)
             self._intake.put(Block(self.next_frame, empty, time.monotonic(), None, notes))
 
     def _set_state(self, is_up: bool, says: str) -> None:

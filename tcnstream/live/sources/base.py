@@ -67,7 +67,8 @@ class Live(ABC):
 
     ``ends`` is true for one that has an end, after which it is not tried again. ``silent_s`` is how long it may deliver
     nothing before it is taken for dead. ``has_crystal`` says that its clock is within 150 ppm, so that a deficit
-    against the monotonic clock is a loss from the first second on.
+    against the monotonic clock is a loss from the first second on. ``goes_on`` is set where samples came before, of an
+    earlier daemon too: what waits in buffers then is of unknown age.
     """
 
     rate_hz: float | None
@@ -75,6 +76,7 @@ class Live(ABC):
     ends = False
     silent_s = 10.0
     has_crystal = False
+    goes_on = False
 
     @abstractmethod
     def pieces(self, stop: Flag) -> Iterator[Piece | None]:

@@ -39,7 +39,7 @@ class SerialSource(Live):
         if not names:
             most = wanted.channels if isinstance(wanted.channels, int) else _columns_for(wanted.channels)
             names = tuple(str(number) for number in range(config.columns or most))
-        self._columns = len(names)
+        self._reader = PacketReader(config.packet) if config.packet else LineReader(len(names))
         self._chosen = choose_channels(names, wanted.channels, config.uri)
 
     def pieces(self, stop: Flag) -> Iterator[Piece | None]:
@@ -50,10 +50,14 @@ class SerialSource(Live):
             port = serial.Serial(config.port, config.baud, timeout=_WAIT_S, exclusive=True)
         except (OSError, ValueError) as error:
             raise SourceDownError(f"{config.port} cannot be opened: {error}") from error
-        reader = PacketReader(config.packet) if config.packet else LineReader(self._columns)
+        reader = self._reader
+        reader.begin_anew()
         modulus = config.packet.counter_modulus if config.packet else 0
         owed = 0
         with port:
+            if self.goes_on:
+                port.reset_input_buffer()  # how old it is nobody can say
+            self.goes_on = True
             while not stop.is_set():
                 try:
                     fresh = not port.in_waiting
