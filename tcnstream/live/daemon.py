@@ -143,6 +143,8 @@ class Daemon:
 
     def _tick(self) -> None:
         """Once a second, and when something woke the main thread."""
+        for name in self.running:
+            self._show_state(name)
 
     def _signalled(self, number: int, frame: FrameType | None) -> None:
         self._signals.append(number)
@@ -171,6 +173,8 @@ class Daemon:
 
     def _add_sink(self, sink: Sink) -> None:
         self.hub.sinks[sink.config.name] = sink
+        if sink.sends:
+            sink.resume(self._journal.outbox(sink.config.name))
 
     def _recover_files(self) -> None:
         """Files go back to the last checkpoint, but for what live streams wrote since, which nobody can give again."""

@@ -14,6 +14,9 @@ from typing import Any
 from tcnstream.live.events import Event
 from tcnstream.live.sinks.base import Sink
 
+_TELLING = ("state", "says", "epoch", "gaps", "reconnects")
+"""What of a state is worth telling the world; the rest changes with every frame."""
+
 
 class Viewer:
     """A bounded queue of what was published; ``wake`` is called, in the publisher's thread, when there is something."""
@@ -73,9 +76,11 @@ class Hub:
 
     def set_state(self, stream: str, sinks: Sequence[str], state: Mapping[str, Any]) -> None:
         """A stream's state, kept for whoever comes later."""
+        before = self.states.get(stream, {})
         self.states[stream] = state
-        for name in sinks:
-            self.sinks[name].state_changed(stream, state)
+        if any(before.get(key) != state[key] for key in _TELLING):
+            for name in sinks:
+                self.sinks[name].state_changed(stream, state)
         self.show([state])
 
     def subscribe(self, most: int = 1000, wake: Callable[[], None] = lambda: None) -> Viewer:

@@ -117,6 +117,9 @@ class Sink(ABC):
         """Whether its thread runs."""
         return True
 
+    def resume(self, unsent: Sequence[Unsent]) -> None:  # noqa: B027
+        """Before ``start``, for sinks that send: what an earlier daemon had not sent."""
+
     def unsent(self) -> list[Unsent]:
         """What is to be kept in the outbox, for sinks that send."""
         return []

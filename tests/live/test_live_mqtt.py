@@ -1,0 +1,154 @@
+"""Events over MQTT, with a real broker that comes late, is killed and begins anew."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.installed import need_program
+from helpers.paths import ECG
+from helpers.served import Served
+
+CONFIG = f"""
+[stream.bed]
+source = "file:{ECG}?speed={{speed}}"
+model = "ecg"
+sinks = ["log", "home"]
+[sink.log]
+kind = "jsonl"
+path = "segments.jsonl"
+[sink.home]
+kind = "mqtt"
+url = "mqtt://127.0.0.1:{{port}}"
+topic = "tcnstream/{{{{stream}}}}"
+discovery = true
+full = "block"
+[checkpoint]
+replayed = "200 ms"
+"""
+
+
+class Broker:
+    """mosquitto, with sessions that it keeps on the disk when it is asked to end."""
+
+    def __init__(self, folder: Path) -> None:
+        self._program = need_program("mosquitto", "mosquitto")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self._config = folder / "mosquitto.conf"
+        self._config.write_text(
+            f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence true\n"
+            f"persistence_location {folder}/\nmax_queued_messages 0\nuser root\n"
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self._process = subprocess.Popen([self._program, "-c", str(self._config)], stderr=subprocess.DEVNULL)
+        until_s = time.monotonic() + 10
+        while time.monotonic() < until_s:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                time.sleep(0.02)
+        raise AssertionError("mosquitto does not start")
+
+    def end(self, number: int = signal.SIGTERM) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait(10)
+        self._process = None
+
+
+class Subscriber:
+    """Hears all topics, with a session that the broker keeps."""
+
+    def __init__(self, port: int) -> None:
+        paho = pytest.importorskip("paho.mqtt.client")
+        self.messages: list[tuple[str, bytes, bool]] = []
+        self._client = paho.Client(paho.CallbackAPIVersion.VERSION2, "listener", protocol=paho.MQTTv5)
+        self._client.on_message = lambda c, u, m: self.messages.append((m.topic, m.payload, m.retain))
+        self._client.on_connect = lambda c, u, f, r, p: c.subscribe("#", qos=1)
+        self._client.reconnect_delay_set(1, 1)
+        properties = paho.Properties(paho.PacketTypes.CONNECT)
+        properties.SessionExpiryInterval = 3600
+        self._client.connect("127.0.0.1", port, 10, clean_start=False, properties=properties)
+        self._client.loop_start()
+
+    def events(self) -> dict[int, dict[str, Any]]:
+        found = [json.loads(payload) for topic, payload, _ in list(self.messages) if topic.startswith("tcnstream/bed/")]
+        return {each["seq"]: each for each in found if "seq" in each}
+
+    def last(self, topic: str) -> bytes | None:
+        return next((payload for name, payload, _ in reversed(list(self.messages)) if name == topic), None)
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    broker = Broker(tmp_path)
+    yield broker
+    broker.end(signal.SIGKILL)
+
+
+def test_every_event_arrives_though_the_broker_comes_late_and_restarts(
+    serve: Callable[..., Served], broker: Broker
+) -> None:
+    served = serve(CONFIG.format(speed=8, port=broker.port))
+    served.wait_for(lambda: len(served.events()) > 20)
+    broker.start()
+    subscriber = Subscriber(broker.port)
+    try:
+        served.wait_for(lambda: len(subscriber.events()) > 60)
+        assert subscriber.last("tcnstream/online") == b"online"
+        state = json.loads(subscriber.last("tcnstream/bed/state") or b"{}")
+        assert (state["state"], state["stream"]) == ("up", "bed")
+        assert subscriber.last("homeassistant/sensor/tcnstream_bed/label/config")
+        broker.end()
+        seen = len(served.events())
+        served.wait_for(lambda: len(served.events()) > seen + 20)
+        subscriber.messages.append(("tcnstream/bed/state", b"{}", False))
+        broker.start()
+        served.wait_for(lambda: json.loads(subscriber.last("tcnstream/bed/state") or b"{}"))  # published again
+        served.process.kill()
+        served.process.wait()
+        until_s = time.monotonic() + 40
+        while subscriber.last("tcnstream/online") != b"offline":  # the last will
+            assert time.monotonic() < until_s
+            time.sleep(0.05)
+        served = serve(None, "--once")
+        assert served.process.wait(60) == 0, served.log.read_text()
+        written = {event["seq"]: event for event in served.events()}
+        while set(subscriber.events()) != set(written):
+            assert time.monotonic() < until_s + 20, set(written) - set(subscriber.events())
+            time.sleep(0.05)
+        assert subscriber.events() == written
+    finally:
+        subscriber.close()
+
+
+def test_a_full_queue_drops_the_oldest_and_counts(serve: Callable[..., Served], broker: Broker) -> None:
+    text = CONFIG.format(speed="max", port=broker.port).replace('full = "block"', 'full = "drop-oldest"\nqueue = 50')
+    served = serve(text, "--once")
+    assert served.process.wait(60) == 0
+    assert "sink.full" in served.log.read_text()
+    broker.start()
+    subscriber = Subscriber(broker.port)
+    served = serve(None)
+    served.wait_for(lambda: len(subscriber.events()) == 50)
+    assert sorted(subscriber.events()) == [event["seq"] for event in served.events()][-50:]
+    assert served.end() == 0
+    subscriber.close()
+    assert threading.active_count() < 20
