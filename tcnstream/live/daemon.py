@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
 from tcnstream.errors import SignalError, TcnStreamError
 from tcnstream.live.chain import Chain
@@ -349,9 +350,13 @@ class Daemon:
     def _show_state(self, name: str) -> None:
         running = self.running.get(name)
         if running is not None:
-            self.hub.set_state(name, running.config.sinks, self.state_of(running))
+            self.hub.set_state(name, running.config.sinks, self._state_of(running))
 
-    def state_of(self, running: Running) -> dict[str, object]:
+    def states(self) -> dict[str, Mapping[str, Any]]:
+        """What is known of each stream."""
+        return {name: self._state_of(running) for name, running in self.running.items()}
+
+    def _state_of(self, running: Running) -> Mapping[str, Any]:
         """What is known of a stream, for status, health and the page."""
         facts, feed = running.lane.chain.facts, running.feed
         state = "failed" if running.lane.failed else "ended" if facts.ended else "up"

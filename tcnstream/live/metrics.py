@@ -5,15 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from tcnstream.live.daemon import Daemon
+from tcnstream.live.told import Told
 
 _Sample = tuple[Mapping[str, str], float]
 
 
-def metrics(daemon: Daemon) -> str:
+def metrics(daemon: Told) -> str:
     """All of them, as one text."""
     lines: list[str] = []
 
@@ -24,7 +22,7 @@ def metrics(daemon: Daemon) -> str:
             said = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
             lines.append(f"tcnstream_{name}{f'{{{said}}}' if said else ''} {value:.17g}")
 
-    states = {name: daemon.state_of(running) for name, running in daemon.running.items()}
+    states = daemon.states()
 
     def of_streams(key: str) -> list[_Sample]:
         return [({"stream": name}, _number(state[key])) for name, state in states.items()]

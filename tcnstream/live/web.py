@@ -10,16 +10,14 @@ import hmac
 import socket
 import threading
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tcnstream.errors import SignalError
 from tcnstream.live.config import PageConfig
 from tcnstream.live.logs import Log
 from tcnstream.live.metrics import metrics
+from tcnstream.live.told import Told
 from tcnstream.signal.extras import optional_package
-
-if TYPE_CHECKING:
-    from tcnstream.live.daemon import Daemon
 
 _WHY = "a page is asked for (page.listen)"
 
@@ -27,7 +25,7 @@ _WHY = "a page is asked for (page.listen)"
 class Web:
     """The server; ``port`` is what it listens to, which the configuration may leave open with 0."""
 
-    def __init__(self, config: PageConfig, daemon: Daemon, log: Log) -> None:
+    def __init__(self, config: PageConfig, daemon: Told, log: Log) -> None:
         uvicorn = optional_package("uvicorn", _WHY, "live")
         optional_package("starlette", _WHY, "live")
         assert config.host is not None
@@ -59,7 +57,7 @@ class Web:
         asyncio.run(self._server.serve(sockets=[self._socket]))
 
 
-def application(daemon: Daemon, token: str | None) -> Any:
+def application(daemon: Told, token: str | None) -> Any:
     """The ASGI application; the page adds its routes to it."""
     from starlette.applications import Starlette
     from starlette.requests import Request
@@ -80,9 +78,7 @@ def application(daemon: Daemon, token: str | None) -> Any:
 
     def health() -> Response:
         wrong = daemon.is_well()
-        streams = {name: daemon.state_of(running) for name, running in daemon.running.items()}
-        status = 503 if wrong else 200
-        return JSONResponse({"well": not wrong, "wrong": wrong, "streams": streams}, status)
+        return JSONResponse({"well": not wrong, "wrong": wrong, "streams": daemon.states()}, 503 if wrong else 200)
 
     def numbers() -> Response:
         return PlainTextResponse(metrics(daemon), media_type="text/plain; version=0.0.4")
