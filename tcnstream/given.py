@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -11,6 +10,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from tcnstream.engines import archive
 from tcnstream.engines.base import Executor
 from tcnstream.errors import StreamError
 from tcnstream.spec import TensorSpec
@@ -83,16 +83,13 @@ def digest(values: Sequence[Array]) -> str:
 
 def pack(values: Sequence[Array], snapshot: bytes) -> bytes:
     """A stream's snapshot together with what the stream was given."""
-    body = io.BytesIO()
-    arrays = {f"value{k}": value for k, value in enumerate(values)}
-    np.savez(body, snapshot=np.frombuffer(snapshot, np.uint8), **arrays)  # type: ignore[arg-type]
-    return _MAGIC + hashlib.sha256(body.getvalue()).digest() + body.getvalue()
+    arrays: dict[str, Array] = {f"value{k}": value for k, value in enumerate(values)}
+    body = archive.pack(arrays | {"snapshot": np.frombuffer(snapshot, np.uint8)})
+    return _MAGIC + hashlib.sha256(body).digest() + body
 
 
 def unpack(like: Sequence[Array], blob: bytes) -> tuple[tuple[Array, ...], bytes]:
     """The inverse of ``pack``; StreamError for what is none of a stream that is given values like these."""
-    import zipfile  # costs more than a model takes to load, and few streams restore anything
-
     if not isinstance(blob, bytes | bytearray | memoryview):
         raise StreamError(f"a snapshot is bytes and this is {type(blob).__name__}; pass what snapshot() returned")
     content = bytes(blob)
@@ -101,11 +98,11 @@ def unpack(like: Sequence[Array], blob: bytes) -> tuple[tuple[Array, ...], bytes
     if not content.startswith(_MAGIC) or content[len(_MAGIC) : head] != hashlib.sha256(body).digest():
         raise StreamError("the snapshot is damaged, or not of a stream with inputs without time; take a new one")
     try:
-        with np.load(io.BytesIO(body)) as archive:
-            values = tuple(archive[f"value{k}"] for k in range(len(like)))
-            snapshot = archive["snapshot"].tobytes()
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as e:
-        raise StreamError(f"the bytes are no snapshot ({e}); take a new one") from e
+        arrays = archive.unpack(body)
+        values = tuple(arrays[f"value{k}"] for k in range(len(like)))
+        snapshot = arrays["snapshot"].tobytes()
+    except KeyError as e:
+        raise StreamError(f"the bytes are no snapshot (without {e}); take a new one") from e
     if any(a.shape != b.shape or a.dtype != b.dtype for a, b in zip(values, like, strict=True)):
         raise StreamError("the snapshot does not fit the model; restore it into a stream of the same model and policy")
     return values, snapshot

@@ -7,19 +7,22 @@ once and nowhere per operation.
 from __future__ import annotations
 
 import hashlib
-import io
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from tcnstream.compiler.operations import operation
+from tcnstream.compiler.operations.statistics import StatisticOptions
 from tcnstream.compiler.plan import Node, Plan
 from tcnstream.compiler.timing import at_edge, counts, oldest_needed, shortest_mirrored
+from tcnstream.engines import archive
 from tcnstream.errors import StreamError
 from tcnstream.tflite.graph import Array, Shape
 
 _SNAPSHOT_FORMAT = 1
+
+_MOST_FRAMES = 1 << 56
+"""More than any stream counts, and few enough for counts at every rate to fit 64 bits."""
 
 
 class Queue:
@@ -246,26 +249,22 @@ class State:
         arrays["facts"] = np.array([_SNAPSHOT_FORMAT, self.pushed_frames, int(self.ended)], np.int64)
         arrays["have"] = np.array(self.have, np.int64)
         arrays["identity"] = np.array(identity)
-        body = io.BytesIO()
-        np.savez(body, **arrays)  # type: ignore[arg-type]
-        return hashlib.sha256(body.getvalue()).digest() + body.getvalue()
+        body = archive.pack(arrays)
+        return hashlib.sha256(body).digest() + body
 
     def restore(self, blob: bytes, identity: str) -> None:
         """The inverse of ``snapshot``; a foreign or damaged one is a StreamError and changes nothing."""
-        import zipfile  # costs more than a model takes to load, and few streams restore anything
-
         if not isinstance(blob, bytes | bytearray | memoryview):
             raise StreamError(f"a snapshot is bytes and this is {type(blob).__name__}; pass what snapshot() returned")
         blob = bytes(blob)
         digest, body = blob[:32], blob[32:]
         if hashlib.sha256(body).digest() != digest:
             raise StreamError("the snapshot is damaged: its checksum does not match; take a new one")
+        arrays = archive.unpack(body)
         try:
-            with np.load(io.BytesIO(body)) as archive:
-                arrays: dict[str, Array] = dict(archive)
             version, pushed, ended = (int(v) for v in arrays["facts"])
             theirs = str(arrays["identity"])
-        except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile) as e:
+        except (ValueError, KeyError, TypeError) as e:
             raise StreamError(f"the bytes are no snapshot ({e}); take a new one") from e
         if version != _SNAPSHOT_FORMAT:
             raise StreamError(f"the snapshot has format {version}, this version reads {_SNAPSHOT_FORMAT}")
@@ -274,15 +273,28 @@ class State:
                 f"the snapshot belongs to `{theirs}`, this stream runs `{identity}`;"
                 " restore it into a stream of the same model and policy"
             )
-        self._check(arrays, pushed, bool(ended))
-        carries = {int(name[5:]): array for name, array in arrays.items() if name.startswith("carry")}
+        carries = self._checked(arrays, pushed, bool(ended))
         have = [int(v) for v in arrays["have"]]
         self._continue(pushed, bool(ended), have, lambda i: arrays[f"queue{i}"], carries)
 
-    def _check(self, arrays: dict[str, Array], pushed: int, ended: bool) -> None:
-        """Whether a snapshot's arrays are what this plan remembers after ``pushed`` frames; else a StreamError."""
+    def _running(self, have: Sequence[int]) -> dict[int, Array]:
+        """Arrays like those that the nodes of the plan carry over once they have made ``have`` frames."""
+        like: dict[int, Array] = {}
+        for k, node in enumerate(self.plan.nodes):
+            if operation(node.kind).carries and have[node.outputs[0]] > 0:
+                source = self.plan.tensors[node.inputs[0]].dtype
+                adds = node.options_of(StatisticOptions).statistic.adds
+                dtype = (np.float64 if source.kind == "f" else np.int64) if adds else source
+                like[k] = np.empty(self.plan.tensors[node.outputs[0]].shape, dtype)
+        return like
+
+    def _checked(self, arrays: dict[str, Array], pushed: int, ended: bool) -> dict[int, Array]:
+        """What is carried in a snapshot whose arrays are what this plan remembers after ``pushed`` frames.
+
+        Raises StreamError for any other.
+        """
         damaged = StreamError("the snapshot does not fit the model that it names; take a new one")
-        have = counts(self.plan, pushed, ended) if pushed >= 0 else []
+        have = counts(self.plan, pushed, ended) if 0 <= pushed <= _MOST_FRAMES else []
         if have != arrays.get("have", np.zeros(0)).tolist():
             raise damaged
         oldest = oldest_needed(self.plan, have)
@@ -290,12 +302,15 @@ class State:
             frames, like = arrays.get(f"queue{i}"), queue.read(0, 0)
             if frames is None or frames.shape[1:] != like.shape[1:] or frames.dtype != like.dtype:
                 raise damaged
-            if not (ended or len(frames) == have[i] - oldest[i]):
+            if len(frames) > have[i] or not (ended or len(frames) == have[i] - oldest[i]):
                 raise damaged
-        for k, node in enumerate(self.plan.nodes):
-            carry, made = arrays.get(f"carry{k}"), node.outputs[0]
-            if operation(node.kind).carries and (
-                (carry is None) != (have[made] == 0)
-                or (carry is not None and carry.size != math.prod(self.plan.tensors[made].shape))
-            ):
+        carries = {}
+        for k, like in self._running(have).items():
+            carry = arrays.get(f"carry{k}")
+            if carry is None or carry.size != like.size or carry.dtype != like.dtype:
                 raise damaged
+            carries[k] = carry.reshape(like.shape)
+        known = {"facts", "have", "identity", *(f"queue{i}" for i in self.queues), *(f"carry{k}" for k in carries)}
+        if set(arrays) != known:
+            raise damaged
+        return carries

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import random
+import tracemalloc
+import zipfile
+from collections.abc import Callable
 
 import numpy as np
 import pytest
-from helpers.contract import engines_here
+from helpers.contract import engines_here, open_stream
 from helpers.mutate import mutations
 from helpers.networks import build, layer, signals
 from helpers.paths import MODELS
 
 import tcnstream
 from tcnstream import Model, StreamError
+from tcnstream.engines.base import ENGINES
 from tcnstream.engines.state import Queue, State
-from tcnstream.tflite.graph import Tensor
+from tcnstream.tflite.graph import Array, Tensor
 
 
 def long_memory(**setup: object) -> Model:
@@ -162,3 +168,80 @@ def test_a_snapshot_may_come_as_any_bytes() -> None:
         for kind in (bytearray, memoryview):
             stream.restore(kind(blob))
             np.testing.assert_array_equal(stream.push(x[40:]), expected)
+
+
+# --- crafted snapshots ---------------------------------------------------------------------------
+
+
+def crafted(blob: bytes, change: Callable[[dict[str, Array]], None], compressed: bool = False) -> bytes:
+    """A snapshot whose arrays were changed, under a checksum that is right."""
+    with np.load(io.BytesIO(blob[32:])) as archive:
+        arrays = dict(archive)
+    change(arrays)
+    body = io.BytesIO()
+    (np.savez_compressed if compressed else np.savez)(body, **arrays)  # type: ignore[arg-type]
+    return hashlib.sha256(body.getvalue()).digest() + body.getvalue()
+
+
+def with_header(blob: bytes, shape: bytes) -> bytes:
+    """A snapshot one of whose arrays says that it is larger than it is."""
+    changed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(blob[32:])) as old, zipfile.ZipFile(changed, "w") as new:
+        for entry in old.infolist():
+            content = old.read(entry)
+            if entry.filename == "facts.npy":
+                content = content.replace(b"'shape': (3,), }", b"'shape': " + shape + b", }")
+            new.writestr(entry.filename, content)
+    body = changed.getvalue()
+    return hashlib.sha256(body).digest() + body
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda a: a.update(carry0=np.zeros(4)),
+        lambda a: a.update(carry999=np.zeros(4)),
+        lambda a: a.update(carryX=np.zeros(4)),
+        lambda a: a.update(stray=np.zeros(4)),
+        lambda a: a.update(facts=a["facts"] + [0, 1 << 60, 0]),
+        lambda a: a.update(facts=a["facts"] * [1, -1, 1]),
+        lambda a: a.update(have=a["have"] + 1),
+        lambda a: a.update(queue0=a["queue0"][:0]),
+        lambda a: a.update(queue0=a["queue0"].astype(np.float64)),
+        lambda a: a.update(identity=np.array(3)),
+        lambda a: a.pop("have"),
+    ],
+)
+def test_a_crafted_snapshot_changes_nothing(engine: str, change: Callable[[dict[str, Array]], None]) -> None:
+    model = tcnstream.load(MODELS / "nse_sm.i8.tflite")
+    stream = open_stream(model, engine=engine)
+    x = np.random.default_rng(0).integers(-128, 128, (120, *model.inputs[0].shape), np.int8)
+    stream.push(x[:50])
+    blob = stream.snapshot()
+    with pytest.raises(StreamError, match="snapshot"):
+        stream.restore(crafted(blob, change))
+    assert stream.snapshot() == blob
+    expected = stream.push(x[50:])
+    stream.restore(blob)
+    assert np.array_equal(stream.push(x[50:]), expected)
+
+
+def test_a_snapshot_is_not_unpacked_beyond_its_own_size() -> None:
+    model = tcnstream.load(MODELS / "nse_sm.i8.tflite")
+    stream = model.stream("reference")
+    blob = stream.snapshot()
+    bomb = crafted(blob, lambda a: a.update(queue0=np.zeros(200_000_000, np.int8)), compressed=True)
+    assert len(bomb) < 1_000_000
+    tracemalloc.start()
+    for hostile in (
+        bomb,
+        with_header(blob, b"(3000000000,)"),
+        with_header(blob, b"(-3,)"),
+        with_header(blob, b"(1.5,)"),
+    ):
+        with pytest.raises(StreamError, match="the bytes are no snapshot"):
+            stream.restore(hostile)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 20e6
