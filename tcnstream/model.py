@@ -7,8 +7,8 @@ import hashlib
 import math
 import os
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -106,6 +106,10 @@ class Model:
         self.window_frames = self.plan.window_frames * step_frames
         # What an executor has compiled serves all streams of one kind.
         self._executors: OrderedDict[tuple[object, ...], Opened] = OrderedDict()
+
+    def __reduce__(self) -> tuple[Callable[..., Model], tuple[object, ...]]:
+        """What pickle asks for: a model travels as its file, and what engines compiled of it is made anew."""
+        return _again, (self.file.content, self.file.source, self.time_axis, self.signature)
 
     @property
     def graph(self) -> Graph:
@@ -363,6 +367,10 @@ def load(
     if isinstance(source, str | os.PathLike):
         source = _tflite_of(Path(source))
     return Model(read_model(source).called(signature), time_axis)
+
+
+def _again(content: bytes, source: str, time_axis: int | None, signature: str | None) -> Model:
+    return Model(replace(read_model(content).called(signature), source=source), time_axis)
 
 
 def _tflite_of(path: Path) -> Path:

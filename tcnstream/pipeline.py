@@ -18,7 +18,7 @@ from functools import cached_property
 from numbers import Integral, Real
 from operator import index
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, NoReturn, SupportsIndex, TypedDict, Unpack
 
 import msgspec
 import numpy as np
@@ -122,6 +122,13 @@ class Pipeline:
             options=options,
         )
         self._begin(setup, setup.stream())
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        """What copy, deepcopy and pickle ask for: see ``Stream``."""
+        raise StreamError(
+            "a pipeline cannot be copied or pickled; open another one with the same arguments and restore() there what"
+            " snapshot() returns here"
+        )
 
     def _begin(self, setup: _Setup, stream: Stream) -> None:
         self._setup, self._stream, self._gone = setup, stream, False
@@ -412,6 +419,13 @@ class PipelinePool:
         self._setup = _Setup.of(open_model(model), **arguments)
         self._pool = self._setup.opened.model.open_pool(lanes, self._setup.options)
         self._lanes = {k: Pipeline._lane(self._setup, self._pool[k]) for k in self._pool.lanes}
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        """What copy, deepcopy and pickle ask for: see ``Stream``."""
+        raise StreamError(
+            "a pool cannot be copied or pickled; make another one and restore() lane by lane what each lane's"
+            " snapshot() returns here"
+        )
 
     def __len__(self) -> int:
         return len(self._lanes)

@@ -453,6 +453,8 @@ def as_frames(spec: TensorSpec, chunk: Array) -> Array:
     Raises StreamError for another shape or dtype.
     """
     frames = as_array(chunk)
+    if not frames.flags.aligned:
+        frames = frames.copy()  # as a packet's samples stand behind its header
     if frames.ndim != 1 + len(spec.shape) or frames.shape[1:] != spec.shape:
         wanted = ", ".join(["n", *map(str, spec.shape)])
         raise StreamError(f"input `{spec.name}` takes chunks of shape ({wanted}) and got {frames.shape}")

@@ -11,11 +11,14 @@ import sys
 from typing import NoReturn
 
 from firmware_bridge.cli.app import app
+from tcnstream.cli import descriptors
 from tcnstream.errors import TcnStreamError
 
 
 def main() -> None:
     """Entry point of the command line."""
+    if closed := descriptors.hold():
+        _stop(closed)
     try:
         app(prog_name="firmware-bridge")
     except TcnStreamError as error:

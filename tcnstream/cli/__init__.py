@@ -13,6 +13,7 @@ import sys
 import warnings
 from typing import TextIO
 
+from tcnstream.cli import descriptors
 from tcnstream.errors import TcnStreamError
 
 _PARAMETER = re.compile(
@@ -22,7 +23,9 @@ _PARAMETER = re.compile(
 
 def main() -> None:
     """Entry point of the command line."""
-    from tcnstream.cli.app import app
+    if closed := descriptors.hold():
+        _stop(closed)
+    from tcnstream.cli.app import app  # asks what standard output is
 
     warnings.showwarning = _warn
     try:

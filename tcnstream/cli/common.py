@@ -21,7 +21,7 @@ from tcnstream.signal.sources.base import ReadOptions
 from tcnstream.signal.sources.raw import RAW_FORMATS
 
 # A table in a file or a pipe must not be cut to the 80 columns of a terminal that is not there.
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+out = Console(highlight=False, width=None if sys.stdout is not None and sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False)
 
 ModelArgument: TypeAlias = Annotated[

@@ -29,6 +29,10 @@ _DOES = {
 }
 
 
+MOST_FRAMES = 1 << 24
+"""As far as a trailing statistic looks back: 17 minutes of audio at 16 kHz, and all of it is remembered."""
+
+
 @dataclass(frozen=True)
 class Policy:
     """``kind`` is trailing, cumulative or frozen; ``window_frames`` None means the file's own window."""
@@ -45,6 +49,8 @@ def parse_policy(text: str) -> Policy:
     kind, colon, window = text.partition(":")
     if kind == "trailing" and colon:
         if window.isdecimal() and int(window) > 0:
+            if int(window) > MOST_FRAMES:
+                raise StreamError(f"time_pooling={text!r} looks back farther than {MOST_FRAMES} frames; take fewer")
             return Policy(kind, int(window))
     elif kind in ("trailing", "cumulative", "frozen") and not colon:
         return Policy(kind)

@@ -42,6 +42,16 @@ int tcn_snapshot(const tcn_state *state, void *blob)
     return TCN_OK;
 }
 
+/* So many that counts at every rate fit 64 bits: 2^55 without upsampling, 2^43 for any plan. */
+static int64_t most_frames(const tcn_program *p)
+{
+    int64_t most = INT64_MAX >> 8;
+    uint32_t k;
+    for (k = 0; k < p->header->n_nodes; k++)
+        most /= p->nodes[k].up;
+    return most > INT64_MAX >> 20 ? most : INT64_MAX >> 20;
+}
+
 int tcn_restore(const tcn_work *work, tcn_state *state, const void *blob, size_t size)
 {
     const tcn_program *p = work->program;
@@ -62,7 +72,7 @@ int tcn_restore(const tcn_work *work, tcn_state *state, const void *blob, size_t
     memcpy(&head, from, sizeof head);
     memcpy(&crc, from + size - sizeof crc, sizeof crc);
     if (memcmp(head.magic, TCN_SNAPSHOT_MAGIC, sizeof head.magic) != 0 || head.plan_crc32 != program_crc32(h) || head.ended > 1 ||
-        head.frames < 0 || head.frames > INT64_MAX >> 20 || crc != tcn_crc32(0, from, size - sizeof crc))
+        head.frames < 0 || head.frames > most_frames(p) || crc != tcn_crc32(0, from, size - sizeof crc))
         return TCN_SNAPSHOT;
     from += sizeof head;
     tcn_reset(state);

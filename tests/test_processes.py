@@ -1,0 +1,191 @@
+"""Models and streams in threads, tasks, children and other processes; commands without standard descriptors."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import gc
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.contract import open_stream
+from helpers.paths import MODELS
+
+import tcnstream
+from tcnstream import Pipeline, Stream, StreamError
+from tcnstream.engines.base import ENGINES
+from tcnstream.tflite.graph import Array
+
+ROOT = Path(__file__).parents[1]
+MODEL = MODELS / "nse_sm.i8.tflite"
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def frames(n: int, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).integers(-128, 128, (n, *tcnstream.load(MODEL).inputs[0].shape), np.int8)
+
+
+def whole(stream: Stream, x: Array, step: int = 7) -> Array:
+    made = [stream.push(x[k : k + step]) for k in range(0, len(x), step)]
+    return np.concatenate([*made, stream.flush()])
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_model_travels_by_pickle_whatever_has_run(engine: str) -> None:
+    model = tcnstream.load(MODEL)
+    expected = whole(open_stream(model, engine=engine), frames(60))
+    content = pickle.dumps(model)
+    assert len(content) < 1.1 * MODEL.stat().st_size
+    for again in (pickle.loads(content), copy.copy(model), copy.deepcopy(model)):
+        assert (again.inputs[0].name, again.file.source) == (model.inputs[0].name, model.file.source)
+        assert np.array_equal(whole(again.stream(engine), frames(60)), expected)
+        stream = again.stream(engine)
+        stream.restore(model.stream(engine).snapshot())
+
+
+def test_what_streams_is_not_copied_but_restored() -> None:
+    model = tcnstream.load(MODEL)
+    for one in (model.stream(), model.pool(2), Pipeline("ecg")):
+        for way in (copy.copy, copy.deepcopy, pickle.dumps):
+            with pytest.raises(StreamError, match=r"cannot be copied or pickled.*restore"):
+                way(one)  # type: ignore[operator]
+
+
+def test_a_pickled_model_streams_in_a_process_that_was_spawned() -> None:
+    model = tcnstream.load(MODEL)
+    x = frames(60)
+    program = (
+        "import pickle, sys, numpy as np\n"
+        "model, x = pickle.load(sys.stdin.buffer)\n"
+        "s = model.stream()\n"
+        "sys.stdout.buffer.write(np.concatenate([s.push(x), s.flush()]).tobytes())"
+    )
+    child = subprocess.run(
+        [sys.executable, "-c", program],
+        input=pickle.dumps((model, x)),
+        capture_output=True,
+        check=True,
+        env=ENVIRONMENT,
+    )
+    assert child.stdout == whole(model.stream(), x).tobytes()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_stream_goes_on_in_a_child_and_in_its_parent(engine: str) -> None:
+    model, x = tcnstream.load(MODEL), frames(80)
+    expected = whole(open_stream(model, engine=engine), x)
+    stream = model.stream(engine)
+    begun = stream.push(x[:30])
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with os.fdopen(writing, "wb") as to_parent:
+            to_parent.write(whole(stream, x[30:]).tobytes())
+        os._exit(0)
+    os.close(writing)
+    ours = whole(stream, x[30:])
+    with os.fdopen(reading, "rb") as from_child:
+        theirs = from_child.read()
+    os.waitpid(child, 0)
+    assert np.array_equal(np.concatenate([begun, ours]), expected)
+    assert theirs == ours.tobytes()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_threads_with_a_stream_each_while_garbage_is_collected(engine: str) -> None:
+    model = tcnstream.load(MODEL)
+    open_stream(model, engine=engine)
+    made: dict[int, Array] = {}
+
+    def work(seed: int) -> None:
+        made[seed] = whole(model.stream(engine), frames(90, seed))
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        gc.collect()
+    for seed in range(6):
+        assert np.array_equal(made[seed], whole(model.stream(engine), frames(90, seed)))
+
+
+def test_what_was_pushed_may_be_forgotten_at_once() -> None:
+    """Frames of the answer are the caller's own, and nothing keeps what was pushed."""
+    stream, x = tcnstream.load(MODEL).stream(), frames(500)
+    expected = whole(tcnstream.load(MODEL).stream(), x)
+    made = []
+    for k in range(0, 500, 5):
+        chunk = x[k : k + 5].copy()
+        made.append(stream.push(chunk))
+        chunk[...] = 99
+        del chunk
+        gc.collect(0)
+    assert np.array_equal(np.concatenate([*made, stream.flush()]), expected)
+
+
+def test_streams_as_tasks() -> None:
+    model = tcnstream.load(MODEL)
+
+    async def one(seed: int) -> Array:
+        stream, x, made = model.stream(), frames(60, seed), []
+        for k in range(0, 60, 6):
+            made.append(await asyncio.to_thread(stream.push, x[k : k + 6]))
+        return np.concatenate([*made, stream.flush()])
+
+    async def all_of_them() -> list[Array]:
+        return await asyncio.gather(*(one(seed) for seed in range(8)))
+
+    for seed, made in enumerate(asyncio.run(all_of_them())):
+        assert np.array_equal(made, whole(model.stream(), frames(60, seed)))
+
+
+def test_a_file_that_is_replaced_changes_no_model(tmp_path: Path) -> None:
+    path = tmp_path / "ein Modell für Ω.tflite"
+    path.write_bytes(MODEL.read_bytes())
+    model, expected = tcnstream.load(path), whole(tcnstream.load(MODEL).stream(), frames(60))
+    os.truncate(path, 100)
+    for engine in ENGINES:
+        assert np.array_equal(whole(open_stream(model, engine=engine), frames(60)), expected)
+    path.write_bytes(b"no model")
+    assert np.array_equal(whole(model.stream(), frames(60)), expected)
+
+
+def test_samples_behind_a_header_of_odd_length_are_taken() -> None:
+    """The native engine alone refused them."""
+    model = tcnstream.load(MODELS / "nse_lg.f32.tflite")
+    x = np.random.default_rng(0).normal(size=(20, 1)).astype("<f4")
+    packet = np.frombuffer(b"\x07" + x.tobytes(), "<f4", offset=1).reshape(-1, 1)
+    for engine in ENGINES:
+        assert np.array_equal(open_stream(model, engine=engine).push(packet), model.stream(engine).push(x))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell closes the descriptors")
+@pytest.mark.parametrize(
+    ("command", "closed", "code", "told"),
+    [
+        ("tcnstream", "inspect ecg >&-", 2, "standard output is closed"),
+        ("tcnstream", "run ecg - --rate 360 <&-", 2, "standard input is closed"),
+        ("tcnstream", "inspect ecg 2>&-", 0, ""),
+        ("tcnstream", "inspect no-such >&- 2>&-", 2, ""),
+        ("firmware_bridge.cli", "devices >&-", 2, "standard output is closed"),
+    ],
+)
+def test_commands_whose_descriptors_are_closed(command: str, closed: str, code: int, told: str) -> None:
+    start = f"{sys.executable} -c 'import sys; from {command.split('.')[0]}.cli import main; main()' {closed}"
+    done = subprocess.run(["sh", "-c", start], capture_output=True, text=True, env=ENVIRONMENT, check=False)
+    assert (done.returncode, told in done.stderr) == (code, True)
+    assert "Traceback" not in done.stderr
+
+
+def test_a_window_of_the_past_beyond_all_bounds_is_refused() -> None:
+    model = tcnstream.load(MODEL)
+    with pytest.raises(StreamError, match="looks back farther than 16777216 frames"):
+        model.stream(time_pooling="trailing:99999999999")
