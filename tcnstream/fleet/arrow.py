@@ -1,0 +1,117 @@
+"""Archives: Arrow batches of recordings in, Arrow batches of segments out (extra ``arrow``).
+
+``segment_batches("ecg")`` drops into whatever hands out batches: Spark's ``mapInArrow`` (an iterator of them), Ray
+Data's ``map_batches`` (a table), Dask's ``map_partitions`` (a data frame), a pool of processes (a record batch).
+"""
+
+from __future__ import annotations
+
+import warnings
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, Unpack, get_args
+
+import numpy as np
+
+from tcnstream.errors import MissingExtraError, SignalError, StreamError, TcnStreamError
+from tcnstream.opened import OpenedModel, open_model
+from tcnstream.pipeline import Pipeline, PipelineArguments
+
+try:
+    import pyarrow as pa
+except ImportError as error:
+    raise MissingExtraError("Arrow batches need PyArrow: pip install tcnstream[arrow]") from error
+
+OnError: TypeAlias = Literal["raise", "skip"]
+
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string()),
+        pa.field("start_s", pa.float64()),
+        pa.field("end_s", pa.float64()),
+        pa.field("label", pa.string()),
+        pa.field("probability", pa.float64()),
+    ]
+)
+"""What comes out: a row a segment, in the order of recordings and of time."""
+
+_COLUMNS = ("id", "signal", "rate_hz")
+
+
+def segment_batches(
+    model: str | Path, *, on_error: OnError = "raise", **arguments: Unpack[PipelineArguments]
+) -> SegmentBatches:
+    """A function of a batch with the columns ``id``, ``signal`` (list of numbers) and ``rate_hz``; see SegmentBatches.
+
+    ``model`` and the arguments are those of Pipeline. ``on_error="skip"`` leaves recordings out that cannot be
+    segmented, with a warning each. Raises StreamError for another word.
+    """
+    if on_error not in get_args(OnError):
+        raise StreamError(f"on_error={on_error!r} is unknown; use {' or '.join(map(repr, get_args(OnError)))}")
+    return SegmentBatches(model, on_error, arguments)
+
+
+class SegmentBatches:
+    """Recordings -> segments, each recording from its start to its end; pickled, it is the model's name.
+
+    Called with a record batch, a table, a pandas data frame or an iterator of record batches it returns the same kind,
+    with the columns of SCHEMA. Raises SignalError naming the recording that cannot be segmented, or a missing column.
+    """
+
+    def __init__(self, model: str | Path, on_error: OnError, arguments: PipelineArguments) -> None:
+        self._model, self._on_error, self._arguments = str(model), on_error, arguments
+        self._pipelines: dict[float, Pipeline] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SegmentBatches, (self._model, self._on_error, self._arguments)
+
+    @cached_property
+    def _opened(self) -> OpenedModel:
+        return open_model(self._model)
+
+    def __call__(self, batch: Any) -> Any:
+        if isinstance(batch, pa.RecordBatch):
+            return self._segments(batch)
+        if isinstance(batch, pa.Table):
+            return pa.Table.from_batches([self._segments(part) for part in batch.to_batches()], SCHEMA)
+        if hasattr(batch, "columns"):
+            table = pa.Table.from_pandas(batch[list(_COLUMNS)], preserve_index=False)
+            return self(table).to_pandas()
+        return map(self._segments, batch)
+
+    def _segments(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        for name in _COLUMNS:
+            if name not in batch.schema.names:
+                raise SignalError(
+                    f"a batch has the columns {', '.join(batch.schema.names)} and lacks {name}: give {_COLUMNS}"
+                )
+        rows: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
+        for name, signal, rate_hz in zip(*(batch.column(name) for name in _COLUMNS), strict=True):
+            try:
+                found = self._segment(signal, rate_hz.as_py())
+            except TcnStreamError as error:
+                if self._on_error == "raise":
+                    raise SignalError(f"recording {name.as_py()}: {error}") from error
+                warnings.warn(f"recording {name.as_py()} is left out: {error}", RuntimeWarning, stacklevel=2)
+                continue
+            for each in found:
+                values = (str(name.as_py()), each.start_s, each.end_s, each.label, each.probability)
+                for column, value in zip(rows.values(), values, strict=True):
+                    column.append(value)
+        return pa.RecordBatch.from_pydict(rows, SCHEMA)
+
+    def _segment(self, signal: Any, rate_hz: float | None) -> Any:
+        if rate_hz is None or signal.values is None:
+            raise SignalError("its signal or its rate_hz is null")
+        samples = signal.values
+        if samples.null_count:
+            raise SignalError("a sample is null; fill it in, or cut the recording there")
+        pipeline = self._pipeline(rate_hz)
+        pipeline.reset()
+        return pipeline.push(np.asarray(samples.to_numpy(zero_copy_only=False))) + pipeline.flush()
+
+    def _pipeline(self, rate_hz: float) -> Pipeline:
+        if rate_hz not in self._pipelines:
+            told: PipelineArguments = {"card": self._opened.card, **self._arguments, "rate_hz": rate_hz}
+            self._pipelines[rate_hz] = Pipeline(self._opened.model, **told)
+        return self._pipelines[rate_hz]
