@@ -165,8 +165,8 @@ def test_an_exported_model_streams_again(name: str) -> None:
 
 
 MADE = sorted(path.stem for path in (DATA / "stateful").glob("*.tflite") if path != WAKE_WORD)
-ALONE = {("conv2d", "reference"), ("conv2d", "native"), ("hold", "native")}
-"""What a step of theirs keeps from an engine: two axes convolved at once, FLOOR_MOD."""
+ALONE = {("hold", "native")}
+"""What keeps a step from an engine: FLOOR_MOD."""
 
 
 @every_engine

@@ -10,6 +10,7 @@ import numpy as np
 from tcnstream.compiler.lowering import Lowering
 from tcnstream.compiler.operation import Operation, from_file, multiply_adds_per_value
 from tcnstream.compiler.operations.dense import FULLY_CONNECTED
+from tcnstream.compiler.patches import lies_across, patches
 from tcnstream.compiler.plan import ActivationOptions, Node, Plan, Window
 from tcnstream.compiler.spatial import PADDING, STRIDES, SpatialOptions, access_window, spatial
 from tcnstream.tflite.graph import Op
@@ -68,6 +69,8 @@ def _convolution(lw: Lowering, op: Op) -> None:
     i = op.inputs[0]
     weights = lw.graph.tensors[op.inputs[1]]
     data = lw.constant(op, 1)
+    if lies_across(lw, op, i, data.shape[1:3]):
+        return _convolve_patches(lw, op)
     axes = spatial(lw, op, i, data.shape[1:3])
     depthwise = op.kind == DEPTHWISE_CONV_2D.kind
     if axes.swap:
@@ -89,6 +92,26 @@ def _convolution(lw: Lowering, op: Op) -> None:
     inputs = [axes.operand, (constant, data.shape), lw.bias(op, 2)]
     frame = axes.frame(lw.shape(op.outputs[0]))
     lw.emit(op, inputs, axes.axis, options=options, window=window, fill=lw.zero(i), frame=frame)
+
+
+def _convolve_patches(lw: Lowering, op: Op) -> None:
+    """A kernel that goes over both axes of a frame weighs all of a patch at once."""
+    i, weights, data = op.inputs[0], lw.graph.tensors[op.inputs[1]], lw.constant(op, 1)
+    kernel, channels, filters = data.shape[1:3], lw.shape(i)[3], lw.shape(op.outputs[0])[3]
+    activation = from_file(ActivationOptions, op).activation
+    if op.kind == DEPTHWISE_CONV_2D.kind:
+        found = patches(lw, op, i, kernel, lw.zero(i))
+        data, channel_axis = data.reshape(1, found.taps, filters), 2
+        view = (found.places * found.taps, channels)
+        options = ConvolutionOptions(activation=activation, stride_f=found.taps)
+    else:
+        found = patches(lw, op, i, kernel, lw.zero(i), channels // data.shape[3])
+        data, channel_axis = data.reshape(filters, 1, 1, found.taps * data.shape[3]), 0
+        view = (found.places, found.taps * channels)
+        options = ConvolutionOptions(activation=activation)
+    constant = lw.add_constant(weights, data, channel_axis)
+    inputs = [(found.value, view), (constant, data.shape), lw.bias(op, 2)]
+    lw.emit(op, inputs, found.axis, options=options, frame=(found.places, filters))
 
 
 def _transpose_convolution(lw: Lowering, op: Op) -> None:

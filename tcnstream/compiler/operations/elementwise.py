@@ -163,6 +163,8 @@ ADD = _two("ADD", _SUM, _ALL, np.add, SumOptions, _sum((1, 1)))
 MUL = _two("MUL", _PRODUCT, _ALL, np.multiply, ActivationOptions, _product)
 DIV = _two("DIV", _PRODUCT, ("float32", "int8", "int32"), _divided, ActivationOptions)
 MAXIMUM = _two("MAXIMUM", _RAW, _ALL, np.maximum)
+EQUAL = _two("EQUAL", _COMPARISON, (*_ALL, "bool"), np.equal)
+SELECT_V2 = Operation("SELECT_V2", _SELECTION, lower=_join, types=_ALL, fold=_chosen, folds_plain_numbers=True)
 
 SUB = _two("SUB", _SUM, _ALL, np.subtract, SumOptions, _sum((1, -1)))
 MINIMUM = _two("MINIMUM", _RAW, _ALL, np.minimum)
@@ -183,12 +185,12 @@ OPERATIONS = (
     MINIMUM,
     LOGICAL_AND,
     _two("LOGICAL_OR", _PAIR, ("bool",), np.logical_or),
-    _two("EQUAL", _COMPARISON, (*_ALL, "bool"), np.equal),
+    EQUAL,
     _two("NOT_EQUAL", _COMPARISON, (*_ALL, "bool"), np.not_equal),
     LESS,
     _two("LESS_EQUAL", _COMPARISON, _ALL, np.less_equal),
     _two("GREATER", _COMPARISON, _ALL, np.greater),
     _two("GREATER_EQUAL", _COMPARISON, _ALL, np.greater_equal),
     Operation("SELECT", _SELECTION, lower=_join, types=_ALL, fold=_chosen, folds_plain_numbers=True),
-    Operation("SELECT_V2", _SELECTION, lower=_join, types=_ALL, fold=_chosen, folds_plain_numbers=True),
+    SELECT_V2,
 )

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tcnstream.compiler.beginning import begin_with, first_frames
 from tcnstream.compiler.constants import data_of
 from tcnstream.compiler.lowering import Lowering, TimedTensor, frame_shape
 from tcnstream.compiler.operation import Operation
 from tcnstream.compiler.operations import operations
 from tcnstream.compiler.operations.time import TIME_PAD, TIME_UNFOLD, TIME_WINDOW
-from tcnstream.compiler.picks import BACKWARDS, FORWARDS_ALONE, joined, pick, settle
+from tcnstream.compiler.picks import BACKWARDS, FORWARDS_ALONE, joined, pick, settle, settle_tensor
 from tcnstream.compiler.plan import Options, Window
 from tcnstream.compiler.selection import framed
 from tcnstream.tflite.graph import Array, Op, Shape, Tensor
@@ -195,10 +196,9 @@ def _reshape(lw: Lowering, op: Op) -> None:
             window = Window(up=ratio, extent=ratio, pad_begin=ratio - 1)
             view = (ratio, *frame_shape(out, axis))
             return lw.emit(op, [(stream.value, view)], axis, kind=TIME_UNFOLD.kind, window=window)
-        if before == 1 and 1 < n < frames and frames % n == 0 and rest * n == after * frames and len(out) - axis > 1:
+        if 1 < n < frames and frames % n == 0 and rest * n == after * frames and len(out) - axis > 1:
             ratio = frames // n
-            window = Window(stride=ratio, extent=ratio)
-            return lw.emit(op, [lw.operand(i)], axis, kind=TIME_WINDOW.kind, window=window)
+            return _side_by_side_in_time(lw, op, i, Window(stride=ratio, extent=ratio), axis, n)
     if sum(n != 1 for n in out) > 1:
         lw.refuse(op, f"turns {shape} into {out}, which mixes time with other axes")
     return _flatten(lw, op, i)
@@ -217,22 +217,27 @@ def _is_other_axis(lw: Lowering, op: Op, axis: int) -> bool:
     return kernel[1] == 1 < kernel[2] or reader.integer("stride_h", 1) == 1 < reader.integer("stride_w", 1)
 
 
-def _flatten(lw: Lowering, op: Op, i: int) -> None:
-    """All frames of the window side by side: a window that advances frame by frame."""
+def _side_by_side_in_time(lw: Lowering, op: Op, i: int, window: Window, axis: int | None, frames: int) -> None:
+    """The frames of each window as one frame, on the axis where time stood."""
     stream, shape = lw.stream(op, i), lw.shape(i)
     assert stream.axis is not None
-    frames = shape[stream.axis]
     frame = frame_shape(shape, stream.axis)
     position = stream.axis if stream.axis == 0 else stream.axis - 1
-    window = Window(extent=frames)
     kind = TIME_WINDOW.kind
     if math.prod(frame[:position]) == 1:
-        return lw.emit(op, [(stream.value, frame)], None, kind=kind, window=window, window_frames=1)
-    like = lw.graph.tensors[i]
-    flat = lw.step(op, [(stream.value, frame)], like, (frames, *frame), 1, kind, window=window)
+        return lw.emit(op, [(stream.value, frame)], axis, kind=kind, window=window, window_frames=frames)
+    like, whole = lw.graph.tensors[i], (window.extent, *frame)
+    flat = lw.step(op, [(stream.value, frame)], like, whole, frames, kind, window=window)
     moved = (*range(2, position + 2), 1, *range(position + 2, len(frame) + 2))
     options = TransposeOptions((0, *moved))
-    return lw.emit(op, [flat], None, kind=TRANSPOSE.kind, options=options, window_frames=1)
+    return lw.emit(op, [flat], axis, kind=TRANSPOSE.kind, options=options, window_frames=frames)
+
+
+def _flatten(lw: Lowering, op: Op, i: int) -> None:
+    """All frames of the window side by side: a window that advances frame by frame."""
+    axis = lw.stream(op, i).axis
+    assert axis is not None
+    return _side_by_side_in_time(lw, op, i, Window(extent=lw.shape(i)[axis]), None, 1)
 
 
 def _expand_dims(lw: Lowering, op: Op) -> None:
@@ -424,8 +429,8 @@ def _gather_frames(lw: Lowering, op: Op, i: int, index: npt.NDArray[np.int64]) -
     settle(lw, op)
     time, shape = lw.streams[i].axis, lw.shape(i)
     assert time is not None
-    if index.ndim == 2 and math.prod(shape[:time]) == 1 and (window := framed(index, shape[time])):
-        return lw.emit(op, [lw.operand(i)], time, kind=TIME_WINDOW.kind, window=window)
+    if index.ndim == 2 and (window := framed(index, shape[time])):
+        return _side_by_side_in_time(lw, op, i, window, time, len(index))
     lw.refuse(op, "gathers frames of the window in an order that goes on in no stream")
 
 
@@ -436,6 +441,9 @@ def _concatenation(lw: Lowering, op: Op) -> None:
     side_by_side = all(s.axis == axis or (_is_one_frame(s) and rank > axis) for s in streams)
     if side_by_side and _frames_side_by_side(lw, op, axis) and joined(lw, op, axis):
         return None
+    if len(streams) == len(op.inputs) == 2 and streams[1].axis == axis and (begin := first_frames(lw, op.inputs[0])):
+        settle_tensor(lw, op.inputs[1])
+        return begin_with(lw, op, begin, axis)
     settle(lw, op)
     times = {lw.streams[i].axis for i in op.inputs if i in lw.streams}
     if len(times) > 1:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from tcnstream.compiler.lowering import Lowering
 from tcnstream.compiler.operation import Operation, from_file
+from tcnstream.compiler.patches import lies_across, padding_of, patches
 from tcnstream.compiler.plan import ActivationOptions
 from tcnstream.compiler.spatial import PADDING, STRIDES, SpatialOptions, access_window, spatial
 from tcnstream.tflite.graph import Op
@@ -28,6 +31,8 @@ def _shapes(o: Operands) -> Shapes:
 def _pool(lw: Lowering, op: Op) -> None:
     i = op.inputs[0]
     size = (op.integer("filter_height", 1), op.integer("filter_width", 1))
+    if lies_across(lw, op, i, size):
+        return _pool_patches(lw, op, size)
     axes = spatial(lw, op, i, size)
     kernel = (size[1], size[0]) if axes.swap else size
     stride = axes.of(op, "stride_{}")
@@ -42,6 +47,24 @@ def _pool(lw: Lowering, op: Op) -> None:
     )
     frame = axes.frame(lw.shape(op.outputs[0]))
     lw.emit(op, [axes.operand], axes.axis, options=options, window=window, fill=lw.zero(i), frame=frame)
+
+
+def _pool_patches(lw: Lowering, op: Op, size: tuple[int, int]) -> None:
+    """A pool over both axes of a frame."""
+    i, greatest = op.inputs[0], op.kind == MAX_POOL_2D.kind
+    if not greatest and any(map(any, padding_of(lw, op, i, size))):
+        lw.refuse(op, "averages over two axes of every frame, with fewer values at their edges")
+    found = patches(lw, op, i, size, _least(lw.graph.tensors[i].dtype))
+    activation = from_file(ActivationOptions, op).activation
+    options = PoolOptions(activation=activation, stride_f=found.taps, filter_f=found.taps)
+    channels = lw.shape(i)[3]
+    operand = (found.value, (found.places * found.taps, channels))
+    lw.emit(op, [operand], found.axis, options=options, frame=(found.places, channels))
+
+
+def _least(dtype: np.dtype[np.generic]) -> float | int:
+    """What no maximum is less than."""
+    return float(np.finfo(np.float32).min) if dtype.kind == "f" else int(np.iinfo(dtype.name).min)
 
 
 _RULE = Rule(shapes=_shapes, options=STRIDES | PADDING | {"filter_height": COUNT, "filter_width": COUNT}, scaled=False)

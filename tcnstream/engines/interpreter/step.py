@@ -91,6 +91,8 @@ class StepGraph:
         self.made: dict[int, int] = {}
         self._fed: dict[tuple[object, ...], int] = {}
         self._constants: dict[tuple[int, Shape], int] = {}
+        self._reshapes: dict[tuple[int, Shape], int] = {}
+        self._reshaped: dict[int, int] = {}
 
     def add(self, work: Work, made: Sequence[int]) -> None:
         """Node ``work.index`` is in the graph: its outputs are the tensors ``made``."""
@@ -141,10 +143,18 @@ class StepGraph:
         return out
 
     def reshape(self, i: int, shape: Shape) -> int:
-        tensor = self.tensors[i]
+        """The same values in another shape: once, and never of a reshape.
+
+        LiteRT 2.3 reshapes in place, and lets a product overwrite the reshape of a reshape that others still read.
+        """
+        i = self._reshaped.get(i, i)
+        tensor, key = self.tensors[i], (i, shape)
         if tensor.shape == shape:
             return i
-        return self.op("RESHAPE", (i, self.integers(shape)), tensor, shape, {"new_shape": shape})
+        if key not in self._reshapes:
+            made = self.op("RESHAPE", (i, self.integers(shape)), tensor, shape, {"new_shape": shape})
+            self._reshapes[key], self._reshaped[made] = made, i
+        return self._reshapes[key]
 
     def concatenate(self, parts: Sequence[int], axis: int = 1) -> int:
         if len(parts) == 1:

@@ -127,16 +127,15 @@ def _origins(
 
 
 def _runs(origin: Ints, output: int) -> list[_Run]:
-    runs: list[_Run] = []
-    for to, (operand, start) in enumerate(origin):
-        if operand < 0:
-            continue
-        last = runs[-1] if runs else None
-        if last and last.operand == operand and last.begin + last.count == start and last.to + last.count == to:
-            last.count += 1
-        else:
-            runs.append(_Run(int(operand), output, int(start), to, 1))
-    return runs
+    places = np.flatnonzero(origin[:, 0] >= 0)
+    operand, start = origin[places].T
+    ends = (np.diff(operand) != 0) | (np.diff(start) != 1) | (np.diff(places) != 1)
+    firsts = np.concatenate([[0], np.flatnonzero(ends) + 1])[: len(places)]
+    counts = np.diff(np.append(firsts, len(places)))
+    return [
+        _Run(int(operand[k]), output, int(start[k]), int(places[k]), int(n))
+        for k, n in zip(firsts, counts, strict=True)
+    ]
 
 
 def _time_move(kind: str, op: TimeMoveOp) -> None:
