@@ -12,29 +12,32 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from tcnstream.compiler import compile_model, compile_with, static_part
+from tcnstream.compiler import compile_model
 from tcnstream.compiler.alignment import alignments
 from tcnstream.compiler.cost import multiply_adds
 from tcnstream.compiler.normalise import is_dynamic_range
 from tcnstream.compiler.plan import UNFOLD, Node, Plan
 from tcnstream.compiler.policies import apply_policy, global_nodes, parse_policy
-from tcnstream.compiler.static import StaticPart
 from tcnstream.compiler.timing import remembered_frames, timings
 from tcnstream.engines.base import ROUNDINGS
 from tcnstream.engines.choose import make_executor
 from tcnstream.engines.native.planfile import unsupported_parts, write_plan
 from tcnstream.errors import StreamError
-from tcnstream.given import Given, Opened, digest, static_values
+from tcnstream.given import Given, Opened, digest, given_values, start_of
 from tcnstream.options import StreamOptions
 from tcnstream.pool import Pool
 from tcnstream.spec import TensorSpec
 from tcnstream.stream import Stream, in_steps
 from tcnstream.tflite.graph import Array, Graph, ModelFile, Shape
 from tcnstream.tflite.reader import read_model
+
+if TYPE_CHECKING:
+    from tcnstream.signal.card import Card
 
 _MOST_EXECUTORS = 64
 """Kept for streams to come: with inputs that have no time, each of their values has its own."""
@@ -62,24 +65,26 @@ class Model:
     ``inputs`` and ``outputs`` are TensorSpecs, by the names of the file's signature where it has one; ``delay`` and
     ``receptive_field`` count input frames (the largest over the outputs; receptive_field is None under a cumulative
     policy), ``state_bytes`` is what one stream must remember, ``macs_per_frame`` the multiply-adds per input frame.
-    ``static_inputs`` have no time: their values are given once for a stream. ``file_inputs`` and ``file_static`` say
-    which tensors of ``graph`` those two are.
+    ``static_inputs`` have no time: their values are given once for a stream. ``state_inputs`` feed an output back, and
+    are no business of ``push``; ``states`` has the pairs. ``file_inputs``, ``file_outputs`` and ``file_static`` say
+    which tensors of ``graph`` those without ``file`` are.
 
     Where inputs have different rates, an input frame is one of the first input, and ``input_steps`` says how many
     frames of each belong together: a push takes a multiple of them.
     """
 
-    def __init__(self, file: ModelFile, time_axis: int | None = None) -> None:
+    def __init__(self, file: ModelFile, time_axis: int | None = None, states: Mapping[str, str] | None = None) -> None:
         self.file = file
         self.time_axis = time_axis
         self.signature = None if file.signature is None else file.signature.name
-        self.plan = compile_model(file, time_axis, _compute_whole)
+        self._states_said = None if states is None else dict(states)
+        self._compiled = compile_model(file, time_axis, states, _compute_whole)
+        self.plan = self._compiled.plan
         self._timings = facts = timings(self.plan)
         places = alignments(self.plan)
 
         self.input_steps = self.plan.input_steps or (1,) * len(self.plan.inputs)
         step_frames = self.input_steps[0]
-        graph, places_in_file = self.graph, self.plan.input_places or range(len(self.graph.inputs))
 
         def spec(i: int, name: str, shape: Shape, rate: Fraction) -> TensorSpec:
             tensor, timing, offset = self.plan.tensors[i], facts[i], places[i]
@@ -87,16 +92,18 @@ class Model:
             delay, offset = timing.delay * step_frames, offset * step_frames
             return TensorSpec(name, shape, tensor.dtype, tensor.quantization, rate, delay, offset)
 
-        self.file_inputs = tuple(graph.inputs[k] for k in places_in_file)
+        self.file_inputs, self.file_outputs = self._compiled.inputs, self._compiled.outputs
         self.inputs = tuple(
             spec(i, file.name_of(f), self.plan.tensors[i].shape[steps > 1 :], Fraction(steps, step_frames))
             for i, f, steps in zip(self.plan.inputs, self.file_inputs, self.input_steps, strict=True)
         )
-        self.file_static = tuple(i for k, i in enumerate(graph.inputs) if k not in places_in_file)
-        self.static_inputs = tuple(map(self._static_spec, self.file_static))
+        self.file_static = self._compiled.static
+        self.static_inputs = tuple(map(self._given_spec, self.file_static))
+        self.states = self._compiled.states
+        self.state_inputs = tuple(self._given_spec(pair.input) for pair in self.states)
         self.outputs = tuple(
             spec(o, file.name_of(f), shape, t.rate / step_frames)
-            for o, f, shape in zip(self.plan.outputs, graph.outputs, self.plan.output_shapes, strict=True)
+            for o, f, shape in zip(self.plan.outputs, self.file_outputs, self.plan.output_shapes, strict=True)
             if (t := facts[o]) is not None
         )
         ends = [t for o in self.plan.outputs if (t := facts[o]) is not None]
@@ -109,14 +116,14 @@ class Model:
 
     def __reduce__(self) -> tuple[Callable[..., Model], tuple[object, ...]]:
         """What pickle asks for: a model travels as its file, and what engines compiled of it is made anew."""
-        return _again, (self.file.content, self.file.source, self.time_axis, self.signature)
+        return _again, (self.file.content, self.file.source, self.time_axis, self.signature, self._states_said)
 
     @property
     def graph(self) -> Graph:
         """The file's main subgraph, as read."""
         return self.file.main
 
-    def _static_spec(self, i: int) -> TensorSpec:
+    def _given_spec(self, i: int) -> TensorSpec:
         tensor = self.graph.tensors[i]
         shape = tensor.shape[1:] if tensor.shape[:1] == (1,) else tensor.shape
         return TensorSpec(self.file.name_of(i), shape, tensor.dtype, tensor.quantization, Fraction(0))
@@ -216,10 +223,12 @@ class Model:
         rounding: str = "litert",
         rate_hz: float | None = None,
         static: Mapping[str, npt.ArrayLike] | None = None,
+        states: Mapping[str, npt.ArrayLike] | None = None,
         keep_tail: bool = False,
     ) -> Stream:
         """``open``, with the fields of StreamOptions as arguments."""
-        return self.open(StreamOptions(engine, time_pooling, calibration, exact, rounding, rate_hz, static, keep_tail))
+        options = StreamOptions(engine, time_pooling, calibration, exact, rounding, rate_hz, static, states, keep_tail)
+        return self.open(options)
 
     def pool(
         self,
@@ -231,10 +240,11 @@ class Model:
         rounding: str = "litert",
         rate_hz: float | None = None,
         static: Mapping[str, npt.ArrayLike] | None = None,
+        states: Mapping[str, npt.ArrayLike] | None = None,
         keep_tail: bool = False,
     ) -> Pool:
         """``open_pool``, with the fields of StreamOptions as arguments."""
-        options = StreamOptions(engine, time_pooling, calibration, exact, rounding, rate_hz, static, keep_tail)
+        options = StreamOptions(engine, time_pooling, calibration, exact, rounding, rate_hz, static, states, keep_tail)
         return self.open_pool(lanes, options)
 
     def open(self, options: StreamOptions) -> Stream:
@@ -243,7 +253,7 @@ class Model:
         Raises NotStreamableError without a policy where one is needed, EngineError where the engine lacks an operation
         or is not installed, StreamError for a calibration, a sample rate or a static input that cannot be used.
         """
-        (values,) = static_values(self.static_inputs, options.static)
+        (values,) = self._given(options)
         return self._opened(options, values)
 
     def open_pool(self, lanes: int, options: StreamOptions) -> Pool:
@@ -253,15 +263,16 @@ class Model:
         """
         if lanes < 1:
             raise StreamError(f"a pool of {lanes} lanes is empty; ask for at least one")
-        values = static_values(self.static_inputs, options.static, lanes)
-        if not self.static_inputs:
+        values = self._given(options, lanes)
+        if not values[0]:
             first = self._opened(options, ())
             return Pool([first, *(first.another() for _ in range(lanes - 1))])
         return Pool([self._opened(options, each) for each in values])
 
     def _opened(self, options: StreamOptions, values: tuple[Array, ...]) -> Stream:
         executor, identity = self._executor(options, values)
-        given = Given(self.static_inputs, values, functools.partial(self._executor, options)) if values else None
+        opened = functools.partial(self._executor, options)
+        given = Given(self.static_inputs, self.state_inputs, values, opened) if values else None
         return Stream(executor, self.inputs, self.outputs, identity, options.rate_hz, given, options.keep_tail)
 
     def plan_file(
@@ -271,15 +282,17 @@ class Model:
         rounding: str = "litert",
         static: Mapping[str, npt.ArrayLike] | None = None,
         family: str = "portable",
+        states: Mapping[str, npt.ArrayLike] | None = None,
     ) -> bytes:
         """The streaming program as the flat file that the C core runs in place; arguments as those of StreamOptions.
 
-        Inputs without time are constants of the file. The format is that of ``tcnstream.engines.native.planfile``;
-        ``family``: the processors for which int8 weights are packed, "cortex-m-dsp" or "cortex-m-helium", which then
-        alone run it. Raises EngineError naming the first operation that the core lacks, else as ``stream``.
+        Inputs without time, and what states begin as, are constants of the file. The format is that of
+        ``tcnstream.engines.native.planfile``; ``family``: the processors for which int8 weights are packed,
+        "cortex-m-dsp" or "cortex-m-helium", which then alone run it. Raises EngineError naming the first operation that
+        the core lacks, else as ``stream``.
         """
-        options = StreamOptions(time_pooling=time_pooling, calibration=calibration, rounding=rounding, static=static)
-        (values,) = static_values(self.static_inputs, options.static)
+        options = StreamOptions("auto", time_pooling, calibration, rounding=rounding, static=static, states=states)
+        (values,) = self._given(options)
         plan, identity = self._program(options, values)
         return write_plan(plan, identity, rounding, family)
 
@@ -290,20 +303,29 @@ class Model:
         """
         return [str(error) for error in unsupported_parts(apply_policy(self.plan, parse_policy("trailing")))]
 
-    @cached_property
-    def _static_part(self) -> StaticPart:
-        return static_part(self.graph, self.plan)
+    def _given(self, options: StreamOptions, lanes: int | None = None) -> list[tuple[Array, ...]]:
+        """The values of static inputs and of states at the start, for each of ``lanes`` streams (None: for one)."""
+        pairs = {self.file.name_of(p.input): self.file.name_of(p.output) for p in self.states}
+        return given_values(
+            self.static_inputs, self.state_inputs, options.static, start_of(pairs, options.states), lanes
+        )
 
-    def plan_with(self, static: Mapping[str, npt.ArrayLike] | None) -> Plan:
-        """The plan of a stream whose inputs without time have these values. Raises StreamError as ``open``."""
-        (values,) = static_values(self.static_inputs, static)
+    def plan_with(
+        self, static: Mapping[str, npt.ArrayLike] | None = None, states: Mapping[str, npt.ArrayLike] | None = None
+    ) -> Plan:
+        """The plan of a stream whose inputs without time have these values, and whose states begin as said.
+
+        Raises StreamError as ``open``.
+        """
+        (values,) = self._given(StreamOptions(static=static, states=states))
         return self._plan_with(values)
 
     def _plan_with(self, values: tuple[Array, ...]) -> Plan:
         if not values:
             return self.plan
+        count = len(self.static_inputs)
         try:
-            return compile_with(self._static_part, values, self.plan, _compute_whole)
+            return self._compiled.given(values[:count], values[count:], _compute_whole)
         except IndexError as e:
             raise StreamError(f"a static input is the number of a row that its table does not have: {e}") from None
 
@@ -323,8 +345,11 @@ class Model:
             identity += f":{measured[:8]}"
         if not self.file.is_main_first:
             identity += f"/signature={self.signature}"
+        if self.states:
+            pairs = ",".join(f"{self.file.name_of(p.input)}<{self.file.name_of(p.output)}" for p in self.states)
+            identity += f"/states={pairs}"
         if values:
-            identity += f"/static={digest(values)}"
+            identity += f"/given={digest(values)}"
         if options.rounding != ROUNDINGS[0]:
             identity += f"/rounding={options.rounding}"
         return plan, identity
@@ -353,11 +378,18 @@ class Model:
 
 
 def load(
-    source: str | os.PathLike[str] | bytes, time_axis: int | None = None, *, signature: str | None = None
+    source: str | os.PathLike[str] | bytes,
+    time_axis: int | None = None,
+    *,
+    signature: str | None = None,
+    states: Mapping[str, str] | None = None,
 ) -> Model:
     """Read a .tflite file and make it ready to stream: its path or bytes, a card that names it, or a shipped name.
 
-    ``signature`` is the name of one of the ways to call the file; None takes that of its first graph.
+    ``signature`` is the name of one of the ways to call the file; None takes that of its first graph. ``states`` says
+    which outputs are fed back to which inputs, ``{"h_in": "h_out"}``; None takes what the card says, or recognises them
+    by their names and shapes, and an empty one says that there are none.
+
 
     ``time_axis`` is the axis of the file's inputs that is time; None takes the one along which the file streams, of
     several the one along which kernels slide: 1 of (1, 800, 1), 2 of PyTorch's (1, 8, 800).
@@ -365,22 +397,31 @@ def load(
     a card that is wrong.
     """
     if isinstance(source, str | os.PathLike):
-        source = _tflite_of(Path(source))
-    return Model(read_model(source).called(signature), time_axis)
+        source, card = _tflite_of(Path(source))
+        if card is not None:
+            signature = card.signature or None if signature is None else signature
+            states = card.states or None if states is None else states
+    return Model(read_model(source).called(signature), time_axis, states)
 
 
-def _again(content: bytes, source: str, time_axis: int | None, signature: str | None) -> Model:
-    return Model(replace(read_model(content).called(signature), source=source), time_axis)
+def _again(
+    content: bytes,
+    source: str,
+    time_axis: int | None,
+    signature: str | None,
+    states: Mapping[str, str] | None,
+) -> Model:
+    return Model(replace(read_model(content).called(signature), source=source), time_axis, states)
 
 
-def _tflite_of(path: Path) -> Path:
+def _tflite_of(path: Path) -> tuple[Path, Card | None]:
     """The file that a path, a card or a shipped model's name means; a process that names a file needs no cards."""
     if path.suffix.lower() == ".toml" or not path.exists():
         from tcnstream.signal.card import find_model, shipped_models
 
         if path.suffix.lower() == ".toml" or str(path) in shipped_models():
-            return find_model(path)[0]
-    return path
+            return find_model(path)
+    return path, None
 
 
 def _compute_whole(plan: Plan, signal: Sequence[Array]) -> Sequence[Array]:

@@ -24,6 +24,7 @@ class StreamOptions:
     board with TFLite Micro computes (its FULLY_CONNECTED rounds twice); the interpreter engine has only "litert".
     ``rate_hz``: the input's sample rate (the first one's, if they differ), for ``Stream.times``. ``static``: the values
     of inputs that have no time, by name, each of the file's shape or without its batch; in a pool also (lanes, *shape).
+    ``states``: what inputs that an output is fed back to begin as, likewise; zeros where left out.
     ``keep_tail``: a stream keeps its newest input frames, for ``Stream.tail``; a pool then pushes lane after lane.
 
     Raises StreamError for an unknown engine, policy or rounding.
@@ -36,6 +37,7 @@ class StreamOptions:
     rounding: str = "litert"
     rate_hz: float | None = None
     static: Mapping[str, npt.ArrayLike] | None = None
+    states: Mapping[str, npt.ArrayLike] | None = None
     keep_tail: bool = False
 
     def __post_init__(self) -> None:

@@ -41,7 +41,7 @@ class Pool:
         """
         first = self._streams[0]
         memories = [stream.memory for stream in self._streams]
-        self._memories = memories if first.static else None
+        self._memories = memories if first.is_given_values else None
         if first.keeps_tail:
             return None
         alike = all(stream.executor is first.executor for stream in self._streams)

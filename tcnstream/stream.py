@@ -18,7 +18,7 @@ from tcnstream.compiler.tails import Tail, tail_of
 from tcnstream.compiler.timing import counts
 from tcnstream.engines.base import Executor, PushInto
 from tcnstream.errors import StreamError
-from tcnstream.given import Given, pack, static_values, unpack
+from tcnstream.given import Given, given_values, pack, unpack
 from tcnstream.spec import TensorSpec
 from tcnstream.tails import NewestFrames
 from tcnstream.tflite.graph import Array
@@ -75,11 +75,11 @@ class Stream:
         ``static`` are the values of its inputs without time, those of this stream if it is None.
         """
         executor, identity, given = self.executor, self.identity, self._given
-        if static is not None:
-            (values,) = static_values(() if given is None else given.specs, static)
-            if given is not None:
-                executor, identity = given.opened(values)
-                given = replace(given, values=values)
+        if given is not None:
+            given = given.changed(static)
+            executor, identity = given.opened(given.values)
+        elif static:
+            given_values((), (), static, {})
         return Stream(executor, self.inputs, self.outputs, identity, self.rate_hz, given, self.keeps_tail)
 
     @property
@@ -90,9 +90,12 @@ class Stream:
     @property
     def static(self) -> dict[str, Array]:
         """The values of the inputs that have no time, by name; empty where all of them have."""
-        if self._given is None:
-            return {}
-        return {spec.name: value for spec, value in zip(self._given.specs, self._given.values, strict=True)}
+        return {} if self._given is None else self._given.named()
+
+    @property
+    def is_given_values(self) -> bool:
+        """Whether it was given values of its own when it was made, for static inputs or for states."""
+        return self._given is not None
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
         """What copy, deepcopy and pickle ask for: a copy would share what is remembered, or lack it."""

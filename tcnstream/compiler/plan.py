@@ -119,11 +119,13 @@ class StepGraph:
     """A graph that takes a step by itself, a fixed number of frames at a time, with its state outside of it.
 
     Its inputs are those of the file, then the states before the step; its outputs those of the file, then the states
-    after it. ``start`` has a state's value before the first step, for each of them.
+    after it. ``start`` has a state's value before the first step, for each of them. ``is_fed_back``: the states are
+    inputs and outputs of the file's own.
     """
 
     graph: Graph
     start: tuple[Array, ...]
+    is_fed_back: bool = False
 
     @property
     def inputs(self) -> tuple[int, ...]:

@@ -116,8 +116,9 @@ def split(graph: Graph, static: Sequence[int]) -> StaticPart:
     tensors = list(graph.tensors)
     for i in made:
         tensors[i] = _constant(tensors[i], np.zeros(tensors[i].shape, tensors[i].dtype))
-    rest = Graph(tuple(tensors), tuple(after), tuple(i for i in graph.inputs if i not in static), graph.outputs)
-    return StaticPart(tuple(static), made, tuple(steps), dataclasses.replace(rest, name=graph.name))
+    left = tuple(i for i in graph.inputs if i not in static)
+    rest = dataclasses.replace(graph, tensors=tuple(tensors), ops=tuple(after), inputs=left)
+    return StaticPart(tuple(static), made, tuple(steps), rest)
 
 
 def _step(graph: Graph, op: Op, read: Sequence[int]) -> _Step:

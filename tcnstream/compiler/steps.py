@@ -6,49 +6,77 @@ and the state before a step is what came after the one before. An incomplete hop
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from tcnstream.compiler.loops import arrange
 from tcnstream.compiler.lower import lower_operations
 from tcnstream.compiler.lowering import Lowering, TimedTensor, frame_shape
-from tcnstream.compiler.normalise import normalise
 from tcnstream.compiler.operations.time import STATEFUL_GRAPH, TIME_UNFOLD, TIME_WINDOW, GraphOptions, state
 from tcnstream.compiler.plan import Node, Plan, StepGraph, Window
+from tcnstream.compiler.prepare import prepared
 from tcnstream.compiler.simplify import simplify
+from tcnstream.compiler.static import Compute, split
 from tcnstream.compiler.validate import validate
-from tcnstream.compiler.window import settle
 from tcnstream.errors import NotStreamableError
-from tcnstream.tflite.graph import Op, Tensor
+from tcnstream.tflite.graph import Array, Graph, Op, Tensor
 
 
-def compile_steps(steps: StepGraph, time_axis: int | None = None) -> Plan:
+def compile_steps(
+    steps: StepGraph,
+    time_axis: int | None = None,
+    static: Mapping[int, Array | None] | None = None,
+    compute: Compute | None = None,
+) -> Plan:
     """The plan of a model that takes steps by itself.
 
-    Inputs are (1, hop frames, *frame) in the file, or as ``time_axis`` says. An output of three or more axes gives as
-    many frames per step as its axis 1 is long, any other one gives one. What has no plan as frames is a plan of one
-    node, which the file's own interpreter runs. Raises ModelError, and NotStreamableError for inputs without a hop.
+    Inputs are (1, hop frames, *frame) in the file, or as ``time_axis`` says; where states are inputs and outputs of the
+    file, (1, features) is one frame. An output of three or more axes gives as many frames per step as its axis 1 is
+    long, any other one gives one. ``static`` are values of tensors that are no inputs of ``steps`` (None: any), and
+    ``compute`` is what an engine gives. What has no plan as frames is a plan of one node, which the file's own
+    interpreter runs. Raises ModelError, and NotStreamableError for inputs without a hop.
     """
-    axis = 1 if time_axis is None else time_axis
-    hop = _hop(steps, axis)
+    axes = [_time_of(steps, i, time_axis) for i in steps.inputs]
+    hop = _hop(steps, axes)
     try:
-        plain = normalise(validate(settle(steps.graph)))
-        plan = _lowered(replace(steps, graph=plain), axis, hop)
+        plan = _lowered(replace(steps, graph=_prepared(steps, static or {}, compute)), axes, hop)
     except NotStreamableError as e:
-        plan = _lowered(steps, axis, hop, refusal=str(e))
+        plan = _lowered(steps, axes, hop, refusal=str(e))
+    if steps.is_fed_back:
+        # An interpreter keeps the place of its ends only where no shape is computed at run time.
+        steps = replace(steps, graph=validate(steps.graph))
     return replace(arrange(simplify(plan)), steps=steps)
 
 
-def _hop(steps: StepGraph, axis: int) -> int:
+def _time_of(steps: StepGraph, i: int, time_axis: int | None) -> int | None:
+    """The axis of an input along which the frames of a hop lie; None: all of it is one frame."""
+    if time_axis is None and steps.is_fed_back and len(steps.graph.tensors[i].shape) < 3:
+        return None
+    return 1 if time_axis is None else time_axis
+
+
+def _prepared(steps: StepGraph, static: Mapping[int, Array | None], compute: Compute | None) -> Graph:
+    """The graph of a step, with what it computes of static values as constants."""
+    if not static:
+        return prepared(steps.graph)
+    tensors = [replace(t, data=None) if i in static else t for i, t in enumerate(steps.graph.tensors)]
+    inputs = (*static, *steps.graph.inputs)
+    part = split(prepared(replace(steps.graph, tensors=tuple(tensors), inputs=inputs)), tuple(static))
+    values = [x for x in static.values() if x is not None]
+    return part.filled(values, compute) if compute is not None and len(values) == len(static) else part.rest
+
+
+def _hop(steps: StepGraph, axes: Sequence[int | None]) -> int:
     """The frames of a step."""
     hops = set()
-    for i in steps.inputs:
+    for i, axis in zip(steps.inputs, axes, strict=True):
         shape = steps.graph.tensors[i].shape
-        if not 0 < axis < len(shape) or any(n != 1 for n in shape[:axis]):
+        if axis is not None and (not 0 < axis < len(shape) or any(n != 1 for n in shape[:axis])):
             raise NotStreamableError(
                 f"input `{steps.graph.tensors[i].name}` of shape {shape} has no time on axis {axis}; name it with"
                 " time_axis="
             )
-        hops.add(shape[axis])
+        hops.add(1 if axis is None else shape[axis])
     if len(hops) != 1:
         raise NotStreamableError(
             f"the model's inputs take {sorted(hops)} frames per invocation; all must have one rate"
@@ -56,10 +84,10 @@ def _hop(steps: StepGraph, axis: int) -> int:
     return hops.pop()
 
 
-def _lowered(steps: StepGraph, axis: int, hop: int, refusal: str | None = None) -> Plan:
+def _lowered(steps: StepGraph, axes: Sequence[int | None], hop: int, refusal: str | None = None) -> Plan:
     """The plan, of operations or, with a ``refusal`` of one of them, of the graph as it is."""
     lw = Lowering(replace(steps.graph, inputs=steps.inputs, outputs=steps.outputs))
-    for i in steps.inputs:
+    for i, axis in zip(steps.inputs, axes, strict=True):
         _take_hop(lw, i, axis, hop)
     clock = lw.operand(steps.inputs[0])
     for before, _, start in steps.states:
@@ -84,7 +112,7 @@ def _naming(i: int) -> Op:
     return Op("", (), (i,))
 
 
-def _take_hop(lw: Lowering, i: int, axis: int, hop: int) -> None:
+def _take_hop(lw: Lowering, i: int, axis: int | None, hop: int) -> None:
     tensor = lw.graph.tensors[i]
     frame = frame_shape(tensor.shape, axis)
     value = lw.add_value(tensor, frame, hop)

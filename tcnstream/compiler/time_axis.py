@@ -13,8 +13,9 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from tcnstream.compiler.lower import lower
+from tcnstream.compiler.operations.convolution import ConvolutionOptions
 from tcnstream.compiler.operations.time import TIME_STATE
-from tcnstream.compiler.plan import Plan
+from tcnstream.compiler.plan import Node, Plan
 from tcnstream.compiler.spatial import SpatialOptions
 from tcnstream.compiler.static import Compute, split
 from tcnstream.compiler.timing import timings
@@ -49,7 +50,7 @@ def lower_along_time(graph: Graph, time_axis: int | None = None, compute: Comput
         except NotStreamableError as e:
             refusals.append((axes, e))
             continue
-        if time_axis is not None or all(a in (u, None) for a, u in zip(axes, usual, strict=True)) or _slides(plan):
+        if time_axis is not None or all(a in (u, None) for a, u in zip(axes, usual, strict=True)) or slides(plan):
             plans.append((axes, plan))
     if plans:
         axes, best = max(plans, key=lambda found: _merit(*found))
@@ -135,9 +136,14 @@ def _usual(graph: Graph, i: int) -> int:
     return next((axis for axis in candidates if axis < max(2, len(graph.tensors[i].shape) - 1)), candidates[0])
 
 
-def _slides(plan: Plan) -> bool:
+def slides(plan: Plan) -> bool:
     """Whether a kernel or a pool goes along time."""
     return any(_inputs_slid_along(plan))
+
+
+def _is_dense(node: Node) -> bool:
+    """Whether a kernel is a dense layer over all of a window, and slides along nothing in the file."""
+    return isinstance(node.options, ConvolutionOptions) and node.options.dense
 
 
 def _inputs_slid_along(plan: Plan) -> list[bool]:
@@ -147,6 +153,7 @@ def _inputs_slid_along(plan: Plan) -> list[bool]:
     for node, sources in zip(plan.nodes, plan.sources, strict=True):
         reached = set[int]().union(*(roots[i] for i in sources))
         roots |= dict.fromkeys(node.outputs, reached)
-        if node.kind == TIME_STATE.kind or (isinstance(node.options, SpatialOptions) and node.window.extent > 1):
+        slid = isinstance(node.options, SpatialOptions) and node.window.extent > 1 and not _is_dense(node)
+        if slid or node.kind == TIME_STATE.kind:
             found |= reached
     return [i in found for i in plan.inputs]

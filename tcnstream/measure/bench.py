@@ -17,7 +17,7 @@ from tcnstream.engines.base import ENGINES
 from tcnstream.engines.interpreter.runtime import feed, open_interpreter
 from tcnstream.engines.native.planfile import growth
 from tcnstream.errors import EngineError, StreamError
-from tcnstream.measure.material import file_arrays, noise, some_static
+from tcnstream.measure.material import file_arrays, in_file_order, noise, some_static
 from tcnstream.measure.peers import PEERS, open_peer
 from tcnstream.model import Model
 from tcnstream.tflite.writer import write_model
@@ -146,7 +146,8 @@ def rerun(model: Model, delegate: bool = True) -> Call:
     content = model.file.content if model.file.is_main_first else write_model([model.graph])
     interpreter = open_interpreter(content, exact=False, delegate=delegate)
     details = interpreter.get_input_details()
-    window = file_arrays(model, noise(model, model.plan.window_frames, _rng()), some_static(model, _rng()))
+    frames = noise(model, model.plan.window_frames, _rng())
+    window = in_file_order(model, file_arrays(model, frames, some_static(model, _rng())))
     feed(interpreter, window)
     outputs = [detail["index"] for detail in interpreter.get_output_details()]
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from tcnstream.compiler.feedback import Pair, zeros
 from tcnstream.model import Model
 from tcnstream.spec import TensorSpec
-from tcnstream.tflite.graph import Array
+from tcnstream.tflite.graph import Array, Graph
 
 
 def noise(model: Model, steps: int, rng: np.random.Generator) -> list[Array]:
@@ -32,8 +33,8 @@ def some_static(model: Model, rng: np.random.Generator) -> dict[str, Array]:
     return {spec.name: noise_of(spec, (), rng) for spec in model.static_inputs}
 
 
-def file_arrays(model: Model, window: list[Array], static: Mapping[str, Array]) -> list[Array]:
-    """Frames in the shapes of the file's inputs, with the values of inputs without time among them."""
+def file_arrays(model: Model, window: list[Array], static: Mapping[str, Array]) -> dict[int, Array]:
+    """Frames in the shapes of the file's inputs, and the values of inputs without time, by their tensors."""
     arrays = {}
     for i, frames, axis in zip(model.file_inputs, window, model.plan.input_axes, strict=True):
         tensor = model.graph.tensors[i]
@@ -42,4 +43,22 @@ def file_arrays(model: Model, window: list[Array], static: Mapping[str, Array]) 
         arrays[i] = np.ascontiguousarray(np.moveaxis(frames, 0, max((axis or 0) - 1, 0))).reshape(shape)
     for i, spec in zip(model.file_static, model.static_inputs, strict=True):
         arrays[i] = static[spec.name].reshape(model.graph.tensors[i].shape)
-    return [arrays[i] for i in model.graph.inputs]
+    return arrays
+
+
+def in_file_order(model: Model, arrays: Mapping[int, Array]) -> list[Array]:
+    """Arrays by their tensors in the order in which the file has its inputs; states are zeros."""
+    graph = model.graph
+    return [arrays[i] if i in arrays else zeros(graph.tensors[i]) for i in graph.inputs]
+
+
+def as_state(graph: Graph, pair: Pair, value: Array) -> Array:
+    """What an output was, as the input that it is fed back to takes it."""
+    after, before = graph.tensors[pair.output], graph.tensors[pair.input]
+    a, b = after.quantization, before.quantization
+    if a is None or b is None or (np.array_equal(a.scale, b.scale) and np.array_equal(a.zero_point, b.zero_point)):
+        return value.reshape(before.shape).astype(before.dtype)
+    real = (value.astype(np.float64) - float(a.zero_point.flat[0])) * float(a.scale.flat[0])
+    limits = np.iinfo(before.dtype.str)
+    raw = np.round(real / float(b.scale.flat[0])) + float(b.zero_point.flat[0])
+    return np.clip(raw, limits.min, limits.max).reshape(before.shape).astype(before.dtype)

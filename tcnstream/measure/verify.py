@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from tcnstream.compiler.feedback import zeros
 from tcnstream.compiler.plan import Plan
 from tcnstream.engines.choose import make_executor
 from tcnstream.engines.interpreter.runtime import feed, find_runtime, open_interpreter, run_offline
@@ -26,7 +27,7 @@ from tcnstream.engines.reference.executor import ReferenceExecutor
 from tcnstream.engines.state import State
 from tcnstream.errors import EngineError, StreamError
 from tcnstream.measure.compare import agrees, chunk_sizes, chunks, distance, first_difference
-from tcnstream.measure.material import file_arrays, noise, some_static
+from tcnstream.measure.material import as_state, file_arrays, in_file_order, noise, some_static
 from tcnstream.model import Model
 from tcnstream.stream import Stream, as_frames, in_steps
 from tcnstream.tflite.graph import Array
@@ -120,7 +121,7 @@ def verify(
     for name, window in windows:
         done(_against_file(model, stream, name, window, time_pooling is not None and model.needs_time_pooling))
     if model.is_stateful:
-        judge, offline = None, _hop_by_hop(model, inputs)
+        judge, offline = None, _hop_by_hop(model, inputs, stream.static)
     else:
         judge = model.stream("reference", time_pooling, calibration, static=given)
         offline = _whole(judge, inputs)
@@ -134,7 +135,7 @@ def verify(
 
 def _against_file(model: Model, stream: Stream, name: str, window: list[Array], pooled: bool) -> Check:
     """The unmodified file on one window against the stream on the same frames."""
-    arrays = file_arrays(model, window, stream.static)
+    arrays = in_file_order(model, file_arrays(model, window, stream.static))
     why = ""
     if pooled:
         why = "time_pooling stands in for all of time"
@@ -214,7 +215,7 @@ def _first_file_tensor(model: Model, stream: Stream, window: list[Array]) -> tup
     if not model.file.is_main_first:
         return model.outputs[0].name, "the output"
     interpreter = open_interpreter(model.file.content, exact=True, preserve_all=True)
-    feed(interpreter, file_arrays(model, window, stream.static))
+    feed(interpreter, in_file_order(model, file_arrays(model, window, stream.static)))
     interpreter.invoke()
     ours = _all_tensors(stream.plan, in_steps(model.inputs, model.input_steps, window))
     details = {d["name"]: d["index"] for d in interpreter.get_tensor_details()}
@@ -237,18 +238,25 @@ def _all_tensors(plan: Plan, inputs: list[Array]) -> dict[int, Array]:
     return {i: state.remembered(i) for i in state.queues}
 
 
-def _hop_by_hop(model: Model, inputs: list[Array]) -> list[Array]:
-    """What the unmodified file with its own state answers, invoked with one hop of frames after the other."""
+def _hop_by_hop(model: Model, inputs: list[Array], static: Mapping[str, Array]) -> list[Array]:
+    """What the unmodified file with its own state answers, invoked with one hop of frames after the other.
+
+    Where the state is an input, it is what the output was that is fed back to it, zeros at first.
+    """
     interpreter = open_interpreter(model.file.content, exact=True)
-    hop = model.window_frames
+    graph, hop = model.graph, model.window_frames
+    details = dict(zip(graph.inputs, interpreter.get_input_details(), strict=True))
+    answers = dict(zip(graph.outputs, interpreter.get_output_details(), strict=True))
+    fed_back = {pair.input: zeros(graph.tensors[pair.input]) for pair in model.states}
     parts = [[np.empty((0, *spec.shape), spec.dtype) for spec in model.outputs]]
     for begin in range(0, len(inputs[0]) - hop + 1, hop):
-        arrays = file_arrays(model, [x[begin : begin + hop] for x in inputs], {})
-        for detail, array in zip(interpreter.get_input_details(), arrays, strict=True):
-            interpreter.set_tensor(detail["index"], array)
+        arrays = file_arrays(model, [x[begin : begin + hop] for x in inputs], static) | fed_back
+        for i, array in arrays.items():
+            interpreter.set_tensor(details[i]["index"], array)
         interpreter.invoke()
-        made = [np.asarray(interpreter.get_tensor(d["index"])) for d in interpreter.get_output_details()]
-        parts.append([y.reshape(-1, *spec.shape) for y, spec in zip(made, model.outputs, strict=True)])
+        made = {o: np.asarray(interpreter.get_tensor(detail["index"])) for o, detail in answers.items()}
+        parts.append([made[o].reshape(-1, *s.shape) for o, s in zip(model.file_outputs, model.outputs, strict=True)])
+        fed_back = {pair.input: as_state(graph, pair, made[pair.output]) for pair in model.states}
     return [np.concatenate(frames) for frames in zip(*parts, strict=True)]
 
 

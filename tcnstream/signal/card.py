@@ -53,7 +53,8 @@ class SegmentRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a model card says. ``labels[i]`` names output channel i; ``output`` says whether a softmax is still to be
     taken. Output frame k describes the signal ``label_delay_frames`` output frames earlier. ``look_ahead_ms`` is
-    the signal that is needed after an instant to label it, all told.
+    the signal that is needed after an instant to label it, all told. ``signature`` and ``states`` are those of
+    ``tcnstream.load``.
     """
 
     name: str
@@ -66,6 +67,8 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     output: Literal["logits", "probabilities"] = "logits"
     preprocessing: tuple[Filter, ...] = ()
     segments: SegmentRules = SegmentRules()
+    signature: str = ""
+    states: dict[str, str] = {}
     description: str = ""
     training_data: str = ""
     licence: str = ""

@@ -369,9 +369,12 @@ def _unpack(lw: Lowering, op: Op) -> None:
             pick(lw, op, o, stream, np.array([k]), None)
         return None
     settle(lw, op)
+    stream = lw.stream(op, i)
+    time = stream.axis
+    if time is None:
+        return lw.emit(op, [(stream.value, lw.shape(i))], None, options=AxisOptions(axis + 1))
     options = AxisOptions(lw.frame_axis(op, i, axis, "takes apart"))
-    time = lw.stream(op, i).axis
-    return lw.emit(op, [lw.operand(i)], time if time is None or time < axis else time - 1, options=options)
+    return lw.emit(op, [lw.operand(i)], time if time < axis else time - 1, options=options)
 
 
 def _split(lw: Lowering, op: Op) -> None:

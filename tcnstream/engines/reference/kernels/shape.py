@@ -16,7 +16,8 @@ def _frames(context: KernelContext, position: int) -> Array:
     values = context.array(position)
     if not context.tensor(position).is_constant:
         return values
-    rank = 1 + len(context.output.shape)
+    streams = (a for a, t in zip(context.arrays, context.inputs, strict=True) if t is not None and not t.is_constant)
+    rank = next((a.ndim for a in streams if a is not None), 1 + len(context.output.shape))
     shape = values.shape[1:] if values.ndim == rank else values.shape
     return np.broadcast_to(values, (context.n_frames, *shape))
 

@@ -1,0 +1,15 @@
+"""Graph -> Graph: all that is done to a graph as read before its operations are said over frames."""
+
+from __future__ import annotations
+
+from tcnstream.compiler.normalise import normalise
+from tcnstream.compiler.validate import validate
+from tcnstream.compiler.whiles import has_whiles, inline_whiles
+from tcnstream.compiler.window import settle
+from tcnstream.tflite.graph import Graph
+
+
+def prepared(graph: Graph) -> Graph:
+    """The graph with lengths settled, checked, its loops inlined and its ideas in one form each."""
+    sound = validate(settle(graph))
+    return normalise(validate(inline_whiles(sound)) if has_whiles(sound) else sound)
