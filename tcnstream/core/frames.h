@@ -67,29 +67,30 @@ static inline const uint8_t *padded_frame_at(const tcn_program *p, const tcn_lan
     return frame_at(p, lane, t, f);
 }
 
-/* What a node in the steady state sees of an input: new frames in the block, older ones in the ring. */
+/* The ring of a tensor as a node in the steady state reads it. */
 typedef struct {
-    const uint8_t *block;
-    tcn_ring ring;
-} tcn_recent;
+    const uint8_t *frames;
+    int32_t next, bytes; /* where the next frame goes, and of all frames */
+} tcn_kept;
 
-static inline tcn_recent recent_of(const tcn_program *p, const tcn_lane_run *lane, uint32_t t)
+static inline tcn_kept kept_of(const tcn_place *at, const tcn_lane_run *lane)
 {
-    tcn_recent recent;
-    recent.ring.frames = NULL;
-    recent.ring.capacity = recent.ring.next = 0;
-    if (p->places[t].ring != TCN_NONE)
-        recent.ring = ring_of(p, lane, t);
-    recent.ring.frame_bytes = p->places[t].bytes;
-    recent.block = lane->block[t];
-    return recent;
+    tcn_kept kept = {lane->rings, 0, 0};
+    if (at->ring != TCN_NONE) {
+        kept.frames += at->ring_at;
+        kept.next = (int32_t)(lane->ring_next[at->ring] * at->bytes);
+        kept.bytes = (int32_t)(at->ring_frames * at->bytes);
+    }
+    return kept;
 }
 
-/* The frame that stands `offset` frames after the first new one. */
-static inline const uint8_t *recent_frame(const tcn_recent *recent, int32_t offset)
+/* The frame that stands `back` > 0 bytes before the next one, no more than the ring has. */
+static inline const uint8_t *kept_frame(const tcn_kept *kept, int32_t back)
 {
-    return offset >= 0 ? recent->block + (size_t)offset * recent->ring.frame_bytes
-                       : ring_kept_frame(&recent->ring, (uint32_t)-offset);
+    int32_t place = kept->next - back;
+    if (place < 0)
+        place += kept->bytes;
+    return kept->frames + place;
 }
 
 /* Where frame `f` of tensor `t` is made. */

@@ -45,12 +45,14 @@ typedef struct tcn_program tcn_program;
 typedef struct tcn_single_frame tcn_single_frame;
 struct tcn_single_frame {
     /* NULL: the node runs as in any push */
-    void (*run)(const tcn_program *p, const tcn_node_record *node, const tcn_single_frame *single, const tcn_lane_run *lanes,
-                uint32_t n_lanes);
+    void (*run)(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n_lanes);
     tcn_window_kernel kernel;   /* of a convolution, in panels or in fours */
     tcn_fours_kernel fours;
+    const void *args;
+    const tcn_place *in, *out;  /* the first of each */
+    uint32_t in_tensor;
     uint32_t taps;              /* or operands */
-    const int32_t *offsets;     /* [taps] of the frames that are read, from the input's first new frame */
+    const int32_t *offsets;     /* [taps] bytes from a frame that is read to the input's new frame */
 };
 
 struct tcn_program {
@@ -79,6 +81,7 @@ struct tcn_program {
     int needs_counts;       /* whether some node needs the counts of frames in a push of one frame */
     int64_t *signal_frames; /* [tensors] for the lane that is flushed */
     tcn_lane_run *lanes;
+    tcn_lane alone;         /* what tcn_push makes of its arguments; a stack may be small */
 };
 
 static inline const tcn_header *header_of(const tcn_plan *plan) { return (const tcn_header *)(const void *)plan; }

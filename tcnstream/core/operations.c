@@ -50,6 +50,19 @@ static int within_rings(const tcn_program *p, const tcn_node_record *node, const
     return 1;
 }
 
+/* Offsets of frames, which are negative, as bytes back. */
+static void count_in_bytes(const tcn_program *p, const tcn_node_record *node, tcn_single_frame *single, int32_t *offsets)
+{
+    const uint32_t *operands = IN_PLAN(uint32_t, node->operands_at);
+    uint32_t i;
+    single->args = p->plan + node->args_at;
+    single->in_tensor = operands[0];
+    single->in = &p->places[operands[0]];
+    single->out = &p->places[operands[node->n_inputs]];
+    for (i = 0; single->run && i < single->taps; i++)
+        offsets[i] = (int32_t)((uint32_t)-offsets[i] * p->places[operands[i < node->n_inputs ? i : 0]].bytes);
+}
+
 void tcn_prepare_single_frames(tcn_program *p, int32_t *offsets)
 {
     uint32_t k;
@@ -65,6 +78,7 @@ void tcn_prepare_single_frames(tcn_program *p, int32_t *offsets)
         offsets += single->taps;
         if (!within_rings(p, node, single))
             single->run = NULL;
+        count_in_bytes(p, node, single, offsets - single->taps);
         if (!single->run)
             p->needs_counts = 1;
     }
@@ -74,7 +88,7 @@ void tcn_run_single_frame(const tcn_program *p, uint32_t k, tcn_lane_run *const 
 {
     const tcn_single_frame *single = &p->single_frames[k];
     if (single->run)
-        single->run(p, &p->nodes[k], single, lanes, n_lanes);
+        single->run(p, single, lanes, n_lanes);
     else
         tcn_run_node(p, k, lanes, n_lanes);
 }

@@ -77,17 +77,32 @@ static inline uint32_t ring_append(const tcn_ring *r, const uint8_t *frames, uin
     return few >= r->capacity ? few - r->capacity : few;
 }
 
-/* Takes in one frame; returns the new `next`. Faster than memcpy for frames of some words. */
-static inline uint32_t ring_append_one(const tcn_ring *r, const uint8_t *frame)
+/* Some bytes to another place. Faster than memcpy for frames of some words. */
+static inline void ring_copy_frame(uint8_t *to, const uint8_t *frame, uint32_t left)
 {
-    uint32_t left = r->frame_bytes;
-    uint8_t *to = r->frames + (size_t)r->next * left;
+#if defined(__ARM_FEATURE_MVE)
+    __asm volatile("dlstp.8 lr, %2\n0:\tvldrb.u8 q0, [%0], #16\n\tvstrb.8 q0, [%1], #16\n\tletp lr, 0b"
+                   : "+r"(frame), "+r"(to) : "r"(left) : "lr", "d0", "d1", "memory");
+#else
+#if defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M' && __ARM_ARCH >= 7
+    if ((((uintptr_t)to | (uintptr_t)frame) & 3) == 0)
+        for (; left >= 16; left -= 16)
+            __asm volatile("ldm %0!, {r3, r4, r5, r6}\n\tstm %1!, {r3, r4, r5, r6}"
+                           : "+&r"(frame), "+&r"(to) : : "r3", "r4", "r5", "r6", "memory");
+#endif
     for (; left >= 16; left -= 16, frame += 16, to += 16)
         memcpy(to, frame, 16);
     for (; left >= 4; left -= 4, frame += 4, to += 4)
         memcpy(to, frame, 4);
     for (; left; left--)
         *to++ = *frame++;
+#endif
+}
+
+/* Takes in one frame; returns the new `next`. */
+static inline uint32_t ring_append_one(const tcn_ring *r, const uint8_t *frame)
+{
+    ring_copy_frame(r->frames + (size_t)r->next * r->frame_bytes, frame, r->frame_bytes);
     return r->next + 1 == r->capacity ? 0 : r->next + 1;
 }
 

@@ -232,6 +232,7 @@ static void push_one(const tcn_work *work, tcn_lane *lane, uint32_t lanes)
 {
     const tcn_program *p = work->program;
     const tcn_header *h = p->header;
+    uint32_t (*clock)(void) = work->hooks ? work->hooks->clock : NULL;
     uint32_t l, i, k, o, done = 0;
     for (l = 0; l < lanes; l++) {
         tcn_lane_run *run = &p->lanes[l];
@@ -246,10 +247,13 @@ static void push_one(const tcn_work *work, tcn_lane *lane, uint32_t lanes)
         run->state->frames++;
     }
     for (k = 0; k < h->n_nodes; k++) {
+        uint32_t begin = clock ? clock() : 0;
         tcn_run_single_frame(p, k, p->lanes, lanes);
         for (; done < p->commit_until[k]; done++)
             for (l = 0; l < lanes; l++)
                 commit_one(p, &p->lanes[l], p->commits[done]);
+        if (clock)
+            work->hooks->ticks[k] += clock() - begin;
     }
     for (l = 0; l < lanes; l++)
         for (o = 0; o < h->n_outputs; o++) {
@@ -263,7 +267,7 @@ static int all_steady(const tcn_work *work, const tcn_lane *lane, uint32_t lanes
 {
     const tcn_program *p = work->program;
     uint32_t l, o;
-    if (work->hooks || lanes == 0)
+    if ((work->hooks && work->hooks->tap_frames) || lanes == 0)
         return 0;
     for (l = 0; l < lanes; l++) {
         if (lane[l].n != 1 || lane[l].state->frames < p->steady_from || usable(work, lane[l].state))
@@ -338,17 +342,21 @@ int tcn_push(const tcn_work *work, tcn_state *state, const void *const in[], int
              const int64_t room[], int64_t made[])
 {
     const tcn_header *h = header_of(work->plan);
-    tcn_lane lane;
-    uint32_t bad;
+    tcn_program *p = work->program;
+    tcn_lane *lane = &p->alone;
+    uint32_t bad, i;
     int error;
-    lane.state = state;
-    lane.n = n;
-    memcpy(lane.in, in, h->n_inputs * sizeof *in);
-    memcpy(lane.out, out, h->n_outputs * sizeof *out);
-    memcpy(lane.room, room, h->n_outputs * sizeof *room);
-    error = tcn_push_lanes(work, &lane, 1, &bad);
-    if (!error)
-        memcpy(made, lane.made, h->n_outputs * sizeof *made);
+    lane->state = state;
+    lane->n = n;
+    for (i = 0; i < h->n_inputs; i++)
+        lane->in[i] = in[i];
+    for (i = 0; i < h->n_outputs; i++) {
+        lane->out[i] = out[i];
+        lane->room[i] = room[i];
+    }
+    error = tcn_push_lanes(work, lane, 1, &bad);
+    for (i = 0; !error && i < h->n_outputs; i++)
+        made[i] = lane->made[i];
     return error;
 }
 

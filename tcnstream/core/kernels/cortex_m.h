@@ -134,7 +134,12 @@ I void int8_4_store(int8_4_sums s, int32_t *to) { memcpy(to, s.o, sizeof s.o); }
 
 #endif
 
-#ifndef CONV_F32
+#if !defined(CONV_F32) && defined(__ARM_FP) && (__ARM_FP & 4)
+#define FPU_F32
+#define CONV_F32 fpu_conv_f32
+#define DEPTHWISE_F32 fpu_depthwise_f32
+#define BINARY_F32 tcn_plain_binary_f32
+#elif !defined(CONV_F32)
 #define CONV_F32 tcn_plain_conv_f32
 #define DEPTHWISE_F32 tcn_plain_depthwise_f32
 #define BINARY_F32 tcn_plain_binary_f32
@@ -167,6 +172,9 @@ I int is_short_sum(const binary_args *a, int op, int own)
 #include "helium_i8.h"
 #else
 #include "dsp_i8.h"
+#endif
+#ifdef FPU_F32
+#include "fpu_f32.h"
 #endif
 
 const tcn_kernels tcn_kernels_base = {

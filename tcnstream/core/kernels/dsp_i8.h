@@ -79,12 +79,6 @@ static void binary_i8(const binary_args *a, int op, const int8_t *x, const int8_
         sum_loop(a, own, other, x, y, out, n, 0, 0);
 }
 
-INLINE int32_t with_two(uint32_t x, uint32_t w, int32_t sum)
-{
-    __asm("smlad %0, %1, %2, %0" : "+r"(sum) : "r"(x), "r"(w));
-    return sum;
-}
-
 INLINE int32_t with_low(uint32_t x, uint32_t w, int32_t sum)
 {
     __asm("smlabb %0, %1, %2, %0" : "+r"(sum) : "r"(x), "r"(w));
@@ -109,20 +103,21 @@ INLINE finishing finishing_of(const conv_args *a, const uint8_t *plan)
     return (finishing){WORDS(plan, a->bias_at), WORDS(plan, a->multiplier_at), (const int8_t *)(plan + a->shift_at), a->zero_out, a->low, a->high};
 }
 
-INLINE int8_t finished(int32_t sum, const finishing *f, uint32_t o, int clip)
+INLINE int8_t finished(int32_t sum, int32_t multiplier, int32_t places, const finishing *f, int clip)
 {
-    int32_t y = shifted_and(high_mul_of_twice(left32(sum, 1), f->multiplier[o]), f->places[o], f->zero);
+    int32_t y = shifted_and(high_mul_of_twice(left32(sum, 1), multiplier), places, f->zero);
     return (int8_t)(clip ? clip32(y, f->low, f->high) : within_int8(y));
 }
 
-/* Four bytes of a window as two times two of 16 bits, the even ones first; the window is (taps, channels). */
-static void widen_window(const void *const *rows, uint32_t taps, uint32_t channels, uint32_t *to)
+/* Four bytes of a window as two times two of 16 bits, the even ones first; the window is (taps, channels), and its fours
+ * are `apart` words from each other. */
+static void widen_window(const void *const *rows, uint32_t taps, uint32_t channels, uint32_t *to, uint32_t apart)
 {
     uint32_t k, c;
     if (channels % 4 == 0) {
         for (k = 0; k < taps; k++) {
             const int8_t *x = (const int8_t *)rows[k], *end = x + channels;
-            for (; x < end; x += 4, to += 2) {
+            for (; x < end; x += 4, to += apart) {
                 uint32_t four = four_int8(x);
                 to[0] = even_bytes(four);
                 to[1] = odd_bytes(four);
@@ -133,75 +128,116 @@ static void widen_window(const void *const *rows, uint32_t taps, uint32_t channe
         uint32_t i = 0;
         for (k = 0; k < taps; k++)
             for (c = 0; c < channels; c++, i++)
-                at[(i & ~3u) + ((i & 1) << 1) + (i >> 1 & 1)] = ((const int8_t *)rows[k])[c];
+                at[(i >> 2) * 2 * apart + ((i & 1) << 1) + (i >> 1 & 1)] = ((const int8_t *)rows[k])[c];
         for (; i % 4; i++)
-            at[(i & ~3u) + ((i & 1) << 1) + (i >> 1 & 1)] = 0;
+            at[(i >> 2) * 2 * apart + ((i & 1) << 1) + (i >> 1 & 1)] = 0;
     }
 }
 
-/* Four outputs of one position */
-INLINE void fours_of_one(const uint32_t *window, uint32_t blocks, const uint32_t *w, uint32_t outputs, const finishing *f, int8_t *out,
-                         int clip)
+/* Sums of four outputs of one position: x are widened fours up to `end`, w the weights of the four outputs for each. */
+INLINE const uint32_t *four_sums(const uint32_t *x, const uint32_t *end, const uint32_t *w, int32_t *sum)
 {
-    uint32_t o;
-    for (o = 0; o < outputs; o += 4) {
-        const uint32_t *x = window, *end = window + 2 * blocks;
-        int32_t a = f->bias[o], b = f->bias[o + 1], c = f->bias[o + 2], d = f->bias[o + 3];
-        do {
-            uint32_t even = x[0], odd = x[1], v;
-            x += 2;
-            v = w[0];
-            a = with_two(odd_bytes(v), odd, with_two(even_bytes(v), even, a));
-            v = w[1];
-            b = with_two(odd_bytes(v), odd, with_two(even_bytes(v), even, b));
-            v = w[2];
-            c = with_two(odd_bytes(v), odd, with_two(even_bytes(v), even, c));
-            v = w[3];
-            d = with_two(odd_bytes(v), odd, with_two(even_bytes(v), even, d));
-            w += 4;
-        } while (x < end);
-        out[o] = finished(a, f, o, clip);
-        if (o + 4 <= outputs) {
-            out[o + 1] = finished(b, f, o + 1, clip);
-            out[o + 2] = finished(c, f, o + 2, clip);
-            out[o + 3] = finished(d, f, o + 3, clip);
+    int32_t a = sum[0], b = sum[1], c = sum[2], d = sum[3];
+    uint32_t even, odd, v, u, t;
+    __asm volatile("0:\tldrd %6, %7, [%0], #8\n"
+                   "\tldrd %8, %9, [%1], #16\n"
+                   "\tsxtb16 %10, %8\n"
+                   "\tsxtb16 %8, %8, ror #8\n"
+                   "\tsmlad %2, %10, %6, %2\n"
+                   "\tsmlad %2, %8, %7, %2\n"
+                   "\tsxtb16 %10, %9\n"
+                   "\tsxtb16 %9, %9, ror #8\n"
+                   "\tsmlad %3, %10, %6, %3\n"
+                   "\tsmlad %3, %9, %7, %3\n"
+                   "\tldrd %8, %9, [%1, #-8]\n"
+                   "\tsxtb16 %10, %8\n"
+                   "\tsxtb16 %8, %8, ror #8\n"
+                   "\tsmlad %4, %10, %6, %4\n"
+                   "\tsmlad %4, %8, %7, %4\n"
+                   "\tsxtb16 %10, %9\n"
+                   "\tsxtb16 %9, %9, ror #8\n"
+                   "\tsmlad %5, %10, %6, %5\n"
+                   "\tsmlad %5, %9, %7, %5\n"
+                   "\tcmp %0, %11\n"
+                   "\tbne 0b"
+                   : "+&r"(x), "+&r"(w), "+&r"(a), "+&r"(b), "+&r"(c), "+&r"(d), "=&r"(even), "=&r"(odd), "=&r"(v), "=&r"(u), "=&r"(t)
+                   : "r"(end)
+                   : "cc", "memory");
+    sum[0] = a, sum[1] = b, sum[2] = c, sum[3] = d;
+    return w;
+}
+
+/* Sums of two outputs of two positions, whose fours stand in turn; so each weight is widened once for both. */
+INLINE void two_sums_of_two(const uint32_t *x, const uint32_t *end, const uint32_t *w, int32_t *sum)
+{
+    int32_t a = sum[0], b = sum[1], c = a, d = b;
+    uint32_t even, odd, next_even, next_odd, v, t;
+    __asm volatile("0:\tldrd %6, %7, [%0], #16\n"
+                   "\tldrd %8, %9, [%0, #-8]\n"
+                   "\tldr %10, [%1], #4\n"
+                   "\tsxtb16 %11, %10\n"
+                   "\tsxtb16 %10, %10, ror #8\n"
+                   "\tsmlad %2, %11, %6, %2\n"
+                   "\tsmlad %4, %11, %8, %4\n"
+                   "\tsmlad %2, %10, %7, %2\n"
+                   "\tsmlad %4, %10, %9, %4\n"
+                   "\tldr %10, [%1], #12\n"
+                   "\tsxtb16 %11, %10\n"
+                   "\tsxtb16 %10, %10, ror #8\n"
+                   "\tsmlad %3, %11, %6, %3\n"
+                   "\tsmlad %5, %11, %8, %5\n"
+                   "\tsmlad %3, %10, %7, %3\n"
+                   "\tsmlad %5, %10, %9, %5\n"
+                   "\tcmp %0, %12\n"
+                   "\tbne 0b"
+                   : "+&r"(x), "+&r"(w), "+&r"(a), "+&r"(b), "+&r"(c), "+&r"(d), "=&r"(even), "=&r"(odd), "=&r"(next_even),
+                     "=&r"(next_odd), "=&r"(v), "=&r"(t)
+                   : "r"(end)
+                   : "cc", "memory");
+    sum[0] = a, sum[1] = b, sum[2] = c, sum[3] = d;
+}
+
+INLINE void conv_one(const uint32_t *window, uint32_t blocks, const uint32_t *w, const finishing *f, uint32_t outputs, int8_t *out, int clip)
+{
+    const int32_t *bias = f->bias, *multiplier = f->multiplier;
+    const int8_t *places = f->places, *end = out + outputs;
+    for (; out < end; out += 4, bias += 4, multiplier += 4, places += 4) {
+        int32_t sum[4] = {bias[0], bias[1], bias[2], bias[3]};
+        int8_t y[3];
+        w = four_sums(window, window + 2 * blocks, w, sum);
+        out[0] = finished(sum[0], multiplier[0], places[0], f, clip);
+        y[0] = finished(sum[1], multiplier[1], places[1], f, clip);
+        y[1] = finished(sum[2], multiplier[2], places[2], f, clip);
+        y[2] = finished(sum[3], multiplier[3], places[3], f, clip);
+        if (out + 4 <= end) {
+            out[1] = y[0];
+            out[2] = y[1];
+            out[3] = y[2];
             continue;
         }
-        if (o + 1 < outputs)
-            out[o + 1] = finished(b, f, o + 1, clip);
-        if (o + 2 < outputs)
-            out[o + 2] = finished(c, f, o + 2, clip);
+        if (out + 1 < end)
+            out[1] = y[0];
+        if (out + 2 < end)
+            out[2] = y[1];
     }
 }
 
-/* Two outputs of two positions, so that weights are widened once for both. */
-INLINE void fours_of_two(const uint32_t *window, uint32_t blocks, const uint32_t *weights, uint32_t outputs, const finishing *f,
-                         int8_t *out, int8_t *next, int clip)
+INLINE void conv_two(const uint32_t *window, uint32_t blocks, const uint32_t *w, const finishing *f, uint32_t outputs, int8_t *out,
+                     int8_t *next, int clip)
 {
-    uint32_t o;
-    for (o = 0; o < outputs; o += 2) {
-        const uint32_t *w = weights + (size_t)(o / 4) * 4 * blocks + (o & 2);
-        const uint32_t *x = window, *y = window + 2 * blocks, *end = y;
-        int32_t a = f->bias[o], b = f->bias[o + 1], c = a, d = b;
-        do {
-            uint32_t x_even = x[0], x_odd = x[1], y_even = y[0], y_odd = y[1], v = w[0], u = w[1], even;
-            x += 2;
-            y += 2;
-            w += 4;
-            even = even_bytes(v);
-            v = odd_bytes(v);
-            a = with_two(v, x_odd, with_two(even, x_even, a));
-            c = with_two(v, y_odd, with_two(even, y_even, c));
-            even = even_bytes(u);
-            u = odd_bytes(u);
-            b = with_two(u, x_odd, with_two(even, x_even, b));
-            d = with_two(u, y_odd, with_two(even, y_even, d));
-        } while (x < end);
-        out[o] = finished(a, f, o, clip);
-        next[o] = finished(c, f, o, clip);
-        if (o + 1 < outputs) {
-            out[o + 1] = finished(b, f, o + 1, clip);
-            next[o + 1] = finished(d, f, o + 1, clip);
+    const int32_t *bias = f->bias, *multiplier = f->multiplier;
+    const int8_t *places = f->places, *end = out + outputs;
+    uint32_t from = 2; /* words that the other two of the four outputs are away */
+    for (; out < end; out += 2, next += 2, bias += 2, multiplier += 2, places += 2) {
+        int32_t sum[4] = {bias[0], bias[1]};
+        two_sums_of_two(window, window + 4 * blocks, w, sum);
+        w += from;
+        from = 4 * blocks - from;
+        out[0] = finished(sum[0], multiplier[0], places[0], f, clip);
+        next[0] = finished(sum[2], multiplier[0], places[0], f, clip);
+        if (out + 1 < end) {
+            out[1] = finished(sum[1], multiplier[1], places[1], f, clip);
+            next[1] = finished(sum[3], multiplier[1], places[1], f, clip);
         }
     }
 }
@@ -209,17 +245,17 @@ INLINE void fours_of_two(const uint32_t *window, uint32_t blocks, const uint32_t
 INLINE void conv_fours(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions,
                        uint32_t *window, int clip)
 {
-    uint32_t taps = a->taps_t * a->taps_f, blocks = (taps * a->channels + 3) / 4, p = 0;
+    uint32_t taps = a->taps_t * a->taps_f, channels = a->channels, blocks = (taps * channels + 3) / 4, p = 0;
     const uint32_t *w = (const uint32_t *)(const void *)(plan + a->weights_at);
     const finishing f = finishing_of(a, plan);
     for (; p + 2 <= positions; p += 2, rows += 2 * taps) {
-        widen_window(rows, taps, a->channels, window);
-        widen_window(rows + taps, taps, a->channels, window + 2 * blocks);
-        fours_of_two(window, blocks, w, a->outputs, &f, outs[p], outs[p + 1], clip);
+        widen_window(rows, taps, channels, window, 4);
+        widen_window(rows + taps, taps, channels, window + 2, 4);
+        conv_two(window, blocks, w, &f, a->outputs, outs[p], outs[p + 1], clip);
     }
     if (p < positions) {
-        widen_window(rows, taps, a->channels, window);
-        fours_of_one(window, blocks, w, a->outputs, &f, outs[p], clip);
+        widen_window(rows, taps, channels, window, 2);
+        conv_one(window, blocks, w, &f, a->outputs, outs[p], clip);
     }
 }
 
@@ -239,13 +275,13 @@ INLINE void depthwise_four(const void *const *rows, uint32_t taps, uint32_t c, u
         r = with_high(x_even, v_even, r);
         s = with_high(x, v, s);
     }
-    out[c] = finished(p, f, c, clip);
+    out[c] = finished(p, f->multiplier[c], f->places[c], f, clip);
     if (n > 1)
-        out[c + 1] = finished(q, f, c + 1, clip);
+        out[c + 1] = finished(q, f->multiplier[c + 1], f->places[c + 1], f, clip);
     if (n > 2)
-        out[c + 2] = finished(r, f, c + 2, clip);
+        out[c + 2] = finished(r, f->multiplier[c + 2], f->places[c + 2], f, clip);
     if (n > 3)
-        out[c + 3] = finished(s, f, c + 3, clip);
+        out[c + 3] = finished(s, f->multiplier[c + 3], f->places[c + 3], f, clip);
 }
 
 INLINE void depthwise_fours(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions,

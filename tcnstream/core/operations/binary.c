@@ -69,23 +69,26 @@ static void binary(const tcn_job *j)
     }
 }
 
-static const void *recent_at(const tcn_program *p, const tcn_lane_run *lane, uint32_t t, int32_t offset)
+static inline const void *single_operand(const tcn_program *p, const tcn_lane_run *lane, uint32_t t, int32_t back)
 {
-    const tcn_recent recent = recent_of(p, lane, t);
-    return recent_frame(&recent, offset);
+    tcn_kept kept;
+    if (!back)
+        return lane->block[t];
+    kept = kept_of(&p->places[t], lane);
+    return kept_frame(&kept, back);
 }
 
-static void run_single_frame(const tcn_program *p, const tcn_node_record *node, const tcn_single_frame *single, const tcn_lane_run *lanes,
-                     uint32_t n_lanes)
+static void run_single_frame(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n_lanes)
 {
+    const tcn_node_record *node = &p->nodes[single - p->single_frames];
     const uint32_t *operands = IN_PLAN(uint32_t, node->operands_at);
-    const tcn_place *out = &p->places[operands[node->n_inputs]];
-    const binary_args *a = ARGS(binary_args);
+    const tcn_place *out = single->out;
+    const binary_args *a = single->args;
     uint32_t l;
     for (l = 0; l < n_lanes; l++) {
         const uint32_t *in = operands;
-        const void *x = a->constant_at[0] ? p->plan + a->constant_at[0] : recent_at(p, &lanes[l], *in++, single->offsets[0]);
-        const void *y = a->constant_at[1] ? p->plan + a->constant_at[1] : recent_at(p, &lanes[l], *in, single->offsets[1]);
+        const void *x = a->constant_at[0] ? p->plan + a->constant_at[0] : single_operand(p, &lanes[l], *in++, single->offsets[0]);
+        const void *y = a->constant_at[1] ? p->plan + a->constant_at[1] : single_operand(p, &lanes[l], *in, single->offsets[1]);
         compute(p, node, x, y, out->base + out->pitch * lanes[l].index, a->elements);
     }
 }

@@ -278,27 +278,39 @@ static void run(const tcn_job *j)
         convolution(j, 0);
 }
 
-/* One frame per lane without a frequency axis: where each tap reads is known beforehand. */
-static void run_single_frame(const tcn_program *p, const tcn_node_record *node, const tcn_single_frame *single, const tcn_lane_run *lanes,
-                     uint32_t n_lanes)
+/* Where a lane's new frame reads its input: older frames in the ring, the newest in the block. */
+static inline void find_single_rows(const tcn_single_frame *single, const tcn_lane_run *lane, const void **rows)
 {
-    const uint32_t *operands = IN_PLAN(uint32_t, node->operands_at);
-    const tcn_place *out = &p->places[operands[node->n_inputs]];
-    const void **rows = p->rows;
-    uint32_t filled = 0, l, i;
+    const tcn_kept kept = kept_of(single->in, lane);
+    const int32_t *back = single->offsets, *last = back + single->taps - 1; /* the others are older */
+    for (; back < last; back++)
+        *rows++ = kept_frame(&kept, *back);
+    *rows = *last ? kept_frame(&kept, *last) : lane->block[single->in_tensor];
+}
+
+/* One frame per lane without a frequency axis: where each tap reads is known beforehand. */
+static void run_single_frame(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n_lanes)
+{
+    const tcn_place *out = single->out;
+    uint32_t filled = 0, l;
     for (l = 0; l < n_lanes; l++) {
-        const tcn_recent in = recent_of(p, &lanes[l], operands[0]);
-        for (i = 0; i < single->taps; i++)
-            *rows++ = recent_frame(&in, single->offsets[i]);
+        find_single_rows(single, &lanes[l], p->rows + filled * single->taps);
         p->outs[filled++] = out->base + out->pitch * lanes[l].index;
         if (filled == p->positions_at_most || l + 1 == n_lanes) {
-            if (single->fours)
-                single->fours(ARGS(conv_args), p->plan, p->rows, p->outs, filled, p->window);
-            else
-                single->kernel(ARGS(conv_args), p->plan, p->rows, p->outs, filled);
-            rows = p->rows;
+            single->kernel(single->args, p->plan, p->rows, p->outs, filled);
             filled = 0;
         }
+    }
+}
+
+static void run_single_fours(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n_lanes)
+{
+    const tcn_place *out = single->out;
+    uint32_t l;
+    for (l = 0; l < n_lanes; l++) {
+        find_single_rows(single, &lanes[l], p->rows);
+        p->outs[0] = out->base + out->pitch * lanes[l].index;
+        single->fours(single->args, p->plan, p->rows, p->outs, 1, p->window);
     }
 }
 
@@ -310,9 +322,9 @@ static void prepare_single_frame(const tcn_program *p, const tcn_node_record *no
     uint32_t i;
     if (!without_frequency(a))
         return;
-    single->run = run_single_frame;
     single->kernel = window_kernel(p, node);
     single->fours = fours_kernel(p, node);
+    single->run = single->fours ? run_single_fours : run_single_frame;
     single->taps = a->taps_t;
     for (i = 0; i < a->taps_t; i++)
         offsets[i] = (int32_t)(lag + (int64_t)i * a->dilation_t);
