@@ -131,7 +131,7 @@ def _blocks(path: Path, file: Any) -> Iterator[Chunk]:
 
 def _cut_short(notes: str) -> bool:
     """By what libsndfile notes when it opens a file. A length of 2 GB and more is that of a pipe, which knew none."""
-    promised = re.search(r"^data : (\d+) \(should be", notes, re.MULTILINE)
+    promised = re.search(r"^ *(?:data|SSND|Data Size|riff) *: (\d+) \(should be", notes, re.MULTILINE)
     return bool(promised and int(promised[1]) < 0x7FFF0000) or "Last page lacks an end-of-stream bit" in notes
 
 

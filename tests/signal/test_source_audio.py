@@ -1,0 +1,155 @@
+"""Sound is read to its end, whatever a header says of the length, and what does not agree is said."""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from helpers.paths import AUDIO
+from helpers.recordings import read, rf64, wav
+
+from tcnstream.errors import SignalError
+from tcnstream.opened import open_input, open_model
+from tcnstream.signal.sources import open_recording
+from tcnstream.signal.sources.base import ReadOptions
+from tcnstream.signal.units import FULL_SCALE
+
+FRAMES = 9001
+NOISE = np.random.default_rng(4).integers(-30000, 30000, FRAMES)
+PCM = {
+    8: ((NOISE >> 8) + 128).astype("u1").tobytes(),
+    16: NOISE.astype("<i2").tobytes(),
+    24: (NOISE << 8).astype("<i4").view("u1").reshape(-1, 4)[:, :3].tobytes(),
+    32: (NOISE << 16).astype("<i4").tobytes(),
+    -32: (NOISE / 32768).astype("<f4").tobytes(),
+    -64: (NOISE / 32768).astype("<f8").tobytes(),
+}
+LIST = b"LIST" + struct.pack("<I", 26) + b"INFOISFT" + struct.pack("<I", 14) + b"Lavf59.27.100\0"
+
+
+def file(folder: Path, content: bytes, name: str = "x.wav") -> Path:
+    (folder / name).write_bytes(content)
+    return folder / name
+
+
+def wav_of(bits: int, **other: object) -> bytes:
+    return wav(PCM[bits], bits=abs(bits), tag=3 if bits < 0 else 1, **other)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("extensible", [False, True])
+@pytest.mark.parametrize("bits", PCM)
+@pytest.mark.parametrize("said", ["right", "0", "4 GiB - 1", "2 GiB - 1", "half", "a header's worth"])
+def test_a_size_that_is_not_so_loses_nothing(tmp_path: Path, bits: int, said: str, extensible: bool) -> None:
+    size = len(PCM[bits])
+    sizes = {"0": 0, "4 GiB - 1": 0xFFFFFFFF, "2 GiB - 1": 0x7FFFFFFF, "half": size // 4 * 2, "a header's worth": 36}
+    recording = open_recording(file(tmp_path, wav_of(bits, said=sizes.get(said, size), extensible=extensible)))
+    expected = (NOISE >> 8) / 128 if bits == 8 else NOISE / 32768
+    assert (recording.rate_hz, recording.units, recording.frames) == (16000, FULL_SCALE, FRAMES)
+    np.testing.assert_allclose(read(recording)[:, 0], expected, atol=1e-7)
+    assert bool(recording.remark) == (said in ("0", "half", "a header's worth"))
+    if recording.remark:
+        assert recording.remark.endswith("(never finished): read to the end of the file")
+
+
+def test_what_follows_the_sound_is_no_sound(tmp_path: Path) -> None:
+    for after in (LIST, LIST + bytes(200), bytes(460), b"\0"):
+        recording = open_recording(file(tmp_path, wav_of(16, after=after)))
+        assert len(read(recording)) == FRAMES and recording.remark == ""
+    empty = open_recording(file(tmp_path, wav(b"", after=LIST)))
+    assert len(read(empty)) == 0 and empty.remark == ""
+    silence = open_recording(file(tmp_path, wav(bytes(32000), said=0)))
+    assert len(read(silence)) == 16000 and "never finished" in silence.remark
+
+
+def test_a_wav_file_that_was_cut_short_is_called_so(tmp_path: Path) -> None:
+    recording = open_recording(file(tmp_path, wav_of(24)[:20_000]))
+    assert recording.remark.startswith("cut short") and len(read(recording)) == (20_000 - 44) // 3
+
+
+def test_more_than_4_gib_whose_size_wrapped(tmp_path: Path) -> None:
+    size = 4 * 2**30 + 200 * 2**20
+    for said in (size & 0xFFFFFFFF, 0xFFFFFFFF, 0):
+        path = file(tmp_path, wav(b"", said=said))
+        os.truncate(path, 44 + size)
+        recording = open_recording(path)
+        assert recording.frames == size // 2
+        first = next(recording.chunks)
+        assert isinstance(first, np.ndarray) and not first.any()
+    whole = file(tmp_path, rf64(b"", said=size))
+    os.truncate(whole, whole.stat().st_size + size)
+    assert open_recording(whole).frames == size // 2 and open_recording(whole).remark == ""
+
+
+@pytest.mark.parametrize("said", [None, 0, 1000])
+def test_rf64(tmp_path: Path, said: int | None) -> None:
+    recording = open_recording(file(tmp_path, rf64(PCM[16], said=said)))
+    np.testing.assert_array_equal(read(recording)[:, 0], (NOISE / 32768).astype(np.float32))
+    assert bool(recording.remark) == (said == 1000)  # no size at all is a pipe's
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24"])
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("frames", [1, 4096, 8192, FRAMES])
+def test_flac_of_unknown_length(tmp_path: Path, frames: int, channels: int, subtype: str) -> None:
+    """As a program writes it to a pipe; its last block was lost, and it was called damaged."""
+    x = np.repeat((NOISE[:frames] / 32768)[:, None], channels, axis=1)
+    path = tmp_path / "x.flac"
+    soundfile.write(path, x, 16000, subtype=subtype)
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0  # 36 bits of STREAMINFO: total samples, of which 0 is "unknown"
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    recording = open_recording(path, channels=channels)
+    assert recording.frames is None
+    np.testing.assert_allclose(read(recording), x, atol=1e-7)
+
+
+@pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
+def test_mp3_that_was_cut_is_called_so(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "x.mp3"
+    samples = soundfile.read(AUDIO, dtype="float32")[0][: 16000 * 12]
+    with soundfile.SoundFile(path, "w", 16000, 1, format="MP3", bitrate_mode=mode) as made:
+        made.write(samples)
+    whole = read(open_recording(path))
+    assert len(samples) <= len(whole) < len(samples) + 4000
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    frames = 0
+    with pytest.raises(SignalError, match="is cut short"):
+        for piece in open_recording(path).chunks:
+            assert isinstance(piece, np.ndarray)
+            frames += len(piece)
+    assert frames > len(whole) / 2
+
+
+@pytest.mark.parametrize("form", ["AIFF", "AU", "CAF", "W64"])
+def test_other_containers_are_whole_or_say_that_they_are_not(tmp_path: Path, form: str) -> None:
+    path = tmp_path / f"x.{form.lower()}"
+    soundfile.write(path, NOISE / 32768, 16000, format=form, subtype="PCM_16")
+    np.testing.assert_allclose(read(open_recording(path))[:, 0], NOISE / 32768, atol=1e-7)
+    content = bytearray(path.read_bytes())
+    path.write_bytes(content[: len(content) // 2])
+    try:
+        recording = open_recording(path)
+        frames = len(read(recording))
+    except SignalError:
+        return
+    assert recording.remark.startswith("cut short") and frames > FRAMES // 3
+
+
+def test_one_ear_hears_the_mean_of_all_channels(tmp_path: Path) -> None:
+    speech = np.round(soundfile.read(AUDIO, dtype="float32")[0][: 5 * 16000] * 32767) / 32768
+    right = np.stack([np.zeros_like(speech), speech], axis=1)
+    soundfile.write(tmp_path / "x.wav", right, 16000)
+    model = open_model("speech")
+    recording = open_input(model, str(tmp_path / "x.wav"), ReadOptions())
+    assert recording.channels == ("0+1",) and "mean of its 2 channels" in recording.remark
+    np.testing.assert_allclose(read(recording)[:, 0], speech / 2, atol=1e-6)
+    chosen = open_input(model, str(tmp_path / "x.wav"), ReadOptions(channels=["1"]))
+    assert chosen.channels == ("1",) and chosen.remark == ""
+    np.testing.assert_allclose(read(chosen)[:, 0], speech, atol=1e-6)
+    ecg = open_input(open_model("ecg"), str(tmp_path / "x.wav"), ReadOptions())
+    assert ecg.channels == ("0",) and not read(ecg).any()
