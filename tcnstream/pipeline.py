@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -39,7 +40,8 @@ from tcnstream.signal.preprocess import (
     too_loud,
 )
 from tcnstream.signal.segments import Segment, Segmenter
-from tcnstream.signal.sources.base import Recording
+from tcnstream.signal.sources.base import Gap, Recording
+from tcnstream.signal.units import is_said
 from tcnstream.spec import TensorSpec
 from tcnstream.stream import Stream, as_array
 
@@ -47,6 +49,9 @@ Frames = npt.NDArray[np.float32]
 
 _MOST_MISSING_FRAMES = 1 << 52
 """Places beyond it have no exact number of seconds."""
+
+_BLOCK_SAMPLES = 1 << 14
+"""Of a longer chunk so many are prepared at a time: filters take much more memory than samples."""
 
 GAP = "gap"
 """The label of the segment that stands for missing signal."""
@@ -79,11 +84,12 @@ class Pipeline:
     or a Model, with ``card`` (a Card or its path) or without one. Without a card samples go in as they are, and labels
     are the numbers of the output's channels.
 
-    ``rate_hz`` and ``units`` are the source's; left out, they are what the card asks for. A unit that cannot be turned
-    into the card's is a SignalError. ``channels`` are the columns of a chunk that the model takes, by number; else all.
-    ``gain`` multiplies the samples first. ``output`` is one of several outputs, by number or name. ``low_latency``
-    converts the rate by interpolation, which waits for milliseconds and lets aliases through. ``start_s`` is the time
-    of the first sample on the source's clock; all times are seconds of that clock. ``options`` as for ``Model.stream``.
+    ``rate_hz`` and ``units`` are the source's; left out, they are what the card asks for, and a warning says so. A unit
+    that cannot be turned into the card's is a SignalError. ``channels`` are the columns of a chunk that the model
+    takes, by number; else all. ``gain`` multiplies the samples first. ``output`` is one of several outputs, by number
+    or name. ``low_latency`` converts the rate by interpolation, which waits for milliseconds and lets aliases through.
+    ``start_s`` is the time of the first sample on the source's clock; all times are seconds of that clock. ``options``
+    as for ``Model.stream``.
 
     ``segments=False`` makes none, and then no rate need be known; ``keep_frames`` keeps what ``frames`` shows.
 
@@ -185,6 +191,11 @@ class Pipeline:
         return self._preprocessor.frames_hz
 
     @property
+    def waits_s(self) -> float:
+        """Seconds of signal that a sample waits for before it reaches the model: what the rate's conversion takes."""
+        return self._preprocessor.waits_s
+
+    @property
     def position_s(self) -> float:
         """The time of the next sample on the source's clock."""
         return self._seconds(self._begin_frames + self._frames_in)
@@ -196,15 +207,22 @@ class Pipeline:
             raise StreamError("this pipeline keeps no frames: make it with keep_frames=True")
         return np.concatenate([np.zeros((0, *self._setup.spec.shape), np.float32), *self._made])
 
-    def push(self, samples: npt.ArrayLike) -> list[Segment]:
+    def push(self, samples: npt.ArrayLike | Gap) -> list[Segment]:
         """Take in samples, (n,) or (n, channels) real numbers; return the segments that they make final.
+
+        A Gap, as recordings have them, is as ``mark_gap``.
 
         Raises StreamError for another shape, for a value that is not finite, and after ``flush``; the pipeline is then
         as before.
         """
+        if isinstance(samples, Gap):
+            return self.mark_gap(samples.frames)
         chunk = self._accept(samples)
+        found = []
         with self._moving():
-            return self._take(self._stream.push(self._prepare(chunk)))
+            for at in range(0, max(1, len(chunk)), _BLOCK_SAMPLES):
+                found += self._take(self._stream.push(self._prepare(chunk[at : at + _BLOCK_SAMPLES])))
+        return found
 
     def flush(self) -> list[Segment]:
         """End the signal: the segments that were waiting for more of it.
@@ -456,7 +474,7 @@ class PipelinePool:
         self._pool.leave(lane)
         del self._lanes[lane]
 
-    def push(self, samples: Sequence[npt.ArrayLike | None]) -> list[list[Segment]]:
+    def push(self, samples: Sequence[npt.ArrayLike | Gap | None]) -> list[list[Segment]]:
         """Push ``samples[k]`` into the k-th lane; return the segments of each. None lets a lane pause.
 
         All samples are checked before any lane moves: StreamError as ``Pipeline.push``, naming the lane.
@@ -465,9 +483,13 @@ class PipelinePool:
         if len(samples) != len(lanes):
             raise StreamError(f"{len(lanes)} lanes are to be pushed and got {len(samples)}; pass None to pause one")
         accepted: dict[int, Frames] = {}
+        gaps: dict[int, Gap] = {}
         for k, chunk in zip(lanes, samples, strict=True):
             try:
-                if chunk is not None:
+                if isinstance(chunk, Gap):
+                    self._lanes[k]._refuse_if_over("push")
+                    gaps[k] = chunk
+                elif chunk is not None:
                     accepted[k] = self._lanes[k]._accept(chunk)
             except StreamError as error:
                 raise StreamError(f"lane {k}: {error}") from error
@@ -484,6 +506,8 @@ class PipelinePool:
                 together: Any = np.stack([frames[k] for k in group])
                 for k, answer in zip(group, self._pool.push(together, group), strict=True):
                     found[k] = self._lanes[k]._take(answer)
+        for k, gap in gaps.items():
+            found[k] = self._lanes[k].mark_gap(gap.frames)
         return [found[k] for k in lanes]
 
     def flush(self) -> list[list[Segment]]:
@@ -523,6 +547,17 @@ def _seconds(start_s: float) -> float:
     if not math.isfinite(seconds := _number("start_s", start_s)):
         raise SignalError(f"start_s={start_s!r} is no time: give the seconds at which the signal begins")
     return seconds
+
+
+def _warn_of_what_is_assumed(card: Card, says_rate: bool, units: str | None) -> None:
+    """Of ``units`` an empty string says that nobody knows them."""
+    assumed = [] if says_rate else [(f"{card.rate_hz:g} Hz", f"rate_hz={card.rate_hz:g}")]
+    if units is None and is_said(card.units):
+        assumed.append((card.units, f"units={card.units!r}"))
+    if assumed:
+        taken, to_say = (" and ".join(words) for words in zip(*assumed, strict=True))
+        text = f"the samples are taken for {taken}, as {card.name} asks for: give {to_say}, or what they are"
+        warnings.warn(text, UserWarning, stacklevel=4)
 
 
 def _listed(values: object) -> list[object]:
@@ -585,10 +620,13 @@ class _Setup:
         if channels is not None and (len(channels) != count or min(channels) < 0):
             raise SignalError(f"{name} takes {count} channel(s), and channels={list(channels)} are chosen")
         must_have_a_sound_rate(source, rate_hz)
+        says_rate = rate_hz is not None
         if rate_hz is None and card is not None:
             rate_hz = card.rate_hz
         if rate_hz is None and segments:
             raise SignalError(f"{name} has no card, so that seconds are unknown: give rate_hz")
+        if card is not None:
+            _warn_of_what_is_assumed(card, says_rate, units)
         start_s, gain = _seconds(start_s), _number("gain", gain)
         if not isinstance(options, StreamOptions):
             raise SignalError(f"options={options!r}; give a StreamOptions, or leave it out")

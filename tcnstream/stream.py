@@ -393,10 +393,17 @@ class Stream:
         if len(sizes) == 1:
             return one_or_all(self._advance(frames))
         collected, begin = [self._empty()], 0
-        for n in sizes:
-            collected.append(self._advance([chunk[begin : begin + n] for chunk in frames]))
-            begin += n
-        return one_or_all([np.concatenate(parts) for parts in zip(*collected, strict=True)])
+        try:
+            for n in sizes:
+                collected.append(self._advance([chunk[begin : begin + n] for chunk in frames]))
+                begin += n
+            return one_or_all([np.concatenate(parts) for parts in zip(*collected, strict=True)])
+        except StreamError:
+            self._broken = begin > 0
+            raise
+        except BaseException:  # Ctrl-C between blocks: some have gone in, and what they made is lost
+            self._broken = True
+            raise
 
     def _advance(self, chunks: Sequence[Array] | None) -> list[Array]:
         """One block (None: the end) through the engine; returns the new output frames."""

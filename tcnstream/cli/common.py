@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any, TypeAlias
 
 import typer
@@ -109,8 +109,9 @@ def say(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """One line for a person, beside the data."""
-    err.print(text, markup=False, soft_wrap=True)
+    """One line for a person, beside the data; where nobody can be told, the work goes on."""
+    with suppress(OSError):
+        err.print(text, markup=False, soft_wrap=True)
 
 
 @contextmanager

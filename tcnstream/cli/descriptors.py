@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from contextlib import suppress
@@ -12,7 +13,7 @@ _INPUT, _OUTPUT, _ERROR = 0, 1, 2
 def hold() -> str | None:
     """Opens closed descriptors on the null device, or the next file that is opened would be one of them.
 
-    Returns what is to be said where standard output was closed, since a command without one cannot do what it is asked.
+    Letters that an encoding lacks are spelled out from now on. Returns what is to be said where standard output was closed, since a command without one cannot do what it is asked.
     """
     closed = [fd for fd in (_INPUT, _OUTPUT, _ERROR) if _is_closed(fd)]
     for _ in closed:
@@ -21,6 +22,9 @@ def hold() -> str | None:
         sys.stderr = os.fdopen(_ERROR, "w", encoding="utf-8", closefd=False)
     if sys.stdout is None:
         sys.stdout = os.fdopen(_OUTPUT, "w", encoding="utf-8", closefd=False)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     if _OUTPUT in closed:
         return "standard output is closed; let it go to a file, or to /dev/null"
     return None

@@ -42,6 +42,9 @@ from tcnstream.signal.segments import Segment
 from tcnstream.signal.sinks.base import closing
 from tcnstream.signal.sources.base import Gap, Listening, ReadOptions, Recording, listed
 
+_LONG_WAIT_S = 0.05
+"""From here on a person who waits for answers is told why."""
+
 
 def run(
     model: ModelArgument,
@@ -129,6 +132,8 @@ def run(
                 note(f"{recording.source}: {recording.remark}")
             if assumed := assumed_unit(opened, recording):
                 note(assumed)
+            if sources.is_live(source) and pipeline.waits_s > _LONG_WAIT_S and not low_latency:
+                note(f"the conversion of the rate waits for {pipeline.waits_s:.2g} s of signal (less: --low-latency)")
         # A bar between the lines of the answer would make both unreadable.
         show = not quiet and (output is not None or not sys.stdout.isatty())
         progress = stack.enter_context(progress_bar("streaming", show))
@@ -178,13 +183,10 @@ def _through(
 ) -> Iterator[list[Segment]]:
     """What each piece makes final, the end of the signal last. ``advance`` is told of every piece's frames."""
     for piece in recording.chunks:
+        yield pipeline.push(piece)
         if isinstance(piece, Gap):
-            yield pipeline.mark_gap(piece.frames)
             gaps.left.append(piece.frames)
-            advance(piece.frames)
-        else:
-            yield pipeline.push(piece)
-            advance(len(piece))
+        advance(piece.frames if isinstance(piece, Gap) else len(piece))
     yield pipeline.flush()
 
 

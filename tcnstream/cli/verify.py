@@ -29,6 +29,7 @@ from tcnstream.cli.common import (
     say,
     show_table,
 )
+from tcnstream.errors import SignalError
 from tcnstream.measure.verify import VerifyReport
 from tcnstream.measure.verify import verify as compare
 from tcnstream.opened import open_model, read_frames
@@ -68,6 +69,8 @@ def verify(
     opened = open_model(model, time_axis)
     options = ReadOptions(channel, rate, units, gain, raw_format, raw_channels, hold_gaps)
     signal = None if source is None else read_frames(opened, source, options, note)
+    if signal is not None and not len(signal):
+        raise SignalError(f"{source} holds no frame, of which nothing can be proven: give a longer recording")
     constants = calibration_frames(opened, calibration, options, time_pooling)
     with progress_bar("verifying") as progress:
         task = progress.add_task("")

@@ -42,10 +42,14 @@ MODELS = Path(__file__).resolve().parent.parent / "models"
 """Where the shipped models and their cards live."""
 
 
+_NO_BACKGROUND = "none"
+"""Where it is no label either, all labels make segments."""
+
+
 class SegmentRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How frames become segments: label -> seconds. ``background`` is the label that makes no segment."""
 
-    background: str = "none"
+    background: str = _NO_BACKGROUND
     min_duration_s: dict[str, float] = {}
     merge_gap_s: dict[str, float] = {}
 
@@ -83,6 +87,11 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
             raise ValueError("labels must be a list of different names")
         if Path(self.file).name != self.file:
             raise ValueError(f"file must be the name of a file beside the card, not {self.file!r}")
+        if self.segments.background not in (*self.labels, _NO_BACKGROUND):
+            raise ValueError(
+                f"segments.background is {self.segments.background!r}, which is not one of the labels "
+                f"({', '.join(self.labels)})"
+            )
         for field in ("min_duration_s", "merge_gap_s"):
             for label, seconds in getattr(self.segments, field).items():
                 if label not in self.labels:

@@ -23,7 +23,8 @@ class Preprocessor:
     """Samples of a source -> input frames of a model, as a stream: times ``factor``, at another rate, filtered.
 
     ``from_hz=None`` or ``to_hz=None`` leaves the rate alone. A chunk is (n, channels) float32; what comes out is the
-    same however the samples are cut. ``frames_hz`` is the rate of the frames, None if the source does not say its own.
+    same however the samples are cut. ``frames_hz`` is the rate of the frames, None if the source does not say its own;
+    ``waits_s`` the signal that its conversion waits for.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Preprocessor:
             self._rate = RateConverter(from_hz, to_hz, channels, low_latency)
         self._filters = FilterChain(filters, channels)
         self.frames_hz = from_hz if self._rate is None else self._rate.to_hz
+        self.waits_s = 0.0 if self._rate is None else self._rate.waits_s
 
     def push(self, chunk: Chunk) -> Frames:
         """The frames that ``chunk`` makes possible."""
@@ -113,7 +115,7 @@ def too_loud(chunk: Frames, factor: float, units: str) -> str:
     if peak * abs(factor) <= _LOUDEST:
         return ""
     return (
-        f"holds a sample of {peak:g}, which is {peak * abs(factor):.4g} times full scale: say what its numbers are "
+        f"holds a sample of {peak:g}, which is {peak * abs(factor):,.0f} times full scale: say what its numbers are "
         "(units int16, where they are those of 16 bits), or give a gain"
     )
 

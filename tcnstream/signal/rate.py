@@ -53,6 +53,11 @@ class RateConverter:
         self.reset()
 
     @property
+    def waits_s(self) -> float:
+        """Seconds of signal that a frame waits for, once the signal runs."""
+        return 0.0 if self._filter is None else self._filter.delay / self.from_hz
+
+    @property
     def delay_s(self) -> float:
         """Seconds of signal that came in and have not gone out yet."""
         return max(0.0, self._frames_in / self.from_hz - self._frames_out / self.to_hz)

@@ -343,6 +343,12 @@ def test_verify_names_the_first_frame_and_tensor_that_differ(
     assert "first difference at frame 17 of tensor conv_2, made by CONV_2D (op 4): expected 3, got 4." in out
 
 
+def test_verify_of_nothing_proves_nothing(call: Call, model: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros(0, np.float32))
+    code, out, err = call("verify", model, "--input", tmp_path / "x.npy", "--rate", 250)
+    assert (code, out) == (2, "") and "holds no frame, of which nothing can be proven" in err
+
+
 def test_verify_for_programs(call: Call, model: Path) -> None:
     need_interpreter()
     code, out, _ = call("verify", model, "--chunkings", 1, "--json")

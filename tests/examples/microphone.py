@@ -21,7 +21,7 @@ def show(segments: list[tcnstream.Segment]) -> None:
 
 
 def main() -> None:
-    pipeline = tcnstream.Pipeline("speech", rate_hz=RATE_HZ)
+    pipeline = tcnstream.Pipeline("speech", rate_hz=RATE_HZ, units="full scale")
     with sounddevice.InputStream(samplerate=RATE_HZ, channels=1, dtype="float32", latency="high") as microphone:
         try:
             while True:

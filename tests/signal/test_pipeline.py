@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,9 @@ import tcnstream
 from tcnstream import Pipeline, PipelinePool, Segment, SignalError, StreamError, StreamOptions
 from tcnstream.signal.card import find_model
 from tcnstream.signal.sources import open_recording
+from tcnstream.signal.sources.base import Gap
+
+pytestmark = pytest.mark.filterwarnings("ignore:the samples are taken for")
 
 RATE_HZ = 360.0
 
@@ -359,6 +363,47 @@ def test_a_lane_that_cannot_join_leaves_the_pool_as_it_was(start_s: object) -> N
     with pytest.raises(SignalError, match="start_s="):
         pool.join(start_s)  # type: ignore[arg-type]
     assert pool.join() == 1 and pool.lanes == (0, 1)
+
+
+def test_what_is_assumed_of_samples_is_a_warning() -> None:
+    with pytest.warns(UserWarning, match=r"taken for 250 Hz and mV, as ecg asks for: give rate_hz=250 and units='mV'"):
+        Pipeline("ecg")
+    with pytest.warns(UserWarning, match="taken for mV, as ecg asks for: give units='mV', or what they are") as caught:
+        Pipeline("ecg", rate_hz=360)
+    assert caught[0].filename == __file__
+    with pytest.warns(UserWarning, match="taken for 16000 Hz, as speech asks for"):
+        PipelinePool("speech", 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Pipeline("ecg", rate_hz=360, units="")
+        Pipeline("speech", rate_hz=16000)
+        Pipeline("ecg.f32", rate_hz=500, units="uV")
+
+
+def test_numbers_of_another_scale_are_no_sound() -> None:
+    """Speech of 16 bits, as it is, was called music."""
+    x = np.concatenate(list(open_recording(AUDIO).chunks))[: 6 * 16000, 0]
+    steps = np.round(x * 32768).clip(-32768, 32767).astype(np.int16)
+    expected = Pipeline("speech", rate_hz=16000, gain=2.0**-15)
+    scaled = Pipeline("speech", rate_hz=16000, units="int16")
+    wanted = expected.push(steps) + expected.flush()
+    assert scaled.push(steps) + scaled.flush() == wanted and [s.label for s in wanted] == ["speech"]
+    bare = Pipeline("speech", rate_hz=16000)
+    before = bare.snapshot()
+    with pytest.raises(StreamError, match=r"is [\d,]+ times full scale: say what its numbers are \(units int16"):
+        bare.push(steps)
+    assert bare.snapshot() == before and bare.push(x[:100] * 10) == []
+    with pytest.raises(SignalError, match="is in mV and the model takes full scale"):
+        Pipeline("speech", rate_hz=16000, units="mV")
+
+
+def test_a_gap_is_pushed_as_it_comes(ecg: np.ndarray) -> None:
+    one, other = (Pipeline("ecg", rate_hz=RATE_HZ, units="mV") for _ in range(2))
+    pool = PipelinePool("ecg", 2, rate_hz=RATE_HZ, units="mV")
+    expected = one.push(ecg) + one.mark_gap(100) + one.push(ecg)
+    assert other.push(ecg) + other.push(Gap(100)) + other.push(ecg) == expected
+    pooled = [pool.push(samples)[1] for samples in ([ecg, ecg], [ecg, Gap(100)], [None, ecg])]
+    assert [segment for segments in pooled for segment in segments] == expected
 
 
 @pytest.mark.parametrize(

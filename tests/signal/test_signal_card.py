@@ -62,6 +62,7 @@ def test_a_card_is_read(tmp_path: Path) -> None:
         ('"ecg.tflite"', '"../ecg.tflite"', "beside the card"),
         ("label_delay_frames = 45", "label_delay_frames = -1", "label_delay_frames must be 0 or more"),
         ('kind = "gain"', 'kind = "magic"', "magic"),
+        ("[segments]", '[segments]\nbackground = "noise"', "background is 'noise', which is not one of the labels"),
         ("[quality]", "[quality", "is not TOML"),
     ],
 )

@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -225,3 +227,57 @@ def test_an_overflow_is_reported(heard: FakeSoundDevice, capfd: pytest.CaptureFi
 def test_no_duration_is_refused(heard: FakeSoundDevice, duration: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert run("ecg", "mic:", "--duration", duration) == 2
     assert "--duration" in capfd.readouterr().err
+
+
+def test_a_device_that_hangs_hears_the_first_ctrl_c(
+    heard: FakeSoundDevice, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hangs = threading.Event()
+
+    def hang(block: int) -> None:
+        if block == 100:
+            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+            hangs.wait(60)
+
+    heard.before_read = hang
+    begin = time.monotonic()
+    assert run("speech", "mic:") == 0
+    assert time.monotonic() - begin < 20
+    hangs.set()
+    assert '"label": "speech"' in capfd.readouterr().out
+
+
+def test_a_device_that_says_nothing_is_given_up(fake: FakeSoundDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tcnstream.signal.sources.microphone._SILENT_S", 0.4)
+    hangs = threading.Event()
+    fake.before_read = lambda block: block < 2 or hangs.wait(60)
+    chunks = open_microphone("").chunks
+    assert [len(next(chunks)), len(next(chunks))] == [2400, 2400]
+    with pytest.raises(SignalError, match=r"has given nothing for 0\.4 s: is it still connected"):
+        next(chunks)
+    hangs.set()
+
+
+def test_a_device_that_is_lost_is_not_a_matter_of_the_rate(fake: FakeSoundDevice) -> None:
+    def lose(block: int) -> None:
+        if block == 2:
+            raise fake.PortAudioError("Unanticipated host error [PaErrorCode -9999]")
+
+    fake.before_read = lose
+    chunks = open_microphone("").chunks
+    assert [len(next(chunks)), len(next(chunks))] == [2400, 2400]
+    with pytest.raises(
+        SignalError, match=r"was lost while it was recorded \(Unanticipated.*: connect it again"
+    ) as lost:
+        next(chunks)
+    assert "--rate" not in str(lost.value)
+
+
+@needs_speech
+def test_values_that_are_none_never_reach_the_model(heard: FakeSoundDevice, capfd: pytest.CaptureFixture[str]) -> None:
+    heard.recording = heard.recording.copy()
+    heard.recording[20_000:20_003] = [[np.nan], [np.inf], [-np.inf]]
+    assert run("speech", "mic:", "--duration", "3") == 2
+    assert "has no value at frame 20000 of channel 0: --hold-gaps" in capfd.readouterr().err
+    assert run("speech", "mic:", "--duration", "3", "--hold-gaps") == 0
+    assert "in 3 frame(s) a value was missing and the last one was repeated" in capfd.readouterr().err

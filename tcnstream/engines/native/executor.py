@@ -28,6 +28,9 @@ from tcnstream.tflite.graph import Array
 BLOCK_FRAMES = 64
 """Input frames per pass of a large push: the working set of a block stays in the cache."""
 
+_INTERRUPTIBLE_FRAMES = 1 << 14
+"""Of a longer push so many go through the core at a time: Ctrl-C is heard between them."""
+
 _RELEASE_FROM_WORK = 200_000
 """A push of so many multiply-adds (some 20 microseconds) lets other threads run; shorter ones keep the GIL."""
 
@@ -42,7 +45,7 @@ class NativeExecutor:
     """
 
     name = "native"
-    block_frames: tuple[int, ...] = ()
+    block_frames: tuple[int, ...] = (_INTERRUPTIBLE_FRAMES,)
 
     def __init__(self, plan: Plan, rounding: str = "litert", isa: int = 0) -> None:
         core = load_core()

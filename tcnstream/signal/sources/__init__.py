@@ -52,6 +52,11 @@ def ends_by_itself(source: str) -> bool:
     return kind is None or kind.ends_by_itself
 
 
+def is_live(source: str) -> bool:
+    """Whether a source gives its signal while it is being made."""
+    return _live_kind(source) is not None
+
+
 def files_of(source: str | None) -> list[Path]:
     """The files that a source is read from, to be kept from being written over."""
     if source is None or not Path(source).name:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable, Iterator
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,11 @@ from tcnstream.signal.sources.base import Channels, Chunk, Listening, LiveKind, 
 
 PREFIX = "mic:"
 CHUNK_S = 0.05
+_LOOK_S = 0.2
+"""How often a wait for a device looks up."""
+
+_SILENT_S = 10.0
+"""A device that gives nothing for so long is gone."""
 
 
 def open_microphone(
@@ -48,18 +55,76 @@ def open_microphone(
 
     def chunks() -> Iterator[Chunk]:
         block = max(1, math.ceil(CHUNK_S * rate))
+        device = _Device(lambda: sounddevice.InputStream(samplerate=rate, latency="high", **opened), block)
+        heard = False
         try:
-            with sounddevice.InputStream(samplerate=rate, latency="high", **opened) as stream:
-                while not stop():
-                    samples, lost = stream.read(block)
-                    if lost:
-                        overflowed()
-                    yield np.ascontiguousarray(samples[:, chosen], np.float32)
+            while not stop():
+                answer = device.read(stop)
+                if answer is None:
+                    return
+                samples, lost = answer
+                if lost:
+                    overflowed()
+                heard = True
+                yield np.ascontiguousarray(samples[:, chosen], np.float32)
         except sounddevice.PortAudioError as error:
+            if heard:
+                raise SignalError(f"the {source} was lost while it was recorded ({error}): connect it again") from error
             raise SignalError(f"the {source} cannot be recorded at {rate:g} Hz: {error}; try another --rate") from error
+        except _SilentError:
+            raise SignalError(f"the {source} has given nothing for {_SILENT_S:g} s: is it still connected?") from None
+        finally:
+            device.close()
 
     names = tuple(available[number] for number in chosen)
     return Recording(source, rate, "", names, available, None, chunks())
+
+
+class _SilentError(Exception):
+    """A device gives nothing any more."""
+
+
+class _Device:
+    """An input stream that is opened, read and closed in a thread of its own, a block whenever one is asked for.
+
+    A read that hangs then hangs there, and whoever waits hears Ctrl-C.
+    """
+
+    def __init__(self, open_stream: Callable[[], Any], block: int) -> None:
+        self._open_stream, self._block = open_stream, block
+        self._asked: SimpleQueue[bool] = SimpleQueue()
+        self._answers: SimpleQueue[tuple[Any, bool] | BaseException] = SimpleQueue()
+        self._thread = Thread(target=self._run, daemon=True)  # one that hangs must not keep the process
+
+    def read(self, stop: Callable[[], bool]) -> tuple[Any, bool] | None:
+        """The next block and whether samples were lost before it; None where ``stop()`` comes true first."""
+        if not self._thread.is_alive():
+            self._thread.start()
+        self._asked.put(True)
+        for _ in range(round(_SILENT_S / _LOOK_S)):
+            try:
+                answer = self._answers.get(timeout=_LOOK_S)
+            except Empty:
+                if stop():
+                    return None
+                continue
+            if isinstance(answer, BaseException):
+                raise answer
+            return answer
+        raise _SilentError
+
+    def close(self) -> None:
+        self._asked.put(False)
+        if self._thread.is_alive():
+            self._thread.join(_LOOK_S)
+
+    def _run(self) -> None:
+        try:
+            with self._open_stream() as stream:
+                while self._asked.get():
+                    self._answers.put(stream.read(self._block))
+        except BaseException as error:
+            self._answers.put(error)
 
 
 def _sounddevice() -> Any:

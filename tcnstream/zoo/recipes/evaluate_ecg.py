@@ -51,7 +51,7 @@ def delineate(
     model: tcnstream.Model, card: Card, signal: Floats, rate_hz: float, engine: str = "auto", chunk: int = 1
 ) -> Found:
     """Segments of one lead ``signal`` (samples,) in mV, pushed ``chunk`` samples at a time."""
-    pipeline = Pipeline(model, card=card, rate_hz=rate_hz, options=StreamOptions(engine))
+    pipeline = Pipeline(model, card=card, rate_hz=rate_hz, units=card.units, options=StreamOptions(engine))
     segments = [s for at in range(0, len(signal), chunk) for s in pipeline.push(signal[at : at + chunk])]
     segments += pipeline.flush()
     return [(s.label, s.start_s, s.end_s) for s in segments]

@@ -143,6 +143,7 @@ def card_text(name: str, file: str, look_ahead: float, training: str, descriptio
 file = "{file}"
 description = "{description}"
 rate_hz = {RATE_HZ:.1f}
+units = "full scale"
 labels = {json.dumps(LABELS)}
 label_delay_frames = 0
 look_ahead_ms = {look_ahead}
