@@ -75,6 +75,7 @@ class Preprocessor:
         self._filters.restore(filters)
 
 
+_MOST_HZ = 1e9
 _LOUDEST = 16.0
 """Beyond full scale by 24 dB: no headroom of floating-point sound, but numbers of another scale."""
 
@@ -94,9 +95,10 @@ def scale(source: str, units: str, wanted: str, gain: float, better: Sequence[st
             f"--channel ({listed(better)})"
         )
     if factor is None:
+        to_say = f'"{wanted}"' if " " in wanted else wanted
         raise SignalError(
             f"{source} is in {units} and the model takes {wanted}: "
-            f"convert the recording, or give --units {wanted} if its header is wrong"
+            f"convert the recording, or give --units {to_say} if its header is wrong"
         )
     return factor * gain
 
@@ -122,8 +124,10 @@ def too_loud(chunk: Frames, factor: float, units: str) -> str:
 
 def must_have_a_sound_rate(source: str, rate_hz: float | None) -> None:
     """Raises SignalError for a rate that is none; None is one that is not known."""
-    if rate_hz is not None and not 0 < rate_hz < math.inf:
-        raise SignalError(f"{source} cannot have {rate_hz:g} samples a second: give one above 0 (--rate)")
+    if rate_hz is not None and not 0 < rate_hz <= _MOST_HZ:
+        raise SignalError(
+            f"{source} cannot have {rate_hz:g} samples a second: give one above 0 and up to {_MOST_HZ:g} (--rate)"
+        )
 
 
 def no_rate(recording: Recording) -> str:
