@@ -13,7 +13,8 @@ _INPUT, _OUTPUT, _ERROR = 0, 1, 2
 def hold() -> str | None:
     """Opens closed descriptors on the null device, or the next file that is opened would be one of them.
 
-    Letters that an encoding lacks are spelled out from now on. Returns what is to be said where standard output was closed, since a command without one cannot do what it is asked.
+    Letters that an encoding lacks are spelled out from now on. Returns what is to be said where standard output was
+    closed, since a command without one cannot do what it is asked.
     """
     closed = [fd for fd in (_INPUT, _OUTPUT, _ERROR) if _is_closed(fd)]
     for _ in closed:
