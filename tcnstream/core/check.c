@@ -155,7 +155,7 @@ static int check_node(tcn_checker *c, uint32_t k)
     REQUIRE(holds(c, n->operands_at, n->n_inputs + n->n_outputs, 4), &n->operands_at, TCN_BOUNDS);
     c->in = (const uint32_t *)(const void *)(c->plan + n->operands_at);
     c->out = c->in + n->n_inputs;
-    REQUIRE(n->n_outputs == 1 || n->kind == KIND_MOVE, &n->n_outputs, TCN_VALUE);
+    REQUIRE(n->n_outputs == 1 || n->kind == KIND_MOVE || n->kind == KIND_LSTM_STEP, &n->n_outputs, TCN_VALUE);
     for (o = 0; o < n->n_outputs; o++) {
         const uint32_t *out = c->out + o;
         REQUIRE(*out < c->h->n_tensors && !(c->tensors[*out].flags & TENSOR_CONSTANT) && c->tensors[*out].writer == k, out, TCN_BOUNDS);

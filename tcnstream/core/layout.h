@@ -39,7 +39,7 @@ enum {
     KIND_TABLE = 7, KIND_TABLE16 = 8, KIND_SIGMOID16 = 9, KIND_SOFTMAX = 10, KIND_MOVE = 11, KIND_TIME_MOVE = 12,
     KIND_QUANTIZE = 13, KIND_RESCALE = 14, KIND_REDUCE = 15, KIND_TRAILING = 16, KIND_CUMULATIVE = 17,
     KIND_RESAMPLE = 18, KIND_BINARY_SCALAR = 19, KIND_SELECT = 20, KIND_UNARY_SCALAR = 21, KIND_ARG_MIN_MAX = 22,
-    KIND_PREVIOUS = 23
+    KIND_PREVIOUS = 23, KIND_SUMS16 = 24, KIND_LSTM_STEP = 25, KIND_SVDF_FILTER = 26
 };
 
 /* What a window sees beyond the ends of a signal; CLIP: nothing, it is shorter there; HOLD: the end's own frame. */
@@ -387,6 +387,34 @@ typedef struct {
 } previous_args;
 TCN_HAS_SIZE(previous_args, 8);
 
+/* SUMS16: a dense layer of int8 with int16 outputs; LSTM_STEP: that of an LSTM's output before, and its step. */
+typedef struct {
+    uint32_t depth;
+    uint32_t outputs;
+    uint32_t weights_at; /* i8 (outputs, depth) */
+    uint32_t bias_at; /* i32, input zero point folded in */
+    uint32_t multiplier_at; /* i32 [outputs] */
+    uint32_t shift_at; /* i32 [outputs] */
+    uint32_t gates; /* LSTM_STEP: 4, or 3 where the entry is what the forget gate leaves */
+    uint32_t cell_bits; /* integer bits of the cell's state */
+    int32_t clip; /* of the cell's state, 0: none */
+    int32_t multiplier_out;
+    int32_t shift_out;
+    int32_t zero_out;
+} sums16_args;
+TCN_HAS_SIZE(sums16_args, 48);
+
+/* SVDF_FILTER. */
+typedef struct {
+    uint32_t rank; /* filters that are summed */
+    uint32_t weights_at; /* i16 (extent, filters) */
+    uint32_t bias_at; /* i32 */
+    int32_t multiplier;
+    int32_t shift;
+    int32_t zero_out;
+} svdf_filter_args;
+TCN_HAS_SIZE(svdf_filter_args, 24);
+
 /* Elements that stay side by side. */
 typedef struct {
     uint32_t operand;
@@ -433,8 +461,11 @@ TCN_HAS_SIZE(tcn_snapshot_head, 24);
     X(SELECT, tcn_select) \
     X(UNARY_SCALAR, tcn_unary_scalar) \
     X(ARG_MIN_MAX, tcn_arg_min_max) \
-    X(PREVIOUS, tcn_previous)
+    X(PREVIOUS, tcn_previous) \
+    X(SUMS16, tcn_sums16) \
+    X(LSTM_STEP, tcn_lstm_step) \
+    X(SVDF_FILTER, tcn_svdf_filter)
 
-#define TCN_LAYOUT 0xD165C903u /* of these two headers */
+#define TCN_LAYOUT 0xF7BE12D8u /* of these two headers */
 
 #endif

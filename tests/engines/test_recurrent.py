@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers.contract import assert_frames, engines_here, verify_contract
 from helpers.paths import DATA
-from helpers.recurrent_files import lstm, rnn, svdf, whole_answer
+from helpers.recurrent_files import lstm, lstm_int8, rnn, svdf, svdf_int8, whole_answer
 
 import tcnstream
 from tcnstream import NotStreamableError
@@ -40,6 +40,8 @@ def opened(name: str) -> tcnstream.Model:
 def whole_signal(model: tcnstream.Model, frames: int) -> tuple[Array, tuple[Array, ...]]:
     """Noise, and the reference engine's answer to all of it at once."""
     x = np.random.default_rng(frames).standard_normal((frames, *model.inputs[0].shape)).astype(np.float32)
+    if model.inputs[0].dtype != np.float32:
+        x = np.round(x * 50).clip(-128, 127).astype(model.inputs[0].dtype)
     stream = model.stream("reference")
     parts = [_each(stream.push(x)), _each(stream.flush())]
     return x, tuple(np.concatenate(made) for made in zip(*parts, strict=True))
@@ -73,11 +75,36 @@ def test_a_layer_goes_on_where_the_window_ends(layer: str) -> None:
             assert_frames((whole,), expected, FLOAT_TOLERANCE, f"{engine}, {sizes[:3]}")
 
 
-@pytest.mark.parametrize("name", ["plain", "rnn"])
-def test_a_layer_keeps_the_contract(name: str) -> None:
-    model = tcnstream.load(LAYERS[name]())
+@pytest.mark.parametrize("content", [LAYERS["plain"](), svdf(3, 4, 2, 5), lstm_int8(8, 3, 4), svdf_int8(3, 4, 2, 5)])
+def test_a_layer_keeps_the_contract(content: bytes) -> None:
+    model = tcnstream.load(content)
     x, expected = whole_signal(model, 30)
     verify_contract(model, x, expected, engine="native", chunkings=1)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_layers_of_integers_are_identical(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    depth, units = (int(n) for n in rng.integers(1, 10, 2))
+    clip, exponent = (0.0, 0.5, 10.0)[seed % 3], (-12, -11, -15, -9, -14)[seed % 5]
+    files = (
+        (lstm_int8(8, depth, units, coupled=seed % 2 == 1, cell_clip=clip, cell_exponent=exponent, seed=seed), 1),
+        (svdf_int8(depth, units, 1 + seed % 3, 1 + seed % 5, seed=seed), 0),
+    )
+    for content, axis in files:
+        model = tcnstream.load(content)
+        x = rng.integers(-128, 128, (32, depth)).astype(np.int8)
+        expected = whole_answer(content, x, axis)
+        for engine in engines_here(model):
+            stream = model.stream(engine)
+            got = [stream.push(chunk) for (chunk,) in chunks((x,), [5, 1, 26])]
+            assert_frames((np.concatenate([*got, stream.flush()]),), (expected,), 0, f"{engine}, seed {seed}")
+
+
+@pytest.mark.parametrize("exponent", [-16, -8])
+def test_cells_in_other_steps_than_the_kernels_have_are_refused(exponent: int) -> None:
+    with pytest.raises(NotStreamableError, match="no power of two from"):
+        tcnstream.load(lstm_int8(8, 3, 4, cell_exponent=exponent))
 
 
 def test_what_has_no_answer_of_its_own_is_refused() -> None:

@@ -30,6 +30,9 @@ class LayerFile:
         values = self.rng.integers(-most, most + 1, shape).astype(dtype)
         return self.add(shape, dtype, values, quantization=quantization(scale))
 
+    def some_scale(self, least: float, most: float) -> Quantization:
+        return quantization(self.rng.uniform(least, most), int(self.rng.integers(-30, 30)))
+
     def content(
         self, kind: str, inputs: Sequence[int], output: int, options: dict[str, OptionValue], inner: Sequence[int] = ()
     ) -> bytes:
@@ -100,6 +103,61 @@ def svdf(depth: int, units: int, rank: int, memory: int, *, activation: str = "N
     inputs.append(file.add((1, filters * memory), is_variable=True))
     options: dict[str, OptionValue] = {"rank": rank, "fused_activation_function": activation}
     return file.content("SVDF", inputs, file.add((1, units)), options)
+
+
+def lstm_int8(
+    frames: int,
+    depth: int,
+    cells: int,
+    *,
+    coupled: bool = False,
+    cell_clip: float = 0.0,
+    cell_exponent: int = -12,
+    seed: int = 0,
+) -> bytes:
+    """An UNIDIRECTIONAL_SEQUENCE_LSTM of int8 with random scales, as a converter calibrates them."""
+    file = LayerFile(seed)
+    rng = file.rng
+    x = file.add(
+        (1, frames, depth), "int8", quantization=quantization(rng.uniform(0.01, 0.05), int(rng.integers(-30, 30)))
+    )
+    gates = range(1 if coupled else 0, 4)
+
+    def part(shape: tuple[int, ...], dtype: str, most: int, scale: float) -> list[int]:
+        made = [file.integers(shape, dtype, scale * rng.uniform(0.5, 1.5), most) for _ in gates]
+        return [ABSENT, *made] if coupled else made
+
+    from_input, from_state = part((cells, depth), "int8", 127, 0.01), part((cells, cells), "int8", 127, 0.008)
+    biases = part((cells,), "int32", 3000, 0.0003)
+    output = file.some_scale(0.005, 0.009)
+    states = [
+        file.add((1, cells), "int8", is_variable=True, quantization=output),
+        file.add((1, cells), "int16", is_variable=True, quantization=quantization(2.0**cell_exponent)),
+    ]
+    empty = np.zeros(0, np.float32)
+    inner = [file.add((0,), data=empty) for _ in range(4)] + [
+        file.add((0,), "int8", empty.astype(np.int8), quantization=output)
+    ]
+    y = file.add((1, frames, cells), "int8", quantization=output)
+    options: dict[str, OptionValue] = {"fused_activation_function": "TANH", "cell_clip": cell_clip}
+    inputs = [x, *from_input, *from_state, *[ABSENT] * 3, *biases, ABSENT, ABSENT, *states, *[ABSENT] * 4]
+    return file.content("UNIDIRECTIONAL_SEQUENCE_LSTM", inputs, y, options, inner)
+
+
+def svdf_int8(depth: int, units: int, rank: int, memory: int, *, seed: int = 0) -> bytes:
+    """An SVDF of int8, with int16 weights over time."""
+    file, filters = LayerFile(seed), units * rank
+    rng = file.rng
+    x = file.add((1, depth), "int8", quantization=quantization(rng.uniform(0.01, 0.05), int(rng.integers(-30, 30))))
+    inputs = [
+        x,
+        file.integers((filters, depth), "int8", 0.01, 127),
+        file.integers((filters, memory), "int16", 0.0001, 9000),
+    ]
+    inputs.append(file.integers((units,), "int32", 1e-7, 90000))
+    inputs.append(file.add((1, filters * memory), "int16", is_variable=True, quantization=quantization(0.001)))
+    y = file.add((1, units), "int8", quantization=file.some_scale(0.02, 0.2))
+    return file.content("SVDF", inputs, y, {"rank": rank, "fused_activation_function": "RELU"})
 
 
 def whole_answer(content: bytes, signal: Array, time_axis: int) -> Array:

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 
 from tcnstream.compiler.lowering import Lowering, TimedTensor
-from tcnstream.compiler.operation import Operation
+from tcnstream.compiler.operation import Operation, multiply_adds_per_value
 from tcnstream.compiler.operations.activation import LOGISTIC, RELU, RELU6, RELU_N1_TO_1, RSQRT, TANH
 from tcnstream.compiler.operations.convolution import DEPTHWISE_CONV_2D, ConvolutionOptions
 from tcnstream.compiler.operations.dense import FULLY_CONNECTED
@@ -22,7 +22,7 @@ from tcnstream.compiler.operations.elementwise import ADD, MAXIMUM, MINIMUM, MUL
 from tcnstream.compiler.operations.layout import SPLIT, AxisOptions
 from tcnstream.compiler.operations.statistics import Statistic, StatisticOptions
 from tcnstream.compiler.operations.time import state
-from tcnstream.compiler.plan import SAME_FRAME, ActivationOptions, Node, Options, Window
+from tcnstream.compiler.plan import SAME_FRAME, ActivationOptions, Node, Options, Plan, Window
 from tcnstream.tflite.graph import ABSENT, Array, Op, Shape, Tensor
 from tcnstream.tflite.validate import ACTIVATION, COUNT, FLAG, REAL, Operands, Rule, Shapes, require
 
@@ -36,15 +36,46 @@ _NORM_LEAST_VARIANCE = 1e-8
 
 
 @dataclass(frozen=True)
-class LstmOptions(Options):
-    """``cell_clip`` bounds the cell's state on both sides, 0: it does not.
+class Sums16Options(Options):
+    """``scales`` bring sums to int16, one for each of as many equal parts; ``operation`` is what has them inside."""
 
-    ``hidden_scale`` and ``hidden_zero_point`` are those in which the output gate's product is rounded.
+    scales: tuple[float, ...]
+    operation: str
+
+    @property
+    def kind_in_file(self) -> str:
+        return self.operation
+
+
+@dataclass(frozen=True)
+class LstmOptions(Options):
+    """Gates that are there have a scale each; the cell's state stands for ``2**cell_exponent`` of its integers.
+
+    ``cell_clip`` bounds it on both sides, 0: it does not. ``output_scale`` and ``output_zero_point`` are those of the
+    output gate's product.
     """
 
-    cell_clip: float
-    hidden_scale: float
-    hidden_zero_point: int
+    scales: tuple[float, ...]
+    cell_exponent: int
+    cell_clip: int
+    output_scale: float
+    output_zero_point: int
+
+    @property
+    def kind_in_file(self) -> str:
+        return LSTM.kind
+
+
+@dataclass(frozen=True)
+class SvdfOptions(Options):
+    """``rank`` filters are summed, then multiplied by ``scale``."""
+
+    rank: int
+    scale: float
+
+    @property
+    def kind_in_file(self) -> str:
+        return SVDF.kind
 
 
 # --- shapes ------------------------------------------------------------------------------------
@@ -161,6 +192,17 @@ class _Steps:
     def function(self, kind: str, x: Value, like: Tensor | None = None) -> Value:
         return x if kind == "NONE" else self.add(kind, x, options=Options(), like=like)
 
+    def several(
+        self, kind: str, operands: Sequence[Value], made: Sequence[tuple[Tensor, Shape]], options: Options
+    ) -> list[Value]:
+        """A node with several outputs."""
+        lw = self.lw
+        values = [(lw.add_value(like, shape, self.window_frames), shape) for like, shape in made]
+        inputs, views = tuple(i for i, _ in operands), tuple(view for _, view in operands)
+        outputs, label, index = tuple(i for i, _ in values), lw.label(self.op), self.op.index
+        lw.nodes.append(Node(kind, inputs, outputs, views, options, label=label, index=index))
+        return values
+
     def split(self, whole: Value, parts: int) -> list[Value]:
         lw, size = self.lw, whole[1][0] // parts
         values = tuple(lw.add_value(self.like, (size,), self.window_frames) for _ in range(parts))
@@ -255,7 +297,66 @@ def _lstm(lw: Lowering, op: Op) -> None:
     dtype = lw.graph.tensors[op.inputs[0]].dtype
     if dtype == np.float32:
         return _float_lstm(lw, op)
-    lw.refuse(op, f"is an LSTM of {dtype}, for which there are no reference kernels")
+    if dtype == np.int8:
+        return _integer_lstm(lw, op)
+    lw.refuse(op, f"is of {dtype}, for which there are no reference kernels")
+
+
+def _integer_lstm(lw: Lowering, op: Op) -> None:
+    """Source: ``PopulateQuantizedLstmParams8x8_16`` in ``unidirectional_sequence_lstm.cc``; its scales are float32."""
+    steps, x, stream = _begin(lw, op)
+    extras = (*range(_PEEPHOLES, _PEEPHOLES + 3), _PROJECTION, *range(_NORMS, len(op.inputs)))
+    if any(op.inputs[k] != ABSENT for k in extras):
+        lw.refuse(op, "is of int8 with peepholes, a projection or layer norms, which have no streaming form here")
+    if _activation(lw, op) != TANH.kind:
+        lw.refuse(op, "is of int8, of which the reference kernels have tanh alone")
+    gates = [g for g in range(4) if op.inputs[_FROM_INPUT + g] != ABSENT]
+    cells = len(lw.constant(op, _FROM_STATE + 3))
+    hidden_start, hidden_like = _start(lw, op, _HIDDEN, cells)
+    cell_start, cell_like = _start(lw, op, _CELL, cells)
+    if cell_like.dtype != np.int16:
+        lw.refuse(op, f"keeps its cells as {cell_like.dtype}, where the reference kernels have int16")
+    cell_scale = _scale(lw, op, op.inputs[_CELL])
+    exponent = round(math.log2(cell_scale))
+    if abs(math.log2(cell_scale) - exponent) > 1e-3 or not -15 <= exponent <= -9:
+        lw.refuse(op, f"keeps its cells in steps of {cell_scale}, which is no power of two from 2^-15 to 2^-9")
+    if len(op.intermediates) != 5:
+        lw.refuse(op, "does not say how it rounds between its steps; convert the model again")
+    between = lw.graph.tensors[op.intermediates[4]].quantization
+    if between is None:
+        lw.refuse(op, "does not say how it rounds its output; convert the model again")
+    hidden, cell = steps.fed_back(hidden_start, hidden_like, x), steps.fed_back(cell_start, cell_like, x)
+    wide = Tensor(f"{steps.like.name}/gates", (), np.dtype(np.int16), cell_like.quantization)
+
+    def part(i: int, first: int, biases: list[Array]) -> tuple[list[Value], tuple[float, ...]]:
+        weights = [lw.constant(op, first + g) for g in gates]
+        zeros = [lw.zero(i) * w.astype(np.int64).sum(axis=1) for w in weights]
+        whole = [bias.astype(np.int64) - zero for bias, zero in zip(biases, zeros, strict=True)]
+        scales = [_scale(lw, op, op.inputs[first + g]) * _scale(lw, op, i) / np.float32(2.0**-12) for g in gates]
+        constants = [np.concatenate(weights), np.concatenate(whole).astype(np.int32)]
+        return [steps.constant(values) for values in constants], tuple(float(np.float32(scale)) for scale in scales)
+
+    weighed, scales = part(op.inputs[0], _FROM_INPUT, [lw.constant(op, _BIASES + g) for g in gates])
+    count = len(gates) * cells
+    options: Options = Sums16Options(scales, op.kind)
+    added = steps.made(SUMS_INT16.kind, [x, *weighed], (count,), options=options, like=wide)
+    weighed, scales = part(op.inputs[_HIDDEN], _FROM_STATE, [np.zeros(cells, np.int32)] * len(gates))
+    clip = min(float(np.float32(_limit(op, "cell_clip")) / cell_scale), 32767.0)
+    output_scale = np.float32(2.0**-15 / float(np.float32(between.scale[0])) * 2.0**-15)
+    options = LstmOptions(scales, exponent, int(clip), float(output_scale), int(between.zero_point[0]))
+    operands = [added, hidden, cell, *weighed]
+    made, fresh = steps.several(LSTM_STEP.kind, operands, ((steps.like, (cells,)), (cell_like, (cells,))), options)
+    steps.keep(hidden, made)
+    steps.keep(cell, fresh)
+    _end(lw, op, made, stream)
+
+
+def _scale(lw: Lowering, op: Op, i: int) -> np.float32:
+    """The one scale of a tensor."""
+    q = lw.graph.tensors[i].quantization
+    if q is None or q.per_channel:
+        lw.refuse(op, f"needs one scale for `{lw.graph.tensors[i].name}`")
+    return np.float32(q.scale.flat[0])
 
 
 def _float_lstm(lw: Lowering, op: Op) -> None:
@@ -312,6 +413,8 @@ def _svdf(lw: Lowering, op: Op) -> None:
 
     Source: ``EvalFloatSVDF`` in ``reference/svdf.h``.
     """
+    if lw.graph.tensors[op.inputs[0]].dtype == np.int8:
+        return _integer_svdf(lw, op)
     steps, x, stream = _begin(lw, op)
     over_time, bias = lw.constant(op, 2), _optional(lw, op, 3)
     filters, memory = over_time.shape
@@ -337,6 +440,39 @@ def _svdf(lw: Lowering, op: Op) -> None:
     _end(lw, op, steps.function(_activation(lw, op), made), stream)
 
 
+def _integer_svdf(lw: Lowering, op: Op) -> None:
+    """Features and their memory are int16; a rectifier is the end of the output's range, as its scale is made for it.
+
+    Source: ``Prepare`` in ``svdf.cc``, whose scales are float32, and ``EvalIntegerSVDF`` in ``reference/svdf.h``.
+    """
+    steps, x, stream = _begin(lw, op)
+    kept = lw.graph.tensors[op.inputs[4]]
+    weights, over_time = lw.constant(op, 1), lw.constant(op, 2)
+    if kept.dtype != np.int16 or over_time.dtype != np.int16:
+        lw.refuse(op, f"remembers {kept.dtype} and weighs them with {over_time.dtype}, where LiteRT has int16")
+    if str(op.options.get("fused_activation_function", "NONE")) not in ("NONE", RELU.kind):
+        lw.refuse(op, "is of int8 and has another activation than a rectifier, which LiteRT leaves out")
+    filters, memory = over_time.shape
+    rank = op.integer("rank", 1)
+    units = filters // rank
+    scales = [_scale(lw, op, i) for i in (*op.inputs[:3], op.inputs[4], op.outputs[0])]
+    feature_scale, scale = scales[0] * scales[1] / scales[3], scales[3] * scales[2] / scales[4]
+    sums = -lw.zero(op.inputs[0]) * weights.astype(np.int64).sum(axis=1)
+    options = Sums16Options((float(feature_scale),), op.kind)
+    operands = [x, steps.constant(weights), steps.constant(sums.astype(np.int32))]
+    like = Tensor(f"{steps.like.name}/features", (), kept.dtype, kept.quantization)
+    features = steps.made(SUMS_INT16.kind, operands, (filters,), options=options, like=like)
+    bias = _optional(lw, op, 3)
+    operands = [
+        features,
+        steps.constant(over_time),
+        steps.constant(np.zeros(units, np.int32) if bias is None else bias),
+    ]
+    window = Window(extent=memory, pad_begin=memory - 1)
+    made = steps.made(SVDF_FILTER.kind, operands, (units,), options=SvdfOptions(rank, float(scale)), window=window)
+    _end(lw, op, made, stream)
+
+
 _FROM_FRAME = {"fused_activation_function": ACTIVATION, "time_major": FLAG, "asymmetric_quantize_inputs": FLAG}
 
 LSTM = Operation(
@@ -351,22 +487,49 @@ LSTM = Operation(
     lower=_lstm,
 )
 
+SVDF = Operation(
+    "SVDF",
+    Rule(
+        operands=(1, 5),
+        shapes=_svdf_shapes,
+        options={"rank": COUNT, "fused_activation_function": ACTIVATION, "asymmetric_quantize_inputs": FLAG},
+        weights=1,
+        more_weights=(2,),
+    ),
+    lower=_svdf,
+)
+
+
+def _sums_multiply_adds(plan: Plan, node: Node) -> int:
+    return multiply_adds_per_value(plan, node, node.views[1][1])
+
+
+def _step_multiply_adds(plan: Plan, node: Node) -> int:
+    return math.prod(node.views[3])
+
+
+def _filter_multiply_adds(plan: Plan, node: Node) -> int:
+    return math.prod(node.views[1])
+
+
+SUMS_INT16 = Operation("SUMS_INT16", options=Sums16Options, multiply_adds=_sums_multiply_adds)
+"""A dense layer of int8 whose outputs are int16, inside of another operation."""
+
+LSTM_STEP = Operation("LSTM_STEP", options=LstmOptions, multiply_adds=_step_multiply_adds)
+"""One step of an int8 LSTM: output and cell state from what the input adds, and from both before."""
+
+SVDF_FILTER = Operation("SVDF_FILTER", options=SvdfOptions, multiply_adds=_filter_multiply_adds)
+"""A filter over time for each feature of an int8 SVDF, and sums of ``rank`` of them."""
+
 OPERATIONS = (
     LSTM,
+    SVDF,
+    SUMS_INT16,
+    LSTM_STEP,
+    SVDF_FILTER,
     Operation(
         "UNIDIRECTIONAL_SEQUENCE_RNN",
         Rule(operands=(5, 5), shapes=_rnn_shapes, options=_FROM_FRAME, weights=1, more_weights=(2,)),
         lower=_rnn,
-    ),
-    Operation(
-        "SVDF",
-        Rule(
-            operands=(1, 5),
-            shapes=_svdf_shapes,
-            options={"rank": COUNT, "fused_activation_function": ACTIVATION, "asymmetric_quantize_inputs": FLAG},
-            weights=1,
-            more_weights=(2,),
-        ),
-        lower=_svdf,
     ),
 )

@@ -569,6 +569,34 @@ class Previous(Record, c="previous_args"):
     start: Blob
 
 
+class Sums16(Record, c="sums16_args"):
+    """SUMS16: a dense layer of int8 with int16 outputs; LSTM_STEP: that of an LSTM's output before, and its step."""
+
+    depth: U32
+    outputs: U32
+    weights: Blob = doc("i8 (outputs, depth)")
+    bias: Blob = doc("i32, input zero point folded in")
+    multiplier: Blob = doc("i32 [outputs]")
+    shift: Blob = doc("i32 [outputs]")
+    gates: U32 = doc("LSTM_STEP: 4, or 3 where the entry is what the forget gate leaves", default=0)
+    cell_bits: U32 = doc("integer bits of the cell's state", default=0)
+    clip: I32 = doc("of the cell's state, 0: none", default=0)
+    multiplier_out: I32 = 0
+    shift_out: I32 = 0
+    zero_out: I32 = 0
+
+
+class SvdfFilter(Record, c="svdf_filter_args"):
+    """SVDF_FILTER."""
+
+    rank: U32 = doc("filters that are summed")
+    weights: Blob = doc("i16 (extent, filters)")
+    bias: Blob = doc("i32")
+    multiplier: I32
+    shift: I32
+    zero_out: I32
+
+
 class SnapshotHead(Record, c="tcn_snapshot_head"):
     """The start of a snapshot; then the rings of all tensors, each in the order of time, the carries, and a CRC-32.
 
@@ -616,6 +644,9 @@ class Kind(IntEnum):
     UNARY_SCALAR = 21, UnaryScalar
     ARG_MIN_MAX = 22, Reduce
     PREVIOUS = 23, Previous
+    SUMS16 = 24, Sums16
+    LSTM_STEP = 25, Sums16
+    SVDF_FILTER = 26, SvdfFilter
 
 
 RECORDS = (

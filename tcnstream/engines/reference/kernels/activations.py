@@ -33,6 +33,7 @@ from tcnstream.engines.reference.kernels.fixed_point import (
     wrap_int32,
 )
 from tcnstream.engines.reference.kernels.gemmlowp import inverse_square_root
+from tcnstream.engines.reference.kernels.gemmlowp16 import high_mul16
 from tcnstream.engines.reference.kernels.tables import (
     Floats,
     Function,
@@ -158,13 +159,6 @@ def prelu(context: KernelContext) -> tuple[Array, ...]:
     return _two_slopes(context, multiply(product, *quantize_multiplier(real)))
 
 
-def _high_mul_int16(a: Ints, b: int) -> Ints:
-    """gemmlowp's ``SaturatingRoundingDoublingHighMul`` of int16 values."""
-    product = a * b
-    nudged = product + np.where(product >= 0, 1 << 14, 1 - (1 << 14))
-    return np.minimum(divide_truncating(nudged, 1 << 15), 32767)
-
-
 def _multiplier_int16(real: np.float32) -> tuple[int, int]:
     """A fixed-point multiplier cut to 16 bits, and its exponent."""
     multiplier, exponent = (int(part) for part in quantize_multiplier(real))
@@ -197,9 +191,9 @@ def hard_swish(context: KernelContext) -> tuple[Array, ...]:
         raise context.unsupported(f"{context.output.dtype}")
     (output_multiplier, output_exponent), (gate_multiplier, gate_exponent) = _hard_swish_multipliers(context)
     fine = ints_without_zero_point(context, 0) << 7
-    value = _high_mul_int16(fine, output_multiplier)
+    value = high_mul16(fine, output_multiplier)
     gate = np.clip(fine << max(gate_exponent - 1, 0), -32768, 32767)
-    gate = _high_mul_int16(gate, gate_multiplier)
+    gate = high_mul16(gate, gate_multiplier)
     gate = np.clip(gate << 1, -32768, 32767) if gate_exponent > 0 else rounding_shift_right(gate, -gate_exponent)
     gate = (gate + (1 << 15)) >> 1
     product = np.minimum(divide_truncating(gate * value, 1 << 15), 32767)
