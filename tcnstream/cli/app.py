@@ -13,6 +13,7 @@ from tcnstream.cli.export import export
 from tcnstream.cli.inspect import inspect
 from tcnstream.cli.run import run
 from tcnstream.cli.serve import serve
+from tcnstream.cli.sources import sources
 from tcnstream.cli.verify import verify
 
 app = typer.Typer(
@@ -40,5 +41,5 @@ def options(
     """Run an unmodified convolutional .tflite on an endless signal, frame by frame, equal to the offline answer."""
 
 
-for command in (inspect, run, serve, verify, bench, export, demo):
+for command in (inspect, run, serve, sources, verify, bench, export, demo):
     app.command()(command)

@@ -59,9 +59,12 @@ class Checkpoints:
             self._watched = [*self._watched, *lanes]
         self.checkpoint(lanes)
 
-    def forget(self, lane: Lane) -> None:
+    def end(self, lane: Lane) -> None:
+        """The last checkpoint of a lane that moves no more."""
         with self._lock:
+            ending = [each for each in self._watched if each.lane is lane]
             self._watched = [each for each in self._watched if each.lane is not lane]
+        self.checkpoint(ending, clean=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -127,7 +130,7 @@ class Checkpoints:
             return
         positions = {name: mark.position for name, mark in marks.items() if mark.position is not None}
         complete = [self._with_files(each, checkpoint, positions) for each, checkpoint in taken]
-        outboxes = {name: sink.unsent() for name, sink in self._sinks.items() if sink.sends}
+        outboxes = {name: sink.unsent() for name, sink in list(self._sinks.items()) if sink.sends}
         try:
             self._journal.commit(complete, outboxes, self._boot)
         except sqlite3.Error as error:

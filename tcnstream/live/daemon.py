@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -28,6 +28,7 @@ from tcnstream.live.sinks.base import Sink
 from tcnstream.live.sinks.jsonl import JsonlSink
 from tcnstream.live.sources import kind_named, open_source
 from tcnstream.live.sources.base import Live, Replay, Wanted
+from tcnstream.live.systemd import Systemd
 from tcnstream.live.web import Web
 from tcnstream.opened import OpenedModel, open_model
 from tcnstream.options import StreamOptions
@@ -78,6 +79,7 @@ class Daemon:
         self._tails: dict[str, _Tail] = {}
         self._signals: list[int] = []
         self._woken = threading.Event()
+        self._systemd = Systemd()
         self._live_workers: dict[str, LiveWorker] = {}
 
     def run(self) -> None:
@@ -110,6 +112,7 @@ class Daemon:
         if self._web is not None:
             self._web.start()
         self.log.info("daemon.started", streams=len(self.running))
+        self._systemd.ready(f"{len(self.running)} streams")
 
     def is_well(self) -> dict[str, str]:
         """What is wrong, by place; empty where all is well."""
@@ -144,6 +147,8 @@ class Daemon:
 
     def _tick(self) -> None:
         """Once a second, and when something woke the main thread."""
+        if self._systemd.watchdog_s and not self.is_well():
+            self._systemd.feed(f"{len(self.running)} streams")
         for name in self.running:
             self._show_state(name)
 
@@ -152,13 +157,61 @@ class Daemon:
         self._woken.set()
 
     def _reload(self) -> None:
+        """Reads the file again. A wrong one changes nothing; streams whose table is unchanged run on untouched."""
+        self._systemd.reloading()
+        before = self.config
         try:
-            config = read_config(self.config.path)
-        except SignalError as error:
+            config = read_config(before.path)
+            if config.state != before.state or config.page != before.page:
+                raise SignalError(f"{before.path.name}: state and [page] change with a restart of the daemon alone")
+            if self._once and any(not kind_named(s.source.kind).ends for s in config.streams.values()):
+                raise SignalError(f"{before.path.name} has a source without an end, and the daemon runs --once")
+            new = {
+                name: stream
+                for name, stream in config.streams.items()
+                if name not in before.streams or stream.text != before.streams[name].text
+            }
+            sources = {name: self._open(stream) for name, stream in new.items()}
+        except TcnStreamError as error:
             for problem in str(error).splitlines():
                 self.log.info("config.wrong", error=problem)
+            self._systemd.ready("the configuration is wrong; what ran before runs on")
             return
+        for name in before.streams:
+            if name in new or name not in config.streams:
+                self._end_stream(name)
         self.config = config
+        self._change_sinks(before)
+        self._before, self._same_boot, self._tails = self._journal.streams(), True, {}
+        self._start(sources)
+        self.log.info("config.read", streams=len(self.running), changed=len(new))
+        self._systemd.ready(f"{len(self.running)} streams")
+
+    def _end_stream(self, name: str) -> None:
+        """Its last checkpoint is there for whoever goes on with it."""
+        running = self.running.pop(name)
+        if running.feed is not None:
+            running.feed.stop(5.0)
+        with running.worker.still():
+            running.worker.remove(running.lane)
+        self.checkpoints.end(running.lane)
+        running.lane.pool.leave(running.lane.number)
+
+    def _change_sinks(self, before: Config) -> None:
+        """Chains stand still while a sink is exchanged, so that no event falls between."""
+        with ExitStack() as still:
+            for worker in self._workers:
+                still.enter_context(worker.still())
+            for name, sink in before.sinks.items():
+                if self.config.sinks.get(name) != sink:
+                    self.hub.sinks[name].stop(_SINKS_END_S)
+                    del self.hub.sinks[name]
+            for name, sink in self.config.sinks.items():
+                if name not in self.hub.sinks:
+                    self._add_sink(open_sink(sink, self.log))
+                    self.hub.sinks[name].start()
+            for name, running in self.running.items():
+                running.config = running.lane.chain.config = self.config.streams[name]
 
     # Opening -----------------------------------------------------------------------------------------------------
 
@@ -380,6 +433,7 @@ class Daemon:
         }
 
     def _stop(self) -> None:
+        self._systemd.stopping()
         if self._web is not None:
             self._web.stop()
         for running in self.running.values():

@@ -98,7 +98,8 @@ class Journal:
             "SELECT name, identity, epoch, next_frame, next_seq, reserved_seq, ended, clean, monotonic_s, unix_s,"
             " files, state FROM stream"
         )
-        return {row[0]: _checkpoint(row) for row in rows}
+        with self._lock:
+            return {row[0]: _checkpoint(row) for row in rows}
 
     def boot(self) -> str:
         """Which start of the machine the monotonic times of the checkpoints belong to."""

@@ -39,6 +39,7 @@ class Lane:
     number: int
     failed: str = ""
     behind_s: float = 0.0
+    is_gone: bool = False
 
 
 class Worker(ABC):
@@ -75,6 +76,10 @@ class Worker(ABC):
     def stop(self) -> None: ...
 
     @abstractmethod
+    def remove(self, lane: Lane) -> None:
+        """The lane moves no more; call it inside ``still``."""
+
+    @abstractmethod
     def _run(self) -> None: ...
 
     def step(self, batch: Sequence[tuple[Lane, Block]]) -> None:
@@ -101,7 +106,7 @@ class Worker(ABC):
 
     def step_guarded(self, batch: Sequence[tuple[Lane, Block]]) -> None:
         """``step`` for the streams that have not failed; what it stumbles over fails them."""
-        sound = [(lane, block) for lane, block in batch if not lane.failed]
+        sound = [(lane, block) for lane, block in batch if not lane.failed and not lane.is_gone]
         try:
             self.step(sound)
         except (TcnStreamError, OSError, ValueError) as error:
@@ -155,6 +160,9 @@ class ReplayWorker(Worker):
         if self.thread.ident is not None:
             self.thread.join()
 
+    def remove(self, lane: Lane) -> None:
+        lane.is_gone = True
+
     def _run(self) -> None:
         heap: list[_Next] = []
         for order, (lane, replay) in enumerate(self._replays):
@@ -189,6 +197,8 @@ class ReplayWorker(Worker):
 
     def _advance(self, heap: list[_Next], each: _Next) -> None:
         """The lane's next block is queued, or the signal ends."""
+        if each.lane.is_gone:
+            return
         block = next(each.rest, None)
         chain = each.lane.chain
         if block is None:
@@ -301,7 +311,7 @@ class LiveWorker(Worker):
         return intake
 
     def remove(self, lane: Lane) -> None:
-        """Also while the worker runs; call it inside ``still``."""
+        """Also while the worker runs."""
         with self.changed:
             self.lanes = [each for each in self.lanes if each is not lane]
             self._intakes = [each for each in self._intakes if each.lane is not lane]

@@ -8,12 +8,20 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote
 
-from tcnstream.live.sources import file, serial, standard_input
+from tcnstream.live.sources import brainflow, file, lsl, microphone, serial, standard_input, tcp
 from tcnstream.live.sources.base import Found, Live, Replay, SourceConfig, SourceKind, Wanted
 from tcnstream.live.tables.table import Problems, Table
 from tcnstream.live.tables.toml import KeyPath
 
-SOURCE_KINDS: tuple[SourceKind, ...] = (file.KIND, standard_input.KIND, serial.KIND)
+SOURCE_KINDS: tuple[SourceKind, ...] = (
+    file.KIND,
+    standard_input.KIND,
+    tcp.KIND,
+    microphone.KIND,
+    serial.KIND,
+    lsl.KIND,
+    brainflow.KIND,
+)
 
 
 def kind_named(scheme: str) -> SourceKind:

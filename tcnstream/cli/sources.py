@@ -1,0 +1,29 @@
+"""``tcnstream sources``: what is connected, by names that stay."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from rich.table import Table
+
+from tcnstream.cli.common import JsonOption, note, out, print_json
+
+
+def sources(as_json: JsonOption = False) -> None:
+    """List microphones, serial ports, LSL streams and boards, ready to paste into a configuration.
+
+    Example: `tcnstream sources --json`
+    """
+    from tcnstream.live.sources import find_sources
+
+    found = find_sources()
+    if as_json:
+        print_json([asdict(each) for each in found])
+        return
+    if not found:
+        note("nothing is connected that can be a source; files, standard input and tcp:HOST:PORT always are")
+        return
+    table = Table("source", "what it is")
+    for each in found:
+        table.add_row(each.uri, each.says)
+    out.print(table)
