@@ -18,8 +18,17 @@ O = TypeVar("O", bound=Options)  # noqa: E741 (the letter of options)
 Lower: TypeAlias = Callable[[Lowering, Op], None]
 """Says an operation of the file over frames: appends nodes, makes an alias, or refuses by name."""
 
-Fold: TypeAlias = Callable[[Op, list[Tensor], Tensor], Array]
-"""What an operation gives when all of its operands are constants; the last argument is its output."""
+Fold: TypeAlias = Callable[[Op, list[Tensor], Tensor], Array | tuple[Array, ...]]
+"""What an operation gives when all of its operands are constants, an array for each output of several; the last
+argument is its (first) output.
+"""
+
+
+def folded(fold: Fold, op: Op, operands: list[Tensor], output: Tensor) -> tuple[Array, ...]:
+    """What ``fold`` gives for each output of ``op``."""
+    made = fold(op, operands, output)
+    return made if isinstance(made, tuple) else (made,)
+
 
 Refusal: TypeAlias = Callable[[Op], str]
 """Why an operation of the file has no streaming form."""

@@ -15,6 +15,7 @@ from typing import TypeAlias
 import numpy as np
 
 from tcnstream.compiler.lower import lower
+from tcnstream.compiler.operation import folded
 from tcnstream.compiler.operations import operations
 from tcnstream.compiler.plan import Plan
 from tcnstream.errors import NotStreamableError
@@ -39,7 +40,8 @@ class _Step:
             operands = [_constant(tensors[i], known.get(i)) for i in self.op.inputs if i != ABSENT]
             fold = operations()[self.op.kind].fold
             assert fold is not None
-            return [fold(self.op, operands, tensors[self.op.outputs[0]]).reshape(shapes[0])]
+            made_once = folded(fold, self.op, operands, tensors[self.op.outputs[0]])
+            return [y.reshape(shape) for y, shape in zip(made_once, shapes, strict=True)]
         read = [i for i in dict.fromkeys(self.op.inputs) if i in known]
         frames = [known[i] if self.axis is None else np.moveaxis(known[i], self.axis, 0) for i in read]
         signal = [

@@ -10,7 +10,7 @@ import dataclasses
 
 import numpy as np
 
-from tcnstream.compiler.operation import Operation
+from tcnstream.compiler.operation import Operation, folded
 from tcnstream.compiler.operations import operations
 from tcnstream.errors import ModelError, NotStreamableError
 from tcnstream.tflite.graph import ABSENT, Array, Graph, Op, Tensor
@@ -43,13 +43,13 @@ def validate(graph: Graph) -> Graph:
         for i in (*op.inputs, *op.outputs):
             if i != ABSENT and not (record.complex_numbers or record.reshapes):
                 _check_numbers(graph.tensors[i])
-        data = _folded(graph, op, record)
-        if data is None:
+        made = _folded(graph, op, record)
+        if made is None:
             ops.append(op)
         else:
             tensors = list(graph.tensors)
-            o = op.outputs[0]
-            tensors[o] = dataclasses.replace(tensors[o], data=data, shape=data.shape, dtype=data.dtype)
+            for o, data in zip(op.outputs, made, strict=True):
+                tensors[o] = dataclasses.replace(tensors[o], data=data, shape=data.shape, dtype=data.dtype)
             graph = dataclasses.replace(graph, tensors=tuple(tensors))
     return dataclasses.replace(graph, ops=tuple(ops))
 
@@ -62,8 +62,8 @@ def _check_numbers(tensor: Tensor) -> None:
         )
 
 
-def _folded(graph: Graph, op: Op, record: Operation) -> Array | None:
-    """What the operation gives, if that is known now."""
+def _folded(graph: Graph, op: Op, record: Operation) -> tuple[Array, ...] | None:
+    """What the operation gives for each of its outputs, if that is known now."""
     operands = [graph.tensors[i] for i in op.inputs if i != ABSENT]
     output = graph.tensors[op.outputs[0]]
     if record.fold is None or not (record.folds_shapes or all(t.is_constant for t in operands)):
@@ -71,7 +71,7 @@ def _folded(graph: Graph, op: Op, record: Operation) -> Array | None:
     if record.folds_plain_numbers and not _is_plain(op, output):
         return None
     with np.errstate(all="ignore"):
-        return record.fold(op, operands, output)
+        return folded(record.fold, op, operands, output)
 
 
 def _is_plain(op: Op, output: Tensor) -> bool:

@@ -468,16 +468,17 @@ class _Reader:
 def _fill_empty(
     tensors: list[Tensor], ops: list[Op], inputs: tuple[int, ...], outputs: tuple[int, ...]
 ) -> tuple[Tensor, ...]:
-    """Turn tensors without elements that nothing computes into (empty) constants; refuse all others."""
-    computed = {i for op in ops for i in op.outputs} | set(inputs)
+    """Turn tensors without elements that nothing computes into (empty) constants; refuse them as ends of the graph."""
+    computed = {i for op in ops for i in op.outputs}
     filled = []
     for i, tensor in enumerate(tensors):
         if 0 in tensor.shape and not tensor.is_constant and tensor.dtype != schema.OBJECT:
-            if i in computed:
+            if i in inputs or (i in computed and i in outputs):
                 raise _MalformedError(f"tensor {i} ({tensor.name[:80]!r}) has no elements, its shape is {tensor.shape}")
-            data = np.zeros(tensor.shape, tensor.dtype)
-            data.flags.writeable = False
-            tensor = dataclasses.replace(tensor, data=data)
+            if i not in computed:
+                data = np.zeros(tensor.shape, tensor.dtype)
+                data.flags.writeable = False
+                tensor = dataclasses.replace(tensor, data=data)
         filled.append(tensor)
     return tuple(filled)
 

@@ -99,7 +99,7 @@ def check(graph: Graph, op: Op, rule: Rule) -> Graph:
     """
     for o in op.outputs:
         tensor = graph.tensors[o]
-        if any(n < 1 for n in tensor.shape):
+        if any(n < (0 if rule.several_outputs else 1) for n in tensor.shape):
             raise _wrong(graph, op, f"makes a tensor of shape {tensor.shape}, which holds nothing")
         if math.prod(tensor.shape) > MOST_VALUES:
             raise _wrong(graph, op, f"makes {math.prod(tensor.shape)} values, more than {MOST_VALUES}")

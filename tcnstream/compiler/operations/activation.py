@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -53,6 +53,18 @@ def _pointwise(lw: Lowering, op: Op) -> None:
     i = op.inputs[0]
     axis = lw.stream(op, i).axis
     lw.emit(op, [lw.operand(i)], axis, options=from_file(operation(op.kind).options, op))
+
+
+def _cast(lw: Lowering, op: Op) -> None:
+    """Another type; of complex numbers the real part."""
+    stream, target = lw.stream(op, op.inputs[0]), lw.graph.tensors[op.outputs[0]]
+    if target.dtype.kind == "c":
+        lw.refuse(op, "makes complex numbers of real ones")
+    if stream.imaginary is None:
+        return _pointwise(lw, op)
+    if target.dtype != np.float32:
+        lw.refuse(op, f"makes {target.dtype} of complex numbers")
+    lw.streams[op.outputs[0]] = replace(stream, imaginary=None)
 
 
 def _along_last_axis(lw: Lowering, op: Op) -> None:
@@ -112,8 +124,9 @@ RSQRT = _function("RSQRT", *_ALL, of=lambda x: np.reciprocal(np.sqrt(x)))
 CAST = Operation(
     "CAST",
     Rule(retyped=True, scaled=False),
-    lower=_pointwise,
+    lower=_cast,
     fold=lambda op, ins, out: data_of(ins[0]).astype(out.dtype),
+    complex_numbers=True,
     types=("float32", "int8", "int16", "int32", "int64", "bool"),
 )
 

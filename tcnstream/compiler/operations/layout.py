@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tcnstream.compiler.beginning import begin_with, first_frames
 from tcnstream.compiler.constants import data_of
 from tcnstream.compiler.lowering import Lowering, TimedTensor, frame_shape
-from tcnstream.compiler.operation import Operation
+from tcnstream.compiler.operation import Fold, Operation
 from tcnstream.compiler.operations import operations
 from tcnstream.compiler.operations.time import TIME_PAD, TIME_UNFOLD, TIME_WINDOW
 from tcnstream.compiler.picks import BACKWARDS, FORWARDS_ALONE, joined, pick, settle, settle_tensor
@@ -140,7 +140,7 @@ def _pieces(position: int, place: int) -> Callable[[Operands], Shapes]:
         axis = axis_of(shape, o.integers(place, count=1)[0])
         if o.leaves_lengths_open:
             sizes = o.integers(1, count=len(outs)) if place == 2 else [shape[axis] // len(outs)] * len(outs)
-            require(sum(sizes) == shape[axis] and min(sizes) > 0, f"{shape} in pieces of {sizes[:3]}")
+            require(sum(sizes) == shape[axis] and min(sizes) >= 0, f"{shape} in pieces of {sizes[:3]}")
             return tuple((*shape[:axis], n, *shape[axis + 1 :]) for n in sizes)
         rest = (shape[:axis], shape[axis + 1 :])
         require(all((s[:axis], s[axis + 1 :]) == rest for s in outs), f"{shape} in pieces {outs[:3]}")
@@ -503,6 +503,19 @@ def _fold_gather(op: Op, inputs: Sequence[Tensor], output: Tensor) -> Array:
     return np.asarray(np.take(data_of(inputs[0]), data_of(inputs[1]).astype(np.int64), op.integer("axis", 0)))
 
 
+def _fold_pieces(values: int, place: int) -> Fold:
+    """The values are operand ``values`` and the axis operand ``place``."""
+
+    def fold(op: Op, inputs: Sequence[Tensor], output: Tensor) -> tuple[Array, ...]:
+        data, axis = data_of(inputs[values]), int(data_of(inputs[place]).item())
+        if place == 2:
+            cuts = np.cumsum(data_of(inputs[1]))[:-1]
+            return tuple(np.split(data, cuts.tolist(), axis))
+        return tuple(np.split(data, len(op.outputs), axis))
+
+    return fold
+
+
 def _fold_stack(op: Op, inputs: Sequence[Tensor], output: Tensor) -> Array:
     return np.stack([data_of(t) for t in inputs], op.integer("axis", 0))
 
@@ -547,6 +560,7 @@ SPLIT = Operation(
     _moves((2, 2), _pieces(1, 0), several_outputs=True, values=1),
     options=AxisOptions,
     lower=_split,
+    fold=_fold_pieces(1, 0),
     types=_ALL,
     takes_picked=True,
 )
@@ -647,6 +661,7 @@ OPERATIONS = (
         _moves((3, 3), _pieces(0, 2), several_outputs=True),
         options=AxisOptions,
         lower=_split,
+        fold=_fold_pieces(0, 2),
         types=_ALL,
         takes_picked=True,
     ),
