@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from tcnstream.compiler.batch import batch_of, first_of_batch
 from tcnstream.compiler.lowering import Lowering
 from tcnstream.compiler.operation import Operation
 from tcnstream.compiler.operations import operations
@@ -25,9 +26,11 @@ def lower(graph: Graph, axes: Sequence[int | None]) -> Plan:
     """The plan of a checked and normalised graph; ``axes`` has the axis of every input that is time.
 
     None stands for an input that has no time: a frame is all of it. Inputs whose windows differ have as many frames a
-    step as makes the windows equal: with windows of 50 and 200 frames, 1 and 4. Raises NotStreamableError for what has
-    no streaming form, by name.
+    step as makes the windows equal: with windows of 50 and 200 frames, 1 and 4. Of a batch above 1 it is the plan of
+    the first entry. Raises NotStreamableError for what has no streaming form, by name.
     """
+    if (batch := batch_of([graph.tensors[i] for i in graph.inputs], axes)) > 1:
+        graph = first_of_batch(graph, batch)
     lowering = Lowering(graph)
     steps = _frames_per_step(graph, axes)
     for i, axis, frames in zip(graph.inputs, axes, steps, strict=True):

@@ -39,6 +39,7 @@ def lower_along_time(graph: Graph, time_axis: int | None = None, compute: Comput
         return _lowered(graph, (time_axis,), compute)
     usual = tuple(_usual(graph, i) for i in graph.inputs)
     plans: list[tuple[Axes, Plan]] = []
+    unusual: list[tuple[Axes, Plan]] = []
     refusals: list[tuple[Axes, NotStreamableError]] = []
     timeless = 0
     for axes in itertools.islice(_choices(graph, time_axis), _MOST_TRIES):
@@ -52,6 +53,11 @@ def lower_along_time(graph: Graph, time_axis: int | None = None, compute: Comput
             continue
         if time_axis is not None or all(a in (u, None) for a, u in zip(axes, usual, strict=True)) or slides(plan):
             plans.append((axes, plan))
+        elif _keeps_time(plan):
+            unusual.append((axes, plan))
+    if plans and unusual and not any(slides(plan) or _keeps_time(plan) for _, plan in plans):
+        # Along the usual axis all of the window goes into each answer, along another one it does not.
+        plans = unusual
     if plans:
         axes, best = max(plans, key=lambda found: _merit(*found))
         others = tuple(plan.input_axes for other, plan in plans if plan is not best and _rivals(other, axes))
@@ -72,6 +78,11 @@ def _lowered(graph: Graph, axes: Axes, compute: Compute | None) -> Plan:
     if len(set(plan.input_steps)) > 1:
         timings(plan)  # refuses what joins tensors that have different rates then
     return replace(plan, input_places=places)
+
+
+def _keeps_time(plan: Plan) -> bool:
+    """Whether all outputs have frames."""
+    return None not in plan.output_axes
 
 
 def _merit(axes: Axes, plan: Plan) -> tuple[int | bool, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from tcnstream.compiler.batch import batch_of
 from tcnstream.compiler.feedback import Pair, zeros
 from tcnstream.model import Model
 from tcnstream.spec import TensorSpec
@@ -34,13 +35,19 @@ def some_static(model: Model, rng: np.random.Generator) -> dict[str, Array]:
 
 
 def file_arrays(model: Model, window: list[Array], static: Mapping[str, Array]) -> dict[int, Array]:
-    """Frames in the shapes of the file's inputs, and the values of inputs without time, by their tensors."""
+    """Frames in the shapes of the file's inputs, and the values of inputs without time, by their tensors.
+
+    Where the file has a batch above 1, each of its entries gets the same frames.
+    """
     arrays = {}
     for i, frames, axis in zip(model.file_inputs, window, model.plan.input_axes, strict=True):
         tensor = model.graph.tensors[i]
         opened = {a: len(frames) if a == axis else 1 for a in tensor.open_axes}
         shape = tuple(opened.get(a, n) for a, n in enumerate(tensor.shape))
-        arrays[i] = np.ascontiguousarray(np.moveaxis(frames, 0, max((axis or 0) - 1, 0))).reshape(shape)
+        batch = batch_of([tensor], [axis])
+        entry = (shape[0] // batch, *shape[1:]) if shape else shape
+        array = np.ascontiguousarray(np.moveaxis(frames, 0, max((axis or 0) - 1, 0))).reshape(entry)
+        arrays[i] = np.repeat(array, batch, axis=0) if batch > 1 else array
     for i, spec in zip(model.file_static, model.static_inputs, strict=True):
         arrays[i] = static[spec.name].reshape(model.graph.tensors[i].shape)
     return arrays
@@ -62,3 +69,10 @@ def as_state(graph: Graph, pair: Pair, value: Array) -> Array:
     limits = np.iinfo(before.dtype.str)
     raw = np.round(real / float(b.scale.flat[0])) + float(b.zero_point.flat[0])
     return np.clip(raw, limits.min, limits.max).reshape(before.shape).astype(before.dtype)
+
+
+def first_entries(model: Model, answers: list[Array]) -> list[Array]:
+    """What the file answers for the first entry of its batch."""
+    tensors = [model.graph.tensors[i] for i in model.file_inputs]
+    batch = batch_of(tensors, model.plan.input_axes)
+    return [y[: len(y) // batch] for y in answers] if batch > 1 else answers

@@ -27,7 +27,7 @@ from tcnstream.engines.reference.executor import ReferenceExecutor
 from tcnstream.engines.state import State
 from tcnstream.errors import EngineError, StreamError
 from tcnstream.measure.compare import agrees, chunk_sizes, chunks, distance, first_difference
-from tcnstream.measure.material import as_state, file_arrays, in_file_order, noise, some_static
+from tcnstream.measure.material import as_state, file_arrays, first_entries, in_file_order, noise, some_static
 from tcnstream.model import Model
 from tcnstream.stream import Stream, as_frames, in_steps
 from tcnstream.tflite.graph import Array
@@ -151,6 +151,7 @@ def _against_file(model: Model, stream: Stream, name: str, window: list[Array], 
         except (EngineError, RuntimeError, ValueError) as e:
             return Check(f"file, {name}", True, 0, 0.0, f"not compared, the interpreter cannot run the file: {e}")
     streamed = _whole(stream, window)
+    offline = first_entries(model, offline)
     expected = []
     got = []
     for y, frames, axis in zip(offline, streamed, model.plan.output_axes, strict=True):

@@ -198,7 +198,7 @@ def test_what_has_no_streaming_form_is_refused_by_name(chain: Chain, kind: str, 
 
 def test_inputs_that_cannot_be_signals() -> None:
     with pytest.raises(NotStreamableError, match=r"has a batch of 8; convert the model with a batch of 1"):
-        tcnstream.load(file_of(lambda net, x: one(net, "TANH", x, x.shape), (8, 12, 4)))
+        tcnstream.load(file_of(lambda net, x: one(net, "TANH", x, x.shape), (8, 12)), time_axis=1)
     with pytest.raises(NotStreamableError, match=r"has no axis 7; name one with time_axis="):
         tcnstream.load(file_of(lambda net, x: one(net, "TANH", x, x.shape)), time_axis=7)
 

@@ -26,7 +26,6 @@ from tcnstream.tflite.graph import Array
 CONVERTED = DATA / "converted"
 REFUSED = {
     "k3_batchNone": "is read before anything was assigned to it; the converter left the weights out as variables",
-    "k3b_b4": "has a batch of 4",
     "lt_circular": "differs from frame to frame of the window",
     "o2t_n_ln": "is `FlexErf`, a kernel of TensorFlow itself",
     "o2t_reflect": "mirrored in",
@@ -47,7 +46,8 @@ def arrays(name: str, letter: str) -> list[Array]:
 
 
 def as_frames(file_array: Array, axis: int | None, frame: tuple[int, ...]) -> Array:
-    """An array of the file's shape, time first and without batch."""
+    """An array of the file's shape, time first and without batch: of a larger one the first entry is the stream."""
+    file_array = file_array[:1] if axis and file_array.ndim > 2 else file_array
     moved = file_array if axis is None else np.moveaxis(file_array, axis, 0)
     return np.ascontiguousarray(moved).reshape(-1, *frame)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -199,6 +200,18 @@ def _fold_slice(op: Op, inputs: Sequence[Tensor], output: Tensor) -> Array:
     return data_of(inputs[0])[tuple(slice(b, None if s == -1 else b + s) for b, s in zip(begin, size, strict=True))]
 
 
+def _fold_pad(op: Op, inputs: Sequence[Tensor], output: Tensor) -> Array:
+    fill: float | int = data_of(inputs[2]).reshape(-1)[0].item() if len(inputs) > 2 else 0
+    if len(inputs) == 2 and output.quantization is not None:
+        fill = int(output.quantization.zero_point[0])
+    return np.pad(data_of(inputs[0]), data_of(inputs[1]).tolist(), constant_values=fill)
+
+
+def _fold_mirror(op: Op, inputs: Sequence[Tensor], output: Tensor) -> Array:
+    mode: Literal["reflect", "symmetric"] = "reflect" if op.options.get("mode") != "SYMMETRIC" else "symmetric"
+    return np.pad(data_of(inputs[0]), data_of(inputs[1]).tolist(), mode=mode)
+
+
 # --- records -----------------------------------------------------------------------------------
 
 _ALL = ("float32", "int8", "int16")
@@ -208,12 +221,13 @@ def _moves(operands: int, shapes: Callable[[Operands], Shapes], **options: Optio
     return Rule(operands=(operands, operands), shapes=shapes, options=options, scaled=False)
 
 
-PAD = Operation("PAD", _moves(2, _padded), options=PadOptions, lower=_pad, types=_ALL)
+PAD = Operation("PAD", _moves(2, _padded), options=PadOptions, lower=_pad, fold=_fold_pad, types=_ALL)
 MIRROR_PAD = Operation(
     "MIRROR_PAD",
     _moves(2, _mirrored, mode=one_of("REFLECT", "SYMMETRIC")),
     options=PadOptions,
     lower=_mirror,
+    fold=_fold_mirror,
     types=_ALL,
 )
 STRIDED_SLICE = Operation(
@@ -234,6 +248,13 @@ OPERATIONS = (
     PAD,
     MIRROR_PAD,
     STRIDED_SLICE,
-    Operation("PADV2", _moves(3, _padded_with_value), options=PadOptions, lower=_pad_with_value, types=_ALL),
+    Operation(
+        "PADV2",
+        _moves(3, _padded_with_value),
+        options=PadOptions,
+        lower=_pad_with_value,
+        fold=_fold_pad,
+        types=_ALL,
+    ),
     SLICE,
 )

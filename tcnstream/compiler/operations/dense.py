@@ -9,9 +9,10 @@ import numpy as np
 
 from tcnstream.compiler.lowering import Lowering
 from tcnstream.compiler.operation import Operation, from_file, multiply_adds_per_value
+from tcnstream.compiler.operations.layout import swapped
 from tcnstream.compiler.operations.time import TIME_WINDOW
 from tcnstream.compiler.plan import ActivationOptions, Node, Options, Plan, Window
-from tcnstream.tflite.graph import Op
+from tcnstream.tflite.graph import Op, Shape
 from tcnstream.tflite.validate import ACTIVATION, FLAG, Operands, Rule, Shapes, one_of, require, spread
 
 
@@ -54,9 +55,7 @@ def _fully_connected(lw: Lowering, op: Op) -> None:
     operand = lw.operand(i)
     axis, out = stream.axis, lw.shape(op.outputs[0])
     if axis is not None and (axis == len(shape) - 1 or math.prod(shape) == data.shape[1] != shape[-1]):
-        window = Window(extent=shape[axis])
-        frame = (shape[axis], *operand[1])
-        operand = lw.step(op, [operand], lw.graph.tensors[i], frame, 1, TIME_WINDOW.kind, window=window)
+        operand = _whole_window(lw, op, i, operand, axis)
         axis = None
     elif axis is not None and len(out) != len(shape):
         axis = 0 if len(out) == 2 and out[0] == shape[axis] else None
@@ -68,6 +67,20 @@ def _fully_connected(lw: Lowering, op: Op) -> None:
     inputs = [operand, (constant, data.shape), lw.bias(op, 2)]
     window_frames = 1 if axis is None and stream.axis is not None else None
     lw.emit(op, inputs, axis, options=from_file(ActivationOptions, op), window_frames=window_frames)
+
+
+def _whole_window(lw: Lowering, op: Op, i: int, operand: tuple[int, Shape], axis: int) -> tuple[int, Shape]:
+    """All frames of the window as one, in the order of the file, where time stands behind other axes."""
+    shape, frame = lw.shape(i), operand[1]
+    frames, before = shape[axis], math.prod(shape[1:axis])
+    like, window = lw.graph.tensors[i], Window(extent=frames)
+    flat, made = lw.step(op, [operand], like, (frames, *frame), 1, TIME_WINDOW.kind, window=window)
+    if before > 1:
+        source = (flat, (frames, before, math.prod(frame) // before))
+        flat, made = swapped(lw, op, like, source, 1), (*shape[1:axis], frames, *shape[axis + 1 :])
+    elif math.prod(frame) == 1:
+        made = (frames,)
+    return flat, made
 
 
 def _batch_matmul(lw: Lowering, op: Op) -> None:

@@ -190,18 +190,34 @@ def _reshape(lw: Lowering, op: Op) -> None:
         rest = math.prod(out[axis + 1 :])
         if n == frames:
             return lw.alias(op, i, axis)
-        unfolds = len(out) - axis > 1 or op.outputs[0] in lw.graph.outputs
-        if before == 1 and unfolds and n > frames and n % frames == 0 and rest * n == after * frames:
-            ratio = n // frames
-            window = Window(up=ratio, extent=ratio, pad_begin=ratio - 1)
-            view = (ratio, *frame_shape(out, axis))
-            return lw.emit(op, [(stream.value, view)], axis, kind=TIME_UNFOLD.kind, window=window)
+        unfolds = before > 1 or len(out) - axis > 1 or op.outputs[0] in lw.graph.outputs
+        if unfolds and n > frames and n % frames == 0 and rest * n == after * frames:
+            return _unfold(lw, op, i, axis, before, n // frames)
         if 1 < n < frames and frames % n == 0 and rest * n == after * frames and len(out) - axis > 1:
             ratio = frames // n
             return _side_by_side_in_time(lw, op, i, Window(stride=ratio, extent=ratio), axis, n)
     if sum(n != 1 for n in out) > 1:
         lw.refuse(op, f"turns {shape} into {out}, which mixes time with other axes")
     return _flatten(lw, op, i)
+
+
+def _unfold(lw: Lowering, op: Op, i: int, axis: int, before: int, ratio: int) -> None:
+    """Each frame cut into ``ratio`` frames, which stand side by side in it behind ``before`` values of other axes."""
+    stream, out = lw.stream(op, i), lw.shape(op.outputs[0])
+    frame = frame_shape(out, axis)
+    value = stream.value
+    if before > 1:
+        source = (value, (before, ratio, math.prod(frame) // before))
+        value = swapped(lw, op, lw.graph.tensors[i], source, stream.window_frames)
+    window = Window(up=ratio, extent=ratio, pad_begin=ratio - 1)
+    lw.emit(op, [(value, (ratio, *frame))], axis, kind=TIME_UNFOLD.kind, window=window)
+
+
+def swapped(lw: Lowering, op: Op, like: Tensor, source: tuple[int, Shape], frames: int) -> int:
+    """The plan's value of frames whose first two of three axes are exchanged."""
+    a, b, rest = source[1]
+    options = TransposeOptions((0, 2, 1, 3))
+    return lw.step(op, [source], like, (b, a, rest), frames, TRANSPOSE.kind, options=options)[0]
 
 
 def _is_other_axis(lw: Lowering, op: Op, axis: int) -> bool:

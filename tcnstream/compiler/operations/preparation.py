@@ -72,6 +72,13 @@ OPERATIONS = (
         folds_shapes=True,
     ),
     Operation(
+        "ZEROS_LIKE",
+        Rule(),
+        fold=lambda op, ins, out: np.zeros(ins[0].shape, out.dtype),
+        folds_shapes=True,
+        folds_plain_numbers=True,
+    ),
+    Operation(
         "FILL",
         Rule(operands=(2, 2), shapes=_filled, values=1, scaled=False),
         fold=lambda op, ins, out: np.full(data_of(ins[0]).tolist(), data_of(ins[1]).item(), out.dtype),
