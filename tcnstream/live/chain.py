@@ -17,8 +17,10 @@ from tcnstream.live.blocks import Block, Lost, Samples
 from tcnstream.live.config import StreamConfig
 from tcnstream.live.events import Event, EventType
 from tcnstream.live.gaps import fill, overlap_s
+from tcnstream.live.quality import WINDOW_S, Quality
 from tcnstream.pipeline import GAP, Pipeline
 from tcnstream.signal.segments import Segment
+from tcnstream.signal.units import unit_factor
 
 Stamp = Callable[[int], str | None]
 """The time of day of a frame of the source; None if nobody knows it."""
@@ -33,6 +35,7 @@ class _State(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     last: list[float] | None
     filled: list[tuple[float, float]]
     beats: bytes
+    quality: bytes
     pipeline: bytes
 
 
@@ -58,12 +61,14 @@ class Chain:
         stamp: Stamp,
         *,
         replayed: bool,
+        units: str = "",
     ) -> None:
         self.config, self.pipeline, self.replayed = config, pipeline, replayed
         self.stamp = stamp
         rate_hz = pipeline.rate_hz
         assert rate_hz is not None
         self.rate_hz = rate_hz
+        self.units = units
         self.ended = False
         self.base_frame = self.next_frame = 0
         self.epoch = self.next_seq = 0
@@ -72,6 +77,9 @@ class Chain:
         self._last: Samples | None = None
         self._filled: list[tuple[float, float]] = []
         self._beats = Beats.for_labels(pipeline.labels)
+        self._quality: Quality | None = None
+        if "qrs" in pipeline.labels:
+            self._quality = Quality(rate_hz, (unit_factor(units, "mV") or 1.0) * config.gain)
         self._out: list[Event] = []
         self.arrived_s = 0.0
 
@@ -87,6 +95,8 @@ class Chain:
         self.epoch, self.next_seq = epoch, seq
         self._last, self._filled, self.ended = None, [], False
         self._beats.reset()
+        if self._quality is not None:
+            self._quality.reset(frame)
 
     def begin(self, block: Block) -> Samples:
         """What is to be pushed for a block; a gap in front of it is dealt with first."""
@@ -98,6 +108,10 @@ class Chain:
             samples = self._over(block.gap, samples)
         if len(samples):
             self._last = samples[-1]
+        if self._quality is not None and len(samples):
+            for frame, flag in self._quality.push(samples[:, 0]):
+                at_s = frame / self.rate_hz
+                self._emit("status", frame, at_s, at_s + WINDOW_S, flag, 1.0, {"quality": flag})
         self.next_frame += len(samples)
         assert self.next_frame == block.first_frame + len(block.samples), (self.next_frame, block.first_frame)
         return samples
@@ -138,6 +152,7 @@ class Chain:
                 last,
                 self._filled,
                 self._beats.snapshot(),
+                b"" if self._quality is None else self._quality.snapshot(),
                 self.pipeline.snapshot(),
             )
         )
@@ -147,6 +162,8 @@ class Chain:
         state = msgspec.msgpack.decode(blob, type=_State)
         self.pipeline.restore(state.pipeline)
         self._beats.restore(state.beats)
+        if self._quality is not None:
+            self._quality.restore(state.quality)
         self.base_frame, self.next_frame = state.base_frame, state.next_frame
         self.epoch, self.next_seq, self.ended = state.epoch, state.next_seq, state.ended
         self._last = None if state.last is None else np.array(state.last, np.float32)
@@ -163,6 +180,8 @@ class Chain:
             self._gap(lost, first, done)
             self.next_frame += lost.frames
             self.epoch += 1
+            if self._quality is not None:
+                self._quality.reset(self.next_frame)
             self._last, self._filled = None, []
             return samples
         self._gap(lost, first, done)
@@ -193,6 +212,8 @@ class Chain:
 
     def _derived(self, beats: Sequence[tuple[EventType, Segment, dict[str, Any]]]) -> None:
         for type, where, more in beats:
+            if self._quality is not None and self._quality.flag != "good":
+                more["quality"] = self._quality.flag
             self._at(type, where.start_s, where.end_s, where.label, where.probability, more)
 
     def _at(

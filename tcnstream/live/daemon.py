@@ -212,6 +212,7 @@ class Daemon:
                     self.hub.sinks[name].start()
             for name, running in self.running.items():
                 running.config = running.lane.chain.config = self.config.streams[name]
+                running.lane.is_kept = any(self.hub.sinks[sink].wants_samples for sink in running.config.sinks)
 
     # Opening -----------------------------------------------------------------------------------------------------
 
@@ -339,14 +340,15 @@ class Daemon:
                 raise SignalError(f"stream.{name}: {error}") from error
             number = 0
         stamp = _Stamp()
-        chain = Chain(stream, pool[number], stamp, replayed=isinstance(source, Replay))
+        chain = Chain(stream, pool[number], stamp, replayed=isinstance(source, Replay), units=source.units)
         facts = (stream.text, source.identity if isinstance(source, Replay) else "", opened.model.file.sha256)
         identity = hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
         if isinstance(source, Replay) and source.start_unix_s is not None:
             start_s, chain_hz = source.start_unix_s, chain.rate_hz
             stamp.of = lambda frame: iso(start_s + frame / chain_hz)
         self._restore(chain, identity)
-        return Lane(chain, pool, number), identity
+        kept = any(self.hub.sinks[sink].wants_samples for sink in stream.sinks)
+        return Lane(chain, pool, number, is_kept=kept), identity
 
     def _restore(self, chain: Chain, identity: str) -> None:
         before = self._before.get(chain.config.name)

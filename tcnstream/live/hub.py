@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tcnstream.live.events import Event
-from tcnstream.live.sinks.base import Sink
+from tcnstream.live.sinks.base import SampleBlock, Sink
 
 _TELLING = ("state", "says", "epoch", "gaps", "reconnects")
 """What of a state is worth telling the world; the rest changes with every frame."""
@@ -63,6 +63,14 @@ class Hub:
         for event in events:
             self.published[event.type] = self.published.get(event.type, 0) + 1
         self.show(events)
+
+    def keep(self, sinks: Sequence[str], block: SampleBlock, may_wait: bool) -> None:
+        """What a stream heard, for the sinks that keep it."""
+        for name in sinks:
+            if self.sinks[name].wants_samples:
+                self.sinks[name].put([block], may_wait)
+        if self._viewers:
+            self.show([block])
 
     def show(self, items: Sequence[object]) -> None:
         """For viewers alone: what is not final, and samples."""

@@ -22,6 +22,7 @@ from tcnstream.errors import TcnStreamError
 from tcnstream.live.blocks import Block, Lost, Samples
 from tcnstream.live.chain import Chain
 from tcnstream.live.hub import Hub
+from tcnstream.live.sinks.base import SampleBlock
 from tcnstream.live.sources.base import Replay
 from tcnstream.pipeline import PipelinePool
 from tcnstream.signal.sources.base import Gap
@@ -32,7 +33,7 @@ _PACED_S = 0.02
 
 @dataclass
 class Lane:
-    """A chain and its place in a pool."""
+    """A chain and its place in a pool; ``is_kept`` says that a sink keeps its samples."""
 
     chain: Chain
     pool: PipelinePool
@@ -40,6 +41,7 @@ class Lane:
     failed: str = ""
     behind_s: float = 0.0
     is_gone: bool = False
+    is_kept: bool = False
 
 
 class Worker(ABC):
@@ -86,7 +88,12 @@ class Worker(ABC):
         """Blocks of different lanes through their pools; then what came of it is published."""
         together: dict[int, list[tuple[Lane, Samples]]] = {}
         for lane, block in batch:
-            together.setdefault(id(lane.pool), []).append((lane, lane.chain.begin(block)))
+            chain = lane.chain
+            samples = chain.begin(block)
+            if lane.is_kept or self.hub.watched:
+                kept = SampleBlock(chain.config.name, block.first_frame, block.samples, chain.rate_hz, chain.units)
+                self.hub.keep(chain.config.sinks, kept, may_wait=chain.replayed)
+            together.setdefault(id(lane.pool), []).append((lane, samples))
         for rows in together.values():
             pool = rows[0][0].pool
             if len(rows) == 1:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from tcnstream.live.blocks import Samples
 from tcnstream.live.events import Event
 from tcnstream.live.logs import Log
 from tcnstream.live.tables.table import Table
@@ -43,6 +44,20 @@ class SinkConfig:
     def files(self) -> list[Path]:
         """The files that it writes."""
         return []
+
+
+@dataclass(frozen=True, eq=False)
+class SampleBlock:
+    """What a stream heard, for sinks that keep it: ``samples`` (n, channels) from ``first_frame`` on."""
+
+    stream: str
+    first_frame: int
+    samples: Samples
+    rate_hz: float
+    units: str
+
+
+Item: TypeAlias = Event | SampleBlock
 
 
 class Mark:
@@ -74,7 +89,7 @@ class Writer(ABC):
     """What a SinkThread drives; one thread alone calls it. OSError means: try the same events again later."""
 
     @abstractmethod
-    def write(self, events: Sequence[Event]) -> None: ...
+    def write(self, items: Sequence[Item]) -> None: ...
 
     def position(self) -> Position | None:
         """After everything is safe on the disk; None where there is no file to continue."""
@@ -85,9 +100,11 @@ class Writer(ABC):
 
 
 class Sink(ABC):
-    """What the daemon holds of a sink. ``sends`` says that what it has not sent is kept in the journal's outbox."""
+    """What the daemon holds of a sink. ``sends`` says that what it has not sent is kept in the journal's outbox,
+    ``wants_samples`` that it keeps the signal too."""
 
     sends = False
+    wants_samples = False
 
     def __init__(self, config: SinkConfig) -> None:
         self.config = config
@@ -99,7 +116,7 @@ class Sink(ABC):
     def start(self) -> None: ...
 
     @abstractmethod
-    def put(self, events: Sequence[Event], may_wait: bool) -> None:
+    def put(self, events: Sequence[Any], may_wait: bool) -> None:
         """``may_wait`` says whether the source of these events waits, as a file does."""
 
     @abstractmethod
@@ -131,10 +148,11 @@ class Sink(ABC):
 class SinkThread(Sink):
     """A Writer behind a bounded queue."""
 
-    def __init__(self, config: SinkConfig, writer: Writer, log: Log) -> None:
+    def __init__(self, config: SinkConfig, writer: Writer, log: Log, wants_samples: bool = False) -> None:
         super().__init__(config)
         self._writer, self._log = writer, log
-        self._queue: deque[Event | Mark] = deque()
+        self.wants_samples = wants_samples
+        self._queue: deque[Item | Mark] = deque()
         self._events = 0
         self._changed = threading.Condition()
         self._stopping = False
@@ -150,7 +168,7 @@ class SinkThread(Sink):
     def waiting(self) -> int:
         return self._events
 
-    def put(self, events: Sequence[Event], may_wait: bool) -> None:
+    def put(self, events: Sequence[Item], may_wait: bool) -> None:
         full, most = self.config.full, self.config.queue_events
         waits = full == "block" or (full == "by-source" and may_wait)
         with self._changed:
@@ -219,19 +237,19 @@ class SinkThread(Sink):
         except OSError as error:
             self._log.error("sink.failed", sink=self.config.name, error=str(error))
 
-    def _first(self) -> Mark | list[Event]:
+    def _first(self) -> Mark | list[Item]:
         """The mark at the head of the queue, or the events up to the next one; they stay until they are written."""
         head = self._queue[0]
         if isinstance(head, Mark):
             return head
-        batch: list[Event] = []
+        batch: list[Item] = []
         for item in self._queue:
             if isinstance(item, Mark) or len(batch) == _MOST_AT_ONCE:
                 break
             batch.append(item)
         return batch
 
-    def _done(self, batch: Mark | list[Event]) -> None:
+    def _done(self, batch: Mark | list[Item]) -> None:
         with self._changed:
             if isinstance(batch, Mark):
                 self._queue.remove(batch)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tcnstream.live.events import Event
 from tcnstream.live.logs import Log
-from tcnstream.live.sinks.base import Full, Position, SinkConfig, SinkKind, SinkThread, Writer
+from tcnstream.live.sinks.base import Full, Item, Position, SinkConfig, SinkKind, SinkThread, Writer
 from tcnstream.live.tables.table import Table
 
 
@@ -136,7 +136,8 @@ class JsonlWriter(Writer):
         self._rotates = bool(config.rotate_bytes)
         self._written: Event | None = None
 
-    def write(self, events: Sequence[Event]) -> None:
+    def write(self, items: Sequence[Item]) -> None:
+        events = [item for item in items if isinstance(item, Event)]
         if not self._rotates:
             self.file.append(b"".join(event.json() + b"\n" for event in events))
             return

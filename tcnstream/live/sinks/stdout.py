@@ -8,14 +8,15 @@ from pathlib import Path
 
 from tcnstream.live.events import Event
 from tcnstream.live.logs import Log
-from tcnstream.live.sinks.base import Full, SinkConfig, SinkKind, SinkThread, Writer
+from tcnstream.live.sinks.base import Full, Item, SinkConfig, SinkKind, SinkThread, Writer
 from tcnstream.live.tables.table import Table
 
 
 class StdoutWriter(Writer):
     """A reader that has gone is an error of this sink alone."""
 
-    def write(self, events: Sequence[Event]) -> None:
+    def write(self, items: Sequence[Item]) -> None:
+        events = [item for item in items if isinstance(item, Event)]
         sys.stdout.buffer.write(b"".join(event.json() + b"\n" for event in events))
         sys.stdout.buffer.flush()
 

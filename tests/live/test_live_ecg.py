@@ -1,0 +1,157 @@
+"""What the daemon says of an ECG beyond its segments, and what it keeps of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from helpers.paths import ECG
+from helpers.served import Served
+
+from tcnstream import Segment
+from tcnstream.live.beats import Beats
+from tcnstream.live.quality import Quality, judge
+
+
+def test_intervals_of_a_beat() -> None:
+    beats = Beats(True)
+    found = []
+    for at in (0.0, 0.8, 1.8, 4.4):
+        for start, end, label in ((at, at + 0.1, "p"), (at + 0.16, at + 0.26, "qrs"), (at + 0.36, at + 0.56, "t")):
+            found += beats.take(Segment(start, end, label, 0.9))
+    found += beats.flush()
+    first, second, third, fourth = [more for _, _, more in found]
+    assert first == {"qrs_ms": 100.0, "pr_ms": 160.0, "qt_ms": 400.0}  # no beat before it: no rhythm
+    assert second == {
+        "qrs_ms": 100.0,
+        "pr_ms": 160.0,
+        "rr_ms": 800.0,
+        "rate_bpm": 75.0,
+        "qt_ms": 400.0,
+        "qtc_bazett_ms": round(400 / 0.8**0.5, 1),
+        "qtc_fridericia_ms": round(400 / 0.8 ** (1 / 3), 1),
+    }
+    assert (third["rr_ms"], third["qtc_bazett_ms"]) == (1000.0, 400.0) and "pause" not in third
+    assert (fourth["rr_ms"], fourth["pause"]) == (2600.0, True)
+    assert Beats(False).take(Segment(0, 1, "qrs", 1.0)) == []
+
+
+def test_a_beat_goes_on_from_a_snapshot() -> None:
+    one, two = Beats(True), Beats(True)
+    waves = [Segment(t + d, t + d + 0.1, label, 0.9) for t in (0, 1, 2) for d, label in ((0, "p"), (0.2, "qrs"))]
+    wanted = [beat for wave in waves for beat in one.take(wave)] + one.flush()
+    found = []
+    for wave in waves:
+        found += two.take(wave)
+        blob = two.snapshot()
+        two = Beats(True)
+        two.restore(blob)
+    assert found + two.flush() == wanted and len(wanted) == 3
+
+
+def test_quality(ecg: np.ndarray) -> None:
+    rng = np.random.default_rng(1)
+    assert {judge(window) for window in ecg.reshape(-1, 720).astype(np.float64)} == {"good"}
+    assert judge(rng.normal(0, 0.005, 720)) == "flat"
+    assert judge(np.clip(3 * ecg[:720].astype(np.float64), -0.6, 0.6)) == "saturated"
+    assert judge(ecg[:720] + rng.normal(0, 0.2, 720)) == "noisy"
+    spoilt = ecg[:7200].copy()
+    spoilt[2160:3600] = 0.1
+    for size in (1, 97, 7200):
+        quality = Quality(360, 1.0)
+        found = []
+        for at in range(0, 7200, size):
+            found += quality.push(spoilt[at : at + size])
+            blob = quality.snapshot()
+            quality = Quality(360, 1.0)
+            quality.restore(blob)
+        assert found == [(2160, "flat"), (3600, "good")]
+
+
+def test_records_and_clips_are_kept(serve: Callable[..., Served], ecg: np.ndarray, tmp_path: Path) -> None:
+    wfdb = pytest.importorskip("wfdb")
+    pytest.importorskip("pyedflib")
+    served = serve(
+        f"""
+[stream.bed]
+source = "file:{ECG}"
+model = "ecg"
+sinks = ["log", "record", "clips", "edf"]
+[sink.log]
+kind = "jsonl"
+path = "segments.jsonl"
+[sink.record]
+kind = "wfdb"
+path = "records"
+every = "40 s"
+[sink.clips]
+kind = "clips"
+path = "clips"
+labels = ["beat"]
+before = "1 s"
+after = "1 s"
+keep = {{ days = 30, size = "60 kB" }}
+[sink.edf]
+kind = "clips"
+path = "edf"
+labels = ["qrs"]
+format = "edf"
+""",
+        "--once",
+    )
+    assert served.process.wait(60) == 0, served.log.read_text()
+    assert "sink.failed" not in served.log.read_text()
+    records = sorted((tmp_path / "records").glob("*.hea"), key=lambda path: int(path.stem.split("_")[1]))
+    read = np.concatenate([wfdb.rdrecord(str(path.with_suffix(""))).p_signal[:, 0] for path in records])
+    assert len(records) == 2 and len(read) == 21600
+    np.testing.assert_allclose(read, ecg, atol=5.1e-4)
+    marks = wfdb.rdann(str(records[0].with_suffix("")), "tcn")
+    assert marks.symbol.count("N") > 50
+    beats = [e for e in served.events() if e["type"] == "beat"]
+    clips = sorted((tmp_path / "clips").iterdir())
+    assert 0 < len(clips) < len(beats) and sum(path.stat().st_size for path in clips) <= 60_000
+    last = next(beat for beat in beats if f"-{beat['seq']:08d}-" in clips[-2].name)
+    samples, rate_hz = soundfile.read(clips[-2], dtype="float32")
+    begin = last["frame"] - 360
+    assert rate_hz == 360
+    np.testing.assert_array_equal(samples, ecg[begin : begin + len(samples)])
+    assert len(list((tmp_path / "edf").glob("*.edf"))) == sum(e["label"] == "qrs" for e in served.events())
+
+
+def test_markers_and_rate_over_lsl(
+    serve: Callable[..., Served], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "lsl_api.cfg"
+    config.write_text("[multicast]\nResolveScope = machine\n[lab]\nKnownPeers = {127.0.0.1}\n")
+    monkeypatch.setenv("LSLAPICFG", str(config))
+    pylsl = pytest.importorskip("pylsl")
+    served = serve(
+        f"""
+[stream.bed]
+source = "file:{ECG}?speed=2"
+model = "ecg"
+sinks = ["lsl"]
+[sink.lsl]
+kind = "lsl"
+name = "tcnstream-out"
+""",
+        env={"LSLAPICFG": str(config)},
+    )
+    inlets = {}
+    for name in ("tcnstream-out", "tcnstream-out rate"):
+        found = pylsl.resolve_byprop("name", name, 1, 20)
+        assert found, served.log.read_text()
+        inlets[name] = pylsl.StreamInlet(found[0])
+    until_s = time.monotonic() + 20
+    rate = None
+    while rate is None and time.monotonic() < until_s:
+        rate, _ = inlets["tcnstream-out rate"].pull_sample(1.0)
+    assert rate is not None and 60 < rate[0] < 200
+    marker, _ = inlets["tcnstream-out"].pull_sample(10.0)
+    assert json.loads(marker[0])["stream"] == "bed"
+    assert served.end() == 0
