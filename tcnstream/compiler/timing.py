@@ -20,7 +20,8 @@ from tcnstream.compiler.plan import SAME_FRAME, Node, Plan, Window
 from tcnstream.errors import NotStreamableError
 
 _MOST_PHASES = 1 << 16
-"""Rates of real models repeat within a few frames; a hostile file must not make us list millions."""
+_MOST_PERIOD = 1 << 18
+"""Rates of real models repeat within a few frames; a hostile file must not make us list or count millions."""
 
 Count = TypeVar("Count", int, npt.NDArray[np.int64])
 """A number of frames, or many of them that are counted at once."""
@@ -213,6 +214,11 @@ def _through(node: Node, sources: list[Timing]) -> Timing:
         raise NotStreamableError(
             f"`{node.kind}` (op {node.index}, `{node.label}`) makes a rate that repeats only every {period} frames,"
             f" more than {_MOST_PHASES}; use strides and up-sampling factors with common divisors"
+        )
+    if period * step > _MOST_PERIOD:
+        raise NotStreamableError(
+            f"`{node.kind}` (op {node.index}, `{node.label}`) gives a frame for so many that all repeats only every"
+            f" {period * step} input frames, more than {_MOST_PERIOD}; use smaller strides"
         )
     return Timing(
         step,

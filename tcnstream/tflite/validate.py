@@ -82,6 +82,7 @@ class Rule:
     channel_axis: int | None = None
     bias: int | None = None
     symmetric: bool = False
+    same_scale: bool = False
     alike: bool = False
     retyped: bool = False
     scaled: bool = True
@@ -284,6 +285,13 @@ def broadcast(o: Operands) -> Shapes:
     return (spread(*o.shapes()),)
 
 
+def _same_scale(a: Tensor, b: Tensor) -> bool:
+    p, q = a.quantization, b.quantization
+    if p is None or q is None:
+        return p is q
+    return np.array_equal(p.scale, q.scale) and np.array_equal(p.zero_point, q.zero_point)
+
+
 def has_short_sums(op: Op) -> bool:
     """Whether the file says that products of int16 are summed in 32 bits, not 64."""
     return op.options.get("quantized_bias_type") == "INT32"
@@ -321,9 +329,14 @@ def _check_types(graph: Graph, op: Op, rule: Rule) -> None:
         bias, expected = graph.tensors[op.inputs[rule.bias]], _bias_type(op, values.dtype)
         if bias.dtype != expected:
             raise _wrong(graph, op, f"adds the {bias.dtype} of `{bias.name}` to {values.dtype}, not {expected}")
+    if rule.same_scale:
+        for tensor in (graph.tensors[i] for i in (*op.inputs, *op.outputs) if i != ABSENT):
+            if tensor.dtype == values.dtype in (np.int8, np.int16) and not _same_scale(values, tensor):
+                raise _wrong(graph, op, f"moves values between `{values.name}` and `{tensor.name}` of different scales")
     if not rule.scaled:
         return
-    for tensor in (values, *(graph.tensors[o] for o in op.outputs)):
+    computed = [graph.tensors[i] for i in op.inputs if i != ABSENT and i not in rule.weights_of(op)]
+    for tensor in (values, *computed, *(graph.tensors[o] for o in op.outputs)):
         q = tensor.quantization
         if tensor.dtype in (np.int8, np.int16) and (q is None or q.per_channel):
             raise _wrong(graph, op, f"needs one scale for `{tensor.name}`")

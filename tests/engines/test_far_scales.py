@@ -206,3 +206,66 @@ def test_weights_of_a_convolution_with_a_zero_point_are_refused() -> None:
     operands[1] = replace(weights, quantization=replace(weights.quantization, zero_point=shifted))
     with pytest.raises(ModelError, match="with a zero point, which TFLite does not take"):
         tcnstream.load(model_of(replace(trial, operands=operands)))
+
+
+def one_operation(kind: str, operands: list[Any], output: Any, **options: Any) -> bytes:
+    return model_of(Trial(kind, operands, (), (output,), options))
+
+
+Q8 = {"scale": 0.1, "zero_point": 3}
+FRAMES8 = (1, 9, 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "operands", "output", "told"),
+    [
+        (
+            "RESHAPE",
+            [tensor((4,), np.int32, data=[1, 9, 1, 2])],
+            tensor((1, 9, 1, 2), np.int8, scale=0.2),
+            "moves values",
+        ),
+        ("TRANSPOSE", [tensor((3,), np.int32, data=[0, 1, 2])], tensor(FRAMES8, np.int8, scale=0.1), "moves values"),
+        ("MIRROR_PAD", [tensor((3, 2), np.int32, data=[[0, 0]] * 3)], tensor(FRAMES8, np.int8), "moves values"),
+        ("PRELU", [tensor((2,), np.int8, data=[1, 2])], tensor(FRAMES8, np.int8, **Q8), "needs one scale"),
+    ],
+)
+def test_operands_whose_scales_do_not_fit_are_no_sound_model(
+    kind: str, operands: list[Any], output: Any, told: str
+) -> None:
+    """What moves values does not rescale them: the next operation read them at the scale before."""
+    with pytest.raises(ModelError, match=told):
+        tcnstream.load(one_operation(kind, [tensor(FRAMES8, np.int8, **Q8), *operands], output))
+
+
+@pytest.mark.parametrize("engine", ["native", "interpreter", "reference"])
+@pytest.mark.parametrize(
+    ("kind", "operands", "dtype", "scale", "options"),
+    [
+        ("PRELU", [tensor((2,), np.int8, scale=0.1, data=[1, 2])], np.int8, 1e-20, {}),
+        ("LEAKY_RELU", [], np.int8, 0.1, {"alpha": 1e30}),
+        ("ROUND", [], np.int8, 0.1, {}),
+        ("HARD_SWISH", [], np.int8, 1e5, {}),
+        ("SOFTMAX", [], np.int8, 1 / 256, {"beta": 1e3}),
+        ("ADD", [tensor((2,), np.int16, scale=2.0**-13, data=[1, 2])], np.int16, 2.0**-11, {"pot_scale_int16": True}),
+    ],
+)
+def test_what_tflite_has_no_answer_for_is_refused_when_a_stream_is_opened(
+    engine: str, kind: str, operands: list[Any], dtype: Any, scale: float, options: dict[str, Any]
+) -> None:
+    source = tensor(FRAMES8, dtype, scale=0.1 if dtype is np.int8 else 2.0**-13)
+    output = tensor(FRAMES8, dtype, scale=scale)
+    model = tcnstream.load(one_operation(kind, [source, *operands], output, **options))
+    with pytest.raises(EngineError, match=r"no defined answer|has no reference arithmetic"):
+        model.stream(engine)
+
+
+def test_strides_that_repeat_only_after_years_are_refused() -> None:
+    """Counting what is remembered over a period took minutes."""
+    x, shape = tensor((1, 4, 1, 1), np.float32), (1, 1, 1, 1)
+    weights = tensor(shape, np.float32, data=np.ones(shape))
+    bias = tensor((1,), np.float32, data=[0.0])
+    options = {"padding": "SAME", "stride_h": 1 << 30, "stride_w": 1}
+    content = one_operation("CONV_2D", [x, weights, bias], tensor(shape, np.float32), **options)
+    with pytest.raises(tcnstream.NotStreamableError, match="repeats only every"):
+        tcnstream.load(content)

@@ -2,17 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 from hypothesis import strategies as st
 
-from helpers.networks import Layer, layer
+from helpers.networks import DoesNotFitError, Layer, Network, build, layer
 from tcnstream import Stream
 from tcnstream.tflite.graph import Array
 
 DTYPES = ("float32", "int8", "int16")
+
+
+Choices: TypeAlias = tuple[str, Mapping[str, Sequence[Any]]]
+"""A layer by name, and what its options are drawn from."""
+
+CONVOLUTION: Choices = (
+    "convolution",
+    {
+        "kernel": range(1, 10),
+        "dilation": (1, 2, 3, 4, 7, 16),
+        "stride": (1, 1, 2, 3),
+        "padding": ("same", "valid", "causal", "REFLECT", "SYMMETRIC"),
+        "channels": (1, 2, 4),
+        "kind": ("CONV_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "GROUPED"),
+        "activation": ("NONE", "RELU", "RELU6"),
+        "bias": (True, False),
+        "sideways": (True, False),
+        "kernel_f": (1, 2, 3),
+        "stride_f": (1, 2),
+    },
+)
+KEEPING: tuple[Choices, ...] = (
+    CONVOLUTION,
+    ("batched_dilation", {"kernel": (2, 3, 5), "dilation": (2, 3, 8), "channels": (2, 3)}),
+    ("pooling", {"size": range(1, 6), "kind": ("MAX_POOL_2D", "AVERAGE_POOL_2D")}),
+    ("activation", {"kind": ("RELU", "LOGISTIC", "TANH", "LEAKY_RELU", "SOFTMAX")}),
+    ("with_constant", {"kind": ("MUL", "ADD", "SUB")}),
+    ("dense", {"units": (1, 3), "flat": (True, False)}),
+    ("swap_back_and_forth", {"kind": ("TANH", "LOGISTIC")}),
+    ("shuffle", {"kind": ("SPLIT", "STRIDED_SLICE")}),
+    ("prelu", {}),
+)
+"""Layers that keep the number of frames, or can be told to."""
+
+OTHERS: tuple[Choices, ...] = (
+    (
+        "pooling",
+        {
+            "size": range(1, 6),
+            "stride": (1, 2, 3),
+            "same": (True, False),
+            "kind": ("MAX_POOL_2D", "AVERAGE_POOL_2D"),
+        },
+    ),
+    (
+        "upsampling",
+        {
+            "ratio": (2, 3),
+            "kind": ("tile", "resize", "transpose", "unfold"),
+            "kernel": range(1, 6),
+            "same": (True, False),
+        },
+    ),
+    ("crop", {"before": (0, 1, 5), "after": (0, 1, 4)}),
+    (
+        "mirror",
+        {
+            "before": (0, 1, 3, 8, 11, 20),
+            "after": (0, 1, 4, 9),
+            "kind": ("REFLECT", "SYMMETRIC"),
+            "kernel": (1, 3, 5),
+            "channels": (1, 2),
+        },
+    ),
+    ("decimate", {"first": (0, 1, 2), "step": (2, 3)}),
+)
+JOINS = ("ADD", "SUB", "MUL", "CONCATENATION", "MAXIMUM")
+STRETCHES = ("tile", "resize", "transpose", "unfold")
 
 
 def options(name: str, **choices: Sequence[Any]) -> st.SearchStrategy[Layer]:
@@ -21,43 +90,20 @@ def options(name: str, **choices: Sequence[Any]) -> st.SearchStrategy[Layer]:
     )
 
 
-CONVOLUTIONS = options(
-    "convolution",
-    kernel=range(1, 10),
-    dilation=(1, 2, 3, 4, 7, 16),
-    stride=(1, 1, 2, 3),
-    padding=("same", "valid", "causal", "REFLECT", "SYMMETRIC"),
-    channels=(1, 2, 4),
-    kind=("CONV_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "GROUPED"),
-    activation=("NONE", "RELU", "RELU6"),
-    bias=(True, False),
-    sideways=(True, False),
-    kernel_f=(1, 2, 3),
-    stride_f=(1, 2),
-)
-KEEPING_FRAMES = st.one_of(
-    CONVOLUTIONS,
-    options("batched_dilation", kernel=(2, 3, 5), dilation=(2, 3, 8), channels=(2, 3)),
-    options("pooling", size=range(1, 6), kind=("MAX_POOL_2D", "AVERAGE_POOL_2D")),
-    options("activation", kind=("RELU", "LOGISTIC", "TANH", "LEAKY_RELU", "SOFTMAX")),
-    options("with_constant", kind=("MUL", "ADD", "SUB")),
-    options("dense", units=(1, 3), flat=(True, False)),
-    options("swap_back_and_forth", kind=("TANH", "LOGISTIC")),
-    options("shuffle", kind=("SPLIT", "STRIDED_SLICE")),
-    options("prelu"),
-)
+CONVOLUTIONS = options(CONVOLUTION[0], **CONVOLUTION[1])
+KEEPING_FRAMES = st.one_of(*(options(name, **choices) for name, choices in KEEPING))
 
 
 def around(inner: st.SearchStrategy[Layer]) -> st.SearchStrategy[Layer]:
     branch = st.lists(inner, min_size=1, max_size=3)
-    joins = st.sampled_from(["ADD", "SUB", "MUL", "CONCATENATION", "MAXIMUM"])
+    joins = st.sampled_from(JOINS)
     return st.one_of(
         st.builds(lambda b, j: layer("residual", inner=b, kind=j), branch, joins),
         st.builds(
             lambda b, r, k, j: layer("hourglass", inner=b, ratio=r, kind=k, join_kind=j),
             branch,
             st.sampled_from([2, 3]),
-            st.sampled_from(["tile", "resize", "transpose", "unfold"]),
+            st.sampled_from(STRETCHES),
             joins,
         ),
     )
@@ -67,24 +113,7 @@ INNER = st.recursive(KEEPING_FRAMES, around, max_leaves=5)
 ANY_LAYER = st.one_of(
     INNER,
     INNER,
-    options("pooling", size=range(1, 6), stride=(1, 2, 3), same=(True, False), kind=("MAX_POOL_2D", "AVERAGE_POOL_2D")),
-    options(
-        "upsampling",
-        ratio=(2, 3),
-        kind=("tile", "resize", "transpose", "unfold"),
-        kernel=range(1, 6),
-        same=(True, False),
-    ),
-    options("crop", before=(0, 1, 5), after=(0, 1, 4)),
-    options(
-        "mirror",
-        before=(0, 1, 3, 8, 11, 20),
-        after=(0, 1, 4, 9),
-        kind=("REFLECT", "SYMMETRIC"),
-        kernel=(1, 3, 5),
-        channels=(1, 2),
-    ),
-    options("decimate", first=(0, 1, 2), step=(2, 3)),
+    *(options(name, **choices) for name, choices in OTHERS),
     st.builds(
         lambda b, j: layer("cropped_residual", inner=b, kind=j),
         st.lists(CONVOLUTIONS, min_size=1, max_size=2),
@@ -92,6 +121,39 @@ ANY_LAYER = st.one_of(
     ),
     st.just(layer("tap")),
 )
+
+
+def draw_network(rng: random.Random) -> Network:
+    """A small network of the same layers without Hypothesis, which is slow over many thousands of them."""
+    while True:
+        try:
+            return build(
+                [_draw_layer(rng) for _ in range(rng.choice((1, 1, 2, 3)))],
+                rng.randint(12, 40),
+                channels=rng.choice((1, 2, 4)),
+                dtype=rng.choice(DTYPES),
+                seed=rng.randrange(1000),
+                bins=rng.choice((0, 0, 0, 4, 7)),
+                second=[_draw_layer(rng, KEEPING)] if rng.random() < 0.15 else None,
+                head=rng.choice(("", "", "", "last", "flatten")),
+                far_scales=rng.random() < 0.2,
+            )
+        except DoesNotFitError:
+            continue
+
+
+def _draw_layer(rng: random.Random, choices: Sequence[Choices] = (*KEEPING, *OTHERS)) -> Layer:
+    if rng.random() < 0.15:
+        inner = [_draw_layer(rng, KEEPING) for _ in range(rng.choice((1, 2)))]
+        if rng.random() < 0.5:
+            return layer("residual", inner=inner, kind=rng.choice(JOINS))
+        return layer(
+            "hourglass", inner=inner, ratio=rng.choice((2, 3)), kind=rng.choice(STRETCHES), join_kind=rng.choice(JOINS)
+        )
+    name, among = rng.choice(choices)
+    return layer(name, **{key: rng.choice(values) for key, values in among.items()})
+
+
 SETUPS = st.fixed_dictionaries(
     {
         "channels": st.sampled_from([1, 2, 4]),

@@ -44,7 +44,8 @@ def _dequantized(o: Operands) -> Shapes:
     tensor = o.tensor(0)
     q = tensor.quantization
     one_scale = q is not None and not q.per_channel
-    require(tensor.is_constant or tensor.dtype.kind == "f" or one_scale, f"`{tensor.name}` needs one scale")
+    fits = tensor.is_constant or tensor.dtype == np.float16 or (one_scale and tensor.dtype.kind in "iu")
+    require(fits, f"`{tensor.name}` is {tensor.dtype} and needs one scale")
     return same(o)
 
 

@@ -218,7 +218,7 @@ _ALL = ("float32", "int8", "int16")
 
 
 def _moves(operands: int, shapes: Callable[[Operands], Shapes], **options: OptionRule) -> Rule:
-    return Rule(operands=(operands, operands), shapes=shapes, options=options, scaled=False)
+    return Rule(operands=(operands, operands), shapes=shapes, options=options, scaled=False, same_scale=True)
 
 
 PAD = Operation("PAD", _moves(2, _padded), options=PadOptions, lower=_pad, fold=_fold_pad, types=_ALL)

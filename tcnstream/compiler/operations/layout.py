@@ -143,7 +143,8 @@ def _pieces(position: int, place: int) -> Callable[[Operands], Shapes]:
             require(sum(sizes) == shape[axis] and min(sizes) >= 0, f"{shape} in pieces of {sizes[:3]}")
             return tuple((*shape[:axis], n, *shape[axis + 1 :]) for n in sizes)
         rest = (shape[:axis], shape[axis + 1 :])
-        require(all((s[:axis], s[axis + 1 :]) == rest for s in outs), f"{shape} in pieces {outs[:3]}")
+        fits = all(len(s) == len(shape) and (s[:axis], s[axis + 1 :]) == rest for s in outs)
+        require(fits, f"{shape} in pieces {outs[:3]}")
         require(sum(s[axis] for s in outs) == shape[axis], f"{shape} in pieces {outs[:3]}")
         return None
 
@@ -548,7 +549,7 @@ _ALL = ("float32", "int8", "int16")
 
 def _moves(operands: tuple[int, int], shapes: Callable[[Operands], Shapes], **facts: Any) -> Rule:
     """The rule of an operation that computes nothing, so that no scale is needed."""
-    return Rule(operands, shapes=shapes, scaled=False, **facts)
+    return Rule(operands, shapes=shapes, scaled=False, same_scale=True, **facts)
 
 
 TRANSPOSE = Operation(

@@ -67,7 +67,9 @@ def _least(dtype: np.dtype[np.generic]) -> float | int:
     return float(np.finfo(np.float32).min) if dtype.kind == "f" else int(np.iinfo(dtype.name).min)
 
 
-_RULE = Rule(shapes=_shapes, options=STRIDES | PADDING | {"filter_height": COUNT, "filter_width": COUNT}, scaled=False)
+_RULE = Rule(
+    shapes=_shapes, options=STRIDES | PADDING | {"filter_height": COUNT, "filter_width": COUNT}, same_scale=True
+)
 _TYPES = ("float32", "int8", "int16")
 
 MAX_POOL_2D = Operation("MAX_POOL_2D", _RULE, PoolOptions, lower=_pool, types=_TYPES, skips_padding=True)

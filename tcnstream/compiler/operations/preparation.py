@@ -59,8 +59,12 @@ def _out_of_batch(o: Operands) -> Shapes:
     return ((shape[0] // math.prod(block), *made, *shape[len(block) + 1 :]),)
 
 
-SPACE_TO_BATCH_ND = Operation("SPACE_TO_BATCH_ND", Rule(operands=(3, 3), shapes=_into_batch, scaled=False))
-BATCH_TO_SPACE_ND = Operation("BATCH_TO_SPACE_ND", Rule(operands=(3, 3), shapes=_out_of_batch, scaled=False))
+SPACE_TO_BATCH_ND = Operation(
+    "SPACE_TO_BATCH_ND", Rule(operands=(3, 3), shapes=_into_batch, scaled=False, same_scale=True)
+)
+BATCH_TO_SPACE_ND = Operation(
+    "BATCH_TO_SPACE_ND", Rule(operands=(3, 3), shapes=_out_of_batch, scaled=False, same_scale=True)
+)
 
 OPERATIONS = (
     SPACE_TO_BATCH_ND,

@@ -104,7 +104,11 @@ def _triangle(ratio: int, half_pixel: bool, frames: int, outputs: int) -> tuple[
 
 
 _RULE = Rule(
-    operands=(2, 2), shapes=_resized, options={"align_corners": FLAG, "half_pixel_centers": FLAG}, scaled=False
+    operands=(2, 2),
+    shapes=_resized,
+    options={"align_corners": FLAG, "half_pixel_centers": FLAG},
+    scaled=False,
+    same_scale=True,
 )
 
 RESIZE_NEAREST_NEIGHBOR = Operation(

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
+from tcnstream.compiler.operations import operation
+from tcnstream.compiler.operations.activation import SlopeOptions
 from tcnstream.compiler.plan import Plan
-from tcnstream.engines.reference.kernels import KERNELS
+from tcnstream.engines.reference.kernels import KERNELS, KernelContext
 from tcnstream.engines.reference.kernels.context import UNDEFINED, facts_of, is_quantized
 from tcnstream.errors import EngineError
+
+_FARTHEST = 2.0**30
+"""So many output steps to a step of an operand: multipliers are shifted left by less than 31."""
 
 
 def check_defined(plan: Plan) -> None:
@@ -14,13 +21,29 @@ def check_defined(plan: Plan) -> None:
     Whatever passes has one, which is the same in every engine.
     """
     for node in plan.nodes:
-        find = UNDEFINED.get(node.kind_in_file) if node.kind in KERNELS else None
-        if find is None:
+        if node.kind not in KERNELS or plan.tensors[node.inputs[0]].dtype.kind != "i":
             continue
-        facts = facts_of(plan, node)
-        what = find(facts) if is_quantized(facts.tensor(0)) else None
+        facts, types = facts_of(plan, node), operation(node.kind).types
+        if types and is_quantized(facts.tensor(0)) and facts.tensor(0).dtype.name not in types:
+            raise facts.unsupported(f"{facts.tensor(0).dtype}")
+        find = UNDEFINED.get(node.kind_in_file)
+        what = _scales_too_far(facts)
+        if what is None and find is not None and is_quantized(facts.tensor(0)):
+            what = find(facts)
         if what is not None:
             raise EngineError(
                 f"`{node.kind_in_file}` (op {node.index}, `{node.label}`) {what}, for which TFLite's kernels have no"
                 " defined answer; quantize the model again on a recording that is typical"
             )
+
+
+def _scales_too_far(facts: KernelContext) -> str | None:
+    """Operands, or the product of two of them, whose steps are too many steps of the output."""
+    output = facts.output.quantization
+    if output is None:
+        return None
+    scales = [float(t.quantization.scale.max()) for t in facts.inputs[:2] if t is not None and t.quantization]
+    options = facts.node.options
+    slope = abs(options.alpha) if isinstance(options, SlopeOptions) else 1.0
+    farthest = max([0.0, *scales, math.prod(scales)]) * max(1.0, slope) / float(output.scale.min())
+    return None if farthest < _FARTHEST else f"makes {farthest:.0e} steps of its output of one"

@@ -74,11 +74,8 @@ def _common_scale(context: KernelContext, left_shift: int) -> tuple[Ints, Ints, 
 def _add_or_subtract(context: KernelContext, function: Pair) -> tuple[Array, ...]:
     if not is_quantized(context.output):
         return _unquantized(context, function)
-    if context.output.dtype == np.int16 and context.options(SumOptions).pot_scale_int16:
-        tensors = (context.tensor(0), context.tensor(1), context.output)
-        exponents = [checked_log2(scale_of(context, tensor)) for tensor in tensors]
-        if None not in exponents:
-            return _add_or_subtract_shifted(context, function, [e for e in exponents if e is not None])
+    if (exponents := _powers_of_two(context)) is not None:
+        return _add_or_subtract_shifted(context, function, exponents)
     left_shift = 15 if context.output.dtype == np.int16 else 20
     a, b, twice_max = _common_scale(context, left_shift)
     output_scale = np.float64(scale_of(context, context.output))
@@ -87,11 +84,18 @@ def _add_or_subtract(context: KernelContext, function: Pair) -> tuple[Array, ...
     return (as_frames(context, clip_to_output(context, total)),)
 
 
+def _powers_of_two(context: KernelContext) -> list[int] | None:
+    """The exponents of both operands' scales and the output's, where int16 is added as old converters say."""
+    if context.output.dtype != np.int16 or not context.options(SumOptions).pot_scale_int16:
+        return None
+    tensors = (context.tensor(0), context.tensor(1), context.output)
+    exponents = [checked_log2(scale_of(context, tensor)) for tensor in tensors]
+    return None if None in exponents else [e for e in exponents if e is not None]
+
+
 def _add_or_subtract_shifted(context: KernelContext, function: Pair, exponents: list[int]) -> tuple[Array, ...]:
     """The int16 form of old converters for scales that are powers of two: one operand is shifted, none rescaled."""
     right = [exponents[-1] - exponent for exponent in exponents[:2]]
-    if min(right) != 0:
-        raise context.unsupported(f"power-of-two scales 2**{exponents}")
     a, b = (rounding_shift_right(context.array(i).astype(np.int64), right[i]) for i in (0, 1))
     return (as_frames(context, clip_to_output(context, function(a, b))),)
 
@@ -108,13 +112,20 @@ def _on_common_scale(left_shift: int, powers: int) -> Undefined:
     return find
 
 
-@kernel("ADD", undefined=_on_common_scale(20, 1))
+def _sum_undefined(facts: KernelContext) -> str | None:
+    exponents = _powers_of_two(facts)
+    if exponents is not None and exponents[-1] != max(exponents[:2]):
+        return f"shifts neither operand of scales 2**{exponents[0]} and 2**{exponents[1]} to 2**{exponents[2]}"
+    return _on_common_scale(20, 1)(facts)
+
+
+@kernel("ADD", undefined=_sum_undefined)
 def add(context: KernelContext) -> tuple[Array, ...]:
     """x + y with broadcasting. Source: ``add.cc`` (operands are shifted left by 20, int16 by 15)."""
     return _add_or_subtract(context, np.add)
 
 
-@kernel("SUB", undefined=_on_common_scale(20, 1))
+@kernel("SUB", undefined=_sum_undefined)
 def sub(context: KernelContext) -> tuple[Array, ...]:
     """x - y with broadcasting. Source: ``sub.cc``."""
     return _add_or_subtract(context, np.subtract)
