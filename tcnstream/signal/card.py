@@ -56,9 +56,10 @@ class SegmentRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a model card says. ``labels[i]`` names output channel i; ``output`` says whether a softmax is still to be
-    taken. Output frame k describes the signal ``label_delay_frames`` output frames earlier. ``look_ahead_ms`` is
-    the signal that is needed after an instant to label it, all told. ``signature`` and ``states`` are those of
-    ``tcnstream.load``.
+       taken. Output frame k describes the signal ``label_delay_frames`` output frames earlier. ``look_ahead_ms`` is
+       the signal that is needed after an instant to label it, all told. ``limits`` says in words what it cannot do.
+    ``signature`` and ``states`` are those of
+       ``tcnstream.load``.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     signature: str = ""
     states: dict[str, str] = {}
     description: str = ""
+    limits: str = ""
     training_data: str = ""
     licence: str = ""
     quality: dict[str, Any] = {}

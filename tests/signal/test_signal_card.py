@@ -110,4 +110,5 @@ def test_shipped_cards_are_complete(name: str) -> None:
     model, card = find_model(name)
     assert model.is_file() and card is not None
     assert card.licence and card.training_data and card.quality
+    assert card.limits or "qrs" not in card.labels
     FilterChain(card.preprocessing)
