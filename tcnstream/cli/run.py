@@ -40,7 +40,7 @@ from tcnstream.signal.outfile import writable
 from tcnstream.signal.preprocess import first_seconds
 from tcnstream.signal.segments import Segment
 from tcnstream.signal.sinks.base import closing
-from tcnstream.signal.sources.base import Gap, Listening, ReadOptions, Recording, listed
+from tcnstream.signal.sources.base import Chunk, Gap, Listening, ReadOptions, Recording, listed
 
 _LONG_WAIT_S = 0.05
 """From here on a person who waits for answers is told why."""
@@ -157,10 +157,17 @@ def run(
 
 @dataclass
 class Gaps:
-    """What was missing in a signal, and what was done about it."""
+    """What was missing in a signal, or odd of it, and what was done about it."""
 
     left: list[int] = field(default_factory=list)
     held_frames: int = 0
+    constant: set[float] | None = None
+
+    def look(self, chunk: Chunk) -> None:
+        """Notes whether the signal has changed at all; more than one value is no constant."""
+        if len(chunk) and (self.constant is None or self.constant):
+            seen = (self.constant or set()) | {float(chunk.min()), float(chunk.max())}
+            self.constant = seen if len(seen) == 1 else set()
 
     def hold(self, frames: int) -> None:
         self.held_frames += frames
@@ -173,6 +180,8 @@ class Gaps:
             found.append(
                 f"{len(self.left)} gap(s), {how_long} in all: the signal ends before each and begins anew behind it"
             )
+        if self.constant:
+            found.append(f"the signal never changed: it was {next(iter(self.constant)):g} throughout")
         if self.held_frames:
             found.append(f"in {self.held_frames:,} frame(s) a value was missing and the last one was repeated")
         return "; ".join(found)
@@ -186,6 +195,8 @@ def _through(
         yield pipeline.push(piece)
         if isinstance(piece, Gap):
             gaps.left.append(piece.frames)
+        else:
+            gaps.look(piece)
         advance(piece.frames if isinstance(piece, Gap) else len(piece))
     yield pipeline.flush()
 

@@ -136,6 +136,25 @@ def test_words_for_a_missing_value(tmp_path: Path, word: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("0x1F;1\n0x20;2\n", "line 1, column 0 is '0x1F' is hexadecimal"),
+        ("1.234,5;1\n2,5;2\n", "line 1, column 0 is '1.234,5' has a thousands separator"),
+        ('"1,234.5",1\n2,3\n', "line 1, column 0 is '1,234.5' has a thousands separator"),
+    ],
+)
+def test_numbers_in_another_form_are_no_header(tmp_path: Path, text: str, why: str) -> None:
+    with pytest.raises(SignalError, match=why):
+        read(open_recording(table(tmp_path, text)))
+
+
+def test_blank_rows_are_missing_frames(tmp_path: Path) -> None:
+    for text, first in ((",\n,\n0.5,1\n", 0), ("a,b\n,\n0.5,1\n", 0), (",\na,b\n0.25,1\n,\n", 1)):
+        with pytest.raises(SignalError, match=f"no value at frame {first} of channel"):
+            read(open_recording(table(tmp_path, text)))
+
+
+@pytest.mark.parametrize(
     ("cell", "why"),
     [
         ("0x1F", "is hexadecimal"),
@@ -183,8 +202,11 @@ def test_as_programs_write_them(tmp_path: Path) -> None:
         "a head of facts": "Device;X200\nSampling rate;360 Hz\n\nI;II\n" + lines(ECG, OTHER, mark=";"),
         "OpenBCI": "%OpenBCI Raw EEG Data\n%Sample Rate = 360 Hz\nSample Index, EXG Channel 0, EXG Channel 1\n"
         + lines(counter, ECG, OTHER, mark=", "),
-        "OpenSignals": '# OpenSignals Text File Format\n# {"x": {"sampling rate": 360, "column": ["nSeq", "I"]}}\n'
-        + lines([str(k % 16) for k in range(ROWS)], ECG, mark="\t"),
+        "OpenSignals": '# OpenSignals Text File Format\n# {"sampling rate": 360, "column": ["nSeq", "DI", "CH1"]}\n'
+        + lines([str(k % 16) for k in range(ROWS)], ["0"] * ROWS, ECG, mark="\t").replace("\n", "\t\n"),
+        "a separator's line": "sep=;\r\n" + in_commas,
+        "R": '"ecg" "b"\n' + lines([f'"{k + 1}"' for k in range(ROWS)], ECG, OTHER, mark=" "),
+        "units alone": "ms,mV\n" + lines([f"{1000 * t:.3f}" for t in SECONDS], ECG),
         "BrainFlow": lines(counter, ECG, OTHER, epoch, mark="\t"),
     }  # fmt: skip
     for name, text in texts.items():

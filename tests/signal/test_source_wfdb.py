@@ -153,7 +153,7 @@ def test_lengths_that_do_not_agree_are_said(tmp_path: Path) -> None:
 
 def test_an_offset_and_a_skew_are_taken_out(tmp_path: Path) -> None:
     numbers = steps(12, 2)
-    lines = "s.dat 16:0+11 200/mV 16 0 0 0 0 I\ns.dat 16:5+11 200/mV 16 0 0 0 0 II\n"
+    lines = "s.dat 16:0+11 200/mV 16 0 0 0 0 I\ns.dat 16:5 200/mV 16 0 0 0 0 II\n"
     path = write(tmp_path, f"s 2 360 {FRAMES}\n{lines}", s=b"a prologue!" + packed(numbers, 16))
     both = read(open_recording(path, channels=2))
     assert both.shape == (FRAMES - 5, 2)

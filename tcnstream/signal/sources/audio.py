@@ -38,7 +38,7 @@ def read_audio(path: Path, channels: Channels) -> Recording:
         remarks.append(remark)
     elif _cut_short(file.extra_info):
         remarks.append("cut short: it holds less than it says")
-    if not file.frames and path.stat().st_size > _EMPTY_FROM_BYTES and (sound is None or sound.said_bytes):
+    if not file.frames and path.stat().st_size > _EMPTY_FROM_BYTES and (sound is None or sound.is_open_ended):
         raise SignalError(
             f"{path} says that it holds no sound and has {path.stat().st_size:,} bytes: its recorder did not finish "
             "it; mend its header, or give the samples with --raw-format"

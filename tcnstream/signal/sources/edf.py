@@ -249,7 +249,7 @@ def _scale(limits: list[float | None]) -> tuple[float, float] | None:
 
 def _real(field: bytes) -> float | None:
     try:
-        return float(field.strip(b" \0"))
+        return float(field.strip(b" \0").replace(b",", b"."))
     except ValueError:
         return None
 

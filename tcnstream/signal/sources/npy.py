@@ -57,7 +57,7 @@ def _header(file: BinaryIO, path: Path) -> tuple[tuple[int, ...], bool, np.dtype
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         return read(file)
-    except (ValueError, EOFError, SyntaxError) as error:
+    except Exception as error:  # whatever its parsing stumbles over
         raise SignalError(f"{path} is not an array that can be read: {error}") from error
 
 

@@ -43,6 +43,7 @@ from tcnstream.signal.sources.text_lines import (
     Line,
     dialect_of,
     is_comment,
+    is_meant_as_a_number,
     lines_of,
     number_in,
     seconds_of_day,
@@ -60,6 +61,12 @@ _RATE = re.compile(
     r"(?P<value>[^\s;,}\]\"']+)\s*(?P<unit>khz)?",
     re.IGNORECASE,
 )
+_SEPARATOR = re.compile(r"[\"']?sep=.[\"']?", re.IGNORECASE)
+"""The first line that spreadsheets write to themselves."""
+
+_NO_SENSOR = re.compile(r"nSeq|D[IO]|[IO]\d+")
+"""Columns of OpenSignals that are a counter or digital lines."""
+
 _UNITS = re.compile(r"^\W*units?\s*[:=]\s*(\S+)", re.IGNORECASE)
 
 
@@ -74,8 +81,7 @@ def read_text(stream: BinaryIO, channels: Channels, source: str) -> Recording:
     count are no signals, unless they are asked for. A regular time column in a known unit says the rate.
     """
     try:
-        table = _Table(stream, source, 1 if isinstance(channels, int) and channels == 1 else 2)
-        return table.recording(channels)
+        return _Table(stream, source).recording(channels)
     except BaseException:
         stream.close()
         raise
@@ -93,13 +99,13 @@ class _When:
 class _Table:
     """The head of a table, looked at, and the rest of its lines, to be read."""
 
-    def __init__(self, stream: BinaryIO, source: str, columns: int) -> None:
+    def __init__(self, stream: BinaryIO, source: str) -> None:
         self._stream, self._source = stream, source
         self._blocks = lines_of(stream, source)
         self._is_file = stream.seekable()
         self._facts: list[str] = []
         self._ended = False
-        self._looked = self._look(columns)
+        self._looked = self._look()
         if not self._looked:
             raise SignalError(f"{source} holds no numbers: give a recording with at least one frame")
         self._dialect = dialect_of([line for _, line in self._looked])
@@ -109,7 +115,7 @@ class _Table:
         if header == len(rows):
             raise SignalError(f"{source} holds no numbers: give a recording with at least one frame")
         self._width = _width(rows[header:])
-        self.columns = self._columns(rows[:header])
+        self.columns = self._columns(rows[:header], rows[header:])
         self._looked, self._rows = self._looked[header:], [self._fit(row) for row in rows[header:]]
 
     def recording(self, channels: Channels) -> Recording:
@@ -146,7 +152,7 @@ class _Table:
             available_units=tuple(units),
         )
 
-    def _look(self, columns: int) -> list[Line]:
+    def _look(self) -> list[Line]:
         """The first lines: of a file some hundreds, of a pipe as few as will do."""
         looked: list[Line] = []
         enough = _LOOK_LINES if self._is_file else 1
@@ -154,7 +160,7 @@ class _Table:
             for number, line in block:
                 if is_comment(line):
                     self._facts.append(line)
-                elif line.strip():
+                elif line.strip() and not _SEPARATOR.fullmatch(line.strip()):
                     looked.append((number, line))
             if not self._is_file and looked:
                 enough = self._enough_of_a_pipe(looked)
@@ -173,18 +179,25 @@ class _Table:
 
     def _header_lines(self, rows: list[list[str]]) -> int:
         """How many lines come before the first one of numbers."""
+        header = 0
         for k, row in enumerate(rows[:_MOST_HEADER_LINES]):
-            numbers = [self._number(cell) for cell in row]
-            texts = [n for n, number in enumerate(numbers) if number is None and seconds_of_day(row[n]) is None]
-            if all(number is None or number != number for number in numbers) and (texts or not any(row)):
-                continue
-            below = rows[k + 1] if k + 1 < len(rows) else []
-            if texts and any(n < len(below) and below[n] and self._number(below[n]) is not None for n in texts):
-                continue  # names among which are numbers
-            if self._counts_columns(row, rows[k + 1 :]):
-                continue
-            return k
-        return len(rows)
+            if self._is_header(row, rows[k + 1 :]):
+                header = k + 1
+            elif any(row):  # else a blank row, which is of the header only where that goes on below it
+                return header
+        return header
+
+    def _is_header(self, row: list[str], below: list[list[str]]) -> bool:
+        numbers = [self._number(cell) for cell in row]
+        if any(number is None and is_meant_as_a_number(cell) for number, cell in zip(numbers, row, strict=True)):
+            return False
+        texts = [n for n, number in enumerate(numbers) if number is None and seconds_of_day(row[n]) is None]
+        if texts and all(number is None or number != number for number in numbers):
+            return True
+        following = below[0] if below else []
+        if texts and any(n < len(following) and following[n] and self._number(following[n]) is not None for n in texts):
+            return True  # names among which are numbers
+        return self._counts_columns(row, below)
 
     def _counts_columns(self, row: list[str], below: list[list[str]]) -> bool:
         """Whether a line is the header that pandas writes for columns without names: 0, 1, 2, or behind a blank."""
@@ -193,14 +206,19 @@ class _Table:
             return False
         return names is not row or all("." in cell or cell.casefold() in MISSING for other in below for cell in other)
 
-    def _columns(self, header: list[list[str]]) -> tuple[Column, ...]:
+    def _columns(self, header: list[list[str]], rows: list[list[str]]) -> tuple[Column, ...]:
         """By the last line of the header that has a cell a column, and a line of units below it."""
         fitting = [row for row in header if len(row) == self._width or (len(row) < self._width and row is header[-1])]
         units: list[str] = []
         if len(fitting) > 1 and all(is_unit(cell) or not cell for cell in fitting[-1]):
             units = fitting.pop()
+        if not fitting and len(said := _names_of_open_signals(self._facts)) == self._width:
+            return tuple(Column(name, "", "count" if _NO_SENSOR.fullmatch(name) else "signal") for name in said)
         if not fitting:
             return tuple(Column(str(k), "", "signal") for k in range(self._width))
+        first = [self._number(row[0]) for row in rows if row]
+        if len(fitting[-1]) == self._width - 1 and None not in first and counts(np.array(first, float), 0):
+            fitting.append(["", *fitting[-1]])  # as R writes tables: numbers of rows have no name
         names = [*fitting[-1], *[""] * self._width][: self._width]
         units = [*units, *[""] * self._width][: self._width]
         return tuple(described(name, unit) for name, unit in zip(names, units, strict=True))
@@ -254,9 +272,10 @@ class _Table:
             rate_hz = self._number(said["value"].rstrip("."))
             if rate_hz is None and re.match(r"\d", said["value"]):
                 rate_hz = self._number(re.sub(r"[a-zA-Z]+$", "", said["value"]))
-            if rate_hz is None:
+            if rate_hz is None and "rate_hz" in said[0]:
                 raise SignalError(f"{self._source}: the rate {said['value']!r} is not a number: mend the file")
-            rate_hz *= 1000 if said["unit"] or said["value"].casefold().endswith("khz") else 1
+            if rate_hz is not None and (said["unit"] or said["value"].casefold().endswith("khz")):
+                rate_hz *= 1000
         if when is None:
             return rate_hz, ""
         name, clock = self.columns[when.column].name, when.clock
@@ -347,6 +366,12 @@ class _Table:
                 f"{self._source}, line {line}, has {len(cells)} columns, the first has {self._width}: mend the file"
             )
         return [*cells, *[""] * self._width][: self._width]
+
+
+def _names_of_open_signals(comments: list[str]) -> list[str]:
+    """The names of columns that a file of OpenSignals says in its JSON."""
+    said = [names for line in comments for names in re.findall(r'"column":\s*\[([^\]]*)\]', line)]
+    return [name.strip(' "') for names in said for name in names.split(",")]
 
 
 def _width(rows: list[list[str]]) -> int:

@@ -16,6 +16,7 @@ Values: TypeAlias = npt.NDArray[np.float64]
 
 SECONDS = {"s": 1.0, "sec": 1.0, "secs": 1.0, "seconds": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "min": 60.0}
 _UNIT_WORDS = r"[munpk]?v|(milli|micro|nano)?volts?|g|bpm|%|a\.?u\.?|s|secs?|seconds|ms|us|ns|min|hh:mm:ss\S*"
+_SMALL_VOLTS = "[mun\u00b5\u03bc]V"
 _TIME_WORDS = {"time", "times", "timestamp", "timestamps", "datetime", "date", "elapsed", "clock", "epoch", "seconds"}
 _COUNT_NAMES = {"", "#", "no", "nr", "n", "number", "row", "frame", "count", "counter", "id", "idx", "index", "sample"}
 _COUNT_NAMES |= {"samples", "sample no", "sample nr", "sample number", "sample index", "packet", "package num", "seq"}
@@ -60,9 +61,11 @@ def _split(name: str) -> tuple[str, str]:
     """ "ECG (mV)", "ECG [mV]", "ecg_mV" -> the name alone, the unit."""
     if bracketed := re.fullmatch(r"(.*?)\s*[(\[]([^()\[\]]*)[)\]]", name):
         return bracketed[1], bracketed[2]
-    if (suffixed := re.fullmatch(r"(.+)[_ /]([^_ /]+)", name)) and is_unit(suffixed[2]):
-        return suffixed[1], suffixed[2]
-    return (name, name) if name.casefold() in SECONDS and len(name) > 1 else (name, "")
+    for pattern in (r"(.+)[_/]([^_ /]+)", rf"(.+) ({_SMALL_VOLTS})"):
+        if (suffixed := re.fullmatch(pattern, name)) and is_unit(suffixed[2]):
+            return suffixed[1], suffixed[2]
+    is_its_unit = (name.casefold() in SECONDS and len(name) > 1) or re.fullmatch(_SMALL_VOLTS, name)
+    return (name, name) if is_its_unit else (name, "")
 
 
 def counts(values: Values, digits: int) -> bool:

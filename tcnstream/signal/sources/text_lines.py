@@ -77,10 +77,10 @@ class Dialect:
 
     def cells(self, line: str) -> list[str]:
         """The cells of a line, without quotes and blanks around them."""
-        if not self.delimiter:
+        if '"' in line:
+            cells = next(csv.reader([line.strip(" ")], delimiter=self.delimiter or " ", skipinitialspace=True), [])
+        elif not self.delimiter:
             cells = line.split()
-        elif '"' in line:
-            cells = next(csv.reader([line], delimiter=self.delimiter, skipinitialspace=True), [])
         else:
             cells = line.split(self.delimiter)
         return [_unquoted(cell) for cell in cells]
@@ -99,8 +99,8 @@ def dialect_of(lines: list[str]) -> Dialect:
             return Dialect(delimiter, _decimal_of(lines, delimiter))
     with_comma = [line for line in bare if "," in line]
     if 2 * len(with_comma) < len(bare):
-        quoted = any('"' in line for line in bare)
-        return Dialect(",", _decimal_of(lines, ",")) if quoted else Dialect("")
+        is_one_quoted_column = all(re.fullmatch(r'\s*""\s*', line) for line in bare)
+        return Dialect(",", _decimal_of(lines, ",")) if is_one_quoted_column else Dialect("")
     words = with_comma[len(with_comma) // 2].split()
     if len(words) > 1 and all(re.fullmatch(r"[-+]?\d*(,\d+)?([eE][-+]?\d+)?", word) for word in words):
         return Dialect("", ",")
@@ -134,11 +134,20 @@ def number_in(cell: str, decimal: str) -> float | None:
         return None
 
 
+_HEXADECIMAL = re.compile(r"[-+]?0[xX][0-9a-fA-F]+")
+_GROUPED = re.compile(r"[-+]?\d{1,3}([.,' \u00a0\u202f]\d{3})+([.,]\d+)?|[-+]?\d[\d.,]*")
+
+
+def is_meant_as_a_number(cell: str) -> bool:
+    """Whether a cell is a number in a form that is not read here."""
+    return bool(_HEXADECIMAL.fullmatch(cell) or _GROUPED.fullmatch(cell))
+
+
 def why_no_number(cell: str) -> str:
     """What is wrong with a cell, and the way out."""
-    if re.fullmatch(r"[-+]?0[xX][0-9a-fA-F]+", cell):
+    if _HEXADECIMAL.fullmatch(cell):
         return "is hexadecimal: write decimal numbers"
-    if re.fullmatch(r"[-+]?\d{1,3}([.,' \u00a0\u202f]\d{3})+([.,]\d+)?|[-+]?[\d.,]+", cell):
+    if _GROUPED.fullmatch(cell):
         return "has a thousands separator: write the number without it"
     return "and not a number: mend the file"
 

@@ -103,7 +103,8 @@ def frames_there(path: Path, group: list[Signal]) -> int:
 def must_be_known(path: Path, group: list[Signal]) -> None:
     """Raises SignalError for a format that is none, or where the signals of one file differ in it."""
     formats = {signal.format for signal in group}
-    if len(formats) > 1 or len({signal.offset_bytes for signal in group}) > 1:
+    offsets = {signal.offset_bytes for signal in group[1:]} - {0}  # the first one's stands for the file
+    if len(formats) > 1 or not offsets <= {group[0].offset_bytes}:
         raise SignalError(f"the header says that the signals in {path} are stored in different ways: mend it")
     if not formats <= {*FORMATS, *_FLAC_BITS}:
         known = ", ".join(str(number) for number in sorted({*FORMATS, *_FLAC_BITS}))
