@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,15 +36,24 @@ class OpenedModel:
         return math.prod(self.model.inputs[0].shape)
 
 
-def open_model(model: Model | str | Path, time_axis: int | None = None) -> OpenedModel:
+def open_model(
+    model: Model | str | Path,
+    time_axis: int | None = None,
+    signature: str | None = None,
+    states: Mapping[str, str] | None = None,
+) -> OpenedModel:
     """A shipped model's name, a .tflite file or a card with the model that it names; a Model has no card.
 
-    Raises SignalError if there is no such model, else as ``tcnstream.load``.
+    ``time_axis``, ``signature`` and ``states`` as for ``tcnstream.load``; what they leave out, a card may say. Raises
+    SignalError if there is no such model, else as ``tcnstream.load``.
     """
     if isinstance(model, Model):
         return OpenedModel(Path(model.file.source), None, model)
     path, card = find_model(model)
-    return OpenedModel(path, card, load(path, time_axis))
+    if card is not None:
+        signature = card.signature or None if signature is None else signature
+        states = card.states or None if states is None else states
+    return OpenedModel(path, card, load(path, time_axis, signature=signature, states=states))
 
 
 def open_input(

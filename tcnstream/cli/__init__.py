@@ -17,8 +17,10 @@ from tcnstream.cli import descriptors
 from tcnstream.errors import TcnStreamError
 
 _PARAMETER = re.compile(
-    r"""\b(?P<name>calibration|engine|rounding|time_axis|time_pooling)=(['"](?P<value>[^'"]*)['"])?"""
+    r"""\b(?P<name>calibration|engine|rounding|signature|time_axis|time_pooling)=(['"](?P<value>[^'"]*)['"])?"""
 )
+_MAPPING = re.compile(r"""\b(?P<name>states|static)=\{(?P<pairs>[^}]*)\}""")
+_PAIR = re.compile(r"""['"](?P<name>[^'"]*)['"]: (['"](?P<value>[^'"]*)['"])?""")
 
 
 def main() -> None:
@@ -35,7 +37,7 @@ def main() -> None:
             sys.exit(141)
         raise
     except TcnStreamError as error:
-        _stop(_PARAMETER.sub(_option, str(error)))
+        _stop(_MAPPING.sub(_options, _PARAMETER.sub(_option, str(error))))
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _stop(f"{where}{error.strerror or error}; check the path, its permissions and the space left")
@@ -66,6 +68,12 @@ def _warn(
 def _option(parameter: re.Match[str]) -> str:
     """An argument of the library, as a person gives it here: ``time_axis=`` is ``--time-axis``."""
     return f"--{parameter['name'].replace('_', '-')} {parameter['value'] or ''}".rstrip()
+
+
+def _options(parameter: re.Match[str]) -> str:
+    """A mapping of the library as a person gives it here: ``states={'h': 'o'}`` is ``--states h=o``."""
+    pairs = [(pair["name"], pair["value"] or "...") for pair in _PAIR.finditer(parameter["pairs"])]
+    return " ".join(f"--{parameter['name']} {name}={value}" for name, value in pairs) or f"--{parameter['name']} none"
 
 
 def _stop(sentence: str) -> None:

@@ -12,10 +12,13 @@ from rich.table import Table
 from tcnstream.cli.common import (
     JsonOption,
     ModelArgument,
+    SignatureOption,
+    StatesOption,
     TimeAxisOption,
     TimePoolingOption,
     print_json,
     progress_bar,
+    said_states,
     say,
     show_table,
 )
@@ -47,6 +50,8 @@ def bench(
     ] = None,
     time_pooling: TimePoolingOption = None,
     time_axis: TimeAxisOption = None,
+    signature: SignatureOption = None,
+    states: StatesOption = None,
     json: JsonOption = False,
 ) -> None:
     """Measure the cost per frame of streaming against running the whole window again, at several hops.
@@ -60,7 +65,7 @@ def bench(
         raise StreamError(f"a hop of {min(hops)} frames pushes nothing: give 1 or more")
     if plot is not None:
         must_be_plottable(writable(plot, *model_files(model)))
-    opened = open_model(model, time_axis)
+    opened = open_model(model, time_axis, signature, said_states(states))
     engines = engine or usable_engines(opened.model, time_pooling)
     with progress_bar("measuring") as progress:
         task = progress.add_task("", total=len(hops) * len(engines))

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Annotated, Any, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import typer
 from rich.console import Console
 from rich.measure import Measurement
@@ -49,6 +51,26 @@ TimeAxisOption: TypeAlias = Annotated[
     int | None,
     typer.Option("--time-axis", metavar="AXIS", help="Axis of the file's inputs that is time; else the first one > 1."),
 ]
+SignatureOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--signature", metavar="NAME", help="Which way to call the file, of several; else its first graph."),
+]
+StatesOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--states",
+        metavar="IN=OUT",
+        help="An output that is fed back to an input; repeat it for several; none: nothing is.",
+    ),
+]
+StaticOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--static",
+        metavar="NAME=VALUES",
+        help="An input without time: numbers with commas, or a .npy file; repeat it for several.",
+    ),
+]
 ChannelOption: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--channel", "-c", metavar="NAME", help="Channel by name or number; repeat it for several."),
@@ -73,6 +95,42 @@ GainOption: TypeAlias = Annotated[float, typer.Option("--gain", help="The input 
 HoldGapsOption: TypeAlias = Annotated[
     bool, typer.Option("--hold-gaps", help="Repeat the last value where a sample is missing; else that is an error.")
 ]
+
+
+def said_states(given: list[str] | None) -> dict[str, str] | None:
+    """What ``--states`` says, None where it says nothing; "none" says that nothing is fed back."""
+    if given == ["none"]:
+        return {}
+    return None if given is None else dict(_pair("--states", "IN=OUT", text) for text in given)
+
+
+def said_static(given: list[str] | None) -> dict[str, npt.ArrayLike] | None:
+    """What ``--static`` says, None where it says nothing."""
+    if given is None:
+        return None
+    return {name: _values(name, text) for name, text in (_pair("--static", "NAME=VALUES", one) for one in given)}
+
+
+def _pair(option: str, form: str, text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise SignalError(f"{option} {text!r} is no {form}")
+    return name, value
+
+
+def _values(name: str, text: str) -> npt.ArrayLike:
+    if text.endswith(".npy"):
+        try:
+            with open(text, "rb") as file:
+                return np.lib.format.read_array(file, allow_pickle=False)
+        except ValueError as error:
+            raise SignalError(f"--static {name}: {text} is no NumPy file: {error}") from error
+    try:
+        numbers = [float(number) for number in text.split(",")]
+    except ValueError:
+        raise SignalError(f"--static {name}: {text!r} is no list of numbers with commas, and no .npy file") from None
+    whole = all(number.is_integer() for number in numbers)
+    return np.array(numbers, np.int64 if whole and "." not in text else np.float32)
 
 
 def calibration_frames(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import numpy.typing as npt
 import typer
 
 import tcnstream
@@ -15,10 +16,15 @@ from tcnstream.cli.common import (
     CalibrationOption,
     JsonOption,
     ModelArgument,
+    SignatureOption,
+    StatesOption,
+    StaticOption,
     TimeAxisOption,
     TimePoolingOption,
     calibration_frames,
     print_json,
+    said_states,
+    said_static,
     say,
 )
 from tcnstream.engines.base import ROUNDINGS
@@ -45,6 +51,7 @@ class Asked:
     time_pooling: str | None
     calibration: str | None
     json: bool
+    static: dict[str, npt.ArrayLike] | None
 
     @property
     def given(self) -> dict[str, bool]:
@@ -56,6 +63,7 @@ class Asked:
             "--symbol": bool(self.symbol),
             "--time-pooling": bool(self.time_pooling),
             "--calibration": bool(self.calibration),
+            "--static": bool(self.static),
         }
 
 
@@ -71,7 +79,9 @@ class ExportKind:
 
 def _plan_of(opened: OpenedModel, asked: Asked) -> bytes:
     constants = calibration_frames(opened, asked.calibration, ReadOptions(), asked.time_pooling)
-    return opened.model.plan_file(asked.time_pooling, constants, asked.rounding, family=asked.family)
+    return opened.model.plan_file(
+        asked.time_pooling, constants, asked.rounding, static=asked.static, family=asked.family
+    )
 
 
 def _plan(opened: OpenedModel, asked: Asked) -> None:
@@ -116,7 +126,7 @@ def _say_plan(content: bytes, asked: Asked, symbol: str | None) -> None:
 
 
 def _streaming_tflite(opened: OpenedModel, asked: Asked) -> None:
-    exported = export_streaming(opened.model, asked.hop)
+    exported = export_streaming(opened.model.plan_with(asked.static), asked.hop)
     write_file(asked.output, exported.content)
     if asked.json:
         print_json(
@@ -139,9 +149,9 @@ def _streaming_tflite(opened: OpenedModel, asked: Asked) -> None:
     say(f"register: {', '.join(exported.operations)}")
 
 
-_OF_A_PLAN = frozenset({"--rounding", "--family", "--time-pooling", "--calibration"})
+_OF_A_PLAN = frozenset({"--rounding", "--family", "--time-pooling", "--calibration", "--static"})
 EXPORT_KINDS = (
-    ExportKind("streaming-tflite", "", frozenset({"--hop"}), _streaming_tflite),
+    ExportKind("streaming-tflite", "", frozenset({"--hop", "--static"}), _streaming_tflite),
     ExportKind("plan", " (for the C core)", _OF_A_PLAN, _plan),
     ExportKind("c-header", " (the same)", _OF_A_PLAN | {"--symbol"}, _c_header),
 )
@@ -180,6 +190,9 @@ def export(
     time_pooling: TimePoolingOption = None,
     calibration: CalibrationOption = None,
     time_axis: TimeAxisOption = None,
+    signature: SignatureOption = None,
+    states: StatesOption = None,
+    static: StaticOption = None,
     json: JsonOption = False,
 ) -> None:
     """Write the streaming program as a file that other runtimes take.
@@ -194,8 +207,8 @@ def export(
     if kind is None:
         raise EngineError(f"there is no export {to!r}: choose one of {', '.join(k.name for k in EXPORT_KINDS)}")
     writable(output, *model_files(model), *files_of(calibration))
-    asked = Asked(output, hop, rounding, family, symbol, time_pooling, calibration, json)
+    asked = Asked(output, hop, rounding, family, symbol, time_pooling, calibration, json, said_static(static))
     for option, said in asked.given.items():
         if said and option not in kind.options:
             raise EngineError(f"--to {to} has no {option}: leave it out")
-    kind.write(open_model(model, time_axis), asked)
+    kind.write(open_model(model, time_axis, signature, said_states(states)), asked)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,15 +14,22 @@ from rich.table import Table
 from tcnstream.cli.common import (
     JsonOption,
     ModelArgument,
+    SignatureOption,
+    StatesOption,
     TimeAxisOption,
     print_json,
+    said_states,
     say,
     show_table,
 )
-from tcnstream.errors import SignalError
+from tcnstream.compiler.examine import Examination, Refusal, Seen, examine
+from tcnstream.errors import ModelError, NotStreamableError, SignalError
 from tcnstream.model import Model
 from tcnstream.opened import OpenedModel, open_model
+from tcnstream.signal.card import find_model
 from tcnstream.spec import TensorSpec
+from tcnstream.tflite.graph import ModelFile
+from tcnstream.tflite.reader import read_model
 
 
 def inspect(
@@ -30,13 +39,21 @@ def inspect(
         typer.Option("--rate", metavar="HZ", help="Sample rate of the input, for milliseconds; else the card's."),
     ] = None,
     time_axis: TimeAxisOption = None,
+    signature: SignatureOption = None,
+    states: StatesOption = None,
     json: JsonOption = False,
 ) -> None:
     """Show rate, delay, receptive field, state and cost of every operation, and the totals.
 
+    Of a file that does not stream: its inputs, what each choice of time comes to, and all that is in the way.
+
     Example: `tcnstream inspect ecg`
     """
-    opened = open_model(model, time_axis)
+    try:
+        opened = open_model(model, time_axis, signature, said_states(states))
+    except (ModelError, NotStreamableError) as error:
+        _show_refused(model, time_axis, signature, error, json)
+        raise
     if rate is not None and not 0 < rate < math.inf:
         raise SignalError(f"--rate {rate:g} is no sample rate: give the input's frames per second, above 0")
     rate_hz = rate or (opened.card.rate_hz if opened.card else None)
@@ -44,6 +61,101 @@ def inspect(
         print_json(facts(opened, rate_hz))
     else:
         show(opened, rate_hz)
+
+
+def _show_refused(
+    model: str, time_axis: int | None, signature: str | None, error: ModelError | NotStreamableError, json: bool
+) -> None:
+    """What there is to see of a file that has no streaming form; nothing of what is no model at all."""
+    try:
+        path, card = find_model(model)
+        file = read_model(path).called(signature or (card.signature if card else "") or None)
+    except (ModelError, SignalError):
+        return
+    seen = examine(file, time_axis)
+    refusals = seen.refusals
+    if not any(str(error).startswith(refusal.text) for refusal in refusals):
+        refusals = (Refusal(None, str(error)), *refusals)
+    if json:
+        print_json(_refused_facts(path, file, seen, refusals))
+        return
+    first = next((k for k, op in enumerate(seen.operations) if op.what == "refused"), len(seen.operations) - 1)
+    show_table(*(_seen_table(seen.operations[: first + 1], width) for width in (44, 24, 12)))
+    for line in _refused_sentences(path.name, file, seen, refusals):
+        say(line)
+
+
+def _refused_facts(path: Path, file: ModelFile, seen: Examination, refusals: Sequence[Refusal]) -> dict[str, object]:
+    return {
+        "file": str(path),
+        "sha256": file.sha256,
+        "streamable": False,
+        "signatures": [signature.name for signature in file.signatures],
+        "inputs": [_end(file, i) for i in file.main.inputs],
+        "outputs": [_end(file, o) for o in file.main.outputs],
+        "time_axes": [
+            {"axes": list(choice.axes), "refused_at": choice.first.index, "why": choice.first.text}
+            for choice in seen.choices
+        ],
+        "operations": [
+            {
+                "index": op.index,
+                "kind": op.kind,
+                "label": op.label,
+                "shape": list(op.shape),
+                "time_axis": op.time_axis,
+                "what": op.what,
+            }
+            for op in seen.operations
+        ],
+        "refusals": [{"index": refusal.index, "why": refusal.text} for refusal in refusals],
+    }
+
+
+def _end(file: ModelFile, i: int) -> dict[str, object]:
+    tensor = file.main.tensors[i]
+    return {"name": file.name_of(i), "shape": list(tensor.shape), "dtype": str(tensor.dtype)}
+
+
+def _seen_table(operations: Sequence[Seen], label_width: int) -> Table:
+    """The operations up to the first that is refused, in the file's shapes."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("op", justify="right")
+    for name in ("kind", "label"):
+        table.add_column(name)
+    for name in ("shape", "time axis"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    for op in operations:
+        axis = "gone" if op.time_axis is None else str(op.time_axis)
+        shape = "x".join(map(str, op.shape)) or "1"
+        cells = (axis, op.what) if op.what != "unsure" else ("", "")
+        table.add_row(str(op.index), op.kind, _short(op.label, label_width), shape, *cells)
+    return table
+
+
+def _refused_sentences(name: str, file: ModelFile, seen: Examination, refusals: Sequence[Refusal]) -> Iterator[str]:
+    ends = " and ".join(f"{file.name_of(i)} {file.main.tensors[i].shape}" for i in file.main.inputs)
+    yield f"{name}: no streaming form. Inputs: {ends}."
+    if line := _signatures(file):
+        yield line
+    operations = len(file.main.ops)
+    for choice in seen.choices:
+        axes = ", ".join("no time" if axis is None else f"axis {axis}" for axis in choice.axes)
+        reached = "no operation" if choice.first.index is None else f"op {choice.first.index} of {operations}"
+        yield f"time as {axes}: comes to {reached}."
+    yield f"{len(refusals)} in the way" + (", of the choice that comes furthest:" if seen.choices else ":")
+    for k, refusal in enumerate(refusals):
+        yield f"{k + 1}. {refusal.text}"
+
+
+def _signatures(file: ModelFile) -> str:
+    """Which of several signatures is shown, and which others there are; empty for less than two."""
+    if len(file.signatures) < 2:
+        return ""
+    taken = "" if file.signature is None else file.signature.name
+    others = ", ".join(signature.name for signature in file.signatures if signature.name != taken)
+    return f"signature {taken}; --signature takes another: {others}."
 
 
 def facts(opened: OpenedModel, rate_hz: float | None) -> dict[str, object]:
@@ -56,7 +168,12 @@ def facts(opened: OpenedModel, rate_hz: float | None) -> dict[str, object]:
         "file": str(opened.path),
         "sha256": model.file.sha256,
         "rate_hz": rate_hz,
+        "streamable": True,
+        "signature": model.signature,
+        "signatures": [signature.name for signature in model.file.signatures],
         "inputs": [_spec(spec) for spec in model.inputs],
+        "static_inputs": [_spec(spec) for spec in model.static_inputs],
+        "states": {model.file.name_of(p.input): model.file.name_of(p.output) for p in model.states},
         "outputs": [_output(spec, rate_hz) for spec in model.outputs],
         "window_frames": None if model.plan.window_is_open else model.window_frames,
         "time_axes": list(model.plan.input_axes),
@@ -157,8 +274,18 @@ def _sentences(opened: OpenedModel, rate_hz: float | None) -> list[str]:
         f"{opened.path.name}: {window}; delay and field in input frames, rate in frames per "
         f"input frame; an output frame trails its input by {model.delay} frames{seconds}."
     ]
+    if line := _signatures(model.file):
+        lines.append(line)
     if not model.is_stateful:
         lines.append(_time(model))
+    if len({spec.rate for spec in model.inputs}) > 1:
+        rates = " and ".join(f"{spec.rate} of {_short(spec.name)}" for spec in model.inputs)
+        lines.append(f"inputs have different rates: frames per input frame are {rates}.")
+    for spec in model.static_inputs:
+        lines.append(f"input {spec.name} {spec.shape} has no time: it is given once for a stream (--static).")
+    for pair in model.states:
+        ends = f"{model.file.name_of(pair.output)} is fed back to {model.file.name_of(pair.input)}"
+        lines.append(f"output {ends}, which begins as zeros: a state of the stream, from one invocation to the next.")
     if len(model.outputs) > 1 or model.outputs[0].rate != 1 or model.outputs[0].offset:
         lines += [_stands(spec, rate_hz) for spec in model.outputs]
     if card:
@@ -181,7 +308,7 @@ def _sentences(opened: OpenedModel, rate_hz: float | None) -> list[str]:
 
 def _time(model: Model) -> str:
     """Which axis of the file's inputs was taken for time."""
-    shapes = [model.graph.tensors[i].shape for i in model.graph.inputs]
+    shapes = [model.graph.tensors[i].shape for i in model.file_inputs]
     taken = ", ".join(f"axis {a} of {shape}" for a, shape in zip(model.plan.input_axes, shapes, strict=True))
     others = sorted({axes[0] for axes in model.plan.other_axes if axes[0] is not None})
     also = f"; it would stream along axis {' or '.join(map(str, others))}, too (--time-axis)" if others else ""

@@ -23,12 +23,17 @@ from tcnstream.cli.common import (
     RateOption,
     RawChannelsOption,
     RawFormatOption,
+    SignatureOption,
+    StatesOption,
+    StaticOption,
     TimeAxisOption,
     TimePoolingOption,
     UnitsOption,
     calibration_frames,
     note,
     progress_bar,
+    said_states,
+    said_static,
 )
 from tcnstream.errors import SignalError
 from tcnstream.opened import OpenedModel, assumed_unit, open_input, open_model
@@ -86,6 +91,9 @@ def run(
     time_pooling: TimePoolingOption = None,
     calibration: CalibrationOption = None,
     time_axis: TimeAxisOption = None,
+    signature: SignatureOption = None,
+    states: StatesOption = None,
+    static: StaticOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notes on standard error.")] = False,
 ) -> None:
     """Stream a recording or a microphone through a model; write segments (start, end, label, probability) or frames.
@@ -102,7 +110,7 @@ def run(
         raise SignalError(kind.refuses_stdout)
     if output is not None:
         writable(output, *model_files(model), *sources.files_of(source), *sources.files_of(calibration))
-    opened = open_model(model, time_axis)
+    opened = open_model(model, time_axis, signature, said_states(states))
     options = ReadOptions(channel, rate, units, gain, raw_format, raw_channels, hold_gaps)
     constants = calibration_frames(opened, calibration, options, time_pooling)
     with ExitStack() as stack:
@@ -123,7 +131,7 @@ def run(
             low_latency=low_latency,
             segments=makes_segments,
             keep_frames=not makes_segments,
-            options=StreamOptions(engine, time_pooling, constants),
+            options=StreamOptions(engine, time_pooling, constants, static=said_static(static)),
         )
         sink = kind.open(output, recording.rate_hz)
         if not quiet:

@@ -19,6 +19,9 @@ from tcnstream.cli.common import (
     RateOption,
     RawChannelsOption,
     RawFormatOption,
+    SignatureOption,
+    StatesOption,
+    StaticOption,
     TimeAxisOption,
     TimePoolingOption,
     UnitsOption,
@@ -26,11 +29,13 @@ from tcnstream.cli.common import (
     note,
     print_json,
     progress_bar,
+    said_states,
+    said_static,
     say,
     show_table,
 )
 from tcnstream.errors import SignalError
-from tcnstream.measure.verify import VerifyReport
+from tcnstream.measure.verify import OwnWindow, VerifyReport
 from tcnstream.measure.verify import verify as compare
 from tcnstream.opened import open_model, read_frames
 from tcnstream.signal.sources.base import ReadOptions
@@ -58,6 +63,9 @@ def verify(
     time_pooling: TimePoolingOption = None,
     calibration: CalibrationOption = None,
     time_axis: TimeAxisOption = None,
+    signature: SignatureOption = None,
+    states: StatesOption = None,
+    static: StaticOption = None,
     json: JsonOption = False,
 ) -> None:
     """Prove that the stream equals the offline answer, over random chunkings, on your own model and signal.
@@ -66,7 +74,7 @@ def verify(
 
     Example: `tcnstream verify ecg --input record.hea --chunkings 20`
     """
-    opened = open_model(model, time_axis)
+    opened = open_model(model, time_axis, signature, said_states(states))
     options = ReadOptions(channel, rate, units, gain, raw_format, raw_channels, hold_gaps)
     signal = None if source is None else read_frames(opened, source, options, note)
     if signal is not None and not len(signal):
@@ -83,6 +91,7 @@ def verify(
             exact=not fast,
             chunkings=chunkings,
             seed=seed,
+            static=said_static(static),
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
     if json:
@@ -108,6 +117,8 @@ def _show(name: str, report: VerifyReport, is_float: bool) -> None:
             result = check.note if check.passed else f"DIFFERENT: {check.note}"
         table.add_row(check.name, f"{check.frames:,}", distance, result)
     show_table(table)
+    for window in report.own_window:
+        say(f"{name}: {_own_window(window)}")
     if report.passed:
         allowed = "within 1e-5 of the size of the value" if is_float else "bit for bit"
         compared = [check for check in report.checks if not check.note]
@@ -123,3 +134,25 @@ def _show(name: str, report: VerifyReport, is_float: bool) -> None:
             f"{name}: first difference at frame {found.frame} of tensor {found.tensor}, made by {found.operation}: "
             f"expected {found.expected:g}, got {found.got:g}."
         )
+
+
+def _own_window(window: OwnWindow) -> str:
+    """How the file on a window of its own relates to the stream."""
+    what = f"on a window of its own the file gives {window.frames} frames of {window.output}"
+    if window.forgets:
+        return f"{what}, each window from a state that knows nothing; a stream goes on from all that was before."
+    inside = window.frames - window.left - window.right
+    if inside <= 0:
+        return (
+            f"{what}, all of which depend on padding at its edges; a stream has edges at the ends of the signal alone."
+        )
+    if not (window.left or window.right):
+        return f"{what}, and a stream the same ones inside of a signal: nothing depends on the window's edges."
+    apart = "" if window.edge_distance is None else f" (up to {window.edge_distance:.3g} apart here)"
+    compared = "are the stream's" if window.inside_distance is None else "were compared, and are the stream's"
+    if not window.passed:
+        compared = f"should be the stream's, and are up to {window.inside_distance:.3g} apart"
+    return (
+        f"{what}; the first {window.left} and the last {window.right} depend on padding at its edges{apart}, which a"
+        f" stream has at the signal's ends alone. The {inside} between them {compared}."
+    )

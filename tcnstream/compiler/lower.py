@@ -19,7 +19,7 @@ from tcnstream.compiler.operation import Operation
 from tcnstream.compiler.operations import operations
 from tcnstream.compiler.picks import lower_picked, settle_tensor
 from tcnstream.compiler.plan import Plan
-from tcnstream.tflite.graph import Graph
+from tcnstream.tflite.graph import Graph, Op
 
 
 def lower(graph: Graph, axes: Sequence[int | None]) -> Plan:
@@ -32,25 +32,36 @@ def lower(graph: Graph, axes: Sequence[int | None]) -> Plan:
     if (batch := batch_of([graph.tensors[i] for i in graph.inputs], axes)) > 1:
         graph = first_of_batch(graph, batch)
     lowering = Lowering(graph)
+    take_inputs(lowering, axes)
+    lower_operations(lowering)
+    return lowering.plan()
+
+
+def take_inputs(lowering: Lowering, axes: Sequence[int | None]) -> None:
+    """All inputs of the graph, as ``lower`` takes them."""
+    graph = lowering.graph
     steps = _frames_per_step(graph, axes)
     for i, axis, frames in zip(graph.inputs, axes, steps, strict=True):
         lowering.add_input(i, axis, frames)
-    lower_operations(lowering)
-    return lowering.plan()
 
 
 def lower_operations(lowering: Lowering) -> None:
     """All operations of the graph, in order, over the streams that are known so far."""
     for op in lowering.graph.ops:
-        if not any(i in lowering.streams for i in op.inputs):
-            lowering.refuse(op, "does not depend on the input signal, so it has no frames")
-        record = operations().get(op.kind, Operation(op.kind))
-        if record.lower is None:
-            lowering.refuse(op, record.refusal if isinstance(record.refusal, str) else record.refusal(op))
-        if not lower_picked(lowering, op, record):
-            record.lower(lowering, op)
+        lower_operation(lowering, op)
     for o in lowering.graph.outputs:
         settle_tensor(lowering, o)
+
+
+def lower_operation(lowering: Lowering, op: Op) -> None:
+    """One operation, over the streams that are known so far; refuses by name what has no streaming form."""
+    if not any(i in lowering.streams for i in op.inputs):
+        lowering.refuse(op, "does not depend on the input signal, so it has no frames")
+    record = operations().get(op.kind, Operation(op.kind))
+    if record.lower is None:
+        lowering.refuse(op, record.refusal if isinstance(record.refusal, str) else record.refusal(op))
+    if not lower_picked(lowering, op, record):
+        record.lower(lowering, op)
 
 
 def _frames_per_step(graph: Graph, axes: Sequence[int | None]) -> list[int]:

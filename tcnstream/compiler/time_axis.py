@@ -42,7 +42,7 @@ def lower_along_time(graph: Graph, time_axis: int | None = None, compute: Comput
     unusual: list[tuple[Axes, Plan]] = []
     refusals: list[tuple[Axes, NotStreamableError]] = []
     timeless = 0
-    for axes in itertools.islice(_choices(graph, time_axis), _MOST_TRIES):
+    for axes in itertools.islice(choices(graph, time_axis), _MOST_TRIES):
         if axes.count(None) > timeless and any(not _is_doubtful(plan) for _, plan in plans):
             break
         timeless = axes.count(None)
@@ -113,7 +113,7 @@ def _assumed(graph: Graph, axes: Axes) -> str:
     return f"Time is taken to be axis {axis} of the input {graph.tensors[i].shape}{without}; time_axis= names another."
 
 
-def _choices(graph: Graph, time_axis: int | None) -> Iterator[Axes]:
+def choices(graph: Graph, time_axis: int | None) -> Iterator[Axes]:
     """Axes for all inputs, those in which most of them have time first; None: an input without time."""
     named = [[time_axis] if time_axis is not None else _candidates(graph, i) for i in graph.inputs]
     count = len(graph.inputs)

@@ -12,6 +12,7 @@ Three comparisons, each over the whole output:
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ import numpy.typing as npt
 
 from tcnstream.compiler.feedback import zeros
 from tcnstream.compiler.plan import Plan
+from tcnstream.compiler.timing import timings
 from tcnstream.engines.choose import make_executor
 from tcnstream.engines.interpreter.runtime import feed, find_runtime, open_interpreter, run_offline
 from tcnstream.engines.reference.executor import ReferenceExecutor
@@ -64,16 +66,37 @@ class Check:
 
 
 @dataclass(frozen=True)
+class OwnWindow:
+    """How one output of the file on a window of its own relates to the stream of a signal around that window.
+
+    Of its ``frames`` frames the first ``left`` and the last ``right`` depend on what the file puts in the place of the
+    signal beyond the window; all but those are the stream's. ``edge_distance`` is how far those are, on the signal that
+    was compared, ``inside_distance`` how far the others (None: no window inside of the signal was compared).
+    ``forgets``: a recurrence or a state begins anew with every window, and in a stream it does not.
+    """
+
+    output: str
+    frames: int
+    left: int
+    right: int
+    forgets: bool
+    edge_distance: float | None = None
+    inside_distance: float | None = None
+    passed: bool = True
+
+
+@dataclass(frozen=True)
 class VerifyReport:
     """What ``verify`` found; ``passed`` only if every check that must hold does."""
 
     engine: str
     frames_in: int
     checks: tuple[Check, ...] = field(default_factory=tuple)
+    own_window: tuple[OwnWindow, ...] = ()
 
     @property
     def passed(self) -> bool:
-        return all(check.passed for check in self.checks)
+        return all(check.passed for check in self.checks) and all(window.passed for window in self.own_window)
 
     @property
     def first_difference(self) -> Difference | None:
@@ -130,7 +153,47 @@ def verify(
         streamed = _in_chunks(stream, inputs, sizes)
         name = f"chunking {k + 1} of {chunkings}: {len(sizes)} chunks"
         done(_compare(name, offline, streamed, lambda: _first_tensor(model, stream, judge, inputs), exact))
-    return VerifyReport(stream.engine, len(inputs[0]), tuple(checks))
+    plain = judge is not None and not (model.needs_time_pooling or model.is_dynamic_range)
+    own = tuple(_own_window(model, stream, inputs, offline)) if plain else ()
+    return VerifyReport(stream.engine, len(inputs[0]), tuple(checks), own)
+
+
+def _own_window(model: Model, stream: Stream, inputs: list[Array], offline: list[Array]) -> Iterator[OwnWindow]:
+    """The file on a window in the middle of the signal, against the frames that the whole signal gives there."""
+    plan, facts = model.plan, timings(model.plan)
+    size, steps = plan.window_frames, len(inputs[0]) // model.input_steps[0]
+    if plan.window_is_open:
+        return
+    period = math.lcm(*(int(t.step * t.period) for t in facts if t is not None))
+    start = (steps - size) // 2 // period * period
+    answers: list[Array] | None = None
+    if start > 0:
+        window = [x[start * k : (start + size) * k] for x, k in zip(inputs, model.input_steps, strict=True)]
+        arrays = in_file_order(model, file_arrays(model, window, stream.static))
+        with contextlib.suppress(EngineError, RuntimeError, ValueError):
+            answers = run_offline(model.file.content, arrays, signature=model.signature)
+    for k, (o, axis, spec) in enumerate(zip(plan.outputs, plan.output_axes, model.outputs, strict=True)):
+        timing = facts[o]
+        if timing is None or axis is None:
+            continue
+        own = None if answers is None else np.moveaxis(np.asarray(answers[k]), axis, 0)
+        frames = plan.windows[o] if own is None else len(own)
+        inside = [j for j in range(frames) if timing.oldest(j) >= 0 and timing.newest(j) < size]
+        left, right = (inside[0], frames - 1 - inside[-1]) if inside and not timing.unbounded else (frames, 0)
+        found = OwnWindow(spec.name, frames, left, right, timing.unbounded)
+        first = start * timing.rate
+        if own is not None and first.denominator == 1 and int(first) + frames <= len(offline[k]):
+            own = own.reshape(frames, *spec.shape)
+            around = offline[k][int(first) : int(first) + frames]
+            kept = slice(left, frames - right)
+            edges = np.r_[:left, frames - right : frames]
+            found = replace(
+                found,
+                edge_distance=distance(own[edges], around[edges]),
+                inside_distance=distance(own[kept], around[kept]),
+                passed=bool(agrees(own[kept], around[kept]).all()),
+            )
+        yield found
 
 
 def _against_file(model: Model, stream: Stream, name: str, window: list[Array], pooled: bool) -> Check:

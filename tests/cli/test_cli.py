@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -444,7 +445,7 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(
 
 
 def test_an_unexpected_error_is_a_sentence_too(call: Call, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("by zero")
 
     monkeypatch.setattr("tcnstream.opened.load", broken)
@@ -514,9 +515,9 @@ def test_an_output_is_chosen_by_name_or_number(call: Call, model: Path) -> None:
 
 
 def test_a_warning_is_a_note_without_code(call: Call, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def warned(path: Path, time_axis: int | None) -> tcnstream.Model:
+    def warned(path: Path, time_axis: int | None, **said: Any) -> tcnstream.Model:
         warnings.warn("the core is not built here", RuntimeWarning, stacklevel=1)
-        return load(path, time_axis)
+        return load(path, time_axis, **said)
 
     load = tcnstream.load
     monkeypatch.setattr("tcnstream.opened.load", warned)
