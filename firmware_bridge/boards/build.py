@@ -17,6 +17,7 @@ import tcnstream
 from firmware_bridge.boards import table
 from firmware_bridge.boards.table import BOARDS, WITH_SDK, BoardSpec
 from firmware_bridge.errors import TargetError
+from tcnstream.engines.native.only import only_header
 
 FIRMWARE = Path(__file__).resolve().parent.parent / "firmware"
 CORE = Path(tcnstream.__file__).resolve().parent / "core"
@@ -177,10 +178,11 @@ def board_spec(name: str) -> BoardSpec:
     return BOARDS[name]
 
 
-def build(target: str, *, fault: int | None = None, sdk: str | None = None) -> Path:
+def build(target: str, *, fault: int | None = None, sdk: str | None = None, plan: bytes | None = None) -> Path:
     """The program for the board ``target``; ``fault`` is the node that rounds wrongly, -1 for one that is named later.
 
-    With ``sdk``, the path of neuralSPOT, it is a library for its applications that speaks over USB.
+    With ``sdk``, the path of neuralSPOT, it is a library for its applications that speaks over USB. With ``plan`` it
+    has only what that plan needs of the core, and refuses others that need more.
 
     Raises TargetError where the compiler is missing or fails, with what it said.
     """
@@ -190,6 +192,8 @@ def build(target: str, *, fault: int | None = None, sdk: str | None = None) -> P
     _tools(board)
     kind = "" if fault is None else f"-fault{fault}"
     kind += "" if sdk is None else "-sdk"
+    only = "" if plan is None else only_header([plan])
+    kind += "" if plan is None else f"-only{hashlib.sha256(only.encode()).hexdigest()[:8]}"
     made = cache_folder() / f"{target}{kind}-{_build_id()}-{core_version().split('+')[1]}"
     name = "libbridge.a" if sdk is not None else "bridge.elf" if board.cpu else "bridge"
     program = made / name
@@ -199,8 +203,11 @@ def build(target: str, *, fault: int | None = None, sdk: str | None = None) -> P
     with _alone(made.parent), tempfile.TemporaryDirectory(dir=made.parent) as folder:
         if program.exists() and sdk is None:  # somebody else was faster
             return program
-        faulty = {} if fault is None else {"FAULT": str(fault)}
-        built = run_make(board, Path(folder), name, sdk=sdk, **faulty)
+        variables = {} if fault is None else {"FAULT": str(fault)}
+        if plan is not None:
+            (Path(folder) / "only.h").write_text(only)
+            variables |= {"ONLY": "only.h", "LIB": "out/libcore.a"}
+        built = run_make(board, Path(folder), name, sdk=sdk, **variables)
         made.mkdir(exist_ok=True)
         os.replace(built, program)
     return program

@@ -23,8 +23,9 @@ def build(
     target: Annotated[str, typer.Argument(metavar="TARGET", help=f"{_TARGETS}.")],
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the program goes.")],
     model: Annotated[
-        str | None, typer.Option("--model", "-m", metavar="MODEL", help="Write its plan beside it.")
+        str | None, typer.Option("--model", "-m", metavar="MODEL", help="Build for it alone, its plan beside it.")
     ] = None,
+    whole: Annotated[bool, typer.Option("--whole", help="With --model: keep what other models need, too.")] = False,
     rounding: RoundingOption = "litert",
     sdk: Annotated[str | None, typer.Option("--sdk", metavar="PATH", help="neuralSPOT, for USB on Apollo.")] = None,
     time_pooling: TimePoolingOption = None,
@@ -38,7 +39,7 @@ def build(
     program: Program | None = None
     if model is not None:
         program = open_program(model, rounding=rounding, time_pooling=time_pooling)[1].packed_for(board.family)
-    made = build_firmware(target, sdk=sdk)
+    made = build_firmware(target, sdk=sdk, plan=None if program is None or whole else program.content)
     size = None if sdk is not None else size_of(board, made, None if program is None else program.content)
     files = _write(folder, made, program)
     if json:

@@ -9,7 +9,7 @@ static int named(const tcn_checker *c, uint32_t name)
     return name < c->h->names_bytes; /* the names end with a NUL */
 }
 
-static int check_header(tcn_checker *c, size_t size)
+TCN_RARELY static int check_header(tcn_checker *c, size_t size)
 {
     const tcn_header *h = c->h;
     uint32_t i;
@@ -54,7 +54,7 @@ static int is_input(const tcn_checker *c, uint32_t tensor)
     return 0;
 }
 
-static int check_tensor(tcn_checker *c, uint32_t i)
+TCN_RARELY static int check_tensor(tcn_checker *c, uint32_t i)
 {
     static const uint8_t bytes[] = TCN_ITEM_BYTES;
     const tcn_header *h = c->h;
@@ -142,7 +142,7 @@ static int check_rate(tcn_checker *c)
     return TCN_OK;
 }
 
-static int check_node(tcn_checker *c, uint32_t k)
+TCN_RARELY static int check_node(tcn_checker *c, uint32_t k)
 {
     const tcn_node_record *n = &((const tcn_node_record *)(const void *)(c->plan + c->h->nodes_at))[k];
     uint32_t i, o;
@@ -188,6 +188,9 @@ static int check_node(tcn_checker *c, uint32_t k)
     error = check_rate(c);
     if (error)
         return error;
+#ifdef TCN_ONLY
+    REQUIRE(tcn_has_kernel(n), &n->op, TCN_UNKNOWN);
+#endif
     return tcn_operation_of(n->kind)->check(c);
 }
 

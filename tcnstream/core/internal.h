@@ -6,6 +6,13 @@
 
 #include "kernels/kernels.h"
 
+/* What runs once for a plan is compiled for size. */
+#ifdef __GNUC__
+#define TCN_RARELY __attribute__((cold))
+#else
+#define TCN_RARELY
+#endif
+
 #define TCN_STATE_MAGIC 0x534E4354u /* "TCNS" */
 
 struct tcn_state {

@@ -437,7 +437,10 @@ typedef struct {
 } tcn_snapshot_head;
 TCN_HAS_SIZE(tcn_snapshot_head, 24);
 
-/* X(kind, the tcn_operation that runs it) for each. */
+/* X(kind, the tcn_operation that runs it); a build for some plans alone says which they need. */
+#ifdef TCN_ONLY
+#include TCN_ONLY
+#else
 #define TCN_OPERATIONS(X) \
     X(CONV, tcn_conv) \
     X(DEPTHWISE, tcn_depthwise) \
@@ -465,7 +468,8 @@ TCN_HAS_SIZE(tcn_snapshot_head, 24);
     X(SUMS16, tcn_sums16) \
     X(LSTM_STEP, tcn_lstm_step) \
     X(SVDF_FILTER, tcn_svdf_filter)
+#endif
 
-#define TCN_LAYOUT 0xF7BE12D8u /* of these two headers */
+#define TCN_LAYOUT 0x7875FB3Au /* of these two headers */
 
 #endif

@@ -10,6 +10,33 @@ const tcn_operation *tcn_operation_of(uint32_t kind)
     return kind < sizeof operations / sizeof *operations ? operations[kind] : NULL;
 }
 
+#ifdef TCN_ONLY
+int tcn_has_kernel(const tcn_node_record *node)
+{
+    static const uint8_t of_conv[] = {TCN_NEEDS_CONV_F32, TCN_NEEDS_CONV_I8, TCN_NEEDS_CONV_I16};
+    static const uint8_t of_depthwise[] = {TCN_NEEDS_DEPTHWISE_F32, TCN_NEEDS_DEPTHWISE_I8, TCN_NEEDS_DEPTHWISE_I16};
+    static const uint8_t of_binary[] = {TCN_NEEDS_BINARY_F32, TCN_NEEDS_BINARY_I8, TCN_NEEDS_BINARY_I16};
+    if (node->dtype > TCN_I16) /* which these operations refuse */
+        return 1;
+    switch (node->kind) {
+    case KIND_CONV:
+        return node->op == CONV_FOURS ? TCN_NEEDS_CONV_I8_FOURS : of_conv[node->dtype];
+    case KIND_DEPTHWISE:
+        return node->op == CONV_FOURS ? TCN_NEEDS_DEPTHWISE_I8_FOURS : of_depthwise[node->dtype];
+    case KIND_TRANSPOSE_CONV:
+        return of_conv[node->dtype];
+    case KIND_RESAMPLE:
+        return node->op == RESAMPLE_DEPTHWISE ? TCN_NEEDS_DEPTHWISE_F32 : TCN_NEEDS_CONV_F32;
+    case KIND_BINARY:
+        return of_binary[node->dtype];
+    case KIND_UNARY:
+        return TCN_NEEDS_UNARY_F32;
+    default:
+        return 1;
+    }
+}
+#endif
+
 void tcn_run_node(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes)
 {
     tcn_job j;

@@ -52,7 +52,7 @@ static size_t window_bytes(const tcn_program *p)
 }
 
 /* Lays the program out in the arena; without memory it only measures. */
-static void lay_out(tcn_program *p, arena *a, uint32_t block, uint32_t lanes)
+TCN_RARELY static void lay_out(tcn_program *p, arena *a, uint32_t block, uint32_t lanes)
 {
     const tcn_header *h = p->header;
     uint32_t t, s, l, k, n = 0, most_bytes = 16;
@@ -164,7 +164,7 @@ int tcn_prepare(tcn_work *work, void *scratch, size_t size, const tcn_plan *plan
     tcn_program *p;
     block = block ? block : 1;
     lanes = lanes ? lanes : 1;
-    if (!kernels || (header_of(plan)->family != FAMILY_PORTABLE && !kernels->conv_i8_fours))
+    if (!kernels || (header_of(plan)->family != FAMILY_PORTABLE && !kernels->conv_i8_fours && !kernels->depthwise_i8_fours))
         return TCN_ISA;
     if (((uintptr_t)scratch & 63) != 0 || !scratch)
         return TCN_ALIGNMENT;

@@ -85,6 +85,7 @@ int tcn_restore(const tcn_work *work, tcn_state *state, const void *blob, size_t
     memcpy((uint8_t *)state + carries_at(h), from + h->ring_bytes, h->carry_bytes);
     enter_lane(p, lane, state);
     tcn_count_frames(p, state->frames, lane->have);
-    tcn_rebuild_carries(p, lane);
+    if (TCN_NEEDED(CARRIES))
+        tcn_rebuild_carries(p, lane);
     return TCN_OK;
 }

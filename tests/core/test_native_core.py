@@ -25,10 +25,12 @@ from helpers.paths import DATA, MODELS, TESTS
 from helpers.singleop import assert_same
 
 import tcnstream
+from tcnstream.engines.native.only import only_header
 from tcnstream.engines.native.planfile import c_header, write_plan
 from tcnstream.errors import EngineError
 from tcnstream.filters.plan import filter_plan
 from tcnstream.filters.polyphase import align
+from tcnstream.signal.card import find_model
 
 # One environment is enough: no Python is in what is tested here.
 pytestmark = pytest.mark.slow
@@ -392,3 +394,49 @@ def test_what_the_core_lacks_is_named(tmp_path: Path) -> None:
     model = tcnstream.load(MODELS / "nse_lg_se.f32.tflite")
     with pytest.raises(EngineError, match=r"the native engine lacks `MEAN` \(op \d+, `.*`\)"):
         write_plan(model.plan)
+
+
+FAMILIES = {"m4f": "cortex-m-dsp", "m55": "cortex-m-helium"}
+MOST_BYTES_FOR_ECG = 25 << 10
+ALL_OF_TCN_H = re.compile(r"^(?:int|size_t|void|uint32_t|int64_t|const char \*)\s?\*?(tcn_\w+)\(", re.MULTILINE)
+
+
+@pytest.mark.parametrize("cpu", CORTEX_M)
+def test_a_core_for_one_model_has_what_that_model_needs(cpu: str, tmp_path: Path) -> None:
+    """All of ``tcn.h`` with ``ecg``'s operations and kernels alone, linked without what is left over."""
+    plan = tcnstream.load(find_model("ecg")[0]).plan_file(family=FAMILIES[cpu])
+    (tmp_path / "only.h").write_text(only_header([plan]))
+    names = ALL_OF_TCN_H.findall((CORE / "tcn.h").read_text())
+    assert {"tcn_check", "tcn_push", "tcn_snapshot", "tcn_describe_tensor"} <= set(names)
+    used = ", ".join(f"(void *){name}" for name in names)
+    (tmp_path / "main.c").write_text(
+        f'#include "tcn.h"\nvoid *const used[] = {{{used}}};\nint main(void) {{ return 0; }}\n'
+    )
+    flags = [*CORTEX_M[cpu][0], "-mthumb", "-mfloat-abi=hard", "-std=gnu99", "-O2", *STRICT, "-ffunction-sections"]
+    flags += ["-fdata-sections", f"-I{CORE}", f"-I{tmp_path}", '-DTCN_ONLY="only.h"', "-nostdlib"]
+    link = ["-Wl,--gc-sections,--undefined=used,-emain,--unresolved-symbols=ignore-all", "-lgcc"]
+    sources = [p for p in SOURCES if p.parent.name != "kernels" or p.stem in ("plain", "base")]
+    command = [tool("arm-none-eabi-gcc"), *flags, *sources, tmp_path / "main.c", *link, "-o", tmp_path / "core"]
+    subprocess.run(command, check=True)
+    answer = subprocess.run([tool("arm-none-eabi-size"), tmp_path / "core"], capture_output=True, text=True, check=True)
+    text, data, bss = (int(v) for v in answer.stdout.splitlines()[-1].split()[:3])
+    assert text < MOST_BYTES_FOR_ECG and data == 0 and bss == 0
+
+
+def test_a_core_for_one_model_refuses_what_it_was_not_built_for(folder: Path) -> None:
+    """The operation of another model, the kernel of another type, a window that moves along the frequency."""
+    plan, signal = written("nse_lg.i8", folder)
+    only = folder / "only"
+    only.mkdir()
+    (only / "only.h").write_text(only_header([plan.read_bytes()]))
+    made = only / "stream"
+    flags = ["-std=gnu99", "-O1", *STRICT, f"-I{CORE}", f"-I{only}", '-DTCN_ONLY="only.h"']
+    subprocess.run([tool("gcc"), *flags, TESTS / "core" / "stream.c", *SOURCES, "-o", made], check=True)
+
+    def said(plan: Path) -> str:
+        return subprocess.run([made, plan, signal, only / "out", "16"], capture_output=True, text=True).stderr
+
+    assert said(plan) == ""
+    assert hashlib.sha256((only / "out").read_bytes()).hexdigest() == json.loads(DIGESTS.read_text())["nse_lg.i8"]
+    for other in ("causal.i8", "nse_lg.f32", "spectro.i8"):
+        assert re.match(r"plan: error 6 at byte \d+$", said(written(other, folder)[0])), other

@@ -178,6 +178,9 @@ I int is_short_sum(const binary_args *a, int op, int own)
 #endif
 
 const tcn_kernels tcn_kernels_base = {
-    TCN_ISA_BASE, CONV_F32, conv_i8, conv_i16, DEPTHWISE_F32, DEPTHWISE_I8, tcn_plain_depthwise_i16, BINARY_F32, BINARY_I8,
-    tcn_plain_binary_i16, tcn_plain_unary_f32, conv_i8_fours, depthwise_i8_fours,
+    TCN_ISA_BASE, TCN_KERNEL(CONV_F32, CONV_F32), TCN_KERNEL(CONV_I8, conv_i8), TCN_KERNEL(CONV_I16, conv_i16),
+    TCN_KERNEL(DEPTHWISE_F32, DEPTHWISE_F32), TCN_KERNEL(DEPTHWISE_I8, DEPTHWISE_I8),
+    TCN_KERNEL(DEPTHWISE_I16, tcn_plain_depthwise_i16), TCN_KERNEL(BINARY_F32, BINARY_F32), TCN_KERNEL(BINARY_I8, BINARY_I8),
+    TCN_KERNEL(BINARY_I16, tcn_plain_binary_i16), TCN_KERNEL(UNARY_F32, tcn_plain_unary_f32),
+    TCN_KERNEL(CONV_I8_FOURS, conv_i8_fours), TCN_KERNEL(DEPTHWISE_I8_FOURS, depthwise_i8_fours),
 };

@@ -260,7 +260,7 @@ INLINE void conv_fours(const conv_args *a, const uint8_t *plan, const void *cons
 }
 
 /* Four channels of one position; `n` of them are there. */
-INLINE void depthwise_four(const void *const *rows, uint32_t taps, uint32_t c, uint32_t n, const uint32_t *w, const finishing *f, int8_t *out,
+INLINE void depthwise_part(const void *const *rows, uint32_t taps, uint32_t c, uint32_t n, const uint32_t *w, const finishing *f, int8_t *out,
                            int clip)
 {
     const void *const *end = rows + taps;
@@ -284,6 +284,12 @@ INLINE void depthwise_four(const void *const *rows, uint32_t taps, uint32_t c, u
         out[c + 3] = finished(s, f->multiplier[c + 3], f->places[c + 3], f, clip);
 }
 
+static __attribute__((noinline)) void depthwise_rest(const void *const *rows, uint32_t taps, uint32_t c, uint32_t n, const uint32_t *w,
+                                                     const finishing *f, int8_t *out)
+{
+    depthwise_part(rows, taps, c, n, w, f, out, 1);
+}
+
 INLINE void depthwise_fours(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions,
                             int clip)
 {
@@ -292,9 +298,9 @@ INLINE void depthwise_fours(const conv_args *a, const uint8_t *plan, const void 
     for (p = 0; p < positions; p++, rows += taps) {
         const uint32_t *w = (const uint32_t *)(const void *)(plan + a->weights_at);
         for (c = 0; c + 4 <= channels; c += 4, w += taps)
-            depthwise_four(rows, taps, c, 4, w, &f, outs[p], clip);
+            depthwise_part(rows, taps, c, 4, w, &f, outs[p], clip);
         if (c < channels)
-            depthwise_four(rows, taps, c, channels - c, w, &f, outs[p], clip);
+            depthwise_rest(rows, taps, c, channels - c, w, &f, outs[p]);
     }
 }
 

@@ -41,6 +41,15 @@ typedef struct {
     tcn_fours_kernel conv_i8_fours, depthwise_i8_fours; /* NULL but for the family of processors that has them */
 } tcn_kernels;
 
+/* What a build for some plans alone (TCN_ONLY) does not need is left to the linker to drop. */
+#ifdef TCN_ONLY
+#define TCN_NEEDED(name) TCN_NEEDS_##name
+#define TCN_KERNEL(name, function) (TCN_NEEDS_##name ? (function) : NULL)
+#else
+#define TCN_NEEDED(name) 1
+#define TCN_KERNEL(name, function) (function)
+#endif
+
 /* Plain C: what the others are measured against, and what they use for shapes for which they have nothing */
 #define TCN_PLAIN_WINDOW(name) \
     void name(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions)

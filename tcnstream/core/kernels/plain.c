@@ -305,8 +305,9 @@ void tcn_plain_unary_f32(const unary_args *a, int op, const float *x, float *out
 
 const tcn_kernels tcn_kernels_plain = {
     TCN_ISA_PLAIN,
-    tcn_plain_conv_f32, tcn_plain_conv_i8, tcn_plain_conv_i16,
-    tcn_plain_depthwise_f32, tcn_plain_depthwise_i8, tcn_plain_depthwise_i16,
-    tcn_plain_binary_f32, tcn_plain_binary_i8, tcn_plain_binary_i16,
-    tcn_plain_unary_f32, NULL, NULL,
+    TCN_KERNEL(CONV_F32, tcn_plain_conv_f32), TCN_KERNEL(CONV_I8, tcn_plain_conv_i8), TCN_KERNEL(CONV_I16, tcn_plain_conv_i16),
+    TCN_KERNEL(DEPTHWISE_F32, tcn_plain_depthwise_f32), TCN_KERNEL(DEPTHWISE_I8, tcn_plain_depthwise_i8),
+    TCN_KERNEL(DEPTHWISE_I16, tcn_plain_depthwise_i16),
+    TCN_KERNEL(BINARY_F32, tcn_plain_binary_f32), TCN_KERNEL(BINARY_I8, tcn_plain_binary_i8),
+    TCN_KERNEL(BINARY_I16, tcn_plain_binary_i16), TCN_KERNEL(UNARY_F32, tcn_plain_unary_f32), NULL, NULL,
 };

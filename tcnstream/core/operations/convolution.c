@@ -2,8 +2,11 @@
  * when the table is full. */
 #include "operation.h"
 
+/* A position is a frame. */
+static int without_frequency(const conv_args *a) { return a->f_out == 1 && a->taps_f == 1 && a->pad_f == 0; }
+
 /* The arrays of a convolution that is packed for a family of processors. */
-static int check_fours(tcn_checker *c, const conv_args *a, uint64_t taps)
+TCN_RARELY static int check_fours(tcn_checker *c, const conv_args *a, uint64_t taps)
 {
     const tcn_node_record *n = c->node;
     int helium = c->h->family == FAMILY_HELIUM, depthwise = n->kind == KIND_DEPTHWISE;
@@ -25,7 +28,7 @@ static int check_fours(tcn_checker *c, const conv_args *a, uint64_t taps)
     return TCN_OK;
 }
 
-int tcn_check_convolution(tcn_checker *c)
+TCN_RARELY int tcn_check_convolution(tcn_checker *c)
 {
     const tcn_node_record *n = c->node;
     const tcn_tensor_record *x = input_of(c, 0), *y = output_of(c);
@@ -57,6 +60,7 @@ int tcn_check_convolution(tcn_checker *c)
         REQUIRE(n->up == 1 && n->edge == EDGE_FILL, &n->up, TCN_VALUE);
         REQUIRE((int64_t)(a->taps_t - 1) * a->dilation_t + 1 <= n->extent, &n->extent, TCN_VALUE);
     }
+    REQUIRE(TCN_NEEDED(PLACES) || without_frequency(a), &a->f_out, TCN_UNKNOWN);
     if ((n->kind == KIND_CONV || n->kind == KIND_DEPTHWISE) && n->op != CONV_PANELS)
         return check_fours(c, a, taps);
     if (depthwise) {
@@ -107,9 +111,6 @@ static tcn_fours_kernel fours_kernel(const tcn_program *p, const tcn_node_record
         return NULL;
     return node->kind == KIND_DEPTHWISE ? p->kernels->depthwise_i8_fours : p->kernels->conv_i8_fours;
 }
-
-/* A position is a frame. */
-static int without_frequency(const conv_args *a) { return a->f_out == 1 && a->taps_f == 1 && a->pad_f == 0; }
 
 typedef struct {
     const tcn_job *j;
@@ -237,13 +238,11 @@ static void transpose_conv_frame(collector *c, const tcn_lane_run *lane, int64_t
     }
 }
 
-static void convolution(const tcn_job *j, int transposed)
+static collector collector_of(const tcn_job *j)
 {
     const tcn_program *p = j->p;
     const tcn_node_record *node = j->node;
     collector c;
-    uint32_t l;
-    int64_t f;
     c.j = j;
     c.a = ARGS(conv_args);
     c.taps = c.a->taps_t * c.a->taps_f;
@@ -252,30 +251,41 @@ static void convolution(const tcn_job *j, int transposed)
     c.most = c.most < p->positions ? c.most : p->positions;
     c.kernel = window_kernel(p, node);
     c.fours = fours_kernel(p, node);
-    for (l = 0; l < j->n_lanes; l++) {
-        const tcn_lane_run *lane = &j->lanes[l];
-        if (!transposed && without_frequency(c.a)) {
-            conv_frames(&c, lane);
-            continue;
-        }
-        for (f = lane->begin[j->out[0]]; f < lane->end[j->out[0]]; f++) {
-            if (transposed)
-                transpose_conv_frame(&c, lane, f);
-            else
-                conv_frame(&c, lane, f);
-        }
-    }
-    emit(&c);
+    return c;
 }
 
 static void run(const tcn_job *j)
 {
     const tcn_program *p = j->p;
     const tcn_node_record *node = j->node;
-    if (without_frequency(ARGS(conv_args)) && tcn_is_narrow(j))
+    int frequency = TCN_NEEDED(PLACES) && !without_frequency(ARGS(conv_args));
+    collector c;
+    uint32_t l;
+    int64_t f;
+    if (TCN_NEEDED(CONV_F32) && !frequency && tcn_is_narrow(j)) {
         tcn_run_narrow(j);
-    else
-        convolution(j, 0);
+        return;
+    }
+    c = collector_of(j);
+    for (l = 0; l < j->n_lanes; l++) {
+        const tcn_lane_run *lane = &j->lanes[l];
+        if (!frequency)
+            conv_frames(&c, lane);
+        for (f = lane->begin[j->out[0]]; frequency && f < lane->end[j->out[0]]; f++)
+            conv_frame(&c, lane, f);
+    }
+    emit(&c);
+}
+
+static void run_transposed(const tcn_job *j)
+{
+    collector c = collector_of(j);
+    uint32_t l;
+    int64_t f;
+    for (l = 0; l < j->n_lanes; l++)
+        for (f = j->lanes[l].begin[j->out[0]]; f < j->lanes[l].end[j->out[0]]; f++)
+            transpose_conv_frame(&c, &j->lanes[l], f);
+    emit(&c);
 }
 
 /* Where a lane's new frame reads its input: older frames in the ring, the newest in the block. */
@@ -332,7 +342,5 @@ static void prepare_single_frame(const tcn_program *p, const tcn_node_record *no
 
 const tcn_operation tcn_conv = {tcn_check_convolution, run, prepare_single_frame};
 const tcn_operation tcn_depthwise = {tcn_check_convolution, run, prepare_single_frame};
-
-static void run_transposed(const tcn_job *j) { convolution(j, 1); }
 
 const tcn_operation tcn_transpose_conv = {tcn_check_convolution, run_transposed, NULL};

@@ -43,6 +43,9 @@ void tcn_run_narrow(const tcn_job *j);
 /* NULL for a number that is no operation's. */
 const tcn_operation *tcn_operation_of(uint32_t kind);
 
+/* Whether a build for some plans alone (TCN_ONLY) has the kernel on which a node runs. */
+int tcn_has_kernel(const tcn_node_record *node);
+
 static inline uint32_t element_bytes(uint32_t dtype)
 {
     static const uint8_t bytes[] = TCN_ITEM_BYTES;

@@ -58,8 +58,10 @@ def layout_h() -> str:
         "#define TCN_HAS_SIZE(type, size) typedef char type##_has_its_size[sizeof(type) == (size) ? 1 : -1]",
         *(_enum(prefix, codes) for prefix, codes in layout.ENUMS),
         *(_struct(record) for record in layout.RECORDS),
-        "/* X(kind, the tcn_operation that runs it) for each. */\n"
-        + _continued(["#define TCN_OPERATIONS(X)", *operations]),
+        "/* X(kind, the tcn_operation that runs it); a build for some plans alone says which they need. */\n"
+        "#ifdef TCN_ONLY\n#include TCN_ONLY\n#else\n"
+        + _continued(["#define TCN_OPERATIONS(X)", *operations])
+        + "\n#endif",
     )
 
 
