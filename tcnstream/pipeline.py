@@ -274,10 +274,13 @@ class Pipeline:
         self._start_s = self._setup.start_s
         self._at(0)
 
-    def snapshot(self) -> bytes:
-        """All that the pipeline remembers, its clock included, for ``restore`` in any process and engine."""
+    def snapshot(self, *, portable: bool = True) -> bytes:
+        """All that the pipeline remembers, its clock included, for ``restore`` in any process and engine.
+
+        ``portable=False`` as for ``Stream.snapshot``.
+        """
         self._refuse_if_broken()
-        return self._sealed(self._stream.snapshot())
+        return self._sealed(self._stream.snapshot(portable=portable))
 
     def tail(self) -> bytes:
         """As ``snapshot``, with the model's newest input frames for what its layers remember: 1.5 KB for ``ecg``.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -42,10 +43,10 @@ class TensorSpec:
                 f"frame {frame} of the chunk holds NaN, which {self.dtype} input `{self.name}` cannot hold;"
                 " clean the signal first"
             )
-        limits = np.iinfo(self.dtype.str)
+        low, high = _limits(self.dtype.str)
         scaled = x / self.quantization.scale.reshape(-1)[0]
         rounded = np.trunc(scaled + np.copysign(np.float32(0.5), scaled)) + float(self.quantization.zero_point[0])
-        raw: Array = np.clip(rounded, limits.min, limits.max).astype(self.dtype)
+        raw: Array = np.minimum(np.maximum(rounded, low), high).astype(self.dtype)
         return raw
 
     def dequantize(self, y: Array) -> npt.NDArray[np.float32]:
@@ -55,3 +56,9 @@ class TensorSpec:
         scale, zero_point = self.quantization.scale.reshape(-1)[0], self.quantization.zero_point.reshape(-1)[0]
         real: npt.NDArray[np.float32] = (y.astype(np.float32) - np.float32(zero_point)) * scale
         return real
+
+
+@functools.cache
+def _limits(dtype: str) -> tuple[int, int]:
+    limits = np.iinfo(dtype)
+    return limits.min, limits.max

@@ -140,7 +140,7 @@ class Chain:
         self._emit(type, at, at / self.rate_hz, (at + length_frames) / self.rate_hz, label, 1.0, more)
 
     def snapshot(self) -> bytes:
-        """All that the chain remembers."""
+        """All that the chain remembers, for the same version of this package."""
         last = None if self._last is None else self._last.tolist()
         return msgspec.msgpack.encode(
             _State(
@@ -153,7 +153,7 @@ class Chain:
                 self._filled,
                 self._beats.snapshot(),
                 b"" if self._quality is None else self._quality.snapshot(),
-                self.pipeline.snapshot(),
+                self.pipeline.snapshot(portable=False),
             )
         )
 

@@ -162,7 +162,8 @@ class Checkpoints:
             arrived_s,
             time.time() - (now_s - arrived_s),
             {},
-            chain.snapshot(),
+            # After a crash a live source begins anew: what its chain remembers is wanted of a clean end alone.
+            chain.snapshot() if chain.replayed or clean else b"",
         )
 
     def _with_files(self, each: Watched, checkpoint: Checkpoint, positions: Mapping[str, Position]) -> Checkpoint:

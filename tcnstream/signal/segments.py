@@ -134,10 +134,12 @@ class Segmenter:
         if not len(values):
             return iter(())
         best = values.argmax(axis=1)
-        if not self.probabilities:
-            values = np.exp(values - values.max(axis=1, keepdims=True))
-            values /= values.sum(axis=1, keepdims=True)
-        return zip(best.tolist(), values[np.arange(len(values)), best].tolist(), strict=True)
+        if self.probabilities:
+            likely = values[np.arange(len(values)), best]
+        else:
+            # Softmax at its largest, where exp is 1.
+            likely = 1.0 / np.exp(values - values.max(axis=1, keepdims=True)).sum(axis=1)
+        return zip(best.tolist(), likely.tolist(), strict=True)
 
     def _take(self, label: int, probability: float) -> None:
         if self._open is None or self._open.label != label:

@@ -6,6 +6,7 @@ any engine; ``engines.native.snapshot`` translates.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 import os
@@ -23,6 +24,7 @@ from tcnstream.engines.native.core import load_core
 from tcnstream.engines.native.planfile import growth, read_facts, write_plan
 from tcnstream.engines.native.snapshot import from_core, moved, to_core
 from tcnstream.engines.state import State
+from tcnstream.errors import StreamError
 from tcnstream.tflite.graph import Array
 
 BLOCK_FRAMES = 64
@@ -33,6 +35,8 @@ _INTERRUPTIBLE_FRAMES = 1 << 14
 
 _RELEASE_FROM_WORK = 200_000
 """A push of so many multiply-adds (some 20 microseconds) lets other threads run; shorter ones keep the GIL."""
+
+_IDENTITY_BYTES = 16
 
 _LEAST_LANES_PER_THREAD = 64
 """Fewer lanes are done before a second thread has begun."""
@@ -161,6 +165,14 @@ class NativeMemory:
 
     def snapshot(self, identity: str) -> bytes:
         return from_core(self._plan, self._facts, self.stream.snapshot()).snapshot(identity)
+
+    def image(self, identity: str) -> bytes:
+        return hashlib.sha256(identity.encode()).digest()[:_IDENTITY_BYTES] + bytes(self.stream.snapshot())
+
+    def load_image(self, blob: bytes, identity: str) -> None:
+        if blob[:_IDENTITY_BYTES] != hashlib.sha256(identity.encode()).digest()[:_IDENTITY_BYTES]:
+            raise StreamError("the snapshot is of another model or policy; restore it into one of the same")
+        self.stream.restore(blob[_IDENTITY_BYTES:])
 
     def restore(self, blob: bytes, identity: str) -> None:
         state = State(self._plan)
