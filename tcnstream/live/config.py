@@ -39,7 +39,6 @@ class StreamConfig:
     output: str | None
     engine: str
     hop_frames: int
-    board: str | None
     text: str
 
 
@@ -129,10 +128,9 @@ def _stream(name: str, table: Table, folder: Path, known_sinks: tuple[str, ...])
     output = table.text("output") or None
     engine = table.text("engine", "auto")
     hop = table.whole("hop", 1, least=1)
-    board = table.text("board") or None
     if source is not None:
         text = table.written(without="sinks")  # where it goes may change under it
-        stream = StreamConfig(name, source, model, rule, names, chosen, gain, output, engine, hop, board, text)
+        stream = StreamConfig(name, source, model, rule, names, chosen, gain, output, engine, hop, text)
     table.finish()
     return stream
 

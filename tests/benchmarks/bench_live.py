@@ -1,6 +1,6 @@
 """What the daemon costs and how exact it is, against what it must reach.
 
-    python tests/benchmarks/bench_live.py [cpu] [streams] [latency] [snapshot] [day] [memory] [kills] [noise] [counters] [disk]
+    python tests/benchmarks/bench_live.py cpu streams latency snapshot day memory kills counters disk
 
 Without a name all of them, which takes some minutes. CPU is that of this process beyond a bare loop that reads the same
 source, in one run. A machine with other work gives other figures: run it alone.

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from helpers.paths import ROOT
 
 from tcnstream.errors import SignalError
 from tcnstream.live.config import ConfigError, read_config
+from tcnstream.live.gaps import GapRule
+from tcnstream.live.sinks.jsonl import JsonlConfig
 from tcnstream.live.tables.toml import read_toml
 
 WRONG = """\
@@ -104,3 +108,17 @@ def test_check_tells_all_and_starts_nothing(tmp_path: Path) -> None:
     path.write_text('[stream.a]\nsource = "-"\nmodel = "ecg"\n')
     answer = subprocess.run(command, capture_output=True, text=True)
     assert answer.returncode == 0 and list(tmp_path.iterdir()) == [path]
+
+
+def test_the_configuration_of_the_page_is_right_as_it_stands(tmp_path: Path) -> None:
+    page = (ROOT / "tcnstream" / "docs" / "daemon.md").read_text(encoding="utf-8")
+    block = re.search(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert block is not None
+    path = tmp_path / "live.toml"
+    path.write_text(block[1])
+    config = read_config(path)
+    assert config.streams["bed"].gap == GapRule("interpolate", 0.04)
+    assert config.sinks["log"] == JsonlConfig(
+        "log", "jsonl", "by-source", 10_000, tmp_path / "segments.jsonl", 20_000_000, 10
+    )
+    assert (config.page.host, config.page.port) == ("127.0.0.1", 8080)

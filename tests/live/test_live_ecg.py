@@ -73,6 +73,7 @@ def test_quality(ecg: np.ndarray) -> None:
         assert found == [(2160, "flat"), (3600, "good")]
 
 
+@pytest.mark.slow
 def test_records_and_clips_are_kept(serve: Callable[..., Served], ecg: np.ndarray, tmp_path: Path) -> None:
     wfdb = pytest.importorskip("wfdb")
     pytest.importorskip("pyedflib")
@@ -123,6 +124,7 @@ format = "edf"
     assert len(list((tmp_path / "edf").glob("*.edf"))) == sum(e["label"] == "qrs" for e in served.events())
 
 
+@pytest.mark.slow
 def test_markers_and_rate_over_lsl(
     serve: Callable[..., Served], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,8 @@ import pytest
 from helpers.paths import ECG
 from helpers.served import Served
 
+pytestmark = pytest.mark.slow
+
 LOG = '[sink.log]\nkind = "jsonl"\npath = "segments.jsonl"\n'
 
 OUTLET = """

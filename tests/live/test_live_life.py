@@ -15,6 +15,8 @@ import pytest
 from helpers.paths import ECG
 from helpers.served import Served
 
+pytestmark = pytest.mark.slow
+
 STREAM = """
 [stream.{name}]
 source = "file:{path}?speed=4"

@@ -21,6 +21,8 @@ from tcnstream.live.sources.base import SourceDownError, Wanted
 from tcnstream.live.sources.microphone import Microphone, MicrophoneConfig
 from tcnstream.signal.sources import open_recording
 
+pytestmark = pytest.mark.slow
+
 RATE_HZ = 16000
 
 

@@ -17,6 +17,8 @@ from helpers.installed import need_program
 from helpers.paths import ECG
 from helpers.served import Served
 
+pytestmark = pytest.mark.slow
+
 CONFIG = f"""
 [stream.bed]
 source = "file:{ECG}?speed={{speed}}"

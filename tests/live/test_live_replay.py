@@ -58,6 +58,7 @@ def test_a_source_without_an_end_is_no_replay(serve: Callable[..., Served]) -> N
     assert served.process.wait(30) == 2 and "names no file" in served.log.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("how", "kills", "seconds"), [("random", 10, 20), ("steps", 30, 4)])
 def test_a_killed_replay_gives_the_same_bytes(
     tmp_path: Path, ecg: np.ndarray, how: str, kills: int, seconds: int

@@ -102,6 +102,7 @@ def collect(
     return taken.blocks
 
 
+@pytest.mark.slow
 def test_noise_and_pulled_cables_lose_nothing_unmarked(tmp_path: Path) -> None:
     """Each sample says its number: frame numbers must differ from it by one constant, across all gaps."""
     rng = random.Random(3)
@@ -154,6 +155,7 @@ rotate = {{ size = "20 MB", keep = 10 }}
 """
 
 
+@pytest.mark.slow
 def test_a_sensor_is_served_through_unplugging_crash_and_restart(
     serve: Callable[..., Served], ecg: np.ndarray, tmp_path: Path
 ) -> None:
