@@ -7,16 +7,16 @@ not say it, from the numbers of the first lines; and what was concluded is said 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 
 from tcnstream.errors import SignalError
 from tcnstream.signal.sources.base import (
-    CHUNK_FRAMES,
     Channels,
     Chunk,
     FileKind,
@@ -294,34 +294,67 @@ class _Table:
         return rate_hz, ""
 
     def _pieces(self, chosen: list[int], when: _When | None) -> Iterator[Piece]:
-        rows: list[list[float]] = []
         last: float | None = None
         with self._stream:
             for block in self._all_blocks():
-                for number, line in block:
-                    try:
-                        row = self._fit(self._dialect.cells(line), number)
-                        values = [self._parsed(row[k], number, k) for k in chosen]
-                        missing, last = self._missing(row, number, when, last)
-                    except SignalError:
-                        if rows:
-                            yield _chunk(rows)
-                        raise
-                    if missing:
-                        if rows:
-                            yield _chunk(rows)
-                        rows = []
-                        yield Gap(missing)
-                    rows.append(values)
-                    if len(rows) >= CHUNK_FRAMES:
-                        yield _chunk(rows)
-                        rows = []
-                # A pipe may be a person typing.
-                if rows and not self._is_file:
+                made = self._all_at_once(block, chosen, when, last)
+                if made is None:
+                    last = yield from self._row_by_row(block, chosen, when, last)
+                else:
+                    values, last = made
+                    yield _chunk(values)
+
+    def _all_at_once(
+        self, block: list[Line], chosen: list[int], when: _When | None, last: float | None
+    ) -> tuple[npt.NDArray[np.float64], float | None] | None:
+        """The numbers of plain rows without a gap, some ten times as fast; None where there are others."""
+        mark, text = self._dialect.delimiter, "\n".join(line for _, line in block)
+        if not text or '"' in text or "'" in text or (when is not None and when.is_time_of_day):
+            return None
+        if self._dialect.decimal == ",":
+            if "." in text:
+                return None
+            text = text.replace(",", ".")
+        rows = text.split("\n")
+        if any((row.count(mark) + 1 if mark else len(row.split())) != self._width for row in rows):
+            return None
+        columns = chosen if when is None else [*chosen, when.column]
+        try:
+            values = np.loadtxt(rows, np.float64, delimiter=mark or None, usecols=columns, comments=None, ndmin=2)
+        except ValueError:
+            return None
+        if when is None:
+            return values, None
+        times, step = values[:, -1], when.clock.step
+        steps = np.diff(times, prepend=times[0] - step if last is None else last)
+        goes_back = self.columns[when.column].kind == "time" and (steps < -step).any()
+        if not np.isfinite(times).all() or (np.round(steps / step) > 1).any() or goes_back:
+            return None
+        return values[:, :-1], float(times[-1])
+
+    def _row_by_row(
+        self, block: list[Line], chosen: list[int], when: _When | None, last: float | None
+    ) -> Generator[Piece, None, float | None]:
+        """Returns the time of the last row."""
+        rows: list[list[float]] = []
+        for number, line in block:
+            try:
+                row = self._fit(self._dialect.cells(line), number)
+                values = [self._parsed(row[k], number, k) for k in chosen]
+                missing, last = self._missing(row, number, when, last)
+            except SignalError:
+                if rows:
                     yield _chunk(rows)
-                    rows = []
-            if rows:
-                yield _chunk(rows)
+                raise
+            if missing:
+                if rows:
+                    yield _chunk(rows)
+                rows = []
+                yield Gap(missing)
+            rows.append(values)
+        if rows:
+            yield _chunk(rows)
+        return last
 
     def _all_blocks(self) -> Iterator[list[Line]]:
         yield self._looked
@@ -381,9 +414,9 @@ def _width(rows: list[list[str]]) -> int:
     return width - 1 if width > 1 and not any(row[-1] for row in alike) else width
 
 
-def _chunk(rows: list[list[float]]) -> Chunk:
+def _chunk(rows: npt.ArrayLike) -> Chunk:
     with np.errstate(over="ignore"):  # beyond float32 is infinity, and no value
-        return np.array(rows, np.float64).astype(np.float32)
+        return np.asarray(rows, np.float64).astype(np.float32)
 
 
 KIND = FileKind(names=("CSV", "TSV"), suffixes=_SUFFIXES, open=_read_file)
