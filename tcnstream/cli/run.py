@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 from collections import Counter
@@ -45,7 +46,11 @@ from tcnstream.signal.outfile import writable
 from tcnstream.signal.preprocess import first_seconds
 from tcnstream.signal.segments import Segment
 from tcnstream.signal.sinks.base import closing
-from tcnstream.signal.sources.base import Chunk, Gap, Listening, ReadOptions, Recording, listed
+from tcnstream.signal.sources.base import Gap, Listening, Piece, ReadOptions, Recording, listed
+from tcnstream.signal.units import is_said, unit_factor
+
+_MOST_VOLTS = 0.1
+"""An electrode and the body give less, offsets apart."""
 
 _LONG_WAIT_S = 0.05
 """From here on a person who waits for answers is told why."""
@@ -115,8 +120,8 @@ def run(
     constants = calibration_frames(opened, calibration, options, time_pooling)
     with ExitStack() as stack:
         preferred_hz = opened.card.rate_hz if opened.card else None
-        gaps = Gaps()
-        listening = Listening(preferred_hz, overflowed=_say_overflow, held=gaps.hold)
+        seen = Seen()
+        listening = Listening(preferred_hz, overflowed=_say_overflow, held=seen.hold)
         if not sources.ends_by_itself(source):
             listening = replace(listening, stop=stack.enter_context(interrupted()))
         recording = open_input(opened, source, options, listening)
@@ -149,7 +154,7 @@ def run(
         counts: Counter[str] = Counter()
         try:
             with closing(sink):
-                for segments in _through(pipeline, recording, gaps, lambda frames: progress.advance(task, frames)):
+                for segments in _through(pipeline, recording, seen, lambda frames: progress.advance(task, frames)):
                     counts.update(segment.label for segment in segments)
                     sink.write(segments if makes_segments else pipeline.frames)
         except KeyboardInterrupt:
@@ -157,56 +162,62 @@ def run(
                 note(f"interrupted: {output} holds what was final by then")
             raise
         finally:
-            if not quiet and (said := gaps.said(recording.rate_hz)):
-                note(said)
+            for sentence in () if quiet else seen.said(recording.rate_hz, _assumed_volts(opened, recording)):
+                note(sentence)
     if not quiet and makes_segments:
         note(_found(counts))
 
 
 @dataclass
-class Gaps:
+class Seen:
     """What was missing in a signal, or odd of it, and what was done about it."""
 
-    left: list[int] = field(default_factory=list)
+    gaps: list[int] = field(default_factory=list)
     held_frames: int = 0
-    constant: set[float] | None = None
+    low: float = math.inf
+    high: float = -math.inf
 
-    def look(self, chunk: Chunk) -> None:
-        """Notes whether the signal has changed at all; more than one value is no constant."""
-        if len(chunk) and (self.constant is None or self.constant):
-            seen = (self.constant or set()) | {float(chunk.min()), float(chunk.max())}
-            self.constant = seen if len(seen) == 1 else set()
+    def look(self, piece: Piece) -> None:
+        if isinstance(piece, Gap):
+            self.gaps.append(piece.frames)
+        elif len(piece):
+            self.low, self.high = min(self.low, float(piece.min())), max(self.high, float(piece.max()))
 
     def hold(self, frames: int) -> None:
         self.held_frames += frames
 
-    def said(self, rate_hz: float | None) -> str:
-        """A sentence for a person; empty where nothing was missing."""
-        found = []
-        if self.left:
-            how_long = f"{sum(self.left):,} frames" if rate_hz is None else f"{sum(self.left) / rate_hz:.4g} s"
-            found.append(
-                f"{len(self.left)} gap(s), {how_long} in all: the signal ends before each and begins anew behind it"
-            )
-        if self.constant:
-            found.append(f"the signal never changed: it was {next(iter(self.constant)):g} throughout")
+    def said(self, rate_hz: float | None, assumed_volts: float | None) -> Iterator[str]:
+        """Sentences for a person. ``assumed_volts`` is what 1 was taken for, None where a unit was said."""
+        if self.gaps:
+            how_long = f"{sum(self.gaps):,} frames" if rate_hz is None else f"{sum(self.gaps) / rate_hz:.4g} s"
+            yield f"{len(self.gaps)} gap(s), {how_long} in all: the signal ends before each and begins anew behind it"
         if self.held_frames:
-            found.append(f"in {self.held_frames:,} frame(s) a value was missing and the last one was repeated")
-        return "; ".join(found)
+            yield f"in {self.held_frames:,} frame(s) a value was missing and the last one was repeated"
+        if self.low == self.high:
+            yield f"the signal never changed: it was {self.low:g} throughout"
+        if assumed_volts is not None and (self.high - self.low) * assumed_volts > _MOST_VOLTS:
+            yield (
+                f"the samples lie between {self.low:g} and {self.high:g}, more than any body gives in the unit that "
+                "they were taken for: give --units (uV?), or --gain for the steps of a converter"
+            )
 
 
 def _through(
-    pipeline: Pipeline, recording: Recording, gaps: Gaps, advance: Callable[[int], None]
+    pipeline: Pipeline, recording: Recording, seen: Seen, advance: Callable[[int], None]
 ) -> Iterator[list[Segment]]:
     """What each piece makes final, the end of the signal last. ``advance`` is told of every piece's frames."""
     for piece in recording.chunks:
         yield pipeline.push(piece)
-        if isinstance(piece, Gap):
-            gaps.left.append(piece.frames)
-        else:
-            gaps.look(piece)
+        seen.look(piece)
         advance(piece.frames if isinstance(piece, Gap) else len(piece))
     yield pipeline.flush()
+
+
+def _assumed_volts(opened: OpenedModel, recording: Recording) -> float | None:
+    """What 1 of a recording without a unit is taken for, in V; None where the unit is said, or is none of volts."""
+    if opened.card is None or not is_said(opened.card.units) or is_said(recording.units):
+        return None
+    return unit_factor(opened.card.units, "V")
 
 
 def _say_overflow() -> None:

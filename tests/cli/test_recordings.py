@@ -79,6 +79,19 @@ def test_what_was_done_with_gaps_is_said(call: Call, model: Path, tmp_path: Path
     assert code == 2 and "has a gap of 10,800 frames, and one signal is wanted: --hold-gaps" in err
 
 
+def test_a_signal_that_is_odd_is_told(call: Call, model: Path, tmp_path: Path, ecg: np.ndarray) -> None:
+    np.save(tmp_path / "x.npy", np.round(ecg * 200 + 1024).astype(np.int16))
+    _, _, err = call("run", model, tmp_path / "x.npy", "--rate", RATE_HZ)
+    assert "does not say its unit: taken for mV (else give --units)" in err
+    assert "more than any body gives in the unit that they were taken for: give --units" in err
+    for said in (("--units", "uV"), ("--units", "mV"), ("--quiet",)):
+        assert "any body" not in call("run", model, tmp_path / "x.npy", "--rate", RATE_HZ, *said)[2]
+    np.save(tmp_path / "x.npy", ecg)
+    assert "any body" not in call("run", model, tmp_path / "x.npy", "--rate", RATE_HZ)[2]
+    np.save(tmp_path / "x.npy", np.full(1000, 3.5))
+    assert "the signal never changed: it was 3.5 throughout" in call("run", model, tmp_path / "x.npy", "--rate", 360)[2]
+
+
 def test_a_channel_in_a_unit_that_will_not_do_is_answered_with_those_that_will(
     call: Call, model: Path, tmp_path: Path, ecg: np.ndarray
 ) -> None:

@@ -129,7 +129,7 @@ class _Table:
             remarks += [
                 f"column {available[k]} counts and is taken for no signal"
                 for k in range(len(available))
-                if k not in signals and self.columns[k].kind == "signal"
+                if k not in signals and self.columns[k].kind == "signal" and not self._is_clock(k)
             ]
         else:
             chosen = choose_channels(available, channels, self._source)
