@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tcnstream.compiler.normalise import normalise
+from tcnstream.compiler.unrolled import roll_up
 from tcnstream.compiler.validate import validate
 from tcnstream.compiler.whiles import has_whiles, inline_whiles
 from tcnstream.compiler.window import settle
@@ -10,6 +11,7 @@ from tcnstream.tflite.graph import Graph
 
 
 def prepared(graph: Graph) -> Graph:
-    """The graph with lengths settled, checked, its loops inlined and its ideas in one form each."""
+    """The graph with lengths settled, checked, its loops as one step and its ideas in one form each."""
     sound = validate(settle(graph))
-    return normalise(validate(inline_whiles(sound)) if has_whiles(sound) else sound)
+    stepped = roll_up(inline_whiles(sound) if has_whiles(sound) else sound)
+    return normalise(sound if stepped is sound else validate(stepped))

@@ -81,7 +81,9 @@ def explicit(file: ModelFile) -> StepGraph:
             ops.append(Op("RESHAPE", (new, len(tensors) - 2), (len(tensors) - 1,)))
             new = len(tensors) - 1
         outputs.append(new)
-    graph = Graph(tuple(tensors), tuple(ops), (*main.inputs, *states.values()), tuple(outputs), main.name)
+    graph = Graph(
+        tuple(tensors), tuple(ops), (*main.inputs, *states.values()), tuple(outputs), main.name, main.siblings
+    )
     return StepGraph(graph, tuple(start[name] for name in states))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -60,7 +60,10 @@ class _UnlikeError(Exception):
 
 
 def _callee(graph: Graph, op: Op, part: str) -> Graph:
-    return graph.siblings[op.integer(f"{part}_subgraph_index", 0)]
+    number = op.integer(f"{part}_subgraph_index", 0)
+    if not 0 <= number < len(graph.siblings):
+        raise _UnlikeError(f"calls graph {number} of {len(graph.siblings)}")
+    return graph.siblings[number]
 
 
 @dataclass
@@ -211,7 +214,8 @@ def _inlined(op: Op, loop: _Loop, steps: Sequence[Op], tensors: list[Tensor]) ->
     for i, k in loop.reads.items():
         made.append(Op(LOOP_READ.kind, (op.inputs[k],), (place[i],), {}, op.index))
     for step in steps:
-        inputs = tuple(i if i == ABSENT else place[_with_batch(loop, step, i)] for i in step.inputs)
+        read = (keeps_batch(body.tensors, loop.producer, step, i) for i in step.inputs)
+        inputs = tuple(i if i == ABSENT else place[i] for i in read)
         made.append(Op(step.kind, inputs, tuple(place[o] for o in step.outputs), step.options, op.index))
     made += [Op(LOOP_COLLECT.kind, (place[i],), (op.outputs[k],), {}, op.index) for k, i in loop.writes.items()]
     made += [Op(LOOP_LAST.kind, (place[body.outputs[k]],), (op.outputs[k],), {}, op.index) for k in sorted(loop.states)]
@@ -233,12 +237,12 @@ def _needed(loop: _Loop) -> list[Op]:
     return list(reversed(kept))
 
 
-def _with_batch(loop: _Loop, reader: Op, i: int) -> int:
+def keeps_batch(tensors: Sequence[Tensor], producer: Mapping[int, Op], reader: Op, i: int) -> int:
     """``i``, or what it was before a reshape took its batch axis, for a reader to whom that is the same."""
-    op = loop.producer.get(i)
-    if op is None or op.kind != RESHAPE.kind:
+    op = producer.get(i)
+    if op is None or op.kind != RESHAPE.kind or reader.kind not in _SPREADING:
         return i
-    before, after = loop.body.tensors[op.inputs[0]].shape, loop.body.tensors[i].shape
-    others = [loop.body.tensors[k].shape for k in reader.inputs if k not in (ABSENT, i)]
-    spreads = any(len(shape) >= len(before) for shape in others) and reader.kind in _SPREADING
+    before, after = tensors[op.inputs[0]].shape, tensors[i].shape
+    others = [tensors[k].shape for k in reader.inputs if k not in (ABSENT, i)]
+    spreads = any(len(shape) >= len(before) for shape in others)
     return op.inputs[0] if spreads and before == (1, *after) else i

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers.contract import assert_frames, engines_here, verify_contract
@@ -10,8 +12,10 @@ from helpers.recurrent_files import lstm, lstm_int8, rnn, svdf, svdf_int8, whole
 
 import tcnstream
 from tcnstream import NotStreamableError
+from tcnstream.compiler.unrolled import roll_up
 from tcnstream.measure.compare import FLOAT_TOLERANCE, chunks
 from tcnstream.tflite.graph import Array
+from tcnstream.tflite.reader import read_model
 
 CONVERTED = DATA / "converted"
 LOOPS = ("k2_gru", "k3_conv_gru_last")
@@ -130,3 +134,21 @@ def test_only_what_waits_for_its_own_past_runs_frame_by_frame() -> None:
 
 def _each(frames: Array | tuple[Array, ...]) -> tuple[Array, ...]:
     return frames if isinstance(frames, tuple) else (frames,)
+
+
+def test_an_unrolled_layer_is_rolled_up() -> None:
+    assert len(opened("k3_gru_unroll").plan.loops) == 1
+    assert len(opened("k3_lstm_unroll_last").plan.loops) == 1
+
+
+def test_steps_that_differ_are_no_layer() -> None:
+    """One weight of one step changed: what one step computes is not what all compute."""
+    (graph,) = read_model(CONVERTED / "k3_gru_unroll.tflite").graphs
+    dense = [op for op in graph.ops if op.kind == "FULLY_CONNECTED"][-2]
+    weights = graph.tensors[dense.inputs[1]]
+    assert weights.data is not None
+    changed = replace(dense, inputs=(dense.inputs[0], len(graph.tensors), *dense.inputs[2:]))
+    other = replace(weights, data=weights.data + np.float32(0.01))
+    ops = tuple(changed if op is dense else op for op in graph.ops)
+    kept = roll_up(replace(graph, tensors=(*graph.tensors, other), ops=ops))
+    assert len(kept.ops) == len(ops)

@@ -629,6 +629,15 @@ GATHER = Operation(
 )
 
 
+UNPACK = Operation(
+    "UNPACK",
+    _moves((1, 1), _unstacked, several_outputs=True, options=_AXIS),
+    options=AxisOptions,
+    lower=_unpack,
+    types=_ALL,
+    takes_picked=True,
+)
+
 OPERATIONS = (
     CONCATENATION,
     TRANSPOSE,
@@ -665,14 +674,7 @@ OPERATIONS = (
     Operation(
         "REVERSE_V2", _moves((2, 2), _reversed), options=ReverseOptions, lower=_reverse, types=_ALL, takes_picked=True
     ),
-    Operation(
-        "UNPACK",
-        _moves((1, 1), _unstacked, several_outputs=True, options=_AXIS),
-        options=AxisOptions,
-        lower=_unpack,
-        types=_ALL,
-        takes_picked=True,
-    ),
+    UNPACK,
     Operation(
         "SPLIT_V",
         _moves((3, 3), _pieces(0, 2), several_outputs=True),
