@@ -139,6 +139,27 @@ class Model:
         return self.plan.steps is not None
 
     @property
+    def is_recurrent(self) -> bool:
+        """Whether layers keep states from frame to frame: each window of the file starts anew, a stream goes on."""
+        return bool(self.plan.states) and not self.is_stateful
+
+    @property
+    def kernels_remember(self) -> bool:
+        """Whether TFLite's own kernels keep those states from one invocation to the next, as a stream does."""
+        return any(self.graph.tensors[i].is_variable for op in self.graph.ops for i in op.inputs if i >= 0)
+
+    @property
+    def recurrence(self) -> str:
+        """A sentence on how the file's own windows and a stream differ; empty for a model that is not recurrent."""
+        if not self.is_recurrent:
+            return ""
+        if self.kernels_remember:
+            how = "TFLite's kernels go on so from one invocation to the next, until reset_all_variables()"
+        else:
+            how = "each window of the file starts anew and knows nothing of the one before"
+        return f"recurrent: a frame depends on all of the past, from the state at the stream's start; {how}"
+
+    @property
     def needs_time_pooling(self) -> bool:
         """Whether an operation needs all of time, so that ``stream`` asks for a policy."""
         return bool(global_nodes(self.plan))
@@ -210,6 +231,8 @@ class Model:
         if self.needs_time_pooling:
             names = ", ".join(f"`{n.kind_in_file}` (op {n.index})" for n in global_nodes(self.plan))
             lines.append(f"needs time_pooling=: {names} run over all of time")
+        if self.is_recurrent:
+            lines.append(self.recurrence)
         if self.is_dynamic_range:
             lines.append("dynamic-range weights: streamed with float activations; `verify` reports the distance")
         return "\n".join(lines)

@@ -185,6 +185,7 @@ def facts(opened: OpenedModel, rate_hz: float | None) -> dict[str, object]:
         "macs_per_frame": model.macs_per_frame,
         "needs_time_pooling": model.needs_time_pooling,
         "dynamic_range": model.is_dynamic_range,
+        "recurrent": model.is_recurrent,
         "native_lacks": model.native_lacks(),
         "operations": [
             {
@@ -295,6 +296,8 @@ def _sentences(opened: OpenedModel, rate_hz: float | None) -> list[str]:
         )
     if model.needs_time_pooling:
         lines.append("Some operations run over all of time: stream it with --time-pooling trailing or cumulative.")
+    if model.is_recurrent:
+        lines.append(f"{model.recurrence[:1].upper()}{model.recurrence[1:]}.")
     if model.is_dynamic_range:
         lines.append(
             "Dynamic-range weights: TFLite quantizes activations by the whole window, a stream runs them in float; "

@@ -18,6 +18,7 @@ from tcnstream.compiler.constants import dequantize
 from tcnstream.compiler.operations import operations
 from tcnstream.compiler.operations.layout import RESHAPE
 from tcnstream.compiler.operations.preparation import BATCH_TO_SPACE_ND, SPACE_TO_BATCH_ND
+from tcnstream.compiler.whiles import bodies
 from tcnstream.tflite.graph import ABSENT, Graph, Op, OptionValue, Tensor
 from tcnstream.tflite.shapes import same_padding
 from tcnstream.tflite.validate import Rule, check
@@ -51,10 +52,11 @@ def _float_weights(graph: Graph) -> Graph:
 
 
 def is_dynamic_range(graph: Graph) -> bool:
-    """Whether TFLite would quantize activations at run time (int8 weights, float activations)."""
+    """Whether TFLite would quantize activations at run time (int8 weights, float activations), in loops, too."""
     return any(
-        graph.tensors[values].dtype == np.float32 and graph.tensors[weights].dtype == np.int8
-        for _, weights, values in _weighted(graph)
+        part.tensors[values].dtype == np.float32 and part.tensors[weights].dtype == np.int8
+        for part in (graph, *bodies(graph))
+        for _, weights, values in _weighted(part)
     )
 
 

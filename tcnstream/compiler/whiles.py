@@ -34,6 +34,12 @@ def has_whiles(graph: Graph) -> bool:
     return any(op.kind == WHILE.kind for op in graph.ops)
 
 
+def bodies(graph: Graph) -> list[Graph]:
+    """What the loops of a graph do in each step."""
+    numbers = [op.integer("body_subgraph_index", 0) for op in graph.ops if op.kind == WHILE.kind]
+    return [graph.siblings[k] for k in numbers if 0 <= k < len(graph.siblings)]
+
+
 def inline_whiles(graph: Graph) -> Graph:
     """``graph``, checked and without shape arithmetic, with its loops inlined."""
     tensors, ops = list(graph.tensors), list[Op]()

@@ -1,10 +1,11 @@
 """Prove the contract on a user's own model and signal: the stream against what offline gives.
 
-Three comparisons, each over the whole output:
+Comparisons, each over the whole output:
 
 1. the unmodified file in the installed TFLite interpreter (reference kernels) on windows of the
    signal, against a stream that is fed that window and flushed (a model with its own state: hop after
    hop of the whole signal instead);
+   (where TFLite's kernels remember from one invocation to the next, window after window of the signal, too);
 2. the whole signal at once through the reference engine, against the stream under random chunkings;
 3. where a policy stands in for statistics over all of time, or weights are dynamic-range: not equality,
    but the distance from the file's own answer.
@@ -21,7 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tcnstream.compiler.feedback import zeros
-from tcnstream.compiler.plan import Plan
+from tcnstream.compiler.operations import operation
+from tcnstream.compiler.plan import SAME_FRAME, Plan
 from tcnstream.compiler.timing import timings
 from tcnstream.engines.choose import make_executor
 from tcnstream.engines.interpreter.runtime import feed, find_runtime, open_interpreter, run_offline
@@ -133,7 +135,8 @@ def verify(
         inputs = _frames(model, signal)
     stream = model.stream(engine, time_pooling, calibration, exact, static=given)
     windows = [] if model.is_stateful else list(_windows(model, inputs, rng))
-    steps = len(windows) + chunkings
+    row = _windows_in_a_row(model, inputs)
+    steps = len(windows) + (row > 0) + chunkings
     checks: list[Check] = []
 
     def done(check: Check) -> None:
@@ -143,6 +146,8 @@ def verify(
 
     for name, window in windows:
         done(_against_file(model, stream, name, window, time_pooling is not None and model.needs_time_pooling))
+    if row:
+        done(_against_row(model, stream, [x[:row] for x in inputs]))
     if model.is_stateful:
         judge, offline = None, _hop_by_hop(model, inputs, stream.static)
     else:
@@ -300,6 +305,35 @@ def _all_tensors(plan: Plan, inputs: list[Array]) -> dict[int, Array]:
     executor.run(state, state.arrive(inputs))
     executor.run(state, state.end())
     return {i: state.remembered(i) for i in state.queues}
+
+
+def _windows_in_a_row(model: Model, inputs: list[Array]) -> int:
+    """Frames of whole windows of the file whose answers, one behind the other, are those to the whole signal.
+
+    That is so where TFLite's kernels remember from one invocation to the next and nothing else looks at several
+    frames; else 0.
+    """
+    remember = {
+        op.index for op in model.graph.ops if any(model.graph.tensors[i].is_variable for i in op.inputs if i >= 0)
+    }
+    others = [node for node in model.plan.nodes if node.index not in remember]
+    alone = all(node.window == SAME_FRAME and not operation(node.kind).over_time for node in others)
+    if not remember or not alone or model.is_stateful or model.is_dynamic_range or model.plan.window_is_open:
+        return 0
+    return len(inputs[0]) // model.window_frames * model.window_frames
+
+
+def _against_row(model: Model, stream: Stream, inputs: list[Array]) -> Check:
+    """The unmodified file, window after window without a reset, against the stream."""
+    name = f"file, {len(inputs[0]) // model.window_frames} windows in a row, its kernels' states kept"
+    try:
+        offline = _hop_by_hop(model, inputs, stream.static)
+    except (EngineError, RuntimeError, ValueError) as e:
+        return Check(name, True, 0, 0.0, f"not compared, the interpreter cannot run the file: {e}")
+    streamed = _whole(stream, inputs)
+    ends = slice(model.window_frames - 1, None, model.window_frames)
+    got = [y if axis is not None else y[ends] for y, axis in zip(streamed, model.plan.output_axes, strict=True)]
+    return _compare(name, offline, got, lambda: (model.outputs[0].name, "a state between windows"))
 
 
 def _hop_by_hop(model: Model, inputs: list[Array], static: Mapping[str, Array]) -> list[Array]:

@@ -14,6 +14,7 @@ import tcnstream
 from tcnstream import NotStreamableError
 from tcnstream.compiler.unrolled import roll_up
 from tcnstream.measure.compare import FLOAT_TOLERANCE, chunks
+from tcnstream.measure.verify import verify
 from tcnstream.tflite.graph import Array
 from tcnstream.tflite.reader import read_model
 
@@ -152,3 +153,17 @@ def test_steps_that_differ_are_no_layer() -> None:
     ops = tuple(changed if op is dense else op for op in graph.ops)
     kept = roll_up(replace(graph, tensors=(*graph.tensors, other), ops=ops))
     assert len(kept.ops) == len(ops)
+
+
+@pytest.mark.parametrize(("name", "rows"), [("k2_lstm", 1), ("k2_conv_lstm", 0), ("k3_lstm", 0)])
+def test_verify_asks_for_windows_in_a_row_where_they_are_the_signal(name: str, rows: int) -> None:
+    pytest.importorskip("ai_edge_litert", reason="verify asks an interpreter")
+    report = verify(opened(name), chunkings=1)
+    assert report.passed
+    assert sum("windows in a row" in check.name for check in report.checks) == rows
+
+
+def test_it_is_said_that_a_window_forgets_and_a_stream_does_not() -> None:
+    assert "each window of the file starts anew" in opened("k3_lstm").summary()
+    assert "until reset_all_variables()" in opened("k2_lstm").summary()
+    assert opened("k3_causal").recurrence == ""
