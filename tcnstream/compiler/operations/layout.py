@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -407,7 +407,11 @@ def _split(lw: Lowering, op: Op) -> None:
         return None
     settle(lw, op)
     options = AxisOptions(lw.frame_axis(op, i, axis, "splits"))
-    return lw.emit(op, [lw.operand(i)], lw.stream(op, i).axis, kind=SPLIT.kind, options=options)
+    lw.emit(op, [lw.operand(i)], lw.stream(op, i).axis, kind=SPLIT.kind, options=options)
+    # A piece of no values is none: what gives the others goes without it.
+    node = lw.nodes[-1]
+    lw.nodes[-1] = replace(node, outputs=tuple(o for o in node.outputs if math.prod(lw.tensors[o].shape)))
+    return None
 
 
 def _gather(lw: Lowering, op: Op) -> None:
