@@ -88,9 +88,9 @@ enum {
     SCALAR_ABS_RESCALED = 5, SCALAR_LEAKY_RELU = 6
 };
 
-/* What a pool makes of its window. */
+/* What a pool makes of its window; the halves of a mean of integers go away from 0, or (of int8) up. */
 enum {
-    POOL_MAX = 0, POOL_AVERAGE = 1
+    POOL_MAX = 0, POOL_AVERAGE = 1, POOL_AVERAGE_UP = 2
 };
 
 /* Whose layout the weights of RESAMPLE have. */
@@ -470,6 +470,6 @@ TCN_HAS_SIZE(tcn_snapshot_head, 24);
     X(SVDF_FILTER, tcn_svdf_filter)
 #endif
 
-#define TCN_LAYOUT 0x7875FB3Au /* of these two headers */
+#define TCN_LAYOUT 0xE80CB791u /* of these two headers */
 
 #endif

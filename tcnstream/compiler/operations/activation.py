@@ -132,6 +132,25 @@ CAST = Operation(
 )
 
 
+QUANTIZE = Operation(
+    "QUANTIZE", Rule(retyped=True), lower=_pointwise, types=("float32", "int8", "uint8", "int16", "int32")
+)
+
+DEQUANTIZE = Operation(
+    "DEQUANTIZE",
+    Rule(shapes=_dequantized, retyped=True, scaled=False),
+    lower=_pointwise,
+    fold=lambda op, ins, out: dequantize(ins[0]),
+    types=("float16", "int8", "uint8", "int16"),
+)
+
+L2_NORMALIZATION = Operation(
+    "L2_NORMALIZATION",
+    Rule(options={"fused_activation_function": one_of("NONE")}),
+    lower=_unit_length,
+    types=("int8",),
+)
+
 OPERATIONS = (
     LOGISTIC,
     TANH,
@@ -159,19 +178,8 @@ OPERATIONS = (
     _function("LOGICAL_NOT", "bool", of=np.logical_not),
     SOFTMAX,
     Operation("LOG_SOFTMAX", Rule(), lower=_along_last_axis, types=("float32", "int8")),
-    Operation(
-        "L2_NORMALIZATION",
-        Rule(options={"fused_activation_function": one_of("NONE")}),
-        lower=_unit_length,
-        types=("int8",),
-    ),
-    Operation("QUANTIZE", Rule(retyped=True), lower=_pointwise, types=("float32", "int8", "uint8", "int16", "int32")),
-    Operation(
-        "DEQUANTIZE",
-        Rule(shapes=_dequantized, retyped=True, scaled=False),
-        lower=_pointwise,
-        fold=lambda op, ins, out: dequantize(ins[0]),
-        types=("float16", "int8", "uint8", "int16"),
-    ),
+    L2_NORMALIZATION,
+    QUANTIZE,
+    DEQUANTIZE,
     CAST,
 )

@@ -17,10 +17,11 @@ from tcnstream.tflite.validate import COUNT, Operands, Rule, Shapes
 
 @dataclass(frozen=True)
 class PoolOptions(SpatialOptions):
-    """``filter_t`` by ``filter_f`` places go together."""
+    """``filter_t`` by ``filter_f`` places go together; of a mean of integers ``halves_up``, else away from 0."""
 
     filter_t: int = 1
     filter_f: int = 1
+    halves_up: bool = False
 
 
 def _shapes(o: Operands) -> Shapes:

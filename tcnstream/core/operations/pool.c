@@ -6,7 +6,7 @@ static int check_pool(tcn_checker *c)
     const tcn_node_record *n = c->node;
     ARGUMENTS(pool_args);
     REQUIRE(n->dtype <= TCN_I16 && output_of(c)->dtype == n->dtype, &n->dtype, TCN_VALUE);
-    REQUIRE(n->op <= POOL_AVERAGE && n->up == 1, &n->op, TCN_VALUE);
+    REQUIRE(n->op <= POOL_AVERAGE_UP && n->up == 1, &n->op, TCN_VALUE);
     REQUIRE(a->taps_t > 0 && a->taps_f > 0 && a->taps_t <= 1u << 20 && a->taps_f <= 1u << 20 &&
             (uint64_t)a->taps_t * a->taps_f <= c->h->max_taps, &a->taps_t, TCN_BOUNDS);
     REQUIRE((int64_t)a->taps_t <= n->extent, &n->extent, TCN_VALUE);
@@ -38,12 +38,14 @@ static void pool_position(const pool_args *a, int op, int dtype, const void *con
             }
         }
         if (dtype == TCN_F32) {
-            float y = op == POOL_AVERAGE ? sum_f / (float)count : best_f;
+            float y = op != POOL_MAX ? sum_f / (float)count : best_f;
             y = y < a->low_f ? a->low_f : y;
             ((float *)out)[c] = y > a->high_f ? a->high_f : y;
         } else {
             int32_t y = best;
-            if (op == POOL_AVERAGE)
+            if (op == POOL_AVERAGE_UP)
+                y = count == 0 ? 0 : (sum + 128 * count + count / 2) / count - 128;
+            else if (op == POOL_AVERAGE)
                 y = count == 0 ? 0 : sum > 0 ? (sum + count / 2) / count : (sum - count / 2) / count;
             y = clip32(y, a->low, a->high);
             if (dtype == TCN_I8)

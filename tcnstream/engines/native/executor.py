@@ -23,6 +23,7 @@ from tcnstream.engines.base import PushInto
 from tcnstream.engines.native.core import load_core
 from tcnstream.engines.native.planfile import growth, read_facts, write_plan
 from tcnstream.engines.native.snapshot import from_core, moved, to_core
+from tcnstream.engines.signed import flipped
 from tcnstream.engines.state import State
 from tcnstream.errors import StreamError
 from tcnstream.tflite.graph import Array
@@ -158,7 +159,9 @@ class NativeMemory:
         """
         first, content = self.stream.tap()
         tensor = self._plan.tensors[self._watched]
-        return first, np.frombuffer(content, tensor.dtype).reshape(-1, *tensor.shape)
+        stored = self._facts.tensors[self._watched].dtype
+        frames = np.frombuffer(content, stored).reshape(-1, *tensor.shape)
+        return first, frames if stored == tensor.dtype else flipped(frames)
 
     def live_bytes(self) -> int:
         return from_core(self._plan, self._facts, self.stream.snapshot()).live_bytes()

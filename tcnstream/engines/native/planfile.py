@@ -46,6 +46,8 @@ from tcnstream.engines.native.layout import (
     TensorRecord,
 )
 from tcnstream.engines.native.pack import Packed, pack, unsupported
+from tcnstream.engines.native.unsigned import signed_plan
+from tcnstream.engines.signed import unlike_int8
 from tcnstream.errors import EngineError, ModelError
 from tcnstream.tflite.graph import Tensor
 
@@ -116,6 +118,8 @@ def write_plan(plan: Plan, identity: str = "", rounding: str = "litert", family:
     if family not in FAMILIES:
         raise EngineError(f"family={family!r} is unknown; use {' or '.join(map(repr, FAMILIES))}")
     _ports(plan)
+    _unsigned(plan)
+    plan = signed_plan(plan)
     portable = _Writer(plan, [pack(plan, node, rounding) for node in plan.nodes]).assemble(identity, rounding)
     if FAMILIES[family] == Family.PORTABLE:
         return portable
@@ -127,7 +131,8 @@ def write_plan(plan: Plan, identity: str = "", rounding: str = "litert", family:
 def unsupported_parts(plan: Plan) -> list[EngineError]:
     """What the core does not have, an error each, in order; empty if the plan can be written."""
     found = []
-    checks: list[Callable[[], object]] = [functools.partial(_ports, plan)]
+    checks: list[Callable[[], object]] = [functools.partial(_ports, plan), functools.partial(_unsigned, plan)]
+    plan = signed_plan(plan)
     checks += [functools.partial(pack, plan, node, ROUNDINGS[0]) for node in plan.nodes]
     for check in checks:
         try:
@@ -135,6 +140,12 @@ def unsupported_parts(plan: Plan) -> list[EngineError]:
         except EngineError as e:
             found.append(e)
     return found
+
+
+def _unsigned(plan: Plan) -> None:
+    for node in plan.nodes:
+        if what := unlike_int8(plan, node):
+            raise unsupported(node, what)
 
 
 def _ports(plan: Plan) -> None:

@@ -17,6 +17,8 @@ from tcnstream.compiler.operations.statistics import StatisticOptions
 from tcnstream.compiler.plan import Plan
 from tcnstream.engines.native.layout import SnapshotHead
 from tcnstream.engines.native.planfile import PlanFacts
+from tcnstream.engines.native.unsigned import nodes_before
+from tcnstream.engines.signed import flipped
 from tcnstream.engines.state import State
 from tcnstream.tflite.graph import Array
 
@@ -31,7 +33,8 @@ def from_core(plan: Plan, facts: PlanFacts, blob: bytes) -> State:
         tensor, ring = plan.tensors[i], facts.tensors[i]
         elements = math.prod(tensor.shape)
         begin = SnapshotHead.size + ring.ring_at + (ring.ring_frames - n) * elements * tensor.dtype.itemsize
-        return np.frombuffer(blob, tensor.dtype, n * elements, begin).reshape(n, *tensor.shape)
+        frames = np.frombuffer(blob, ring.dtype, n * elements, begin).reshape(n, *tensor.shape)
+        return frames if ring.dtype == tensor.dtype else flipped(frames)
 
     state = State.resumed(plan, head.frames, bool(head.ended), newest)
     for k, place, stored, wanted in _sums(plan, facts):
@@ -51,7 +54,8 @@ def to_core(state: State, facts: PlanFacts) -> bytes:
         ring = facts.tensors[i]
         if ring.ring_frames:
             first = max(queue.first_frame, queue.end_frame - ring.ring_frames)
-            newest = queue.read(first, queue.end_frame).tobytes()
+            frames = queue.read(first, queue.end_frame)
+            newest = (frames if ring.dtype == frames.dtype else flipped(frames)).tobytes()
             end = ring.ring_at + ring.ring_bytes
             rings[end - len(newest) : end] = newest
     for k, place, stored, _ in _sums(state.plan, facts):
@@ -75,7 +79,9 @@ def _sealed(content: bytes) -> bytes:
 
 def _sums(plan: Plan, facts: PlanFacts) -> Iterator[tuple[int, int, np.dtype[np.generic], np.dtype[np.generic]]]:
     """For every cumulative node its number, and its sums' place in the core, type there and type in ``State``."""
-    for k, (node, record) in enumerate(zip(plan.nodes, facts.nodes, strict=True)):
+    before = nodes_before(plan)
+    records = facts.nodes[before : before + len(plan.nodes)]
+    for k, (node, record) in enumerate(zip(plan.nodes, records, strict=True)):
         if operation(node.kind).carries:
             source = plan.tensors[node.inputs[0]].dtype
             wide: np.dtype[np.generic] = np.dtype(np.float64 if source.kind == "f" else np.int64)

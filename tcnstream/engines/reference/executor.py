@@ -12,6 +12,15 @@ from tcnstream.compiler.plan import Node, Plan
 from tcnstream.compiler.timing import first_read, last_read
 from tcnstream.engines.base import StateExecutor
 from tcnstream.engines.reference.kernels import KERNELS, KernelContext
+from tcnstream.engines.signed import (
+    computes_unsigned,
+    flipped,
+    is_unsigned,
+    signed,
+    signed_node,
+    unlike_int8,
+    weights_place,
+)
 from tcnstream.engines.state import State
 from tcnstream.errors import EngineError
 from tcnstream.tflite.graph import Array, Tensor
@@ -32,6 +41,12 @@ class ReferenceExecutor(StateExecutor):
             if isinstance(node.options, GraphOptions):
                 raise EngineError(node.options.alone(self.name))
             raise EngineError(f"the reference engine lacks `{node.kind}` (op {node.index}, `{node.label}`)")
+        for node in plan.nodes:
+            if what := unlike_int8(plan, node):
+                raise EngineError(
+                    f"the reference engine lacks `{node.kind_in_file}` with {what} (op {node.index}, `{node.label}`);"
+                    ' use engine="interpreter"'
+                )
         self.plan = plan
         self.rounding = rounding
 
@@ -79,9 +94,33 @@ def compute(state: State, k: int, end: int, rounding: str = "litert") -> tuple[A
         if operation(node.kind).carries:
             *made, carry = KERNELS[node.kind](replace(context, carry=state.carries.get(k)))
             state.carry(k, carry)
+        elif computes_unsigned(plan, node):
+            made = [flipped(y) if y.dtype == np.int8 else y for y in KERNELS[node.kind](_signed(plan, context))]
         else:
             made = list(KERNELS[node.kind](context))
     return tuple(y.reshape(len(y), *plan.tensors[o].shape) for y, o in zip(made, node.outputs, strict=True))
+
+
+def _signed(plan: Plan, context: KernelContext) -> KernelContext:
+    """What a kernel for int8 is given in the place of uint8."""
+    node, tensors, arrays = context.node, list(context.inputs), list(context.arrays)
+    for position, (tensor, array) in enumerate(zip(context.inputs, context.arrays, strict=True)):
+        if tensor is None or array is None or not is_unsigned(tensor):
+            continue
+        made = signed(replace(tensor, data=_constant(plan, node, position)), position == weights_place(node))
+        tensors[position] = replace(made, data=None)
+        arrays[position] = flipped(array) if made.data is None else made.data.reshape(array.shape)
+    return replace(
+        context,
+        node=signed_node(plan, node),
+        inputs=tuple(tensors),
+        arrays=tuple(arrays),
+        outputs=tuple(map(signed, context.outputs)),
+    )
+
+
+def _constant(plan: Plan, node: Node, position: int) -> Array | None:
+    return plan.tensors[node.inputs[position]].data
 
 
 def _context(plan: Plan, state: State, node: Node, begin: int, end: int, rounding: str) -> KernelContext:

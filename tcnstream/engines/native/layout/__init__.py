@@ -233,10 +233,11 @@ class UnaryScalarOp(IntEnum):
 
 
 class PoolOp(IntEnum):
-    """What a pool makes of its window."""
+    """What a pool makes of its window; the halves of a mean of integers go away from 0, or (of int8) up."""
 
     MAX = 0
     AVERAGE = 1
+    AVERAGE_UP = 2
 
 
 class ResampleOp(IntEnum):

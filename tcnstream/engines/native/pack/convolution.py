@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tcnstream.compiler.operations.convolution import ConvolutionOptions
+from tcnstream.compiler.operations.convolution import TRANSPOSE_CONV, ConvolutionOptions
 from tcnstream.compiler.operations.dense import BATCH_MATMUL, FULLY_CONNECTED, MatrixOptions
 from tcnstream.compiler.operations.time import ResampleOptions
 from tcnstream.engines.native.layout import Conv, ConvOp, Family, Kind, ResampleOp, Rescale
@@ -32,6 +32,7 @@ from tcnstream.engines.reference.kernels.context import (
     zero_point_of,
 )
 from tcnstream.engines.reference.kernels.fixed_point import quantize_multiplier
+from tcnstream.engines.signed import WEIGHTS
 from tcnstream.tflite.graph import Array
 
 
@@ -87,11 +88,12 @@ def _rescale(context: Context, outputs: int) -> tuple[Rescale, Array, Array]:
     if dense and facts.rounding == "tflm" and not weights.per_channel:
         product = (scale_of(facts, facts.tensor(0)) * weights.scale).astype(np.float64)
         scales = product / np.float64(scale_of(facts, facts.output))
-    if context.node.kind == BATCH_MATMUL.kind:
+    unsigned = facts.tensor(1).dtype == WEIGHTS
+    if unsigned or context.node.kind == BATCH_MATMUL.kind:
         product = (scale_of(facts, facts.tensor(0)) * weights.scale).astype(np.float64)
         scales = product / np.float64(scale_of(facts, facts.output))
     scales = np.broadcast_to(scales.reshape(-1), (outputs,))
-    if dense and facts.rounding == "litert":
+    if dense and facts.rounding == "litert" and not unsigned:
         mantissa, exponent = _exact_scale(scales)
         return Rescale.EXACT, mantissa, exponent
     multiplier, shift = quantize_multiplier(scales)
@@ -105,6 +107,9 @@ def _weights_of(context: Context) -> Array:
     weights = facts.array(1)
     if not is_quantized(facts.tensor(0)):
         return weights.astype(np.float32)
+    if weights.dtype == WEIGHTS:
+        narrow = weights.astype(np.int8)
+        return narrow if np.array_equal(narrow, weights) else weights
     if weights.dtype != np.int8:
         raise context.unsupported(f"{weights.dtype} weights")
     zero_point = weight_zero_point(facts)
@@ -113,7 +118,7 @@ def _weights_of(context: Context) -> Array:
 
 def _in_parts(context: Context, weights: Array) -> Array:
     """Weights (O, kt, 1, depth) beyond int8 as sums of int8 ones, which are taps of one and the same place."""
-    if weights.shape[2] != 1:
+    if weights.shape[2] != 1 or context.node.kind == TRANSPOSE_CONV.kind:
         raise context.unsupported("weights that have a zero point")
     parts: list[Array] = []
     rest = weights.astype(np.int64)

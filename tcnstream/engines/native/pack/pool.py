@@ -39,4 +39,5 @@ def _max_pool(context: Context) -> Packed:
 
 @packs("AVERAGE_POOL_2D")
 def _average_pool(context: Context) -> Packed:
-    return _pool(context, PoolOp.AVERAGE)
+    up = context.node.options_of(PoolOptions).halves_up
+    return _pool(context, PoolOp.AVERAGE_UP if up else PoolOp.AVERAGE)

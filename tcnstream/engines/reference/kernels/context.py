@@ -132,14 +132,12 @@ def quantization_of(context: KernelContext, tensor: Tensor) -> Quantization:
     return tensor.quantization
 
 
-def is_quantized(tensor: Tensor) -> bool:
-    """Whether the tensor's integers stand for real numbers (int8 or int16 with a scale).
+_QUANTIZED = (np.dtype(np.uint8), np.dtype(np.int8), np.dtype(np.int16))
 
-    Unsigned ones are refused: the file format has them at the ends of a model, for QUANTIZE and DEQUANTIZE.
-    """
-    if np.issubdtype(tensor.dtype, np.unsignedinteger) and tensor.quantization is not None:
-        raise EngineError(f"Tensor {tensor.name!r} is quantized to {tensor.dtype}; convert the model to int8 or int16.")
-    return tensor.dtype in (np.dtype(np.int8), np.dtype(np.int16)) and tensor.quantization is not None
+
+def is_quantized(tensor: Tensor) -> bool:
+    """Whether the tensor's integers stand for real numbers (uint8, int8 or int16 with a scale)."""
+    return tensor.dtype in _QUANTIZED and tensor.quantization is not None
 
 
 def scale_of(context: KernelContext, tensor: Tensor) -> np.float32:

@@ -26,7 +26,7 @@ from tcnstream.engines.reference.kernels.context import (
     weight_zero_point,
     zero_point_of,
 )
-from tcnstream.engines.reference.kernels.dense import dense_rescale
+from tcnstream.engines.reference.kernels.dense import dense_rescale, unsigned_scales
 from tcnstream.engines.reference.kernels.fixed_point import (
     activation_range,
     clip_floats,
@@ -39,6 +39,7 @@ from tcnstream.engines.reference.kernels.fixed_point import (
     wrap_int32,
 )
 from tcnstream.engines.reference.kernels.sums import add_products
+from tcnstream.engines.signed import WEIGHTS
 from tcnstream.tflite.graph import Array, Tensor
 
 
@@ -56,6 +57,8 @@ def channel_scales(context: KernelContext) -> Doubles:
     weights = context.tensor(1).quantization
     if weights is None:
         raise context.unsupported("integer activations and weights without quantization")
+    if context.tensor(1).dtype == WEIGHTS:
+        return unsigned_scales(context, weights)
     input_scale = np.float64(scale_of(context, context.tensor(0)))
     return input_scale * weights.scale.astype(np.float64) / np.float64(scale_of(context, context.output))
 
@@ -217,6 +220,8 @@ def average_pool_2d(context: KernelContext) -> tuple[Array, ...]:
         return (as_frames(context, clip_floats(sums / counts.astype(wide), context.activation)),)
     total, count = sums.astype(np.int64), counts.astype(np.int64)
     half = count // 2
+    if context.options(PoolOptions).halves_up:
+        return (as_frames(context, clip_to_output(context, (total + half) // count)),)
     mean: Ints = divide_truncating(np.where(total > 0, total + half, total - half), count)
     return (as_frames(context, clip_to_output(context, mean)),)
 
