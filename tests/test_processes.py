@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from helpers.contract import open_stream
 from helpers.paths import MODELS
+from helpers.singleop import Trial, model_of, tensor
 
 import tcnstream
 from tcnstream import Pipeline, Stream, StreamError
@@ -189,3 +190,11 @@ def test_a_window_of_the_past_beyond_all_bounds_is_refused() -> None:
     model = tcnstream.load(MODEL)
     with pytest.raises(StreamError, match="looks back farther than 16777216 frames"):
         model.stream(time_pooling="trailing:99999999999")
+
+
+def test_a_model_that_the_native_engine_lacks_says_so_once() -> None:
+    """``auto`` took another engine without a word."""
+    x = tensor((1, 9, 2), np.float32)
+    model = tcnstream.load(model_of(Trial("SIN", (x,), (), (x,))))
+    with pytest.warns(RuntimeWarning, match=r"the native engine lacks `SIN`.*engine='auto' takes a slower one"):
+        assert model.stream().engine != "native"

@@ -23,8 +23,9 @@ from tcnstream.signal.sources.base import ReadOptions
 from tcnstream.signal.sources.raw import RAW_FORMATS
 
 # A table in a file or a pipe must not be cut to the 80 columns of a terminal that is not there.
-out = Console(highlight=False, width=None if sys.stdout is not None and sys.stdout.isatty() else 160)
-err = Console(stderr=True, highlight=False)
+# Names of a file's tensors are text like any other, brackets and all.
+out = Console(markup=False, highlight=False, width=None if sys.stdout is not None and sys.stdout.isatty() else 160)
+err = Console(stderr=True, markup=False, highlight=False)
 
 ModelArgument: TypeAlias = Annotated[
     str, typer.Argument(metavar="MODEL", help="A .tflite file, a card (.toml), or shipped: ecg, ecg_fast, speech.")
@@ -163,13 +164,13 @@ def show_table(*choices: Table) -> None:
 
 def say(text: str) -> None:
     """One sentence of the answer; the terminal wraps it, a pipe gets it whole."""
-    out.print(text, markup=False, soft_wrap=True)
+    out.print(text, soft_wrap=True)
 
 
 def note(text: str) -> None:
     """One line for a person, beside the data; where nobody can be told, the work goes on."""
     with suppress(OSError):
-        err.print(text, markup=False, soft_wrap=True)
+        err.print(text, soft_wrap=True)
 
 
 @contextmanager

@@ -29,8 +29,9 @@ from tcnstream.cli.common import (
 )
 from tcnstream.engines.base import ROUNDINGS
 from tcnstream.engines.interpreter.export import export_streaming
+from tcnstream.engines.native.core import load_core
 from tcnstream.engines.native.layout import FAMILIES, Family
-from tcnstream.engines.native.planfile import c_header, read_facts
+from tcnstream.engines.native.planfile import Room, c_header, read_facts
 from tcnstream.errors import EngineError
 from tcnstream.opened import OpenedModel, open_model
 from tcnstream.signal.card import model_files
@@ -95,8 +96,17 @@ def _c_header(opened: OpenedModel, asked: Asked) -> None:
     if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
         raise EngineError(f"{name!r} is no name in C: choose one with --symbol, for example --symbol my_plan")
     content = _plan_of(opened, asked)
-    write_file(asked.output, c_header(content, name).encode())
+    write_file(asked.output, c_header(content, name, _room(content)).encode())
     _say_plan(content, asked, symbol=name)
+
+
+def _room(content: bytes) -> Room | None:
+    """By the core of this machine, whose addresses are as long as any; None where it does not load the plan."""
+    try:
+        facts = load_core().Plan(content, block=_HEADER_BLOCK_FRAMES).facts()
+    except EngineError:
+        return None
+    return Room(facts["state_bytes"], facts["scratch_bytes"], _HEADER_BLOCK_FRAMES)
 
 
 def _say_plan(content: bytes, asked: Asked, symbol: str | None) -> None:
@@ -122,6 +132,10 @@ def _say_plan(content: bytes, asked: Asked, symbol: str | None) -> None:
         f"{facts.ring_bytes + facts.carry_bytes:,} bytes of queues per stream, rounding {facts.rounding},"
         f" {facts.family}"
     )
+    if symbol is not None:
+        say(
+            f"the array in it: const uint8_t {symbol}[], with {symbol.upper()}_STATE_BYTES and _SCRATCH_BYTES beside it"
+        )
     say(f"the core that runs it: {Path(tcnstream.__file__).parent / 'core' / 'tcn.h'}")
 
 
@@ -148,6 +162,9 @@ def _streaming_tflite(opened: OpenedModel, asked: Asked) -> None:
     say(f"an invocation takes {exported.hop_frames} input frame(s) and gives {frames}; drop the first {lag} in all")
     say(f"register: {', '.join(exported.operations)}")
 
+
+_HEADER_BLOCK_FRAMES = 64
+"""As in the example of ``tcn.h``."""
 
 _OF_A_PLAN = frozenset({"--rounding", "--family", "--time-pooling", "--calibration", "--static"})
 EXPORT_KINDS = (

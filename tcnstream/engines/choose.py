@@ -57,6 +57,7 @@ def _fastest(plan: Plan, exact: bool, rounding: str) -> Executor:
     for name in candidates[:-1]:
         try:
             return make_executor(name, plan, exact, rounding)
-        except EngineError:
-            continue
+        except EngineError as e:
+            if name == "native":
+                warnings.warn(f"{e}; engine='auto' takes a slower one", RuntimeWarning, stacklevel=3)
     return make_executor(candidates[-1], plan, exact, rounding)

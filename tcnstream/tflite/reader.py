@@ -15,6 +15,7 @@ import graphlib
 import hashlib
 import math
 import os
+import re
 import struct
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -108,6 +109,9 @@ class _MalformedError(Exception):
 
 
 _UOFFSET = struct.Struct("<I")
+
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""What a terminal takes for commands, or writes in the other direction."""
 
 
 class _Table(Table):  # type: ignore[misc]
@@ -207,7 +211,7 @@ class _Reader:
 
     def text(self, value: bytes | None) -> str:
         self.spend("bytes in lists", len(value or b""))
-        return (value or b"").decode("utf-8", "replace")
+        return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", (value or b"").decode("utf-8", "replace"))
 
     def numbers(self, owner: Any, field: str) -> Array:
         """A vector of numbers as a view of the file; empty where the file has none."""

@@ -13,6 +13,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,13 @@ from tcnstream.cli import common
 from tcnstream.cli import verify as verify_command
 from tcnstream.engines.interpreter import runtime
 from tcnstream.engines.interpreter.export import export_streaming
-from tcnstream.engines.native.planfile import c_header
+from tcnstream.engines.native.core import load_core
+from tcnstream.engines.native.planfile import Room, c_header
 from tcnstream.measure.bench import Measurement
 from tcnstream.measure.verify import Check, Difference, VerifyReport
 from tcnstream.signal.card import shipped_models
+from tcnstream.tflite.reader import read_model
+from tcnstream.tflite.writer import write_model
 
 COMMANDS = ("inspect", "run", "verify", "bench", "export", "demo")
 Call = Callable[..., tuple[int, str, str]]
@@ -484,8 +488,11 @@ def test_export_writes_a_plan_and_a_c_array(call: Call, model: Path, tmp_path: P
     assert code == 0 and plan.read_bytes() == content
     assert facts["plan_bytes"] == len(content) and facts["rounding"] == "tflm" and facts["symbol"] is None
     code, out, _ = call("export", model, header, "--to", "c-header", "--rounding", "tflm")
-    assert code == 0 and header.read_text() == c_header(content, "my_ecg_plan")
-    assert f"a plan of {len(content):,} bytes" in out
+    sizes = load_core().Plan(content, block=64).facts()
+    room = Room(sizes["state_bytes"], sizes["scratch_bytes"], 64)
+    assert code == 0 and header.read_text() == c_header(content, "my_ecg_plan", room)
+    assert f"#define MY_ECG_PLAN_STATE_BYTES {room.state_bytes}u" in header.read_text()
+    assert f"a plan of {len(content):,} bytes" in out and "my_ecg_plan" in out
     code, _, err = call("export", model, header, "--to", "c-header", "--symbol", "2nd")
     assert code == 2 and "'2nd' is no name in C" in err
     for option in (("--hop", 2), ("--symbol", "x")):
@@ -594,3 +601,15 @@ def test_verify_without_an_interpreter_says_what_is_missing(
     finally:
         runtime.find_runtime.cache_clear()
     assert (code, out) == (2, "") and "pip install tcnstream[interpreter]" in " ".join(err.split())
+
+
+def test_names_of_a_file_are_text_and_no_commands(call: Call, model: Path, tmp_path: Path) -> None:
+    """`inspect` ended in an error at `[/b]`, and the terminal obeyed what a tensor was called."""
+    (graph,) = read_model(model).graphs
+    evil = ("[/b]", "[red]x", "\x1b[31m\x07", "a\nb\0", "\u202ereversed")
+    named = [replace(t, name=f"{t.name[:20]}{evil[k % len(evil)]}") for k, t in enumerate(graph.tensors)]
+    path = tmp_path / "evil.tflite"
+    path.write_bytes(write_model([replace(graph, tensors=tuple(named))]))
+    code, out, err = call("inspect", path)
+    assert code == 0 and "[/b]" in out and "[red]x" in out
+    assert not any(c in out + err for c in "\x1b\x07\0\u202e")

@@ -5,6 +5,7 @@ Every run draws the same networks; TCNSTREAM_EXAMPLES=2000 draws as many others,
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from helpers.contract import assert_frames, engines_here, open_stream, verify_co
 from helpers.draws import drawn
 from helpers.networks import DoesNotFitError, Layer, Network, build, layer, signals
 from helpers.oracle import reference_kernels
-from helpers.random_layers import ANY_LAYER, DTYPES, KEEPING_FRAMES, SETUPS, at_window, options, streamed
+from helpers.random_layers import ANY_LAYER, DTYPES, KEEPING_FRAMES, SETUPS, at_window, draw_network, options, streamed
 from hypothesis import HealthCheck, assume, given
 from hypothesis import strategies as st
 
@@ -148,6 +149,36 @@ def test_delay_and_receptive_field_of_random_networks_are_reached(layers: list[L
     assert model.receptive_field is not None
     signal = signals(model.inputs, min(4 * model.receptive_field + 100, 700), seed)
     verify_reach(open_stream(model, engine="reference"), signal)
+
+
+@pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf, 3e38, -3e38])
+def test_what_is_no_number_goes_where_the_reference_kernels_let_it(special: float) -> None:
+    """And is forgotten when the receptive field has passed it by."""
+    judged, number = 0, 0
+    while judged < 8:
+        number += 1
+        network = draw_network(random.Random(f"{special}/{number}"))
+        model = tcnstream.load(network.content)
+        if model.inputs[0].dtype != np.float32:
+            continue
+        judged += 1
+        signal = signals(model.inputs, network.window)
+        signal[0].reshape(network.window, -1)[network.window // 3, 0] = special
+        expected = offline(network, signal, model)
+        for engine in engines_here(model):
+            got = streamed(open_stream(model, engine=engine), signal, [network.window])
+            assert_frames(
+                tuple(y[-len(o) :] for y, o in zip(got, expected, strict=True)), expected, 1e-5, f"{engine}, {number}"
+            )
+    model = tcnstream.load(build([layer("convolution", kernel=5, dilation=2)] * 2, 30).content)
+    assert model.receptive_field is not None
+    (x,) = signals(model.inputs, 80)
+    spoiled = x.copy()
+    spoiled[3] = special
+    for engine in engines_here(model):
+        clean, other = (streamed(model.stream(engine), (y,), [7] * 11 + [3])[0] for y in (x, spoiled))
+        assert not np.array_equal(clean, other)
+        assert np.array_equal(clean[3 + model.receptive_field :], other[3 + model.receptive_field :])
 
 
 # --- what once did not hold ---------------------------------------------------------------------

@@ -57,7 +57,7 @@ def _fully_connected(lw: Lowering, op: Op) -> None:
     if axis is not None and (axis == len(shape) - 1 or math.prod(shape) == data.shape[1] != shape[-1]):
         operand = _whole_window(lw, op, i, operand, axis)
         axis = None
-    elif axis is not None and len(out) != len(shape):
+    elif axis is not None and (len(out) != len(shape) or out[axis] != shape[axis]):
         axis = 0 if len(out) == 2 and out[0] == shape[axis] else None
         if axis is None:
             lw.refuse(op, f"turns {shape} into {out}, which mixes time with other axes")

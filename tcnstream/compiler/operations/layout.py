@@ -169,7 +169,7 @@ def _picked(o: Operands) -> Shapes:
 def _side_by_side(o: Operands) -> Shapes:
     shapes = o.shapes()
     axis = axis_of(shapes[0], o.op.integer("axis", 0))
-    rests = {(s[:axis], s[axis + 1 :]) for s in shapes}
+    rests = {(len(s), s[:axis], s[axis + 1 :]) for s in shapes}
     require(len(rests) == 1, f"{shapes[0]} beside others")
     return ((*shapes[0][:axis], sum(s[axis] for s in shapes), *shapes[0][axis + 1 :]),)
 

@@ -44,8 +44,12 @@ def _beyond_multipliers(facts: KernelContext) -> str | None:
     """Differences are brought to 26 fraction bits by a multiplier of more than 1, shifted left by less than 31."""
     options = facts.node.options
     beta = options.beta if isinstance(options, SoftmaxOptions) else 1.0
-    steps = np.float64(np.float32(beta)) * np.float64(scale_of(facts, facts.tensor(0))) * (1 << 26)
-    if facts.output.dtype != np.int8 or 1 < steps < 1 << 30:
+    real = np.float64(np.float32(beta)) * np.float64(scale_of(facts, facts.tensor(0)))
+    if facts.output.dtype == np.int8:
+        fits = bool(1 < real * (1 << 26) < 1 << 30)
+    else:
+        fits = bool(abs(real) / (10.0 / 65535.0) < 1 << 30)
+    if fits:
         return None
     return f"has an input scale {scale_of(facts, facts.tensor(0)):g}"
 

@@ -90,16 +90,22 @@ def pad_frequency(context: KernelContext, x: Reals, fill: float) -> Reals:
 
 
 def taps(
-    context: KernelContext, x: Reals, kernel: tuple[int, int], dilation: tuple[int, int] = (1, 1)
+    context: KernelContext,
+    x: Reals,
+    kernel: tuple[int, int],
+    dilation: tuple[int, int] = (1, 1),
+    within: tuple[int, int] | None = None,
 ) -> Iterator[tuple[int, int, Reals]]:
     """For every kernel element, what it reads: (t index, f index, (n_frames, F_out, C)).
 
-    ``kernel`` and ``dilation`` are (time, frequency).
+    ``kernel`` and ``dilation`` are (time, frequency). Elements that read no frame of ``within`` are left out.
     """
     (kernel_t, kernel_f), (dilation_t, dilation_f) = kernel, dilation
     stride_t, stride_f = context.node.window.stride, context.options(SpatialOptions).stride_f
     frequencies = context.output.shape[0]
-    for i in range(kernel_t):
+    begin, end = within or (0, kernel_t * dilation_t)
+    first = max(0, begin - (context.n_frames - 1) * stride_t)
+    for i in range(-(-first // dilation_t), min(kernel_t, -(-end // dilation_t))):
         frames = x[i * dilation_t :: stride_t][: context.n_frames]
         for k in range(kernel_f):
             yield i, k, frames[:, k * dilation_f :: stride_f][:, :frequencies]
@@ -211,10 +217,10 @@ def average_pool_2d(context: KernelContext) -> tuple[Array, ...]:
     x = pad_frequency(context, context.array(0).astype(wide), 0.0)
     inside = _inside(context)
     sums = np.zeros((context.n_frames, context.output.shape[0], context.output.shape[-1]), wide)
-    for _, _, read in taps(context, np.where(inside > 0, x, wide(0.0)), _pooled(context)):
+    for _, _, read in taps(context, np.where(inside > 0, x, wide(0.0)), _pooled(context), within=context.valid):
         sums += read
     counts = np.zeros((context.n_frames, context.output.shape[0], 1))
-    for _, _, read in taps(context, inside, _pooled(context)):
+    for _, _, read in taps(context, inside, _pooled(context), within=context.valid):
         counts += read
     if not is_quantized(context.output):
         return (as_frames(context, clip_floats(sums / counts.astype(wide), context.activation)),)
