@@ -52,7 +52,8 @@ def test_a_size_that_is_not_so_loses_nothing(tmp_path: Path, bits: int, said: st
     np.testing.assert_allclose(read(recording)[:, 0], expected, atol=1e-7)
     assert bool(recording.remark) == (said in ("0", "half", "a header's worth"))
     if recording.remark:
-        assert recording.remark.endswith("(never finished): read to the end of the file")
+        why = "never finished" if said == "0" else "more is there"
+        assert recording.remark.endswith(f"bytes of sound ({why}): read to the end of the file")
 
 
 def test_what_follows_the_sound_is_no_sound(tmp_path: Path) -> None:
@@ -77,6 +78,7 @@ def test_more_than_4_gib_whose_size_wrapped(tmp_path: Path) -> None:
         os.truncate(path, 44 + size)
         recording = open_recording(path)
         assert recording.frames == size // 2
+        assert ("division by 4 GiB" in recording.remark) == (said == size & 0xFFFFFFFF)
         first = next(recording.chunks)
         assert isinstance(first, np.ndarray) and not first.any()
     whole = file(tmp_path, rf64(b"", said=size))

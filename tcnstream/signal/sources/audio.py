@@ -20,7 +20,7 @@ from tcnstream.signal.sources.base import (
     choose_channels,
     must_exist,
 )
-from tcnstream.signal.sources.riff import Sound, Tail, find_sound
+from tcnstream.signal.sources.riff import UNKNOWN_FROM, Sound, Tail, find_sound
 from tcnstream.signal.units import FULL_SCALE
 
 _UNKNOWN_FRAMES = 1 << 62
@@ -85,8 +85,13 @@ def _opened(path: Path, **raw: Any) -> Any:
 def _to_the_end(path: Path, file: Any, sound: Sound) -> tuple[Any, str]:
     """The file read to its end, against its header, and what is to be said of it."""
     frames = sound.there_bytes // sound.frame_bytes if sound.frame_bytes else 0
-    whose = "a pipe's" if sound.said_bytes >= 0x7FFF0000 else "never finished"
-    remark = "" if whose == "a pipe's" else f"its header says {sound.said_bytes:,} bytes of sound ({whose})"
+    why = "more is there"
+    if not sound.said_bytes:
+        why = "never finished"
+    elif (sound.there_bytes - sound.said_bytes) % (1 << 32) == 0:
+        why = "the rest of a division by 4 GiB"
+    # A pipe's header promises nothing.
+    remark = "" if sound.said_bytes >= UNKNOWN_FROM else f"its header says {sound.said_bytes:,} bytes of sound ({why})"
     if frames and file.frames != frames and sound.subtype:
         file.close()
         form = {"format": "RAW", "subtype": sound.subtype, "endian": sound.endian}

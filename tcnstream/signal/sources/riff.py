@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-_UNKNOWN_FROM = 0x7FFF0000
+UNKNOWN_FROM = 0x7FFF0000
+"""A size of so much is that of a pipe, which knew none."""
+
 _MOST_PADDING = 1 << 16
 _PLAIN, _FLOAT, _ALAW, _ULAW, _EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
 _SUBTYPES = {
@@ -92,7 +94,7 @@ def _is_believable(file: BinaryIO, order: str, offset: int, said: int, size: int
     """Whether the sound ends where the file does, or where another chunk follows, or was to be longer than it is."""
     end = offset + said + said % 2
     if end >= size:
-        return said < _UNKNOWN_FROM or offset + said == size
+        return said < UNKNOWN_FROM or offset + said == size
     file.seek(end)
     name, length = (*struct.unpack(f"{order}4sI", rest), 0)[:2] if len(rest := file.read(8)) == 8 else (rest, 0)
     if len(name) == 4 and all(32 <= letter < 127 for letter in name) and end + 8 + length <= size + 1:
