@@ -27,16 +27,31 @@ from tcnstream.tflite.graph import ABSENT, Array, Graph, Op, Tensor
 _LEAST_STEPS = 4
 """The first step lacks what zeros make superfluous, the last one what nothing reads: two between them are alike."""
 
+_NO_STEP = (
+    "begins a recurrent layer that is unrolled over the window, whose steps differ (if they are of integers, each has"
+    " scales of its own), so that there is none to take for every frame; convert it without unroll=True"
+)
+
 Played: TypeAlias = "int | Array | tuple[Hashable, ...]"
 """What stands for a tensor of the pattern in a step: a tensor of the file, known numbers, or what the file lacks."""
 
 
 def roll_up(graph: Graph) -> Graph:
-    """The graph with its unrolled layers as steps, where it has any."""
+    """The graph with its unrolled layers as steps, where it has any.
+
+    One that is no step of one kind is left with the reason, for which UNPACK is refused.
+    """
     for op in graph.ops:
         if op.kind == UNPACK.kind and not op.integer("axis", 0) and len(op.outputs) >= _LEAST_STEPS:
-            graph = _Unrolled(_with_batches(graph), op).rolled_up() or graph
+            unrolled = _Unrolled(_with_batches(graph), op)
+            stepped = unrolled.rolled_up()
+            graph = stepped or (_with_reason(graph, op) if unrolled.hands_on else graph)
     return graph
+
+
+def _with_reason(graph: Graph, unpack: Op) -> Graph:
+    refused = dataclasses.replace(unpack, options={**unpack.options, "why": _NO_STEP})
+    return dataclasses.replace(graph, ops=tuple(refused if op is unpack else op for op in graph.ops))
 
 
 def _with_batches(graph: Graph) -> Graph:
@@ -73,6 +88,13 @@ class _Unrolled:
             if read and len(read) <= 2 and op.kind != PACK.kind:
                 found |= dict.fromkeys(op.outputs, max(read))
         return found
+
+    @property
+    def hands_on(self) -> bool:
+        """Whether each step takes something of the one before."""
+        read = ({self.step_of[i] for i in op.inputs if i in self.step_of} for op in self.graph.ops)
+        handed = {max(steps) for steps in read if len(steps) == 2 and max(steps) - min(steps) == 1}
+        return len(handed) >= len(self.frames) - 2
 
     @cached_property
     def pattern(self) -> tuple[Op, ...]:

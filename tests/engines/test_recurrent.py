@@ -17,6 +17,7 @@ from tcnstream.measure.compare import FLOAT_TOLERANCE, chunks
 from tcnstream.measure.verify import verify
 from tcnstream.tflite.graph import Array
 from tcnstream.tflite.reader import read_model
+from tcnstream.tflite.writer import write_model
 
 CONVERTED = DATA / "converted"
 LOOPS = ("k2_gru", "k3_conv_gru_last")
@@ -151,8 +152,10 @@ def test_steps_that_differ_are_no_layer() -> None:
     changed = replace(dense, inputs=(dense.inputs[0], len(graph.tensors), *dense.inputs[2:]))
     other = replace(weights, data=weights.data + np.float32(0.01))
     ops = tuple(changed if op is dense else op for op in graph.ops)
-    kept = roll_up(replace(graph, tensors=(*graph.tensors, other), ops=ops))
-    assert len(kept.ops) == len(ops)
+    unlike = replace(graph, tensors=(*graph.tensors, other), ops=ops)
+    assert len(roll_up(unlike).ops) == len(ops)
+    with pytest.raises(NotStreamableError, match="unrolled over the window, whose steps differ"):
+        tcnstream.load(write_model([unlike]))
 
 
 @pytest.mark.parametrize(("name", "rows"), [("k2_lstm", 1), ("k2_conv_lstm", 0), ("k3_lstm", 0)])

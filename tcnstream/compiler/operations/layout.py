@@ -382,6 +382,8 @@ def _unpack(lw: Lowering, op: Op) -> None:
     axis = op.integer("axis", 0) % len(lw.shape(i))
     stream = lw.stream(op, i)
     if axis == stream.axis:
+        if why := op.options.get("why"):
+            lw.refuse(op, str(why))
         for k, o in enumerate(op.outputs):
             pick(lw, op, o, stream, np.array([k]), None)
         return None
