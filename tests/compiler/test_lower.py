@@ -17,7 +17,7 @@ from helpers.mutate import mutations
 from helpers.netfile import Net, Value
 from helpers.networks import arithmetic, build, convolution, layer, signals
 from helpers.oracle import reference_kernels
-from helpers.paths import MODELS
+from helpers.paths import DATA, MODELS
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -420,6 +420,14 @@ def test_damaged_files_are_streamed_or_refused(name: str) -> None:
     """With the reader's own ten thousand: what it lets through must not break anything after it."""
     content = (MODELS / f"{name}.tflite").read_bytes()
     count = 300
+    streamed = sum(load_and_run(damaged) for damaged in mutations(content, count, random.Random(name)))
+    assert 0 < streamed < count
+
+
+@pytest.mark.parametrize("name", ["stateful/ring2", "stateful/gru.i8", "stateful/tcn.u8", "spectra/preemph"])
+def test_damaged_steps_and_front_ends_are_streamed_or_refused(name: str) -> None:
+    content = (DATA / f"{name}.tflite").read_bytes()
+    count = 200
     streamed = sum(load_and_run(damaged) for damaged in mutations(content, count, random.Random(name)))
     assert 0 < streamed < count
 
