@@ -507,11 +507,27 @@ class PipelinePool:
             for count in {len(made) for made in frames.values()}:
                 group = [k for k, made in frames.items() if len(made) == count]
                 together: Any = np.stack([frames[k] for k in group])
-                for k, answer in zip(group, self._pool.push(together, group), strict=True):
-                    found[k] = self._lanes[k]._take(answer)
+                found |= zip(group, self._take(group, self._pool.push(together, group)), strict=True)
         for k, gap in gaps.items():
             found[k] = self._lanes[k].mark_gap(gap.frames)
         return [found[k] for k in lanes]
+
+    def _take(self, group: Sequence[int], answers: Sequence[Any]) -> list[list[Segment]]:
+        """What the pool returned -> segments of each lane; labels of all of them in one go."""
+        setup, lanes = self._setup, [self._lanes[k] for k in group]
+        first = lanes[0]._segmenter
+        if first is None or setup.keep_frames or len(group) == 1:
+            return [lane._take(answer) for lane, answer in zip(lanes, answers, strict=True)]
+        frames = [answer[setup.output] if isinstance(answer, tuple) else answer for answer in answers]
+        real = setup.spec.dequantize(np.concatenate(frames))
+        labels, likely = first.labelled(real.reshape(len(real), math.prod(setup.spec.shape)).astype(np.float64))
+        found, begin = [], 0
+        for lane, made in zip(lanes, frames, strict=True):
+            assert lane._segmenter is not None
+            end = begin + len(made)
+            found.append(lane._segmenter.push_labelled(labels[begin:end], likely[begin:end]))
+            begin = end
+        return found
 
     def flush(self) -> list[list[Segment]]:
         """End every lane that has not ended; the segments that were waiting, per lane."""

@@ -112,14 +112,13 @@ class Segmenter:
     def push(self, frames: npt.ArrayLike) -> list[Segment]:
         """``frames`` (n, labels): logits, or probabilities if the Segmenter was told so. Returns what is final."""
         values = np.asarray(frames, np.float64)
-        if values.ndim != 2 or values.shape[1] != len(self.labels):
-            raise SignalError(
-                f"frames of shape {values.shape[1:]} do not fit {len(self.labels)} labels ({', '.join(self.labels)}): "
-                "correct the labels of the card"
-            )
-        early = max(0, min(-self._frame, len(values)))
+        return self.push_labelled(*self.labelled(values))
+
+    def push_labelled(self, labels: list[int], probabilities: list[float]) -> list[Segment]:
+        """``push`` of what ``labelled`` says of frames."""
+        early = max(0, min(-self._frame, len(labels)))
         self._frame += early
-        for label, probability in self._label(values[early:]):
+        for label, probability in zip(labels[early:], probabilities[early:], strict=True):
             self._take(label, probability)
         return list(self._final())
 
@@ -130,16 +129,22 @@ class Segmenter:
         self._pending = []
         return finished
 
-    def _label(self, values: npt.NDArray[np.float64]) -> Iterator[tuple[int, float]]:
+    def labelled(self, values: npt.NDArray[np.float64]) -> tuple[list[int], list[float]]:
+        """Each frame's label, by number, and its probability; frames of any signals with the same rules."""
+        if values.ndim != 2 or values.shape[1] != len(self.labels):
+            raise SignalError(
+                f"frames of shape {values.shape[1:]} do not fit {len(self.labels)} labels ({', '.join(self.labels)}): "
+                "correct the labels of the card"
+            )
         if not len(values):
-            return iter(())
+            return [], []
         best = values.argmax(axis=1)
         if self.probabilities:
             likely = values[np.arange(len(values)), best]
         else:
             # Softmax at its largest, where exp is 1.
             likely = 1.0 / np.exp(values - values.max(axis=1, keepdims=True)).sum(axis=1)
-        return zip(best.tolist(), likely.tolist(), strict=True)
+        return best.tolist(), likely.tolist()
 
     def _take(self, label: int, probability: float) -> None:
         if self._open is None or self._open.label != label:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 FULL_SCALE = "full scale"
@@ -13,6 +14,7 @@ _OF_FULL_SCALE = {FULL_SCALE: 1.0, **_INTEGERS}
 _PREFIXES = {"": "", "milli": "m", "micro": "u", "nano": "n", "m": "m", "u": "u", "n": "n"}
 
 
+@functools.cache
 def known(unit: str) -> str:
     """``unit`` as it is written here, "uV" for "µV" and "microvolts"; what is not known stays as it is."""
     plain = re.sub("[\u00b5\u03bc]", "u", unit.strip())
