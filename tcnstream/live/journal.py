@@ -42,6 +42,10 @@ CREATE TABLE IF NOT EXISTS outbox (
   PRIMARY KEY (sink, stream, seq)
 ) WITHOUT ROWID;
 """
+_SAY_BOOT = """
+INSERT OR REPLACE INTO fact SELECT 'boot', ? WHERE NOT EXISTS (SELECT 1 FROM fact WHERE name = 'boot' AND value = ?)
+"""
+"""Nothing is written while the machine has not started anew."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ class Journal:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._base = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+            self._base.execute("PRAGMA page_size = 1024")  # a checkpoint is small, and a card's life long
             self._base.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._base.execute("PRAGMA journal_mode = WAL")
             self._base.execute("PRAGMA synchronous = NORMAL")
@@ -121,7 +126,7 @@ class Journal:
         with self._lock:
             self._base.execute("BEGIN IMMEDIATE")
             try:
-                self._base.execute("INSERT OR REPLACE INTO fact VALUES ('boot', ?)", (boot,))
+                self._base.execute(_SAY_BOOT, (boot, boot))
                 self._base.executemany(
                     "INSERT OR REPLACE INTO stream VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     [_row(checkpoint) for checkpoint in checkpoints],
