@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.installed import need_interpreter
+from helpers.netfile import Net
 from helpers.networks import build, layer
 from helpers.paths import AUDIO, ECG, MODELS, STATEFUL
 
@@ -31,6 +32,7 @@ from tcnstream.cli import verify as verify_command
 from tcnstream.engines.interpreter import runtime
 from tcnstream.engines.interpreter.export import export_streaming
 from tcnstream.engines.native.core import load_core
+from tcnstream.engines.native.layout import MAX_PORTS
 from tcnstream.engines.native.planfile import Room, c_header
 from tcnstream.measure.bench import Measurement
 from tcnstream.measure.verify import Check, Difference, VerifyReport
@@ -508,11 +510,17 @@ def test_export_takes_a_policy_and_its_calibration(call: Call, tmp_path: Path) -
     assert code == 0 and "a plan of" in out
 
 
-def test_inspect_says_what_the_native_engine_lacks(call: Call, model: Path) -> None:
+def test_inspect_says_what_the_native_engine_lacks(call: Call, model: Path, tmp_path: Path) -> None:
     assert json.loads(call("inspect", model, "--json")[1])["native_lacks"] == []
     stateful = next((STATEFUL).glob("*.tflite"))
-    assert json.loads(call("inspect", stateful, "--json")[1])["native_lacks"] != []
-    assert "Not for the native engine, so another one runs it whole: " in call("inspect", stateful)[1]
+    assert json.loads(call("inspect", stateful, "--json")[1])["native_lacks"] == []
+    net = Net()
+    x = net.input((1, 12, 4))
+    for _ in range(MAX_PORTS + 1):
+        net.output(net.same(x, "RELU", x.shape, 1))
+    (tmp_path / "many.tflite").write_bytes(net.content())
+    assert json.loads(call("inspect", tmp_path / "many.tflite", "--json")[1])["native_lacks"] != []
+    assert "Not for the native engine, so another one runs it whole: " in call("inspect", tmp_path / "many.tflite")[1]
 
 
 def test_an_output_is_chosen_by_name_or_number(call: Call, model: Path) -> None:
