@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcnstream.compiler.lowering import Lowering
-from tcnstream.compiler.operations.time import TIME_RESAMPLE, ResampleOptions
+from tcnstream.compiler.operations.time import RESAMPLE_ONE, TIME_RESAMPLE, ResampleOptions
 from tcnstream.compiler.plan import Window
 from tcnstream.tflite.graph import Op, Shape, Tensor
 
@@ -22,12 +22,17 @@ def resample(
     like: Tensor,
     window_frames: int,
 ) -> int:
-    """The plan's value of ``operand`` filtered: ``weights`` (up, taps) are the same for all of its channels."""
+    """The plan's value of ``operand`` filtered: ``weights`` (up, taps) are the same for all of its channels.
+
+    Those of integers must be multiples of 1 / RESAMPLE_ONE.
+    """
     value, frame = operand
     channels = math.prod(frame)
-    spread = np.broadcast_to(weights[:, :, None, None], (*weights.shape, channels, 1)).astype(np.float32)
-    name = f"{lw.label(op)}/weights"
-    constant = lw.add_constant(Tensor(name, (), np.dtype(np.float32)), np.ascontiguousarray(spread))
+    if like.dtype.kind == "i":
+        weights = np.rint(weights * RESAMPLE_ONE)
+    spread = np.broadcast_to(weights[:, :, None, None], (*weights.shape, channels, 1))
+    spread = np.ascontiguousarray(spread, np.int16 if like.dtype.kind == "i" else np.float32)
+    constant = lw.add_constant(Tensor(f"{lw.label(op)}/weights", (), spread.dtype), spread)
     inputs = [(value, (channels,)), (constant, spread.shape)]
     options = ResampleOptions(separable=True)
     kind = TIME_RESAMPLE.kind

@@ -12,6 +12,7 @@
 #define TCN_NONE 0xFFFFFFFFu
 #define TCN_SAME INT32_MIN
 #define TCN_ITEM_BYTES {4, 1, 2, 4, 8, 1, 1} /* of an element, by its type */
+#define TCN_MOST_INTERPOLATED 4u /* frames that make one */
 #define TCN_MAX_SOFTMAX_INTEGERS 2048u /* whose powers fit an int32 */
 #define TCN_SUM_DIGITS 10u /* of an exact sum of float32: 32 bits in 64 each */
 
@@ -39,7 +40,7 @@ enum {
     KIND_TABLE = 7, KIND_TABLE16 = 8, KIND_SIGMOID16 = 9, KIND_SOFTMAX = 10, KIND_MOVE = 11, KIND_TIME_MOVE = 12,
     KIND_QUANTIZE = 13, KIND_RESCALE = 14, KIND_REDUCE = 15, KIND_TRAILING = 16, KIND_CUMULATIVE = 17,
     KIND_RESAMPLE = 18, KIND_BINARY_SCALAR = 19, KIND_SELECT = 20, KIND_UNARY_SCALAR = 21, KIND_ARG_MIN_MAX = 22,
-    KIND_PREVIOUS = 23, KIND_SUMS16 = 24, KIND_LSTM_STEP = 25, KIND_SVDF_FILTER = 26
+    KIND_PREVIOUS = 23, KIND_SUMS16 = 24, KIND_LSTM_STEP = 25, KIND_SVDF_FILTER = 26, KIND_INTERPOLATE = 27
 };
 
 /* What a window sees beyond the ends of a signal; CLIP: nothing, it is shorter there; HOLD: the end's own frame. */
@@ -415,6 +416,13 @@ typedef struct {
 } svdf_filter_args;
 TCN_HAS_SIZE(svdf_filter_args, 24);
 
+/* INTERPOLATE: integers between those of neighbouring frames, ties away from zero. */
+typedef struct {
+    uint32_t taps;
+    uint32_t weights_at; /* i16 (up, taps), in 1/1024; 0 for a frame that is not read */
+} interpolate_args;
+TCN_HAS_SIZE(interpolate_args, 8);
+
 /* Elements that stay side by side. */
 typedef struct {
     uint32_t operand;
@@ -467,9 +475,10 @@ TCN_HAS_SIZE(tcn_snapshot_head, 24);
     X(PREVIOUS, tcn_previous) \
     X(SUMS16, tcn_sums16) \
     X(LSTM_STEP, tcn_lstm_step) \
-    X(SVDF_FILTER, tcn_svdf_filter)
+    X(SVDF_FILTER, tcn_svdf_filter) \
+    X(INTERPOLATE, tcn_interpolate)
 #endif
 
-#define TCN_LAYOUT 0xE80CB791u /* of these two headers */
+#define TCN_LAYOUT 0x93ECAB54u /* of these two headers */
 
 #endif

@@ -144,6 +144,8 @@ def upsampling(net: Net, x: Value, ratio: int = 2, kind: str = "tile", kernel: i
         raise DoesNotFitError("TFLite's reference resolver has no int8 TILE")
     if kind == "unfold":
         return depth_to_time(net, x, ratio, kernel)
+    if kind == "pieces":
+        return repeated_pieces(net, x, ratio)
     if len(x.shape) == 3 and kind == "tile":
         _, frames, channels = x.shape
         four = net.reshape(x, (1, frames, 1, channels), 1)
@@ -154,6 +156,8 @@ def upsampling(net: Net, x: Value, ratio: int = 2, kind: str = "tile", kernel: i
     if kind != "transpose":
         shape[t] *= ratio
         size = net.constant(shape[1:3], np.int32)
+        if kind == "linear" and (ratio == 2 or net.dtype == np.float32):
+            return net.like(net.same(four, "RESIZE_BILINEAR", tuple(shape), t, size, half_pixel_centers=same), x)
         return net.like(net.same(four, "RESIZE_NEAREST_NEIGHBOR", tuple(shape), t, size), x)
     if four.shape[3 - t] != 1:
         raise DoesNotFitError("one spatial axis is stretched")
@@ -174,6 +178,29 @@ def upsampling(net: Net, x: Value, ratio: int = 2, kind: str = "tile", kernel: i
         stride_w=ratio if t == 2 else 1,
     )
     return net.like(y, x)
+
+
+def repeated_pieces(net: Net, x: Value, ratio: int) -> Value:
+    """Each frame split off and put down ``ratio`` times, as Keras writes UpSampling1D."""
+    if x.frames > 64:
+        raise DoesNotFitError("more pieces than a file should have")
+    one = tuple(1 if a == x.axis else n for a, n in enumerate(x.shape))
+    pieces = [net.value(one, x.axis, x.spread, x.quantization) for _ in range(x.frames)]
+    net.op("SPLIT", [net.constant(x.axis, np.int32), x.index], pieces, num_splits=x.frames)
+    shape = tuple(n * ratio if a == x.axis else n for a, n in enumerate(x.shape))
+    y = net.value(shape, x.axis, x.spread, x.quantization)
+    net.op("CONCATENATION", [piece.index for piece in pieces for _ in range(ratio)], [y], axis=x.axis)
+    return y
+
+
+def replicate(net: Net, x: Value, before: int = 2, after: int = 1, kernel: int = 3) -> Value:
+    """The first and the last frame several times, as replicate padding does, and a convolution over it."""
+    first, last = net.cut(x, x.axis, 0, 1), net.cut(x, x.axis, x.frames - 1, x.frames)
+    parts = [first] * before + [x] + [last] * after
+    shape = tuple(n + before + after if a == x.axis else n for a, n in enumerate(x.shape))
+    y = net.value(shape, x.axis, x.spread, x.quantization)
+    net.op("CONCATENATION", [part.index for part in parts], [y], axis=x.axis)
+    return convolution(net, y, kernel=kernel, padding="valid")
 
 
 def depth_to_time(net: Net, x: Value, ratio: int, kernel: int) -> Value:
@@ -391,6 +418,7 @@ LAYERS: Mapping[str, Callable[..., Value]] = {
     "shuffle": shuffle,
     "crop": crop,
     "mirror": mirror,
+    "replicate": replicate,
     "decimate": decimate,
     "residual": residual,
     "cropped_residual": cropped_residual,

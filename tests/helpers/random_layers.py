@@ -62,12 +62,13 @@ OTHERS: tuple[Choices, ...] = (
         "upsampling",
         {
             "ratio": (2, 3),
-            "kind": ("tile", "resize", "transpose", "unfold"),
+            "kind": ("tile", "resize", "transpose", "unfold", "pieces", "linear"),
             "kernel": range(1, 6),
             "same": (True, False),
         },
     ),
     ("crop", {"before": (0, 1, 5), "after": (0, 1, 4)}),
+    ("replicate", {"before": (1, 2, 4), "after": (0, 2), "kernel": (2, 3)}),
     (
         "mirror",
         {
@@ -81,7 +82,7 @@ OTHERS: tuple[Choices, ...] = (
     ("decimate", {"first": (0, 1, 2), "step": (2, 3)}),
 )
 JOINS = ("ADD", "SUB", "MUL", "CONCATENATION", "MAXIMUM")
-STRETCHES = ("tile", "resize", "transpose", "unfold")
+STRETCHES = ("tile", "resize", "transpose", "unfold", "pieces")
 
 
 def options(name: str, **choices: Sequence[Any]) -> st.SearchStrategy[Layer]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from tcnstream.compiler.lowering import Lowering
 from tcnstream.compiler.operation import Operation, from_file
-from tcnstream.compiler.operations.time import TIME_REPEAT
+from tcnstream.compiler.operations.time import RESAMPLE_ONE, TIME_REPEAT
 from tcnstream.compiler.plan import Options, Window
 from tcnstream.compiler.resampling import resample
 from tcnstream.compiler.spatial import spatial
@@ -65,14 +65,21 @@ def _interpolate(lw: Lowering, op: Op) -> None:
     t, f = (2, 1) if axes.swap else (1, 2)
     options = from_file(ResizeOptions, op)
     like = lw.graph.tensors[i]
-    if like.dtype != np.float32:
-        lw.refuse(op, f"interpolates {like.dtype} frames; only float32 ones are")
+    if like.dtype not in (np.float32, np.int8, np.int16):
+        lw.refuse(op, f"interpolates {like.dtype} frames, where only float32, int8 and int16 ones are")
     if shape[f] not in (1, out[f]):
         lw.refuse(op, f"interpolates between {shape[f]} places beside time")
     corners = options.align_corners and out[t] > 1
     ratio, rest = divmod(out[t] - 1, shape[t] - 1) if corners and shape[t] > 1 else divmod(out[t], shape[t])
     if rest:
         lw.refuse(op, f"resizes {shape[t]} frames to {out[t]}, which is no whole multiple")
+    if like.dtype != np.float32 and RESAMPLE_ONE // 2 % ratio:
+        lw.refuse(
+            op,
+            f"interpolates integers in steps of 1/{RESAMPLE_ONE} of a frame, which {ratio} frames for each do not"
+            " divide, so that each one drifts from its place",
+            "Resize by a power of two, or convert to float32 or float16",
+        )
     operand = axes.operand
     if out[f] != shape[f]:
         frame = (out[f], shape[3])

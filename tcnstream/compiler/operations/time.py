@@ -28,6 +28,10 @@ class GraphOptions(Options):
         return f'the {engine} engine lacks a step of this model, of which the {self.refusal} Use engine="interpreter"'
 
 
+RESAMPLE_ONE = 1024
+"""The weight 1 of a TIME_RESAMPLE of integers, whose weights are integers, too."""
+
+
 def _resampling_multiply_adds(plan: Plan, node: Node) -> int:
     _, taps, channels, _ = plan.tensors[node.inputs[1]].shape
     separable = node.options_of(ResampleOptions).separable

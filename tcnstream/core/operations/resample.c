@@ -3,7 +3,7 @@
  * On the line with `up - 1` places between input frames output frame j reads `extent` places from
  * `stride * j - pad_begin` on. How far the first input frame lies behind the first place says which of the `up` sets
  * of weights meets them. The sets are of one length: where the last weight stands behind the kernel it meets zeros. */
-#include "operation.h"
+#include "operands.h"
 
 /* `count` input frames from `first` on, one behind the other, into `rows`. */
 static const void **read_frames(const tcn_job *j, const tcn_lane_run *lane, int64_t first, int64_t count,
@@ -49,4 +49,42 @@ static void resample(const tcn_job *j)
     }
 }
 
+static int check_interpolate(tcn_checker *c)
+{
+    const tcn_node_record *n = c->node;
+    ARGUMENTS(interpolate_args);
+    REQUIRE((n->dtype == TCN_I8 || n->dtype == TCN_I16) && output_of(c)->dtype == n->dtype, &n->dtype, TCN_VALUE);
+    REQUIRE(output_of(c)->elements == input_of(c, 0)->elements && n->edge == EDGE_HOLD, &n->edge, TCN_VALUE);
+    REQUIRE(a->taps > 0 && a->taps <= TCN_MOST_INTERPOLATED && a->taps == ((uint32_t)n->extent - 1) / (uint32_t)n->up + 1, &a->taps, TCN_VALUE);
+    REQUIRE(holds(c, a->weights_at, (uint64_t)n->up * a->taps, 2), &a->weights_at, TCN_BOUNDS);
+    return TCN_OK;
+}
+
+static void interpolate(const tcn_job *j)
+{
+    const tcn_program *p = j->p;
+    const tcn_node_record *node = j->node;
+    const interpolate_args *a = ARGS(interpolate_args);
+    uint32_t in = j->in[0], out = j->out[0], l, t, e, elements = p->tensors[out].elements;
+    int64_t up = node->up, f;
+    for (l = 0; l < j->n_lanes; l++) {
+        const tcn_lane_run *lane = &j->lanes[l];
+        for (f = lane->have[out]; f < lane->goal[out]; f++) {
+            int64_t place = f * node->stride - node->pad_begin, set = (up - place % up) % up;
+            const int16_t *weights = IN_PLAN(int16_t, a->weights_at) + set * a->taps;
+            const uint8_t *rows[TCN_MOST_INTERPOLATED];
+            uint8_t *to = output_frame_at(p, lane, out, f);
+            for (t = 0; t < a->taps; t++)
+                rows[t] = weights[t] && set + up * t < node->extent ? padded_frame_at(p, lane, node, in, (place + set) / up + t) : p->buffers;
+            for (e = 0; e < elements; e++) {
+                int64_t sum = 0;
+                for (t = 0; t < a->taps; t++)
+                    sum += weights[t] * tcn_integer_at(rows[t], node->dtype, e);
+                tcn_store_integer(to, node->dtype, e, (sum + (sum > 0 ? 512 : -512)) / 1024);
+            }
+        }
+    }
+}
+
+const tcn_operation tcn_interpolate = {check_interpolate, interpolate, NULL};
 const tcn_operation tcn_resample = {tcn_check_convolution, resample, NULL};

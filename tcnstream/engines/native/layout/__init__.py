@@ -46,6 +46,8 @@ SAME = -(1 << 31)
 MAX_PORTS = 16
 MAX_OPERANDS = 64
 MAX_RANK = 4
+MOST_INTERPOLATED = 4
+"""Frames of which INTERPOLATE makes one."""
 MAX_SOFTMAX_INTEGERS = 2048
 SUM_DIGITS = 10
 
@@ -563,6 +565,13 @@ class Reduce(Record, c="reduce_args"):
     carry: Carry = doc("TRAILING, CUMULATIVE: in the carries of a state", default=0)
 
 
+class Interpolate(Record, c="interpolate_args"):
+    """INTERPOLATE: integers between those of neighbouring frames, ties away from zero."""
+
+    taps: U32
+    weights: Blob = doc("i16 (up, taps), in 1/1024; 0 for a frame that is not read")
+
+
 class Previous(Record, c="previous_args"):
     """PREVIOUS: frame j is frame j - 1 of another tensor, which may be made later; frame 0 stands in the plan."""
 
@@ -648,6 +657,7 @@ class Kind(IntEnum):
     SUMS16 = 24, Sums16
     LSTM_STEP = 25, Sums16
     SVDF_FILTER = 26, SvdfFilter
+    INTERPOLATE = 27, Interpolate
 
 
 RECORDS = (

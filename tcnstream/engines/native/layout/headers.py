@@ -50,6 +50,7 @@ def layout_h() -> str:
                 f"#define TCN_NONE 0x{layout.NONE:X}u",
                 "#define TCN_SAME INT32_MIN",
                 f"#define TCN_ITEM_BYTES {{{item_bytes}}} /* of an element, by its type */",
+                f"#define TCN_MOST_INTERPOLATED {layout.MOST_INTERPOLATED}u /* frames that make one */",
                 f"#define TCN_MAX_SOFTMAX_INTEGERS {layout.MAX_SOFTMAX_INTEGERS}u /* whose powers fit an int32 */",
                 f"#define TCN_SUM_DIGITS {layout.SUM_DIGITS}u /* of an exact sum of float32: 32 bits in 64 each */",
             ]

@@ -12,7 +12,16 @@ import numpy as np
 from tcnstream.compiler.operations.convolution import TRANSPOSE_CONV, ConvolutionOptions
 from tcnstream.compiler.operations.dense import BATCH_MATMUL, FULLY_CONNECTED, MatrixOptions
 from tcnstream.compiler.operations.time import ResampleOptions
-from tcnstream.engines.native.layout import Conv, ConvOp, Family, Kind, ResampleOp, Rescale
+from tcnstream.engines.native.layout import (
+    MOST_INTERPOLATED,
+    Conv,
+    ConvOp,
+    Family,
+    Interpolate,
+    Kind,
+    ResampleOp,
+    Rescale,
+)
 from tcnstream.engines.native.pack.context import (
     Context,
     Frequency,
@@ -262,6 +271,8 @@ def _transpose_conv(context: Context) -> Packed:
 
 @packs("TIME_RESAMPLE")
 def _resample(context: Context) -> Packed:
+    if context.source.dtype != np.float32:
+        return _interpolate(context)
     weights = _weights_of(context)  # (up, taps, channels, filters)
     up, taps, channels, filters = weights.shape
     separable = context.node.options_of(ResampleOptions).separable
@@ -272,6 +283,15 @@ def _resample(context: Context) -> Packed:
     kind = Kind.DEPTHWISE if separable else Kind.CONV
     packed = _convolution(context, kind, sets[0], channels, groups, (1, 1), Frequency(), sets=tuple(sets))
     return replace(packed, kind=Kind.RESAMPLE, op=ResampleOp.DEPTHWISE if separable else ResampleOp.CONV)
+
+
+def _interpolate(context: Context) -> Packed:
+    """Between integers; the weights are the same for all channels."""
+    weights = context.facts.array(1)[:, :, 0, 0].astype(np.int16)
+    if context.source.dtype not in (np.int8, np.int16) or weights.shape[1] > MOST_INTERPOLATED:
+        raise context.unsupported(f"{context.source.dtype} frames between {weights.shape[1]} others")
+    arguments = Interpolate(taps=weights.shape[1], weights=np.ascontiguousarray(weights).tobytes())
+    return Packed(Kind.INTERPOLATE, context.streams, arguments)
 
 
 @packs("FULLY_CONNECTED")

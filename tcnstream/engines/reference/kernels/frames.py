@@ -5,10 +5,13 @@ The first operand of a ``KernelContext`` holds the frames from ``first_input_fra
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from tcnstream.compiler.operations.statistics import Statistic, StatisticOptions
-from tcnstream.compiler.operations.time import ResampleOptions
+from tcnstream.compiler.operations.time import RESAMPLE_ONE, ResampleOptions
 from tcnstream.engines.reference.kernels.context import KernelContext, kernel
 from tcnstream.engines.reference.kernels.reduce import mean_from_sum, mean_of
 from tcnstream.tflite.graph import Array
@@ -46,9 +49,14 @@ def repeat(context: KernelContext) -> tuple[Array, ...]:
 
 @kernel("TIME_RESAMPLE")
 def resample(context: KernelContext) -> tuple[Array, ...]:
-    """Every output frame from the set of weights that meets input frames, not the places between."""
-    frames, bias = np.asarray(context.array(0), np.float32), context.optional(2)
-    weights = np.asarray(context.array(1), np.float32)
+    """Every output frame from the set of weights that meets input frames, not the places between.
+
+    Weights of integers count in 1 / RESAMPLE_ONE.
+    """
+    whole = context.tensor(0).dtype.kind == "i"
+    number = np.int64 if whole else np.float32
+    frames, bias = np.asarray(context.array(0), number), context.optional(2)
+    weights: npt.NDArray[Any] = np.asarray(context.array(1), number)
     window, taps = context.node.window, weights.shape[1]
     places = (context.first_frame + np.arange(context.n_frames)) * window.stride - window.pad_begin
     first, phase = -(-places // window.up), -places % window.up
@@ -58,6 +66,10 @@ def resample(context: KernelContext) -> tuple[Array, ...]:
     read[(phase + (taps - 1) * window.up) >= window.extent, :, -1] = 0
     summed = "nct,ntcf->ncf" if context.options(ResampleOptions).separable else "nct,ntcf->nf"
     made: Array = np.einsum(summed, read, weights[phase]).reshape(context.n_frames, -1)
+    if whole:
+        # Ties away from zero, as ResizeBilinearInteger of TFLite's resize_bilinear.h.
+        nearest = np.sign(made) * ((np.abs(made) + RESAMPLE_ONE // 2) // RESAMPLE_ONE)
+        return (nearest.astype(context.output.dtype),)
     return (made if bias is None else np.asarray(np.add(made, bias)),)
 
 
