@@ -98,17 +98,29 @@ def taps(
 ) -> Iterator[tuple[int, int, Reals]]:
     """For every kernel element, what it reads: (t index, f index, (n_frames, F_out, C)).
 
-    ``kernel`` and ``dilation`` are (time, frequency). Elements that read no frame of ``within`` are left out.
+    ``kernel`` and ``dilation`` are (time, frequency). With ``within``, the frames that are signal, elements that read
+    nothing but padding are left out.
     """
     (kernel_t, kernel_f), (dilation_t, dilation_f) = kernel, dilation
     stride_t, stride_f = context.node.window.stride, context.options(SpatialOptions).stride_f
     frequencies = context.output.shape[0]
-    begin, end = within or (0, kernel_t * dilation_t)
-    first = max(0, begin - (context.n_frames - 1) * stride_t)
-    for i in range(-(-first // dilation_t), min(kernel_t, -(-end // dilation_t))):
+    elements_t, elements_f = range(kernel_t), range(kernel_f)
+    if within is not None:
+        options = context.options(SpatialOptions)
+        bins = options.pad_f_begin, x.shape[1] - options.pad_f_end
+        elements_t = _reaching(within, kernel_t, dilation_t, stride_t, context.n_frames)
+        elements_f = _reaching(bins, kernel_f, dilation_f, stride_f, frequencies)
+    for i in elements_t:
         frames = x[i * dilation_t :: stride_t][: context.n_frames]
-        for k in range(kernel_f):
+        for k in elements_f:
             yield i, k, frames[:, k * dilation_f :: stride_f][:, :frequencies]
+
+
+def _reaching(signal: tuple[int, int], kernel: int, dilation: int, stride: int, windows: int) -> range:
+    """The elements of a kernel that any of so many windows puts on a place of ``signal``."""
+    begin, end = signal
+    first = max(0, begin - (windows - 1) * stride)
+    return range(-(-first // dilation), min(kernel, -(-end // dilation)))
 
 
 def _dilation(context: KernelContext) -> tuple[int, int]:
@@ -200,7 +212,7 @@ def max_pool_2d(context: KernelContext) -> tuple[Array, ...]:
     lowest = _lowest(context.tensor(0))
     masked = np.where(_inside(context) > 0, x, lowest)
     best = np.full((context.n_frames, context.output.shape[0], context.output.shape[-1]), lowest)
-    for _, _, read in taps(context, masked, _pooled(context)):
+    for _, _, read in taps(context, masked, _pooled(context), within=context.valid):
         # as std::max(best, value): a NaN is never greater
         best = np.where(best < read, read, best)
     return (as_frames(context, _clip_pool(context, best)),)
