@@ -171,6 +171,8 @@ MINIMUM = _two("MINIMUM", _RAW, _ALL, np.minimum)
 LOGICAL_AND = _two("LOGICAL_AND", _PAIR, ("bool",), np.logical_and)
 LESS = _two("LESS", _COMPARISON, _ALL, np.less)
 
+NOT_EQUAL = _two("NOT_EQUAL", _COMPARISON, (*_ALL, "bool"), np.not_equal)
+
 OPERATIONS = (
     ADD,
     SUB,
@@ -186,7 +188,7 @@ OPERATIONS = (
     LOGICAL_AND,
     _two("LOGICAL_OR", _PAIR, ("bool",), np.logical_or),
     EQUAL,
-    _two("NOT_EQUAL", _COMPARISON, (*_ALL, "bool"), np.not_equal),
+    NOT_EQUAL,
     LESS,
     _two("LESS_EQUAL", _COMPARISON, _ALL, np.less_equal),
     _two("GREATER", _COMPARISON, _ALL, np.greater),
