@@ -23,7 +23,7 @@ from tcnstream.engines.reference.executor import ReferenceExecutor, compute
 from tcnstream.engines.state import State
 from tcnstream.errors import EngineError
 from tcnstream.model import Model
-from tcnstream.stream import as_frames
+from tcnstream.stream import in_steps
 from tcnstream.tflite.graph import Array
 
 _MOST_OUTPUTS = 16
@@ -159,7 +159,7 @@ def as_inputs(program: Program, signal: Array | Sequence[Array]) -> list[Array]:
     ports = program.model.inputs
     if len(parts) != len(ports):
         raise BridgeError(f"the model has {len(ports)} inputs and got {len(parts)} signals")
-    return [np.ascontiguousarray(as_frames(port, part)) for port, part in zip(ports, parts, strict=True)]
+    return [np.ascontiguousarray(x) for x in in_steps(ports, program.model.input_steps, parts)]
 
 
 class HostStream:
