@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-EventType: TypeAlias = Literal["segment", "beat", "gap", "clock", "status", "shadow"]
+EventType: TypeAlias = Literal["segment", "beat", "gap", "clock", "status"]
 
 
 @dataclass(frozen=True, slots=True)
