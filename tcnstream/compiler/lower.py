@@ -14,6 +14,7 @@ import math
 from collections.abc import Sequence
 
 from tcnstream.compiler.batch import batch_of, first_of_batch
+from tcnstream.compiler.leads import align, settle_leads
 from tcnstream.compiler.lowering import Lowering
 from tcnstream.compiler.operation import Operation
 from tcnstream.compiler.operations import operations
@@ -61,7 +62,9 @@ def lower_operation(lowering: Lowering, op: Op) -> None:
     if record.lower is None:
         lowering.refuse(op, record.refusal if isinstance(record.refusal, str) else record.refusal(op))
     if not lower_picked(lowering, op, record):
+        align(lowering, op)
         record.lower(lowering, op)
+    settle_leads(lowering, op)
 
 
 def _frames_per_step(graph: Graph, axes: Sequence[int | None]) -> list[int]:

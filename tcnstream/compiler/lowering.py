@@ -36,7 +36,8 @@ class TimedTensor:
     ``statistic`` marks what comes from a statistic over all of time, for which a policy gives a value at every
     frame; where a window or a last frame took time away, only the end of the window has one. ``imaginary`` is the
     plan's value of the imaginary part of a complex tensor, whose real part is ``value``. ``picked``: the tensor is
-    those frames of ``value``, for which nothing stands in the plan yet (``picks``).
+    those frames of ``value``, for which nothing stands in the plan yet (``picks``). ``lead``: without time, the frames
+    that come before that of the first whole window (``leads``).
     """
 
     value: int
@@ -45,6 +46,7 @@ class TimedTensor:
     statistic: bool = False
     imaginary: int | None = None
     picked: Picked | None = None
+    lead: int = 0
 
 
 class Lowering:
@@ -60,6 +62,8 @@ class Lowering:
         self.states: dict[int, int] = {}
         self.input_steps: list[int] = []
         self.awaited: dict[int, int] = {}
+        self.exchanged: dict[int, TimedTensor] = {}
+        """Operands of the operation that is being said as others read them (``leads``)."""
         self.of_each_frame: dict[object, list[TimedTensor]] = {}
         """What operations on one frame of a window gave, by all that tells them apart but the frame's place."""
         self._identities: dict[int, object] = {}

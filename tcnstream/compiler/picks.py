@@ -13,6 +13,7 @@ from typing import Never
 
 import numpy as np
 
+from tcnstream.compiler.leads import align
 from tcnstream.compiler.lowering import Lowering, Picked, TimedTensor, frame_shape
 from tcnstream.compiler.operation import Operation
 from tcnstream.compiler.operations.time import TIME_PAD, TIME_REPEAT
@@ -57,6 +58,7 @@ def settle(lw: Lowering, op: Op) -> None:
     """All operands of ``op`` as streams, because it reads what was picked."""
     for i in op.inputs:
         settle_tensor(lw, i)
+    align(lw, op)
 
 
 def settle_tensor(lw: Lowering, i: int) -> None:
@@ -87,7 +89,7 @@ def _one_frame(lw: Lowering, i: int, stream: TimedTensor, picked: Picked) -> Tim
     if picked.weights is not None or place == OUTSIDE:
         _refuse(lw, picked)
     if place == picked.frames - 1:
-        return made
+        return replace(made, lead=place)
     frame = frame_shape(lw.shape(i), stream.axis)
     window = Window(pad_begin=-place, pad_end=place + 1 - picked.frames)
     operand, like = (stream.value, frame), lw.graph.tensors[i]

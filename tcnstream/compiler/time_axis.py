@@ -55,9 +55,10 @@ def lower_along_time(graph: Graph, time_axis: int | None = None, compute: Comput
             plans.append((axes, plan))
         elif _keeps_time(plan):
             unusual.append((axes, plan))
-    if plans and unusual and not any(slides(plan) or _keeps_time(plan) for _, plan in plans):
-        # Along the usual axis all of the window goes into each answer, along another one it does not.
-        plans = unusual
+    longer = [(axes, plan) for axes, plan in unusual if all(plan.window_frames > p.window_frames for _, p in plans)]
+    if plans and longer and not any(slides(plan) or _keeps_time(plan) for _, plan in plans):
+        # Along the usual axis all of the window goes into each answer, along a longer one it does not.
+        plans = longer
     if plans:
         axes, best = max(plans, key=lambda found: _merit(*found))
         others = tuple(plan.input_axes for other, plan in plans if plan is not best and _rivals(other, axes))

@@ -36,6 +36,8 @@ def _collect(lw: Lowering, op: Op) -> None:
 
 def _last(lw: Lowering, op: Op) -> None:
     lw.alias(op, op.inputs[0], None)
+    last = lw.streams[op.outputs[0]]
+    lw.streams[op.outputs[0]] = replace(last, lead=last.window_frames - 1)
 
 
 def _state(lw: Lowering, op: Op) -> None:
