@@ -21,7 +21,8 @@ from tcnstream.compiler import compile_model
 from tcnstream.compiler.alignment import alignments
 from tcnstream.compiler.cost import multiply_adds
 from tcnstream.compiler.normalise import is_dynamic_range
-from tcnstream.compiler.plan import UNFOLD, Node, Plan
+from tcnstream.compiler.operations.time import TIME_UNFOLD
+from tcnstream.compiler.plan import Node, Plan
 from tcnstream.compiler.policies import apply_policy, global_nodes, parse_policy
 from tcnstream.compiler.timing import remembered_frames, timings
 from tcnstream.engines.base import ROUNDINGS
@@ -177,7 +178,7 @@ class Model:
         plan, facts, kept = self.plan, self._timings, remembered_frames(self.plan)
         steps = self.input_steps[0]
         rows = []
-        apart = {node.inputs[0]: node.outputs[0] for node in plan.nodes if node.kind == UNFOLD and node.index < 0}
+        apart = {n.inputs[0]: n.outputs[0] for n in plan.nodes if n.kind == TIME_UNFOLD.kind and n.index < 0}
         inputs = [apart.get(i, i) for i in plan.inputs]
         made: list[tuple[Node | None, tuple[int, ...]]] = [(None, (i,)) for i in inputs]
         made += [(node, node.outputs) for node in plan.nodes if node.outputs[0] not in inputs]

@@ -18,6 +18,7 @@ from tcnstream.compiler.leads import align, settle_leads
 from tcnstream.compiler.lowering import Lowering
 from tcnstream.compiler.operation import Operation
 from tcnstream.compiler.operations import operations
+from tcnstream.compiler.operations.time import TIME_UNFOLD
 from tcnstream.compiler.picks import lower_picked, settle_tensor
 from tcnstream.compiler.plan import Plan
 from tcnstream.tflite.graph import Graph, Op
@@ -43,7 +44,7 @@ def take_inputs(lowering: Lowering, axes: Sequence[int | None]) -> None:
     graph = lowering.graph
     steps = _frames_per_step(graph, axes)
     for i, axis, frames in zip(graph.inputs, axes, steps, strict=True):
-        lowering.add_input(i, axis, frames)
+        lowering.add_input(i, axis, frames, TIME_UNFOLD.kind)
 
 
 def lower_operations(lowering: Lowering) -> None:

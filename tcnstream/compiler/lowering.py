@@ -9,7 +9,7 @@ from typing import Never
 import numpy as np
 import numpy.typing as npt
 
-from tcnstream.compiler.plan import NO_OPTIONS, SAME_FRAME, UNFOLD, Node, Options, Plan, Window
+from tcnstream.compiler.plan import NO_OPTIONS, SAME_FRAME, Node, Options, Plan, Window
 from tcnstream.errors import NotStreamableError
 from tcnstream.tflite.graph import ABSENT, Array, Graph, Op, Quantization, Shape, Tensor
 from tcnstream.tflite.validate import has_short_sums
@@ -68,10 +68,11 @@ class Lowering:
         """What operations on one frame of a window gave, by all that tells them apart but the frame's place."""
         self._identities: dict[int, object] = {}
 
-    def add_input(self, i: int, axis: int | None, frames_per_step: int = 1) -> None:
+    def add_input(self, i: int, axis: int | None, frames_per_step: int = 1, unfold: str = "") -> None:
         """An input of the file whose axis ``axis`` is time; None: it has no time.
 
-        Where inputs have different rates, ``frames_per_step`` of its frames arrive together.
+        Where inputs have different rates, ``frames_per_step`` of its frames arrive together, and a node of the kind
+        ``unfold`` takes them apart.
         """
         tensor = self.graph.tensors[i]
         shape = tensor.shape
@@ -99,7 +100,7 @@ class Lowering:
             self.inputs.append(self.add_value(tensor, together, frames // frames_per_step))
             value = self.add_value(tensor, frame, frames)
             window = Window(up=frames_per_step, extent=frames_per_step, pad_begin=frames_per_step - 1)
-            self.nodes.append(Node(UNFOLD, (self.inputs[-1],), (value,), (together,), window=window, label=tensor.name))
+            self.nodes.append(Node(unfold, (self.inputs[-1],), (value,), (together,), window=window, label=tensor.name))
         self.input_steps.append(frames_per_step)
         self.streams[i] = TimedTensor(value, axis, frames)
 

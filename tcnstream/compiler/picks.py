@@ -100,7 +100,8 @@ def _one_frame(lw: Lowering, i: int, stream: TimedTensor, picked: Picked) -> Tim
 def _refuse(lw: Lowering, picked: Picked) -> Never:
     if (np.diff(picked.index[:, 0]) < 0).all():
         lw.refuse(picked.op, BACKWARDS, FORWARDS_ALONE)
-    what = "puts two signals one behind the other in time: " if picked.op.kind == "CONCATENATION" else "picks "
+    joins = picked.weights is None and sum(i in lw.streams for i in picked.op.inputs) > 1
+    what = "puts two signals one behind the other in time: " if joins else "picks "
     lw.refuse(picked.op, f"{what}frames of the window in an order that goes on in no stream")
 
 

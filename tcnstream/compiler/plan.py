@@ -55,9 +55,6 @@ class Window:
 
 SAME_FRAME = Window()
 
-UNFOLD = "TIME_UNFOLD"
-"""The kind of a node that cuts one frame into ``up`` frames; ``operations.time`` has its record."""
-
 
 @dataclass(frozen=True)
 class Options:

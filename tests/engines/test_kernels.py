@@ -166,11 +166,13 @@ def test_a_form_without_reference_arithmetic_is_refused_by_name(kind: str, dtype
         compute(trial)
 
 
-def test_unsigned_integers_are_refused_inside_a_model() -> None:
-    x = tensor((4, 3), U8, scale=0.1, zero_point=128)
-    trial = Trial("ADD", (x, x), (np.ones((4, 3), U8), np.ones((4, 3), U8)), (x,))
-    with pytest.raises(EngineError, match="quantized to uint8; convert the model to int8"):
-        compute(trial)
+def test_unsigned_integers_are_signed_ones_128_lower() -> None:
+    x, y = tensor((4, 3), U8, scale=0.1, zero_point=131), tensor((4, 3), I8, scale=0.1, zero_point=3)
+    values = np.random.default_rng(0).integers(0, 256, (2, 4, 3)).astype(U8)
+    lower = tuple((part.astype(np.int16) - 128).astype(I8) for part in values)
+    unsigned = compute(Trial("ADD", (x, x), tuple(values), (x,)))[0]
+    signed = compute(Trial("ADD", (y, y), lower, (y,)))[0]
+    assert unsigned.dtype == U8 and np.array_equal(unsigned, signed.astype(np.int16) + 128)
 
 
 def test_a_scale_so_small_that_an_activation_has_no_last_step() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tcnstream.compiler.lowering import Lowering
 from tcnstream.compiler.operation import Operation, multiply_adds_per_value
-from tcnstream.compiler.plan import UNFOLD, Node, Options, Plan
+from tcnstream.compiler.plan import Node, Options, Plan
 from tcnstream.tflite.graph import Op, Shape, Tensor
 
 
@@ -44,7 +44,7 @@ TIME_PAD = Operation("TIME_PAD")
 TIME_WINDOW = Operation("TIME_WINDOW")
 """``extent`` frames side by side as one."""
 
-TIME_UNFOLD = Operation(UNFOLD, cuts_frames=True)
+TIME_UNFOLD = Operation("TIME_UNFOLD", cuts_frames=True)
 """One frame cut into ``up`` frames."""
 
 TIME_REPEAT = Operation("TIME_REPEAT", cuts_frames=True)
