@@ -71,8 +71,8 @@ TARGETS = (
     Target("armv7", "arm-linux-gnueabihf-gcc", ("-O2", "-static"), ("qemu-arm", "-cpu", "cortex-a7"), isas=(0, 1, 2)),
 )
 CORTEX_M = {
-    "m4f": (("-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16"), 72_000),
-    "m55": (("-mcpu=cortex-m55",), 80_000),
+    "m4f": (("-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16"), 72 * 1024),
+    "m55": (("-mcpu=cortex-m55",), 80 * 1024),
 }
 """A Cortex-M: what the compiler is told, and the most bytes of code that the whole core may take."""
 

@@ -37,12 +37,8 @@ pytest.importorskip("tcnstream._native", reason="the core was not built")
 LACKED = {
     "BATCH_MATMUL-float32": "a transposed left operand",
     "BATCH_MATMUL-int8": "a transposed left operand",
-    "BATCH_MATMUL-int16": "int16 weights",
-    "QUANTIZE-float32": "uint8 streams",
-    "QUANTIZE-int8": "uint8 streams",
-    "QUANTIZE-uint8": "uint8 streams",
+    "BATCH_MATMUL-int16": "a transposed left operand",
     "DEQUANTIZE-float16": "float16 streams",
-    "DEQUANTIZE-uint8": "uint8 streams",
 }
 """Forms that the core leaves to another engine, and what it says of them. A form may be lacking for some data alone.
 
