@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
+from tcnstream.compiler.batch_rules import Follow
 from tcnstream.compiler.lowering import Lowering
 from tcnstream.compiler.plan import Node, Options, Plan
 from tcnstream.tflite.graph import Array, Op, OptionValue, Tensor
@@ -55,7 +56,8 @@ class Operation:
     streaming form, and ``refusal`` says why. ``fold`` computes what converters leave on constants: with
     ``folds_shapes`` from the operands' shapes alone, with ``folds_plain_numbers`` only where neither scales nor an
     activation are in play. ``types`` are the value types of its nodes in which TFLite's reference kernels
-    have it; the random trials draw each of them.
+    have it; the random trials draw each of them. ``batch`` says where a batch lies in its outputs; without it the batch
+    stays where ``rule`` keeps or spreads the operands' shape, and counts as mixed elsewhere.
 
     The flags say what passes over a graph or a plan must know, so that none of them needs to know kinds.
     """
@@ -70,6 +72,7 @@ class Operation:
     folds_plain_numbers: bool = False
     multiply_adds: MultiplyAdds = no_multiply_adds
     types: tuple[str, ...] = ()
+    batch: Follow | None = None
     is_convolution: bool = False
     """Padding in front of it can become its own, and SPACE_TO_BATCH_ND around it its dilation."""
     slides_kernel: bool = False

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tcnstream.compiler import batch_rules
 from tcnstream.compiler.constants import data_of, dequantize
 from tcnstream.compiler.lowering import Lowering
 from tcnstream.compiler.operation import Operation, from_file
@@ -114,7 +115,14 @@ def _unit_length(lw: Lowering, op: Op) -> None:
 _ALL = ("float32", "int8", "int16")
 
 SQRT = _function("SQRT", "float32", of=np.sqrt)
-SOFTMAX = Operation("SOFTMAX", Rule(options={"beta": REAL}), SoftmaxOptions, lower=_along_last_axis, types=_ALL)
+SOFTMAX = Operation(
+    "SOFTMAX",
+    Rule(options={"beta": REAL}),
+    SoftmaxOptions,
+    lower=_along_last_axis,
+    types=_ALL,
+    batch=batch_rules.along_last,
+)
 
 LOGISTIC = _function("LOGISTIC", *_ALL, of=lambda x: np.reciprocal(1 + np.exp(np.negative(x))))
 TANH = _function("TANH", *_ALL, of=np.tanh)
@@ -142,6 +150,7 @@ DEQUANTIZE = Operation(
     lower=_pointwise,
     fold=lambda op, ins, out: dequantize(ins[0]),
     types=("float16", "int8", "uint8", "int16"),
+    batch=batch_rules.kept,
 )
 
 L2_NORMALIZATION = Operation(
@@ -149,6 +158,7 @@ L2_NORMALIZATION = Operation(
     Rule(options={"fused_activation_function": one_of("NONE")}),
     lower=_unit_length,
     types=("int8",),
+    batch=batch_rules.along_last,
 )
 
 OPERATIONS = (
@@ -177,7 +187,7 @@ OPERATIONS = (
     _function("SIGN", "float32", "int32", of=np.sign),
     _function("LOGICAL_NOT", "bool", of=np.logical_not),
     SOFTMAX,
-    Operation("LOG_SOFTMAX", Rule(), lower=_along_last_axis, types=("float32", "int8")),
+    Operation("LOG_SOFTMAX", Rule(), lower=_along_last_axis, types=("float32", "int8"), batch=batch_rules.along_last),
     L2_NORMALIZATION,
     QUANTIZE,
     DEQUANTIZE,

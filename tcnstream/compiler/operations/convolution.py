@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tcnstream.compiler import batch_rules
 from tcnstream.compiler.lowering import Lowering
 from tcnstream.compiler.operation import Operation, from_file, multiply_adds_per_value
 from tcnstream.compiler.operations.dense import FULLY_CONNECTED
@@ -168,6 +169,7 @@ CONV_2D = Operation(
     lower=_convolution,
     multiply_adds=_convolution_multiply_adds,
     types=_TYPES,
+    batch=batch_rules.of_images,
     is_convolution=True,
     slides_kernel=True,
 )
@@ -186,6 +188,7 @@ DEPTHWISE_CONV_2D = Operation(
     lower=_convolution,
     multiply_adds=_depthwise_multiply_adds,
     types=_TYPES,
+    batch=batch_rules.of_images,
     is_convolution=True,
     slides_kernel=True,
 )
@@ -205,6 +208,7 @@ TRANSPOSE_CONV = Operation(
     lower=_transpose_convolution,
     multiply_adds=_convolution_multiply_adds,
     types=_TYPES,
+    batch=batch_rules.of_images,
     slides_kernel=True,
 )
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from tcnstream.compiler import batch_rules
 from tcnstream.compiler.constants import data_of
 from tcnstream.compiler.lowering import Lowering, axes_of_frame
 from tcnstream.compiler.operation import Operation
@@ -221,7 +222,9 @@ def _moves(operands: int, shapes: Callable[[Operands], Shapes], **options: Optio
     return Rule(operands=(operands, operands), shapes=shapes, options=options, scaled=False, same_scale=True)
 
 
-PAD = Operation("PAD", _moves(2, _padded), options=PadOptions, lower=_pad, fold=_fold_pad, types=_ALL)
+PAD = Operation(
+    "PAD", _moves(2, _padded), options=PadOptions, lower=_pad, fold=_fold_pad, types=_ALL, batch=batch_rules.padded
+)
 MIRROR_PAD = Operation(
     "MIRROR_PAD",
     _moves(2, _mirrored, mode=one_of("REFLECT", "SYMMETRIC")),
@@ -229,6 +232,7 @@ MIRROR_PAD = Operation(
     lower=_mirror,
     fold=_fold_mirror,
     types=_ALL,
+    batch=batch_rules.padded,
 )
 STRIDED_SLICE = Operation(
     "STRIDED_SLICE",
@@ -237,11 +241,19 @@ STRIDED_SLICE = Operation(
     lower=_strided_slice,
     fold=_fold_strided,
     types=_ALL,
+    batch=batch_rules.strided,
     takes_picked=True,
 )
 
 SLICE = Operation(
-    "SLICE", _moves(3, _sliced), options=SliceOptions, lower=_slice, fold=_fold_slice, types=_ALL, takes_picked=True
+    "SLICE",
+    _moves(3, _sliced),
+    options=SliceOptions,
+    lower=_slice,
+    fold=_fold_slice,
+    types=_ALL,
+    batch=batch_rules.cut,
+    takes_picked=True,
 )
 
 OPERATIONS = (
@@ -255,6 +267,7 @@ OPERATIONS = (
         lower=_pad_with_value,
         fold=_fold_pad,
         types=_ALL,
+        batch=batch_rules.padded,
     ),
     SLICE,
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tcnstream.compiler import batch_rules
 from tcnstream.compiler.lowering import Lowering
 from tcnstream.compiler.operation import Operation, from_file, multiply_adds_per_value
 from tcnstream.compiler.operations.layout import swapped
@@ -125,6 +126,7 @@ FULLY_CONNECTED = Operation(
     lower=_fully_connected,
     multiply_adds=_dense_multiply_adds,
     types=_TYPES,
+    batch=batch_rules.dense,
 )
 
 BATCH_MATMUL = Operation(
@@ -134,6 +136,7 @@ BATCH_MATMUL = Operation(
     lower=_batch_matmul,
     multiply_adds=_matrix_multiply_adds,
     types=_TYPES,
+    batch=batch_rules.product,
 )
 
 OPERATIONS = (FULLY_CONNECTED, BATCH_MATMUL)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tcnstream.compiler import batch_rules
 from tcnstream.compiler.beginning import begin_with, first_frames
 from tcnstream.compiler.constants import data_of
 from tcnstream.compiler.lowering import Lowering, TimedTensor, frame_shape
@@ -565,6 +566,7 @@ TRANSPOSE = Operation(
     lower=_transpose,
     fold=lambda op, ins, out: np.transpose(data_of(ins[0]), data_of(ins[1]).tolist()),
     types=_ALL,
+    batch=batch_rules.permuted,
     moves_values=True,
 )
 
@@ -575,6 +577,7 @@ TILE = Operation(
     lower=_tile,
     fold=lambda op, ins, out: np.tile(data_of(ins[0]), data_of(ins[1]).tolist()),
     types=("float32", "int8", "int32"),
+    batch=batch_rules.tiled,
     takes_picked=True,
 )
 
@@ -585,6 +588,7 @@ SPLIT = Operation(
     lower=_split,
     fold=_fold_pieces(1, 0),
     types=_ALL,
+    batch=batch_rules.split(0),
     takes_picked=True,
 )
 
@@ -594,6 +598,7 @@ RESHAPE = Operation(
     lower=_reshape,
     fold=_fold_reshape,
     types=(*_ALL, "int32"),
+    batch=batch_rules.reshaped,
     moves_values=True,
     reshapes=True,
 )
@@ -611,6 +616,7 @@ CONCATENATION = Operation(
     fold=_fold_side_by_side,
     folds_plain_numbers=True,
     types=(*_ALL, "int32"),
+    batch=batch_rules.side_by_side,
     takes_picked=True,
 )
 
@@ -621,6 +627,7 @@ PACK = Operation(
     lower=_pack,
     fold=_fold_stack,
     types=_ALL,
+    batch=batch_rules.stacked,
     takes_picked=True,
 )
 
@@ -631,6 +638,7 @@ GATHER = Operation(
     lower=_gather,
     fold=_fold_gather,
     types=_ALL,
+    batch=batch_rules.gathered,
     takes_picked=True,
 )
 
@@ -641,6 +649,7 @@ UNPACK = Operation(
     options=AxisOptions,
     lower=_unpack,
     types=_ALL,
+    batch=batch_rules.unstacked,
     takes_picked=True,
 )
 
@@ -656,6 +665,7 @@ OPERATIONS = (
         lower=_expand_dims,
         fold=_fold_reshape,
         types=_ALL,
+        batch=batch_rules.reshaped,
         moves_values=True,
         reshapes=True,
     ),
@@ -665,6 +675,7 @@ OPERATIONS = (
         lower=_squeeze,
         fold=_fold_reshape,
         types=("float32", "int8"),
+        batch=batch_rules.reshaped,
         moves_values=True,
         reshapes=True,
     ),
@@ -674,11 +685,18 @@ OPERATIONS = (
         lower=_tile,
         fold=lambda op, ins, out: np.broadcast_to(data_of(ins[0]), out.shape).copy(),
         types=_ALL,
+        batch=batch_rules.tiled,
         takes_picked=True,
     ),
     PACK,
     Operation(
-        "REVERSE_V2", _moves((2, 2), _reversed), options=ReverseOptions, lower=_reverse, types=_ALL, takes_picked=True
+        "REVERSE_V2",
+        _moves((2, 2), _reversed),
+        options=ReverseOptions,
+        lower=_reverse,
+        types=_ALL,
+        batch=batch_rules.turned,
+        takes_picked=True,
     ),
     UNPACK,
     Operation(
@@ -688,6 +706,7 @@ OPERATIONS = (
         lower=_split,
         fold=_fold_pieces(0, 2),
         types=_ALL,
+        batch=batch_rules.split(2),
         takes_picked=True,
     ),
     GATHER,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tcnstream.compiler import batch_rules
 from tcnstream.compiler.lowering import Lowering
 from tcnstream.compiler.operation import Operation, from_file
 from tcnstream.compiler.patches import lies_across, padding_of, patches
@@ -73,7 +74,11 @@ _RULE = Rule(
 )
 _TYPES = ("float32", "int8", "int16")
 
-MAX_POOL_2D = Operation("MAX_POOL_2D", _RULE, PoolOptions, lower=_pool, types=_TYPES, skips_padding=True)
-AVERAGE_POOL_2D = Operation("AVERAGE_POOL_2D", _RULE, PoolOptions, lower=_pool, types=_TYPES, skips_padding=True)
+MAX_POOL_2D = Operation(
+    "MAX_POOL_2D", _RULE, PoolOptions, lower=_pool, types=_TYPES, batch=batch_rules.of_images, skips_padding=True
+)
+AVERAGE_POOL_2D = Operation(
+    "AVERAGE_POOL_2D", _RULE, PoolOptions, lower=_pool, types=_TYPES, batch=batch_rules.of_images, skips_padding=True
+)
 
 OPERATIONS = (MAX_POOL_2D, AVERAGE_POOL_2D)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from tcnstream.compiler import batch_rules
 from tcnstream.compiler.lowering import Lowering
 from tcnstream.compiler.operation import Operation, from_file
 from tcnstream.compiler.operations.time import RESAMPLE_ONE, TIME_REPEAT
@@ -119,10 +120,15 @@ _RULE = Rule(
 )
 
 RESIZE_NEAREST_NEIGHBOR = Operation(
-    "RESIZE_NEAREST_NEIGHBOR", _RULE, options=ResizeOptions, lower=_resize, types=("float32", "int8", "int16")
+    "RESIZE_NEAREST_NEIGHBOR",
+    _RULE,
+    options=ResizeOptions,
+    lower=_resize,
+    types=("float32", "int8", "int16"),
+    batch=batch_rules.of_images,
 )
 
 OPERATIONS = (
     RESIZE_NEAREST_NEIGHBOR,
-    Operation("RESIZE_BILINEAR", _RULE, options=ResizeOptions, lower=_interpolate),
+    Operation("RESIZE_BILINEAR", _RULE, options=ResizeOptions, lower=_interpolate, batch=batch_rules.of_images),
 )

@@ -8,6 +8,7 @@ from enum import Enum
 
 import numpy as np
 
+from tcnstream.compiler import batch_rules
 from tcnstream.compiler.constants import data_of
 from tcnstream.compiler.lowering import Lowering, axes_of_frame
 from tcnstream.compiler.operation import Fold, Operation
@@ -113,6 +114,7 @@ OPERATIONS = (
         StatisticOptions,
         lower=_statistic,
         types=("float32", "int32", "int64"),
+        batch=batch_rules.reduced,
         fold=_folded(np.sum),
         folds_plain_numbers=True,
     ),
@@ -122,6 +124,7 @@ OPERATIONS = (
         StatisticOptions,
         lower=_statistic,
         types=_ALL,
+        batch=batch_rules.reduced,
         fold=_folded(np.mean),
         folds_plain_numbers=True,
     ),
@@ -131,6 +134,7 @@ OPERATIONS = (
         StatisticOptions,
         lower=_statistic,
         types=("float32", "int8", "int16"),
+        batch=batch_rules.reduced,
         fold=_folded(np.prod),
         folds_plain_numbers=True,
     ),
@@ -140,6 +144,7 @@ OPERATIONS = (
         StatisticOptions,
         lower=_statistic,
         types=_ALL,
+        batch=batch_rules.reduced,
         fold=_folded(np.max),
         folds_plain_numbers=True,
     ),
@@ -149,9 +154,14 @@ OPERATIONS = (
         StatisticOptions,
         lower=_statistic,
         types=_ALL,
+        batch=batch_rules.reduced,
         fold=_folded(np.min),
         folds_plain_numbers=True,
     ),
-    Operation("ARG_MAX", _PLACES, AxisOptions, lower=_extreme, types=("float32", "int8", "int32")),
-    Operation("ARG_MIN", _PLACES, AxisOptions, lower=_extreme, types=("float32", "int8", "int32")),
+    Operation(
+        "ARG_MAX", _PLACES, AxisOptions, lower=_extreme, types=("float32", "int8", "int32"), batch=batch_rules.reduced
+    ),
+    Operation(
+        "ARG_MIN", _PLACES, AxisOptions, lower=_extreme, types=("float32", "int8", "int32"), batch=batch_rules.reduced
+    ),
 )
