@@ -114,9 +114,21 @@ def _steps(picked: Picked) -> Sequence[tuple[str, Window]] | None:
         return ((TIME_PAD.kind, window),)
     times, rest = repeated(index, picked.frames)
     if times < 2:
-        return None
+        return _of_fewer(index, picked.frames)
     steps = [(TIME_REPEAT.kind, Window(up=times, extent=times, pad_begin=times - 1))]
     return steps if rest is None else (*steps, (TIME_PAD.kind, rest))
+
+
+def _of_fewer(index: Index, frames: int) -> Sequence[tuple[str, Window]] | None:
+    """Frames at a fixed stride first, then what is picked from those: a decimated signal that is padded."""
+    places = np.unique(index[index != OUTSIDE])
+    strides = np.unique(np.diff(places))
+    if len(strides) != 1 or strides[0] < 2:
+        return None
+    fewer = selected(places, frames)
+    inner = np.where(index == OUTSIDE, OUTSIDE, (index - places[0]) // strides[0])
+    rest = selected(inner, len(places))
+    return None if fewer is None or rest is None else ((TIME_PAD.kind, fewer), (TIME_PAD.kind, rest))
 
 
 def _interpolation(lw: Lowering, i: int, stream: TimedTensor, picked: Picked) -> int:

@@ -215,6 +215,11 @@ def test_a_decimation_down_to_one_frame_is_not_the_last_frame() -> None:
     check(layers, 12, 2, bins=3)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_decimated_signal_is_padded_with_its_own_frames(dtype: str) -> None:
+    check([layer("decimate", step=3, first=1), layer("replicate", kernel=2, before=4, after=0)], 24, 4, dtype=dtype)
+
+
 @pytest.mark.parametrize("kind", ["tile", "resize", "transpose"])
 def test_layers_down_to_one_frame_of_the_window(kind: str) -> None:
     """(1, 1, C) and (1, 1, 1, C) do not say which axis is time; once the batch was taken for it."""
