@@ -45,7 +45,7 @@ def compile_steps(
     if steps.is_fed_back:
         # An interpreter keeps the place of its ends only where no shape is computed at run time.
         steps = replace(steps, graph=validate(steps.graph))
-    return replace(arrange(simplify(plan)), steps=steps)
+    return replace(arrange(simplify(plan)), steps=steps, input_axes=tuple(axes))
 
 
 def _time_of(steps: StepGraph, i: int, time_axis: int | None) -> int | None:

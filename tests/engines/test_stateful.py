@@ -74,6 +74,7 @@ def test_the_facts_of_a_wake_word_model() -> None:
     assert model.is_stateful and model.window_frames == 3
     assert (model.inputs[0].shape, model.outputs[0].shape) == ((40,), (1,))
     assert (str(model.inputs[0].dtype), str(model.outputs[0].dtype)) == ("int8", "uint8")
+    assert (model.graph.tensors[model.file_inputs[0]].shape, model.plan.input_axes) == ((1, 3, 40), (1,))
     assert len(model.plan.states) == len(model.plan.loops) == 6
     assert model.native_lacks() == []
     assert model.plan.steps is not None
