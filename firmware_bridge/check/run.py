@@ -19,7 +19,7 @@ import numpy as np
 from firmware_bridge.boards.board import Board, Cost, Pushed
 from firmware_bridge.boards.program import HostStream, Program, as_inputs, states, sums
 from firmware_bridge.check.chunks import cut
-from firmware_bridge.check.compare import Tally, Tolerance, as_tolerance, flat
+from firmware_bridge.check.compare import Tally, Tolerance, as_tolerance, flat, output_tensors
 from firmware_bridge.check.cost import cost_report
 from firmware_bridge.check.locate import Difference, Tapped, locate, named, producers
 from firmware_bridge.check.pairs import Pairs
@@ -161,11 +161,12 @@ class _Run:
 
     def _tally(self, role: str, tensor: int) -> Tally:
         if (role, tensor) not in self.tallies:
-            node = self._maker.get(tensor)
+            node, plan = self._maker.get(tensor), self.program.plan
+            outputs = dict(zip(plan.outputs, output_tensors(plan, self.program.model.outputs), strict=True))
             self.tallies[role, tensor] = Tally(
-                self.program.plan.tensors[tensor],
+                outputs[tensor] if role == "output" else plan.tensors[tensor],
                 role,
-                "input" if node is None else named(self.program.plan.nodes[node]),
+                "input" if node is None else named(plan.nodes[node]),
                 self.tolerance,
                 expected_frames=self._expected[tensor],
             )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import cycle
 
 import numpy as np
 
-from firmware_bridge.check.compare import Tolerance, flat
+from firmware_bridge.check.compare import Tolerance, flat, output_tensors
 from firmware_bridge.check.soak import RECOVER_S, SoakReport, Until
 from firmware_bridge.errors import BridgeError, LinkError
 from firmware_bridge.neuralspot.check import open_firmware, windows_of
@@ -20,7 +20,7 @@ from firmware_bridge.neuralspot.validator import ValidatorBoard
 from firmware_bridge.neuralspot.window import WindowModel
 from tcnstream.model import Model
 from tcnstream.stream import as_frames
-from tcnstream.tflite.graph import Array, Tensor
+from tcnstream.tflite.graph import Array
 
 
 def soak_stock(
@@ -112,7 +112,8 @@ class _StockSoak:
             return
 
     def _compare(self, expected: list[Array], got: list[Array]) -> None:
-        for fact, a, b in zip(self._tensors(), expected, got, strict=False):
+        model = self._host.model
+        for fact, a, b in zip(output_tensors(model.plan, model.outputs), expected, got, strict=False):
             self.report.frames_compared += len(a)
             wrong = np.flatnonzero(~self._tolerance.agrees(fact, flat(a), flat(b)).all(axis=1))
             if len(wrong) and not self.report.first_difference:
@@ -120,10 +121,6 @@ class _StockSoak:
                     f"output `{fact.name}`, frame {int(wrong[0])} of the window that ends with input frame"
                     f" {self.report.frames_in}; `firmware-bridge check` says more"
                 )
-
-    def _tensors(self) -> Iterator[Tensor]:
-        plan = self._host.model.plan
-        return (plan.tensors[o] for o in plan.outputs)
 
     def _recover(self, error: LinkError) -> None:
         failed_at = time.monotonic()

@@ -328,6 +328,7 @@ def test_a_wrong_board_is_told_first_window_first_frame(small: tcnstream.Model) 
     assert (first.window, first.begin_frame, first.frame, first.element) == (1, 1024, 10, 3)
     assert abs(first.board - first.host) == 3
     assert report.outputs[0].largest_steps == 3 and report.outputs[0].equal == 191
+    assert first.output == report.outputs[0].name == small.outputs[0].name
     assert report.verdict.startswith(
         f"no: output `{small.outputs[0].name}` differs first in window 1 (input frame 1024), frame 10, element 3: host "
     )
