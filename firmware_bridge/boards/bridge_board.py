@@ -121,6 +121,7 @@ class BridgeBoard:
         return said[-1] if said else ""
 
     def runs(self, program: Program) -> bool:
+        """Whether the board has this very plan file; ``start`` loads the one packed for the board's processor."""
         return self.hello.plan_bytes == len(program.content) and self.hello.plan_sha256 == program.sha256
 
     def _packed(self, program: Program) -> Program:
