@@ -181,20 +181,17 @@ def _cut(lw: Lowering, op: Op, index: Sequence[slice | int | None]) -> None:
     made = replace(stream, value=value, axis=out_axis)
     if stream.axis is None:
         lw.streams[op.outputs[0]] = made
-    elif stream.picked is None and isinstance(time_cut, slice) and _decimates_to_one(time_cut, stream.window_frames):
-        begin, _, stride = time_cut.indices(stream.window_frames)
-        window = Window(stride=stride, pad_begin=-begin, pad_end=begin + 1 - stream.window_frames)
+    elif stream.picked is None and isinstance(time_cut, slice) and (time_cut.step or 1) > 1:
+        # Said at once: frames at a stride know where the cut ends, which their places do not.
+        begin, end, stride = time_cut.indices(stream.window_frames)
+        window = Window(stride=stride, pad_begin=-begin, pad_end=end - stream.window_frames)
         like, frame = lw.graph.tensors[op.outputs[0]], lw.tensors[value].shape
-        decimated, _ = lw.step(op, [(value, frame)], like, frame, 1, TIME_PAD.kind, window=window)
-        lw.streams[op.outputs[0]] = replace(made, value=decimated, window_frames=1)
+        frames = len(range(begin, end, stride))
+        decimated, _ = lw.step(op, [(value, frame)], like, frame, frames, TIME_PAD.kind, window=window)
+        lw.streams[op.outputs[0]] = replace(made, value=decimated, window_frames=frames)
     else:
         frames_cut = np.atleast_1d(np.arange(shape[stream.axis], dtype=np.int64)[time_cut])
         pick(lw, op, op.outputs[0], made, frames_cut, None if isinstance(time_cut, int) else out_axis)
-
-
-def _decimates_to_one(cut: slice, frames: int) -> bool:
-    """Whether a stride leaves one frame of a window; that is not the last one, of which each frame is one."""
-    return len(range(*cut.indices(frames))) == 1 and cut.step is not None and cut.step > 1
 
 
 def _span(cut: slice | int, n: int) -> tuple[int, int, int]:
