@@ -80,6 +80,8 @@ class Subscriber:
         self._client = paho.Client(paho.CallbackAPIVersion.VERSION2, "listener", protocol=paho.MQTTv5)
         self._client.on_message = lambda c, u, m: self.messages.append((m.topic, m.payload, m.retain))
         self._client.on_connect = lambda c, u, f, r, p: c.subscribe("#", qos=1)
+        self.subscribed = threading.Event()
+        self._client.on_subscribe = lambda c, u, m, r, p: self.subscribed.set()
         self._client.reconnect_delay_set(1, 1)
         properties = paho.Properties(paho.PacketTypes.CONNECT)
         properties.SessionExpiryInterval = 3600
@@ -108,11 +110,15 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 def test_every_event_arrives_though_the_broker_comes_late_and_restarts(
     serve: Callable[..., Served], broker: Broker
 ) -> None:
-    served = serve(CONFIG.format(speed=8, port=broker.port))
-    served.wait_for(lambda: len(served.events()) > 20)
     broker.start()
     subscriber = Subscriber(broker.port)
     try:
+        # The broker knows the listener before it hears the first event, which would be for nobody.
+        assert subscriber.subscribed.wait(10)
+        broker.end()
+        served = serve(CONFIG.format(speed=8, port=broker.port))
+        served.wait_for(lambda: len(served.events()) > 20)
+        broker.start()
         served.wait_for(lambda: len(subscriber.events()) > 60)
         assert subscriber.last("tcnstream/online") == b"online"
         state = json.loads(subscriber.last("tcnstream/bed/state") or b"{}")

@@ -36,8 +36,9 @@ class AsModel:
     plan: None = None
     state_bytes: int = 0
 
-    def stream(self, engine: str) -> Stream:
-        return self.make(engine=engine)._stream
+    def stream(self, engine: str, keep_tail: bool = False) -> Stream:
+        stream = self.make(engine=engine)._stream
+        return Stream(stream.executor, stream.inputs, stream.outputs, stream.identity, keep_tail=keep_tail)
 
     def pool(self, lanes: int, engine: str) -> Pool:
         it = self.stream(engine)
