@@ -55,13 +55,12 @@ def test_the_first_command_of_the_readme_draws_its_picture(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("run", "ecg", "record.hea"), "pip install tcnstream[files]"),
+        (("run", "ecg", "signal.csv", "--format", "wfdb", "--out", "waves.atr"), "pip install tcnstream[files]"),
         (("demo", "ecg", "--out", "ecg.png"), "pip install tcnstream[plot]"),
         (("run", "ecg", "signal.csv", "--engine", "interpreter"), "pip install ai-edge-litert"),
     ],
 )
 def test_a_missing_extra_is_one_sentence(arguments: tuple[str, ...], says: str, tmp_path: Path) -> None:
-    (tmp_path / "record.hea").write_text("record 1 250 10\nrecord.dat 16 1000 16 0 0 0 0 ii\n")
     (tmp_path / "signal.csv").write_text("# rate_hz = 250\n# units = mV\n" + "0.5\n" * 100)
     told = tcnstream(*arguments, cwd=tmp_path)
     assert told.returncode == 2 and told.stdout == ""
