@@ -26,7 +26,7 @@ from tcnstream.compiler.operations import operation
 from tcnstream.compiler.plan import SAME_FRAME, Plan
 from tcnstream.compiler.timing import timings
 from tcnstream.engines.choose import make_executor
-from tcnstream.engines.interpreter.runtime import feed, find_runtime, open_interpreter, run_offline
+from tcnstream.engines.interpreter.runtime import feed, find_runtime, must_judge, open_interpreter, run_offline
 from tcnstream.engines.reference.executor import ReferenceExecutor
 from tcnstream.engines.state import State
 from tcnstream.errors import EngineError, StreamError
@@ -343,10 +343,12 @@ def _against_row(model: Model, stream: Stream, inputs: list[Array]) -> Check:
 def _hop_by_hop(model: Model, inputs: list[Array], static: Mapping[str, Array]) -> list[Array]:
     """What the unmodified file with its own state answers, invoked with one hop of frames after the other.
 
-    Where the state is an input, it is what the output was that is fed back to it, zeros at first.
+    Where the state is an input, it is what the output was that is fed back to it, zeros at first. Raises EngineError
+    where the installed interpreter's reference kernels are known to be wrong for it.
     """
-    interpreter = open_interpreter(model.file.content, exact=True)
     graph, hop = model.graph, model.window_frames
+    must_judge(graph)
+    interpreter = open_interpreter(model.file.content, exact=True)
     details = dict(zip(graph.inputs, interpreter.get_input_details(), strict=True))
     answers = dict(zip(graph.outputs, interpreter.get_output_details(), strict=True))
     fed_back = {pair.input: zeros(graph.tensors[pair.input]) for pair in model.states}

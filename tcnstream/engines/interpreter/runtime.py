@@ -165,6 +165,21 @@ def integer_sum_is_wrong(graph: Graph) -> bool:
     )
 
 
+def must_judge(graph: Graph) -> None:
+    """Raises EngineError where the installed interpreter's reference kernels are known to be wrong for ``graph``."""
+    runtime = find_runtime()
+    if integer_sum_is_wrong(graph):
+        raise runtime.refusal(
+            "SUM of quantized values", ', so they cannot judge this model; compare with engine="reference"'
+        )
+    if runtime.wrong_dense_reference and dense_is_wrong(graph):
+        raise runtime.refusal(
+            DENSE_PER_CHANNEL,
+            ", so they cannot judge this model; compare with ai-edge-litert (`pip install ai-edge-litert`) or with"
+            ' engine="reference"',
+        )
+
+
 def run_offline(
     content: bytes,
     inputs: Sequence[Array] | Mapping[str, Array],
@@ -177,19 +192,10 @@ def run_offline(
     names the one that is called, None that of the first graph.
     Raises EngineError where the installed interpreter's reference kernels are known to be wrong.
     """
-    runtime = find_runtime()
     file = read_model(content).called(signature)
     graph = file.main
-    if exact and integer_sum_is_wrong(graph):
-        raise runtime.refusal(
-            "SUM of quantized values", ', so they cannot judge this model; compare with engine="reference"'
-        )
-    if exact and runtime.wrong_dense_reference and dense_is_wrong(graph):
-        raise runtime.refusal(
-            DENSE_PER_CHANNEL,
-            ", so they cannot judge this model; compare with ai-edge-litert (`pip install ai-edge-litert`) or with"
-            ' engine="reference"',
-        )
+    if exact:
+        must_judge(graph)
     interpreter = open_interpreter(content, exact)
     if not file.is_main_first:
         return _run_signature(interpreter, file, inputs)
