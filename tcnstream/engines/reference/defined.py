@@ -6,6 +6,7 @@ import math
 
 from tcnstream.compiler.operations import operation
 from tcnstream.compiler.operations.activation import SlopeOptions
+from tcnstream.compiler.operations.statistics import Statistic
 from tcnstream.compiler.plan import Plan
 from tcnstream.engines.reference.kernels import KERNELS, KernelContext
 from tcnstream.engines.reference.kernels.context import UNDEFINED, facts_of, is_quantized
@@ -13,6 +14,9 @@ from tcnstream.errors import EngineError
 
 _FARTHEST = 2.0**30
 """So many output steps to a step of an operand: multipliers are shifted left by less than 31."""
+
+_MISREAD = Statistic.SUM.value
+"""LiteRT's reference kernel takes int8 for uint8 here; that of MEAN says what is meant."""
 
 
 def check_defined(plan: Plan) -> None:
@@ -24,7 +28,7 @@ def check_defined(plan: Plan) -> None:
         if node.kind not in KERNELS or plan.tensors[node.inputs[0]].dtype.kind != "i":
             continue
         facts, types = facts_of(plan, node), operation(node.kind).types
-        if types and is_quantized(facts.tensor(0)) and facts.tensor(0).dtype.name not in types:
+        if types and is_quantized(facts.tensor(0)) and not {facts.tensor(0).dtype.name, node.kind} & {*types, _MISREAD}:
             raise facts.unsupported(f"{facts.tensor(0).dtype}")
         find = UNDEFINED.get(node.kind_in_file)
         what = _scales_too_far(facts)
