@@ -51,7 +51,7 @@ class Environment:
 WHOLE = Environment(
     name="whole",
     python=THIS_PYTHON,
-    extras=("lint", "test", "lsl", "brainflow", "train", "peers"),
+    extras=("lint", "test", "lsl", "brainflow", "train", "peers", "arrow"),
     more=("numpy>=2", "boto3", "pydantic", "plotly", "seaborn", "scikit-learn"),
     without_dependencies=(
         "neuralspot-edge==0.2.2",
