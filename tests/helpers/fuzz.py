@@ -12,15 +12,10 @@ from __future__ import annotations
 import argparse
 import collections
 import math
-import os
-import pickle
 import random
 import resource
 import signal
 import struct
-import subprocess
-import sys
-import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -31,6 +26,7 @@ import flatbuffers
 import numpy as np
 
 import tcnstream
+from helpers.child import Child, ChildEndedError, answer_all, replies_alone
 from helpers.random_layers import draw_network
 from tcnstream.engines.base import ENGINES
 from tcnstream.errors import EngineError, ModelError, NotStreamableError, StreamError
@@ -390,69 +386,44 @@ def _slow(number: int, frame: FrameType | None) -> None:
 
 
 def serve() -> None:
-    """What ``Jury`` runs: (content, seed) from standard input, verdicts to what was standard output."""
-    replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
+    """What ``Jury`` runs: (content, seed) in, verdicts out."""
+    replies = replies_alone()
     judge(draw_network(random.Random(0)).content, np.random.default_rng(0))  # all engines are imported now
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MOST_BYTES, used + MOST_BYTES))
     signal.signal(signal.SIGPROF, _slow)
     np.seterr(all="ignore")
-    while True:
-        try:
-            content, seed = pickle.load(sys.stdin.buffer)
-        except EOFError:
-            return
-        signal.setitimer(signal.ITIMER_PROF, MOST_S)
-        try:
-            verdict: tuple[bool, str] = True, judge(content, np.random.default_rng(seed))
-        except BaseException as e:
-            where = traceback.extract_tb(e.__traceback__)[-1]
-            verdict = False, f"{type(e).__name__} at {Path(where.filename).name}:{where.lineno}: {str(e)[:200]}"
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        pickle.dump(verdict, replies)
-        replies.flush()
+    answer_all(replies, _judged)
+
+
+def _judged(question: tuple[bytes, int]) -> tuple[bool, str]:
+    content, seed = question
+    signal.setitimer(signal.ITIMER_PROF, MOST_S)
+    try:
+        verdict: tuple[bool, str] = True, judge(content, np.random.default_rng(seed))
+    except BaseException as e:
+        where = traceback.extract_tb(e.__traceback__)[-1]
+        verdict = False, f"{type(e).__name__} at {Path(where.filename).name}:{where.lineno}: {str(e)[:200]}"
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    return verdict
 
 
 class Jury:
     """Judges files in a process of its own; one that ended is replaced at the next file."""
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
+        self._child = Child("helpers.fuzz", 60 * MOST_S)
 
     def verdict(self, content: bytes, seed: int) -> tuple[bool, str]:
         """Whether what happened is one of the promised things, and what it was."""
-        process = self._process = self._process or self._started()
-        assert process.stdin is not None and process.stdout is not None
-        alarm = threading.Timer(60 * MOST_S, process.kill)
-        alarm.start()
         try:
-            pickle.dump((content, seed), process.stdin)
-            process.stdin.flush()
-            found: tuple[bool, str] = pickle.load(process.stdout)
-        except (EOFError, OSError, pickle.UnpicklingError):
-            code = process.wait()
-            self._process = None
-            return False, f"the process ended with {code}"
-        finally:
-            alarm.cancel()
+            found: tuple[bool, str] = self._child.ask((content, seed))
+        except ChildEndedError as ended:
+            return False, str(ended)
         return found
 
     def close(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-            self._process = None
-
-    def _started(self) -> subprocess.Popen[bytes]:
-        path = os.pathsep.join((str(Path(__file__).parents[1]), str(Path(__file__).parents[2])))
-        return subprocess.Popen(
-            [sys.executable, "-c", "from helpers.fuzz import serve; serve()"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-        )
+        self._child.close()
 
 
 def verdicts(seed: int, numbers: range) -> Iterator[tuple[int, bytes, bool, str]]:

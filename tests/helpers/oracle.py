@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import pickle
-import subprocess
-import sys
-import threading
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from helpers.child import Child, ChildEndedError, answer_all, replies_alone
 from tcnstream.tflite.graph import Array
 
 
@@ -43,58 +38,30 @@ class OracleProcess:
     """
 
     def __init__(self, limit_s: float = 20.0) -> None:
-        self._limit_s = limit_s
-        self._process: subprocess.Popen[bytes] | None = None
+        self._child = Child("helpers.oracle", limit_s)
 
     def answer(self, content: bytes, inputs: Sequence[Array]) -> list[Array]:
         """As ``reference_kernels``; raises OracleError where that is refused or ends the process."""
-        process = self._process = self._process or self._started()
-        assert process.stdin is not None and process.stdout is not None
-        alarm = threading.Timer(self._limit_s, process.kill)
-        alarm.start()
         try:
-            pickle.dump((content, list(inputs)), process.stdin)
-            process.stdin.flush()
-            made = pickle.load(process.stdout)
-        except (EOFError, OSError, pickle.UnpicklingError):
-            code = process.wait()
-            self._process = None
-            raise OracleError(f"aborted with {code}") from None
-        finally:
-            alarm.cancel()
+            made = self._child.ask((content, list(inputs)))
+        except ChildEndedError as ended:
+            raise OracleError(f"aborted with {ended.code}") from None
         if isinstance(made, str):
             raise OracleError(made)
         return list(made)
 
     def close(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-            self._process = None
-
-    def _started(self) -> subprocess.Popen[bytes]:
-        path = os.pathsep.join((str(Path(__file__).parents[1]), str(Path(__file__).parents[2])))
-        return subprocess.Popen(
-            [sys.executable, "-c", "from helpers.oracle import serve; serve()"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-        )
+        self._child.close()
 
 
 def serve() -> None:
-    """What ``OracleProcess`` runs: questions from standard input, answers to what was standard output."""
-    replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what the interpreter prints must not get among the answers
-    while True:
-        try:
-            content, inputs = pickle.load(sys.stdin.buffer)
-        except EOFError:
-            return
-        try:
-            made: list[Array] | str = reference_kernels(content, inputs)
-        except Exception as e:
-            made = f"{type(e).__name__}: {e}"
-        pickle.dump(made, replies)
-        replies.flush()
+    """What ``OracleProcess`` runs."""
+    answer_all(replies_alone(), _answer)
+
+
+def _answer(question: tuple[bytes, Sequence[Array]]) -> list[Array] | str:
+    content, inputs = question
+    try:
+        return reference_kernels(content, inputs)
+    except Exception as e:
+        return f"{type(e).__name__}: {e}"
