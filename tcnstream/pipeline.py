@@ -201,6 +201,11 @@ class Pipeline:
         return self._seconds(self._begin_frames + self._frames_in)
 
     @property
+    def provisional(self) -> Segment | None:
+        """The newest segment that has begun and is not final, as far as it is known; None where there is none."""
+        return None if self._segmenter is None else self._segmenter.provisional
+
+    @property
     def frames(self) -> Frames:
         """The output frames that the last call made, float32 (m, *frame_shape); StreamError without ``keep_frames``."""
         if not self._setup.keep_frames:

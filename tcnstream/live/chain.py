@@ -129,6 +129,14 @@ class Chain:
             self._derived(self._beats.flush())
             self.ended = True
 
+    @property
+    def provisional(self) -> dict[str, Any] | None:
+        """What has begun and is not final: ``label``, and ``start_s`` on the source's clock."""
+        segment = None if self.ended else self.pipeline.provisional
+        if segment is None:
+            return None
+        return {"label": segment.label, "start_s": round(self.base_frame / self.rate_hz + segment.start_s, 4)}
+
     def take(self) -> list[Event]:
         """The events since the last call, in order."""
         events, self._out = self._out, []

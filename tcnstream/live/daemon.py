@@ -196,6 +196,7 @@ class Daemon:
             running.worker.remove(running.lane)
         self.checkpoints.end(running.lane)
         running.lane.pool.leave(running.lane.number)
+        self.hub.forget(name)
 
     def _change_sinks(self, before: Config) -> None:
         """Chains stand still while a sink is exchanged, so that no event falls between."""

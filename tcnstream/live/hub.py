@@ -52,6 +52,7 @@ class Hub:
         self._viewers: list[Viewer] = []
         self._lock = threading.Lock()
         self.states: dict[str, Mapping[str, Any]] = {}
+        self._provisional: dict[str, Mapping[str, Any]] = {}
         self.published: dict[str, int] = {}
 
     def publish(self, sinks: Sequence[str], events: Sequence[Event], may_wait: bool) -> None:
@@ -83,13 +84,32 @@ class Hub:
         return bool(self._viewers)
 
     def set_state(self, stream: str, sinks: Sequence[str], state: Mapping[str, Any]) -> None:
-        """A stream's state, kept for whoever comes later."""
+        """A stream's state, kept for whoever comes later; ``provisional`` of it is for viewers alone."""
         before = self.states.get(stream, {})
-        self.states[stream] = state
+        self.states[stream] = shown = {**state, "provisional": self._provisional.get(stream)}
         if any(before.get(key) != state[key] for key in _TELLING):
             for name in sinks:
                 self.sinks[name].state_changed(stream, state)
-        self.show([state])
+        self.show([shown])
+
+    def provide(self, stream: str, open_segment: Mapping[str, Any] | None) -> None:
+        """For viewers alone: the segment that has begun and is not final, ``{"label", "start_s"}``, or that none is.
+
+        They get ``{"type": "provisional", "stream", "label", "start_s"}`` when it is another one, ``label`` None where
+        there is none any more; a state has it as ``provisional``.
+        """
+        if open_segment != self._provisional.get(stream):
+            if open_segment is None:
+                del self._provisional[stream]
+            else:
+                self._provisional[stream] = open_segment
+            nothing = {"label": None, "start_s": None}
+            self.show([{"type": "provisional", "stream": stream, **(open_segment or nothing)}])
+
+    def forget(self, stream: str) -> None:
+        """The stream is no more."""
+        self.provide(stream, None)
+        self.states.pop(stream, None)
 
     def subscribe(self, most: int = 1000, wake: Callable[[], None] = lambda: None) -> Viewer:
         """A viewer of all that is published from now on."""

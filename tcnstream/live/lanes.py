@@ -110,6 +110,8 @@ class Worker(ABC):
     def publish(self, lane: Lane) -> None:
         chain = lane.chain
         self.hub.publish(chain.config.sinks, chain.take(), may_wait=chain.replayed)
+        if self.hub.watched:
+            self.hub.provide(chain.config.name, chain.provisional)
 
     def step_guarded(self, batch: Sequence[tuple[Lane, Block]]) -> None:
         """``step`` for the streams that have not failed; what it stumbles over fails them."""

@@ -129,6 +129,20 @@ class Segmenter:
         self._pending = []
         return finished
 
+    @property
+    def provisional(self) -> Segment | None:
+        """The last segment that ``flush`` would give now: it has begun, and frames to come may change it."""
+        waiting, run = list(self._pending), self._open
+        if run is not None and run.label != self._background:
+            before = self._joins(run)
+            if before is not None:
+                joined = waiting[before]
+                frames, likely = joined.frames + run.frames, joined.probability_sum + run.probability_sum
+                run = _Run(run.label, joined.start, run.end, frames, likely)
+                del waiting[before:]
+            waiting.append(run)
+        return next((segment for run in reversed(waiting) for segment in self._segment(run)), None)
+
     def labelled(self, values: npt.NDArray[np.float64]) -> tuple[list[int], list[float]]:
         """Each frame's label, by number, and its probability; frames of any signals with the same rules."""
         if values.ndim != 2 or values.shape[1] != len(self.labels):

@@ -62,6 +62,9 @@ def test_any_cut_gives_the_segments_of_the_definition(
         step = cuts[turn % len(cuts)] if any(cuts) else 1
         found += segmenter.push(frames[at : at + step])
         at, turn = at + step, turn + 1
+        blob, provisional = segmenter.snapshot(), segmenter.provisional
+        assert [provisional] == (segmenter.flush() or [None])[-1:]
+        segmenter.restore(blob)
     found += segmenter.flush()
     got = [(LABELS.index(s.label), round(s.start_s * rate_hz), round(s.end_s * rate_hz)) for s in found]
     assert got == whole(labels, minimum, gap)

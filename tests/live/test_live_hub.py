@@ -1,0 +1,41 @@
+"""The hub: what sinks are given, and what is for viewers alone."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from tcnstream.live.blocks import Block
+from tcnstream.live.chain import Chain
+from tcnstream.live.config import read_config
+from tcnstream.live.events import Event
+from tcnstream.live.hub import Hub
+from tcnstream.live.lanes import Lane, LiveWorker
+from tcnstream.pipeline import PipelinePool
+
+
+def test_an_open_segment_is_shown_to_viewers_alone(ecg: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "live.toml"
+    path.write_text('[stream.bed]\nsource = "-"\nmodel = "ecg"\n')
+    pool = PipelinePool("ecg", 1, rate_hz=360.0, units="mV")
+    stream = read_config(path).streams["bed"]
+    lane = Lane(Chain(stream, pool[0], lambda frame: None, replayed=False, units="mV"), pool, 0)
+    hub = Hub()
+    worker = LiveWorker(hub, "test", lambda lane, error: None, lambda: None)
+    viewer = hub.subscribe()
+    lane.chain.begin_at(1 << 33, 0, 0)
+    for at in range(0, 3600, 9):
+        worker.step([(lane, Block((1 << 33) + at, ecg[at : at + 9, None], 0.0))])
+    items, _ = viewer.take()
+    said = [item for item in items if isinstance(item, dict) and item["type"] == "provisional"]
+    final = [item for item in items if isinstance(item, Event) and item.type == "segment"]
+    assert len(final) > 20 and all(a != b for a, b in pairwise(said))
+    starts = {(each["label"], each["start_s"]) for each in said}
+    # Each segment was provisional before it was final, on the clock that it then has.
+    assert {(each.label, round(each.start_s, 4)) for each in final} <= starts
+    open_now = lane.chain.provisional
+    hub.set_state("bed", [], {"state": "up", "says": "", "epoch": 0, "gaps": 0, "reconnects": 0})
+    (state,), _ = viewer.take()
+    assert isinstance(state, dict) and state["provisional"] == open_now
