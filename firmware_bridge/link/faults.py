@@ -102,6 +102,9 @@ class FaultyTransport:
             elif time.monotonic() >= until and not (self._ready and self._ready[0][0] <= time.monotonic()):
                 return b""
 
+    def had_s(self) -> float:
+        return self._inner.had_s()
+
     def close(self) -> None:
         self._inner.close()
 

@@ -5,6 +5,7 @@ resent request gets the same reply again. A request is resent when its reply is 
 taken so far, and what its bytes and those that arrive need on a line as fast as this one has been), or at once when
 either end saw a damaged frame. Up to the board's window of requests may be in flight, and never more bytes than its
 credit. Every wait ends: an exchange that has no reply by its deadline is a LinkError that says what did arrive.
+Deadlines go by the time that the other end had (see ``transport.Patience``): an emulator may be kept waiting.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from firmware_bridge.link.messages import (
     Status,
     refusal,
 )
-from firmware_bridge.link.transport import Transport
+from firmware_bridge.link.transport import Patience, Transport
 from firmware_bridge.link.wire import Damaged, Decoder, Frame, encode, encoded_bytes
 
 DEADLINE_S = 5.0
@@ -146,6 +147,7 @@ class Link:
         self._paces: dict[tuple[int, int], _Pace] = {}
         self._line = _Line()
         self._began_at = self._progress_at = 0.0
+        self._patience: Patience | None = None
         self._replied_bytes = self._heard_bytes = 0
         self._last_damaged = b""
         self._replies = 0
@@ -194,6 +196,7 @@ class Link:
         in_flight: deque[_Request] = deque()
         done: list[Frame] = []
         self._began_at = self._progress_at = time.monotonic()
+        self._patience = None
         self._replied_bytes = self._heard_bytes = 0
         while waiting or in_flight:
             while waiting and self._may_send(waiting[0], in_flight):
@@ -201,14 +204,23 @@ class Link:
                 self._send_first(request)
                 in_flight.append(request)
             allowed_s = deadline_s + self._line.takes_s(sum(len(r.coded) for r in in_flight)) + self._arriving_s()
-            if time.monotonic() - self._progress_at > allowed_s:
+            late = self._left_s(allowed_s) <= 0
+            self._receive(in_flight, wait=not late)
+            if late and in_flight[0].reply is None:
                 raise self._no_reply(in_flight[0], allowed_s)
-            self._receive(in_flight)
             while in_flight and (reply := in_flight[0].reply) is not None:
                 request = in_flight.popleft()
                 self.stats.exchanges += 1
                 done.append(self._accepted(request, reply))
         return done
+
+    def _left_s(self, allowed_s: float) -> float:
+        """What is left of a deadline. How much time the other end had is looked at only once a reply is late."""
+        passed_s = time.monotonic() - self._progress_at
+        if passed_s < _LEAST_WAIT_S:
+            return allowed_s - passed_s
+        self._patience = self._patience or Patience(self.transport)
+        return self._patience.left_s(allowed_s - _LEAST_WAIT_S)
 
     def _may_send(self, request: _Request, in_flight: deque[_Request]) -> bool:
         if not in_flight:
@@ -245,9 +257,10 @@ class Link:
         self.stats.bytes_out += len(request.coded)
         self.stats.resends += request.sends > 1
 
-    def _receive(self, in_flight: deque[_Request]) -> None:
-        """Waits for the next bytes, at most until the oldest request is due again."""
-        received = self.transport.read(max(self._due_at(in_flight[0]) - time.monotonic(), 0.0))
+    def _receive(self, in_flight: deque[_Request], wait: bool) -> None:
+        """The next bytes; ``wait``: for them, at most until the oldest request is due again."""
+        due_s = self._due_at(in_flight[0]) - time.monotonic() if wait else 0.0
+        received = self.transport.read(max(due_s, 0.0))
         self.stats.bytes_in += len(received)
         self._heard_bytes += len(received)
         wanted = False
@@ -318,7 +331,7 @@ class Link:
         # Several replies may come out of a buffer at once: only all since the first request say how fast they came.
         self._replied_bytes += encoded_bytes(len(reply.payload))
         self._line.carried(self._replied_bytes, now - self._began_at)
-        self._progress_at, self._heard_bytes = now, 0
+        self._progress_at, self._heard_bytes, self._patience = now, 0, None
 
     def _heard(self, payload: bytes) -> None:
         if payload:

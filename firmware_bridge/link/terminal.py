@@ -46,6 +46,9 @@ class TerminalTransport:
             except OSError as error:
                 raise LinkError(f"{self._name} hung up: the process behind the terminal ended") from error
 
+    def had_s(self) -> float:
+        return time.monotonic()
+
     def close(self) -> None:
         with suppress(OSError):
             os.close(self._descriptor)

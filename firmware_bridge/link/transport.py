@@ -14,18 +14,42 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from firmware_bridge.errors import LinkError, TargetError
+from firmware_bridge.link.processor import ProcessorClock
 
 DEFAULT_BAUD = 115200
 
 
 class Transport(Protocol):
-    """A line to a board; ``read`` gives what has come, b"" when ``timeout_s`` passed without anything."""
+    """A line to a board; ``read`` gives what has come, b"" when ``timeout_s`` passed without anything.
+
+    ``had_s`` is a clock of the time that the other end had for its answers: less than has passed where it is an
+    emulator on a busy machine.
+    """
 
     def read(self, timeout_s: float) -> bytes: ...
 
     def write(self, data: bytes, timeout_s: float) -> None: ...
 
+    def had_s(self) -> float: ...
+
     def close(self) -> None: ...
+
+
+MOST_PATIENCE = 10
+"""So many times a deadline may pass on the wall before an emulator that got no processor is given up."""
+
+
+class Patience:
+    """How long the other end is waited for, from now on: deadlines go by the time that it had for its answer."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._began_s, self._had_s = time.monotonic(), transport.had_s()
+
+    def left_s(self, timeout_s: float) -> float:
+        """What is left of a deadline; nothing once it has passed."""
+        had_s, passed_s = self._transport.had_s() - self._had_s, time.monotonic() - self._began_s
+        return min(timeout_s - had_s, MOST_PATIENCE * timeout_s - passed_s)
 
 
 class SocketTransport:
@@ -54,12 +78,14 @@ class SocketTransport:
         return received
 
     def write(self, data: bytes, timeout_s: float) -> None:
-        left, until = memoryview(data), time.monotonic() + timeout_s
+        left: memoryview = memoryview(data)
+        patience: Patience | None = None
         while left:
             try:
                 left = left[self._socket.send(left) :]
             except BlockingIOError:
-                wait = until - time.monotonic()
+                patience = patience or Patience(self)
+                wait = patience.left_s(timeout_s)
                 if wait <= 0:
                     raise LinkError(f"{self._name} has taken no bytes for {timeout_s:g} s; is it stopped?") from None
                 select.select([], [self._socket], [], wait)
@@ -67,6 +93,9 @@ class SocketTransport:
                 raise self._hung_up() from error
             except OSError as error:
                 raise LinkError(f"the line to {self._name} broke: {error.strerror or error}") from error
+
+    def had_s(self) -> float:
+        return time.monotonic()
 
     def _hung_up(self) -> LinkError:
         return LinkError(f"{self._name} hung up: the process ended or the connection was closed")
@@ -100,6 +129,17 @@ class ProcessTransport(SocketTransport):
             self.process.stderr.close()
 
 
+class EmulatorTransport(ProcessTransport):
+    """A process that computes what a board would, as fast as this machine lets it."""
+
+    def __init__(self, name: str, process: subprocess.Popen[bytes], connection: socket.socket) -> None:
+        super().__init__(name, process, connection)
+        self._clock = ProcessorClock(process.pid)
+
+    def had_s(self) -> float:
+        return self._clock.now_s()
+
+
 def end_process(process: subprocess.Popen[bytes]) -> None:
     """Ends a child within two seconds, whatever it does."""
     if process.poll() is None:
@@ -124,7 +164,7 @@ def end_with_parent() -> None:
 
 
 def start_process(name: str, command: Sequence[str], on_stdio: bool) -> ProcessTransport:
-    """A child whose line is its standard input and output, or a descriptor named ``{fd}`` in ``command``.
+    """A child whose line is its standard input and output, or an emulator's descriptor, ``{fd}`` in ``command``.
 
     Raises TargetError where it cannot be started.
     """
@@ -143,7 +183,7 @@ def start_process(name: str, command: Sequence[str], on_stdio: bool) -> ProcessT
         except OSError as error:
             ours.close()
             raise TargetError(f"{name}: {command[0]} cannot be started: {error.strerror or error}") from error
-    return ProcessTransport(name, process, ours)
+    return (ProcessTransport if on_stdio else EmulatorTransport)(name, process, ours)
 
 
 def connect(host: str, port: int, timeout_s: float = 5.0) -> SocketTransport:
@@ -179,6 +219,9 @@ class SerialTransport:
             self._port.write(data)
         except (OSError, TypeError) as error:
             raise LinkError(f"the line to {self._name} broke: {error}; was it unplugged?") from error
+
+    def had_s(self) -> float:
+        return time.monotonic()
 
     def close(self) -> None:
         with suppress(OSError):

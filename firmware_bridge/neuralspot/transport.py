@@ -39,6 +39,9 @@ class PtyTransport:
                 raise LinkError(f"nobody reads {self.path}: it has taken no bytes for {timeout_s:g} s")
             left = left[os.write(self._ours, left) :]
 
+    def had_s(self) -> float:
+        return time.monotonic()
+
     def close(self) -> None:
         for descriptor in (self._ours, self._theirs):
             with suppress(OSError):

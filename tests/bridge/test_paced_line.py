@@ -80,6 +80,9 @@ class PacedLine:
         self.now = max(self.now, at)
         return piece
 
+    def had_s(self) -> float:
+        return self.now
+
     def close(self) -> None:
         pass
 
