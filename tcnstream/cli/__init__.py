@@ -2,7 +2,7 @@
 
 Exit code 0 says that what was asked for was done; 2 that it was not, with one sentence on standard error that says
 why and the way out; 130 that it was interrupted; 141 that nobody reads its output any more, as after ``| head``.
-``verify`` answers 1 if the contract does not hold.
+``verify`` answers 1 if the contract does not hold, ``run`` with a folder 1 if a recording of it failed.
 """
 
 from __future__ import annotations

@@ -36,10 +36,11 @@ from tcnstream.cli.common import (
     said_states,
     said_static,
 )
+from tcnstream.cli.folder import run_folder
 from tcnstream.errors import SignalError
 from tcnstream.opened import OpenedModel, assumed_unit, open_input, open_model
 from tcnstream.options import StreamOptions
-from tcnstream.pipeline import Pipeline, pipeline_for
+from tcnstream.pipeline import Pipeline, PipelineArguments, pipeline_for
 from tcnstream.signal import sinks, sources
 from tcnstream.signal.card import model_files
 from tcnstream.signal.outfile import writable
@@ -99,6 +100,10 @@ def run(
     signature: SignatureOption = None,
     states: StatesOption = None,
     static: StaticOption = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", "-j", min=1, metavar="N", help="For a folder: recordings at a time; else one a core."),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notes on standard error.")] = False,
 ) -> None:
     """Stream a recording or a microphone through a model; write segments (start, end, label, probability) or frames.
@@ -106,17 +111,35 @@ def run(
     With a card, the recording is converted to the model's rate and unit and goes through the card's preprocessing.
     Without one it goes in as it is, and labels are the numbers of the output channels.
 
+    A folder is taken whole, recording by recording, into one Parquet file (`--out segments.parquet`, extra `arrow`).
+    What cannot be read is named, and is not the end; a run that is stopped goes on where it was.
+
     A microphone is heard until Ctrl-C, which ends the signal as the end of a file does.
 
     Example: `tcnstream run ecg record.hea --channel ii --format csv --out waves.csv`
     """
+    options = ReadOptions(channel, rate, units, gain, raw_format, raw_channels, hold_gaps)
+    if sources.is_folder(source):
+        only_for_one = {"--format": format != "jsonl", "--duration": duration is not None, "--calibration": calibration}
+        if given := [name for name, said in only_for_one.items() if said]:
+            raise SignalError(f"{' and '.join(given)} is for one recording, and {source} is a folder: leave it out")
+        arguments = PipelineArguments(
+            gain=gain,
+            output=head,
+            low_latency=low_latency,
+            options=StreamOptions(engine, time_pooling, static=said_static(static)),
+        )
+        opening = time_axis, signature, said_states(states)
+        run_folder(Path(source), output, model, *opening, options, arguments, jobs, quiet)
+        return
+    if jobs is not None:
+        raise SignalError(f"--jobs is for a folder of recordings, and {source} is none: leave it out")
     kind = sinks.sink_kind(format)
     if output is None and kind.refuses_stdout:
         raise SignalError(kind.refuses_stdout)
     if output is not None:
         writable(output, *model_files(model), *sources.files_of(source), *sources.files_of(calibration))
     opened = open_model(model, time_axis, signature, said_states(states))
-    options = ReadOptions(channel, rate, units, gain, raw_format, raw_channels, hold_gaps)
     constants = calibration_frames(opened, calibration, options, time_pooling)
     with ExitStack() as stack:
         preferred_hz = opened.card.rate_hz if opened.card else None

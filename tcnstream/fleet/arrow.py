@@ -7,6 +7,7 @@ Data's ``map_batches`` (a table), Dask's ``map_partitions`` (a data frame), a po
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, Unpack, get_args
@@ -16,6 +17,7 @@ import numpy as np
 from tcnstream.errors import MissingExtraError, SignalError, StreamError, TcnStreamError
 from tcnstream.opened import OpenedModel, open_model
 from tcnstream.pipeline import Pipeline, PipelineArguments
+from tcnstream.signal.segments import Segment
 
 try:
     import pyarrow as pa
@@ -36,6 +38,15 @@ SCHEMA = pa.schema(
 """What comes out: a row a segment, in the order of recordings and of time."""
 
 _COLUMNS = ("id", "signal", "rate_hz")
+
+
+def row_batch(made: Iterable[tuple[str, list[Segment]]]) -> pa.RecordBatch:
+    """The rows of recordings, each an id and its segments."""
+    rows = [(name, each.start_s, each.end_s, each.label, each.probability) for name, found in made for each in found]
+    columns = zip(*rows, strict=True) if rows else ((),) * len(SCHEMA)
+    return pa.record_batch(
+        [pa.array(values, field.type) for values, field in zip(columns, SCHEMA, strict=True)], SCHEMA
+    )
 
 
 def segment_batches(
@@ -85,22 +96,17 @@ class SegmentBatches:
                 raise SignalError(
                     f"a batch has the columns {', '.join(batch.schema.names)} and lacks {name}: give {_COLUMNS}"
                 )
-        rows: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
+        made: list[tuple[str, list[Segment]]] = []
         for name, signal, rate_hz in zip(*(batch.column(name) for name in _COLUMNS), strict=True):
             try:
-                found = self._segment(signal, rate_hz.as_py())
+                made.append((str(name.as_py()), self._segment(signal, rate_hz.as_py())))
             except TcnStreamError as error:
                 if self._on_error == "raise":
                     raise SignalError(f"recording {name.as_py()}: {error}") from error
                 warnings.warn(f"recording {name.as_py()} is left out: {error}", RuntimeWarning, stacklevel=2)
-                continue
-            for each in found:
-                values = (str(name.as_py()), each.start_s, each.end_s, each.label, each.probability)
-                for column, value in zip(rows.values(), values, strict=True):
-                    column.append(value)
-        return pa.RecordBatch.from_pydict(rows, SCHEMA)
+        return row_batch(made)
 
-    def _segment(self, signal: Any, rate_hz: float | None) -> Any:
+    def _segment(self, signal: Any, rate_hz: float | None) -> list[Segment]:
         if rate_hz is None or signal.values is None:
             raise SignalError("its signal or its rate_hz is null")
         samples = signal.values

@@ -8,6 +8,7 @@ and its entry below; help texts and refusals follow.
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def described() -> str:
     """What ``open_source`` takes, in one phrase for a help text."""
     *most, last = names_of_files()
     live = ", ".join(kind.says for kind in LIVE_KINDS)
-    return f"{', '.join(most)} or {last} file, {live}."
+    return f"{', '.join(most)} or {last} file, a folder of them (--jobs), {live}."
 
 
 def ends_by_itself(source: str) -> bool:
@@ -67,6 +68,31 @@ def files_of(source: str | None) -> list[Path]:
     path = Path(source)
     kind = _file_kind(path)
     return [path] if kind is None else kind.files(path)
+
+
+def is_folder(source: str) -> bool:
+    """Whether a source is a folder, and no recording that is named without its suffix."""
+    path = Path(source)
+    return _live_kind(source) is None and path.is_dir() and _file_kind(path) is None
+
+
+def recordings_below(folder: Path) -> list[str]:
+    """All recordings in ``folder`` and the folders in it, as paths below it, in order.
+
+    Of a record in several files it is the one that names the others. Hidden files and folders are left out.
+    """
+    found: dict[Path, FileKind] = {}
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for path in (Path(place, name) for name in names if not name.startswith(".")):
+            if kind := _kind_by_suffix(path):
+                found[path] = kind
+    parts: set[Path] = set()
+    # A header and its signals name each other; a kind's first suffix is that of its headers.
+    for path in sorted(found, key=lambda path: found[path].suffixes.index(path.suffix.lower())):
+        if path not in parts:
+            parts.update(file for file in found[path].files(path) if file != path)
+    return sorted(path.relative_to(folder).as_posix() for path in found if path not in parts)
 
 
 def open_source(
@@ -142,9 +168,12 @@ def open_recording(
 
 
 def _file_kind(path: Path) -> FileKind | None:
+    return _kind_by_suffix(path) or next((kind for kind in FILE_KINDS if kind.claims(path)), None)
+
+
+def _kind_by_suffix(path: Path) -> FileKind | None:
     suffix = path.suffix.lower()
-    by_suffix = (kind for kind in FILE_KINDS if suffix in kind.suffixes)
-    return next(by_suffix, None) or next((kind for kind in FILE_KINDS if kind.claims(path)), None)
+    return next((kind for kind in FILE_KINDS if suffix in kind.suffixes), None)
 
 
 def _live_kind(source: str) -> LiveKind | None:

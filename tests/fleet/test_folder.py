@@ -1,0 +1,124 @@
+"""A folder of recordings: the rows of one run each, whatever fails, is stopped or changes on the way."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.paths import ECG
+
+from tcnstream import Pipeline
+from tcnstream.signal.sources import open_recording, recordings_below
+
+pq = pytest.importorskip("pyarrow.parquet", reason="the extra arrow is not installed")
+
+
+def command(folder: Path, output: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "tcnstream", "run", "ecg", str(folder), "--out", str(output), "--rate", "360", *more]
+
+
+def ran(folder: Path, output: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(folder, output, *more), capture_output=True, text=True, check=False, timeout=120)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Twenty recordings in two folders, some seconds of the shipped ECG each."""
+    x = np.concatenate([chunk for chunk in open_recording(ECG).chunks if isinstance(chunk, np.ndarray)])[:, 0]
+    for number in range(20):
+        path = tmp_path / "archive" / f"ward {number % 2}" / f"{number:02}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, x[number * 600 : number * 600 + 3000 + number])
+    return tmp_path / "archive"
+
+
+def expected(folder: Path, names: Sequence[str]) -> list[dict[str, Any]]:
+    rows = []
+    for name in names:
+        pipeline = Pipeline("ecg", rate_hz=360.0, units="mV")
+        for each in pipeline.push(np.load(folder / name)) + pipeline.flush():
+            row = {"id": name, "start_s": each.start_s, "end_s": each.end_s, "label": each.label}
+            rows.append(row | {"probability": each.probability})
+    return rows
+
+
+def test_all_recordings_come_out_in_order_and_bad_ones_are_named(folder: Path, tmp_path: Path) -> None:
+    names = recordings_below(folder)
+    assert len(names) == 20 and names == sorted(names)
+    (folder / "ward 0" / "broken.npy").write_bytes(b"no array")
+    (folder / "notes.txt").write_text("bed 3 was moved\n")
+    (folder / ".hidden.npy").write_bytes(b"")
+    output = tmp_path / "segments.parquet"
+    run = ran(folder, output)
+    assert run.returncode == 1 and run.stdout == "", run.stderr
+    assert "2 of 22 recordings failed" in run.stderr and "Traceback" not in run.stderr
+    assert pq.read_table(output).to_pylist() == expected(folder, names)
+    with (tmp_path / "segments.failed.csv").open(newline="") as file:
+        failed = dict(csv.reader(file))
+    assert list(failed) == ["id", "notes.txt", "ward 0/broken.npy"] and all(failed.values())
+    assert not list(tmp_path.glob(".*"))
+    (folder / "ward 0" / "broken.npy").unlink()
+    (folder / "notes.txt").unlink()
+    again = ran(folder, output, "--jobs", "1")
+    assert again.returncode == 0 and not (tmp_path / "segments.failed.csv").exists()
+    assert pq.read_table(output).to_pylist() == expected(folder, names)
+
+
+def test_a_run_that_is_killed_goes_on_and_gives_the_same_file(folder: Path, tmp_path: Path) -> None:
+    whole, output = tmp_path / "whole.parquet", tmp_path / "segments.parquet"
+    assert ran(folder, whole).returncode == 0
+    killed = subprocess.Popen(command(folder, output, "--jobs", "1"), stderr=subprocess.DEVNULL)
+    parts = tmp_path / ".segments.parquet.parts"
+    while not list(parts.glob("*.parquet")) and killed.poll() is None:
+        time.sleep(0.001)
+    killed.kill()
+    killed.wait()
+    kept = {part: part.stat().st_mtime_ns for part in parts.glob("[!.]*.parquet")}
+    assert 1 <= len(kept) <= 2 and not output.exists()
+    changed = folder / "ward 1" / "19.npy"
+    np.save(changed, np.load(changed)[:2000])
+    run = ran(folder, output)
+    assert run.returncode == 0, run.stderr
+    names = recordings_below(folder)
+    assert pq.read_table(output).to_pylist() == expected(folder, names)
+    np.save(changed, np.load(changed))
+    assert ran(folder, whole).returncode == 0
+    assert whole.read_bytes() == output.read_bytes() and not parts.exists()
+
+
+def test_of_a_record_in_several_files_the_header_is_taken(tmp_path: Path) -> None:
+    files = {
+        "one.hea": "one 1 360 100\none.dat 16 200 12 0 0 0 0 ii\n",
+        "a_segment.hea": "a_segment 1 360 100\na_segment.dat 16 200 12 0 0 0 0 ii\n",
+        "whole.hea": "whole/1 1 360 100\na_segment 100\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).with_suffix(".dat").write_bytes(bytes(200))
+    (tmp_path / "whole.dat").unlink()
+    assert recordings_below(tmp_path) == ["one.hea", "whole.hea"]
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (("--format", "csv"), "--format is for one recording"),
+        (("--duration", "3"), "--duration is for one recording"),
+        (("--out", "x.csv"), "give --out NAME.parquet"),
+    ],
+)
+def test_what_is_for_one_recording_is_said(folder: Path, tmp_path: Path, more: tuple[str, str], says: str) -> None:
+    run = ran(folder, tmp_path / "segments.parquet", *more)
+    assert run.returncode == 2 and says in run.stderr, run.stderr
+
+
+def test_an_empty_folder_and_jobs_for_a_file_are_said(tmp_path: Path) -> None:
+    assert "holds no recording" in ran(tmp_path, tmp_path / "x.parquet").stderr
+    assert "--jobs is for a folder" in ran(ECG, tmp_path / "x.csv", "--jobs", "2").stderr
