@@ -53,9 +53,6 @@ from tcnstream.signal.units import is_said, unit_factor
 _MOST_VOLTS = 0.1
 """An electrode and the body give less, offsets apart."""
 
-_LONG_WAIT_S = 0.05
-"""From here on a person who waits for answers is told why."""
-
 
 def run(
     model: ModelArgument,
@@ -83,12 +80,13 @@ def run(
         typer.Option("--duration", metavar="SECONDS", help="End after so much signal; a microphone else at Ctrl-C."),
     ] = None,
     low_latency: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--low-latency",
-            help="Convert the rate by interpolation (milliseconds of delay, some aliasing) instead of long filters.",
+            "--low-latency/--no-low-latency",
+            help="Convert the rate by interpolation (milliseconds of delay, some aliasing), or by long filters; else"
+            " a file by filters, and what is live (a pipe, a microphone) by interpolation.",
         ),
-    ] = False,
+    ] = None,
     head: Annotated[
         str | None,
         typer.Option("--head", metavar="NAME", help="Which output of several, by name or number; else the first."),
@@ -126,7 +124,7 @@ def run(
         arguments = PipelineArguments(
             gain=gain,
             output=head,
-            low_latency=low_latency,
+            low_latency=bool(low_latency),
             options=StreamOptions(engine, time_pooling, static=said_static(static)),
         )
         opening = time_axis, signature, said_states(states)
@@ -151,12 +149,13 @@ def run(
         if duration is not None:
             recording = first_seconds(recording, duration)
         makes_segments = kind.takes == "segments"
+        hurries = sources.is_live(source) if low_latency is None else low_latency
         pipeline = pipeline_for(
             opened,
             recording,
             gain=gain,
             output=head,
-            low_latency=low_latency,
+            low_latency=hurries,
             segments=makes_segments,
             keep_frames=not makes_segments,
             options=StreamOptions(engine, time_pooling, constants, static=said_static(static)),
@@ -168,8 +167,8 @@ def run(
                 note(f"{recording.source}: {recording.remark}")
             if assumed := assumed_unit(opened, recording):
                 note(assumed)
-            if sources.is_live(source) and pipeline.waits_s > _LONG_WAIT_S and not low_latency:
-                note(f"the conversion of the rate waits for {pipeline.waits_s:.2g} s of signal (less: --low-latency)")
+            if sources.is_live(source) and (waits := _waits(pipeline, hurries)):
+                note(waits)
         # A bar between the lines of the answer would make both unreadable.
         show = not quiet and (output is not None or not sys.stdout.isatty())
         progress = stack.enter_context(progress_bar("streaming", show))
@@ -267,6 +266,21 @@ def interrupted() -> Iterator[Callable[[], bool]]:
         yield lambda: pressed
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _waits(pipeline: Pipeline, hurries: bool) -> str:
+    """On the signal that an answer waits for, and the way out; empty where it waits for none."""
+    waits = []
+    if pipeline.waits_s:
+        how = (
+            "interpolation (--no-low-latency: the filters that files get)"
+            if hurries
+            else "filters (--low-latency: interpolation, in milliseconds)"
+        )
+        waits.append(f"{pipeline.waits_s * 1000:.3g} ms for the rate's conversion by {how}")
+    if pipeline.model.delay and pipeline.frames_hz:
+        waits.append(f"{pipeline.model.delay / pipeline.frames_hz * 1000:.3g} ms that the model looks ahead")
+    return f"an answer waits for {' and '.join(waits)}" if waits else ""
 
 
 def _what(opened: OpenedModel, recording: Recording, pipeline: Pipeline) -> str:

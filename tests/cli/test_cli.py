@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -179,18 +180,70 @@ def test_run_reads_wfdb_and_chooses_the_channel(call: Call, model: Path, tmp_pat
 def test_a_pipe_gives_the_same_as_a_file(model: Path, tmp_path: Path) -> None:
     x = np.loadtxt(ECG, comments="#", skiprows=4).astype("<f4")
     np.save(tmp_path / "x.npy", x)
+    (tmp_path / "x.f32").write_bytes(x.tobytes())
+    for rate_hz, chosen in ((250, []), (360, ["--no-low-latency"]), (360, ["--low-latency"])):
+        arguments = ("--rate", rate_hz, "--units", "mV", "--quiet", *chosen)
+        with start("run", model, tmp_path / "x.npy", *arguments) as process:
+            expected, _ = process.communicate()
+        with start("run", model, "-", *arguments, stdin=subprocess.PIPE) as process:
+            got, err = process.communicate(x.tobytes())
+        assert process.returncode == 0 and err == b""
+        assert got == expected and len(got.splitlines()) > 10
+
+
+def test_a_file_as_standard_input_gives_the_same_as_by_its_name(model: Path, tmp_path: Path) -> None:
+    x = np.loadtxt(ECG, comments="#", skiprows=4).astype("<f4")[:7200]
+    np.save(tmp_path / "x.npy", x)
+    (tmp_path / "x.f32").write_bytes(x.tobytes())
     arguments = ("--rate", 360, "--units", "mV", "--quiet")
     with start("run", model, tmp_path / "x.npy", *arguments) as process:
         expected, _ = process.communicate()
-    with start("run", model, "-", *arguments, stdin=subprocess.PIPE) as process:
-        got, err = process.communicate(x.tobytes())
-    assert process.returncode == 0 and err == b""
-    assert got == expected and len(got.splitlines()) > 10
+    with (tmp_path / "x.f32").open("rb") as file, start("run", model, "-", *arguments, stdin=file) as process:
+        assert process.communicate()[0] == expected and len(expected.splitlines()) > 10
+
+
+@pytest.mark.parametrize(
+    ("options", "hurries", "most_lag_s", "said"),
+    [
+        (
+            ["--rate", 360],
+            True,
+            0.33,
+            "5.56 ms for the rate's conversion by interpolation (--no-low-latency: the filte",
+        ),
+        (["--rate", 250], False, 0.33, "an answer waits for 192 ms that the model looks ahead"),
+        (
+            ["--rate", 360, "--no-low-latency"],
+            False,
+            0.65,
+            "322 ms for the rate's conversion by filters (--low-latency",
+        ),
+    ],
+)
+def test_a_pipe_is_answered_at_once_unless_filters_are_asked_for(
+    options: list[object], hurries: bool, most_lag_s: float, said: str
+) -> None:
+    x = np.loadtxt(ECG, comments="#", skiprows=4).astype("<f4")[:3600]
+    rate_hz = float(str(options[1]))
+    pipeline = tcnstream.Pipeline("ecg", rate_hz=rate_hz, units="mV", low_latency=hurries)
+    known = [(segment, at / rate_hz) for at, value in enumerate(x, 1) for segment in pipeline.push(value[None])]
+    assert max(at_s - segment.end_s for segment, at_s in known) < most_lag_s
+    with start("run", "ecg", "-", "--units", "mV", *options, stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        give_up = threading.Timer(30, process.kill)
+        give_up.start()
+        process.stdin.write(x.tobytes())
+        process.stdin.flush()
+        lines = [json.loads(process.stdout.readline()) for _ in known]
+        process.stdin.close()
+        assert said in process.stderr.read().decode()
+        give_up.cancel()
+    assert [line["end_s"] for line in lines] == [pytest.approx(segment.end_s) for segment, _ in known]
 
 
 def test_a_pipe_is_answered_while_it_is_open(model: Path) -> None:
     x = np.loadtxt(ECG, comments="#", skiprows=4).astype("<f4")
-    options = ("--rate", 360, "--raw-format", "f32le", "--low-latency", "--quiet")
+    options = ("--rate", 360, "--raw-format", "f32le", "--quiet")
     with start("run", model, "-", *options, stdin=subprocess.PIPE) as process:
         assert process.stdin is not None and process.stdout is not None
         process.stdin.write(x[:7200].tobytes())

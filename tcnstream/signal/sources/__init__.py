@@ -55,7 +55,8 @@ def ends_by_itself(source: str) -> bool:
 
 def is_live(source: str) -> bool:
     """Whether a source gives its signal while it is being made."""
-    return _live_kind(source) is not None
+    kind = _live_kind(source)
+    return kind is not None and kind.is_live()
 
 
 def files_of(source: str | None) -> list[Path]:

@@ -118,7 +118,8 @@ class LiveKind:
     """An entry of the registry: a source that is no file, and has a place of its own among the names of files.
 
     ``says`` is how a person names it. ``open`` takes that name, the channels, the options and the Listening.
-    ``ends_by_itself`` is false for what goes on until it is stopped.
+    ``ends_by_itself`` is false for what goes on until it is stopped. ``is_live``: whether the signal is being made
+    while it is read, as far as that can be known.
     """
 
     says: str
@@ -126,6 +127,7 @@ class LiveKind:
     open: Callable[[str, Channels, ReadOptions, Listening], Recording]
     ends_by_itself: bool
     files: Callable[[], list[Path]] = lambda: []
+    is_live: Callable[[], bool] = lambda: True
 
 
 def choose_channels(available: Sequence[str], wanted: Channels, source: str) -> list[int]:

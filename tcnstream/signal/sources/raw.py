@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,10 +87,19 @@ def _standard_input(name: str, channels: Channels, options: ReadOptions, listeni
     return read_raw(sys.stdin.buffer, kind, channels, options.raw_channels)
 
 
+def _is_a_pipe() -> bool:
+    """Whether standard input is no file of the disk, whose signal is all there."""
+    try:
+        return not stat.S_ISREG(os.fstat(sys.stdin.fileno()).st_mode)
+    except (AttributeError, OSError, ValueError):
+        return True
+
+
 KIND = LiveKind(
     says="- for standard input",
     is_named=lambda name: name == "-",
     open=_standard_input,
     ends_by_itself=True,
     files=lambda: [Path("/dev/stdin")],
+    is_live=_is_a_pipe,
 )
