@@ -12,14 +12,14 @@ import hashlib
 import math
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Integral, Real
 from operator import index
 from pathlib import Path
-from typing import Any, NoReturn, SupportsIndex, TypedDict, Unpack
+from typing import Any, NoReturn, Protocol, SupportsIndex, TypedDict, Unpack
 
 import msgspec
 import numpy as np
@@ -75,6 +75,22 @@ class PipelineArguments(TypedDict, total=False):
     segments: bool
     keep_frames: bool
     options: StreamOptions
+
+
+class Follower(Protocol):
+    """Hears what a pipeline's stream takes and gives; must neither change it nor wait.
+
+    ``at_frame`` is the source's frame behind the last one that was pushed, counted from the pipeline's start.
+    """
+
+    def pushed(self, frames: Frames, made: Any, at_frame: int) -> None:
+        """The stream took input frames and gave ``made``, as ``Stream.push`` does."""
+
+    def flushed(self, made: Any, at_frame: int) -> None:
+        """The stream ended and gave ``made``."""
+
+    def was_reset(self) -> None:
+        """The stream is at its start again."""
 
 
 class Pipeline:
@@ -140,6 +156,7 @@ class Pipeline:
         self._setup, self._stream, self._gone = setup, stream, False
         self._preprocessor = setup.preprocessor()
         self._start_s = setup.start_s
+        self._follower: Follower | None = None
         self._at(0)
 
     def _at(self, begin_frames: int) -> None:
@@ -226,7 +243,7 @@ class Pipeline:
         found = []
         with self._moving():
             for at in range(0, max(1, len(chunk)), _BLOCK_SAMPLES):
-                found += self._take(self._stream.push(self._prepare(chunk[at : at + _BLOCK_SAMPLES])))
+                found += self._take(self._through(self._prepare(chunk[at : at + _BLOCK_SAMPLES])))
         return found
 
     def flush(self) -> list[Segment]:
@@ -236,8 +253,8 @@ class Pipeline:
         """
         self._refuse_if_over("flush")
         with self._moving():
-            found = self._take(self._stream.push(self._shaped(self._preprocessor.flush())))
-            found += self._take(self._stream.flush())
+            found = self._take(self._through(self._shaped(self._preprocessor.flush())))
+            found += self._take(self._to_its_end())
             found += self._close()
             self._ended = True
         return found
@@ -258,12 +275,12 @@ class Pipeline:
             raise StreamError(f"a gap of {frames!r} frames; give how many samples are missing, from 0 to 2^52")
         self._refuse_if_over("mark_gap")
         with self._moving():
-            found = self._take(self._stream.push(self._shaped(self._preprocessor.flush())))
+            found = self._take(self._through(self._shaped(self._preprocessor.flush())))
             with suppress(StreamError):  # shorter than a mirrored edge: nothing can be said of its end
-                found += self._take(self._stream.flush())
+                found += self._take(self._to_its_end())
             found += self._close()
             made, begin = self._made, self._begin_frames + self._frames_in
-            self._stream.reset()
+            self._restart()
             self._preprocessor.reset()
             self._at(begin + missing)
             self._made = made
@@ -274,10 +291,14 @@ class Pipeline:
     def reset(self) -> None:
         """Back to the start: the next sample is the first one of a new signal, at ``start_s``."""
         self._refuse_if_gone()
-        self._stream.reset()
+        self._restart()
         self._preprocessor.reset()
         self._start_s = self._setup.start_s
         self._at(0)
+
+    def follow(self, follower: Callable[[Stream], Follower]) -> None:
+        """From here on ``follower(stream)`` hears what the stream takes and gives; pushed alone, not by a pool."""
+        self._follower = follower(self._stream)
 
     def snapshot(self, *, portable: bool = True) -> bytes:
         """All that the pipeline remembers, its clock included, for ``restore`` in any process and engine.
@@ -389,6 +410,23 @@ class Pipeline:
 
     def _shaped(self, frames: Frames) -> Frames:
         return frames.reshape(len(frames), *self.model.inputs[0].shape)
+
+    def _through(self, frames: Frames) -> Any:
+        made = self._stream.push(frames)
+        if self._follower is not None:
+            self._follower.pushed(frames, made, self._begin_frames + self._frames_in)
+        return made
+
+    def _to_its_end(self) -> Any:
+        made = self._stream.flush()
+        if self._follower is not None:
+            self._follower.flushed(made, self._begin_frames + self._frames_in)
+        return made
+
+    def _restart(self) -> None:
+        self._stream.reset()
+        if self._follower is not None:
+            self._follower.was_reset()
 
     def _take(self, answer: Any) -> list[Segment]:
         """What the stream returned -> segments."""

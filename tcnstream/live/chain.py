@@ -142,10 +142,10 @@ class Chain:
         events, self._out = self._out, []
         return events
 
-    def say(self, type: EventType, label: str, more: dict[str, Any], length_frames: int = 0) -> None:
-        """An event of the source itself, at the next frame."""
-        at = self.next_frame
-        self._emit(type, at, at / self.rate_hz, (at + length_frames) / self.rate_hz, label, 1.0, more)
+    def say(self, type: EventType, label: str, more: dict[str, Any], at_frame: int | None = None) -> None:
+        """An event that is no stretch of the signal, at the next frame if none is given."""
+        at = self.next_frame if at_frame is None else at_frame
+        self._emit(type, at, at / self.rate_hz, at / self.rate_hz, label, 1.0, more)
 
     def snapshot(self) -> bytes:
         """All that the chain remembers, for the same version of this package."""

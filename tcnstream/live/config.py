@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tcnstream.errors import SignalError
-from tcnstream.live import sinks, sources
+from tcnstream.live import boards, sinks, sources
 from tcnstream.live.gaps import POLICIES, GapRule, Policy
 from tcnstream.live.sinks.base import SinkConfig
 from tcnstream.live.sources.base import Channels, SourceConfig
@@ -26,7 +26,8 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 @dataclass(frozen=True)
 class StreamConfig:
     """One signal: where it comes from, the model, what a gap does, where events go. ``hop_frames`` is how many samples
-    are waited for before the model runs. ``text`` is the table as it was written: equal text is an unchanged stream.
+    are waited for before the model runs, ``board`` what is compared behind it ("": nothing). ``text`` is the table as
+    it was written: equal text is an unchanged stream.
     """
 
     name: str
@@ -39,6 +40,7 @@ class StreamConfig:
     output: str | None
     engine: str
     hop_frames: int
+    board: str
     text: str
 
 
@@ -128,9 +130,12 @@ def _stream(name: str, table: Table, folder: Path, known_sinks: tuple[str, ...])
     output = table.text("output") or None
     engine = table.text("engine", "auto")
     hop = table.whole("hop", 1, least=1)
+    board = table.text("board")
+    if board and (problem := boards.provider().problem(board)):
+        table.complain("board", f'= "{board}": {problem}')
     if source is not None:
         text = table.written(without="sinks")  # where it goes may change under it
-        stream = StreamConfig(name, source, model, rule, names, chosen, gain, output, engine, hop, text)
+        stream = StreamConfig(name, source, model, rule, names, chosen, gain, output, engine, hop, board, text)
     table.finish()
     return stream
 

@@ -17,6 +17,7 @@ from tcnstream.errors import SignalError, TcnStreamError
 from tcnstream.live.chain import Chain
 from tcnstream.live.checkpoints import Checkpoints, Watched
 from tcnstream.live.clock import WallClock, iso
+from tcnstream.live.comparison import Comparison
 from tcnstream.live.config import Config, StreamConfig, read_config
 from tcnstream.live.feed import Before, Feed
 from tcnstream.live.hub import Hub
@@ -48,6 +49,12 @@ class Running:
     lane: Lane
     worker: Worker
     feed: Feed | None = None
+
+    def leave_board(self) -> None:
+        """The chain moves no more; what was found last is still told."""
+        if self.lane.board is not None:
+            self.lane.board.close()
+            self.worker.publish(self.lane)
 
     @property
     def is_over(self) -> bool:
@@ -194,6 +201,7 @@ class Daemon:
             running.feed.stop(5.0)
         with running.worker.still():
             running.worker.remove(running.lane)
+        running.leave_board()
         self.checkpoints.end(running.lane)
         running.lane.pool.leave(running.lane.number)
         self.hub.forget(name)
@@ -321,7 +329,16 @@ class Daemon:
         rate_hz = source.rate_hz
         if rate_hz is None and isinstance(source, Replay):
             raise SignalError(f"stream.{name}: {stream.source.uri} does not say its sample rate: add ?rate=HZ")
-        key = (id(worker), stream.model, rate_hz, source.units, stream.gain, stream.output, stream.engine)
+        key: tuple[object, ...] = (
+            id(worker),
+            stream.model,
+            rate_hz,
+            source.units,
+            stream.gain,
+            stream.output,
+            stream.engine,
+        )
+        key += (name,) if stream.board else ()  # what a board follows is pushed alone
         if key in self._pools:
             pool = self._pools[key]
             number = pool.join()
@@ -349,7 +366,13 @@ class Daemon:
             stamp.of = lambda frame: iso(start_s + frame / chain_hz)
         self._restore(chain, identity)
         kept = any(self.hub.sinks[sink].wants_samples for sink in stream.sinks)
-        return Lane(chain, pool, number, is_kept=kept), identity
+        board = None
+        if stream.board:
+            try:
+                board = Comparison(stream.board, chain, self.log, lambda: self._show_state(name))
+            except TcnStreamError as error:
+                raise SignalError(f"stream.{name}.board: {error}") from error
+        return Lane(chain, pool, number, is_kept=kept, board=board), identity
 
     def _restore(self, chain: Chain, identity: str) -> None:
         before = self._before.get(chain.config.name)
@@ -433,6 +456,7 @@ class Daemon:
             "behind_s": round(running.lane.behind_s, 3),
             "drift_ppm": None if feed is None else round(feed.state.drift_ppm, 1),
             "reconnects": 0 if feed is None else feed.state.reconnects,
+            "board": None if running.lane.board is None else running.lane.board.state(),
         }
 
     def _stop(self) -> None:
@@ -447,6 +471,8 @@ class Daemon:
                 running.feed.stop(2.0)
         for worker in self._workers:
             worker.stop()
+        for running in self.running.values():
+            running.leave_board()
         self.checkpoints.stop()
         for sink in self.hub.sinks.values():
             sink.stop(_SINKS_END_S)

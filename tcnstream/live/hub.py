@@ -14,8 +14,11 @@ from typing import Any
 from tcnstream.live.events import Event
 from tcnstream.live.sinks.base import SampleBlock, Sink
 
-_TELLING = ("state", "says", "epoch", "gaps", "reconnects")
-"""What of a state is worth telling the world; the rest changes with every frame."""
+
+def _telling(state: Mapping[str, Any]) -> tuple[object, ...]:
+    """What of a state is worth telling the world; the rest changes with every frame."""
+    board = state.get("board") or {}
+    return (*(state.get(key) for key in ("state", "says", "epoch", "gaps", "reconnects")), board.get("state"))
 
 
 class Viewer:
@@ -87,7 +90,7 @@ class Hub:
         """A stream's state, kept for whoever comes later; ``provisional`` of it is for viewers alone."""
         before = self.states.get(stream, {})
         self.states[stream] = shown = {**state, "provisional": self._provisional.get(stream)}
-        if any(before.get(key) != state[key] for key in _TELLING):
+        if _telling(before) != _telling(state):
             for name in sinks:
                 self.sinks[name].state_changed(stream, state)
         self.show([shown])

@@ -21,6 +21,7 @@ import numpy as np
 from tcnstream.errors import TcnStreamError
 from tcnstream.live.blocks import Block, Lost, Samples
 from tcnstream.live.chain import Chain
+from tcnstream.live.comparison import Comparison
 from tcnstream.live.hub import Hub
 from tcnstream.live.sinks.base import SampleBlock
 from tcnstream.live.sources.base import Replay
@@ -33,7 +34,7 @@ _PACED_S = 0.02
 
 @dataclass
 class Lane:
-    """A chain and its place in a pool; ``is_kept`` says that a sink keeps its samples."""
+    """A chain and its place in a pool, with the board behind it; ``is_kept`` says that a sink keeps its samples."""
 
     chain: Chain
     pool: PipelinePool
@@ -42,6 +43,7 @@ class Lane:
     behind_s: float = 0.0
     is_gone: bool = False
     is_kept: bool = False
+    board: Comparison | None = None
 
 
 class Worker(ABC):
@@ -109,6 +111,8 @@ class Worker(ABC):
 
     def publish(self, lane: Lane) -> None:
         chain = lane.chain
+        if lane.board is not None:
+            lane.board.tell()
         self.hub.publish(chain.config.sinks, chain.take(), may_wait=chain.replayed)
         if self.hub.watched:
             self.hub.provide(chain.config.name, chain.provisional)

@@ -36,6 +36,20 @@ def metrics(daemon: Told) -> str:
     add("stream_missing_frames_total", "counter", "frames in those gaps", of_streams("missing_frames"))
     add("stream_behind_seconds", "gauge", "age of the newest frame that was worked on", of_streams("behind_s"))
     add("stream_reconnects_total", "counter", "times the source came back", of_streams("reconnects"))
+    boards = {name: state["board"] for name, state in states.items() if state["board"] is not None}
+
+    def of_boards(key: str) -> list[_Sample]:
+        return [({"stream": name, "board": each["board"]}, _number(each[key])) for name, each in boards.items()]
+
+    if boards:
+        there = [
+            ({"stream": n, "board": b["board"]}, float(b["state"] in ("equal", "differs"))) for n, b in boards.items()
+        ]
+        add("board_up", "gauge", "1 while the board is there to be compared", there)
+        add("board_frames_total", "counter", "output frames compared with a board", of_boards("frames"))
+        add("board_wrong_frames_total", "counter", "of them, frames that were not equal", of_boards("wrong_frames"))
+        add("board_differences_total", "counter", "chunks that were not equal", of_boards("differences"))
+        add("board_skipped_total", "counter", "chunks that no board saw", of_boards("skipped_chunks"))
     drifts = [
         ({"stream": name}, _number(state["drift_ppm"]))
         for name, state in states.items()

@@ -1,0 +1,123 @@
+"""A board behind a live stream: compared, never waited for, and told of when it differs, dies, hangs or comes back."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.installed import need_program
+from helpers.paths import ECG
+from helpers.served import Served
+
+import firmware_bridge.live
+from firmware_bridge.targets import Options, open_board
+from tcnstream.live.config import ConfigError, read_config
+from tcnstream.live.daemon import Daemon
+from tcnstream.live.logs import Log
+
+CONFIG = """
+{page}
+[stream.bed]
+source = "file:{path}?speed={speed}{more}"
+model = "ecg"
+{board}
+sinks = ["log"]
+[sink.log]
+kind = "jsonl"
+path = "segments.jsonl"
+"""
+PAGE = '[page]\nlisten = "127.0.0.1:0"\n'
+
+
+@pytest.fixture
+def qemu() -> None:
+    need_program("qemu-system-arm", "qemu-system-arm")
+    need_program("arm-none-eabi-gcc", "gcc-arm-none-eabi")
+
+
+def board_of(served: Served) -> dict[str, Any]:
+    port = int(served.log.read_text().partition("web.started port=")[2].split()[0])
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
+        assert answer.status == 200  # a board harms no stream
+        found: dict[str, Any] = json.load(answer)["streams"]["bed"]["board"]
+        return found
+
+
+def emulator_of(served: Served) -> int:
+    """The process of the board that the daemon started last."""
+    pids = Path(f"/proc/{served.process.pid}/task").glob("*/children")
+    children = [int(pid) for path in pids for pid in path.read_text().split()]
+    names = {pid: Path(f"/proc/{pid}/comm").read_text().strip() for pid in children if Path(f"/proc/{pid}").exists()}
+    (found,) = [pid for pid, name in names.items() if name.startswith("qemu-system")]
+    return found
+
+
+@pytest.mark.slow
+def test_a_board_dies_hangs_and_comes_back_behind_a_stream(
+    qemu: None, serve: Callable[..., Served], tmp_path: Path
+) -> None:
+    served = serve(CONFIG.format(page="", path=ECG, speed="max", more="", board=""), "--once")
+    assert served.process.wait(60) == 0
+    wanted = (tmp_path / "segments.jsonl").read_bytes()
+    (tmp_path / "segments.jsonl").unlink()
+    board = 'board = "qemu-m4"'
+    text = CONFIG.format(page=PAGE, path=ECG, speed=3, more="", board=board)
+    served = serve('state = "other"\n' + text, "--once")
+    served.wait_for(lambda: "web.started" in served.log.read_text())
+    served.wait_for(lambda: board_of(served)["frames"] > 1000)
+    os.kill(emulator_of(served), signal.SIGKILL)
+    before = served.wait_for(lambda: board_of(served)["state"] == "away" and board_of(served))
+    assert "hung up" in before["says"]
+    served.wait_for(lambda: (now := board_of(served))["state"] == "equal" and now["frames"] > before["frames"])
+    os.kill(emulator_of(served), signal.SIGSTOP)
+    hung = served.wait_for(lambda: board_of(served)["state"] == "away" and board_of(served))
+    assert "no reply" in hung["says"]
+    served.wait_for(lambda: (now := board_of(served))["state"] == "equal" and now["frames"] > hung["frames"])
+    assert board_of(served)["wrong_frames"] == 0 < board_of(served)["skipped_chunks"]
+    assert served.process.wait(60) == 0, served.log.read_text()
+    assert (tmp_path / "segments.jsonl").read_bytes() == wanted
+    assert served.log.read_text().count("board.there") == 3
+
+
+@pytest.mark.slow
+def test_a_difference_is_an_event(qemu: None, ecg: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def faulty(name: str, program: Any) -> Any:
+        board = open_board(name, program, Options(fault=True))
+        board.fault(4)  # type: ignore[attr-defined]
+        return board
+
+    monkeypatch.setattr(firmware_bridge.live, "open_board", faulty)
+    monkeypatch.setattr(firmware_bridge.live, "_QUIET_S", 1.0)
+    np.save(tmp_path / "ecg.npy", ecg[:7200])
+    path = tmp_path / "live.toml"
+    more = "&rate=360&units=mV"
+    path.write_text(CONFIG.format(page="", path=tmp_path / "ecg.npy", speed=4, more=more, board='board = "qemu-m4"'))
+    daemon = Daemon(read_config(path), Log("json", (tmp_path / "log.txt").open("w")), once=True)
+    daemon.run()
+    events = [json.loads(line) for line in (tmp_path / "segments.jsonl").read_bytes().splitlines()]
+    assert [event["seq"] for event in events] == list(range(len(events)))
+    told = [event for event in events if event["label"] == "board differs"]
+    board = daemon.states()["bed"]["board"]
+    # Left alone for 1, 2, 4 s after a difference, it begins again from the host's state, and differs again.
+    assert 2 <= len(told) == board["differences"] <= 4 and board["state"] == "differs"
+    for event in told:
+        assert event["type"] == "status" and event["board"] == "qemu-m4" and event["largest"] > 0
+        assert 0 < event["frame"] <= 7200 and event["start_s"] == round(event["frame"] / 360, 4)
+    assert '"event": "board.differs"' in (tmp_path / "log.txt").read_text()
+    assert len([event for event in events if event["type"] == "beat"]) > 20
+
+
+def test_a_board_that_is_none_is_an_error_of_the_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "live.toml"
+    for board, sentence in (("qemu-m5", "there is no target 'qemu-m5'"), ("tflm?file=1", "answers whole windows")):
+        path.write_text(f'[stream.a]\nsource = "-"\nmodel = "ecg"\nboard = "{board}"\n')
+        with pytest.raises(ConfigError, match=r"live\.toml, line 4: stream\.a\.board = ") as caught:
+            read_config(path)
+        assert sentence in str(caught.value)
