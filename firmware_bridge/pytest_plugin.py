@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from firmware_bridge.targets import Target, WindowsReport
 
 
+_OF_THE_MODEL = ("rounding", "time_pooling", "time_axis", "signature", "states", "static")
+"""Options of ``hil_check`` that say how the model is opened."""
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("hil", "hardware in the loop (firmware-bridge)")
     group.addoption(
@@ -85,8 +89,9 @@ def hil_check(request: pytest.FixtureRequest) -> Iterator[Callable[..., CheckRep
     """``hil_check(model, signal, **options)``: a report on the board of ``--hil-target``, ``passed`` and a ``verdict``.
 
     ``model``: a Model, a .tflite, a card or a shipped model's name; ``signal``: frames, or the path of a
-    recording. ``rounding`` and ``time_pooling`` go to the model, other options to ``firmware_bridge.check_board``,
-    which gives a CheckReport; with a target ``neuralspot:`` to ``neuralspot.check``, which gives a NeuralSpotReport.
+    recording. ``rounding``, ``time_pooling``, ``time_axis``, ``signature``, ``states`` and ``static`` go to the model,
+    other options to ``firmware_bridge.check_board``, which gives a CheckReport; with a target ``neuralspot:`` to
+    ``neuralspot.check``, which gives a NeuralSpotReport.
     """
     target = _target(request.config)
     with ExitStack() as stack:
@@ -106,7 +111,7 @@ def _check_windows(target: Target, model: Any, signal: Any, options: dict[str, A
     from firmware_bridge.targets import check_windows
     from tcnstream.opened import open_model
 
-    opened = open_model(model)
+    opened = open_model(model, *(options.pop(name, None) for name in ("time_axis", "signature", "states")))
     frames = read_signal(opened, signal)[0] if isinstance(signal, (str, Path)) else signal
     try:
         return check_windows(target, opened.model, frames, **options)
@@ -125,7 +130,7 @@ def _check_board(
     from firmware_bridge.check.recordings import open_program, read_signal
     from firmware_bridge.check.run import check
 
-    made = {name: options.pop(name) for name in ("rounding", "time_pooling") if name in options}
+    made = {name: options.pop(name) for name in _OF_THE_MODEL if name in options}
     opened, program = open_program(model, **made)
     frames, rate_hz = read_signal(opened, signal) if isinstance(signal, (str, Path)) else (signal, None)
     if target.kind.flashed_first:

@@ -235,6 +235,11 @@ def _check_file(
     rounding: str = "litert",
     progress: Callable[[int, int], None] | None = None,
 ) -> FileReport:
+    if given := (*model.static_inputs, *model.state_inputs):
+        raise TargetError(
+            f"{target.text} fills the file's inputs from the recording, and `{given[0].name}` is none of the signal:"
+            " check it as a stream, with the target tflm, host or a board"
+        )
     return check_file(Program.of(model, rounding=rounding), signal, as_tolerance(tolerance), progress)
 
 

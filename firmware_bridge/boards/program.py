@@ -6,11 +6,12 @@ import hashlib
 import math
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from firmware_bridge.errors import BridgeError
 from tcnstream.compiler.plan import Plan
@@ -49,10 +50,17 @@ class Program:
         time_pooling: str | None = None,
         calibration: Array | Sequence[Array] | None = None,
         rounding: str = "litert",
+        static: Mapping[str, npt.ArrayLike] | None = None,
+        states: Mapping[str, npt.ArrayLike] | None = None,
     ) -> Program:
-        """Raises EngineError for an operation that the core lacks, NotStreamableError without a needed policy."""
-        stream = model.stream("auto", time_pooling, calibration)
-        name = f"{model.file.sha256[:16]} {rounding}" + (f" {time_pooling}" if stream.plan is not model.plan else "")
+        """``static`` and ``states`` as for ``Model.stream``: the plan holds them, as constants.
+
+        Raises EngineError for an operation that the core lacks, NotStreamableError without a needed policy, StreamError
+        for a static input that is missing or does not fit.
+        """
+        stream = model.stream("auto", time_pooling, calibration, static=static, states=states)
+        policy = f" {time_pooling}" if model.needs_time_pooling else ""
+        name = f"{model.file.sha256[:16]} {rounding}{policy}"
         return cls(model, stream.plan, write_plan(stream.plan, name, rounding), rounding)
 
     def packed_for(self, family: str) -> Program:

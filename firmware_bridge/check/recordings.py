@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from firmware_bridge.boards.program import Program
 from firmware_bridge.errors import BridgeError
@@ -24,11 +25,16 @@ def open_program(
     time_pooling: str | None = None,
     calibration: Any = None,
     time_axis: int | None = None,
+    signature: str | None = None,
+    states: Mapping[str, str] | None = None,
+    static: Mapping[str, npt.ArrayLike] | None = None,
 ) -> tuple[OpenedModel, Program]:
-    """A model (or a .tflite, a card, a shipped model's name) and what a board runs of it."""
-    opened = open_model(model, time_axis)
-    program = Program.of(opened.model, time_pooling=time_pooling, calibration=calibration, rounding=rounding)
-    return opened, program
+    """A model (or a .tflite, a card, a shipped model's name) and what a board runs of it; see ``tcnstream.load``."""
+    opened = open_model(model, time_axis, signature, states)
+    made = Program.of(
+        opened.model, time_pooling=time_pooling, calibration=calibration, rounding=rounding, static=static
+    )
+    return opened, made
 
 
 def model_files(model: str) -> tuple[Path, ...]:

@@ -14,7 +14,18 @@ from firmware_bridge.boards.program import Program
 from firmware_bridge.boards.table import BOARDS
 from firmware_bridge.check.recordings import open_program
 from firmware_bridge.cli.options import RoundingOption
-from tcnstream.cli.common import JsonOption, TimePoolingOption, print_json, say
+from tcnstream.cli.common import (
+    JsonOption,
+    SignatureOption,
+    StatesOption,
+    StaticOption,
+    TimeAxisOption,
+    TimePoolingOption,
+    print_json,
+    said_states,
+    said_static,
+    say,
+)
 
 _TARGETS = ", ".join(BOARDS)
 
@@ -29,6 +40,10 @@ def build(
     rounding: RoundingOption = "litert",
     sdk: Annotated[str | None, typer.Option("--sdk", metavar="PATH", help="neuralSPOT, for USB on Apollo.")] = None,
     time_pooling: TimePoolingOption = None,
+    time_axis: TimeAxisOption = None,
+    signature: SignatureOption = None,
+    states: StatesOption = None,
+    static: StaticOption = None,
     json: JsonOption = False,
 ) -> None:
     """Build the firmware, report its sizes, and say how it is flashed.
@@ -38,7 +53,15 @@ def build(
     board = board_spec(target)
     program: Program | None = None
     if model is not None:
-        program = open_program(model, rounding=rounding, time_pooling=time_pooling)[1].packed_for(board.family)
+        program = open_program(
+            model,
+            rounding=rounding,
+            time_pooling=time_pooling,
+            time_axis=time_axis,
+            signature=signature,
+            states=said_states(states),
+            static=said_static(static),
+        )[1].packed_for(board.family)
     made = build_firmware(target, sdk=sdk, plan=None if program is None or whole else program.content)
     size = None if sdk is not None else size_of(board, made, None if program is None else program.content)
     files = _write(folder, made, program)

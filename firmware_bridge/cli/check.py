@@ -45,6 +45,9 @@ from tcnstream.cli.common import (
     RateOption,
     RawChannelsOption,
     RawFormatOption,
+    SignatureOption,
+    StatesOption,
+    StaticOption,
     TimeAxisOption,
     TimePoolingOption,
     UnitsOption,
@@ -52,6 +55,8 @@ from tcnstream.cli.common import (
     out,
     print_json,
     progress_bar,
+    said_states,
+    said_static,
     say,
 )
 from tcnstream.opened import open_model
@@ -98,6 +103,9 @@ def check(
     time_pooling: TimePoolingOption = None,
     calibration: CalibrationOption = None,
     time_axis: TimeAxisOption = None,
+    signature: SignatureOption = None,
+    states: StatesOption = None,
+    static: StaticOption = None,
     junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write a JUnit file for CI.")] = None,
     page: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write one page with plots.")] = None,
     json: JsonOption = False,
@@ -114,6 +122,7 @@ def check(
     allowed = parse_tolerance(tolerance)
     require_writable((junit, page), read=(*files_of(source), *model_files(model)))
     wanted = parse_target(target)
+    opening = time_axis, signature, said_states(states)
     reading = ReadOptions(channel, rate, units, gain, raw_format, raw_channels, hold_gaps)
     if wanted.answers_windows:
         refuse(
@@ -125,18 +134,26 @@ def check(
             any_core=any_core,
             faults=bool(faults),
             time_pooling=time_pooling is not None,
+            static=static is not None,
             calibration=calibration is not None,
             clock=clock is not None,
             html=page is not None,
         )
-        opened = open_model(model, time_axis)
+        opened = open_model(model, *opening)
         signal, _ = read_signal(opened, source, reading, note)
         compare_windows(opened, wanted, signal[:frames], tolerance, rounding, junit, json)
         return
     options = board_options(load, any_core, faults)
-    constants = None if calibration is None else read_signal(open_model(model, time_axis), calibration, reading)[0]
+    constants = None if calibration is None else read_signal(open_model(model, *opening), calibration, reading)[0]
     opened, program = open_program(
-        model, rounding=rounding, time_pooling=time_pooling, calibration=constants, time_axis=time_axis
+        model,
+        rounding=rounding,
+        time_pooling=time_pooling,
+        calibration=constants,
+        time_axis=time_axis,
+        signature=signature,
+        states=said_states(states),
+        static=said_static(static),
     )
     signal, rate_hz = read_signal(opened, source, reading, note)
     try:

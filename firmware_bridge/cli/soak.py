@@ -32,10 +32,15 @@ from tcnstream.cli.common import (
     RateOption,
     RawChannelsOption,
     RawFormatOption,
+    SignatureOption,
+    StatesOption,
+    StaticOption,
     TimeAxisOption,
     TimePoolingOption,
     UnitsOption,
     note,
+    said_states,
+    said_static,
 )
 from tcnstream.cli.run import interrupted
 from tcnstream.opened import open_model
@@ -69,6 +74,9 @@ def soak(
     hold_gaps: HoldGapsOption = False,
     time_pooling: TimePoolingOption = None,
     time_axis: TimeAxisOption = None,
+    signature: SignatureOption = None,
+    states: StatesOption = None,
+    static: StaticOption = None,
     json: JsonOption = False,
 ) -> None:
     """Stream for hours; survive noise, resets and pulled cables, and say what was survived.
@@ -82,6 +90,7 @@ def soak(
     allowed = parse_tolerance(tolerance)
     reading = ReadOptions(channel, rate, units, gain, raw_format, raw_channels, hold_gaps)
     wanted = parse_target(target)
+    opening = time_axis, signature, said_states(states)
     if wanted.answers_windows:
         refuse(
             target,
@@ -92,8 +101,9 @@ def soak(
             any_core=any_core,
             faults=bool(faults),
             time_pooling=time_pooling is not None,
+            static=static is not None,
         )
-        opened = open_model(model, time_axis)
+        opened = open_model(model, *opening)
         signal, _ = read_signal(opened, source, reading, note)
         with interrupted() as stop:
             found = soak_windows(
@@ -110,7 +120,15 @@ def soak(
             )
     else:
         options = board_options(load, any_core, faults)
-        opened, program = open_program(model, rounding=rounding, time_pooling=time_pooling, time_axis=time_axis)
+        opened, program = open_program(
+            model,
+            rounding=rounding,
+            time_pooling=time_pooling,
+            time_axis=time_axis,
+            signature=signature,
+            states=said_states(states),
+            static=said_static(static),
+        )
         signal, _ = read_signal(opened, source, reading, note)
         with interrupted() as stop:
             found = run_soak(

@@ -11,7 +11,14 @@ import typer
 from firmware_bridge.cli.options import RoundingOption
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.neuralspot import serve_on
-from tcnstream.cli.common import ModelArgument, note
+from tcnstream.cli.common import (
+    ModelArgument,
+    SignatureOption,
+    StatesOption,
+    TimeAxisOption,
+    note,
+    said_states,
+)
 from tcnstream.opened import open_model
 
 
@@ -22,6 +29,9 @@ def twin(
         str, typer.Option("--convention", metavar="NAME", help="validator or heartkit.")
     ] = "validator",
     rounding: RoundingOption = "litert",
+    time_axis: TimeAxisOption = None,
+    signature: SignatureOption = None,
+    states: StatesOption = None,
 ) -> None:
     """Be a board with stock Ambiq firmware, for clients that speak eRPC, until it is interrupted.
 
@@ -33,7 +43,7 @@ def twin(
     before = signal.signal(signal.SIGINT, lambda *_: stop.set())
     try:
         served = serve_on(
-            open_model(model).model,
+            open_model(model, time_axis, signature, said_states(states)).model,
             port,
             convention="heartkit" if convention == "heartkit" else "validator",
             rounding=rounding,
