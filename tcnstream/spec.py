@@ -9,6 +9,7 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
+from tcnstream.engines.native import real as native
 from tcnstream.errors import StreamError
 from tcnstream.tflite.graph import Array, Quantization, Shape
 
@@ -37,6 +38,10 @@ class TensorSpec:
         """
         if self.quantization is None or self.dtype.kind == "f":
             return x.astype(self.dtype)
+        scale, zero_point = self._scale
+        quick = native.quantize(x, self.dtype, scale, zero_point)
+        if quick is not None:
+            return quick
         if np.isnan(x).any():
             frame = int(np.argwhere(np.isnan(x))[0][0])
             raise StreamError(
@@ -44,8 +49,8 @@ class TensorSpec:
                 " clean the signal first"
             )
         low, high = _limits(self.dtype.str)
-        scaled = x / self.quantization.scale.reshape(-1)[0]
-        rounded = np.trunc(scaled + np.copysign(np.float32(0.5), scaled)) + float(self.quantization.zero_point[0])
+        scaled = x / np.float32(scale)
+        rounded = np.trunc(scaled + np.copysign(np.float32(0.5), scaled)) + np.float32(zero_point)
         raw: Array = np.minimum(np.maximum(rounded, low), high).astype(self.dtype)
         return raw
 
@@ -53,9 +58,18 @@ class TensorSpec:
         """Values in this tensor's dtype as float32 real numbers."""
         if self.quantization is None or self.dtype.kind == "f":
             return y.astype(np.float32)
-        scale, zero_point = self.quantization.scale.reshape(-1)[0], self.quantization.zero_point.reshape(-1)[0]
-        real: npt.NDArray[np.float32] = (y.astype(np.float32) - np.float32(zero_point)) * scale
+        scale, zero_point = self._scale
+        quick = native.dequantize(y, scale, zero_point)
+        if quick is not None:
+            return quick
+        real: npt.NDArray[np.float32] = (y.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
         return real
+
+    @functools.cached_property
+    def _scale(self) -> tuple[float, int]:
+        """Real numbers per integer, a float32, and the integer that is 0."""
+        assert self.quantization is not None
+        return float(self.quantization.scale.flat[0]), int(self.quantization.zero_point.flat[0])
 
 
 @functools.cache

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from tcnstream.compiler.plan import Plan
 from tcnstream.compiler.tails import Tail, tail_of
 from tcnstream.compiler.timing import counts
-from tcnstream.engines.base import Executor, Imaged, PushInto
+from tcnstream.engines.base import Executor, Imaged, PushInto, QuickPush
 from tcnstream.errors import StreamError
 from tcnstream.given import Given, given_values, pack, unpack
 from tcnstream.spec import TensorSpec
@@ -56,11 +56,12 @@ class Stream:
         self._given = given
         self._newest: NewestFrames | None = None
         self._direct_push: PushInto | None = None
+        self._quick_push: QuickPush | None = None
         self._exclusive = _Exclusive()
         self._run_on(executor, identity)
         if keep_tail:
             self._newest = NewestFrames(executor.plan, self._sure_tail())
-            self._direct_push = None
+            self._direct_push = self._quick_push = None
 
     def _run_on(self, executor: Executor, identity: str) -> None:
         self.executor = executor
@@ -69,7 +70,14 @@ class Stream:
         self.input_steps = executor.plan.input_steps or (1,) * len(self.inputs)
         in_turn = max(self.input_steps) > 1 or self._newest is not None
         self._direct_push = None if in_turn else executor.direct_push(self.memory)
+        self._quick_push = None if in_turn else self._quick(executor)
         self._broken = False
+
+    def _quick(self, executor: Executor) -> QuickPush | None:
+        if len(self.inputs) != 1 or len(self.outputs) != 1:
+            return None
+        (source,), (made,) = self.inputs, self.outputs
+        return executor.quick_push(self.memory, source.shape, made.shape, source.quantization)
 
     def another(self, static: Mapping[str, npt.ArrayLike] | None = None) -> Stream:
         """One more stream of the same model, engine and policy, at its start.
@@ -146,6 +154,10 @@ class Stream:
         shape or dtype, after ``flush``, or while another thread uses the stream; the stream is then as before.
         """
         with self._exclusive:
+            if self._quick_push is not None and len(chunks) == 1 and not named and not self._broken:
+                made = self._quick_push(chunks[0])
+                if made is not None:
+                    return made
             return self._pushed(self.accept(*chunks, **named))
 
     def push_into(self, x: Array | tuple[Array, ...], out: Array | tuple[Array, ...]) -> int | tuple[int, ...]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from tcnstream.compiler.plan import Plan
 from tcnstream.engines.state import State
-from tcnstream.tflite.graph import Array
+from tcnstream.tflite.graph import Array, Quantization, Shape
 
 ENGINES = ("native", "interpreter", "reference")
 """The engines by name, fastest first."""
@@ -65,6 +65,10 @@ class PushInto(Protocol):
         """Arguments, result and errors as those of ``Stream.push_into``."""
 
 
+QuickPush: TypeAlias = Callable[[Array], Array | None]
+"""``Stream.push`` of one array as it is used most; None, and nothing has moved, for what an engine does not take so."""
+
+
 class LanePool(Protocol):
     """Memories of one executor behind one call; ``Pool`` without its book of who is there."""
 
@@ -105,6 +109,14 @@ class Executor(Protocol):
     def direct_push(self, memory: Any) -> PushInto | None:
         """The engine's own ``push_into`` on this memory; None if it has none, so that a Stream uses ``advance``."""
 
+    def quick_push(
+        self, memory: Any, in_shape: Shape, out_shape: Shape, quantization: Quantization | None
+    ) -> QuickPush | None:
+        """The engine's own ``push`` on this memory, for frames of those shapes; None if it has none.
+
+        ``quantization`` is that of the input, for chunks of real numbers.
+        """
+
     def new_pool(self, memories: Sequence[Any]) -> LanePool | None:
         """Memories side by side; None if the engine takes one after the other."""
 
@@ -131,6 +143,11 @@ class StateExecutor(ABC):
         return made
 
     def direct_push(self, memory: State) -> PushInto | None:
+        return None
+
+    def quick_push(
+        self, memory: State, in_shape: Shape, out_shape: Shape, quantization: Quantization | None
+    ) -> QuickPush | None:
         return None
 
     def new_pool(self, memories: Sequence[State]) -> LanePool | None:

@@ -1,4 +1,5 @@
-/* binding.h - the core for Python: memory, buffers and errors, no arithmetic. Stable ABI of CPython 3.11. */
+/* binding.h - the core for Python: memory, buffers and errors, and the arithmetic around a plan. Stable ABI of CPython
+ * 3.11. */
 #ifndef TCN_BINDING_H
 #define TCN_BINDING_H
 
@@ -92,7 +93,53 @@ void release_views(call_views *v);
  * lanes would then take the place of those that are still to come. */
 int overlapping(const PlanObject *plan, const call_views *v, Py_ssize_t rows);
 
+/* NumPy arrays are looked at directly, which costs a tenth of the buffer protocol: their struct is part of
+ * NumPy's stable ABI. A trial at import looks whether it is as expected. */
+typedef struct {
+    PyObject_HEAD
+    char *data;
+    int rank;
+    Py_ssize_t *shape;
+    Py_ssize_t *strides;
+    PyObject *base;
+    PyObject *dtype;
+    int flags;
+} NumpyArray;
+
+typedef struct {
+    PyObject_HEAD
+    PyTypeObject *scalar;
+    char kind, type, byte_order, more;
+    int number;
+} NumpyType;
+
+enum { NUMPY_C_CONTIGUOUS = 0x0001, NUMPY_ALIGNED = 0x0100, NUMPY_WRITEABLE = 0x0400 };
+
 /* Finds out whether NumPy arrays may be looked at directly. */
 void try_numpy(void);
+
+/* An array of that TCN_... type as it lies in memory, dense and native; NULL for all else, without an exception. */
+const NumpyArray *plain_array(PyObject *object, int dtype);
+Py_ssize_t array_elements(const NumpyArray *array);
+
+/* numpy.empty; only where plain_array has returned an array before. */
+PyObject *new_array(int rank, const Py_ssize_t *shape, PyObject *dtype);
+
+/* real.c: the integers that stand for real numbers, as TensorSpec says */
+typedef struct {
+    float scale;
+    int32_t zero_point;
+    int dtype; /* TCN_I8, TCN_U8 or TCN_I16 */
+} real_scale;
+
+/* Whether such a scale can be meant: what lies far beyond 16 bits is then beyond its limits. */
+int has_integers(const real_scale *scale);
+
+/* 0, or -1 at a NaN, which has no integer. */
+int quantize(const float *from, Py_ssize_t n, const real_scale *scale, void *to);
+extern PyMethodDef real_methods[];
+
+/* push.c */
+extern PyType_Spec push_spec;
 
 #endif

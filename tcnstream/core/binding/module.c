@@ -1,10 +1,10 @@
-/* module.c - tcnstream._native: the types Plan, Stream and Pool. */
+/* module.c - tcnstream._native: the types Plan, Stream, Pool and Push, and the arithmetic around a plan. */
 #include "../layout.h"
 #include "binding.h"
 
 static int module_exec(PyObject *module)
 {
-    PyObject *layout = PyLong_FromUnsignedLong(TCN_LAYOUT);
+    PyObject *layout = PyLong_FromUnsignedLong(TCN_LAYOUT), *push_type;
     int failed = !layout || PyModule_AddObjectRef(module, "LAYOUT", layout);
     Py_XDECREF(layout);
     if (failed || find_errors())
@@ -15,6 +15,11 @@ static int module_exec(PyObject *module)
     if (!plan_type || !stream_type || !pool_type || PyModule_AddType(module, plan_type) ||
         PyModule_AddType(module, stream_type) || PyModule_AddType(module, pool_type))
         return -1;
+    push_type = PyType_FromSpec(&push_spec);
+    failed = !push_type || PyModule_AddType(module, (PyTypeObject *)push_type);
+    Py_XDECREF(push_type);
+    if (failed)
+        return -1;
     try_numpy();
     return 0;
 }
@@ -22,6 +27,6 @@ static int module_exec(PyObject *module)
 static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, module_exec}, {0, NULL}};
 
 static struct PyModuleDef module = {
-    PyModuleDef_HEAD_INIT, "_native", "The native core of tcnstream.", 0, NULL, module_slots, NULL, NULL, NULL};
+    PyModuleDef_HEAD_INIT, "_native", "The native core of tcnstream.", 0, real_methods, module_slots, NULL, NULL, NULL};
 
 PyMODINIT_FUNC PyInit__native(void) { return PyModuleDef_Init(&module); }

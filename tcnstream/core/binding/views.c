@@ -1,29 +1,8 @@
 /* views.c - the arrays that come with a call: type, shape and memory, without a copy. */
 #include "binding.h"
 
-/* NumPy arrays are looked at directly, which costs a tenth of the buffer protocol: their struct is part of
- * NumPy's stable ABI. `numpy_array` stays NULL where a trial at import finds another layout. */
-typedef struct {
-    PyObject_HEAD
-    char *data;
-    int rank;
-    Py_ssize_t *shape;
-    Py_ssize_t *strides;
-    PyObject *base;
-    PyObject *dtype;
-    int flags;
-} NumpyArray;
-
-typedef struct {
-    PyObject_HEAD
-    PyTypeObject *scalar;
-    char kind, type, byte_order, more;
-    int number;
-} NumpyType;
-
-enum { NUMPY_C_CONTIGUOUS = 0x0001, NUMPY_ALIGNED = 0x0100, NUMPY_WRITEABLE = 0x0400 };
-
-static PyTypeObject *numpy_array;
+static PyTypeObject *numpy_array; /* NULL where a trial at import finds another layout of NumPy's arrays */
+static PyObject *numpy_empty;
 
 static int numpy_number_matches(int number, int dtype)
 {
@@ -41,6 +20,44 @@ static int numpy_number_matches(int number, int dtype)
     default:
         return 0; /* 32 and 64 bits have several numbers: the buffer protocol tells */
     }
+}
+
+const NumpyArray *plain_array(PyObject *object, int dtype)
+{
+    const NumpyArray *array = (const NumpyArray *)object;
+    const NumpyType *type;
+    if (!numpy_array || Py_TYPE(object) != numpy_array ||
+        (array->flags & (NUMPY_C_CONTIGUOUS | NUMPY_ALIGNED)) != (NUMPY_C_CONTIGUOUS | NUMPY_ALIGNED))
+        return NULL;
+    type = (const NumpyType *)array->dtype;
+    if (type->byte_order != '=' && type->byte_order != '|')
+        return NULL;
+    return numpy_number_matches(type->number, dtype) ? array : NULL;
+}
+
+Py_ssize_t array_elements(const NumpyArray *array)
+{
+    Py_ssize_t elements = 1;
+    int d;
+    for (d = 0; d < array->rank; d++)
+        elements *= array->shape[d];
+    return elements;
+}
+
+PyObject *new_array(int rank, const Py_ssize_t *shape, PyObject *dtype)
+{
+    PyObject *lengths = PyTuple_New(rank), *made;
+    int d;
+    for (d = 0; lengths && d < rank; d++) {
+        PyObject *length = PyLong_FromSsize_t(shape[d]);
+        if (!length || PyTuple_SetItem(lengths, d, length))
+            Py_CLEAR(lengths);
+    }
+    if (!lengths)
+        return NULL;
+    made = PyObject_CallFunctionObjArgs(numpy_empty, lengths, dtype, NULL);
+    Py_DECREF(lengths);
+    return made;
 }
 
 static void release_view(frames_view *v)
@@ -227,6 +244,8 @@ void try_numpy(void)
                 (NUMPY_C_CONTIGUOUS | NUMPY_ALIGNED | NUMPY_WRITEABLE))
             numpy_array = Py_TYPE(array);
     }
+    if (numpy_array && !numpy_empty && !(numpy_empty = PyObject_GetAttrString(numpy, "empty")))
+        numpy_array = NULL;
     Py_XDECREF(interface);
     Py_XDECREF(array);
     Py_XDECREF(numpy);

@@ -19,14 +19,14 @@ import numpy.typing as npt
 
 from tcnstream.compiler.cost import work_per_frame
 from tcnstream.compiler.plan import Plan
-from tcnstream.engines.base import PushInto
+from tcnstream.engines.base import PushInto, QuickPush
 from tcnstream.engines.native.core import load_core
 from tcnstream.engines.native.planfile import growth, read_facts, write_plan
 from tcnstream.engines.native.snapshot import from_core, moved, to_core
 from tcnstream.engines.signed import flipped
 from tcnstream.engines.state import State
 from tcnstream.errors import StreamError
-from tcnstream.tflite.graph import Array
+from tcnstream.tflite.graph import Array, Quantization, Shape
 
 BLOCK_FRAMES = 64
 """Input frames per pass of a large push: the working set of a block stays in the cache."""
@@ -71,6 +71,19 @@ class NativeExecutor:
         """The core's own, in which nothing is allocated."""
         push_into: PushInto = memory.stream.push_into
         return push_into
+
+    def quick_push(
+        self, memory: NativeMemory, in_shape: Shape, out_shape: Shape, quantization: Quantization | None
+    ) -> QuickPush | None:
+        """Quantized, counted, allocated and computed in one call of the core."""
+        if len(self.plan.inputs) != 1 or len(self.plan.outputs) != 1:
+            return None
+        scale = (0.0, 0) if quantization is None else (quantization.scale.flat[0], quantization.zero_point.flat[0])
+        ((_, dtype),) = self.shapes
+        quick: QuickPush = self._core.Push(
+            memory.stream, tuple(in_shape), tuple(out_shape), dtype, float(scale[0]), int(scale[1])
+        ).push
+        return quick
 
     def new_pool(self, memories: Sequence[NativeMemory]) -> NativePool:
         return NativePool(self, self._core.Pool(self._shared, tuple(m.stream for m in memories)), len(memories))

@@ -1,0 +1,57 @@
+"""The arithmetic around a plan in the compiled core, for all engines: one call where NumPy takes ten.
+
+Every function returns None where there is no core, or for arrays that it does not take; the caller then computes the
+same in NumPy, bit for bit.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tcnstream.engines.native.core import load_core
+from tcnstream.errors import EngineError
+from tcnstream.tflite.graph import Array
+
+_REAL = np.dtype(np.float32)
+
+
+@functools.cache
+def _core() -> Any:
+    try:
+        return load_core()
+    except EngineError:
+        return None
+
+
+def quantize(x: Array, dtype: np.dtype[np.generic], scale: float, zero_point: int) -> Array | None:
+    """As ``TensorSpec.quantize``; None also where there is a NaN."""
+    core = _core()
+    made: Array | None = None if core is None else core.quantize(x, dtype, scale, zero_point)
+    return made
+
+
+def dequantize(y: Array, scale: float, zero_point: int) -> npt.NDArray[np.float32] | None:
+    """As ``TensorSpec.dequantize``."""
+    core = _core()
+    made: npt.NDArray[np.float32] | None = None if core is None else core.dequantize(y, _REAL, scale, zero_point)
+    return made
+
+
+def is_finite(x: Array) -> bool | None:
+    """Whether float32 ``x`` has neither infinity nor NaN."""
+    core = _core()
+    all_are: bool | None = None if core is None else core.finite(x)
+    return all_are
+
+
+def filtered(
+    x: Array, steps: npt.NDArray[np.float64], memory: npt.NDArray[np.float64], begins: bool
+) -> npt.NDArray[np.float32] | None:
+    """As ``signal.filters.FilterChain.push``: float32 (n, channels) through the steps; ``memory`` moves on."""
+    core = _core()
+    made: npt.NDArray[np.float32] | None = None if core is None else core.filter(x, steps, memory, _REAL, begins)
+    return made
