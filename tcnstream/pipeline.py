@@ -13,7 +13,7 @@ import math
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Integral, Real
@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcnstream.compiler.operations.activation import SOFTMAX
+from tcnstream.engines.native import real as native
 from tcnstream.errors import SignalError, StreamError, TcnStreamError
 from tcnstream.model import Model
 from tcnstream.opened import OpenedModel, choose_output, open_model
@@ -41,9 +42,10 @@ from tcnstream.signal.preprocess import (
 )
 from tcnstream.signal.segments import Segment, Segmenter
 from tcnstream.signal.sources.base import Gap, Recording
-from tcnstream.signal.units import is_said
+from tcnstream.signal.units import FULL_SCALE, is_said, known
 from tcnstream.spec import TensorSpec
 from tcnstream.stream import Stream, as_array
+from tcnstream.tflite.graph import Shape
 
 Frames = npt.NDArray[np.float32]
 
@@ -240,10 +242,11 @@ class Pipeline:
         if isinstance(samples, Gap):
             return self.mark_gap(samples.frames)
         chunk = self._accept(samples)
+        self._move()
         found = []
-        with self._moving():
-            for at in range(0, max(1, len(chunk)), _BLOCK_SAMPLES):
-                found += self._take(self._through(self._prepare(chunk[at : at + _BLOCK_SAMPLES])))
+        for at in range(0, max(1, len(chunk)), _BLOCK_SAMPLES):
+            found += self._take(self._through(self._prepare(chunk[at : at + _BLOCK_SAMPLES])))
+        self._broken = False
         return found
 
     def flush(self) -> list[Segment]:
@@ -252,11 +255,11 @@ class Pipeline:
         Raises StreamError if it has ended already, or is shorter than a mirrored edge of the model.
         """
         self._refuse_if_over("flush")
-        with self._moving():
-            found = self._take(self._through(self._shaped(self._preprocessor.flush())))
-            found += self._take(self._to_its_end())
-            found += self._close()
-            self._ended = True
+        self._move()
+        found = self._take(self._through(self._shaped(self._preprocessor.flush())))
+        found += self._take(self._to_its_end())
+        found += self._close()
+        self._ended, self._broken = True, False
         return found
 
     def mark_gap(self, frames: int) -> list[Segment]:
@@ -274,16 +277,16 @@ class Pipeline:
         if not 0 <= missing <= _MOST_MISSING_FRAMES:
             raise StreamError(f"a gap of {frames!r} frames; give how many samples are missing, from 0 to 2^52")
         self._refuse_if_over("mark_gap")
-        with self._moving():
-            found = self._take(self._through(self._shaped(self._preprocessor.flush())))
-            with suppress(StreamError):  # shorter than a mirrored edge: nothing can be said of its end
-                found += self._take(self._to_its_end())
-            found += self._close()
-            made, begin = self._made, self._begin_frames + self._frames_in
-            self._restart()
-            self._preprocessor.reset()
-            self._at(begin + missing)
-            self._made = made
+        self._move()
+        found = self._take(self._through(self._shaped(self._preprocessor.flush())))
+        with suppress(StreamError):  # shorter than a mirrored edge: nothing can be said of its end
+            found += self._take(self._to_its_end())
+        found += self._close()
+        made, begin = self._made, self._begin_frames + self._frames_in
+        self._restart()
+        self._preprocessor.reset()
+        self._at(begin + missing)
+        self._made = made
         if missing and self._setup.segments:
             found.append(Segment(self._seconds(begin), self._seconds(begin + missing), GAP, 1.0))
         return found
@@ -381,6 +384,23 @@ class Pipeline:
     def _accept(self, samples: npt.ArrayLike) -> Frames:
         """The samples (n, channels) that the model takes; StreamError, and nothing has moved, for what is none."""
         self._refuse_if_over("push")
+        setup = self._setup
+        accepted: Frames
+        if (
+            setup.channels is None
+            and isinstance(samples, np.ndarray)
+            and native.is_finite(samples)
+            and samples.ndim == 2
+            and samples.shape[1] == setup.opened.channels
+        ):
+            accepted = samples
+        else:
+            accepted = self._checked(samples)
+        if setup.takes_full_scale and (why := too_loud(accepted, setup.factor, setup.wanted_units)):
+            raise StreamError(f"{setup.source} {why}")
+        return accepted
+
+    def _checked(self, samples: npt.ArrayLike) -> Frames:
         chunk, channels, count = as_array(samples), self._setup.channels, self._setup.opened.channels
         if chunk.dtype.kind not in "fiu":
             raise StreamError(f"the pipeline takes real numbers and got {chunk.dtype}; convert the samples")
@@ -399,8 +419,6 @@ class Pipeline:
                 f"there is no value at sample {frame} of channel {channel}: repeat the last one, or say how many are "
                 "missing with mark_gap"
             )
-        if why := too_loud(accepted, self._setup.factor, self._setup.wanted_units):
-            raise StreamError(f"{self._setup.source} {why}")
         return accepted
 
     def _prepare(self, chunk: Frames) -> Frames:
@@ -409,7 +427,7 @@ class Pipeline:
         return self._shaped(self._preprocessor.push(chunk))
 
     def _shaped(self, frames: Frames) -> Frames:
-        return frames.reshape(len(frames), *self.model.inputs[0].shape)
+        return frames.reshape(len(frames), *self._setup.frame_shape)
 
     def _through(self, frames: Frames) -> Any:
         made = self._stream.push(frames)
@@ -436,7 +454,7 @@ class Pipeline:
             self._made.append(real)
         if self._segmenter is None:
             return []
-        return self._segmenter.push(real.reshape(len(real), math.prod(setup.spec.shape)))
+        return self._segmenter.push(real.reshape(len(real), setup.values))
 
     def _close(self) -> list[Segment]:
         return [] if self._segmenter is None else self._segmenter.flush()
@@ -444,12 +462,9 @@ class Pipeline:
     def _seconds(self, frames: int) -> float:
         return self._setup.seconds(self._start_s, frames)
 
-    @contextmanager
-    def _moving(self) -> Iterator[None]:
-        """An error midway leaves the steps apart from each other."""
+    def _move(self) -> None:
+        """From here on until ``_broken`` is taken back an error leaves the steps apart from each other."""
         self._broken, self._made = True, []
-        yield
-        self._broken = False
 
     def _leave(self) -> None:
         """The stream below belongs to whoever joins next."""
@@ -540,17 +555,18 @@ class PipelinePool:
             except StreamError as error:
                 raise StreamError(f"lane {k}: {error}") from error
         found: dict[int, list[Segment]] = {k: [] for k in lanes}
-        with ExitStack() as moving:
-            for k, lane in self._lanes.items():
-                lane._made = []
-                if k in accepted:
-                    moving.enter_context(lane._moving())
-            frames = {k: self._lanes[k]._prepare(chunk) for k, chunk in accepted.items()}
-            # Lanes of as many frames go through the engine together.
-            for count in {len(made) for made in frames.values()}:
-                group = [k for k, made in frames.items() if len(made) == count]
-                together: Any = np.stack([frames[k] for k in group])
-                found |= zip(group, self._take(group, self._pool.push(together, group)), strict=True)
+        for k, lane in self._lanes.items():
+            lane._made = []
+            if k in accepted:
+                lane._move()
+        frames = {k: self._lanes[k]._prepare(chunk) for k, chunk in accepted.items()}
+        # Lanes of as many frames go through the engine together.
+        for count in {len(made) for made in frames.values()}:
+            group = [k for k, made in frames.items() if len(made) == count]
+            together: Any = np.stack([frames[k] for k in group])
+            found |= zip(group, self._take(group, self._pool.push(together, group)), strict=True)
+        for k in accepted:
+            self._lanes[k]._broken = False
         for k, gap in gaps.items():
             found[k] = self._lanes[k].mark_gap(gap.frames)
         return [found[k] for k in lanes]
@@ -563,7 +579,7 @@ class PipelinePool:
             return [lane._take(answer) for lane, answer in zip(lanes, answers, strict=True)]
         frames = [answer[setup.output] if isinstance(answer, tuple) else answer for answer in answers]
         real = setup.spec.dequantize(np.concatenate(frames))
-        labels, likely = first.labelled(real.reshape(len(real), math.prod(setup.spec.shape)).astype(np.float64))
+        labels, likely = first.labelled(real.reshape(len(real), setup.values).astype(np.float64))
         found, begin = [], 0
         for lane, made in zip(lanes, frames, strict=True):
             assert lane._segmenter is not None
@@ -706,11 +722,25 @@ class _Setup:
             options=options,
         )
 
-    @property
+    @cached_property
     def wanted_units(self) -> str:
         return "" if self.opened.card is None else self.opened.card.units
 
-    @property
+    @cached_property
+    def takes_full_scale(self) -> bool:
+        return known(self.wanted_units) == FULL_SCALE
+
+    @cached_property
+    def frame_shape(self) -> Shape:
+        """Of the model's input."""
+        return self.opened.model.inputs[0].shape
+
+    @cached_property
+    def values(self) -> int:
+        """Numbers in a frame of the output."""
+        return math.prod(self.spec.shape)
+
+    @cached_property
     def output(self) -> int:
         return self.opened.model.outputs.index(self.spec)
 

@@ -6,13 +6,14 @@ The arithmetic is float64, sample after sample, in one fixed order, so that no c
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, TypeAlias
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from tcnstream.engines.native import real as native
 from tcnstream.errors import SignalError
 
 Section: TypeAlias = tuple[float, float, float, float, float, float]
@@ -62,7 +63,10 @@ class Clip(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="clip", 
 Filter: TypeAlias = Sos | Gain | Offset | Clip
 
 
-_FEW = 64
+_GAIN, _OFFSET, _CLIP, _SECTION, _SECTION_STEADY = range(5)
+
+_Step: TypeAlias = tuple[float, float, float, float, float, float]
+"""What one step does and its numbers, as ``core/binding/real.c`` has it."""
 
 
 class FilterChain:
@@ -73,56 +77,27 @@ class FilterChain:
         self.channels = channels
         identity = msgspec.json.encode((self.filters, channels))
         self._key = hashlib.sha256(identity).digest()[:16]
+        self._steps = tuple(step for each in self.filters for step in _steps_of(each))
+        self._table = np.array(self._steps, np.float64).reshape(-1, 6)
         self.reset()
 
     def reset(self) -> None:
         """Back to before the first sample."""
-        sections = sum(len(each.sections) for each in self.filters if isinstance(each, Sos))
-        self._memory = np.zeros((sections, self.channels, 2))
+        self._memory = np.zeros((sum(step[0] >= _SECTION for step in self._steps), self.channels, 2))
         self._started = False
 
     def push(self, chunk: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """``chunk`` (n, channels) float32 -> (n, channels) float32."""
-        if not len(chunk):
+        if not self._steps or not len(chunk):
             return chunk
-        if chunk.size <= _FEW:
-            return self._push_few(chunk)
-        signal = chunk.astype(np.float64)
-        first = 0
-        for each in self.filters:
-            match each:
-                case Gain(value):
-                    signal = signal * value
-                case Offset(value):
-                    signal = signal + value
-                case Clip(low, high):
-                    signal = np.clip(signal, low, high)
-                case Sos(sections, start):
-                    for number, section in enumerate(sections, start=first):
-                        signal = self._filter(signal, section, number, start)
-                    first += len(sections)
-        self._started = True
-        return signal.astype(np.float32)
-
-    def _push_few(self, chunk: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """``push`` without arrays, which cost more than some samples do; the same arithmetic, the same bits."""
-        columns: list[list[float]] = chunk.T.tolist()
-        first = 0
-        for each in self.filters:
-            match each:
-                case Gain(value):
-                    columns = [[x * value for x in column] for column in columns]
-                case Offset(value):
-                    columns = [[x + value for x in column] for column in columns]
-                case Clip(low, high):
-                    columns = [[low if x < low else min(x, high) for x in column] for column in columns]
-                case Sos(sections, start):
-                    for number, section in enumerate(sections, start=first):
-                        for channel, column in enumerate(columns):
-                            self._filter_column(column, section, number, channel, start)
-                    first += len(sections)
-        self._started = True
-        return np.array(columns, np.float32).T
+        begins, self._started = not self._started, True
+        quick = native.filtered(np.ascontiguousarray(chunk), self._table, self._memory, begins)
+        if quick is not None:
+            return quick
+        filtered = np.empty(chunk.shape, np.float32)
+        for channel in range(self.channels):
+            filtered[:, channel] = self._filter(chunk[:, channel].tolist(), channel, begins)
+        return filtered
 
     def snapshot(self) -> bytes:
         """All that the chain remembers; ``restore`` continues from it, bit for bit."""
@@ -135,30 +110,52 @@ class FilterChain:
         self._started = bool(blob[16])
         self._memory = np.frombuffer(blob[17:]).reshape(self._memory.shape).copy()
 
-    def _filter(
-        self, signal: npt.NDArray[np.float64], section: Section, number: int, start: str
-    ) -> npt.NDArray[np.float64]:
-        """One section over all channels."""
-        filtered = np.empty_like(signal)
-        for channel in range(self.channels):
-            samples = signal[:, channel].tolist()
-            self._filter_column(samples, section, number, channel, start)
-            filtered[:, channel] = samples
-        return filtered
+    def _filter(self, samples: list[float], channel: int, begins: bool) -> list[float]:
+        """One channel through all steps."""
+        section = 0
+        for kind, *numbers in self._steps:
+            if kind == _GAIN:
+                samples = [x * numbers[0] for x in samples]
+            elif kind == _OFFSET:
+                samples = [x + numbers[0] for x in samples]
+            elif kind == _CLIP:
+                low, high, *_ = numbers
+                samples = [low if x < low else high if high < x else x for x in samples]
+            else:
+                memory = self._memory[section, channel]
+                steady = begins and kind == _SECTION_STEADY
+                memory[:] = _filter_section(samples, numbers, memory.tolist(), steady)
+                section += 1
+        return samples
 
-    def _filter_column(self, samples: list[float], section: Section, number: int, channel: int, start: str) -> None:
-        """In place, direct form II transposed (Oppenheim & Schafer, Discrete-Time Signal Processing, 6.3)."""
-        a0 = section[3]
-        b0, b1, b2, _, a1, a2 = (coefficient / a0 for coefficient in section)
-        if not self._started and start == "steady":
-            x, y = samples[0], samples[0] * (b0 + b1 + b2) / (1 + a1 + a2)
-            z2 = b2 * x - a2 * y
-            z1 = b1 * x - a1 * y + z2
-        else:
-            z1, z2 = self._memory[number, channel].tolist()
-        for at, x in enumerate(samples):
-            y = b0 * x + z1
-            z1 = b1 * x - a1 * y + z2
-            z2 = b2 * x - a2 * y
-            samples[at] = y
-        self._memory[number, channel] = z1, z2
+
+def _steps_of(each: Filter) -> Iterator[_Step]:
+    match each:
+        case Gain(value):
+            yield (_GAIN, value, 0.0, 0.0, 0.0, 0.0)
+        case Offset(value):
+            yield (_OFFSET, value, 0.0, 0.0, 0.0, 0.0)
+        case Clip(low, high):
+            yield (_CLIP, low, high, 0.0, 0.0, 0.0)
+        case Sos(sections, start):
+            kind = _SECTION_STEADY if start == "steady" else _SECTION
+            for b0, b1, b2, a0, a1, a2 in sections:
+                yield (kind, b0 / a0, b1 / a0, b2 / a0, a1 / a0, a2 / a0)
+
+
+def _filter_section(
+    samples: list[float], numbers: Sequence[float], memory: Sequence[float], steady: bool
+) -> tuple[float, float]:
+    """In place, direct form II transposed (Oppenheim & Schafer, Discrete-Time Signal Processing, 6.3)."""
+    b0, b1, b2, a1, a2 = numbers
+    z1, z2 = memory
+    if steady:
+        x, y = samples[0], samples[0] * (b0 + b1 + b2) / (1 + a1 + a2)
+        z2 = b2 * x - a2 * y
+        z1 = b1 * x - a1 * y + z2
+    for at, x in enumerate(samples):
+        y = b0 * x + z1
+        z1 = b1 * x - a1 * y + z2
+        z2 = b2 * x - a2 * y
+        samples[at] = y
+    return z1, z2

@@ -47,7 +47,7 @@ class Preprocessor:
 
     def push(self, chunk: Chunk) -> Frames:
         """The frames that ``chunk`` makes possible."""
-        scaled = chunk * self._factor
+        scaled = chunk if self._factor == 1 else chunk * self._factor
         return self._filters.push(scaled if self._rate is None else self._rate.push(scaled))
 
     def flush(self) -> Frames:

@@ -71,13 +71,14 @@ class RateConverter:
 
     def push(self, chunk: Frames) -> Frames:
         """``chunk`` (n, channels) float32 -> (m, channels) float32, m from 0 on."""
+        if self._filter is None:
+            self._frames_in += len(chunk)
+            return self._counted(chunk)
         if len(chunk) and not self._frames_in:
             self._first = chunk[0].copy()
         if len(chunk):
             self._last = chunk[-1].copy()
         self._frames_in += len(chunk)
-        if self._filter is None:
-            return self._counted(chunk)
         # The filter's zeros before the signal are the first sample, held.
         return self._counted(self._filter.push(chunk - self._first) + self._first)
 

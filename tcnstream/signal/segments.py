@@ -38,6 +38,11 @@ class _State(msgspec.Struct, array_like=True):
     pending: list[_Run]
 
 
+_FEW = 64
+"""Of fewer frames in one push the probabilities wait until there are more, or their run ends."""
+_MOST_WAITING = 256
+
+
 class Segmenter:
     """Turns output frames into segments, the same ones however the frames are cut into chunks.
 
@@ -96,9 +101,11 @@ class Segmenter:
         self._frame = -self.label_delay_frames
         self._open: _Run | None = None
         self._pending: list[_Run] = []
+        self._waiting: list[npt.NDArray[np.float64]] = []
 
     def snapshot(self) -> bytes:
         """All that the segmenter remembers; ``restore`` continues from it."""
+        self._settle()
         return msgspec.msgpack.encode(_State(self._frame, self._open, self._pending))
 
     def restore(self, blob: bytes) -> None:
@@ -108,19 +115,45 @@ class Segmenter:
         if any(not 0 <= run.label < len(self.labels) for run in runs):
             raise ValueError("the snapshot is of other labels")
         self._frame, self._open, self._pending = state.frame, state.open, state.pending
+        self._waiting = []
 
     def push(self, frames: npt.ArrayLike) -> list[Segment]:
         """``frames`` (n, labels): logits, or probabilities if the Segmenter was told so. Returns what is final."""
-        values = np.asarray(frames, np.float64)
-        return self.push_labelled(*self.labelled(values))
+        values = np.array(frames, np.float64)
+        self._must_fit(values)
+        if len(values) > _FEW:
+            return self.push_labelled(*self.labelled(values))
+        for values_of_one, label in zip(values, values.argmax(axis=1).tolist(), strict=True):
+            if self._frame < 0:
+                self._frame += 1
+                continue
+            run = self._open
+            if run is None or run.label != label:
+                run = self._begin(label)
+            self._frame += 1
+            run.end = self._frame
+            run.frames += 1
+            if label != self._background:
+                self._waiting.append(values_of_one)
+        if len(self._waiting) >= _MOST_WAITING:
+            self._settle()
+        return self._final()
 
     def push_labelled(self, labels: list[int], probabilities: list[float]) -> list[Segment]:
         """``push`` of what ``labelled`` says of frames."""
+        self._settle()
         early = max(0, min(-self._frame, len(labels)))
         self._frame += early
+        run = self._open
         for label, probability in zip(labels[early:], probabilities[early:], strict=True):
-            self._take(label, probability)
-        return list(self._final())
+            if run is None or run.label != label:
+                run = self._begin(label)
+            self._frame += 1
+            run.end = self._frame
+            run.frames += 1
+            if label != self._background:
+                run.probability_sum += probability
+        return self._final()
 
     def flush(self) -> list[Segment]:
         """Ends the signal: the segments that were waiting for more."""
@@ -145,32 +178,44 @@ class Segmenter:
 
     def labelled(self, values: npt.NDArray[np.float64]) -> tuple[list[int], list[float]]:
         """Each frame's label, by number, and its probability; frames of any signals with the same rules."""
+        self._must_fit(values)
+        best = values.argmax(axis=1)
+        return best.tolist(), self._likely(values, best)
+
+    def _must_fit(self, values: npt.NDArray[np.float64]) -> None:
         if values.ndim != 2 or values.shape[1] != len(self.labels):
             raise SignalError(
                 f"frames of shape {values.shape[1:]} do not fit {len(self.labels)} labels ({', '.join(self.labels)}): "
                 "correct the labels of the card"
             )
-        if not len(values):
-            return [], []
-        best = values.argmax(axis=1)
-        if self.probabilities:
-            likely = values[np.arange(len(values)), best]
-        else:
-            # Softmax at its largest, where exp is 1.
-            likely = 1.0 / np.exp(values - values.max(axis=1, keepdims=True)).sum(axis=1)
-        return best.tolist(), likely.tolist()
 
-    def _take(self, label: int, probability: float) -> None:
-        if self._open is None or self._open.label != label:
-            self._close()
-            self._open = _Run(label, self._frame, self._frame, 0, 0.0)
-        self._frame += 1
-        self._open.end = self._frame
-        self._open.frames += 1
-        self._open.probability_sum += probability
+    def _likely(self, values: npt.NDArray[np.float64], best: npt.NDArray[np.int64]) -> list[float]:
+        """The probability of each frame's label."""
+        if not len(values):
+            return []
+        largest = values[np.arange(len(values)), best]
+        # Softmax at its largest, where exp is 1.
+        likely = largest if self.probabilities else 1.0 / np.exp(values - largest[:, None]).sum(axis=1)
+        numbers: list[float] = likely.tolist()
+        return numbers
+
+    def _settle(self) -> None:
+        """Adds up the probabilities of the frames that were waiting; one frame costs as much as hundreds do."""
+        if self._waiting:
+            assert self._open is not None
+            values, self._waiting = np.array(self._waiting), []
+            for probability in self._likely(values, np.full(len(values), self._open.label)):
+                self._open.probability_sum += probability
+
+    def _begin(self, label: int) -> _Run:
+        """The run that the next frame opens."""
+        self._close()
+        self._open = _Run(label, self._frame, self._frame, 0, 0.0)
+        return self._open
 
     def _close(self) -> None:
         """The open run has ended: it continues a waiting run, or waits itself."""
+        self._settle()
         run, self._open = self._open, None
         if run is None or run.label == self._background:
             return
@@ -194,9 +239,11 @@ class Segmenter:
                 return None
         return None
 
-    def _final(self) -> Iterator[Segment]:
+    def _final(self) -> list[Segment]:
+        found: list[Segment] = []
         while self._pending and not self._may_grow():
-            yield from self._segment(self._pending.pop(0))
+            found.extend(self._segment(self._pending.pop(0)))
+        return found
 
     def _may_grow(self) -> bool:
         """Whether a frame to come may still join the first waiting run, or a frame that is there already."""
