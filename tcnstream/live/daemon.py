@@ -238,7 +238,8 @@ class Daemon:
     def _add_sink(self, sink: Sink) -> None:
         self.hub.sinks[sink.config.name] = sink
         if sink.sends:
-            sink.resume(self._journal.outbox(sink.config.name))
+            name = sink.config.name
+            sink.resume(self._journal.outbox(name), self.config.state / f"{name}.outbox")
 
     def _recover_files(self) -> None:
         """Files go back to the last checkpoint, but for what live streams wrote since, which nobody can give again."""

@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from helpers.installed import need_program
 from helpers.paths import ECG
+from helpers.sensor import Sensor
 from helpers.served import Served
 
 pytestmark = pytest.mark.slow
@@ -160,3 +162,71 @@ def test_a_full_queue_drops_the_oldest_and_counts(serve: Callable[..., Served], 
     assert served.end() == 0
     subscriber.close()
     assert threading.active_count() < 20
+
+
+LIVE = """
+[stream.bed]
+source = "serial:{sensor}?rate=360&units=mV"
+model = "ecg"
+sinks = ["log", "home"]
+[sink.log]
+kind = "jsonl"
+path = "segments.jsonl"
+[sink.home]
+kind = "mqtt"
+url = "mqtt://127.0.0.1:{port}"
+"""
+
+
+def test_a_live_stream_loses_no_event_though_broker_and_daemon_are_killed(
+    serve: Callable[..., Served], broker: Broker, ecg: np.ndarray, tmp_path: Path
+) -> None:
+    """All that is in the file arrives, at least once, though no checkpoint was near."""
+    lines = [f"{value:.3f}\n".encode() for value in ecg]
+    sensor = Sensor(tmp_path / "port", 360.0 * 3, lambda n: lines[n % len(lines)], burst=54)
+    text = LIVE.format(sensor=tmp_path / "port", port=broker.port).replace("rate=360", "rate=1080")
+    served = serve(text)
+    subscribers: list[Subscriber] = []
+
+    def listened() -> None:
+        """The broker is there, and a listener before the daemon knows it."""
+        served.process.send_signal(signal.SIGSTOP)
+        broker.start()
+        subscribers.append(Subscriber(broker.port))
+        assert subscribers[-1].subscribed.wait(10)
+        served.process.send_signal(signal.SIGCONT)
+
+    def heard() -> set[int]:
+        return {seq for each in subscribers for seq in each.events()}
+
+    def written() -> set[int]:
+        return {event["seq"] for event in served.events()}
+
+    try:
+        served.wait_for(lambda: len(written()) > 20)
+        served.process.kill()
+        served.process.wait()
+        early = written()
+        served = serve(None)
+        listened()
+        served.wait_for(lambda: early <= heard())
+        # What is acknowledged is no longer kept.
+        served.wait_for(lambda: (tmp_path / "state" / "home.outbox").stat().st_size < 2000)
+        broker.end(signal.SIGKILL)
+        seen = len(written())
+        served.wait_for(lambda: len(written()) > seen + 20)
+        served.process.kill()
+        served.process.wait()
+        with (tmp_path / "state" / "home.outbox").open("ab") as spool:
+            spool.write(b'tcnstream/bed/beat\t{"stream": "bed", "se')  # a kill in the middle of a line
+        late = written()
+        served = serve(None)
+        listened()
+        served.wait_for(lambda: late <= heard())
+        assert served.end() == 0
+    finally:
+        sensor.close()
+        for each in subscribers:
+            each.close()
+    assert written() == heard()
+    assert (tmp_path / "state" / "home.outbox").stat().st_size == 0

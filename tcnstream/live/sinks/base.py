@@ -134,8 +134,9 @@ class Sink(ABC):
         """Whether its thread runs."""
         return True
 
-    def resume(self, unsent: Sequence[Unsent]) -> None:  # noqa: B027
-        """Before ``start``, for sinks that send: what an earlier daemon had not sent."""
+    def resume(self, unsent: Sequence[Unsent], spool: Path) -> None:  # noqa: B027
+        """Before ``start``, for sinks that send: what an earlier daemon had not sent, by the journal, and the file for
+        what live streams give between two checkpoints."""
 
     def unsent(self) -> list[Unsent]:
         """What is to be kept in the outbox, for sinks that send."""

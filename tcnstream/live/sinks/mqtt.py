@@ -1,7 +1,8 @@
 """Events over MQTT 5 (package paho-mqtt): at least once, each with its identity.
 
 An event waits in the outbox until the broker has acknowledged it (QoS 1), through lost connections, a broker that is
-not there at first, and restarts of either side; the journal keeps what waits at a checkpoint. A broker that begins anew
+not there at first, and restarts and kills of either side: the journal keeps what waits at a checkpoint, a spool what
+live streams gave since. A broker that begins anew
 has forgotten what it was told to retain, so that the state of every stream is published again on each connection. The
 last will says ``offline`` where the daemon ends without a word.
 
@@ -16,7 +17,7 @@ import json
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from urllib.parse import unquote, urlsplit
 from tcnstream.live.events import Event
 from tcnstream.live.logs import Log
 from tcnstream.live.sinks.base import Full, Mark, Sink, SinkConfig, SinkKind, Unsent
+from tcnstream.live.sinks.spool import Spool
 from tcnstream.live.tables.table import Table
 from tcnstream.signal.extras import optional_package
 
@@ -76,11 +78,15 @@ class MqttSink(Sink):
         self._stopping = False
         self._give_up_at_s = float("inf")
         self._connected = False
+        self._spool: Spool | None = None
+        self.spool_trouble = ""
         self._thread = threading.Thread(target=self._run, name=f"sink {config.name}", daemon=True)
 
-    def resume(self, unsent: Sequence[Unsent]) -> None:
+    def resume(self, unsent: Sequence[Unsent], spool: Path) -> None:
         """Before ``start``: what an earlier daemon had not sent."""
-        self._outbox |= {(each.stream, each.seq): each for each in unsent}
+        self._spool = Spool(spool)
+        for each in (*unsent, *self._spool.read()):
+            self._outbox[each.stream, each.seq] = each
 
     def start(self) -> None:
         self.trouble = "not connected yet"
@@ -102,15 +108,32 @@ class MqttSink(Sink):
             if config.full == "block":
                 while len(self._outbox) >= config.queue_events and not self._stopping:
                     self._changed.wait(0.5)
-            for event in events:
-                topic = config.topic_of(event.stream, event.type)
-                self._outbox[event.stream, event.seq] = Unsent(event.stream, event.seq, topic, event.json())
+            new = [
+                Unsent(event.stream, event.seq, config.topic_of(event.stream, event.type), event.json())
+                for event in events
+            ]
+            if not may_wait:  # a replay gives them again
+                self._keep(lambda spool: spool.append(new))
+            self._outbox |= {(each.stream, each.seq): each for each in new}
             while config.full != "block" and len(self._outbox) > config.queue_events:
                 key, _ = self._outbox.popitem(last=False)
                 self._sent.discard(key)
                 self.lost_events += 1
                 self._log.warn("sink.full", sink=config.name, lost_events=self.lost_events, trouble=self.trouble)
+            if self._spool is not None and self._spool.is_large:
+                self._keep(lambda spool: spool.replace(self._outbox.values()))
             self._changed.notify_all()
+
+    def _keep(self, work: Callable[[Spool], None]) -> None:
+        """A full disk stops the spool, not the sending."""
+        if self._spool is None:
+            return
+        try:
+            work(self._spool)
+            self.spool_trouble = ""
+        except OSError as error:
+            self.spool_trouble = error.strerror or str(error)
+            self._log.error("outbox.failed", sink=self.config.name, error=self.spool_trouble)
 
     def state_changed(self, stream: str, state: Mapping[str, Any]) -> None:
         with self._changed:
@@ -129,6 +152,7 @@ class MqttSink(Sink):
             self._give_up_at_s = time.monotonic() + (timeout_s if self._connected else 0.0)
             self._changed.notify_all()
         self._thread.join(timeout_s + 2)
+        self._keep(lambda spool: spool.replace(self._outbox.values()))
 
     def _run(self) -> None:
         pause_s = _FIRST_PAUSE_S
@@ -235,6 +259,8 @@ class MqttSink(Sink):
             else:
                 self.taken_events += 1
             self._outbox.pop(key, None)
+            if not self._outbox:
+                self._keep(Spool.clear)
             self._changed.notify_all()
 
 
