@@ -1,10 +1,11 @@
 # make demo   makes .venv, installs the package and plays the shipped ECG through the shipped model
 # make test   makes an environment for every supported interpreter and runs all checks (see tests/matrix.py)
+# make page   renews what the live page takes from npm (tcnstream/live/page/vendor), as its package-lock.json says
 # make coverage   runs the tests of the largest environment and says which lines of the package they reach
 
 PYTHON ?= python3
 
-.PHONY: demo test coverage clean
+.PHONY: demo test page coverage clean
 
 demo: .venv/installed
 	.venv/bin/tcnstream demo ecg
@@ -18,6 +19,9 @@ demo: .venv/installed
 test:
 	@$(PYTHON) -c "import sys; sys.version_info >= (3, 11) or sys.exit('tcnstream needs Python 3.11 or newer: make test PYTHON=/path/to/python3.11')"
 	@$(PYTHON) tests/matrix.py
+
+page:
+	@$(PYTHON) tests/vendor.py
 
 coverage:
 	@$(PYTHON) tests/matrix.py --coverage

@@ -52,7 +52,7 @@ WHOLE = Environment(
     name="whole",
     python=THIS_PYTHON,
     extras=("lint", "test", "lsl", "brainflow", "train", "peers", "arrow"),
-    more=("numpy>=2", "boto3", "pydantic", "plotly", "seaborn", "scikit-learn"),
+    more=("numpy>=2", "boto3", "pydantic", "plotly", "seaborn", "scikit-learn", "playwright>=1.49"),
     without_dependencies=(
         "neuralspot-edge==0.2.2",
         "pymicro-wakeword==2.5.0",

@@ -100,8 +100,9 @@ class Chain:
 
     def begin(self, block: Block) -> Samples:
         """What is to be pushed for a block; a gap in front of it is dealt with first."""
-        self.arrived_s = block.arrived_s
         samples = block.samples
+        if len(samples):
+            self.arrived_s = block.arrived_s
         for note in block.notes:
             self.say(note.type, note.label, dict(note.more))
         if block.gap is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tcnstream.errors import SignalError
@@ -20,7 +20,8 @@ from tcnstream.live.tables.toml import read_toml
 from tcnstream.signal.card import model_files
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_SHORTEST_TOKEN = 16
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,14 @@ class StreamConfig:
 
 @dataclass(frozen=True)
 class PageConfig:
-    """Where health, metrics and the page are served; None listens nowhere."""
+    """Where health, metrics and the page are served; None listens nowhere. ``token`` is what one must know, and
+    ``hosts`` are the names of this machine that are used beside its own.
+    """
 
     host: str | None = "127.0.0.1"
     port: int = 8080
-    token_file: Path | None = None
+    token: str | None = field(default=None, repr=False)
+    hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -155,7 +159,8 @@ def _page(table: Table | None, folder: Path) -> PageConfig:
     if table is None:
         return PageConfig(host=None)
     listen = table.text("listen", "127.0.0.1:8080")
-    token = table.text("token_file")
+    token_file = table.text("token_file")
+    hosts = tuple(name.lower() for name in table.texts("hosts"))
     table.finish()
     if listen == "off":
         return PageConfig(host=None)
@@ -164,12 +169,27 @@ def _page(table: Table | None, folder: Path) -> PageConfig:
     if not colon or not host or not port.isdecimal() or int(port) > 65535:
         table.complain("listen", f'= "{listen}" is no address: give HOST:PORT such as 127.0.0.1:8080, or off')
         return PageConfig(host=None)
-    token_file = folder / token if token else None
-    if host not in _LOOPBACK and token_file is None:
+    if host not in LOOPBACK and not token_file:
         table.complain("listen", f'= "{listen}" is beyond this machine: a token_file is required, or 127.0.0.1:{port}')
-    if token_file is not None and not token_file.is_file():
-        table.complain("token_file", f'= "{token}" is not there: write a long random word into {token_file}')
-    return PageConfig(host, int(port), token_file)
+    token = _token(token_file, table, folder) if token_file else None
+    return PageConfig(host, int(port), token, hosts)
+
+
+def _token(name: str, table: Table, folder: Path) -> str | None:
+    """The word that the page asks for."""
+    path = folder / name
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        table.complain("token_file", f'= "{name}" cannot be read: write a long random word into {path}')
+        return None
+    if len(token) < _SHORTEST_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
+        table.complain(
+            "token_file",
+            f'= "{name}" holds no word of {_SHORTEST_TOKEN} letters or more: write one into {path}',
+        )
+        return None
+    return token
 
 
 def _checkpoint(table: Table | None) -> CheckpointConfig:

@@ -19,6 +19,7 @@ from tcnstream.live.checkpoints import Checkpoints, Watched
 from tcnstream.live.clock import WallClock, iso
 from tcnstream.live.comparison import Comparison
 from tcnstream.live.config import Config, StreamConfig, read_config
+from tcnstream.live.delay import Bins
 from tcnstream.live.feed import Before, Feed
 from tcnstream.live.hub import Hub
 from tcnstream.live.journal import Checkpoint, Journal, boot_id
@@ -30,7 +31,8 @@ from tcnstream.live.sinks.jsonl import JsonlSink
 from tcnstream.live.sources import kind_named, open_source
 from tcnstream.live.sources.base import Live, Replay, Wanted
 from tcnstream.live.systemd import Systemd
-from tcnstream.live.web import Web
+from tcnstream.live.told import StreamFacts
+from tcnstream.live.web.server import Web
 from tcnstream.opened import OpenedModel, open_model
 from tcnstream.options import StreamOptions
 from tcnstream.pipeline import PipelinePool
@@ -434,11 +436,36 @@ class Daemon:
 
     def states(self) -> dict[str, Mapping[str, Any]]:
         """What is known of each stream."""
-        return {name: self._state_of(running) for name, running in self.running.items()}
+        return {name: self._state_of(running) for name, running in list(self.running.items())}
+
+    def streams(self) -> dict[str, StreamFacts]:
+        """What does not change of each stream."""
+        return {name: self._facts_of(running) for name, running in list(self.running.items())}
+
+    def delays(self) -> dict[str, Bins]:
+        """How long events of each stream took."""
+        return {name: running.lane.delay.bins() for name, running in list(self.running.items())}
+
+    def _facts_of(self, running: Running) -> StreamFacts:
+        chain, opened = running.lane.chain, self._models[running.config.model]
+        card = opened.card
+        labels = chain.pipeline.labels
+        return StreamFacts(
+            running.config.name,
+            opened.path.stem,
+            running.config.source.uri,
+            labels,
+            card.segments.background if card is not None else "",
+            chain.rate_hz,
+            chain.units,
+            opened.channels,
+            None if card is None else card.look_ahead_ms / 1000,
+        )
 
     def _state_of(self, running: Running) -> Mapping[str, Any]:
         """What is known of a stream, for status, health and the page."""
         facts, feed = running.lane.chain.facts, running.feed
+        arrived_s = running.lane.chain.arrived_s
         state = "failed" if running.lane.failed else "ended" if facts.ended else "up"
         says = running.lane.failed
         if feed is not None and state == "up":
@@ -455,6 +482,7 @@ class Daemon:
             "gaps": facts.gaps,
             "missing_frames": facts.missing_frames,
             "behind_s": round(running.lane.behind_s, 3),
+            "age_s": round(time.monotonic() - arrived_s, 3) if arrived_s else None,
             "drift_ppm": None if feed is None else round(feed.state.drift_ppm, 1),
             "reconnects": 0 if feed is None else feed.state.reconnects,
             "board": None if running.lane.board is None else running.lane.board.state(),

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -22,6 +22,7 @@ from tcnstream.errors import TcnStreamError
 from tcnstream.live.blocks import Block, Lost, Samples
 from tcnstream.live.chain import Chain
 from tcnstream.live.comparison import Comparison
+from tcnstream.live.delay import Delay
 from tcnstream.live.hub import Hub
 from tcnstream.live.sinks.base import SampleBlock
 from tcnstream.live.sources.base import Replay
@@ -34,7 +35,9 @@ _PACED_S = 0.02
 
 @dataclass
 class Lane:
-    """A chain and its place in a pool, with the board behind it; ``is_kept`` says that a sink keeps its samples."""
+    """A chain and its place in a pool, with the board behind it; ``is_kept`` says that a sink keeps its samples,
+    ``delay`` is from the arrival of samples until the sinks have what came of them.
+    """
 
     chain: Chain
     pool: PipelinePool
@@ -44,6 +47,7 @@ class Lane:
     is_gone: bool = False
     is_kept: bool = False
     board: Comparison | None = None
+    delay: Delay = field(default_factory=Delay)
 
 
 class Worker(ABC):
@@ -106,8 +110,9 @@ class Worker(ABC):
             found = dict(zip(pool.lanes, pool.push([of_lane.get(number) for number in pool.lanes]), strict=True))
             for lane, _ in rows:
                 lane.chain.finish(found[lane.number])
-        for lane, _ in batch:
+        for lane, block in batch:
             self.publish(lane)
+            lane.delay.took(time.monotonic() - block.arrived_s)
 
     def publish(self, lane: Lane) -> None:
         chain = lane.chain
@@ -192,6 +197,10 @@ class ReplayWorker(Worker):
                     return
                 for each in batch:
                     each.lane.behind_s = max(0.0, -wait_s)
+            # A recording has been read before it is due.
+            due_s = min(time.monotonic(), began_s + batch[0].due_s - first_s)
+            for each in batch:
+                each.block = replace(each.block, arrived_s=due_s)
             with self.moving():
                 self.step_guarded([(each.lane, each.block) for each in batch])
                 for each in batch:

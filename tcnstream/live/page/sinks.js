@@ -1,0 +1,32 @@
+// The sinks: how many events wait for each, and what it could not write. And the board, if one runs beside.
+
+import { element, rows, say, set } from "./dom.js";
+
+export function showSinks(table, empty, sinks) {
+  table.hidden = sinks.length === 0;
+  empty.hidden = sinks.length > 0;
+  rows(table.tBodies[0], sinks, (sink) => sink.name, make, (row, sink) => {
+    const meter = row.querySelector("meter");
+    set(meter, "max", sink.most);
+    set(meter, "high", Math.round(sink.most / 2));
+    set(meter, "value", sink.waiting);
+    say(row.cells[2], `${sink.waiting} of ${sink.most}`);
+    say(row.cells[3], String(sink.taken));
+    say(row.cells[4], String(sink.lost));
+    say(row.cells[5], sink.trouble || "writes");
+    set(row, "data-trouble", Boolean(sink.trouble || sink.lost));
+  });
+}
+
+function make(sink) {
+  return element("tr", {}, element("th", { scope: "row" }, `${sink.name} (${sink.kind})`),
+    element("td", {}, element("meter", { min: 0, "aria-label": `queue of ${sink.name}` })),
+    ...[1, 2, 3].map(() => element("td", { class: "number" })), element("td"));
+}
+
+export function showBoard(panel, facts, board) {
+  panel.hidden = !board;
+  if (!board) return;
+  const lines = Object.entries(board).filter(([, value]) => value !== null && typeof value !== "object");
+  facts.replaceChildren(...lines.map(([name, value]) => element("div", {}, element("dt", {}, name.replaceAll("_", " ")), element("dd", {}, String(value)))));
+}

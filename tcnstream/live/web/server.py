@@ -1,0 +1,131 @@
+"""The server: uvicorn with starlette in a thread of its own (extra ``live``).
+
+Both are plain Python without parts to compile, so that they run on any Raspberry Pi, and starlette brings nothing but
+anyio; WebSockets come from the package websockets, which answers pings and refuses malformed frames by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from typing import Any
+
+from tcnstream.errors import SignalError
+from tcnstream.live.config import LOOPBACK, PageConfig
+from tcnstream.live.logs import Log
+from tcnstream.live.told import Told
+from tcnstream.live.web.history import History
+from tcnstream.live.web.message import FACTS, json_message
+from tcnstream.live.web.routes import application
+from tcnstream.live.web.viewer import MOST_ASKED_BYTES, TURNS_HZ
+from tcnstream.signal.extras import optional_package
+
+_WHY = "a page is asked for (page.listen)"
+_FACTS_S = 1.0
+_MOST_CONNECTIONS = 200
+_REQUEST_S = 10.0
+_SEND_BUFFER_BYTES = 1 << 16
+_PING_S, _PONG_S = 4, 6
+"""A viewer that reads nothing has not answered a ping ten seconds later, and is closed."""
+
+
+class Web:
+    """The server; ``port`` is what it listens to, which the configuration may leave open with 0."""
+
+    def __init__(self, config: PageConfig, daemon: Told, log: Log) -> None:
+        uvicorn = optional_package("uvicorn", _WHY, "live")
+        optional_package("starlette", _WHY, "live")
+        optional_package("websockets", _WHY, "live")
+        assert config.host is not None
+        self._socket = _listen(config.host, config.port)
+        self.port = int(self._socket.getsockname()[1])
+        self.address = f"http://{f'[{config.host}]' if ':' in config.host else config.host}:{self.port}/"
+        self._history = History(daemon)
+        self._facts = b""
+        hosts = (*LOOPBACK, *config.hosts)
+        if config.host not in LOOPBACK:
+            hosts += (config.host, socket.gethostname().lower(), f"{socket.gethostname().lower()}.local")
+        settings = uvicorn.Config(
+            application(daemon, self._history, lambda: self._facts, hosts, config.token),
+            http=_http(),
+            ws="websockets-sansio",
+            ws_max_size=MOST_ASKED_BYTES,
+            ws_per_message_deflate=False,
+            ws_ping_interval=_PING_S,
+            ws_ping_timeout=_PONG_S,
+            log_config=None,
+            lifespan="off",
+            timeout_graceful_shutdown=1,
+            access_log=False,
+            server_header=False,
+        )
+        self._server = uvicorn.Server(settings)
+        self._server.install_signal_handlers = lambda: None
+        self._thread = threading.Thread(target=self._run, name="web", daemon=True)
+        self._log = log
+
+    def start(self) -> None:
+        self._thread.start()
+        self._log.info("web.started", port=self.port)
+
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(3.0)
+
+    def _run(self) -> None:
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        collects = asyncio.create_task(self._collect())
+        try:
+            await self._server.serve(sockets=[self._socket])
+        finally:
+            collects.cancel()
+
+    async def _collect(self) -> None:
+        told_s = -_FACTS_S
+        while True:
+            self._history.collect()
+            if time.monotonic() - told_s >= _FACTS_S:
+                told_s = time.monotonic()
+                self._facts = json_message(FACTS, self._history.facts())
+            await asyncio.sleep(1 / TURNS_HZ)
+
+
+def _http() -> Any:
+    """uvicorn's own, but for two limits: files of this process are not for those who connect and say nothing."""
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class Bounded(H11Protocol):
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            if len(self.connections) > _MOST_CONNECTIONS:
+                transport.abort()
+            self.loop.call_later(_REQUEST_S, self._hurry)
+
+        def _hurry(self) -> None:
+            if self.cycle is None and self.transport.get_protocol() is self:
+                self.transport.abort()
+
+    return Bounded
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port)[0][0]
+        made = socket.socket(family, socket.SOCK_STREAM)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Connections inherit both: little waits for a viewer that does not read, and not for long.
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, (_PING_S + _PONG_S) * 1000)
+        made.bind((host, port))
+        made.listen(64)
+    except OSError as error:
+        raise SignalError(f"page.listen: {host}:{port} is not to be had ({error.strerror}); name another") from error
+    return made

@@ -1,0 +1,122 @@
+"""A viewer: one WebSocket that looks at one stream at a time.
+
+It has no queue: it goes through the history at its own pace, with a column and an event to go on from. A viewer that
+does not read is passed over, with a mark in its place, and after ten seconds it is closed; nobody waits for it.
+
+A viewer says one thing, ``{"watch": "bed", "number": 3}``: which stream it wants to see, and the number that is to be
+on the answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from tcnstream.live.web.history import History, Past
+from tcnstream.live.web.message import BEGIN, EVENTS, SKIPPED, columns_message, json_message
+
+TURNS_HZ = 15.0
+SKIP_S = 1.0
+"""Who takes longer than this for a turn misses what came meanwhile."""
+CLOSE_S = 10.0
+MOST_ASKED_BYTES = 1024
+
+
+class Question(msgspec.Struct, forbid_unknown_fields=True):
+    """All that a viewer can say."""
+
+    watch: str
+    number: int = msgspec.field(default=0)
+
+
+class Viewer:
+    """``send`` waits while the peer does not read."""
+
+    def __init__(self, history: History, facts: Callable[[], bytes], send: Callable[[bytes], Awaitable[None]]) -> None:
+        self._history, self._facts, self._send = history, facts, send
+        self._asked: Question | None = None
+        self._past: Past | None = None
+        self._turn = self._column = self._event = 0
+        self._told: bytes = b""
+        self._slow_since_s: float | None = None
+        self._sent_s = time.monotonic()
+
+    def ask(self, text: str | bytes) -> None:
+        """Raises msgspec.MsgspecError for what is no question."""
+        if len(text) > MOST_ASKED_BYTES:
+            raise msgspec.ValidationError("that is too long for a question")
+        question = msgspec.json.decode(text, type=Question)
+        if not 0 <= question.number < 1 << 32:
+            raise msgspec.ValidationError("number is none of 32 bits")
+        self._asked, self._past = question, None
+
+    async def run(self) -> None:
+        """Until it is too slow: raises TimeoutError."""
+        while True:
+            began_s = time.monotonic()
+            skips = began_s - self._sent_s > SKIP_S
+            for message in self._messages(skips):
+                await asyncio.wait_for(self._send(message), self._left_s())
+            self._sent_s = time.monotonic()
+            if self._sent_s - began_s > SKIP_S:
+                self._slow_since_s = self._slow_since_s or began_s
+                self._left_s()
+            else:
+                self._slow_since_s = None
+            await asyncio.sleep(1 / TURNS_HZ)
+
+    def _left_s(self) -> float:
+        slow_s = 0.0 if self._slow_since_s is None else time.monotonic() - self._slow_since_s
+        if slow_s >= CLOSE_S:
+            raise TimeoutError
+        return CLOSE_S - slow_s
+
+    def _messages(self, skips: bool) -> list[bytes]:
+        found: list[bytes] = []
+        facts = self._facts()
+        if facts is not self._told:
+            self._told = facts
+            found.append(facts)
+        question = self._asked
+        if question is None or (past := self._history.past.get(question.watch)) is None:
+            return found
+        trace, number = past.trace, question.number
+        if past is not self._past or trace.turn != self._turn:
+            self._past, self._turn = past, trace.turn
+            self._column, self._event, skips = 0, 0, False
+            found.append(json_message(BEGIN, begin(past), number))
+        if skips and trace.end > self._column:
+            mark = {"first": self._column, "next": trace.end, "column_hz": trace.column_hz}
+            found.append(json_message(SKIPPED, mark, number))
+            self._column = trace.end
+        first, columns = trace.since(self._column)
+        if len(columns):
+            found.append(columns_message(first, columns, number))
+            self._column = first + len(columns)
+        following, events = past.events_since(self._event)
+        if following > self._event:
+            found.append(json_message(EVENTS, events, number))
+            self._event = following
+        return found
+
+
+def begin(past: Past) -> dict[str, Any]:
+    """What a viewer is told of a stream before its columns."""
+    facts, trace = past.facts, past.trace
+    return {
+        "stream": facts.name,
+        "model": facts.model,
+        "source": facts.source,
+        "labels": facts.labels,
+        "background": facts.background,
+        "units": facts.units,
+        "channels": facts.channels,
+        "rate_hz": facts.rate_hz,
+        "look_ahead_s": facts.look_ahead_s,
+        "column_hz": trace.column_hz,
+        "width": trace.width,
+    }
