@@ -37,6 +37,7 @@ import msgspec
 from tcnstream.errors import SignalError
 from tcnstream.signal.filters import Filter
 from tcnstream.signal.segments import Segmenter
+from tcnstream.tflite.reader import is_readable
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
 """Where the shipped models and their cards live."""
@@ -162,9 +163,11 @@ def _model_and_card(path: Path, name: str) -> tuple[Path, Path | None]:
     """What ``name`` means, and the card's path: the same one where a card is given."""
     if name in shipped_models() and not path.is_file():
         path = shipped_models()[name]
-    if not path.is_file():
+    if not is_readable(path):
         known = ", ".join(shipped_models()) or "none"
-        what = f"{path} is a folder" if name and path.is_dir() else f"there is no model {name!r}"
+        what = f"there is no model {name!r}"
+        if name and path.exists():
+            what = f"{path} is a {'folder' if path.is_dir() else 'device'}"
         raise SignalError(f"{what}: give a .tflite file or a shipped model ({known})")
     if path.suffix.lower() == ".toml":
         return path, path

@@ -16,6 +16,7 @@ import hashlib
 import math
 import os
 import re
+import stat
 import struct
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -48,6 +49,7 @@ _MAX_TABLES = 12_000
 """Tensors, operators, buffers, options: enough for 1,700 operations, and read within a second."""
 _MAX_OPERANDS = 300_000
 _MAX_RANK = 8
+_MAX_FILE_BYTES = 1 << 32
 _MAX_TENSOR_BYTES = 2**31 - 1
 _BUILTIN_CODE_SLOT = 10
 _MAX_SLOTS = 64
@@ -91,12 +93,26 @@ def _load(source: Source) -> tuple[str, bytes]:
         return "<bytes>", bytes(source)
     try:
         path = os.fspath(source)
-        if not os.path.isfile(path):
+        if not is_readable(path):
             raise ModelError(f"{path}: there is no such file; give the path of a .tflite file.")
         with open(path, "rb") as file:
-            return path, file.read()
+            begin = file.peek(8)
+            foreign = len(begin) >= 8 and begin[4:8] != b"TFL3"  # of a pipe that may have no end
+            content = begin if foreign else file.read(_MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:
         raise ModelError(f"{source!s}: cannot be read ({error}); give the path of a readable .tflite file.") from None
+    if len(content) > _MAX_FILE_BYTES:
+        raise ModelError(f"{path}: is larger than {_MAX_FILE_BYTES} bytes, which no .tflite file is; {_COPY_AGAIN}.")
+    return path, content
+
+
+def is_readable(path: str | os.PathLike[str]) -> bool:
+    """Whether there is a file or a pipe of that name; a terminal or another device has no end."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISREG(mode) or stat.S_ISFIFO(mode)
 
 
 class _MalformedError(Exception):

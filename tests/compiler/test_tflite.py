@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib.util
+import os
 import struct
+import threading
 import time
 import tracemalloc
 from pathlib import Path
@@ -17,7 +20,9 @@ import pytest
 import tflite
 from helpers.paths import MODELS
 
-from tcnstream.errors import ModelError
+import tcnstream
+from tcnstream.errors import ModelError, SignalError
+from tcnstream.signal.card import find_model
 from tcnstream.tflite.graph import Graph, Op, Quantization, Tensor
 from tcnstream.tflite.reader import read_model
 from tcnstream.tflite.schema import default_options, options_table
@@ -535,6 +540,33 @@ def test_unknown_enum_values_are_refused() -> None:
     assert "operator 0 of graph 0 (CONV_2D): its option padding is 7, which the schema does not know" in refusal(
         content
     )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes and devices of POSIX")
+def test_a_pipe_is_read_and_a_device_is_not(tmp_path: Path) -> None:
+    """As `tcnstream run <(curl ...) signal.csv` gives one; it was "no such file"."""
+    content = (MODELS / "nse_sm.i8.tflite").read_bytes()
+    pipe = tmp_path / "model"
+    os.mkfifo(pipe)
+    for sent, told in ((content, ""), (b"y\n" * 50_000, "identifier TFL3 is missing"), (content[:999], "copy or")):
+        writer = threading.Thread(target=_write, args=(pipe, sent), daemon=True)
+        writer.start()
+        if told:
+            with pytest.raises(ModelError, match=told):
+                tcnstream.load(pipe)
+        else:
+            assert tcnstream.load(pipe).file.content == content
+        writer.join(timeout=10)
+        assert not writer.is_alive()
+    with pytest.raises(ModelError, match="there is no such file"):
+        tcnstream.load("/dev/zero")
+    with pytest.raises(SignalError, match="/dev/zero is a device"):
+        find_model("/dev/zero")
+
+
+def _write(pipe: Path, content: bytes) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        pipe.write_bytes(content)
 
 
 @pytest.mark.parametrize("name", ["missing.tflite", "", "a\0b"])
