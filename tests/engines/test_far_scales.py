@@ -226,6 +226,7 @@ FRAMES8 = (1, 9, 2)
         ("TRANSPOSE", [tensor((3,), np.int32, data=[0, 1, 2])], tensor(FRAMES8, np.int8, scale=0.1), "moves values"),
         ("MIRROR_PAD", [tensor((3, 2), np.int32, data=[[0, 0]] * 3)], tensor(FRAMES8, np.int8), "moves values"),
         ("PRELU", [tensor((2,), np.int8, data=[1, 2])], tensor(FRAMES8, np.int8, **Q8), "needs one scale"),
+        ("DEQUANTIZE", [], tensor(FRAMES8, np.int8, **Q8), "it gives real numbers, not int8"),
     ],
 )
 def test_operands_whose_scales_do_not_fit_are_no_sound_model(
@@ -234,6 +235,15 @@ def test_operands_whose_scales_do_not_fit_are_no_sound_model(
     """What moves values does not rescale them: the next operation read them at the scale before."""
     with pytest.raises(ModelError, match=told):
         tcnstream.load(one_operation(kind, [tensor(FRAMES8, np.int8, **Q8), *operands], output))
+
+
+@pytest.mark.parametrize("kind", ["TANH", "LOGISTIC"])
+@pytest.mark.parametrize("scale", [1e-40, 1e-15, 2e5, 1e30])
+def test_a_scale_that_cannot_be_brought_to_a_table_is_refused(kind: str, scale: float) -> None:
+    """The plan file could not hold the multiplier; TFLite shifts 3 by 31 places."""
+    source, output = tensor(FRAMES8, np.int16, scale=scale), tensor(FRAMES8, np.int16, scale=2.0**-15)
+    with pytest.raises(ModelError, match="cannot bring to its table's"):
+        tcnstream.load(one_operation(kind, [source], output))
 
 
 @pytest.mark.parametrize("engine", ["native", "interpreter", "reference"])

@@ -47,6 +47,22 @@ def _dequantized(o: Operands) -> Shapes:
     one_scale = q is not None and not q.per_channel
     fits = tensor.is_constant or tensor.dtype == np.float16 or (one_scale and tensor.dtype.kind in "iu")
     require(fits, f"`{tensor.name}` is {tensor.dtype} and needs one scale")
+    made = o.graph.tensors[o.op.outputs[0]].dtype
+    require(made.kind == "f", f"it gives real numbers, not {made}")
+    return same(o)
+
+
+_LEAST_LOOKED_UP, _MOST_LOOKED_UP = 2.0**-31 / (3 * 4096), 2.0**31 / (3 * 4096)
+"""Of int16 a table is looked up at steps of 1 / (3 * 4096), to which TFLite brings a scale by 32 bits and 31 shifts."""
+
+
+def _looked_up(o: Operands) -> Shapes:
+    """TFLite's answers are undefined, and not told so, where a scale cannot be brought to the table's."""
+    tensor = o.tensor(0)
+    if tensor.dtype == np.int16 and tensor.quantization is not None:
+        scale = float(tensor.quantization.scale[0])
+        fits = _LEAST_LOOKED_UP <= scale < _MOST_LOOKED_UP
+        require(fits, f"`{tensor.name}` has a scale of {scale:g}, which TFLite cannot bring to its table's")
     return same(o)
 
 
@@ -77,7 +93,9 @@ def _along_last_axis(lw: Lowering, op: Op) -> None:
     _pointwise(lw, op)
 
 
-def _function(kind: str, *types: str, of: Callable[[Array], Array] | None = None) -> Operation:
+def _function(
+    kind: str, *types: str, of: Callable[[Array], Array] | None = None, shapes: Callable[[Operands], Shapes] = same
+) -> Operation:
     """A function of one value, without options; ``of`` is what it computes of constants without a scale."""
 
     def fold(op: Op, inputs: list[Tensor], output: Tensor) -> Array:
@@ -85,7 +103,7 @@ def _function(kind: str, *types: str, of: Callable[[Array], Array] | None = None
         return np.asarray(of(data_of(inputs[0]))).astype(output.dtype)
 
     plain = None if of is None else fold
-    return Operation(kind, Rule(), lower=_pointwise, types=types, fold=plain, folds_plain_numbers=True)
+    return Operation(kind, Rule(shapes=shapes), lower=_pointwise, types=types, fold=plain, folds_plain_numbers=True)
 
 
 _LEAST_LENGTH = np.array([1e-6], np.float32)
@@ -124,8 +142,8 @@ SOFTMAX = Operation(
     batch=batch_rules.along_last,
 )
 
-LOGISTIC = _function("LOGISTIC", *_ALL, of=lambda x: np.reciprocal(1 + np.exp(np.negative(x))))
-TANH = _function("TANH", *_ALL, of=np.tanh)
+LOGISTIC = _function("LOGISTIC", *_ALL, of=lambda x: np.reciprocal(1 + np.exp(np.negative(x))), shapes=_looked_up)
+TANH = _function("TANH", *_ALL, of=np.tanh, shapes=_looked_up)
 RELU = _function("RELU", *_ALL, of=lambda x: np.maximum(x, 0))
 RELU6 = _function("RELU6", *_ALL, of=lambda x: np.clip(x, 0, 6))
 RELU_N1_TO_1 = _function("RELU_N1_TO_1", "float32", "int8", of=lambda x: np.clip(x, -1, 1))
