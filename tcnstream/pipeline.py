@@ -155,7 +155,8 @@ class Pipeline:
         )
 
     def _begin(self, setup: _Setup, stream: Stream) -> None:
-        self._setup, self._stream, self._gone = setup, stream, False
+        self._setup, self._stream = setup, stream
+        self._gone = self._broken = False
         self._preprocessor = setup.preprocessor()
         self._start_s = setup.start_s
         self._follower: Follower | None = None
@@ -166,7 +167,7 @@ class Pipeline:
         self._begin_frames, self._frames_in = begin_frames, 0
         self._segmenter = self._setup.segmenter(self._seconds(begin_frames))
         self._made: list[Frames] = []
-        self._ended = self._broken = False
+        self._ended = False
 
     @classmethod
     def _lane(cls, setup: _Setup, stream: Stream) -> Pipeline:
@@ -237,7 +238,7 @@ class Pipeline:
         A Gap, as recordings have them, is as ``mark_gap``.
 
         Raises StreamError for another shape, for a value that is not finite, and after ``flush``; the pipeline is then
-        as before.
+        as before. Ctrl-C within a long chunk leaves it broken: it then asks for ``reset`` or ``restore``.
         """
         if isinstance(samples, Gap):
             return self.mark_gap(samples.frames)
@@ -286,7 +287,7 @@ class Pipeline:
         self._restart()
         self._preprocessor.reset()
         self._at(begin + missing)
-        self._made = made
+        self._made, self._broken = made, False
         if missing and self._setup.segments:
             found.append(Segment(self._seconds(begin), self._seconds(begin + missing), GAP, 1.0))
         return found
@@ -294,10 +295,12 @@ class Pipeline:
     def reset(self) -> None:
         """Back to the start: the next sample is the first one of a new signal, at ``start_s``."""
         self._refuse_if_gone()
+        self._broken = True
         self._restart()
         self._preprocessor.reset()
         self._start_s = self._setup.start_s
         self._at(0)
+        self._broken = False
 
     def follow(self, follower: Callable[[Stream], Follower]) -> None:
         """From here on ``follower(stream)`` hears what the stream takes and gives; pushed alone, not by a pool."""
@@ -359,10 +362,15 @@ class Pipeline:
             raise StreamError(
                 f"the snapshot does not fit the pipeline that it names ({error}); take a new one"
             ) from error
-        if isinstance(state.stream, _Tail):
-            self._resume(state.stream)
-        else:
-            self._stream.restore(state.stream)
+        before, self._broken = self._broken, True
+        try:
+            if isinstance(state.stream, _Tail):
+                self._resume(state.stream)
+            else:
+                self._stream.restore(state.stream)
+        except StreamError:
+            self._broken = before
+            raise
         self._start_s, self._begin_frames, self._frames_in = state.start_s, state.begin_frames, state.frames_in
         self._preprocessor, self._segmenter, self._ended = preprocessor, segmenter, state.ended
         self._made, self._broken = [], False
@@ -559,12 +567,15 @@ class PipelinePool:
             lane._made = []
             if k in accepted:
                 lane._move()
-        frames = {k: self._lanes[k]._prepare(chunk) for k, chunk in accepted.items()}
-        # Lanes of as many frames go through the engine together.
-        for count in {len(made) for made in frames.values()}:
-            group = [k for k, made in frames.items() if len(made) == count]
-            together: Any = np.stack([frames[k] for k in group])
-            found |= zip(group, self._take(group, self._pool.push(together, group)), strict=True)
+        for at in range(0, max(map(len, accepted.values()), default=0) or 1, _BLOCK_SAMPLES):
+            blocks = {k: chunk[at : at + _BLOCK_SAMPLES] for k, chunk in accepted.items()}
+            frames = {k: self._lanes[k]._prepare(block) for k, block in blocks.items() if len(block) or not at}
+            # Lanes of as many frames go through the engine together.
+            for count in {len(made) for made in frames.values()}:
+                group = [k for k, made in frames.items() if len(made) == count]
+                together: Any = np.stack([frames[k] for k in group])
+                for k, segments in zip(group, self._take(group, self._pool.push(together, group)), strict=True):
+                    found[k] += segments
         for k in accepted:
             self._lanes[k]._broken = False
         for k, gap in gaps.items():

@@ -57,7 +57,7 @@ class Stream:
         self._newest: NewestFrames | None = None
         self._direct_push: PushInto | None = None
         self._quick_push: QuickPush | None = None
-        self._exclusive = _Exclusive()
+        self._lock = threading.Lock()
         self._run_on(executor, identity)
         if keep_tail:
             self._newest = NewestFrames(executor.plan, self._sure_tail())
@@ -152,8 +152,11 @@ class Stream:
         are as long as those rates say: of inputs of 50 and 200 frames, n and 4 n. Returns (m, *frame_shape) in the
         output's dtype, a tuple of those if the model has several outputs; m may be 0. Raises StreamError for a wrong
         shape or dtype, after ``flush``, or while another thread uses the stream; the stream is then as before.
+
+        Ctrl-C is heard within a fraction of a second. It leaves the stream as it was, or with all frames taken in
+        (``frames_in`` tells which), or broken: it then asks for ``reset`` or ``restore``.
         """
-        with self._exclusive:
+        with self._alone():
             if self._quick_push is not None and len(chunks) == 1 and not named and not self._broken:
                 made = self._quick_push(chunks[0])
                 if made is not None:
@@ -166,12 +169,12 @@ class Stream:
         ``x`` is a dense array (n, *frame_shape) in the model's own dtype, a tuple of those for several
         inputs; ``out`` is (room, *frame_shape), or a tuple. Returns how many frames were written, per
         output if there are several. Raises StreamError as ``push`` does, and where ``out`` is too small for
-        what would come out; the stream is then as before.
+        what would come out; the stream is then as before. Ctrl-C as for ``push``.
         """
         if self._direct_push is not None:
             return self._direct_push(x, out)
         into = out if isinstance(out, tuple) else (out,)
-        with self._exclusive:
+        with self._alone():
             frames = self.accept(*(x if isinstance(x, tuple) else (x,)))
             self.check_room(len(frames[0]), into)
             made = self._pushed(frames)
@@ -227,9 +230,16 @@ class Stream:
 
         Raises StreamError if the stream is flushed already, or if the signal is shorter than a mirrored edge.
         """
-        with self._exclusive:
+        with self._alone():
             self._refuse_if_over("flush")
-            return one_or_all(self._advance(None))
+            self._broken = True
+            try:
+                made = self._advance(None)
+            except StreamError:  # refused before anything moved
+                self._broken = False
+                raise
+            self._broken = False
+            return one_or_all(made)
 
     def times(
         self,
@@ -289,7 +299,8 @@ class Stream:
 
     def reset(self) -> None:
         """Back to the start: the next frame pushed is the first one of a new signal."""
-        with self._exclusive:
+        with self._alone():
+            self._broken = True
             self.memory.reset()
             self._forget_newest()
             self._broken = False
@@ -308,7 +319,7 @@ class Stream:
         (n, *frame_shape) in the model's dtype, a tuple of those for several inputs. Raises StreamError for a stream
         that was opened without ``keep_tail``, that has ended, or that was restored and has not had so many since.
         """
-        with self._exclusive:
+        with self._alone():
             self._refuse_if_over("tail")
             if self._newest is None:
                 raise StreamError("this stream keeps no input frames: open it with keep_tail=True")
@@ -332,14 +343,16 @@ class Stream:
                 f" got {len(given[0]) * self.input_steps[0]}; tail_frames() says how many to keep"
             )
         newest = tuple(chunk[len(chunk) - needed :] for chunk in given)
-        with self._exclusive:
+        with self._alone():
+            self._broken = True
             self.memory.reset()
-            self._pushed(newest)
+            self._blocks_of(newest)
             if steps > needed:
                 self.memory.move_to(steps)
             if self._newest is not None:
                 self._newest.forget(steps - needed)
                 self._newest.take(newest)
+            self._broken = False
 
     def _tail_steps(self, frames_in: int) -> int:
         if isinstance(frames_in, bool) or not isinstance(frames_in, Integral) or frames_in < 0:
@@ -362,7 +375,7 @@ class Stream:
         The values of inputs without time are part of it. ``portable=False`` is quicker where the engine can, and is for
         the same engine and version of this package alone.
         """
-        with self._exclusive:
+        with self._alone():
             self._refuse_if_broken()
             if not portable and self._given is None and isinstance(self.memory, Imaged):
                 return _IMAGE + self.memory.image(self.identity)
@@ -374,31 +387,45 @@ class Stream:
 
         Raises StreamError for a damaged snapshot or one of another model or policy; the stream is then as before.
         """
-        with self._exclusive:
-            self._restore(blob)
+        with self._alone():
+            before, self._broken = self._broken, True
+            try:
+                self._restore(blob)
+            except StreamError:
+                self._broken = before
+                raise
             self._forget_newest()
+            self._broken = False
 
     def _restore(self, blob: bytes) -> None:
         if isinstance(blob, bytes) and blob.startswith(_IMAGE):
             if not isinstance(self.memory, Imaged):
                 raise StreamError("the snapshot is one of the native engine alone; take one with portable=True")
             self.memory.load_image(blob[len(_IMAGE) :], self.identity)
-            self._broken = False
             return
         if self._given is None:
             self.memory.restore(blob, self.identity)
-            self._broken = False
             return
         values, inner = unpack(self._given.values, blob)
         executor, identity = self._given.opened(values)
         if executor is self.executor:
             self.memory.restore(inner, identity)
-            self._broken = False
             return
         executor.new_memory().restore(inner, identity)  # refuses what is foreign before anything moves
         self._given = replace(self._given, values=values)
         self._run_on(executor, identity)
         self.memory.restore(inner, identity)
+
+    def _alone(self) -> threading.Lock:
+        """For ``with``: one call at a time; a second thread is told so instead of waiting.
+
+        The lock itself, since Ctrl-C cannot come between taking and holding it.
+        """
+        if self._lock.locked():
+            raise StreamError(
+                "two threads use one stream at the same time; give each thread its own, or lock around it"
+            )
+        return self._lock
 
     def _forget_newest(self) -> None:
         if self._newest is not None:
@@ -406,42 +433,39 @@ class Stream:
 
     def push_accepted(self, frames: tuple[Array, ...]) -> Array | tuple[Array, ...]:
         """``push`` of what ``accept`` returned."""
-        with self._exclusive:
+        with self._alone():
             self._refuse_if_over("push")
             return self._pushed(frames)
 
     def _pushed(self, frames: tuple[Array, ...]) -> Array | tuple[Array, ...]:
-        """The frames through the engine, in blocks of its preferred sizes."""
+        """The frames through the engine. What ends it midway, Ctrl-C too, leaves the stream broken."""
+        before = self.memory.pushed_frames
+        self._broken = True
+        try:
+            made = self._blocks_of(frames)
+        except StreamError:
+            self._broken = self.memory.pushed_frames != before
+            raise
+        self._broken = False
+        return one_or_all(made)
+
+    def _blocks_of(self, frames: Sequence[Array]) -> list[Array]:
+        """The frames through the engine, in blocks of its preferred sizes; returns the new output frames."""
         sizes = list(_blocks(len(frames[0]), self.executor.block_frames))
         if len(sizes) == 1:
-            return one_or_all(self._advance(frames))
+            return self._advance(frames)
         collected, begin = [self._empty()], 0
-        try:
-            for n in sizes:
-                collected.append(self._advance([chunk[begin : begin + n] for chunk in frames]))
-                begin += n
-            return one_or_all([np.concatenate(parts) for parts in zip(*collected, strict=True)])
-        except StreamError:
-            self._broken = begin > 0
-            raise
-        except BaseException:  # Ctrl-C between blocks: some have gone in, and what they made is lost
-            self._broken = True
-            raise
+        for n in sizes:
+            collected.append(self._advance([chunk[begin : begin + n] for chunk in frames]))
+            begin += n
+        return [np.concatenate(parts) for parts in zip(*collected, strict=True)]
 
     def _advance(self, chunks: Sequence[Array] | None) -> list[Array]:
         """One block (None: the end) through the engine; returns the new output frames."""
-        self._broken = True
-        try:
-            made = self.executor.advance(self.memory, chunks)
-        except StreamError:
-            # Refused before anything moved.
-            self._broken = False
-            raise
+        made = self.executor.advance(self.memory, chunks)
         if self._newest is not None and chunks is not None:
             self._newest.take(chunks)
-        frames = [y.reshape(len(y), *spec.shape).copy() for y, spec in zip(made, self.outputs, strict=True)]
-        self._broken = False
-        return frames
+        return [y.reshape(len(y), *spec.shape).copy() for y, spec in zip(made, self.outputs, strict=True)]
 
     def _empty(self) -> list[Array]:
         return [np.empty((0, *spec.shape), spec.dtype) for spec in self.outputs]
@@ -454,22 +478,6 @@ class Stream:
     def _refuse_if_broken(self) -> None:
         if self._broken:
             raise StreamError("an earlier call failed midway; call reset() or restore() before going on")
-
-
-class _Exclusive:
-    """Holds a stream for one call; a second thread is told so instead of waiting."""
-
-    def __init__(self) -> None:
-        self._busy = threading.Lock()
-
-    def __enter__(self) -> None:
-        if not self._busy.acquire(blocking=False):
-            raise StreamError(
-                "two threads use one stream at the same time; give each thread its own, or lock around it"
-            )
-
-    def __exit__(self, *exc: object) -> None:
-        self._busy.release()
 
 
 def as_array(values: npt.ArrayLike) -> Array:

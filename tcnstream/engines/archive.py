@@ -15,14 +15,25 @@ from tcnstream.tflite.graph import Array
 
 def pack(arrays: Mapping[str, Array]) -> bytes:
     """An uncompressed .npz file."""
+    import zipfile  # costs more than a model takes to load, and few streams are carried elsewhere
+
     body = io.BytesIO()
-    np.savez(body, **arrays)  # type: ignore[arg-type]
+    archive = zipfile.ZipFile(body, "w")
+    try:
+        for name, array in arrays.items():
+            content = io.BytesIO()
+            npy.write_array(content, array, (1, 0), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue())
+        archive.close()
+    except BaseException:
+        archive.fp = None  # else it is closed in the middle of an array, and complains in the place of Ctrl-C
+        raise
     return body.getvalue()
 
 
 def unpack(body: bytes) -> dict[str, Array]:
     """The inverse; StreamError for anything that ``pack`` does not write."""
-    import zipfile  # costs more than a model takes to load, and few streams restore anything
+    import zipfile
 
     try:
         with zipfile.ZipFile(io.BytesIO(body)) as archive:

@@ -49,7 +49,9 @@ typedef struct {
     PlanObject *plan;
     tcn_state *state;
     Py_ssize_t release_from; /* frames from which a push lets other threads run */
+    Py_ssize_t piece;        /* frames of a long push between two looks for Ctrl-C */
     int busy;                /* between enter and leave */
+    int spoiled;             /* a push ended midway: only reset and restore go on */
     tcn_hooks hooks;         /* what is watched; in use while `watching` */
     int watching;
     uint32_t tap_bytes;      /* of a frame of the watched tensor */

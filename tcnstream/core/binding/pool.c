@@ -10,6 +10,7 @@ typedef struct {
     PlanObject *plan;
     Py_ssize_t n;
     StreamObject **lanes;
+    int stopped; /* pushes of other threads end at their next look */
 } PoolObject;
 
 static PyObject *pool_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
@@ -68,20 +69,24 @@ typedef struct {
 
 static Py_ssize_t lane_of(const row_lanes *rows, Py_ssize_t row) { return rows->number ? (Py_ssize_t)rows->number[row] : row; }
 
-/* Groups of lanes, one after the other; runs without the GIL. */
+/* Groups of lanes, one after the other, without the GIL but for a look for Ctrl-C now and then. TCN_..., or -1: ended
+ * midway, with an exception set. */
 static int push_groups(const PoolObject *self, const tcn_work *work, const call_views *v, const row_lanes *rows,
-                       int64_t *counts, Py_ssize_t begin, Py_ssize_t end, Py_ssize_t *bad)
+                       int64_t *counts, Py_ssize_t begin, Py_ssize_t end, Py_ssize_t *bad, PyThreadState **released)
 {
     uint32_t inputs = tcn_inputs(self->plan->plan), outputs = tcn_outputs(self->plan->plan), i, l;
+    const int64_t piece = self->lanes[lane_of(rows, begin)]->piece;
     tcn_lane lanes[GROUP];
+    int64_t unseen = 0; /* frames since the last look */
     Py_ssize_t k;
+    memset(counts + (size_t)begin * outputs, 0, (size_t)(end - begin) * outputs * sizeof *counts);
     for (k = begin; k < end; k += GROUP) {
         uint32_t n = (uint32_t)(end - k < GROUP ? end - k : GROUP), which = 0;
+        int64_t at, step, longest = piece / n > self->plan->block ? piece / n : self->plan->block;
         int error;
         for (l = 0; l < n; l++) {
             size_t row = (size_t)(k + l);
             lanes[l].state = self->lanes[lane_of(rows, k + l)]->state;
-            lanes[l].n = v->n;
             for (i = 0; i < inputs; i++)
                 lanes[l].in[i] = (const uint8_t *)v->from[i] + row * (size_t)v->n * self->plan->in[i].frame_bytes;
             for (i = 0; i < outputs; i++) {
@@ -89,14 +94,35 @@ static int push_groups(const PoolObject *self, const tcn_work *work, const call_
                 lanes[l].room[i] = v->room[i];
             }
         }
-        error = tcn_push_lanes(work, lanes, n, &which);
-        if (error) {
-            *bad = lane_of(rows, k + which);
-            return error;
+        for (at = 0; at < v->n; at += step) {
+            step = v->n - at < longest ? v->n - at : longest;
+            for (l = 0; l < n; l++)
+                lanes[l].n = step;
+            error = tcn_push_lanes(work, lanes, n, &which);
+            if (error) {
+                *bad = lane_of(rows, k + which);
+                return error;
+            }
+            for (l = 0; l < n; l++) {
+                for (i = 0; i < inputs; i++)
+                    lanes[l].in[i] = (const uint8_t *)lanes[l].in[i] + (size_t)step * self->plan->in[i].frame_bytes;
+                for (i = 0; i < outputs; i++) {
+                    counts[(size_t)(k + l) * outputs + i] += lanes[l].made[i];
+                    lanes[l].out[i] = (uint8_t *)lanes[l].out[i] + (size_t)lanes[l].made[i] * self->plan->out[i].frame_bytes;
+                    lanes[l].room[i] -= lanes[l].made[i];
+                }
+            }
+            if ((unseen += step * n) >= piece) {
+                int ended;
+                unseen = 0;
+                PyEval_RestoreThread(*released);
+                if (!(ended = PyErr_CheckSignals()) && (ended = self->stopped))
+                    PyErr_SetString(stream_error, "the push was interrupted in another thread");
+                *released = PyEval_SaveThread();
+                if (ended)
+                    return -1;
+            }
         }
-        for (l = 0; l < n; l++)
-            for (i = 0; i < outputs; i++)
-                counts[(size_t)(k + l) * outputs + i] = lanes[l].made[i];
     }
     return TCN_OK;
 }
@@ -163,7 +189,7 @@ static PyObject *pool_push_into(PyObject *object, PyObject *const *args, Py_ssiz
     row_lanes rows;
     Py_buffer counts, numbers = {0};
     tcn_work work;
-    int error = -1, check;
+    int error = -1, check, midway = 0;
     if (n_args != 7) {
         PyErr_SetString(PyExc_TypeError, "push_into(x, out, counts, lanes, begin, end, check)");
         return NULL;
@@ -184,9 +210,16 @@ static PyObject *pool_push_into(PyObject *object, PyObject *const *args, Py_ssiz
         PyErr_Format(stream_error, "rows %zd to %zd of %zd, or the array of counts, make no sense", begin, end, rows.n);
         goto done;
     }
-    for (entered = begin; entered < end && !self->lanes[lane_of(&rows, entered)]->busy; entered++)
+    for (entered = begin; entered < end && !self->lanes[lane_of(&rows, entered)]->busy; entered++) {
+        if (self->lanes[lane_of(&rows, entered)]->spoiled)
+            break;
         enter(self->lanes[lane_of(&rows, entered)]);
-    if (entered < end) {
+    }
+    if (entered < end && self->lanes[lane_of(&rows, entered)]->spoiled) {
+        PyErr_Format(stream_error,
+                     "lane %zd: an earlier call failed midway; call reset() or restore() before going on",
+                     lane_of(&rows, entered));
+    } else if (entered < end) {
         PyErr_Format(stream_error,
                      "lane %zd: two threads use one stream at the same time, or two rows are for this lane; give each"
                      " thread its own, or lock around it",
@@ -194,18 +227,22 @@ static PyObject *pool_push_into(PyObject *object, PyObject *const *args, Py_ssiz
     } else {
         block = v.n < 1 ? 1 : v.n < (int64_t)self->plan->block ? (uint32_t)v.n : self->plan->block;
         if (!borrow(self->plan, block, GROUP, &work)) {
-            Py_BEGIN_ALLOW_THREADS
+            PyThreadState *released = PyEval_SaveThread();
             error = check ? all_ready(self, &work, &v, &rows, begin, end, &bad) : TCN_OK;
-            if (!error && v.n > 0)
-                error = push_groups(self, &work, &v, &rows, counts.buf, begin, end, &bad);
-            Py_END_ALLOW_THREADS
+            if (!error && v.n > 0 && begin < end) {
+                error = push_groups(self, &work, &v, &rows, counts.buf, begin, end, &bad, &released);
+                midway = error != 0;
+            }
+            PyEval_RestoreThread(released);
             give_back(self->plan, &work);
-            if (error)
+            if (error > 0)
                 PyErr_Format(stream_error, "lane %zd: %s", bad, reason_of(error));
         }
     }
-    for (k = begin; k < entered; k++)
+    for (k = begin; k < entered; k++) {
+        self->lanes[lane_of(&rows, k)]->spoiled |= midway;
         leave(self->lanes[lane_of(&rows, k)]);
+    }
 done:
     release_views(&v);
     PyBuffer_Release(&counts);
@@ -216,10 +253,20 @@ done:
     Py_RETURN_NONE;
 }
 
+static PyObject *pool_stop(PyObject *object, PyObject *wanted)
+{
+    int on = PyObject_IsTrue(wanted);
+    if (on < 0)
+        return NULL;
+    ((PoolObject *)object)->stopped = on;
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef pool_methods[] = {
     {"push_into", (PyCFunction)(void (*)(void))pool_push_into, METH_FASTCALL,
      "push_into(x, out, counts, lanes, begin, end, check): rows begin to end of x (rows, n, *frame) into the lanes that"
      " int64 `lanes` names, None for all; counts (rows, outputs)."},
+    {"stop", pool_stop, METH_O, "stop(on): pushes that run in other threads end midway; stop(False) lets new ones run."},
     {NULL, NULL, 0, NULL}};
 
 static PyType_Slot pool_slots[] = {

@@ -4,7 +4,7 @@
  * it the long way, and says what is wrong. */
 #include "binding.h"
 
-enum { MOST_RANK = 8, ON_STACK = 2048, MOST_FRAMES = 1 << 14 };
+enum { MOST_RANK = 8, ON_STACK = 2048 };
 
 typedef struct {
     PyObject_HEAD
@@ -75,7 +75,7 @@ static void push_dealloc(PyObject *object)
 static int fits(const NumpyArray *x, const PushObject *self)
 {
     int d;
-    if (x->rank != self->in_rank || x->shape[0] > MOST_FRAMES)
+    if (x->rank != self->in_rank || x->shape[0] > self->stream->piece)
         return 0;
     for (d = 1; d < x->rank; d++)
         if (x->shape[d] != self->in_shape[d])
@@ -139,7 +139,7 @@ static PyObject *push_push(PyObject *object, PyObject *chunk)
     size_t bytes;
     if (!x)
         x = plain_array(chunk, stream->plan->in[0].dtype);
-    if (!x || !fits(x, self) || stream->busy || tcn_ended(stream->state))
+    if (!x || !fits(x, self) || stream->busy || stream->spoiled || tcn_ended(stream->state))
         Py_RETURN_NONE;
     bytes = (size_t)x->shape[0] * stream->plan->in[0].frame_bytes;
     if (is_real && bytes > ON_STACK)

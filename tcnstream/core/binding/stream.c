@@ -7,13 +7,13 @@ PyTypeObject *stream_type;
 
 static PyObject *stream_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
-    static char *names[] = {"plan", "release_from", NULL};
+    static char *names[] = {"plan", "release_from", "piece", NULL};
     PyObject *plan;
-    Py_ssize_t release_from = 1;
+    Py_ssize_t release_from = 1, piece = 1 << 14;
     StreamObject *self;
     size_t size;
     allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!|n", names, plan_type, &plan, &release_from))
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!|nn", names, plan_type, &plan, &release_from, &piece))
         return NULL;
     self = (StreamObject *)alloc(type, 0);
     if (!self)
@@ -21,6 +21,7 @@ static PyObject *stream_new(PyTypeObject *type, PyObject *args, PyObject *keywor
     Py_INCREF(plan);
     self->plan = (PlanObject *)plan;
     self->release_from = release_from;
+    self->piece = piece > 0 ? piece : 1;
     size = tcn_state_size(self->plan->plan);
     self->state = claim(size);
     if (!self->state) {
@@ -53,6 +54,16 @@ static int in_use(const StreamObject *self)
     return self->busy;
 }
 
+/* As in_use, for what needs all that the stream remembers. */
+static int unfit(const StreamObject *self)
+{
+    if (in_use(self))
+        return 1;
+    if (self->spoiled)
+        PyErr_SetString(stream_error, "an earlier call failed midway; call reset() or restore() before going on");
+    return self->spoiled;
+}
+
 static PyObject *counts_result(const int64_t *counts, uint32_t n)
 {
     PyObject *made;
@@ -78,6 +89,40 @@ static PyObject *raise_room(StreamObject *self, tcn_work *work, int64_t n)
     return NULL;
 }
 
+/* A push of any length, piece by piece: Ctrl-C is heard in between, and the stream is then spoiled. TCN_..., or -1 with an
+ * exception set. Nothing moves if there is no room for all. */
+static int push_pieces(StreamObject *self, tcn_work *work, call_views *v)
+{
+    const PlanObject *plan = self->plan;
+    uint32_t inputs = tcn_inputs(plan->plan), outputs = tcn_outputs(plan->plan), i;
+    int64_t total[TCN_MAX_PORTS] = {0}, at = 0, n;
+    int error = tcn_ready(work, self->state, v->n, v->made);
+    for (i = 0; !error && i < outputs; i++)
+        if (v->made[i] > v->room[i])
+            error = TCN_ROOM;
+    if (error)
+        return error;
+    for (; at < v->n; at += n) {
+        n = v->n - at < self->piece ? v->n - at : self->piece;
+        Py_BEGIN_ALLOW_THREADS
+        error = tcn_push(work, self->state, v->from, n, v->to, v->room, v->made);
+        Py_END_ALLOW_THREADS
+        if (error || PyErr_CheckSignals()) {
+            self->spoiled = 1;
+            return error ? error : -1;
+        }
+        for (i = 0; i < inputs; i++)
+            v->from[i] = (const uint8_t *)v->from[i] + (size_t)n * plan->in[i].frame_bytes;
+        for (i = 0; i < outputs; i++) {
+            v->to[i] = (uint8_t *)v->to[i] + (size_t)v->made[i] * plan->out[i].frame_bytes;
+            v->room[i] -= v->made[i];
+            total[i] += v->made[i];
+        }
+    }
+    memcpy(v->made, total, sizeof total);
+    return TCN_OK;
+}
+
 static PyObject *run(StreamObject *self, call_views *v, int flush)
 {
     tcn_work work;
@@ -89,6 +134,8 @@ static PyObject *run(StreamObject *self, call_views *v, int flush)
         work.hooks = &self->hooks;
     if (flush) {
         error = tcn_flush(&work, self->state, v->to, v->room, v->made);
+    } else if (v->n > self->piece) {
+        error = push_pieces(self, &work, v);
     } else if (v->n >= self->release_from) {
         Py_BEGIN_ALLOW_THREADS
         error = tcn_push(&work, self->state, v->from, v->n, v->to, v->room, v->made);
@@ -98,9 +145,9 @@ static PyObject *run(StreamObject *self, call_views *v, int flush)
     }
     if (error == TCN_ROOM)
         raise_room(self, &work, flush ? -1 : v->n);
-    else if (error)
+    else if (error > 0)
         raise_code(error);
-    else
+    else if (!error)
         result = counts_result(v->made, tcn_outputs(self->plan->plan));
     give_back(self->plan, &work);
     return result;
@@ -115,7 +162,7 @@ static PyObject *stream_push_into(PyObject *object, PyObject *const *args, Py_ss
         PyErr_SetString(PyExc_TypeError, "push_into(x, out)");
         return NULL;
     }
-    if (in_use(self))
+    if (unfit(self))
         return NULL;
     enter(self);
     v.n_in = v.n_out = 0;
@@ -132,7 +179,7 @@ static PyObject *stream_flush_into(PyObject *object, PyObject *out)
     StreamObject *self = (StreamObject *)object;
     call_views v;
     PyObject *result = NULL;
-    if (in_use(self))
+    if (unfit(self))
         return NULL;
     enter(self);
     v.n_in = v.n_out = 0;
@@ -152,7 +199,7 @@ static PyObject *stream_ready(PyObject *object, PyObject *frames)
     int error;
     if (n == -1 && PyErr_Occurred())
         return NULL;
-    if (in_use(self))
+    if (unfit(self))
         return NULL;
     if (borrow(self->plan, self->plan->block, 1, &work))
         return NULL;
@@ -169,6 +216,7 @@ static PyObject *stream_reset(PyObject *object, PyObject *unused)
         return NULL;
     self->hooks.tap_count = 0;
     tcn_reset(self->state);
+    self->spoiled = 0;
     Py_RETURN_NONE;
 }
 
@@ -177,12 +225,19 @@ static PyObject *stream_snapshot(PyObject *object, PyObject *unused)
     StreamObject *self = (StreamObject *)object;
     PyObject *made;
     (void)unused;
-    if (in_use(self))
+    if (unfit(self))
         return NULL;
     made = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)tcn_snapshot_size(self->plan->plan));
     if (made)
         tcn_snapshot(self->state, PyBytes_AsString(made));
     return made;
+}
+
+static PyObject *stream_spoil(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    ((StreamObject *)object)->spoiled = 1;
+    Py_RETURN_NONE;
 }
 
 static PyObject *stream_restore(PyObject *object, PyObject *blob)
@@ -207,6 +262,7 @@ static PyObject *stream_restore(PyObject *object, PyObject *blob)
     if (error)
         return raise_code(error);
     self->hooks.tap_count = 0;
+    self->spoiled = 0;
     Py_RETURN_NONE;
 }
 
@@ -320,6 +376,7 @@ static PyMethodDef stream_methods[] = {
     {"flush_into", stream_flush_into, METH_O, "flush_into(out): the tail into out; returns how many frames came out."},
     {"ready", stream_ready, METH_O, "ready(n): frames that a push of n (n < 0: a flush) would return now."},
     {"reset", stream_reset, METH_NOARGS, "Back to the start."},
+    {"spoil", stream_spoil, METH_NOARGS, "A push around it failed midway: from now on only reset and restore go on."},
     {"snapshot", stream_snapshot, METH_NOARGS, "The state as bytes."},
     {"restore", stream_restore, METH_O, "The inverse of snapshot."},
     {"watch", stream_watch, METH_VARARGS, "watch(tensor, frames): keep its newest frames from now on; 0 frames: no more."},
@@ -336,6 +393,6 @@ static PyGetSetDef stream_getters[] = {
 static PyType_Slot stream_slots[] = {
     {Py_tp_new, stream_new}, {Py_tp_dealloc, stream_dealloc}, {Py_tp_methods, stream_methods},
     {Py_tp_getset, stream_getters},
-    {Py_tp_doc, "Stream(plan, release_from=1): one signal through a plan."}, {0, NULL}};
+    {Py_tp_doc, "Stream(plan, release_from=1, piece=16384): one signal through a plan."}, {0, NULL}};
 
 PyType_Spec stream_spec = {"tcnstream._native.Stream", sizeof(StreamObject), 0, Py_TPFLAGS_DEFAULT, stream_slots};

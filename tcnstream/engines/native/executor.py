@@ -31,11 +31,14 @@ from tcnstream.tflite.graph import Array, Quantization, Shape
 BLOCK_FRAMES = 64
 """Input frames per pass of a large push: the working set of a block stays in the cache."""
 
-_INTERRUPTIBLE_FRAMES = 1 << 14
-"""Of a longer push so many go through the core at a time: Ctrl-C is heard between them."""
-
 _RELEASE_FROM_WORK = 200_000
 """A push of so many multiply-adds (some 20 microseconds) lets other threads run; shorter ones keep the GIL."""
+
+_PIECE_WORK = 500 * _RELEASE_FROM_WORK
+"""Of a longer push so many multiply-adds go through the core at a time: Ctrl-C is heard between them."""
+
+_MOST_PIECE_FRAMES = 1 << 17
+"""What moves frames and multiplies nothing takes time as well."""
 
 _IDENTITY_BYTES = 16
 
@@ -50,7 +53,7 @@ class NativeExecutor:
     """
 
     name = "native"
-    block_frames: tuple[int, ...] = (_INTERRUPTIBLE_FRAMES,)
+    block_frames: tuple[int, ...] = ()
 
     def __init__(self, plan: Plan, rounding: str = "litert", isa: int = 0) -> None:
         core = load_core()
@@ -62,10 +65,13 @@ class NativeExecutor:
         rates = growth(plan)
         self._growth = tuple(rates[o] for o in plan.outputs)
         self._shared = core.Plan(content, block=BLOCK_FRAMES, isa=isa)
-        self._release_from = max(1, math.ceil(_RELEASE_FROM_WORK / max(1.0, work_per_frame(plan))))
+        work = max(1.0, work_per_frame(plan))
+        self._release_from = max(1, math.ceil(_RELEASE_FROM_WORK / work))
+        self._piece = min(_MOST_PIECE_FRAMES, max(BLOCK_FRAMES, math.ceil(_PIECE_WORK / work)))
 
     def new_memory(self) -> NativeMemory:
-        return NativeMemory(self, self._core.Stream(self._shared, release_from=self._release_from))
+        stream = self._core.Stream(self._shared, release_from=self._release_from, piece=self._piece)
+        return NativeMemory(self, stream)
 
     def direct_push(self, memory: NativeMemory) -> PushInto:
         """The core's own, in which nothing is allocated."""
@@ -86,7 +92,8 @@ class NativeExecutor:
         return quick
 
     def new_pool(self, memories: Sequence[NativeMemory]) -> NativePool:
-        return NativePool(self, self._core.Pool(self._shared, tuple(m.stream for m in memories)), len(memories))
+        streams = tuple(memory.stream for memory in memories)
+        return NativePool(self, self._core.Pool(self._shared, streams), streams)
 
     def most_frames(self, n: int) -> tuple[int, ...]:
         """Per output the most frames that a push of ``n`` can give, whatever the state."""
@@ -199,11 +206,11 @@ class NativeMemory:
 class NativePool:
     """Streams that go through the core together: a node's weights are read once for several lanes."""
 
-    def __init__(self, executor: NativeExecutor, pool: Any, lanes: int) -> None:
+    def __init__(self, executor: NativeExecutor, pool: Any, streams: tuple[Any, ...]) -> None:
         self.most_frames = executor.most_frames
-        self._pool = pool
+        self._pool, self._streams = pool, streams
         self._outputs = len(executor.plan.outputs)
-        threads = _threads_for(lanes)
+        threads = _threads_for(len(streams))
         self._helpers = None
         if threads > 1:
             from concurrent.futures import ThreadPoolExecutor  # costs as much as a model takes to load, for pools alone
@@ -225,13 +232,21 @@ class NativePool:
         # Room is certain and what may still refuse is a lane that has ended, which must move none: asked first.
         self._pool.push_into(tuple(a[:, :0] for a in x), out, counted, lanes, 0, rows, True)
         cuts = [rows * k // threads for k in range(threads + 1)]
-        parts = [
-            self._helpers.submit(self._pool.push_into, x, out, counted, lanes, begin, end, False)
-            for begin, end in itertools.pairwise(cuts[1:])
-        ]
-        self._pool.push_into(x, out, counted, lanes, 0, cuts[1], False)
-        for part in parts:
-            part.result()
+        self._pool.stop(False)
+        parts = []
+        try:
+            for begin, end in itertools.pairwise(cuts[1:]):
+                parts.append(self._helpers.submit(self._pool.push_into, x, out, counted, lanes, begin, end, False))
+            self._pool.push_into(x, out, counted, lanes, 0, cuts[1], False)
+            for part in parts:
+                part.result()
+        except BaseException:  # Ctrl-C: some lanes are through, some are not, and the arrays are the caller's again
+            self._pool.stop(True)
+            for lane in lanes:
+                self._streams[lane].spoil()
+            for part in parts:
+                part.exception()
+            raise
         return counted
 
 
