@@ -13,6 +13,7 @@ from tcnstream.cli.export import export
 from tcnstream.cli.inspect import inspect
 from tcnstream.cli.run import run
 from tcnstream.cli.serve import serve
+from tcnstream.cli.service import service
 from tcnstream.cli.sources import sources
 from tcnstream.cli.verify import verify
 
@@ -43,3 +44,4 @@ def options(
 
 for command in (inspect, run, serve, sources, verify, bench, export, demo):
     app.command()(command)
+app.add_typer(service, name="service")

@@ -55,6 +55,7 @@ class PageConfig:
     port: int = 8080
     token: str | None = field(default=None, repr=False)
     hosts: tuple[str, ...] = ()
+    token_file: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -78,10 +79,13 @@ class Config:
     log_format: str
 
 
-def read_config(path: Path) -> Config:
-    """Raises ConfigError with all that is wrong, SignalError for a file that is not TOML."""
+def read_config(path: Path, *, writes_here: bool = True) -> Config:
+    """``writes_here`` False: another user runs it, whose folders need not be there yet.
+
+    Raises ConfigError with all that is wrong, SignalError for a file that is not TOML.
+    """
     file = read_toml(path)
-    problems = Problems(file)
+    problems = Problems(file, writes_here)
     root = Table(problems, (), file.values)
     folder = path.resolve().parent
     state = folder / root.text("state", "state")
@@ -172,7 +176,7 @@ def _page(table: Table | None, folder: Path) -> PageConfig:
     if host not in LOOPBACK and not token_file:
         table.complain("listen", f'= "{listen}" is beyond this machine: a token_file is required, or 127.0.0.1:{port}')
     token = _token(token_file, table, folder) if token_file else None
-    return PageConfig(host, int(port), token, hosts)
+    return PageConfig(host, int(port), token, hosts, folder / token_file if token_file else None)
 
 
 def _token(name: str, table: Table, folder: Path) -> str | None:
@@ -210,4 +214,4 @@ def _must_not_share_files(made: Mapping[str, SinkConfig], problems: Problems) ->
             seen[path] = name
 
 
-__all__ = ["CheckpointConfig", "Config", "ConfigError", "PageConfig", "StreamConfig", "read_config"]
+__all__ = ["LOOPBACK", "CheckpointConfig", "Config", "ConfigError", "PageConfig", "StreamConfig", "read_config"]

@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeAlias
 from tcnstream.live.blocks import Samples
 from tcnstream.live.events import Event
 from tcnstream.live.logs import Log
+from tcnstream.live.needs import Needs
 from tcnstream.live.tables.table import Table
 
 Full: TypeAlias = Literal["drop-oldest", "block", "by-source"]
@@ -44,6 +45,10 @@ class SinkConfig:
     def files(self) -> list[Path]:
         """The files that it writes."""
         return []
+
+    def needs(self) -> Needs:
+        """What it takes of the machine."""
+        return Needs()
 
 
 @dataclass(frozen=True, eq=False)

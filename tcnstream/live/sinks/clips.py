@@ -16,6 +16,7 @@ import numpy as np
 
 from tcnstream.live.events import Event
 from tcnstream.live.logs import Log
+from tcnstream.live.needs import Needs
 from tcnstream.live.sinks.base import Full, Item, SampleBlock, SinkConfig, SinkKind, SinkThread, Writer
 from tcnstream.live.tables.table import Table
 from tcnstream.signal.extras import optional_package
@@ -35,6 +36,9 @@ class ClipsConfig(SinkConfig):
     format: str
     keep_s: float
     keep_bytes: int
+
+    def needs(self) -> Needs:
+        return Needs(writes=(self.folder,))
 
 
 class _Signal:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tcnstream.live.events import Event
 from tcnstream.live.logs import Log
+from tcnstream.live.needs import Needs
 from tcnstream.live.sinks.base import Full, Item, Position, SinkConfig, SinkKind, SinkThread, Writer
 from tcnstream.live.tables.table import Table
 
@@ -30,6 +31,9 @@ class JsonlConfig(SinkConfig):
 
     def files(self) -> list[Path]:
         return [self.path]
+
+    def needs(self) -> Needs:
+        return Needs(writes=(self.path.parent,))
 
 
 class RotatedFile:
@@ -195,6 +199,8 @@ def _configure(name: str, table: Table, folder: Path, full: Full, queue_events: 
     path = folder / table.text("path", needed="name the file")
     if path.is_dir():
         table.complain("path", f'= "{path}" is a folder: name a file in it')
+    elif not table.problems.writes_here:
+        pass
     elif not path.parent.is_dir():
         table.complain("path", f'= "{path}" lies in no folder that is there: make {path.parent}, or name another')
     elif not os.access(path if path.exists() else path.parent, os.W_OK):

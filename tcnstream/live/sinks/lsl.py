@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tcnstream.live.events import Event
 from tcnstream.live.logs import Log
+from tcnstream.live.needs import Needs
 from tcnstream.live.sinks.base import Full, Item, SinkConfig, SinkKind, SinkThread, Writer
 from tcnstream.live.tables.table import Table
 from tcnstream.signal.extras import optional_package
@@ -22,6 +23,9 @@ class LslConfig(SinkConfig):
     """``outlet`` is its name in the network."""
 
     outlet: str
+
+    def needs(self) -> Needs:
+        return Needs(multicast=True)
 
 
 class LslWriter(Writer):

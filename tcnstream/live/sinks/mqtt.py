@@ -25,6 +25,7 @@ from urllib.parse import unquote, urlsplit
 
 from tcnstream.live.events import Event
 from tcnstream.live.logs import Log
+from tcnstream.live.needs import Needs
 from tcnstream.live.sinks.base import Full, Mark, Sink, SinkConfig, SinkKind, Unsent
 from tcnstream.live.sinks.spool import Spool
 from tcnstream.live.tables.table import Table
@@ -54,6 +55,9 @@ class MqttConfig(SinkConfig):
     @property
     def online_topic(self) -> str:
         return f"{self.topic.partition('{stream}')[0].rstrip('/') or 'tcnstream'}/online"
+
+    def needs(self) -> Needs:
+        return Needs(hosts=(self.host,))
 
     def topic_of(self, stream: str, what: str) -> str:
         return f"{self.topic.replace('{stream}', stream)}/{what}"

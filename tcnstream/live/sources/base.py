@@ -14,6 +14,7 @@ from threading import Event as Flag
 from typing import Any
 
 from tcnstream.live.blocks import Piece, Samples
+from tcnstream.live.needs import Needs
 from tcnstream.live.tables.table import Table
 from tcnstream.signal.sources.base import Gap
 
@@ -43,6 +44,10 @@ class SourceConfig:
     uri: str
     rate_hz: float | None
     units: str
+
+    def needs(self) -> Needs:
+        """What it takes of the machine."""
+        return Needs()
 
 
 class Replay(ABC):

@@ -15,6 +15,7 @@ from threading import Event as Flag
 import numpy as np
 
 from tcnstream.live.blocks import Lost, Piece
+from tcnstream.live.needs import Needs
 from tcnstream.live.sources.base import Found, Live, SourceConfig, SourceDownError, SourceKind, Wanted, rate_option
 from tcnstream.live.tables.table import Table
 from tcnstream.signal.extras import optional_package
@@ -32,6 +33,10 @@ class BrainflowConfig(SourceConfig):
     board: str
     port: str
     address: str
+
+    def needs(self) -> Needs:
+        ports, hosts = ((self.port,) if self.port else ()), ((self.address,) if self.address else ())
+        return Needs(ports=ports, hosts=hosts)
 
 
 class BrainflowSource(Live):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tcnstream.live.blocks import Samples
+from tcnstream.live.needs import Needs
 from tcnstream.live.sources.base import Replay, SourceConfig, SourceKind, Wanted, rate_option
 from tcnstream.live.tables.table import Table
 from tcnstream.signal.sources import files_of, open_source
@@ -25,6 +26,9 @@ class FileConfig(SourceConfig):
     speed: float
     raw_format: str | None
     raw_channels: int
+
+    def needs(self) -> Needs:
+        return Needs(reads=tuple(Path(path) for path in files_of(str(self.path))))
 
 
 class FileReplay(Replay):

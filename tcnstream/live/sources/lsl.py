@@ -15,6 +15,7 @@ from threading import Event as Flag
 import numpy as np
 
 from tcnstream.live.blocks import Lost, Piece
+from tcnstream.live.needs import Needs
 from tcnstream.live.sources.base import Found, Live, SourceConfig, SourceDownError, SourceKind, Wanted, rate_option
 from tcnstream.live.tables.table import Table
 from tcnstream.signal.extras import optional_package
@@ -31,6 +32,9 @@ class LslConfig(SourceConfig):
     """``stream`` is the name that the outlet has."""
 
     stream: str
+
+    def needs(self) -> Needs:
+        return Needs(multicast=True)
 
 
 class LslSource(Live):

@@ -21,6 +21,7 @@ from threading import Event as Flag
 import numpy as np
 
 from tcnstream.live.blocks import Piece
+from tcnstream.live.needs import Needs
 from tcnstream.live.sources.base import Found, Live, SourceConfig, SourceDownError, SourceKind, Wanted, rate_option
 from tcnstream.live.tables.table import Table
 from tcnstream.signal.sources.base import choose_channels
@@ -37,6 +38,9 @@ class MicrophoneConfig(SourceConfig):
     """``device`` is a name, or a part of one that only one device has."""
 
     device: str
+
+    def needs(self) -> Needs:
+        return Needs(sound=True)
 
 
 class Microphone(Live):

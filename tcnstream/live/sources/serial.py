@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Event as Flag
 
 from tcnstream.live.blocks import Lost, Piece
+from tcnstream.live.needs import Needs
 from tcnstream.live.sources.base import Found, Live, SourceConfig, SourceDownError, SourceKind, Wanted, rate_option
 from tcnstream.live.sources.packets import LineReader, PacketFormat, PacketReader, as_samples, read_format
 from tcnstream.live.tables.table import Table
@@ -27,6 +28,9 @@ class SerialConfig(SourceConfig):
     baud: int
     columns: int
     packet: PacketFormat | None
+
+    def needs(self) -> Needs:
+        return Needs(ports=(self.port,))
 
 
 class SerialSource(Live):

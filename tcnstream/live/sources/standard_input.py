@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Event as Flag
 
 from tcnstream.live.blocks import Piece
+from tcnstream.live.needs import Needs
 from tcnstream.live.sources.base import Live, SourceConfig, SourceKind, Wanted, rate_option
 from tcnstream.live.tables.table import Table
 from tcnstream.signal.sources.base import Gap
@@ -22,6 +23,9 @@ class InputConfig(SourceConfig):
 
     raw_format: str
     raw_channels: int
+
+    def needs(self) -> Needs:
+        return Needs(terminal=True)
 
 
 class StandardInput(Live):

@@ -13,6 +13,7 @@ from threading import Event as Flag
 import numpy as np
 
 from tcnstream.live.blocks import Lost, Piece
+from tcnstream.live.needs import Needs
 from tcnstream.live.sources.base import Live, SourceConfig, SourceDownError, SourceKind, Wanted, rate_option
 from tcnstream.live.sources.packets import LineReader, as_samples
 from tcnstream.live.tables.table import Table
@@ -33,6 +34,9 @@ class TcpConfig(SourceConfig):
     port: int
     format: str
     columns: int
+
+    def needs(self) -> Needs:
+        return Needs(hosts=(self.host,))
 
 
 class TcpSource(Live):

@@ -30,10 +30,10 @@ class ConfigError(SignalError):
 
 
 class Problems:
-    """What is wrong with a file, in the order of its lines."""
+    """What is wrong with a file, in the order of its lines. ``writes_here``: what it writes, this process would."""
 
-    def __init__(self, file: TomlFile) -> None:
-        self.file = file
+    def __init__(self, file: TomlFile, writes_here: bool = True) -> None:
+        self.file, self.writes_here = file, writes_here
         self._found: list[tuple[int, str]] = []
 
     def add(self, path: KeyPath, what: str) -> None:
