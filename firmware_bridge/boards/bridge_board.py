@@ -17,6 +17,7 @@ from firmware_bridge.link import messages as m
 from firmware_bridge.link.messages import Can, Hello, Kind, Object
 from firmware_bridge.link.session import DEADLINE_S, Link, LinkStats
 from firmware_bridge.link.wire import encoded_bytes
+from tcnstream.engines.native.planfile import stream_numbers
 from tcnstream.tflite.graph import Array
 
 _LEAST_PIECE_BYTES = 48
@@ -228,9 +229,9 @@ class BridgeBoard:
         self.link.exchange(Kind.COMMIT, m.CommitRequest(Object.SNAPSHOT).pack(), COMPUTE_DEADLINE_S)
 
     def tap(self, tensor: int | None) -> None:
-        self._running()
+        numbers = stream_numbers(self._running().plan)
         self._tap = None
-        self.link.exchange(Kind.TAP, m.TapRequest(m.NO_TENSOR if tensor is None else tensor).pack())
+        self.link.exchange(Kind.TAP, m.TapRequest(m.NO_TENSOR if tensor is None else numbers[tensor]).pack())
         self._tap = tensor
 
     def stats(self) -> m.Stats:

@@ -79,16 +79,18 @@ class ExportKind:
 
 
 def _plan_of(opened: OpenedModel, asked: Asked) -> bytes:
+    return _written_for(asked.family, opened, asked)
+
+
+def _written_for(family: str, opened: OpenedModel, asked: Asked) -> bytes:
     constants = calibration_frames(opened, asked.calibration, ReadOptions(), asked.time_pooling)
-    return opened.model.plan_file(
-        asked.time_pooling, constants, asked.rounding, static=asked.static, family=asked.family
-    )
+    return opened.model.plan_file(asked.time_pooling, constants, asked.rounding, static=asked.static, family=family)
 
 
 def _plan(opened: OpenedModel, asked: Asked) -> None:
     content = _plan_of(opened, asked)
     write_file(asked.output, content)
-    _say_plan(content, asked, symbol=None)
+    _say_plan(content, opened, asked, symbol=None)
 
 
 def _c_header(opened: OpenedModel, asked: Asked) -> None:
@@ -97,7 +99,7 @@ def _c_header(opened: OpenedModel, asked: Asked) -> None:
         raise EngineError(f"{name!r} is no name in C: choose one with --symbol, for example --symbol my_plan")
     content = _plan_of(opened, asked)
     write_file(asked.output, c_header(content, name, _room(content)).encode())
-    _say_plan(content, asked, symbol=name)
+    _say_plan(content, opened, asked, symbol=name)
 
 
 def _room(content: bytes) -> Room | None:
@@ -109,9 +111,11 @@ def _room(content: bytes) -> Room | None:
     return Room(facts["state_bytes"], facts["scratch_bytes"], _HEADER_BLOCK_FRAMES)
 
 
-def _say_plan(content: bytes, asked: Asked, symbol: str | None) -> None:
+def _say_plan(content: bytes, opened: OpenedModel, asked: Asked, symbol: str | None) -> None:
     facts = read_facts(content)
     if asked.json:
+        # A plan for a family of processors has no names.
+        named = read_facts(_written_for(Family.PORTABLE.word, opened, asked))
         print_json(
             {
                 "file": str(asked.output),
@@ -121,7 +125,7 @@ def _say_plan(content: bytes, asked: Asked, symbol: str | None) -> None:
                 "identity": facts.identity,
                 "rounding": facts.rounding,
                 "family": facts.family,
-                "operations": [{"kind": node.kind, "label": node.label} for node in facts.nodes],
+                "operations": [{"kind": node.kind, "label": node.label} for node in named.nodes],
                 "state_bytes": facts.ring_bytes + facts.carry_bytes,
                 "symbol": symbol,
             }

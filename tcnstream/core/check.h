@@ -35,7 +35,6 @@ static inline int tcn_fail(tcn_checker *c, const void *where, int code)
 /* The node's arguments as `a`. */
 #define ARGUMENTS(type)                                                                          \
     const type *a = (const type *)(const void *)(c->plan + c->node->args_at);                    \
-    REQUIRE(c->node->args_bytes == sizeof *a, &c->node->args_bytes, TCN_VALUE);                  \
     REQUIRE(holds(c, c->node->args_at, sizeof *a / 4, 4), &c->node->args_at, TCN_BOUNDS)
 
 /* `count` elements of `size` bytes at an offset: inside of the file, aligned, and not in the header. */
@@ -43,6 +42,13 @@ static inline int holds(const tcn_checker *c, uint32_t at, uint64_t count, uint3
 {
     return at >= sizeof(tcn_header) && at % (size < 16 ? size : 16) == 0 && at <= c->h->bytes &&
            count <= ((uint64_t)c->h->bytes - at) / size;
+}
+
+/* Of a frame of a tensor whose record was looked at. */
+static inline uint32_t elements_of(const tcn_tensor_record *t)
+{
+    static const uint8_t bytes[] = TCN_ITEM_BYTES;
+    return t->bytes / bytes[t->dtype];
 }
 
 static inline const tcn_tensor_record *input_of(const tcn_checker *c, uint32_t i) { return &c->tensors[c->in[i]]; }

@@ -46,7 +46,9 @@ static const tcn_kernels *const built[] = {
 #ifdef TCN_HAS_BASE
     &tcn_kernels_base,
 #endif
+#ifdef TCN_HAS_PLAIN
     &tcn_kernels_plain,
+#endif
 };
 
 const tcn_kernels *tcn_kernels_for(int isa)

@@ -32,7 +32,7 @@ static inline void fold(const tcn_program *p, int64_t n, int ended, int64_t *cou
     const tcn_header *h = p->header;
     uint32_t i, k;
     for (i = 0; i < h->n_inputs; i++)
-        count[p->ports[i]] = n;
+        count[p->ports[i].tensor] = n;
     for (k = 0; k < h->n_nodes; k++) {
         const tcn_node_record *node = &p->nodes[k];
         const uint32_t *operands = words_at(p->plan, node->operands_at);
@@ -100,7 +100,7 @@ void tcn_find_latencies(tcn_program *p, uint32_t block)
     }
     memset(from, 0, h->n_tensors * sizeof *from);
     for (t = 0; t < h->n_tensors; t++)
-        if (!(p->tensors[t].flags & TENSOR_CONSTANT) && p->places[t].base && p->places[t].capacity < block)
+        if (p->places[t].base && p->places[t].capacity < block)
             return; /* unreachable for a valid plan */
     p->steady_from = steady;
 }

@@ -67,7 +67,7 @@ struct tcn_program {
     const tcn_header *header;
     const tcn_tensor_record *tensors;
     const tcn_node_record *nodes;
-    const uint32_t *ports;
+    const tcn_description *ports; /* inputs, then outputs */
     const tcn_kernels *kernels;
     uint32_t table; /* entries of rows */
     uint32_t positions;
@@ -108,6 +108,11 @@ static inline const uint32_t *words_at(const void *plan, uint32_t at)
     return (const uint32_t *)(const void *)((const uint8_t *)plan + at);
 }
 
+static inline const tcn_growth *growth_of(const void *plan, const tcn_tensor_record *t)
+{
+    return (const tcn_growth *)(const void *)words_at(plan, t->growth_at);
+}
+
 static inline uint32_t carries_at(const tcn_header *h)
 {
     return ((uint32_t)sizeof(struct tcn_state) + 4 * h->n_rings + 7u) & ~7u;
@@ -127,12 +132,12 @@ static inline void enter_lane(const tcn_program *p, tcn_lane_run *lane, tcn_stat
 
 /* The model's input frames by which a node that made all of a signal trails the node before it: its window and its
  * padding, from the rate of the node's input, rounded up. */
-static inline int64_t node_tail(const tcn_node_record *n, const tcn_tensor_record *in)
+static inline int64_t node_tail(const tcn_node_record *n, const tcn_growth *in)
 {
     int64_t begin = n->pad_begin < 0 ? -(int64_t)n->pad_begin : n->pad_begin;
     int64_t end = n->pad_end == TCN_SAME ? 0 : n->pad_end < 0 ? -(int64_t)n->pad_end : n->pad_end;
     int64_t frames = ((int64_t)n->extent + begin + end + n->stride) / n->up + 2;
-    return (frames * in->grow_down + in->grow_up - 1) / in->grow_up + 1;
+    return (frames * in->down + in->up - 1) / in->up + 1;
 }
 
 /* Frames of every tensor that n input frames allow, while more may come and when the signal is over. */

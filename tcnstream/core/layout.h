@@ -8,8 +8,9 @@
 
 #define TCN_PLAN_MAGIC "TCNPLAN\n"
 #define TCN_SNAPSHOT_MAGIC "TCNSNAP\n"
-#define TCN_VERSION 3u
+#define TCN_VERSION 4u
 #define TCN_NONE 0xFFFFFFFFu
+#define TCN_NO_NUMBER 0xFFFFu
 #define TCN_SAME INT32_MIN
 #define TCN_ITEM_BYTES {4, 1, 2, 4, 8, 1, 1} /* of an element, by its type */
 #define TCN_MOST_INTERPOLATED 4u /* frames that make one */
@@ -27,11 +28,6 @@ enum {
 /* Processors for whose instructions the int8 weights of a plan are packed; all run what is portable. */
 enum {
     FAMILY_PORTABLE = 0, FAMILY_DSP = 1, FAMILY_HELIUM = 2
-};
-
-/* Bits of a tensor's `flags`; the nodes that read a constant hold it themselves. */
-enum {
-    TENSOR_CONSTANT = 1
 };
 
 /* An operation of the core; KIND_CONV is run by `tcn_conv`, and so on. */
@@ -137,7 +133,7 @@ typedef struct {
     uint32_t nodes_at;
     uint32_t n_inputs;
     uint32_t n_outputs;
-    uint32_t ports_at; /* u32 tensor numbers, inputs first */
+    uint32_t ports_at; /* tcn_description [n_inputs + n_outputs], inputs first */
     uint32_t n_slots; /* scratch areas that tensors share, one after the other */
     uint32_t n_rings;
     uint32_t ring_bytes; /* of one state */
@@ -147,59 +143,108 @@ typedef struct {
     uint32_t names_bytes;
     uint32_t identity; /* the model and its policy */
     uint32_t window_frames;
+    uint32_t described_at; /* tcn_description [n_tensors], tcn_node_description [n_nodes]; 0: none */
     uint32_t family; /* FAMILY_... */
     uint32_t program_crc32; /* of the portable plan, whose snapshots these are as well; 0: this is it */
 } tcn_header;
-TCN_HAS_SIZE(tcn_header, 96);
+TCN_HAS_SIZE(tcn_header, 100);
 
-/* A tensor of the plan. */
+/* b input frames make at most ceil(b * up / down) + extra new frames of a tensor. */
 typedef struct {
-    uint32_t name;
-    uint8_t dtype; /* TCN_F32 ... */
-    uint8_t rank;
-    uint16_t flags; /* TENSOR_... */
-    uint32_t shape[4]; /* of a frame */
-    uint32_t elements; /* of a frame */
+    uint32_t up;
+    uint32_t down;
+    uint32_t extra;
+} tcn_growth;
+TCN_HAS_SIZE(tcn_growth, 12);
+
+/* A tensor of the plan that is no constant: the nodes that read a constant hold it themselves. */
+typedef struct {
     uint32_t bytes; /* of a frame */
     uint32_t ring_frames; /* what a stream remembers between two pushes */
     uint32_t ring_at; /* within the rings of a state */
-    uint32_t ring; /* its number, TCN_NONE without one */
-    uint32_t grow_up; /* b input frames make at most ceil(b * grow_up / grow_down) + grow_extra new frames */
-    uint32_t grow_down;
-    uint32_t grow_extra;
-    uint32_t slot; /* scratch area; TCN_NONE for the model's inputs */
-    uint32_t last_reader; /* node after which the ring takes in the new frames; TCN_NONE: none */
-    uint32_t writer; /* node; TCN_NONE for the model's inputs */
-    float scale;
-    int32_t zero_point;
-    uint32_t reserved;
+    uint32_t growth_at; /* tcn_growth */
+    uint16_t ring; /* its number, TCN_NO_NUMBER without one */
+    uint16_t slot; /* scratch area; TCN_NO_NUMBER for the model's inputs */
+    uint16_t last_reader; /* node after which the ring takes in the new frames; TCN_NO_NUMBER: none */
+    uint16_t writer; /* node; TCN_NO_NUMBER for the model's inputs */
+    uint8_t dtype; /* TCN_F32 ... */
+    uint8_t reserved;
+    uint16_t reserved2;
 } tcn_tensor_record;
-TCN_HAS_SIZE(tcn_tensor_record, 80);
+TCN_HAS_SIZE(tcn_tensor_record, 28);
 
 /* A node: its operation, its operands, its Window (`compiler.plan.Window`) and its arguments. */
 typedef struct {
-    uint16_t kind; /* KIND_... */
+    uint8_t kind; /* KIND_... */
     uint8_t op; /* which of the kind's functions */
     uint8_t dtype; /* of the first input */
-    uint32_t label;
-    uint32_t kind_name;
-    int32_t index; /* in the model file */
-    uint16_t n_inputs;
-    uint16_t n_outputs;
+    uint8_t edge; /* EDGE_... */
+    uint8_t n_inputs;
+    uint8_t n_outputs;
+    uint16_t loop; /* the first node of a loop: how many nodes go together, frame by frame; 0 for all others */
     uint32_t operands_at; /* u32 tensor numbers, inputs first */
     int32_t up;
     int32_t stride;
     int32_t extent;
     int32_t pad_begin;
     int32_t pad_end; /* TCN_SAME: as many frames as give ceil(frames / stride) */
-    uint32_t edge; /* EDGE_... */
     uint32_t fill_at; /* a frame of padding of the first input; 0: none */
     uint32_t args_at;
-    uint32_t args_bytes;
-    uint32_t loop; /* the first node of a loop: how many nodes go together, frame by frame; 0 for all others */
-    uint32_t reserved;
 } tcn_node_record;
-TCN_HAS_SIZE(tcn_node_record, 68);
+TCN_HAS_SIZE(tcn_node_record, 40);
+
+/* A tensor as users see it. */
+typedef struct {
+    uint32_t tensor;
+    uint32_t name;
+    uint32_t rank;
+    uint32_t shape[4]; /* of a frame */
+    float scale; /* real = scale * (q - zero_point); 0 if not quantized */
+    int32_t zero_point;
+} tcn_description;
+TCN_HAS_SIZE(tcn_description, 36);
+
+/* An operation as it stands in the model file. */
+typedef struct {
+    uint32_t label;
+    uint32_t kind_name;
+    int32_t index; /* in the model file */
+} tcn_node_description;
+TCN_HAS_SIZE(tcn_node_description, 12);
+
+/* How the window of a `Fours` moves along the axis of frequency, as in `Conv`. */
+typedef struct {
+    uint32_t taps_f;
+    uint32_t dilation_f;
+    uint32_t stride_f;
+    int32_t pad_f;
+    uint32_t f_in;
+    uint32_t f_out;
+    uint32_t edge_f_at;
+} fours_axis;
+TCN_HAS_SIZE(fours_axis, 28);
+
+/* CONV and DEPTHWISE of CONV_FOURS: for a family of processors, int8, SHORT and one group.
+ *
+ * CONV weights:       (outputs / 4, taps * channels / block, 4, block), each quotient rounded up
+ * DEPTHWISE weights:  DSP (outputs / 4, taps, 4), HELIUM (outputs / 16, taps, 16)
+ * The block is 4 bytes on DSP and 16 on HELIUM. Columns are i32 biases with the input zero point folded in, i32
+ * multipliers, and i8 shifts, on DSP places to the right, on HELIUM the negative; each of them has whole fours of
+ * outputs (HELIUM's DEPTHWISE: sixteens, in the order 0 4 8 12, 2 6 10 14, 1 5 9 13, 3 7 11 15). */
+typedef struct {
+    uint32_t taps; /* along time and frequency together */
+    uint32_t dilation_t;
+    uint32_t channels; /* per frame position */
+    uint32_t outputs; /* per frame position */
+    uint32_t weights_at;
+    uint32_t columns_at;
+    uint32_t axis_at; /* fours_axis; 0: a position is a frame */
+    int16_t zero_out;
+    int16_t low;
+    int16_t high;
+    int16_t reserved;
+} fours_args;
+TCN_HAS_SIZE(fours_args, 36);
 
 /* CONV, TRANSPOSE_CONV, DEPTHWISE, RESAMPLE (`up` sets of weights, each of `weights_bytes`, a multiple of 64).
  *
@@ -207,13 +252,7 @@ TCN_HAS_SIZE(tcn_node_record, 68);
  * CONV weights, per group and panel of width w:  f32 (taps, channels, w)
  *                                                i8, i16 (taps, ceil(channels / 4), w, 4)
  * DEPTHWISE weights: (taps, outputs). Per-output arrays have panel_total(outputs / groups) entries per
- * group (DEPTHWISE: outputs).
- *
- * CONV_FOURS is for a family of processors, int8, SHORT and one group:
- * CONV weights:       (outputs / 4, taps * channels / block, 4, block), each quotient rounded up
- * DEPTHWISE weights:  DSP (outputs / 4, taps, 4), HELIUM (outputs / 16, taps, 16)
- * The block is 4 bytes on DSP and 16 on HELIUM. Per-output arrays have whole fours (HELIUM's DEPTHWISE: sixteens, in
- * the order 0 4 8 12, 2 6 10 14, 1 5 9 13, 3 7 11 15), shifts are i8: DSP places to the right, HELIUM the negative. */
+ * group (DEPTHWISE: outputs). */
 typedef struct {
     uint32_t taps_t;
     uint32_t taps_f;
@@ -479,6 +518,6 @@ TCN_HAS_SIZE(tcn_snapshot_head, 24);
     X(INTERPOLATE, tcn_interpolate)
 #endif
 
-#define TCN_LAYOUT 0x93ECAB54u /* of these two headers */
+#define TCN_LAYOUT 0x7BBE990Au /* of these two headers */
 
 #endif

@@ -15,9 +15,10 @@ static void *take(arena *a, size_t count, size_t size)
     return made;
 }
 
-static uint64_t capacity_of(const tcn_tensor_record *t, uint32_t block)
+static uint64_t capacity_of(const tcn_program *p, uint32_t t, uint32_t block)
 {
-    return ((uint64_t)block * t->grow_up + t->grow_down - 1) / t->grow_down + t->grow_extra;
+    const tcn_growth *g = growth_of(p->plan, &p->tensors[t]);
+    return ((uint64_t)block * g->up + g->down - 1) / g->down + g->extra;
 }
 
 /* Taps and operands of all nodes. */
@@ -28,7 +29,8 @@ static size_t offsets_of(const tcn_program *p)
     for (k = 0; k < p->header->n_nodes; k++) {
         const tcn_node_record *node = &p->nodes[k];
         if (node->kind == KIND_CONV || node->kind == KIND_DEPTHWISE)
-            sum += ((const conv_args *)(const void *)(p->plan + node->args_at))->taps_t;
+            sum += node->op == CONV_FOURS ? ((const fours_args *)(const void *)(p->plan + node->args_at))->taps
+                                          : ((const conv_args *)(const void *)(p->plan + node->args_at))->taps_t;
         else
             sum += 2;
     }
@@ -45,7 +47,7 @@ static size_t window_bytes(const tcn_program *p)
         uint64_t bytes;
         if (node->kind != KIND_CONV || node->op != CONV_FOURS)
             continue;
-        bytes = tcn_fours_window_bytes((const conv_args *)(const void *)(p->plan + node->args_at));
+        bytes = tcn_fours_window_bytes((const fours_args *)(const void *)(p->plan + node->args_at));
         most = bytes > most ? bytes : most;
     }
     return (size_t)most;
@@ -121,15 +123,15 @@ TCN_RARELY static void lay_out(tcn_program *p, arena *a, uint32_t block, uint32_
         size_t most = 0;
         uint8_t *base;
         for (t = 0; t < h->n_tensors; t++)
-            if (p->tensors[t].slot == s && capacity_of(&p->tensors[t], block) * p->tensors[t].bytes > most)
-                most = (size_t)(capacity_of(&p->tensors[t], block) * p->tensors[t].bytes);
+            if (p->tensors[t].slot == s && capacity_of(p, t, block) * p->tensors[t].bytes > most)
+                most = (size_t)(capacity_of(p, t, block) * p->tensors[t].bytes);
         most = (most + 63) & ~(size_t)63;
         base = take(a, lanes, most);
         for (t = 0; a->at && t < h->n_tensors; t++)
             if (p->tensors[t].slot == s) {
                 p->places[t].base = base;
                 p->places[t].pitch = most;
-                p->places[t].capacity = (uint32_t)capacity_of(&p->tensors[t], block);
+                p->places[t].capacity = (uint32_t)capacity_of(p, t, block);
                 for (l = 0; l < lanes; l++)
                     p->lanes[l].block[t] = base + most * l;
             }
@@ -143,7 +145,7 @@ static void open_program(tcn_program *p, const tcn_plan *plan)
     p->header = header_of(plan);
     p->tensors = tensors_of(plan);
     p->nodes = nodes_of(plan);
-    p->ports = words_at(plan, p->header->ports_at);
+    p->ports = (const tcn_description *)(const void *)words_at(plan, p->header->ports_at);
 }
 
 size_t tcn_scratch_size(const tcn_plan *plan, uint32_t block, uint32_t lanes)

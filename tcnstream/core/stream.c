@@ -139,7 +139,7 @@ static void run_block(const tcn_work *work, tcn_lane_run *lanes, uint32_t n_lane
                     watch(p, &lanes[0], hooks, out[i]);
         }
     }
-    if (hooks && hooks->tap_frames && p->tensors[hooks->tap_tensor].writer == TCN_NONE)
+    if (hooks && hooks->tap_frames && p->tensors[hooks->tap_tensor].writer == TCN_NO_NUMBER)
         watch(p, &lanes[0], hooks, hooks->tap_tensor);
 }
 
@@ -156,7 +156,7 @@ static void deliver(const tcn_program *p, const tcn_lane_run *lane, void *const 
 {
     uint32_t o;
     for (o = 0; o < p->header->n_outputs; o++) {
-        uint32_t t = p->ports[p->header->n_inputs + o];
+        uint32_t t = p->ports[p->header->n_inputs + o].tensor;
         int64_t fresh = lane->goal[t] - lane->have[t];
         if (fresh > 0)
             memcpy((uint8_t *)out[o] + (size_t)made[o] * p->places[t].bytes, lane->block[t], (size_t)fresh * p->places[t].bytes);
@@ -209,7 +209,7 @@ int tcn_ready(const tcn_work *work, const tcn_state *state, int64_t n, int64_t f
     if (n < 0 && !long_enough(p, lane->goal))
         return TCN_SHORT;
     for (o = 0; o < p->header->n_outputs; o++) {
-        uint32_t t = p->ports[p->header->n_inputs + o];
+        uint32_t t = p->ports[p->header->n_inputs + o].tensor;
         frames[o] = lane->goal[t] - lane->have[t];
     }
     return TCN_OK;
@@ -220,7 +220,7 @@ static int has_room(const tcn_program *p, const tcn_lane_run *lane, const int64_
 {
     uint32_t o;
     for (o = 0; o < p->header->n_outputs; o++) {
-        uint32_t t = p->ports[p->header->n_inputs + o];
+        uint32_t t = p->ports[p->header->n_inputs + o].tensor;
         if (lane->goal[t] - lane->have[t] > room[o])
             return 0;
     }
@@ -238,7 +238,7 @@ static void push_one(const tcn_work *work, tcn_lane *lane, uint32_t lanes)
         tcn_lane_run *run = &p->lanes[l];
         enter_lane(p, run, lane[l].state);
         for (i = 0; i < h->n_inputs; i++)
-            run->block[p->ports[i]] = lane[l].in[i];
+            run->block[p->ports[i].tensor] = lane[l].in[i];
         if (p->needs_counts) {
             tcn_count_frames(p, run->state->frames, run->have);
             tcn_count_frames(p, run->state->frames + 1, run->goal);
@@ -257,7 +257,7 @@ static void push_one(const tcn_work *work, tcn_lane *lane, uint32_t lanes)
     }
     for (l = 0; l < lanes; l++)
         for (o = 0; o < h->n_outputs; o++) {
-            uint32_t t = p->ports[h->n_inputs + o];
+            uint32_t t = p->ports[h->n_inputs + o].tensor;
             memcpy(lane[l].out[o], p->lanes[l].block[t], p->places[t].bytes);
             lane[l].made[o] = 1;
         }
@@ -319,7 +319,7 @@ int tcn_push_lanes(const tcn_work *work, tcn_lane *lane, uint32_t lanes, uint32_
             enter_lane(p, run, lane[l].state);
             run->number = l;
             for (i = 0; i < h->n_inputs; i++)
-                run->block[p->ports[i]] = (const uint8_t *)lane[l].in[i] + (size_t)begin * p->places[p->ports[i]].bytes;
+                run->block[p->ports[i].tensor] = (const uint8_t *)lane[l].in[i] + (size_t)begin * p->places[p->ports[i].tensor].bytes;
             if (longest > block || active != l) {
                 tcn_count_frames(p, run->state->frames, run->have);
                 tcn_count_frames(p, run->state->frames + n, run->goal);
@@ -366,7 +366,7 @@ int64_t tcn_flush_frames(const tcn_plan *plan)
     int64_t sum = 0;
     uint32_t k;
     for (k = 0; k < header_of(plan)->n_nodes; k++)
-        sum += node_tail(&nodes[k], &tensors_of(plan)[words_at(plan, nodes[k].operands_at)[0]]);
+        sum += node_tail(&nodes[k], growth_of(plan, &tensors_of(plan)[words_at(plan, nodes[k].operands_at)[0]]));
     return sum;
 }
 
@@ -399,8 +399,6 @@ int tcn_flush(const tcn_work *work, tcn_state *state, void *const out[], const i
         n += work->block;
         tcn_count_frames(p, n, lane->goal);
         for (t = 0; t < h->n_tensors; t++) {
-            if (p->tensors[t].flags & TENSOR_CONSTANT)
-                continue;
             if (lane->goal[t] > lane->signal_frames[t])
                 lane->goal[t] = lane->signal_frames[t];
             more |= lane->goal[t] < lane->signal_frames[t];

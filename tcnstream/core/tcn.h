@@ -52,10 +52,10 @@ typedef struct tcn_state tcn_state;
 /* What a plan says about itself ---------------------------------------------------------------------------------- */
 
 typedef struct {
-    const char *name;
+    const char *name;        /* "" where the plan has no descriptions, as those for a family of processors */
     uint8_t dtype;           /* TCN_F32 ... */
     uint8_t rank;
-    uint32_t shape[4];       /* of a frame */
+    uint32_t shape[4];       /* of a frame; one axis where there is no description */
     uint32_t frame_elements;
     uint32_t frame_bytes;
     uint32_t ring_frames;    /* that the state remembers */
@@ -64,9 +64,9 @@ typedef struct {
 } tcn_tensor_facts;
 
 typedef struct {
-    const char *name;        /* the operation's label in the model file */
+    const char *name;        /* the operation's label in the model file; "" without descriptions, as the next */
     const char *kind;        /* its name in the schema */
-    int32_t index;           /* its position in the file */
+    int32_t index;           /* its position in the file; -1 without descriptions */
     uint32_t output;         /* the first tensor that it makes */
 } tcn_node_facts;
 
@@ -91,7 +91,7 @@ const char *tcn_own_family(void);
 /* One thread's means to compute ---------------------------------------------------------------------------------- */
 
 /* Kernels are compiled for several instruction sets; tcn_prepare takes the best one that runs here. BASE is what the
- * compiler was told (SSE2, NEON, DSP, Helium), AVX2 includes FMA, AVX512 is F, BW, DQ and VL, DOT is aarch64's. */
+ * compiler was told (SSE2, NEON, DSP, Helium; with these two there is no PLAIN), AVX2 includes FMA, AVX512 is F, BW, DQ and VL, DOT is aarch64's. */
 enum {
     TCN_ISA_BEST = 0, TCN_ISA_PLAIN = 1, TCN_ISA_BASE = 2, TCN_ISA_AVX2 = 3, TCN_ISA_AVX512 = 4, TCN_ISA_VNNI = 5,
     TCN_ISA_DOT = 6

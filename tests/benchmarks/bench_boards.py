@@ -24,7 +24,7 @@ from helpers.paths import DATA, MODELS, TESTS
 import tcnstream
 from firmware_bridge.boards.build import CORE, FIRMWARE
 from firmware_bridge.boards.table import BOARDS
-from tcnstream.engines.native.layout import Conv, Dtype, Header, Kind, NodeRecord
+from tcnstream.engines.native.layout import Conv, ConvOp, Dtype, Fours, FoursAxis, Header, Kind, NodeRecord
 from tcnstream.engines.native.planfile import write_plan
 from tcnstream.signal.card import find_model
 
@@ -147,9 +147,14 @@ def rows(plan: bytes) -> list[Row]:
         node = NodeRecord.read(plan, head.nodes_at + k * NodeRecord.size)
         kind, work = Kind(node.kind), 0
         if kind in (Kind.CONV, Kind.DEPTHWISE):
-            a = Conv.read(plan, node.args_at)
-            depth = a.channels // a.groups if kind == Kind.CONV else 1
-            work = a.taps_t * a.taps_f * a.f_out * a.outputs * depth
+            if node.op == ConvOp.FOURS:
+                a = Fours.read(plan, node.args_at)
+                places = FoursAxis.read(plan, a.axis_at).f_out if a.axis_at else 1
+                work = a.taps * places * a.outputs * (a.channels if kind == Kind.CONV else 1)
+            else:
+                a = Conv.read(plan, node.args_at)
+                depth = a.channels // a.groups if kind == Kind.CONV else 1
+                work = a.taps_t * a.taps_f * a.f_out * a.outputs * depth
         elif kind == Kind.BINARY:
             work = kind.arguments.read(plan, node.args_at).elements  # type: ignore[union-attr]
         made.append(Row(kind, node.dtype == Dtype.I8, work))

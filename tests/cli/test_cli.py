@@ -548,6 +548,9 @@ def test_export_writes_a_plan_and_a_c_array(call: Call, model: Path, tmp_path: P
     assert code == 0 and header.read_text() == c_header(content, "my_ecg_plan", room)
     assert f"#define MY_ECG_PLAN_STATE_BYTES {room.state_bytes}u" in header.read_text()
     assert f"a plan of {len(content):,} bytes" in out and "my_ecg_plan" in out
+    code, out, _ = call("export", model, plan, "--to", "plan", "--family", "cortex-m-dsp", "--json")
+    packed = json.loads(out)
+    assert code == 0 and packed["plan_bytes"] < facts["plan_bytes"] and packed["operations"] == facts["operations"]
     code, _, err = call("export", model, header, "--to", "c-header", "--symbol", "2nd")
     assert code == 2 and "'2nd' is no name in C" in err
     for option in (("--hop", 2), ("--symbol", "x")):

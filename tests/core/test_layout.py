@@ -10,7 +10,7 @@ import pytest
 
 from tcnstream.engines.native import layout
 from tcnstream.engines.native.layout.headers import CORE, headers
-from tcnstream.engines.native.layout.records import F32, U8, U32, Blob, Record, Text, Words, doc
+from tcnstream.engines.native.layout.records import F32, U8, U32, Blob, Record, TensorNumber, Text, Words, doc
 
 
 class Example(Record, c="example_args"):
@@ -22,6 +22,7 @@ class Example(Record, c="example_args"):
     words: tuple[Words, Words] = (None, None)
     label: Text
     scale: F32 = 0.5
+    tensor: TensorNumber = 0
 
 
 class Written:
@@ -40,6 +41,9 @@ class Written:
     def carry(self, size_bytes: int) -> int:
         return size_bytes
 
+    def tensor(self, i: int) -> int:
+        return 10 + i
+
 
 @pytest.mark.parametrize("path", headers(), ids=lambda path: path.name)
 def test_the_checked_in_headers_are_those_of_the_layout(path: Path) -> None:
@@ -55,11 +59,11 @@ def test_the_command_says_that_nothing_is_stale() -> None:
 def test_a_record_is_packed_and_read_by_name() -> None:
     place = Written()
     content = Example(elements=3, table=b"abc", words=(b"w", None), label="four").pack(place)
-    assert len(content) == Example.size == 32
-    assert place.blobs == [(b"abc", 64), (b"w", 16)]
+    assert len(content) == Example.size == 36
+    assert place.blobs == [(b"abc", 64), (b"w", 4)]
     read = Example.read(b"...." + content, 4)
     assert (read.elements, read.table_at, read.pair, read.words_at) == (3, 1000, (7, 8), (2000, 0))
-    assert (read.label, read.scale) == (4, 0.5)
+    assert (read.label, read.scale, read.tensor) == (4, 0.5, 10)
     assert Example.offset("pair") == 8 and Example.offset("scale") == 28
 
 

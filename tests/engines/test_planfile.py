@@ -15,7 +15,8 @@ import tcnstream
 from tcnstream import EngineError, ModelError, NotStreamableError
 from tcnstream.engines.native.core import load_core
 from tcnstream.engines.native.layout import MAGIC, VERSION, Header
-from tcnstream.engines.native.planfile import c_header, read_facts
+from tcnstream.engines.native.planfile import c_header, read_facts, stream_numbers
+from tcnstream.signal.card import find_model
 
 
 def load(name: str) -> tcnstream.Model:
@@ -30,11 +31,14 @@ def test_it_says_what_the_plan_says(name: str) -> None:
     assert content.startswith(MAGIC) and facts.version == VERSION
     assert facts.identity.startswith(model.file.sha256[:16])
     assert facts.window_frames == model.window_frames
-    assert facts.inputs == tuple(model.plan.inputs) and facts.outputs == tuple(model.plan.outputs)
+    numbers = stream_numbers(model.plan)
+    assert facts.inputs == tuple(numbers[i] for i in model.plan.inputs)
+    assert facts.outputs == tuple(numbers[i] for i in model.plan.outputs)
     for told, node in zip(facts.nodes, model.plan.nodes, strict=True):
         assert (told.kind, told.label, told.index) == (node.kind, node.label, node.index)
-        assert told.outputs == tuple(node.outputs) and told.window == node.window
-    for tensor, had in zip(facts.tensors, model.plan.tensors, strict=True):
+        assert told.outputs == tuple(numbers[o] for o in node.outputs) and told.window == node.window
+    streams = [tensor for tensor in model.plan.tensors if tensor.data is None]
+    for tensor, had in zip(facts.tensors, streams, strict=True):
         assert tensor.name == had.name and tensor.dtype == str(had.dtype)
     assert facts.ring_bytes == pytest.approx(model.state_bytes, rel=0.1)
 
@@ -56,6 +60,24 @@ def test_a_plan_for_a_family_says_so_and_another_core_refuses_it(family: str) ->
         load_core().Plan(packed)
     with pytest.raises(EngineError, match="family='m4' is unknown; use 'portable' or 'cortex-m-dsp' or"):
         model.plan_file(family="m4")
+
+
+@pytest.mark.parametrize("family", ["cortex-m-dsp", "cortex-m-helium"])
+def test_a_plan_for_a_family_is_little_more_than_its_constants(family: str) -> None:
+    """It has the numbers that a board needs, and no names."""
+    model = tcnstream.load(find_model("ecg")[0])
+    packed = model.plan_file(family=family)
+    used = {i for node in model.plan.nodes for i in node.inputs if i >= 0}
+    constants = sum(data.nbytes for i in used if (data := model.plan.tensors[i].data) is not None)
+    assert len(packed) <= 1.3 * constants
+    assert not any(tensor.name.encode() in packed for tensor in model.plan.tensors)
+    facts, portable = read_facts(packed), read_facts(model.plan_file())
+    assert [(t.dtype, t.ring_frames, t.ring_at) for t in facts.tensors] == [
+        (t.dtype, t.ring_frames, t.ring_at) for t in portable.tensors
+    ]
+    assert facts.nodes[0].label == "" and portable.nodes[0].label == model.plan.nodes[0].label
+    assert facts.tensors[facts.inputs[0]].shape == portable.tensors[facts.inputs[0]].shape
+    assert facts.identity == portable.identity
 
 
 def test_sections_are_aligned_and_nothing_follows() -> None:

@@ -293,10 +293,8 @@ static PyObject *stream_watch(PyObject *object, PyObject *args)
         return NULL;
     }
     tcn_describe_tensor(self->plan->plan, (uint32_t)tensor, &facts);
-    if (facts.frame_bytes == 0 || frames < 0 || frames > (1 << 30) / (long)facts.frame_bytes) {
-        PyErr_Format(stream_error, facts.frame_bytes ? "`%s`: %ld frames are not a number that can be kept"
-                                                     : "`%s` is a constant: it has no frames (%ld wanted)",
-                     facts.name, frames);
+    if (frames < 0 || frames > (1 << 30) / (long)facts.frame_bytes) {
+        PyErr_Format(stream_error, "`%s`: %ld frames are not a number that can be kept", facts.name, frames);
         return NULL;
     }
     if (frames && !(kept = claim((size_t)frames * facts.frame_bytes)))

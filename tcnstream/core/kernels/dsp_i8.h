@@ -98,9 +98,10 @@ typedef struct {
     int32_t zero, low, high;
 } finishing;
 
-INLINE finishing finishing_of(const conv_args *a, const uint8_t *plan)
+INLINE finishing finishing_of(const fours_args *a, const uint8_t *plan)
 {
-    return (finishing){WORDS(plan, a->bias_at), WORDS(plan, a->multiplier_at), (const int8_t *)(plan + a->shift_at), a->zero_out, a->low, a->high};
+    const tcn_columns columns = tcn_columns_of(a, plan, (a->outputs + 3) & ~3u);
+    return (finishing){columns.bias, columns.multiplier, columns.shift, a->zero_out, a->low, a->high};
 }
 
 INLINE int8_t finished(int32_t sum, int32_t multiplier, int32_t places, const finishing *f, int clip)
@@ -242,10 +243,10 @@ INLINE void conv_two(const uint32_t *window, uint32_t blocks, const uint32_t *w,
     }
 }
 
-INLINE void conv_fours(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions,
+INLINE void conv_fours(const fours_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions,
                        uint32_t *window, int clip)
 {
-    uint32_t taps = a->taps_t * a->taps_f, channels = a->channels, blocks = (taps * channels + 3) / 4, p = 0;
+    uint32_t taps = a->taps, channels = a->channels, blocks = (taps * channels + 3) / 4, p = 0;
     const uint32_t *w = (const uint32_t *)(const void *)(plan + a->weights_at);
     const finishing f = finishing_of(a, plan);
     for (; p + 2 <= positions; p += 2, rows += 2 * taps) {
@@ -290,10 +291,10 @@ static __attribute__((noinline)) void depthwise_rest(const void *const *rows, ui
     depthwise_part(rows, taps, c, n, w, f, out, 1);
 }
 
-INLINE void depthwise_fours(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions,
+INLINE void depthwise_fours(const fours_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions,
                             int clip)
 {
-    uint32_t taps = a->taps_t * a->taps_f, channels = a->channels, p, c;
+    uint32_t taps = a->taps, channels = a->channels, p, c;
     const finishing f = finishing_of(a, plan);
     for (p = 0; p < positions; p++, rows += taps) {
         const uint32_t *w = (const uint32_t *)(const void *)(plan + a->weights_at);
@@ -304,7 +305,7 @@ INLINE void depthwise_fours(const conv_args *a, const uint8_t *plan, const void 
     }
 }
 
-static void conv_i8_fours(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions,
+static void conv_i8_fours(const fours_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions,
                           void *window)
 {
     if (a->low > -128 || a->high < 127)
@@ -313,7 +314,7 @@ static void conv_i8_fours(const conv_args *a, const uint8_t *plan, const void *c
         conv_fours(a, plan, rows, outs, positions, window, 0);
 }
 
-static void depthwise_i8_fours(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions,
+static void depthwise_i8_fours(const fours_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions,
                                void *window)
 {
     (void)window;

@@ -82,15 +82,16 @@ INLINE const int8_t *four_sums(const int8_t *x, const int8_t *w, uint32_t blocks
 }
 
 /* What stands behind the window is multiplied by 0. */
-static void conv_i8_fours(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions,
+static void conv_i8_fours(const fours_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions,
                           void *window)
 {
-    uint32_t taps = a->taps_t * a->taps_f, channels = a->channels, blocks = (taps * channels + 15) / 16, p;
+    uint32_t taps = a->taps, channels = a->channels, blocks = (taps * channels + 15) / 16, p;
     int32x4_t low = vdupq_n_s32(a->low), high = vdupq_n_s32(a->high);
     int gathered = taps > 1 || channels % 16 != 0;
+    const tcn_columns columns = tcn_columns_of(a, plan, (a->outputs + 3) & ~3u);
     for (p = 0; p < positions; p++, rows += taps) {
-        const int8_t *x = rows[0], *w = (const int8_t *)(plan + a->weights_at), *shift = (const int8_t *)(plan + a->shift_at);
-        const int32_t *bias = WORDS(plan, a->bias_at), *multiplier = WORDS(plan, a->multiplier_at);
+        const int8_t *x = rows[0], *w = (const int8_t *)(plan + a->weights_at), *shift = columns.shift;
+        const int32_t *bias = columns.bias, *multiplier = columns.multiplier;
         int32_t left = (int32_t)a->outputs, zero = a->zero_out;
         int8_t *out = outs[p];
         if (gathered) {
@@ -111,10 +112,10 @@ static void conv_i8_fours(const conv_args *a, const uint8_t *plan, const void *c
 }
 
 /* Up to 16 channels of all positions; `some` are there, unless it is known that all are. */
-INLINE void depthwise_sixteen(const int8_t *weights, const int32_t *bias, const int32_t *multiplier, const int8_t *shift, const conv_args *a,
+INLINE void depthwise_sixteen(const int8_t *weights, const int32_t *bias, const int32_t *multiplier, const int8_t *shift, const fours_args *a,
                               const void *const *row, void *const *outs, uint32_t positions, uint32_t c, int all, mve_pred16_t some)
 {
-    uint32_t taps = a->taps_t * a->taps_f, p, k;
+    uint32_t taps = a->taps, p, k;
     int8x16_t low = vdupq_n_s8((int8_t)a->low), high = vdupq_n_s8((int8_t)a->high);
     int16x8_t zero = vdupq_n_s16((int16_t)a->zero_out);
     for (p = 0; p < positions; p++, row += taps) {
@@ -156,12 +157,13 @@ INLINE void depthwise_sixteen(const int8_t *weights, const int32_t *bias, const 
 }
 
 /* 16 channels at once. The products of two taps are added in 16 bits, which the writer of the plan has seen to. */
-static void depthwise_i8_fours(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions,
+static void depthwise_i8_fours(const fours_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions,
                                void *window)
 {
-    uint32_t taps = a->taps_t * a->taps_f, channels = a->channels, c;
-    const int32_t *bias = WORDS(plan, a->bias_at), *multiplier = WORDS(plan, a->multiplier_at);
-    const int8_t *weights = (const int8_t *)(plan + a->weights_at), *shift = (const int8_t *)(plan + a->shift_at);
+    uint32_t taps = a->taps, channels = a->channels, c;
+    const tcn_columns columns = tcn_columns_of(a, plan, (channels + 15) & ~15u);
+    const int32_t *bias = columns.bias, *multiplier = columns.multiplier;
+    const int8_t *weights = (const int8_t *)(plan + a->weights_at), *shift = columns.shift;
     (void)window;
     for (c = 0; c + 16 <= channels; c += 16, weights += 16 * taps)
         depthwise_sixteen(weights, bias + c, multiplier + c, shift + c, a, rows, outs, positions, c, 1, 0);

@@ -25,8 +25,20 @@ static inline uint32_t panel_total(uint32_t outputs)
 typedef void (*tcn_window_kernel)(const conv_args *a, const uint8_t *plan, const void *const *rows,
                                   void *const *outs, uint32_t positions);
 
+/* The columns of `fours_args`, each of which has `outputs` entries. */
+typedef struct {
+    const int32_t *bias, *multiplier;
+    const int8_t *shift;
+} tcn_columns;
+
+static inline tcn_columns tcn_columns_of(const fours_args *a, const uint8_t *plan, uint32_t outputs)
+{
+    const int32_t *bias = (const int32_t *)(const void *)(plan + a->columns_at);
+    return (tcn_columns){bias, bias + outputs, (const int8_t *)(bias + 2 * (size_t)outputs)};
+}
+
 /* The same on CONV_FOURS; `window` has tcn_fours_window_bytes. */
-typedef void (*tcn_fours_kernel)(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs,
+typedef void (*tcn_fours_kernel)(const fours_args *a, const uint8_t *plan, const void *const *rows, void *const *outs,
                                  uint32_t positions, void *window);
 
 typedef struct {
@@ -86,6 +98,14 @@ void tcn_plain_unary_f32(const unary_args *a, int op, const float *x, float *out
 #define TCN_HAS_BASE
 #endif
 
+/* A microcontroller has no room for kernels that nothing there asks for. */
+#ifndef TCN_ARM_M
+#define TCN_HAS_PLAIN
+#endif
+#if !defined(TCN_ARM_M) || !defined(__ARM_FP) || !(__ARM_FP & 4)
+#define TCN_HAS_PLAIN_CONV_F32
+#endif
+
 /* The family of processors whose packed plans this build runs. */
 #if defined(TCN_ARM_M) && defined(__ARM_FEATURE_MVE)
 #define TCN_FAMILY_HERE FAMILY_HELIUM
@@ -96,9 +116,9 @@ void tcn_plain_unary_f32(const unary_args *a, int op, const float *x, float *out
 #endif
 
 /* What the bytes of a window take once they are gathered: as they are, or of two positions widened to 16 bits. */
-static inline uint64_t tcn_fours_window_bytes(const conv_args *a)
+static inline uint64_t tcn_fours_window_bytes(const fours_args *a)
 {
-    uint64_t bytes = (uint64_t)a->taps_t * a->taps_f * a->channels;
+    uint64_t bytes = (uint64_t)a->taps * a->channels;
     return TCN_FAMILY_HERE == FAMILY_DSP ? (bytes + 3) / 4 * 16 : (bytes + 15) / 16 * 16;
 }
 

@@ -12,6 +12,7 @@ static float clip_float(float y, float low, float high)
     return y > high ? high : y;
 }
 
+#ifdef TCN_HAS_PLAIN_CONV_F32
 void tcn_plain_conv_f32(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs,
                         uint32_t positions)
 {
@@ -38,6 +39,7 @@ void tcn_plain_conv_f32(const conv_args *a, const uint8_t *plan, const void *con
         }
     }
 }
+#endif
 
 /* From accumulators of one panel to outputs; `at` is the panel's place in the per-output arrays. */
 static void finish_i8(const conv_args *a, const uint8_t *plan, const int32_t *sum, uint32_t at, int8_t *out, uint32_t n)
@@ -110,7 +112,9 @@ static void finish_i16(const conv_args *a, const uint8_t *plan, const int64_t *s
         }                                                                                                          \
     }
 
+#ifdef TCN_HAS_PLAIN
 CONV_INT(tcn_plain_conv_i8, int8_t, int32_t, int32_t, add32, finish_i8)
+#endif
 CONV_INT(tcn_plain_conv_i16, int16_t, int64_t, int64_t, add64, finish_i16)
 
 void tcn_plain_depthwise_f32(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs,
@@ -303,6 +307,7 @@ void tcn_plain_unary_f32(const unary_args *a, int op, const float *x, float *out
         out[i] = unary_one(a, op, x[i]);
 }
 
+#ifdef TCN_HAS_PLAIN
 const tcn_kernels tcn_kernels_plain = {
     TCN_ISA_PLAIN,
     TCN_KERNEL(CONV_F32, tcn_plain_conv_f32), TCN_KERNEL(CONV_I8, tcn_plain_conv_i8), TCN_KERNEL(CONV_I16, tcn_plain_conv_i16),
@@ -311,3 +316,4 @@ const tcn_kernels tcn_kernels_plain = {
     TCN_KERNEL(BINARY_F32, tcn_plain_binary_f32), TCN_KERNEL(BINARY_I8, tcn_plain_binary_i8),
     TCN_KERNEL(BINARY_I16, tcn_plain_binary_i16), TCN_KERNEL(UNARY_F32, tcn_plain_unary_f32), NULL, NULL,
 };
+#endif

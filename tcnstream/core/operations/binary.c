@@ -8,7 +8,7 @@ static int check_binary(tcn_checker *c)
     ARGUMENTS(binary_args);
     REQUIRE(n->dtype <= TCN_I16 && output_of(c)->dtype == n->dtype && same_frame(n), &n->dtype, TCN_VALUE);
     REQUIRE(n->op <= BINARY_SQUARED_DIFFERENCE && (n->op != BINARY_DIV || n->dtype == TCN_F32), &n->op, TCN_VALUE);
-    REQUIRE(a->elements == output_of(c)->elements, &a->elements, TCN_VALUE);
+    REQUIRE(a->elements == elements_of(output_of(c)), &a->elements, TCN_VALUE);
     REQUIRE(a->left_shift >= 0 && a->left_shift <= 20, &a->left_shift, TCN_VALUE);
     REQUIRE(shift_ok(a->shift[0]) && shift_ok(a->shift[1]) && shift_ok(a->shift_out), &a->shift[0], TCN_VALUE);
     return tcn_check_operands(c, a->constant_at, a->index_at, dtypes, 2, a->elements);

@@ -15,7 +15,7 @@ static int check_binary_scalar(tcn_checker *c)
     REQUIRE(n->op <= BINARY_SUB_SHIFTED, &n->op, TCN_VALUE);
     REQUIRE(n->dtype != TCN_F32 || n->op == BINARY_PRELU || (n->op >= BINARY_EQUAL && n->op <= BINARY_GREATER_EQUAL), &n->op, TCN_VALUE);
     REQUIRE(output_of(c)->dtype == (compares(n->op) ? TCN_BOOL : n->dtype), &n->dtype, TCN_VALUE);
-    REQUIRE(a->elements == output_of(c)->elements, &a->elements, TCN_VALUE);
+    REQUIRE(a->elements == elements_of(output_of(c)), &a->elements, TCN_VALUE);
     REQUIRE(a->left_shift >= 0 && a->left_shift <= 20 && shift_ok(a->shift_out), &a->left_shift, TCN_VALUE);
     for (q = 0; q < 2; q++)
         REQUIRE(n->op < BINARY_ADD_SHIFTED ? shift_ok(a->shift[q]) : a->shift[q] >= 0 && a->shift[q] <= 31, &a->shift[q], TCN_VALUE);

@@ -2,33 +2,86 @@
  * when the table is full. */
 #include "operation.h"
 
+/* How a window moves along time and frequency, of weights in panels or in fours. */
+typedef struct {
+    uint32_t taps_t, taps_f, dilation_t, dilation_f, stride_f;
+    int32_t pad_f;
+    uint32_t f_in, f_out, channels, outputs;
+    uint32_t edge_f_at;
+} conv_shape;
+
+static int is_fours(const tcn_node_record *node)
+{
+    return node->op == CONV_FOURS && (node->kind == KIND_CONV || node->kind == KIND_DEPTHWISE);
+}
+
 /* A position is a frame. */
 static int without_frequency(const conv_args *a) { return a->f_out == 1 && a->taps_f == 1 && a->pad_f == 0; }
 
-/* The arrays of a convolution that is packed for a family of processors. */
-TCN_RARELY static int check_fours(tcn_checker *c, const conv_args *a, uint64_t taps)
+static int moves_along_frequency(const tcn_program *p, const tcn_node_record *node)
+{
+    return is_fours(node) ? ARGS(fours_args)->axis_at != 0 : !without_frequency(ARGS(conv_args));
+}
+
+static conv_shape shape_of(const tcn_program *p, const tcn_node_record *node)
+{
+    const conv_args *a = ARGS(conv_args);
+    if (is_fours(node)) {
+        const fours_args *f = ARGS(fours_args);
+        const fours_axis *x = IN_PLAN(fours_axis, f->axis_at);
+        if (TCN_NEEDED(PLACES) && f->axis_at)
+            return (conv_shape){f->taps / x->taps_f, x->taps_f, f->dilation_t, x->dilation_f, x->stride_f, x->pad_f, x->f_in, x->f_out,
+                                f->channels, f->outputs, x->edge_f_at};
+        return (conv_shape){f->taps, 1, f->dilation_t, 1, 1, 0, 1, 1, f->channels, f->outputs, 0};
+    }
+    return (conv_shape){a->taps_t, a->taps_f, a->dilation_t, a->dilation_f, a->stride_f, a->pad_f, a->f_in, a->f_out,
+                        a->channels, a->outputs, a->edge_f_at};
+}
+
+/* A convolution that is packed for a family of processors. */
+TCN_RARELY static int check_fours(tcn_checker *c)
 {
     const tcn_node_record *n = c->node;
     int helium = c->h->family == FAMILY_HELIUM, depthwise = n->kind == KIND_DEPTHWISE;
-    uint32_t block = helium ? 16 : 4, at_once = depthwise ? block : 4, i;
-    uint64_t outputs = (uint64_t)(a->outputs + at_once - 1) / at_once * at_once;
-    const int8_t *shift = (const int8_t *)(c->plan + a->shift_at);
-    REQUIRE(n->op == CONV_FOURS && c->h->family != FAMILY_PORTABLE && n->dtype == TCN_I8, &n->op, TCN_VALUE);
-    REQUIRE(a->rescale == RESCALE_SHORT, &a->rescale, TCN_VALUE);
-    REQUIRE(depthwise ? a->channels == a->outputs : a->groups == 1, &a->groups, TCN_VALUE);
-    REQUIRE(taps * a->channels <= c->h->bytes, &a->taps_t, TCN_BOUNDS);
-    REQUIRE(a->weights_bytes == outputs * (depthwise ? taps : (taps * a->channels + block - 1) / block * block), &a->weights_bytes, TCN_BOUNDS);
-    REQUIRE(a->weights_at % 64 == 0 && holds(c, a->weights_at, a->weights_bytes, 1), &a->weights_at, TCN_BOUNDS);
-    REQUIRE(holds(c, a->bias_at, outputs, 4), &a->bias_at, TCN_BOUNDS);
-    REQUIRE(holds(c, a->multiplier_at, outputs, 4), &a->multiplier_at, TCN_BOUNDS);
-    REQUIRE(holds(c, a->shift_at, outputs, 1) && a->shift_at % 16 == 0, &a->shift_at, TCN_BOUNDS);
-    REQUIRE(holds(c, a->edge_f_at, a->channels, 1), &a->edge_f_at, TCN_BOUNDS);
+    uint32_t block = helium ? 16 : 4, at_once = depthwise ? block : 4, i, taps_t, f_in = 1, f_out = 1;
+    uint64_t outputs, weights;
+    const int8_t *shift;
+    ARGUMENTS(fours_args);
+    REQUIRE(n->op == CONV_FOURS && c->h->family != FAMILY_PORTABLE && n->dtype == TCN_I8 && output_of(c)->dtype == TCN_I8, &n->op, TCN_VALUE);
+    REQUIRE(n->up == 1 && n->edge == EDGE_FILL, &n->up, TCN_VALUE);
+    REQUIRE(a->taps > 0 && a->taps <= c->h->max_taps, &a->taps, TCN_BOUNDS);
+    REQUIRE(a->dilation_t > 0 && a->dilation_t <= MOST_FRAMES, &a->dilation_t, TCN_VALUE);
+    REQUIRE(a->channels > 0 && a->channels <= MOST_ELEMENTS && a->outputs > 0 && a->outputs <= MOST_ELEMENTS, &a->channels, TCN_VALUE);
+    REQUIRE(!depthwise || a->channels == a->outputs, &a->outputs, TCN_VALUE);
+    REQUIRE((uint64_t)a->taps * a->channels <= c->h->bytes, &a->taps, TCN_BOUNDS);
+    taps_t = a->taps;
+    if (a->axis_at) {
+        const fours_axis *x = (const fours_axis *)(const void *)(c->plan + a->axis_at);
+        REQUIRE(TCN_NEEDED(PLACES), &a->axis_at, TCN_UNKNOWN);
+        REQUIRE(holds(c, a->axis_at, sizeof *x / 4, 4), &a->axis_at, TCN_BOUNDS);
+        REQUIRE(x->taps_f > 0 && a->taps % x->taps_f == 0, &x->taps_f, TCN_VALUE);
+        REQUIRE(x->dilation_f <= MOST_FRAMES, &x->dilation_f, TCN_VALUE);
+        REQUIRE(x->stride_f > 0 && x->stride_f <= MOST_FRAMES, &x->stride_f, TCN_VALUE);
+        REQUIRE(x->pad_f > -MOST_FRAMES && x->pad_f < MOST_FRAMES, &x->pad_f, TCN_VALUE);
+        REQUIRE(holds(c, x->edge_f_at, a->channels, 1), &x->edge_f_at, TCN_BOUNDS);
+        taps_t /= x->taps_f;
+        f_in = x->f_in;
+        f_out = x->f_out;
+    }
+    REQUIRE((uint64_t)f_in * a->channels == elements_of(input_of(c, 0)), &a->channels, TCN_VALUE);
+    REQUIRE((uint64_t)f_out * a->outputs == elements_of(output_of(c)), &a->outputs, TCN_VALUE);
+    REQUIRE((int64_t)(taps_t - 1) * a->dilation_t + 1 <= n->extent, &n->extent, TCN_VALUE);
+    outputs = (uint64_t)(a->outputs + at_once - 1) / at_once * at_once;
+    weights = outputs * (depthwise ? a->taps : (a->taps * a->channels + block - 1) / block * block);
+    REQUIRE(a->weights_at % 16 == 0 && holds(c, a->weights_at, weights, 1), &a->weights_at, TCN_BOUNDS);
+    REQUIRE(holds(c, a->columns_at, outputs / 4 * 9, 4), &a->columns_at, TCN_BOUNDS);
+    shift = (const int8_t *)(c->plan + a->columns_at + 8 * outputs);
     for (i = 0; i < outputs; i++)
         REQUIRE(helium ? shift[i] <= 0 && shift[i] >= -31 : shift[i] >= 0 && shift[i] <= 31, shift + i, TCN_VALUE);
     return TCN_OK;
 }
 
-TCN_RARELY int tcn_check_convolution(tcn_checker *c)
+TCN_RARELY static int check_panels(tcn_checker *c)
 {
     const tcn_node_record *n = c->node;
     const tcn_tensor_record *x = input_of(c, 0), *y = output_of(c);
@@ -46,8 +99,8 @@ TCN_RARELY int tcn_check_convolution(tcn_checker *c)
     REQUIRE(a->pad_f > -MOST_FRAMES && a->pad_f < MOST_FRAMES, &a->pad_f, TCN_VALUE);
     REQUIRE(a->channels > 0 && a->channels <= MOST_ELEMENTS && a->outputs > 0 && a->outputs <= MOST_ELEMENTS, &a->channels, TCN_VALUE);
     REQUIRE(a->groups > 0 && a->channels % a->groups == 0 && a->outputs % a->groups == 0, &a->groups, TCN_VALUE);
-    REQUIRE((uint64_t)a->f_in * a->channels == x->elements, &a->f_in, TCN_VALUE);
-    REQUIRE((uint64_t)a->f_out * a->outputs == y->elements, &a->f_out, TCN_VALUE);
+    REQUIRE((uint64_t)a->f_in * a->channels == elements_of(x), &a->f_in, TCN_VALUE);
+    REQUIRE((uint64_t)a->f_out * a->outputs == elements_of(y), &a->f_out, TCN_VALUE);
     if (n->kind == KIND_TRANSPOSE_CONV) {
         REQUIRE(n->stride == 1 && a->pad_t < MOST_FRAMES && n->edge == EDGE_FILL, &a->pad_t, TCN_VALUE);
         /* The taps read what the Window says, which is what the rings keep. */
@@ -61,8 +114,6 @@ TCN_RARELY int tcn_check_convolution(tcn_checker *c)
         REQUIRE((int64_t)(a->taps_t - 1) * a->dilation_t + 1 <= n->extent, &n->extent, TCN_VALUE);
     }
     REQUIRE(TCN_NEEDED(PLACES) || without_frequency(a), &a->f_out, TCN_UNKNOWN);
-    if ((n->kind == KIND_CONV || n->kind == KIND_DEPTHWISE) && n->op != CONV_PANELS)
-        return check_fours(c, a, taps);
     if (depthwise) {
         REQUIRE(a->outputs % a->channels == 0, &a->outputs, TCN_VALUE);
         weights = (uint64_t)a->outputs * (n->dtype == TCN_F32 ? 4 : 1);
@@ -79,7 +130,7 @@ TCN_RARELY int tcn_check_convolution(tcn_checker *c)
     weights *= taps;
     if (n->kind == KIND_RESAMPLE)
         weights = (weights + 63) & ~(uint64_t)63;
-    REQUIRE(a->weights_bytes == weights && a->weights_at % 64 == 0 && holds(c, a->weights_at, sets * weights, 1), &a->weights_at, TCN_BOUNDS);
+    REQUIRE(a->weights_bytes == weights && a->weights_at % (c->h->family == FAMILY_PORTABLE ? 64 : 16) == 0 && holds(c, a->weights_at, sets * weights, 1), &a->weights_at, TCN_BOUNDS);
     REQUIRE(holds(c, a->bias_at, per_output, n->dtype == TCN_I16 ? 8 : 4), &a->bias_at, TCN_BOUNDS);
     REQUIRE(holds(c, a->edge_f_at, a->channels, (uint32_t)item), &a->edge_f_at, TCN_BOUNDS);
     if (n->dtype == TCN_F32) {
@@ -97,6 +148,12 @@ TCN_RARELY int tcn_check_convolution(tcn_checker *c)
                                         : tcn_check_shifts(c, a->shift_at, (uint32_t)per_output, -31, 30);
 }
 
+TCN_RARELY int tcn_check_convolution(tcn_checker *c)
+{
+    const tcn_node_record *n = c->node;
+    return (n->kind == KIND_CONV || n->kind == KIND_DEPTHWISE) && n->op != CONV_PANELS ? check_fours(c) : check_panels(c);
+}
+
 static tcn_window_kernel window_kernel(const tcn_program *p, const tcn_node_record *node)
 {
     const tcn_kernels *k = p->kernels;
@@ -107,14 +164,15 @@ static tcn_window_kernel window_kernel(const tcn_program *p, const tcn_node_reco
 
 static tcn_fours_kernel fours_kernel(const tcn_program *p, const tcn_node_record *node)
 {
-    if (node->op != CONV_FOURS || node->kind == KIND_TRANSPOSE_CONV)
+    if (!is_fours(node))
         return NULL;
     return node->kind == KIND_DEPTHWISE ? p->kernels->depthwise_i8_fours : p->kernels->conv_i8_fours;
 }
 
 typedef struct {
     const tcn_job *j;
-    const conv_args *a;
+    const void *args; /* conv_args or fours_args */
+    conv_shape shape;
     tcn_window_kernel kernel;
     tcn_fours_kernel fours;
     uint32_t taps, filled, most;
@@ -124,9 +182,9 @@ static void emit(collector *c)
 {
     const tcn_program *p = c->j->p;
     if (c->filled && c->fours)
-        c->fours(c->a, p->plan, p->rows, p->outs, c->filled, p->window);
+        c->fours(c->args, p->plan, p->rows, p->outs, c->filled, p->window);
     else if (c->filled)
-        c->kernel(c->a, p->plan, p->rows, p->outs, c->filled);
+        c->kernel(c->args, p->plan, p->rows, p->outs, c->filled);
     c->filled = 0;
 }
 
@@ -182,7 +240,7 @@ static void conv_frames(collector *c, const tcn_lane_run *lane)
         uint32_t k;
         n = n < end - f ? n : end - f;
         for (k = 0; k < c->taps; k++)
-            find_rows(j, lane, first + (int64_t)k * c->a->dilation_t, j->node->stride, n,
+            find_rows(j, lane, first + (int64_t)k * c->shape.dilation_t, j->node->stride, n,
                       p->rows + (size_t)c->filled * c->taps + k, c->taps);
         for (i = 0; i < n; i++, out += to->bytes)
             p->outs[c->filled + i] = out;
@@ -196,7 +254,7 @@ static void conv_frames(collector *c, const tcn_lane_run *lane)
 static void conv_frame(collector *c, const tcn_lane_run *lane, int64_t frame)
 {
     const tcn_job *j = c->j;
-    const conv_args *a = c->a;
+    const conv_shape *a = &c->shape;
     const tcn_node_record *node = j->node;
     uint32_t item = element_bytes(node->dtype), row = a->channels * item, f, k, q;
     uint8_t *out = output_frame_at(j->p, lane, j->out[0], frame);
@@ -218,15 +276,16 @@ static void conv_frame(collector *c, const tcn_lane_run *lane, int64_t frame)
 static void transpose_conv_frame(collector *c, const tcn_lane_run *lane, int64_t frame)
 {
     const tcn_job *j = c->j;
-    const conv_args *a = c->a;
+    const conv_shape *a = &c->shape;
     const tcn_node_record *node = j->node;
     const uint8_t *zero = j->p->plan + a->edge_f_at;
+    uint32_t pad_t = ((const conv_args *)c->args)->pad_t;
     uint32_t item = element_bytes(node->dtype), row = a->channels * item, f, k, q;
     uint8_t *out = output_frame_at(j->p, lane, j->out[0], frame);
     for (f = 0; f < a->f_out; f++) {
         const void **rows = next_position(c, out + (size_t)f * a->outputs * item);
         for (k = 0; k < a->taps_t; k++) {
-            int64_t up = node->up, place = frame + a->pad_t - k;
+            int64_t up = node->up, place = frame + pad_t - k;
             int meets = place % up == 0;
             const uint8_t *in = meets ? padded_frame_at(j->p, lane, node, j->in[0], place / up) : zero;
             for (q = 0; q < a->taps_f; q++) {
@@ -244,8 +303,9 @@ static collector collector_of(const tcn_job *j)
     const tcn_node_record *node = j->node;
     collector c;
     c.j = j;
-    c.a = ARGS(conv_args);
-    c.taps = c.a->taps_t * c.a->taps_f;
+    c.args = ARGS(conv_args);
+    c.shape = shape_of(p, node);
+    c.taps = c.shape.taps_t * c.shape.taps_f;
     c.filled = 0;
     c.most = c.taps == p->header->max_taps ? p->positions_at_most : p->table / c.taps;
     c.most = c.most < p->positions ? c.most : p->positions;
@@ -258,7 +318,7 @@ static void run(const tcn_job *j)
 {
     const tcn_program *p = j->p;
     const tcn_node_record *node = j->node;
-    int frequency = TCN_NEEDED(PLACES) && !without_frequency(ARGS(conv_args));
+    int frequency = TCN_NEEDED(PLACES) && moves_along_frequency(p, node);
     collector c;
     uint32_t l;
     int64_t f;
@@ -327,17 +387,17 @@ static void run_single_fours(const tcn_program *p, const tcn_single_frame *singl
 static void prepare_single_frame(const tcn_program *p, const tcn_node_record *node, tcn_single_frame *single, int32_t *offsets)
 {
     const uint32_t *operands = IN_PLAN(uint32_t, node->operands_at);
-    const conv_args *a = ARGS(conv_args);
+    const conv_shape a = shape_of(p, node);
     int64_t lag = p->latency_frames[operands[0]] - p->latency_frames[operands[node->n_inputs]] - node->pad_begin;
     uint32_t i;
-    if (!without_frequency(a))
+    if (moves_along_frequency(p, node))
         return;
     single->kernel = window_kernel(p, node);
     single->fours = fours_kernel(p, node);
     single->run = single->fours ? run_single_fours : run_single_frame;
-    single->taps = a->taps_t;
-    for (i = 0; i < a->taps_t; i++)
-        offsets[i] = (int32_t)(lag + (int64_t)i * a->dilation_t);
+    single->taps = a.taps_t;
+    for (i = 0; i < a.taps_t; i++)
+        offsets[i] = (int32_t)(lag + (int64_t)i * a.dilation_t);
 }
 
 const tcn_operation tcn_conv = {tcn_check_convolution, run, prepare_single_frame};

@@ -9,7 +9,7 @@ static int check_move(tcn_checker *c)
     REQUIRE(same_frame(c->node), &c->node->up, TCN_VALUE);
     for (r = 0; r < c->node->n_outputs; r++)
         REQUIRE(c->tensors[c->out[r]].dtype == output_of(c)->dtype, &c->node->n_outputs, TCN_VALUE);
-    REQUIRE(a->element_bytes > 0 && a->element_bytes * (uint64_t)output_of(c)->elements == output_of(c)->bytes, &a->element_bytes, TCN_VALUE);
+    REQUIRE(a->element_bytes > 0 && a->element_bytes * (uint64_t)elements_of(output_of(c)) == output_of(c)->bytes, &a->element_bytes, TCN_VALUE);
     if (a->constant_at)
         REQUIRE(c->node->n_outputs == 1 && holds(c, a->constant_at, output_of(c)->bytes, 1), &a->constant_at, TCN_BOUNDS);
     if (!a->n_runs)
@@ -19,9 +19,9 @@ static int check_move(tcn_checker *c)
     for (r = 0; r < a->n_runs; r++) {
         REQUIRE(run[r].operand < c->node->n_inputs, &run[r].operand, TCN_BOUNDS);
         REQUIRE(input_of(c, run[r].operand)->dtype == output_of(c)->dtype, &run[r].operand, TCN_VALUE);
-        REQUIRE((uint64_t)run[r].begin + run[r].count <= input_of(c, run[r].operand)->elements, &run[r].begin, TCN_BOUNDS);
+        REQUIRE((uint64_t)run[r].begin + run[r].count <= elements_of(input_of(c, run[r].operand)), &run[r].begin, TCN_BOUNDS);
         REQUIRE(run[r].output < c->node->n_outputs, &run[r].output, TCN_BOUNDS);
-        REQUIRE((uint64_t)run[r].to + run[r].count <= c->tensors[c->out[run[r].output]].elements, &run[r].to, TCN_BOUNDS);
+        REQUIRE((uint64_t)run[r].to + run[r].count <= elements_of(&c->tensors[c->out[run[r].output]]), &run[r].to, TCN_BOUNDS);
     }
     return TCN_OK;
 }

@@ -12,7 +12,7 @@ int tcn_check_operands(tcn_checker *c, const uint32_t *constant_at, const uint32
             REQUIRE(holds(c, constant_at[q], elements, element_bytes(dtype[q])), &constant_at[q], TCN_BOUNDS);
         } else {
             REQUIRE(streams < c->node->n_inputs && input_of(c, streams)->dtype == dtype[q], &constant_at[q], TCN_VALUE);
-            there = input_of(c, streams++)->elements;
+            there = elements_of(input_of(c, streams++));
         }
         if (index_at[q])
             REQUIRE(!constant_at[q] && holds(c, index_at[q], elements, 4), &index_at[q], TCN_BOUNDS);

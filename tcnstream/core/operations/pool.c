@@ -12,8 +12,8 @@ static int check_pool(tcn_checker *c)
     REQUIRE((int64_t)a->taps_t <= n->extent, &n->extent, TCN_VALUE);
     REQUIRE(a->stride_f > 0 && a->stride_f <= MOST_FRAMES, &a->stride_f, TCN_VALUE);
     REQUIRE(a->pad_f > -MOST_FRAMES && a->pad_f < MOST_FRAMES, &a->pad_f, TCN_VALUE);
-    REQUIRE((uint64_t)a->f_in * a->channels == input_of(c, 0)->elements, &a->f_in, TCN_VALUE);
-    REQUIRE((uint64_t)a->f_out * a->channels == output_of(c)->elements, &a->f_out, TCN_VALUE);
+    REQUIRE((uint64_t)a->f_in * a->channels == elements_of(input_of(c, 0)), &a->f_in, TCN_VALUE);
+    REQUIRE((uint64_t)a->f_out * a->channels == elements_of(output_of(c)), &a->f_out, TCN_VALUE);
     return TCN_OK;
 }
 

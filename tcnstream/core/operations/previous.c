@@ -8,7 +8,7 @@ static int check_previous(tcn_checker *c)
     REQUIRE(same_frame(c->node), &c->node->up, TCN_VALUE);
     REQUIRE(a->shown < c->h->n_tensors, &a->shown, TCN_BOUNDS);
     shown = &c->tensors[a->shown];
-    REQUIRE(!(shown->flags & TENSOR_CONSTANT) && shown->dtype == output_of(c)->dtype && shown->bytes == output_of(c)->bytes &&
+    REQUIRE(shown->dtype == output_of(c)->dtype && shown->bytes == output_of(c)->bytes &&
             shown->ring_frames > 0 && shown->last_reader >= c->number, &a->shown, TCN_VALUE);
     REQUIRE(holds(c, a->start_at, output_of(c)->bytes, 1), &a->start_at, TCN_BOUNDS);
     return TCN_OK;

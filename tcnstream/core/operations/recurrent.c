@@ -5,7 +5,7 @@
 
 static int check_sums(tcn_checker *c, const sums16_args *a, uint32_t input)
 {
-    REQUIRE(a->depth > 0 && a->outputs > 0 && a->depth == input_of(c, input)->elements, &a->depth, TCN_VALUE);
+    REQUIRE(a->depth > 0 && a->outputs > 0 && a->depth == elements_of(input_of(c, input)), &a->depth, TCN_VALUE);
     REQUIRE(input_of(c, input)->dtype == TCN_I8, &c->node->dtype, TCN_VALUE);
     REQUIRE(holds(c, a->weights_at, (uint64_t)a->outputs * a->depth, 1), &a->weights_at, TCN_BOUNDS);
     REQUIRE(holds(c, a->bias_at, a->outputs, 4), &a->bias_at, TCN_BOUNDS);
@@ -18,7 +18,7 @@ static int check_sums16(tcn_checker *c)
 {
     ARGUMENTS(sums16_args);
     REQUIRE(same_frame(c->node) && output_of(c)->dtype == TCN_I16, &c->node->up, TCN_VALUE);
-    REQUIRE(a->outputs == output_of(c)->elements, &a->outputs, TCN_VALUE);
+    REQUIRE(a->outputs == elements_of(output_of(c)), &a->outputs, TCN_VALUE);
     return check_sums(c, a, 0);
 }
 
@@ -29,10 +29,10 @@ static int check_lstm_step(tcn_checker *c)
     REQUIRE(same_frame(c->node) && c->node->n_inputs == 3 && c->node->n_outputs == 2, &c->node->n_inputs, TCN_VALUE);
     cell = input_of(c, 2);
     REQUIRE(a->gates == 3 || a->gates == 4, &a->gates, TCN_VALUE);
-    REQUIRE((uint64_t)a->gates * cell->elements == a->outputs && input_of(c, 0)->elements == a->outputs, &a->gates, TCN_VALUE);
+    REQUIRE((uint64_t)a->gates * elements_of(cell) == a->outputs && elements_of(input_of(c, 0)) == a->outputs, &a->gates, TCN_VALUE);
     REQUIRE(input_of(c, 0)->dtype == TCN_I16 && cell->dtype == TCN_I16 && c->tensors[c->out[1]].dtype == TCN_I16, &c->node->dtype, TCN_VALUE);
-    REQUIRE(output_of(c)->dtype == TCN_I8 && output_of(c)->elements == cell->elements &&
-            c->tensors[c->out[1]].elements == cell->elements, &a->gates, TCN_VALUE);
+    REQUIRE(output_of(c)->dtype == TCN_I8 && elements_of(output_of(c)) == elements_of(cell) &&
+            elements_of(&c->tensors[c->out[1]]) == elements_of(cell), &a->gates, TCN_VALUE);
     REQUIRE(a->cell_bits <= 6 && a->clip >= 0 && a->clip <= INT16_MAX && shift_ok(a->shift_out), &a->cell_bits, TCN_VALUE);
     return check_sums(c, a, 1);
 }
@@ -43,9 +43,9 @@ static int check_svdf_filter(tcn_checker *c)
     ARGUMENTS(svdf_filter_args);
     REQUIRE(n->up == 1 && n->stride == 1 && n->edge == EDGE_FILL, &n->up, TCN_VALUE);
     REQUIRE(n->dtype == TCN_I16 && output_of(c)->dtype == TCN_I8 && a->rank > 0, &a->rank, TCN_VALUE);
-    REQUIRE((uint64_t)a->rank * output_of(c)->elements == input_of(c, 0)->elements, &a->rank, TCN_VALUE);
-    REQUIRE(holds(c, a->weights_at, (uint64_t)input_of(c, 0)->elements * (uint32_t)n->extent, 2), &a->weights_at, TCN_BOUNDS);
-    REQUIRE(holds(c, a->bias_at, output_of(c)->elements, 4) && shift_ok(a->shift), &a->bias_at, TCN_BOUNDS);
+    REQUIRE((uint64_t)a->rank * elements_of(output_of(c)) == elements_of(input_of(c, 0)), &a->rank, TCN_VALUE);
+    REQUIRE(holds(c, a->weights_at, (uint64_t)elements_of(input_of(c, 0)) * (uint32_t)n->extent, 2), &a->weights_at, TCN_BOUNDS);
+    REQUIRE(holds(c, a->bias_at, elements_of(output_of(c)), 4) && shift_ok(a->shift), &a->bias_at, TCN_BOUNDS);
     return TCN_OK;
 }
 

@@ -54,7 +54,7 @@ static int check_interpolate(tcn_checker *c)
     const tcn_node_record *n = c->node;
     ARGUMENTS(interpolate_args);
     REQUIRE((n->dtype == TCN_I8 || n->dtype == TCN_I16) && output_of(c)->dtype == n->dtype, &n->dtype, TCN_VALUE);
-    REQUIRE(output_of(c)->elements == input_of(c, 0)->elements && n->edge == EDGE_HOLD, &n->edge, TCN_VALUE);
+    REQUIRE(elements_of(output_of(c)) == elements_of(input_of(c, 0)) && n->edge == EDGE_HOLD, &n->edge, TCN_VALUE);
     REQUIRE(a->taps > 0 && a->taps <= TCN_MOST_INTERPOLATED && a->taps == ((uint32_t)n->extent - 1) / (uint32_t)n->up + 1, &a->taps, TCN_VALUE);
     REQUIRE(holds(c, a->weights_at, (uint64_t)n->up * a->taps, 2), &a->weights_at, TCN_BOUNDS);
     return TCN_OK;
@@ -65,7 +65,7 @@ static void interpolate(const tcn_job *j)
     const tcn_program *p = j->p;
     const tcn_node_record *node = j->node;
     const interpolate_args *a = ARGS(interpolate_args);
-    uint32_t in = j->in[0], out = j->out[0], l, t, e, elements = p->tensors[out].elements;
+    uint32_t in = j->in[0], out = j->out[0], l, t, e, elements = elements_of(&p->tensors[out]);
     int64_t up = node->up, f;
     for (l = 0; l < j->n_lanes; l++) {
         const tcn_lane_run *lane = &j->lanes[l];

@@ -6,7 +6,7 @@ static int check_select(tcn_checker *c)
     uint8_t dtypes[3] = {TCN_BOOL, output_of(c)->dtype, output_of(c)->dtype};
     ARGUMENTS(select_args);
     REQUIRE(same_frame(c->node), &c->node->up, TCN_VALUE);
-    REQUIRE(a->elements == output_of(c)->elements, &a->elements, TCN_VALUE);
+    REQUIRE(a->elements == elements_of(output_of(c)), &a->elements, TCN_VALUE);
     return tcn_check_operands(c, a->constant_at, a->index_at, dtypes, 3, a->elements);
 }
 

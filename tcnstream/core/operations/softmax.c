@@ -9,7 +9,7 @@ static int check_softmax(tcn_checker *c)
     ARGUMENTS(softmax_args);
     REQUIRE(n->dtype <= TCN_I16 && output_of(c)->dtype == n->dtype && same_frame(n), &n->dtype, TCN_VALUE);
     REQUIRE(a->depth > 0 && a->depth <= (n->dtype == TCN_F32 ? MOST_ELEMENTS : TCN_MAX_SOFTMAX_INTEGERS), &a->depth, TCN_VALUE);
-    REQUIRE((uint64_t)a->rows * a->depth == output_of(c)->elements && output_of(c)->elements == input_of(c, 0)->elements, &a->rows, TCN_VALUE);
+    REQUIRE((uint64_t)a->rows * a->depth == elements_of(output_of(c)) && elements_of(output_of(c)) == elements_of(input_of(c, 0)), &a->rows, TCN_VALUE);
     REQUIRE(n->op <= (n->dtype == TCN_I16 ? SOFTMAX_SOFTMAX : SOFTMAX_LOG_SOFTMAX), &n->op, TCN_VALUE);
     if (n->op == SOFTMAX_LOG_SOFTMAX)
         REQUIRE(a->radius >= 0 && shift_ok(a->inverse_shift), &a->inverse_shift, TCN_VALUE);

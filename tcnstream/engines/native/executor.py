@@ -21,7 +21,7 @@ from tcnstream.compiler.cost import work_per_frame
 from tcnstream.compiler.plan import Plan
 from tcnstream.engines.base import PushInto, QuickPush
 from tcnstream.engines.native.core import load_core
-from tcnstream.engines.native.planfile import growth, read_facts, write_plan
+from tcnstream.engines.native.planfile import growth, read_facts, stream_numbers, write_plan
 from tcnstream.engines.native.snapshot import from_core, moved, to_core
 from tcnstream.engines.signed import flipped
 from tcnstream.engines.state import State
@@ -168,7 +168,12 @@ class NativeMemory:
 
         StreamError if the plan has no such tensor, or if it is a constant.
         """
-        self.stream.watch(tensor, frames)
+        if not 0 <= tensor < len(self._plan.tensors):
+            last = len(self._plan.tensors) - 1
+            raise StreamError(f"the plan has no tensor {tensor}; they are numbered 0 to {last}")
+        if self._plan.tensors[tensor].data is not None:
+            raise StreamError(f"`{self._plan.tensors[tensor].name}` is a constant: it has no frames ({frames} wanted)")
+        self.stream.watch(stream_numbers(self._plan)[tensor], frames)
         self._watched = tensor
 
     def tap(self) -> tuple[int, Array]:
@@ -179,7 +184,7 @@ class NativeMemory:
         """
         first, content = self.stream.tap()
         tensor = self._plan.tensors[self._watched]
-        stored = self._facts.tensors[self._watched].dtype
+        stored = self._facts.tensors[stream_numbers(self._plan)[self._watched]].dtype
         frames = np.frombuffer(content, stored).reshape(-1, *tensor.shape)
         return first, frames if stored == tensor.dtype else flipped(frames)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tcnstream.engines.native.layout import Conv, ConvOp, Dtype, Header, Kind, NodeRecord, ResampleOp
+from tcnstream.engines.native.layout import Conv, ConvOp, Dtype, Fours, Header, Kind, NodeRecord, ResampleOp
 
 KERNELS = (
     *(
@@ -45,8 +45,10 @@ def _nodes(plan: bytes) -> Iterator[Any]:
 
 def _has_places(plan: bytes) -> bool:
     """Whether some window moves along the axis of frequency too."""
-    windows = [Conv.read(plan, n.args_at) for n in _nodes(plan) if n.kind in (Kind.CONV, Kind.DEPTHWISE)]
-    return any(a.f_out != 1 or a.taps_f != 1 or a.pad_f != 0 for a in windows)
+    windows = [n for n in _nodes(plan) if n.kind in (Kind.CONV, Kind.DEPTHWISE)]
+    in_panels = [Conv.read(plan, n.args_at) for n in windows if n.op == ConvOp.PANELS]
+    in_fours = [Fours.read(plan, n.args_at) for n in windows if n.op == ConvOp.FOURS]
+    return any(a.f_out != 1 or a.taps_f != 1 or a.pad_f != 0 for a in in_panels) or any(a.axis_at for a in in_fours)
 
 
 def _kernel(node: Any) -> str | None:

@@ -28,21 +28,25 @@ from tcnstream.engines.native.layout import (
     ALIGNMENT,
     DTYPES,
     FAMILIES,
+    FAMILY_ALIGNMENT,
     MAGIC,
     MAX_PORTS,
     MAX_RANK,
-    NONE,
+    MOST_NUMBERS,
+    NO_NUMBER,
     SAME,
     VERSION,
+    Description,
     Dtype,
     Edge,
     Family,
+    Growth,
     Header,
     Kind,
+    NodeDescription,
     NodeRecord,
     PlanFlag,
     Reduce,
-    TensorFlag,
     TensorRecord,
 )
 from tcnstream.engines.native.pack import Packed, pack, unsupported
@@ -54,13 +58,15 @@ from tcnstream.tflite.graph import Tensor
 _CHECKED_FROM = Header.offset("flags")
 """What the checksum covers begins behind it."""
 
-_NO_DTYPE = 0xFF
-"""The type of a constant that the core never sees."""
+_WORD_BYTES = 4
 
 
 @dataclass(frozen=True, eq=False)
 class TensorFacts:
-    """One tensor as the file has it; ``ring_frames`` is what a stream remembers of it, at ``ring_at`` of all rings."""
+    """One tensor as the file has it; ``ring_frames`` is what a stream remembers of it, at ``ring_at`` of all rings.
+
+    ``name`` and ``shape`` are "" and one axis where the file has no descriptions.
+    """
 
     name: str
     dtype: str
@@ -75,7 +81,10 @@ class TensorFacts:
 
 @dataclass(frozen=True, eq=False)
 class NodeFacts:
-    """One node as the file has it; ``carry_at`` is the place of its running sums, -1 without any."""
+    """One node as the file has it; ``carry_at`` is the place of its running sums, -1 without any.
+
+    ``kind`` and ``label`` are "" and ``index`` -1 where the file has no descriptions.
+    """
 
     kind: str
     label: str
@@ -89,7 +98,7 @@ class NodeFacts:
 
 @dataclass(frozen=True, eq=False)
 class PlanFacts:
-    """What a plan file says about itself."""
+    """What a plan file says about itself; ``tensors`` are those of ``stream_numbers``, in that order."""
 
     version: int
     identity: str
@@ -111,6 +120,7 @@ def write_plan(plan: Plan, identity: str = "", rounding: str = "litert", family:
 
     ``rounding`` is "litert", or "tflm" for the two roundings of TFLite Micro's FULLY_CONNECTED. ``family`` are the
     processors for whose instructions int8 weights are packed (``layout.Family``); every core runs a portable plan.
+    What is packed for a family has no names of tensors and operations: a portable plan has those for reports.
     Raises EngineError naming the first operation that the core does not have.
     """
     if rounding not in ROUNDINGS:
@@ -120,12 +130,22 @@ def write_plan(plan: Plan, identity: str = "", rounding: str = "litert", family:
     _ports(plan)
     _unsigned(plan)
     plan = signed_plan(plan)
-    portable = _Writer(plan, [pack(plan, node, rounding) for node in plan.nodes]).assemble(identity, rounding)
+    if max(len(plan.tensors), len(plan.nodes)) > MOST_NUMBERS:
+        raise EngineError(
+            f"the native engine lacks models of more than {MOST_NUMBERS} tensors or operations;"
+            ' use engine="interpreter" or engine="reference"'
+        )
+    portable = _written(plan, identity, rounding, Family.PORTABLE)
     if FAMILIES[family] == Family.PORTABLE:
         return portable
-    packed = [pack(plan, node, rounding, FAMILIES[family]) for node in plan.nodes]
-    crc32 = Header.read(portable).crc32
-    return _Writer(plan, packed).assemble(identity, rounding, FAMILIES[family], crc32)
+    return _written(plan, identity, rounding, FAMILIES[family], Header.read(portable).crc32)
+
+
+def _written(plan: Plan, identity: str, rounding: str, family: Family, program_crc32: int = 0) -> bytes:
+    packed = [pack(plan, node, rounding, family) for node in plan.nodes]
+    measured = _Writer(plan, packed, family)
+    measured.assemble(identity, rounding, program_crc32)
+    return _Writer(plan, packed, family, len(measured.wide)).assemble(identity, rounding, program_crc32)
 
 
 def unsupported_parts(plan: Plan) -> list[EngineError]:
@@ -159,6 +179,12 @@ def _ports(plan: Plan) -> None:
             raise EngineError(f"the native engine lacks {plan.tensors[i].dtype} streams; use another engine")
 
 
+def stream_numbers(plan: Plan) -> dict[int, int]:
+    """The numbers that the tensors of a plan have in its file: of those that are no constants, in their order."""
+    streams = (i for i, tensor in enumerate(plan.tensors) if tensor.data is None)
+    return {i: number for number, i in enumerate(streams)}
+
+
 def growth(plan: Plan) -> list[tuple[Fraction, int]]:
     """Per tensor (rate, extra): b input frames never make more than ceil(b * rate) + extra new frames."""
     rates: list[Fraction] = [Fraction(0)] * len(plan.tensors)
@@ -188,23 +214,33 @@ class _Ring:
 
 
 class _Writer:
-    """Sections that grow, then one file."""
+    """Sections that grow, then one file.
 
-    def __init__(self, plan: Plan, packed: Sequence[Packed]) -> None:
+    Of the data, what is aligned to more than a word comes first, so that there is no gap among the rest; ``wide_bytes``
+    is what that takes.
+    """
+
+    def __init__(self, plan: Plan, packed: Sequence[Packed], family: Family, wide_bytes: int = 0) -> None:
         self.plan = plan
         self.packed = packed
+        self.family = family
+        self.numbers = stream_numbers(plan)
+        self.alignment = ALIGNMENT if family == Family.PORTABLE else FAMILY_ALIGNMENT
         self.growth = growth(plan)
         self.readers, self.writers = _last_readers(plan), _writers(plan)
         self.names = bytearray()
         self.name_at: dict[str, int] = {}
-        self.data = bytearray()
-        self.blob_at: dict[bytes, int] = {}
+        self.wide, self.words = bytearray(), bytearray()
+        self.blob_at: dict[tuple[bytes, bool], int] = {}
         self.carry_bytes = 0
-        n_tensors, n_nodes = len(plan.tensors), len(plan.nodes)
-        self.tensors_at = _up(Header.size)
-        self.nodes_at = _up(self.tensors_at + n_tensors * TensorRecord.size)
-        self.ports_at = _up(self.nodes_at + n_nodes * NodeRecord.size)
-        self.data_at = _up(self.ports_at + 4 * (len(plan.inputs) + len(plan.outputs)))
+        self.tensors_at = self._up(Header.size)
+        self.nodes_at = self._up(self.tensors_at + len(self.numbers) * TensorRecord.size)
+        self.ports_at = self._up(self.nodes_at + len(plan.nodes) * NodeRecord.size)
+        self.wide_at = self._up(self.ports_at + (len(plan.inputs) + len(plan.outputs)) * Description.size)
+        self.words_at = self.wide_at + wide_bytes
+
+    def _up(self, size: int) -> int:
+        return -(-size // self.alignment) * self.alignment
 
     def text(self, text: str) -> int:
         """The place of ``text`` among the names; equal texts are kept once."""
@@ -215,11 +251,16 @@ class _Writer:
 
     def blob(self, content: bytes, alignment: int) -> int:
         """The offset of ``content`` in the file; equal contents are kept once."""
-        if content not in self.blob_at:
-            self.data += bytes(-len(self.data) % alignment)
-            self.blob_at[content] = self.data_at + len(self.data)
-            self.data += content
-        return self.blob_at[content]
+        is_wide = alignment > _WORD_BYTES
+        if (content, is_wide) not in self.blob_at:
+            data, data_at = (self.wide, self.wide_at) if is_wide else (self.words, self.words_at)
+            data += bytes(-len(data) % min(alignment, self.alignment))
+            self.blob_at[content, is_wide] = data_at + len(data)
+            data += content
+        return self.blob_at[content, is_wide]
+
+    def tensor(self, i: int) -> int:
+        return self.numbers[i]
 
     def carry(self, size_bytes: int) -> int:
         """The place of a node's running sums in the carries of a state."""
@@ -227,23 +268,29 @@ class _Writer:
         self.carry_bytes += size_bytes
         return place
 
-    def assemble(self, identity: str, rounding: str, family: Family = Family.PORTABLE, program_crc32: int = 0) -> bytes:
+    def assemble(self, identity: str, rounding: str, program_crc32: int = 0) -> bytes:
         plan = self.plan
         self.text(identity)  # the first of the names
+        ports = b"".join(self.description(i) for i in (*plan.inputs, *plan.outputs))
         loops = {loop.start: len(loop) for loop in plan.loops}
         nodes = b"".join(self.node(k, p, loops.get(k, 0)) for k, p in enumerate(self.packed))
         rings, ring_bytes, n_rings = self.rings()
         slots = self.slots()
-        tensors = b"".join(self.tensor(i, rings[i], slots[i]) for i in range(len(plan.tensors)))
-        ports = struct.pack(f"<{len(plan.inputs) + len(plan.outputs)}I", *plan.inputs, *plan.outputs)
-        names_at = _up(self.data_at + len(self.data))
-        total = _up(names_at + len(self.names))
+        tensors = b"".join(self.record(i, rings[i], slots[i]) for i in self.numbers)
+        self.wide += bytes(-len(self.wide) % _WORD_BYTES)
+        descriptions = b"" if self.family != Family.PORTABLE else self.descriptions()
+        described_at = self._up(self.words_at + len(self.words))
+        names_at = self._up(described_at + len(descriptions))
+        total = names_at + len(self.names)
+        total += -total % _WORD_BYTES
         content = bytearray(total)
         for at, part in (
             (self.tensors_at, tensors),
             (self.nodes_at, nodes),
             (self.ports_at, ports),
-            (self.data_at, self.data),
+            (self.wide_at, self.wide),
+            (self.words_at, self.words),
+            (described_at, descriptions),
             (names_at, self.names),
         ):
             content[at : at + len(part)] = part
@@ -252,14 +299,14 @@ class _Writer:
             bytes=total,
             crc32=0,
             flags=PlanFlag.TFLM_ROUNDING if rounding == "tflm" else 0,
-            n_tensors=len(plan.tensors),
+            n_tensors=len(self.numbers),
             tensors_at=self.tensors_at,
             n_nodes=len(plan.nodes),
             nodes_at=self.nodes_at,
             n_inputs=len(plan.inputs),
             n_outputs=len(plan.outputs),
             ports_at=self.ports_at,
-            n_slots=1 + max((s for s in slots if s != NONE), default=-1),
+            n_slots=1 + max((s for s in slots if s != NO_NUMBER), default=-1),
             n_rings=n_rings,
             ring_bytes=ring_bytes,
             carry_bytes=self.carry_bytes,
@@ -268,18 +315,24 @@ class _Writer:
             names_bytes=len(self.names),
             identity=identity,
             window_frames=plan.window_frames,
-            family=family,
+            described_at=described_at if descriptions else 0,
+            family=self.family,
             program_crc32=program_crc32,
         )
         content[: Header.size] = header.pack(self)
         struct.pack_into("<I", content, Header.offset("crc32"), zlib.crc32(content[_CHECKED_FROM:]))
         return bytes(content)
 
+    def descriptions(self) -> bytes:
+        nodes = (
+            NodeDescription(label=node.label, kind_name=node.kind_in_file, index=node.index) for node in self.plan.nodes
+        )
+        return b"".join([*map(self.description, self.numbers), *(node.pack(self) for node in nodes)])
+
     def node(self, k: int, packed: Packed, loop: int) -> bytes:
         plan, node = self.plan, self.plan.nodes[k]
         window = node.window
-        arguments = packed.arguments.pack(self) if packed.arguments else b""
-        operands = (*packed.operands, *node.outputs)
+        operands = [self.numbers[i] for i in (*packed.operands, *node.outputs)]
         pad_end = SAME if window.pad_end is None else window.pad_end
         source = plan.tensors[packed.operands[0]]
         padded = window.pad_begin > 0 or pad_end == SAME or pad_end > 0 or window.up > 1
@@ -291,9 +344,6 @@ class _Writer:
             kind=packed.kind,
             op=packed.op,
             dtype=_dtype(node, source),
-            label=node.label,
-            kind_name=node.kind_in_file,
-            index=node.index,
             n_inputs=len(packed.operands),
             n_outputs=len(node.outputs),
             operands=struct.pack(f"<{len(operands)}I", *operands),
@@ -304,8 +354,7 @@ class _Writer:
             pad_end=pad_end,
             edge=Edge[window.edge.upper()],
             fill=fill,
-            args=arguments or None,
-            args_bytes=len(arguments),
+            args=packed.arguments,
             loop=loop,
         )
         return record.pack(self)
@@ -316,7 +365,7 @@ class _Writer:
         kept = [0 if tensor.data is not None else frames for tensor, frames in remembered]
         frame_bytes = [math.prod(t.shape) * t.dtype.itemsize for t in self.plan.tensors]
         numbers = itertools.count()
-        made = [_Ring(frames, 0, next(numbers) if frames else NONE) for frames in kept]
+        made = [_Ring(frames, 0, next(numbers) if frames else NO_NUMBER) for frames in kept]
         end = 0
         # Frames of whole cache lines come first: then none of them lies across two lines.
         for i in sorted((i for i, frames in enumerate(kept) if frames), key=lambda i: -math.gcd(frame_bytes[i], 64)):
@@ -332,7 +381,7 @@ class _Writer:
         writer, reader = self.writers, self.readers
         free: list[int] = []
         size: list[Fraction] = []
-        slots = [NONE] * len(plan.tensors)
+        slots = [NO_NUMBER] * len(plan.tensors)
         for k in range(len(plan.nodes)):
             for i in plan.nodes[k].outputs:
                 tensor = plan.tensors[i]
@@ -346,44 +395,46 @@ class _Writer:
                     size.append(need)
                 slots[i] = slot
             for i in range(len(plan.tensors)):
-                last = reader[i] if reader[i] != NONE else writer[i]
-                if slots[i] != NONE and i not in plan.outputs and last == k:
+                last = reader[i] if reader[i] != NO_NUMBER else writer[i]
+                if slots[i] != NO_NUMBER and i not in plan.outputs and last == k:
                     free.append(slots[i])
         return slots
 
-    def tensor(self, i: int, ring: _Ring, slot: int) -> bytes:
+    def record(self, i: int, ring: _Ring, slot: int) -> bytes:
         tensor = self.plan.tensors[i]
         rate, extra = self.growth[i]
-        elements = math.prod(tensor.shape) if tensor.data is None else 0
-        shape = tensor.shape if len(tensor.shape) <= MAX_RANK else (math.prod(tensor.shape),)
-        s0, s1, s2, s3 = shape + (1,) * (MAX_RANK - len(shape))
-        q = tensor.quantization
         record = TensorRecord(
-            name=tensor.name,
-            dtype=DTYPES.get(str(tensor.dtype), _NO_DTYPE),
-            rank=len(shape),
-            flags=0 if tensor.data is None else TensorFlag.CONSTANT,
-            shape=(s0, s1, s2, s3),
-            elements=elements,
-            bytes=elements * tensor.dtype.itemsize,
+            bytes=math.prod(tensor.shape) * tensor.dtype.itemsize,
             ring_frames=ring.frames,
             ring_at=ring.at,
+            growth=Growth(up=rate.numerator, down=rate.denominator, extra=extra),
             ring=ring.number,
-            grow_up=rate.numerator,
-            grow_down=rate.denominator,
-            grow_extra=extra,
             slot=slot,
             last_reader=self.readers[i],
             writer=self.writers[i],
-            scale=0.0 if q is None else float(q.scale.flat[0]),
-            zero_point=0 if q is None else int(q.zero_point.flat[0]),
+            dtype=DTYPES[str(tensor.dtype)],
         )
         return record.pack(self)
 
+    def description(self, i: int) -> bytes:
+        tensor = self.plan.tensors[i]
+        shape = tensor.shape if len(tensor.shape) <= MAX_RANK else (math.prod(tensor.shape),)
+        s0, s1, s2, s3 = shape + (1,) * (MAX_RANK - len(shape))
+        q = tensor.quantization
+        described = Description(
+            tensor=i,
+            name=tensor.name if self.family == Family.PORTABLE else "",
+            rank=len(shape),
+            shape=(s0, s1, s2, s3),
+            scale=0.0 if q is None else float(q.scale.flat[0]),
+            zero_point=0 if q is None else int(q.zero_point.flat[0]),
+        )
+        return described.pack(self)
+
 
 def _writers(plan: Plan) -> list[int]:
-    """Per tensor the node that makes it, NONE for inputs and constants."""
-    made = [NONE] * len(plan.tensors)
+    """Per tensor the node that makes it, NO_NUMBER for inputs and constants."""
+    made = [NO_NUMBER] * len(plan.tensors)
     for k, node in enumerate(plan.nodes):
         for o in node.outputs:
             made[o] = k
@@ -391,8 +442,8 @@ def _writers(plan: Plan) -> list[int]:
 
 
 def _last_readers(plan: Plan) -> list[int]:
-    """Per tensor the last node that reads it, NONE without any; what a loop reads or makes lives until its end."""
-    last = [NONE] * len(plan.tensors)
+    """Per tensor the last node that reads it, NO_NUMBER without any; what a loop reads or makes lives until its end."""
+    last = [NO_NUMBER] * len(plan.tensors)
     ends = list(range(len(plan.nodes)))
     for loop in plan.loops:
         ends[loop.start : loop.stop] = [loop.stop - 1] * len(loop)
@@ -400,7 +451,7 @@ def _last_readers(plan: Plan) -> list[int]:
         fed = [plan.states[o] for o in node.outputs if o in plan.states]
         made = node.outputs if ends[k] > k else ()
         for i in (*sources, *fed, *made):
-            last[i] = max(ends[k], last[i] if last[i] != NONE else 0)
+            last[i] = max(ends[k], last[i] if last[i] != NO_NUMBER else 0)
     return last
 
 
@@ -409,10 +460,6 @@ def _dtype(node: Node, tensor: Tensor) -> Dtype:
     if dtype not in DTYPES:
         raise unsupported(node, f"{dtype} input")
     return DTYPES[dtype]
-
-
-def _up(size: int) -> int:
-    return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 def read_facts(content: bytes) -> PlanFacts:
@@ -435,12 +482,21 @@ def read_facts(content: bytes) -> PlanFacts:
         begin = head.names_at + at
         return content[begin : content.index(b"\0", begin)].decode(errors="replace")
 
+    nodes_described_at = head.described_at + head.n_tensors * Description.size
+    ports_at = [head.ports_at + k * Description.size for k in range(head.n_inputs + head.n_outputs)]
+    ports = [Description.read(content, at).tensor for at in ports_at]
+
     def tensor(k: int) -> TensorFacts:
         record = TensorRecord.read(content, head.tensors_at + k * TensorRecord.size)
+        dtype = Dtype(record.dtype)
+        described_at = head.described_at + k * Description.size if head.described_at else 0
+        if not described_at and k in ports:
+            described_at = ports_at[ports.index(k)]
+        described = Description.read(content, described_at) if described_at else None
         return TensorFacts(
-            name=name(record.name),
-            dtype="?" if record.dtype == _NO_DTYPE else Dtype(record.dtype).numpy,
-            shape=record.shape[: record.rank],
+            name=name(described.name) if described else "",
+            dtype=dtype.numpy,
+            shape=described.shape[: described.rank] if described else (record.bytes // dtype.bytes,),
             ring_frames=record.ring_frames,
             ring_at=record.ring_at,
             ring_bytes=record.ring_frames * record.bytes,
@@ -451,23 +507,25 @@ def read_facts(content: bytes) -> PlanFacts:
 
     def node(k: int) -> NodeFacts:
         record = NodeRecord.read(content, head.nodes_at + k * NodeRecord.size)
+        described = None
+        if head.described_at:
+            described = NodeDescription.read(content, nodes_described_at + k * NodeDescription.size)
         kind = Kind(record.kind)
         operands = struct.unpack_from(f"<{record.n_inputs + record.n_outputs}I", content, record.operands_at)
         pad_end = None if record.pad_end == SAME else record.pad_end
         edge = Edge(record.edge).name.lower()
         carried = kind in (Kind.TRAILING, Kind.CUMULATIVE)
         return NodeFacts(
-            kind=name(record.kind_name),
-            label=name(record.label),
+            kind=name(described.kind_name) if described else "",
+            label=name(described.label) if described else "",
             core_kind=kind.name,
-            index=record.index,
+            index=described.index if described else -1,
             inputs=operands[: record.n_inputs],
             outputs=operands[record.n_inputs :],
             window=Window(record.up, record.stride, record.extent, record.pad_begin, pad_end, edge),  # type: ignore[arg-type]
             carry_at=Reduce.read(content, record.args_at).carry_at if carried else -1,
         )
 
-    ports = struct.unpack_from(f"<{head.n_inputs + head.n_outputs}I", content, head.ports_at)
     return PlanFacts(
         version=head.version,
         identity=name(head.identity),
@@ -475,8 +533,8 @@ def read_facts(content: bytes) -> PlanFacts:
         window_frames=head.window_frames,
         tensors=tuple(tensor(k) for k in range(head.n_tensors)),
         nodes=tuple(node(k) for k in range(head.n_nodes)),
-        inputs=ports[: head.n_inputs],
-        outputs=ports[head.n_inputs :],
+        inputs=tuple(ports[: head.n_inputs]),
+        outputs=tuple(ports[head.n_inputs :]),
         ring_bytes=head.ring_bytes,
         carry_bytes=head.carry_bytes,
         crc32=head.crc32,

@@ -16,7 +16,7 @@ from tcnstream.compiler.operations import operation
 from tcnstream.compiler.operations.statistics import StatisticOptions
 from tcnstream.compiler.plan import Plan
 from tcnstream.engines.native.layout import SnapshotHead
-from tcnstream.engines.native.planfile import PlanFacts
+from tcnstream.engines.native.planfile import PlanFacts, stream_numbers
 from tcnstream.engines.native.unsigned import nodes_before
 from tcnstream.engines.signed import flipped
 from tcnstream.engines.state import State
@@ -28,9 +28,10 @@ _CRC_BYTES = 4
 def from_core(plan: Plan, facts: PlanFacts, blob: bytes) -> State:
     """The core's snapshot of a stream of ``plan`` as the state of the other engines."""
     head = SnapshotHead.read(blob)
+    numbers = stream_numbers(plan)
 
     def newest(i: int, n: int) -> Array:
-        tensor, ring = plan.tensors[i], facts.tensors[i]
+        tensor, ring = plan.tensors[i], facts.tensors[numbers[i]]
         elements = math.prod(tensor.shape)
         begin = SnapshotHead.size + ring.ring_at + (ring.ring_frames - n) * elements * tensor.dtype.itemsize
         frames = np.frombuffer(blob, ring.dtype, n * elements, begin).reshape(n, *tensor.shape)
@@ -50,8 +51,9 @@ def from_core(plan: Plan, facts: PlanFacts, blob: bytes) -> State:
 def to_core(state: State, facts: PlanFacts) -> bytes:
     """The state of another engine as the core's snapshot; the inverse of ``from_core``."""
     rings, sums = bytearray(facts.ring_bytes), bytearray(facts.carry_bytes)
+    numbers = stream_numbers(state.plan)
     for i, queue in state.queues.items():
-        ring = facts.tensors[i]
+        ring = facts.tensors[numbers[i]]
         if ring.ring_frames:
             first = max(queue.first_frame, queue.end_frame - ring.ring_frames)
             frames = queue.read(first, queue.end_frame)

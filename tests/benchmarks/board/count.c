@@ -118,7 +118,7 @@ static void no_window(const conv_args *a, const uint8_t *plan, const void *const
     (void)a, (void)plan, (void)rows, (void)outs, (void)positions;
 }
 
-static void no_fours(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs,
+static void no_fours(const fours_args *a, const uint8_t *plan, const void *const *rows, void *const *outs,
                      uint32_t positions, void *window)
 {
     (void)a, (void)plan, (void)rows, (void)outs, (void)positions, (void)window;

@@ -9,12 +9,15 @@ A plan file is little-endian and position-independent; it is used where it lies 
 that is a multiple of 16. Offsets (``..._at`` in C) count bytes from its start, every section starts at a multiple of
 64::
 
-    header    magic "TCNPLAN\\n", version, bytes of the file, CRC-32 of all that follows the CRC
-    tensors   one per tensor of the Plan: type, frame shape, ring, growth, scratch slot, writer and reader
-    nodes     one per node: kind, operands, Window, padding frame, arguments
-    ports     4 bytes each: tensor numbers, inputs, then outputs
-    data      operands, arguments, packed weights, biases, multipliers, tables, index maps
-    names     NUL-terminated UTF-8: the model's identity, labels, kinds
+    header        magic "TCNPLAN\\n", version, bytes of the file, CRC-32 of all that follows the CRC
+    tensors       one per tensor of the Plan that is no constant: type, ring, growth, scratch slot, writer and reader
+    nodes         one per node: kind, operands, Window, padding frame, arguments
+    ports         descriptions of the inputs, then of the outputs
+    data          packed weights and other arrays, then operands, arguments, growths
+    descriptions  of all tensors, then of all nodes, for reports: no board needs them
+    names         NUL-terminated UTF-8: the model's identity, and what descriptions call things
+
+What is packed for a family of processors has no descriptions, and sections at multiples of 16.
 """
 
 from enum import IntEnum
@@ -22,6 +25,7 @@ from typing import Self
 
 from tcnstream.engines.native.layout.records import (
     F32,
+    I16,
     I32,
     I64,
     U8,
@@ -31,6 +35,7 @@ from tcnstream.engines.native.layout.records import (
     Bytes8,
     Carry,
     Record,
+    TensorNumber,
     Text,
     Words,
     doc,
@@ -38,9 +43,13 @@ from tcnstream.engines.native.layout.records import (
 
 MAGIC = b"TCNPLAN\n"
 SNAPSHOT_MAGIC = b"TCNSNAP\n"
-VERSION = 3
+VERSION = 4
 ALIGNMENT = 64
+FAMILY_ALIGNMENT = 16
 NONE = 0xFFFFFFFF
+NO_NUMBER = 0xFFFF
+MOST_NUMBERS = NO_NUMBER - 1
+"""Tensors, nodes, rings and scratch slots are numbered in 16 bits."""
 SAME = -(1 << 31)
 
 MAX_PORTS = 16
@@ -134,12 +143,6 @@ class PlanFlag(IntEnum):
     """Bits of a header's ``flags``."""
 
     TFLM_ROUNDING = 1
-
-
-class TensorFlag(IntEnum):
-    """Bits of a tensor's ``flags``; the nodes that read a constant hold it themselves."""
-
-    CONSTANT = 1
 
 
 class Edge(IntEnum):
@@ -310,7 +313,7 @@ class Header(Record, c="tcn_header"):
     nodes_at: U32
     n_inputs: U32
     n_outputs: U32
-    ports_at: U32 = doc("u32 tensor numbers, inputs first")
+    ports_at: U32 = doc("tcn_description [n_inputs + n_outputs], inputs first")
     n_slots: U32 = doc("scratch areas that tensors share, one after the other")
     n_rings: U32
     ring_bytes: U32 = doc("of one state")
@@ -320,57 +323,72 @@ class Header(Record, c="tcn_header"):
     names_bytes: U32
     identity: Text = doc("the model and its policy")
     window_frames: U32
+    described_at: U32 = doc("tcn_description [n_tensors], tcn_node_description [n_nodes]; 0: none")
     family: U32 = doc("FAMILY_...")
     program_crc32: U32 = doc("of the portable plan, whose snapshots these are as well; 0: this is it")
 
 
-class TensorRecord(Record, c="tcn_tensor_record"):
-    """A tensor of the plan."""
+class Growth(Record, c="tcn_growth"):
+    """b input frames make at most ceil(b * up / down) + extra new frames of a tensor."""
 
-    name: Text
-    dtype: U8 = doc("TCN_F32 ...")
-    rank: U8
-    flags: U16 = doc("TENSOR_...")
-    shape: tuple[U32, U32, U32, U32] = doc("of a frame")
-    elements: U32 = doc("of a frame")
+    up: U32
+    down: U32
+    extra: U32
+
+
+class TensorRecord(Record, c="tcn_tensor_record"):
+    """A tensor of the plan that is no constant: the nodes that read a constant hold it themselves."""
+
     bytes: U32 = doc("of a frame")
     ring_frames: U32 = doc("what a stream remembers between two pushes")
     ring_at: U32 = doc("within the rings of a state")
-    ring: U32 = doc("its number, TCN_NONE without one")
-    grow_up: U32 = doc("b input frames make at most ceil(b * grow_up / grow_down) + grow_extra new frames")
-    grow_down: U32
-    grow_extra: U32
-    slot: U32 = doc("scratch area; TCN_NONE for the model's inputs")
-    last_reader: U32 = doc("node after which the ring takes in the new frames; TCN_NONE: none")
-    writer: U32 = doc("node; TCN_NONE for the model's inputs")
-    scale: F32
-    zero_point: I32
-    reserved: U32 = 0
+    growth: Words = doc("tcn_growth")
+    ring: U16 = doc("its number, TCN_NO_NUMBER without one")
+    slot: U16 = doc("scratch area; TCN_NO_NUMBER for the model's inputs")
+    last_reader: U16 = doc("node after which the ring takes in the new frames; TCN_NO_NUMBER: none")
+    writer: U16 = doc("node; TCN_NO_NUMBER for the model's inputs")
+    dtype: U8 = doc("TCN_F32 ...")
+    reserved: U8 = 0
+    reserved2: U16 = 0
 
 
 class NodeRecord(Record, c="tcn_node_record"):
     """A node: its operation, its operands, its Window (``compiler.plan.Window``) and its arguments."""
 
-    kind: U16 = doc("KIND_...")
+    kind: U8 = doc("KIND_...")
     op: U8 = doc("which of the kind's functions")
     dtype: U8 = doc("of the first input")
-    label: Text
-    kind_name: Text
-    index: I32 = doc("in the model file")
-    n_inputs: U16
-    n_outputs: U16
+    edge: U8 = doc("EDGE_...")
+    n_inputs: U8
+    n_outputs: U8
+    loop: U16 = doc("the first node of a loop: how many nodes go together, frame by frame; 0 for all others", default=0)
     operands: Words = doc("u32 tensor numbers, inputs first")
     up: I32
     stride: I32
     extent: I32
     pad_begin: I32
     pad_end: I32 = doc("TCN_SAME: as many frames as give ceil(frames / stride)")
-    edge: U32 = doc("EDGE_...")
     fill: Blob = doc("a frame of padding of the first input; 0: none")
     args: Words
-    args_bytes: U32
-    loop: U32 = doc("the first node of a loop: how many nodes go together, frame by frame; 0 for all others", default=0)
-    reserved: U32 = 0
+
+
+class Description(Record, c="tcn_description"):
+    """A tensor as users see it."""
+
+    tensor: TensorNumber
+    name: Text
+    rank: U32
+    shape: tuple[U32, U32, U32, U32] = doc("of a frame")
+    scale: F32 = doc("real = scale * (q - zero_point); 0 if not quantized")
+    zero_point: I32
+
+
+class NodeDescription(Record, c="tcn_node_description"):
+    """An operation as it stands in the model file."""
+
+    label: Text
+    kind_name: Text
+    index: I32 = doc("in the model file")
 
 
 class Conv(Record, c="conv_args"):
@@ -381,12 +399,6 @@ class Conv(Record, c="conv_args"):
                                                    i8, i16 (taps, ceil(channels / 4), w, 4)
     DEPTHWISE weights: (taps, outputs). Per-output arrays have panel_total(outputs / groups) entries per
     group (DEPTHWISE: outputs).
-
-    CONV_FOURS is for a family of processors, int8, SHORT and one group:
-    CONV weights:       (outputs / 4, taps * channels / block, 4, block), each quotient rounded up
-    DEPTHWISE weights:  DSP (outputs / 4, taps, 4), HELIUM (outputs / 16, taps, 16)
-    The block is 4 bytes on DSP and 16 on HELIUM. Per-output arrays have whole fours (HELIUM's DEPTHWISE: sixteens, in
-    the order 0 4 8 12, 2 6 10 14, 1 5 9 13, 3 7 11 15), shifts are i8: DSP places to the right, HELIUM the negative.
     """
 
     taps_t: U32
@@ -414,6 +426,41 @@ class Conv(Record, c="conv_args"):
     high_f: F32
     edge_f: Blob = doc("`channels` elements of frequency padding")
     pad_t: U32 = doc("TRANSPOSE_CONV: output frames cut off at the start", default=0)
+
+
+class FoursAxis(Record, c="fours_axis"):
+    """How the window of a ``Fours`` moves along the axis of frequency, as in ``Conv``."""
+
+    taps_f: U32
+    dilation_f: U32
+    stride_f: U32
+    pad_f: I32
+    f_in: U32
+    f_out: U32
+    edge_f: Blob
+
+
+class Fours(Record, c="fours_args"):
+    """CONV and DEPTHWISE of CONV_FOURS: for a family of processors, int8, SHORT and one group.
+
+    CONV weights:       (outputs / 4, taps * channels / block, 4, block), each quotient rounded up
+    DEPTHWISE weights:  DSP (outputs / 4, taps, 4), HELIUM (outputs / 16, taps, 16)
+    The block is 4 bytes on DSP and 16 on HELIUM. Columns are i32 biases with the input zero point folded in, i32
+    multipliers, and i8 shifts, on DSP places to the right, on HELIUM the negative; each of them has whole fours of
+    outputs (HELIUM's DEPTHWISE: sixteens, in the order 0 4 8 12, 2 6 10 14, 1 5 9 13, 3 7 11 15).
+    """
+
+    taps: U32 = doc("along time and frequency together")
+    dilation_t: U32
+    channels: U32 = doc("per frame position")
+    outputs: U32 = doc("per frame position")
+    weights: Blob
+    columns: Words
+    axis: Words = doc("fours_axis; 0: a position is a frame")
+    zero_out: I16
+    low: I16
+    high: I16
+    reserved: I16 = 0
 
 
 class Pool(Record, c="pool_args"):
@@ -575,7 +622,7 @@ class Interpolate(Record, c="interpolate_args"):
 class Previous(Record, c="previous_args"):
     """PREVIOUS: frame j is frame j - 1 of another tensor, which may be made later; frame 0 stands in the plan."""
 
-    shown: U32 = doc("the tensor")
+    shown: TensorNumber = doc("the tensor")
     start: Blob
 
 
@@ -662,8 +709,13 @@ class Kind(IntEnum):
 
 RECORDS = (
     Header,
+    Growth,
     TensorRecord,
     NodeRecord,
+    Description,
+    NodeDescription,
+    FoursAxis,
+    Fours,
     *dict.fromkeys(k.arguments for k in Kind if k.arguments),
     MoveRun,
     SnapshotHead,
@@ -671,7 +723,6 @@ RECORDS = (
 ENUMS: tuple[tuple[str, type[IntEnum]], ...] = (
     ("PLAN_", PlanFlag),
     ("FAMILY_", Family),
-    ("TENSOR_", TensorFlag),
     ("KIND_", Kind),
     ("EDGE_", Edge),
     ("RESCALE_", Rescale),

@@ -48,6 +48,7 @@ def layout_h() -> str:
                 f"#define TCN_SNAPSHOT_MAGIC {_string(layout.SNAPSHOT_MAGIC)}",
                 f"#define TCN_VERSION {layout.VERSION}u",
                 f"#define TCN_NONE 0x{layout.NONE:X}u",
+                f"#define TCN_NO_NUMBER 0x{layout.NO_NUMBER:X}u",
                 "#define TCN_SAME INT32_MIN",
                 f"#define TCN_ITEM_BYTES {{{item_bytes}}} /* of an element, by its type */",
                 f"#define TCN_MOST_INTERPOLATED {layout.MOST_INTERPOLATED}u /* frames that make one */",

@@ -31,6 +31,7 @@ class Reference(Enum):
     BLOB = "the offset of bytes, 0 for none"
     TEXT = "the offset of NUL-terminated UTF-8 among the names"
     CARRY = "the place of so many bytes among a state's running sums"
+    TENSOR = "the number in the file of a tensor of the plan"
 
 
 @dataclass(frozen=True)
@@ -47,25 +48,34 @@ class Scalar:
     alignment: int = 64
 
 
-U8: TypeAlias = Annotated[int, Scalar("B", "uint8_t")]
-U16: TypeAlias = Annotated[int, Scalar("H", "uint16_t")]
-U32: TypeAlias = Annotated[int, Scalar("I", "uint32_t")]
-I32: TypeAlias = Annotated[int, Scalar("i", "int32_t")]
-I64: TypeAlias = Annotated[int, Scalar("q", "int64_t")]
-F32: TypeAlias = Annotated[float, Scalar("f", "float")]
-Bytes8: TypeAlias = Annotated[bytes, Scalar("8s", "uint8_t", c_count=8)]
-Blob: TypeAlias = Annotated[bytes | None, Scalar("I", "uint32_t", Reference.BLOB)]
-Words: TypeAlias = Annotated[bytes | None, Scalar("I", "uint32_t", Reference.BLOB, alignment=16)]
-Text: TypeAlias = Annotated[str, Scalar("I", "uint32_t", Reference.TEXT)]
-Carry: TypeAlias = Annotated[int, Scalar("I", "uint32_t", Reference.CARRY)]
-
-
 class Placement(Protocol):
     """Where the things go that a record refers to; each returns what the record's field says of it."""
 
     def blob(self, content: bytes, alignment: int) -> int: ...
     def text(self, text: str) -> int: ...
     def carry(self, size_bytes: int) -> int: ...
+    def tensor(self, i: int) -> int: ...
+
+
+class Part(Protocol):
+    """A record to which another one refers."""
+
+    def pack(self, place: Placement) -> bytes: ...
+
+
+U8: TypeAlias = Annotated[int, Scalar("B", "uint8_t")]
+U16: TypeAlias = Annotated[int, Scalar("H", "uint16_t")]
+I16: TypeAlias = Annotated[int, Scalar("h", "int16_t")]
+U32: TypeAlias = Annotated[int, Scalar("I", "uint32_t")]
+I32: TypeAlias = Annotated[int, Scalar("i", "int32_t")]
+I64: TypeAlias = Annotated[int, Scalar("q", "int64_t")]
+F32: TypeAlias = Annotated[float, Scalar("f", "float")]
+Bytes8: TypeAlias = Annotated[bytes, Scalar("8s", "uint8_t", c_count=8)]
+Blob: TypeAlias = Annotated[bytes | None, Scalar("I", "uint32_t", Reference.BLOB)]
+Words: TypeAlias = Annotated[bytes | Part | None, Scalar("I", "uint32_t", Reference.BLOB, alignment=4)]
+Text: TypeAlias = Annotated[str, Scalar("I", "uint32_t", Reference.TEXT)]
+Carry: TypeAlias = Annotated[int, Scalar("I", "uint32_t", Reference.CARRY)]
+TensorNumber: TypeAlias = Annotated[int, Scalar("I", "uint32_t", Reference.TENSOR)]
 
 
 class _Nowhere:
@@ -79,6 +89,9 @@ class _Nowhere:
 
     def carry(self, size_bytes: int) -> int:
         raise TypeError("the record refers to running sums; say where they go")
+
+    def tensor(self, i: int) -> int:
+        raise TypeError("the record refers to a tensor; say what its number is")
 
 
 _REQUIRED: Any = object()
@@ -191,9 +204,13 @@ def _placed(value: Any, scalar: Scalar, place: Placement) -> Any:
         return value
     if scalar.reference is Reference.TEXT:
         return place.text(value)
+    if scalar.reference is Reference.TENSOR:
+        return place.tensor(value)
     if scalar.reference is Reference.CARRY:
         return place.carry(value) if value else 0
-    return 0 if value is None else place.blob(value, scalar.alignment)
+    if value is None:
+        return 0
+    return place.blob(value if isinstance(value, bytes) else value.pack(place), scalar.alignment)
 
 
 def _taken(values: Iterator[Any], count: int) -> Any:

@@ -17,6 +17,8 @@ from tcnstream.engines.native.layout import (
     Conv,
     ConvOp,
     Family,
+    Fours,
+    FoursAxis,
     Interpolate,
     Kind,
     ResampleOp,
@@ -31,7 +33,7 @@ from tcnstream.engines.native.pack.context import (
     packs,
     range_or_zero,
 )
-from tcnstream.engines.native.pack.family import Fours, is_short, packed_for
+from tcnstream.engines.native.pack.family import is_short, packed_for
 from tcnstream.engines.reference.kernels.context import (
     has_wide_sums,
     is_quantized,
@@ -171,7 +173,6 @@ def _convolution(
     multiplier: bytes | None = None
     shift: bytes | None = None
     rescale, zero_out = Rescale.FLOAT, 0
-    fours: Fours | None = None
     spread = (lambda v: v) if depthwise else (lambda v: _spread(v, groups))
     if quantized:
         if dtype not in (np.int8, np.int16) or facts.output.dtype != dtype:
@@ -185,7 +186,23 @@ def _convolution(
         if dtype == np.int8 and rescale == Rescale.TWICE and is_short(weights, axes, whole, shifts):
             rescale = Rescale.SHORT
             if context.family != Family.PORTABLE and kind in (Kind.CONV, Kind.DEPTHWISE) and not sets:
-                fours = packed_for(context.family, kind, weights, channels, groups, whole, multipliers, shifts)
+                arrays = packed_for(context.family, kind, weights, channels, groups, whole, multipliers, shifts)
+                if arrays is not None:
+                    low, high = range_or_zero(facts)
+                    edge_f = np.full(channels, zero_in, item).tobytes()
+                    fours = Fours(
+                        taps=kt * kf,
+                        dilation_t=dilation_t,
+                        channels=channels,
+                        outputs=outputs,
+                        weights=arrays.weights,
+                        columns=arrays.columns,
+                        axis=_fours_axis(kf, frequency, places, edge_f),
+                        zero_out=zero_out,
+                        low=low,
+                        high=high,
+                    )
+                    return Packed(kind, context.streams, fours, ConvOp.FOURS, taps=kt * kf)
         multiplier, shift = spread(multipliers).tobytes(), spread(shifts).tobytes()
         if dtype == np.int8:
             bias_bytes = spread(whole.astype(np.int32)).tobytes()
@@ -228,17 +245,21 @@ def _convolution(
         edge_f=np.full(channels, zero_in, item).tobytes(),
         pad_t=pad_t,
     )
-    if fours is not None:
-        arguments = arguments.replaced(
-            weights=fours.weights,
-            weights_bytes=len(fours.weights),
-            bias=fours.bias,
-            bias_u8=None,
-            multiplier=fours.multiplier,
-            shift=fours.shift,
-        )
-    op = ConvOp.PANELS if fours is None else ConvOp.FOURS
-    return Packed(kind, context.streams, arguments, op, taps=kt * kf)
+    return Packed(kind, context.streams, arguments, ConvOp.PANELS, taps=kt * kf)
+
+
+def _fours_axis(taps_f: int, frequency: Frequency, places: tuple[int, int], edge_f: bytes) -> FoursAxis | None:
+    if (places[1], taps_f, frequency.pad_begin) == (1, 1, 0):
+        return None
+    return FoursAxis(
+        taps_f=taps_f,
+        dilation_f=frequency.dilation,
+        stride_f=frequency.stride,
+        pad_f=frequency.pad_begin,
+        f_in=places[0],
+        f_out=places[1],
+        edge_f=edge_f,
+    )
 
 
 @packs("CONV_2D")

@@ -19,13 +19,11 @@ _HELIUM_LANES = (0, 4, 8, 12, 2, 6, 10, 14, 1, 5, 9, 13, 3, 7, 11, 15)
 
 
 @dataclass(frozen=True, eq=False)
-class Fours:
-    """The arrays of ``layout.Conv`` as ``ConvOp.FOURS`` has them."""
+class Arrays:
+    """The arrays of ``layout.Fours``."""
 
     weights: bytes
-    bias: bytes
-    multiplier: bytes
-    shift: bytes
+    columns: bytes
 
 
 def is_short(weights: Array, axes: tuple[int, ...], bias: Array, shifts: Array) -> bool:
@@ -41,7 +39,7 @@ def is_short(weights: Array, axes: tuple[int, ...], bias: Array, shifts: Array) 
 
 def packed_for(
     family: Family, kind: Kind, weights: Array, channels: int, groups: int, bias: Array, multiplier: Array, shift: Array
-) -> Fours | None:
+) -> Arrays | None:
     """A convolution (O, kt, kf, C) or a depthwise one (1, kt, kf, C) for a family; None where it stays in panels.
 
     ``is_short`` holds for it; ``bias``, ``multiplier`` and ``shift`` are (outputs,).
@@ -65,18 +63,14 @@ def packed_for(
 
 def _fours(
     family: Family, weights: Array, at_once: int, lanes: list[int], bias: Array, multiplier: Array, shift: Array
-) -> Fours:
+) -> Arrays:
     def spread(values: Array, dtype: type) -> bytes:
         padded = _padded(values.astype(dtype), 0, at_once).reshape(-1, at_once)
         return np.ascontiguousarray(padded[:, lanes]).tobytes()
 
     places = shift if family == Family.HELIUM else np.negative(shift)
-    return Fours(
-        weights=np.ascontiguousarray(weights, np.int8).tobytes(),
-        bias=spread(bias, np.int32),
-        multiplier=spread(multiplier, np.int32),
-        shift=spread(places, np.int8),
-    )
+    columns = spread(bias, np.int32) + spread(multiplier, np.int32) + spread(places, np.int8)
+    return Arrays(np.ascontiguousarray(weights, np.int8).tobytes(), columns)
 
 
 def _padded(values: Array, axis: int, multiple: int) -> Array:
