@@ -30,9 +30,12 @@ def text_of(page: Path) -> str:
 
 
 def python_blocks() -> list[tuple[str, str]]:
-    """The programs of the pages; what begins with the path of a source is an excerpt of it."""
+    """The programs of the pages; what begins with the path of a source is an excerpt of it.
+
+    Those for Flink are run by tests/fleet/test_flink.py, in an environment of its own.
+    """
     blocks = [(page, block) for page in PAGES for block in re.findall(r"```python\n(.*?)```", text_of(page), re.DOTALL)]
-    return [(page.name, block) for page, block in blocks if not re.match(r"# tcnstream/", block)]
+    return [(page.name, block) for page, block in blocks if not re.match(r"# tcnstream/|from pyflink", block)]
 
 
 @pytest.mark.parametrize(("name", "lines"), python_blocks())

@@ -62,6 +62,26 @@ class FramesRow:
 Row: TypeAlias = SegmentRow | FramesRow
 
 
+class KeyedArguments(PipelineArguments, total=False):
+    """The arguments of Keyed, for what passes them on."""
+
+    emit: Emitted
+    on_gap: Policy
+    limit_s: float
+    seq_counts: Counted
+    joined_frames: int
+    cached: int
+
+
+@dataclass
+class Counts:
+    """What a Keyed has met so far: messages that were there already, gaps, pipelines rebuilt from a state."""
+
+    duplicates: int = 0
+    gaps: int = 0
+    rebuilt: int = 0
+
+
 class Keyed:
     """One model for any number of keys; not for two threads at a time.
 
@@ -69,7 +89,7 @@ class Keyed:
     out. ``seq_counts``: a sequence number is that of a chunk ("chunks", all of one length, by which a gap is measured)
     or of its first sample ("frames"). ``on_gap``: "reset" ends the stretch and begins a new epoch, "hold" and
     "interpolate" fill at most ``limit_s`` seconds in. ``joined_frames`` bounds what one push takes. ``cached`` is how
-    many pipelines stay alive.
+    many pipelines stay alive. ``counts`` says what was met.
 
     Raises SignalError and StreamError as Pipeline does, StreamError for an unknown word.
     """
@@ -100,6 +120,7 @@ class Keyed:
         self.rule, self.seq_counts = GapRule(on_gap, limit_s), seq_counts
         self._model = bytes.fromhex(opened.model.file.sha256[:16])
         self._new_pipeline = partial(_new_pipeline, opened, emit, _keeps_tail(opened.model), arguments)
+        self.counts = Counts()
         self._live: OrderedDict[Hashable, tuple[bytes, Pipeline]] = OrderedDict()
         self._spare = [self._new_pipeline()]
         if on_gap != "reset" and self._spare[0].rate_hz is None:
@@ -143,6 +164,7 @@ class Keyed:
             pipeline.reset()
         else:
             pipeline.restore(known.pipeline)
+            self.counts.rebuilt += 1
         return pipeline, known
 
 
@@ -177,8 +199,10 @@ class _Run:
         for seq, chunk in messages:
             missing, samples = self._new(seq, chunk)
             if not len(samples):
+                self._keyed.counts.duplicates += 1
                 continue
             if missing:
+                self._keyed.counts.gaps += 1
                 self._push(waiting)
                 waiting, samples = [], self._over(missing, samples)
             waiting.append(samples)

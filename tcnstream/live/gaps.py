@@ -37,4 +37,4 @@ def fill(policy: Policy, frames: int, last: Samples, first: Samples) -> Samples:
 
 def overlap_s(filled: Sequence[tuple[float, float]], start_s: float, end_s: float) -> float:
     """Seconds of ``start_s`` .. ``end_s`` that lie in filled stretches."""
-    return sum(max(0.0, min(end_s, end) - max(start_s, begin)) for begin, end in filled)
+    return sum((max(0.0, min(end_s, end) - max(start_s, begin)) for begin, end in filled), 0.0)

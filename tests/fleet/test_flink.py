@@ -1,0 +1,138 @@
+"""Flink, the real one, embedded: the rows of the keyed operator, whatever is lost, comes twice or is no message."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from helpers.installed import need_program
+from helpers.paths import ECG, ROOT
+
+from tcnstream import StreamError
+from tcnstream.fleet import Keyed, Row
+from tcnstream.signal.sources import open_recording
+
+pytest.importorskip("pyflink", reason="the extra flink is not installed")
+
+from pyflink.common import Configuration
+
+from tcnstream.fleet.flink import TcnProcess, configure
+from tcnstream.fleet.flink.job import main, read_job
+
+RATE_HZ = 360.0
+CHUNK_FRAMES = 90
+
+JOB = """
+model = "ecg"
+rate_hz = 360
+units = "mV"
+parallelism = 2
+idle_s = 600
+[source]
+kind = "files"
+path = "{folder}/in"
+[sink]
+kind = "files"
+path = "{folder}/out"
+[checkpoints]
+path = "file://{folder}/checkpoints"
+interval_s = 2
+"""
+
+
+def messages(file: int) -> Iterator[tuple[str, int, npt.NDArray[np.float32]]]:
+    """Three patients side by side; one loses a chunk, all get some twice."""
+    x = np.concatenate([chunk for chunk in open_recording(ECG).chunks if isinstance(chunk, np.ndarray)])[:, 0]
+    for seq in range(40):
+        for patient in range(3):
+            at = (3 * file + patient) * 500 + seq * CHUNK_FRAMES
+            if (patient, seq) != (1, 20):
+                for _ in range(2 if (seq + patient) % 17 == 5 else 1):
+                    yield f"bed {file}.{patient}", seq, x[at : at + CHUNK_FRAMES]
+
+
+def expected() -> list[dict[str, Any]]:
+    """What one Keyed gives for all of it, ends included."""
+    keyed, states, rows = Keyed("ecg", rate_hz=RATE_HZ, units="mV"), dict[str, bytes](), list[Row]()
+    for file in range(2):
+        for key, seq, samples in messages(file):
+            states[key], made = keyed.step(key, states.get(key), [(seq, samples)])
+            rows += made
+    for key, state in states.items():
+        rows += keyed.end(key, state)[1]
+    assert keyed.counts.gaps == 2 and keyed.counts.duplicates > 5
+    return sorted((asdict(row) for row in rows), key=_identity)
+
+
+def _identity(row: dict[str, Any]) -> tuple[str, int, int]:
+    return row["key"], row["epoch"], row["number"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "in").mkdir()
+    for file in range(2):
+        lines = [json.dumps({"key": k, "seq": n, "samples": s.tolist()}) for k, n, s in messages(file)]
+        lines[50:50] = ["no message", '{"key": "bed 9", "seq": 0, "samples": [[1, 2], [3]]}', '{"key": 3}']
+        lines[60:60] = ['{"key": "bed 0.0", "seq": 500, "samples": [[1, 2], [3, 4]]}']
+        (tmp_path / "in" / f"{file}.jsonl").write_text("\n".join(lines) + "\n")
+    (tmp_path / "job.toml").write_text(JOB.format(folder=tmp_path))
+    return tmp_path
+
+
+def test_a_job_of_files_gives_the_rows_of_the_keyed_operator(folder: Path) -> None:
+    need_program("java", "openjdk-17-jre-headless")
+    assert main([str(folder / "job.toml")]) == 0
+    files = [file for file in (folder / "out").rglob("*.jsonl") if not file.name.startswith(".")]
+    rows = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    assert sorted(rows, key=_identity) == expected()
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "says"),
+    [
+        ("idle_s", "idle", "contains unknown field `idle`"),
+        ('kind = "files"', 'kind = "pigeons"', "Invalid value 'pigeons' - at `$.source.kind`"),
+        ('"ecg"', '"nobody"', "there is no model"),
+        ("600", "-1", "seconds above 0"),
+        ("rate_hz = 360", "rate_hz = ", "job.toml: "),
+    ],
+)
+def test_what_is_wrong_with_a_job_is_one_sentence(
+    folder: Path, capsys: pytest.CaptureFixture[str], was: str, becomes: str, says: str
+) -> None:
+    path = folder / "job.toml"
+    path.write_text(path.read_text().replace(was, becomes, 1))
+    assert main([str(path)]) == 2
+    said = capsys.readouterr().err
+    assert says in said and "Traceback" not in said
+
+
+def test_the_lines_and_the_job_of_the_page_run(tmp_path: Path) -> None:
+    page = (ROOT / "tcnstream" / "docs" / "fleet.md").read_text(encoding="utf-8")
+    path = tmp_path / "job.toml"
+    path.write_text(page.partition("```toml\n")[2].partition("```")[0])
+    assert read_job(path).model == "ecg"
+    lines = "from pyflink" + page.partition("```python\nfrom pyflink")[2].partition("```")[0]
+    names = dict[str, Any]()
+    exec(compile(lines, "fleet.md", "exec"), names)
+    keyed = Keyed("ecg", rate_hz=250, units="mV")
+    state, begin = keyed.step("bed 7", None, [(0, [0.01] * 250), (1, [0.02] * 250)])
+    wanted = [tuple(asdict(row).values()) for row in begin + keyed.end("bed 7", state)[1]]
+    assert [tuple(row) for row in names["rows"].execute_and_collect()] == wanted
+
+
+def test_options_are_put_into_the_configuration() -> None:
+    made = configure(Configuration(), checkpoints="file:///c", interval_s=2.5)
+    assert made.get_string("python.execution-mode", "") == "thread"
+    assert made.get_string("execution.checkpointing.interval", "") == "2500 ms"
+    assert str(Path(np.__file__).parents[1]) in made.get_string("python.pythonpath", "")
+    for arguments, says in (({"on_error": "ignore"}, "on_error"), ({"idle_s": 0}, "idle_s"), ({"emit": "x"}, "emit")):
+        with pytest.raises(StreamError, match=says):
+            TcnProcess("ecg", rate_hz=RATE_HZ, units="mV", **arguments)  # type: ignore[arg-type]
