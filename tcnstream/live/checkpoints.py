@@ -19,7 +19,7 @@ from tcnstream.live.logs import Log
 from tcnstream.live.sinks.base import Mark, Position, Sink
 from tcnstream.live.sinks.jsonl import JsonlSink
 
-RESERVED_SEQS = 10_000
+RESERVED_SEQS = 1_000_000  # a journal that cannot be written for a day must not use one twice
 _LOOK_S = 0.2  # and a quarter of the shortest pace, if that is less
 _SINKS_S = 20.0
 _AT_ONCE = 8

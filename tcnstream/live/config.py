@@ -60,10 +60,11 @@ class PageConfig:
 
 @dataclass(frozen=True)
 class CheckpointConfig:
-    """Seconds between checkpoints."""
+    """Seconds between checkpoints, and how large the journal may be (0: as large as it needs)."""
 
     replayed_s: float = 5.0
     live_s: float = 60.0
+    quota_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,11 @@ def _checkpoint(table: Table | None) -> CheckpointConfig:
     usual = CheckpointConfig()
     if table is None:
         return usual
-    made = CheckpointConfig(table.seconds("replayed", usual.replayed_s), table.seconds("live", usual.live_s))
+    made = CheckpointConfig(
+        table.seconds("replayed", usual.replayed_s),
+        table.seconds("live", usual.live_s),
+        table.size_bytes("quota", usual.quota_bytes),
+    )
     table.finish()
     return made
 

@@ -107,7 +107,7 @@ class Daemon:
             raise SignalError(failed[0])
 
     def _begin(self) -> None:
-        self._journal = Journal(self.config.state)
+        self._journal = Journal(self.config.state, self.config.checkpoint.quota_bytes)
         self._before = self._journal.streams()
         self._same_boot = self._journal.boot() == boot_id()
         self.checkpoints = Checkpoints(self._journal, self.hub.sinks, self.config.checkpoint, self.log)
@@ -124,7 +124,17 @@ class Daemon:
         self._systemd.ready(f"{len(self.running)} streams")
 
     def is_well(self) -> dict[str, str]:
-        """What is wrong, by place; empty where all is well."""
+        """What is wrong, by place; empty where all is well. What a disk has too little room for is wrong too."""
+        wrong = self.stuck()
+        if self.checkpoints.trouble:
+            wrong["journal"] = self.checkpoints.trouble
+        for name, sink in self.hub.sinks.items():
+            if trouble := sink.disk_trouble:
+                wrong[f"sink.{name}"] = f"it cannot write, and tries again: {trouble}"
+        return wrong
+
+    def stuck(self) -> dict[str, str]:
+        """What only another start could mend, by place: the watchdog is not fed then."""
         wrong: dict[str, str] = {}
         for name, running in self.running.items():
             if running.lane.failed:
@@ -138,8 +148,8 @@ class Daemon:
                 wrong[f"sink.{name}"] = "its thread is gone"
         if self._web is not None and not self._web.is_alive():
             wrong["page"] = "its thread is gone"
-        if self.checkpoints.trouble or not self.checkpoints.is_alive():
-            wrong["journal"] = self.checkpoints.trouble or "its thread is gone"
+        if not self.checkpoints.is_alive():
+            wrong["journal"] = "its thread is gone"
         return wrong
 
     def _wait(self) -> None:
@@ -156,7 +166,7 @@ class Daemon:
 
     def _tick(self) -> None:
         """Once a second, and when something woke the main thread."""
-        if self._systemd.watchdog_s and not self.is_well():
+        if self._systemd.watchdog_s and not self.stuck():
             self._systemd.feed(f"{len(self.running)} streams")
         for name in self.running:
             self._show_state(name)

@@ -71,9 +71,10 @@ class Checkpoint:
 
 
 class Journal:
-    """Reading is for the start; ``commit`` is for the one thread that checkpoints."""
+    """Reading is for the start; ``commit`` is for the one thread that checkpoints. It never grows beyond
+    ``quota_bytes`` (0: what it needs): a checkpoint that does not fit is as one on a full disk."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, quota_bytes: int = 0) -> None:
         self.path = folder / "journal.db"
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -83,6 +84,9 @@ class Journal:
             self._base.execute("PRAGMA journal_mode = WAL")
             self._base.execute("PRAGMA synchronous = NORMAL")
             self._base.execute("PRAGMA wal_autocheckpoint = 100")
+            if quota_bytes:
+                (page_bytes,) = self._base.execute("PRAGMA page_size").fetchone()
+                self._base.execute(f"PRAGMA max_page_count = {max(1, quota_bytes // page_bytes)}")
             self._base.executescript(_SCHEMA)
             self._base.execute("INSERT OR IGNORE INTO fact VALUES ('format', ?)", (str(_FORMAT),))
             (found,) = self._base.execute("SELECT value FROM fact WHERE name = 'format'").fetchone()

@@ -119,6 +119,6 @@ def test_the_configuration_of_the_page_is_right_as_it_stands(tmp_path: Path) -> 
     config = read_config(path)
     assert config.streams["bed"].gap == GapRule("interpolate", 0.04)
     assert config.sinks["log"] == JsonlConfig(
-        "log", "jsonl", "by-source", 10_000, tmp_path / "segments.jsonl", 20_000_000, 10
+        "log", "jsonl", "by-source", 10_000, tmp_path / "segments.jsonl", 20_000_000, 10, 0
     )
     assert (config.page.host, config.page.port) == ("127.0.0.1", 8080)

@@ -104,6 +104,21 @@ class Writer(ABC):
         """All is written."""
 
 
+class Taken:
+    """Which items of a batch a Writer is done with, for those that come again after an error."""
+
+    def __init__(self) -> None:
+        self._last: Item | None = None
+
+    def left(self, items: Sequence[Item]) -> Sequence[Item]:
+        """Those behind the last one that was done."""
+        begin = next((n + 1 for n, item in enumerate(items) if item is self._last), 0)
+        return items[begin:]
+
+    def done(self, item: Item) -> None:
+        self._last = item
+
+
 class Sink(ABC):
     """What the daemon holds of a sink. ``sends`` says that what it has not sent is kept in the journal's outbox,
     ``wants_samples`` that it keeps the signal too."""
@@ -139,6 +154,22 @@ class Sink(ABC):
         """Whether its thread runs."""
         return True
 
+    @property
+    def disk_trouble(self) -> str:
+        """Why it cannot write to a disk; a broker that is away is none."""
+        return ""
+
+    def state(self) -> dict[str, Any]:
+        """How it stands, for health and the page."""
+        return {
+            "kind": self.config.kind,
+            "waiting": self.waiting(),
+            "most": self.config.queue_events,
+            "taken": self.taken_events,
+            "lost": self.lost_events,
+            "trouble": self.trouble,
+        }
+
     def resume(self, unsent: Sequence[Unsent], spool: Path) -> None:  # noqa: B027
         """Before ``start``, for sinks that send: what an earlier daemon had not sent, by the journal, and the file for
         what live streams give between two checkpoints."""
@@ -170,6 +201,10 @@ class SinkThread(Sink):
 
     def is_alive(self) -> bool:
         return self._thread.is_alive()
+
+    @property
+    def disk_trouble(self) -> str:
+        return self.trouble
 
     def waiting(self) -> int:
         return self._events
@@ -234,13 +269,18 @@ class SinkThread(Sink):
                     self._changed.wait(min(pause_s, 0.2) if self._stopping else pause_s)
                 pause_s = min(_LONGEST_PAUSE_S, pause_s * 2)
                 continue
+            except Exception as error:  # whatever a package does, this thread goes on, without what it stumbled over
+                self._log.error("sink.broke", sink=self.config.name, error=f"{type(error).__name__}: {error}")
+                lost = 0 if isinstance(batch, Mark) else len(batch)
+                self.lost_events += lost
+                self.taken_events -= lost
             if self.trouble:
                 self._log.info("sink.recovered", sink=self.config.name)
             self.trouble, pause_s = "", _FIRST_PAUSE_S
             self._done(batch)
         try:
             self._writer.close()
-        except OSError as error:
+        except Exception as error:
             self._log.error("sink.failed", sink=self.config.name, error=str(error))
 
     def _first(self) -> Mark | list[Item]:

@@ -1,28 +1,33 @@
 """Clips: the signal around chosen events, a WAV or EDF file each, kept for so many days and bytes.
 
-A clip is written when the signal after its event is there. What is missing in it stands as zero.
+A clip is written, whole or not at all, when the signal after its event is there. What is missing in it stands as zero.
 """
 
 from __future__ import annotations
 
-import os
+import io
+import re
 import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from tcnstream.live.events import Event
 from tcnstream.live.logs import Log
 from tcnstream.live.needs import Needs
-from tcnstream.live.sinks.base import Full, Item, SampleBlock, SinkConfig, SinkKind, SinkThread, Writer
+from tcnstream.live.sinks.base import Full, Item, SampleBlock, SinkConfig, SinkKind, SinkThread, Taken, Writer
 from tcnstream.live.tables.table import Table
 from tcnstream.signal.extras import optional_package
+from tcnstream.signal.outfile import write_file
 
 _LONGEST_S = 120.0
 """Signal that is remembered beside what is asked for: an event is final some time after it ended."""
+
+_TIDY_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,11 @@ class _Signal:
         self._blocks: deque[SampleBlock] = deque()
         self.end = 0
 
+    @property
+    def begin(self) -> int:
+        """The oldest frame that is known."""
+        return self._blocks[0].first_frame
+
     def add(self, block: SampleBlock) -> None:
         self._blocks.append(block)
         self.end = block.first_frame + len(block.samples)
@@ -73,13 +83,15 @@ class ClipsWriter(Writer):
         self._config = config
         self._signals: dict[str, _Signal] = {}
         self._open: list[tuple[int, int, Event]] = []
+        self._taken = Taken()
         if config.format == "edf":
             optional_package("pyedflib", f"sink.{config.name} writes EDF", "files")
         config.folder.mkdir(parents=True, exist_ok=True)
+        self._tidy()
 
     def write(self, items: Sequence[Item]) -> None:
         config = self._config
-        for item in items:
+        for item in self._taken.left(items):
             if isinstance(item, SampleBlock):
                 signal = self._signals.get(item.stream)
                 if signal is None:
@@ -92,38 +104,41 @@ class ClipsWriter(Writer):
                 begin = max(0, item.frame - round(config.before_s * rate_hz))
                 frames = round((item.end_s - item.start_s + config.after_s) * rate_hz)
                 self._open.append((begin, item.frame + frames, item))
+            self._taken.done(item)
         self._write_ready(every=False)
+        if time.monotonic() - self._tidied_s > _TIDY_S:
+            self._tidy()
 
     def close(self) -> None:
         self._write_ready(every=True)
 
     def _write_ready(self, every: bool) -> None:
-        waiting = []
-        for begin, end, event in self._open:
+        written = False
+        while ready := next((c for c in self._open if every or self._signals[c[2].stream].end >= c[1]), None):
+            begin, end, event = ready
             signal = self._signals[event.stream]
-            if every or signal.end >= end:
-                self._save(event, signal, begin, min(end, signal.end))
-            else:
-                waiting.append((begin, end, event))
-        if len(waiting) < len(self._open):
+            self._save(event, signal, begin, min(end, signal.end))
+            self._open.remove(ready)
+            written = True
+        if written:
             self._tidy()
-        self._open = waiting
 
     def _save(self, event: Event, signal: _Signal, begin: int, end: int) -> None:
-        name = f"{event.stream}-{event.seq:08d}-{event.label}.{self._config.format}"
-        path, beside = self._config.folder / name, self._config.folder / f".{name}"
+        label = re.sub(r"[^\w.-]", "_", event.label)
+        path = self._config.folder / f"{event.stream}-{event.seq:08d}-{label}.{self._config.format}"
+        if signal.begin > begin and path.exists():
+            return  # a replay goes on behind a clip that was whole
         samples = signal.cut(begin, max(begin + 1, end))
-        if self._config.format == "wav":
-            import soundfile
-
-            soundfile.write(beside, samples, round(signal.rate_hz), subtype="FLOAT", format="WAV")
-        else:
-            _write_edf(beside, samples, signal)
-        os.replace(beside, path)
+        is_wav = self._config.format == "wav"
+        content = _as_wav(samples, round(signal.rate_hz)) if is_wav else _as_edf(samples, signal)
+        write_file(path, content)
 
     def _tidy(self) -> None:
         """The oldest go first; a clip that is older than it may be goes at once."""
         config = self._config
+        self._tidied_s = time.monotonic()
+        for part in config.folder.glob(f".*.{config.format}.*.part"):
+            part.unlink(missing_ok=True)  # of a daemon that was killed
         clips = sorted(config.folder.glob(f"*.{config.format}"), key=lambda path: path.stat().st_mtime)
         total = sum(path.stat().st_size for path in clips)
         for path in clips:
@@ -135,27 +150,38 @@ class ClipsWriter(Writer):
                 total -= facts.st_size
 
 
-def _write_edf(path: Path, samples: np.ndarray, signal: _Signal) -> None:
+def _as_wav(samples: np.ndarray, rate_hz: int) -> bytes:
+    import soundfile
+
+    content = io.BytesIO()
+    soundfile.write(content, samples, rate_hz, subtype="FLOAT", format="WAV")
+    return content.getvalue()
+
+
+def _as_edf(samples: np.ndarray, signal: _Signal) -> bytes:
+    """Raises OSError where there is no room for the file that the package needs meanwhile."""
     import pyedflib
 
-    with pyedflib.EdfWriter(str(path), signal.channels, file_type=pyedflib.FILETYPE_EDFPLUS) as writer:
-        for channel in range(signal.channels):
-            high = max(1e-6, float(np.abs(samples[:, channel]).max()))
-            writer.setSignalHeader(
-                channel,
-                {
-                    "label": str(channel),
-                    "dimension": signal.units,
-                    "sample_frequency": signal.rate_hz,
-                    "physical_min": -high,
-                    "physical_max": high,
-                    "digital_min": -32768,
-                    "digital_max": 32767,
-                    "transducer": "",
-                    "prefilter": "",
-                },
-            )
-        writer.writeSamples([np.ascontiguousarray(column, np.float64) for column in samples.T])
+    header = {
+        "dimension": signal.units,
+        "sample_frequency": signal.rate_hz,
+        "digital_min": -32768,
+        "digital_max": 32767,
+        "transducer": "",
+        "prefilter": "",
+    }
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "clip.edf"
+        try:
+            with pyedflib.EdfWriter(str(path), signal.channels, file_type=pyedflib.FILETYPE_EDFPLUS) as writer:
+                for channel in range(signal.channels):
+                    high = max(1e-6, float(np.abs(samples[:, channel]).max()))
+                    more = {"label": str(channel), "physical_min": -high, "physical_max": high}
+                    writer.setSignalHeader(channel, header | more)
+                writer.writeSamples([np.ascontiguousarray(column, np.float64) for column in samples.T])
+        except RuntimeError as error:
+            raise OSError(str(error)) from error
+        return path.read_bytes()
 
 
 def _configure(name: str, table: Table, folder: Path, full: Full, queue_events: int) -> ClipsConfig:

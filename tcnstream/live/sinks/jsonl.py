@@ -20,14 +20,17 @@ from tcnstream.live.needs import Needs
 from tcnstream.live.sinks.base import Full, Item, Position, SinkConfig, SinkKind, SinkThread, Writer
 from tcnstream.live.tables.table import Table
 
+_FILES_OF_A_QUOTA = 10
+
 
 @dataclass(frozen=True)
 class JsonlConfig(SinkConfig):
-    """``rotate_bytes`` 0 never turns over; ``quota_bytes`` bounds all files of the sink together."""
+    """``rotate_bytes`` 0 never turns over; ``quota_bytes`` bounds all files of the sink together, 0 does not."""
 
     path: Path
     rotate_bytes: int
     keep: int
+    quota_bytes: int
 
     def files(self) -> list[Path]:
         return [self.path]
@@ -39,8 +42,8 @@ class JsonlConfig(SinkConfig):
 class RotatedFile:
     """Lines, appended to the newest of several files."""
 
-    def __init__(self, path: Path, rotate_bytes: int, keep: int) -> None:
-        self._path, self._rotate_bytes, self._keep = path, rotate_bytes, keep
+    def __init__(self, path: Path, rotate_bytes: int, keep: int, quota_bytes: int = 0) -> None:
+        self._path, self._rotate_bytes, self._keep, self._quota_bytes = path, rotate_bytes, keep, quota_bytes
         self._descriptor: int | None = None
         self._length = 0
         self._rotations = max(self._numbers(), default=0)
@@ -57,9 +60,15 @@ class RotatedFile:
     def needed_from(self, position: Position) -> None:
         """The journal will never go back before ``position``: older files may go."""
         self._needed_from = position[0]
-        for number in sorted(self._numbers()):
-            if number <= min(self._rotations - self._keep, self._needed_from):
-                self._numbered(number).unlink(missing_ok=True)
+        numbers = sorted(self._numbers())
+        # The newest file may grow to its size: what is older shares the rest of the quota.
+        left = self._quota_bytes - self._rotate_bytes
+        for number in reversed(numbers):
+            path = self._numbered(number)
+            left -= path.stat().st_size
+            too_many = number <= self._rotations - self._keep or (self._quota_bytes and left < 0)
+            if too_many and number <= self._needed_from:
+                path.unlink(missing_ok=True)
 
     def append(self, lines: bytes) -> None:
         """Whole lines, all of them or, where OSError is raised, none."""
@@ -136,7 +145,7 @@ class JsonlWriter(Writer):
     """One event a line."""
 
     def __init__(self, config: JsonlConfig) -> None:
-        self.file = RotatedFile(config.path, config.rotate_bytes, config.keep)
+        self.file = RotatedFile(config.path, config.rotate_bytes, config.keep, config.quota_bytes)
         self._rotates = bool(config.rotate_bytes)
         self._written: Event | None = None
 
@@ -185,14 +194,17 @@ class JsonlSink(SinkThread):
             self.file.append(line)
 
 
-def rotation(table: Table) -> tuple[int, int]:
-    """``rotate = { size = "20 MB", keep = 10 }``: bytes (0: never) and files kept beside the newest."""
-    rotate = table.table("rotate")
+def rotation(table: Table) -> tuple[int, int, int]:
+    """``rotate = { size = "20 MB", keep = 10 }``, ``quota = "300 MB"``: bytes of a file (0: any), files kept beside the
+    newest, bytes of all. With a quota alone, ten files share it."""
+    rotate, quota = table.table("rotate"), table.size_bytes("quota", 0)
     if rotate is None:
-        return 0, 0
+        return quota // _FILES_OF_A_QUOTA, _FILES_OF_A_QUOTA if quota else 0, quota
     size, keep = rotate.size_bytes("size", 20_000_000), rotate.whole("keep", 10, least=1)
     rotate.finish()
-    return size, keep
+    if quota and quota < 2 * size:
+        table.complain("quota", f"is less than two files of rotate.size ({size} bytes): give more, or smaller files")
+    return size, keep, quota
 
 
 def _configure(name: str, table: Table, folder: Path, full: Full, queue_events: int) -> JsonlConfig:

@@ -83,7 +83,7 @@ class MqttSink(Sink):
         self._give_up_at_s = float("inf")
         self._connected = False
         self._spool: Spool | None = None
-        self.spool_trouble = ""
+        self._spool_trouble = ""
         self._thread = threading.Thread(target=self._run, name=f"sink {config.name}", daemon=True)
 
     def resume(self, unsent: Sequence[Unsent], spool: Path) -> None:
@@ -98,6 +98,10 @@ class MqttSink(Sink):
 
     def is_alive(self) -> bool:
         return self._thread.is_alive()
+
+    @property
+    def disk_trouble(self) -> str:
+        return self._spool_trouble
 
     def waiting(self) -> int:
         return len(self._outbox)
@@ -134,10 +138,10 @@ class MqttSink(Sink):
             return
         try:
             work(self._spool)
-            self.spool_trouble = ""
+            self._spool_trouble = ""
         except OSError as error:
-            self.spool_trouble = error.strerror or str(error)
-            self._log.error("outbox.failed", sink=self.config.name, error=self.spool_trouble)
+            self._spool_trouble = error.strerror or str(error)
+            self._log.error("outbox.failed", sink=self.config.name, error=self._spool_trouble)
 
     def state_changed(self, stream: str, state: Mapping[str, Any]) -> None:
         with self._changed:

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from tcnstream.live.events import Event
 from tcnstream.live.logs import Log
-from tcnstream.live.sinks.base import Full, Item, SinkConfig, SinkKind, SinkThread, Writer
+from tcnstream.live.sinks.base import Full, Item, SinkConfig, SinkKind, SinkThread, Taken, Writer
 from tcnstream.live.tables.table import Table
 
 
 class StdoutWriter(Writer):
-    """A reader that has gone is an error of this sink alone."""
+    """A reader that has gone, or a full disk, is an error of this sink alone."""
+
+    def __init__(self) -> None:
+        self._taken = Taken()
+        self._rest = b""
 
     def write(self, items: Sequence[Item]) -> None:
-        events = [item for item in items if isinstance(item, Event)]
-        sys.stdout.buffer.write(b"".join(event.json() + b"\n" for event in events))
-        sys.stdout.buffer.flush()
+        for item in self._taken.left(items):
+            if isinstance(item, Event):
+                self._rest += item.json() + b"\n"
+            self._taken.done(item)
+        while self._rest:
+            self._rest = self._rest[os.write(sys.stdout.fileno(), self._rest) :]
 
 
 def _configure(name: str, table: Table, folder: Path, full: Full, queue_events: int) -> SinkConfig:

@@ -99,18 +99,7 @@ class History:
                 for name, facts in known.items()
                 if name in states and name in delays
             ],
-            "sinks": [
-                {
-                    "name": name,
-                    "kind": sink.config.kind,
-                    "waiting": sink.waiting(),
-                    "most": sink.config.queue_events,
-                    "taken": sink.taken_events,
-                    "lost": sink.lost_events,
-                    "trouble": sink.trouble,
-                }
-                for name, sink in list(daemon.hub.sinks.items())
-            ],
+            "sinks": [{"name": name, **sink.state()} for name, sink in list(daemon.hub.sinks.items())],
         }
 
     def _of(self, name: str) -> Past | None:

@@ -46,7 +46,9 @@ def application(
 
     async def health(request: Request) -> Response:
         wrong = daemon.is_well()
-        return JSONResponse({"well": not wrong, "wrong": wrong, "streams": daemon.states()}, 503 if wrong else 200)
+        sinks = {name: sink.state() for name, sink in list(daemon.hub.sinks.items())}
+        said = {"well": not wrong, "wrong": wrong, "streams": daemon.states(), "sinks": sinks}
+        return JSONResponse(said, 503 if wrong else 200)
 
     async def numbers(request: Request) -> Response:
         return PlainTextResponse(metrics(daemon), media_type="text/plain; version=0.0.4")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -75,6 +75,21 @@ class WfdbWriter:
             )
             name = f"{self._record}.{self._extension}"
             Path(beside, name).replace(self._folder / name)
+
+
+def read_segments(wfdb: Any, record: Path, extension: str, rate_hz: float) -> Iterator[Segment]:
+    """The segments of annotations that a WfdbWriter wrote; their probability is not in them, and 1 here."""
+    marks = wfdb.rdann(str(record), extension)
+    labels = {symbol: label for label, (symbol, _) in _WAVES.items()}
+    begins: list[int] = []
+    found: list[str] = []
+    for sample, symbol, note in zip(marks.sample, marks.symbol, marks.aux_note, strict=True):
+        if symbol == "(":
+            begins.append(int(sample))
+        elif symbol == ")":
+            yield Segment(begins.pop(0) / rate_hz, (int(sample) + 1) / rate_hz, found.pop(0), 1.0)
+        else:
+            found.append(labels.get(symbol, note))
 
 
 def _open(path: Path | None, record_rate_hz: float | None) -> Sink[Any]:
