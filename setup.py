@@ -12,6 +12,7 @@ core = Extension(
     "tcnstream._native",
     sources=sorted(glob("tcnstream/core/**/*.c", recursive=True)),
     depends=sorted(glob("tcnstream/core/**/*.h", recursive=True)),
+    define_macros=[("TCN_OWN_CRC32", None)],  # binding/crc32.c has room for tables
     extra_compile_args=["-O3", "-ffp-contract=off", "-fvisibility=hidden"],
     py_limited_api=True,
     optional=True,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from tcnstream.engines import archive
 from tcnstream.engines.base import Executor
 from tcnstream.errors import StreamError
 from tcnstream.spec import TensorSpec
@@ -19,8 +20,8 @@ from tcnstream.tflite.graph import Array
 Opened: TypeAlias = tuple[Executor, str]
 """An executor, and the name that its snapshots go by."""
 
-_MAGIC = b"TCNGIVN1"
-_DIGEST_BYTES = 32
+_MAGIC = b"TCNGIVN2"
+_CRC_BYTES = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,26 +120,24 @@ def digest(values: Sequence[Array]) -> str:
 
 def pack(values: Sequence[Array], snapshot: bytes) -> bytes:
     """A stream's snapshot together with what the stream was given."""
-    arrays: dict[str, Array] = {f"value{k}": value for k, value in enumerate(values)}
-    body = archive.pack(arrays | {"snapshot": np.frombuffer(snapshot, np.uint8)})
-    return _MAGIC + hashlib.sha256(body).digest() + body
+    content = msgspec.msgpack.encode(([value.tobytes() for value in values], snapshot))
+    return _MAGIC + zlib.crc32(content).to_bytes(_CRC_BYTES, "little") + content
 
 
 def unpack(like: Sequence[Array], blob: bytes) -> tuple[tuple[Array, ...], bytes]:
     """The inverse of ``pack``; StreamError for what is none of a stream that is given values like these."""
     if not isinstance(blob, bytes | bytearray | memoryview):
         raise StreamError(f"a snapshot is bytes and this is {type(blob).__name__}; pass what snapshot() returned")
-    content = bytes(blob)
-    head = len(_MAGIC) + _DIGEST_BYTES
-    body = content[head:]
-    if not content.startswith(_MAGIC) or content[len(_MAGIC) : head] != hashlib.sha256(body).digest():
+    whole = bytes(blob)
+    head = len(_MAGIC) + _CRC_BYTES
+    crc, content = whole[len(_MAGIC) : head], whole[head:]
+    if not whole.startswith(_MAGIC) or zlib.crc32(content).to_bytes(_CRC_BYTES, "little") != crc:
         raise StreamError("the snapshot is damaged, or not of a stream with inputs without time; take a new one")
     try:
-        arrays = archive.unpack(body)
-        values = tuple(arrays[f"value{k}"] for k in range(len(like)))
-        snapshot = arrays["snapshot"].tobytes()
-    except KeyError as e:
-        raise StreamError(f"the bytes are no snapshot (without {e}); take a new one") from e
-    if any(a.shape != b.shape or a.dtype != b.dtype for a, b in zip(values, like, strict=True)):
+        given, snapshot = msgspec.msgpack.decode(content, type=tuple[list[bytes], bytes])
+    except (msgspec.MsgspecError, UnicodeDecodeError) as e:
+        raise StreamError(f"the bytes are no snapshot ({e}); take a new one") from e
+    if [len(value) for value in given] != [value.nbytes for value in like]:
         raise StreamError("the snapshot does not fit the model; restore it into a stream of the same model and policy")
-    return values, snapshot
+    values = [np.frombuffer(value, of.dtype).reshape(of.shape) for value, of in zip(given, like, strict=True)]
+    return tuple(values), snapshot

@@ -306,13 +306,10 @@ class Pipeline:
         """From here on ``follower(stream)`` hears what the stream takes and gives; pushed alone, not by a pool."""
         self._follower = follower(self._stream)
 
-    def snapshot(self, *, portable: bool = True) -> bytes:
-        """All that the pipeline remembers, its clock included, for ``restore`` in any process and engine.
-
-        ``portable=False`` as for ``Stream.snapshot``.
-        """
+    def snapshot(self) -> bytes:
+        """All that the pipeline remembers, its clock included, for ``restore`` in any process and engine."""
         self._refuse_if_broken()
-        return self._sealed(self._stream.snapshot(portable=portable))
+        return self._sealed(self._stream.snapshot())
 
     def tail(self) -> bytes:
         """As ``snapshot``, with the model's newest input frames for what its layers remember: 1.5 KB for ``ecg``.
@@ -440,7 +437,7 @@ class Pipeline:
     def _through(self, frames: Frames) -> Any:
         made = self._stream.push(frames)
         if self._follower is not None:
-            self._follower.pushed(frames, made, self._begin_frames + self._frames_in)
+            self._follower.pushed(frames.copy(), made, self._begin_frames + self._frames_in)
         return made
 
     def _to_its_end(self) -> Any:

@@ -16,14 +16,12 @@ import numpy.typing as npt
 from tcnstream.compiler.plan import Plan
 from tcnstream.compiler.tails import Tail, tail_of
 from tcnstream.compiler.timing import counts
-from tcnstream.engines.base import Executor, Imaged, PushInto, QuickPush
+from tcnstream.engines.base import Executor, PushInto, QuickPush
 from tcnstream.errors import StreamError
 from tcnstream.given import Given, given_values, pack, unpack
 from tcnstream.spec import TensorSpec
 from tcnstream.tails import NewestFrames
 from tcnstream.tflite.graph import Array
-
-_IMAGE = b"TCNIMAGE"
 
 
 class Stream:
@@ -369,16 +367,13 @@ class Stream:
             )
         return tail
 
-    def snapshot(self, *, portable: bool = True) -> bytes:
+    def snapshot(self) -> bytes:
         """All that the stream remembers, for ``restore`` in any engine or process with the same model and policy.
 
-        The values of inputs without time are part of it. ``portable=False`` is quicker where the engine can, and is for
-        the same engine and version of this package alone.
+        The values of inputs without time are part of it. ``tcnstream.engines.sealed`` says what the bytes are.
         """
         with self._alone():
             self._refuse_if_broken()
-            if not portable and self._given is None and isinstance(self.memory, Imaged):
-                return _IMAGE + self.memory.image(self.identity)
             blob = self.memory.snapshot(self.identity)
             return blob if self._given is None else pack(self._given.values, blob)
 
@@ -398,11 +393,6 @@ class Stream:
             self._broken = False
 
     def _restore(self, blob: bytes) -> None:
-        if isinstance(blob, bytes) and blob.startswith(_IMAGE):
-            if not isinstance(self.memory, Imaged):
-                raise StreamError("the snapshot is one of the native engine alone; take one with portable=True")
-            self.memory.load_image(blob[len(_IMAGE) :], self.identity)
-            return
         if self._given is None:
             self.memory.restore(blob, self.identity)
             return

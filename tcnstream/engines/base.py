@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -45,17 +45,6 @@ class Memory(Protocol):
 
     def restore(self, blob: bytes, identity: str) -> None:
         """The inverse of ``snapshot``; a foreign or damaged one is a StreamError and changes nothing."""
-
-
-@runtime_checkable
-class Imaged(Protocol):
-    """A Memory that can also be copied as it lies in this engine, which takes a tenth of a ``snapshot``'s time."""
-
-    def image(self, identity: str) -> bytes:
-        """The content, for the same engine, program and layout alone."""
-
-    def load_image(self, blob: bytes, identity: str) -> None:
-        """The inverse of ``image``; a foreign or damaged one is a StreamError and changes nothing."""
 
 
 class PushInto(Protocol):

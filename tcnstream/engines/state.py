@@ -6,7 +6,7 @@ once and nowhere per operation.
 
 from __future__ import annotations
 
-import hashlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -15,13 +15,11 @@ from tcnstream.compiler.operations import operation
 from tcnstream.compiler.operations.statistics import StatisticOptions
 from tcnstream.compiler.plan import Node, Plan
 from tcnstream.compiler.timing import at_edge, counts, oldest_needed, shortest_mirrored
-from tcnstream.engines import archive
+from tcnstream.engines.sealed import does_not_fit, kept_frames, seal, unseal
 from tcnstream.errors import StreamError
 from tcnstream.tflite.graph import Array, Shape
 
-_SNAPSHOT_FORMAT = 1
-
-_MOST_FRAMES = 1 << 56
+MOST_FRAMES = 1 << 56
 """More than any stream counts, and few enough for counts at every rate to fit 64 bits."""
 
 
@@ -243,74 +241,52 @@ class State:
             yield from queue.unused()
 
     def snapshot(self, identity: str) -> bytes:
-        """The state as bytes; ``identity`` names the model and its policy."""
-        arrays = {f"queue{i}": self.remembered(i) for i in self.queues}
-        arrays |= {f"carry{k}": carry for k, carry in self.carries.items()}
-        arrays["facts"] = np.array([_SNAPSHOT_FORMAT, self.pushed_frames, int(self.ended)], np.int64)
-        arrays["have"] = np.array(self.have, np.int64)
-        arrays["identity"] = np.array(identity)
-        body = archive.pack(arrays)
-        return hashlib.sha256(body).digest() + body
+        """The state as bytes, as ``engines.sealed`` has them; ``identity`` names the model and its policy."""
+        kept = kept_frames(self.plan, self.pushed_frames, self.ended)
+        frames = [queue.read(queue.end_frame - kept[i], queue.end_frame) for i, queue in self.queues.items()]
+        carried = [self.carries[k] for k in sorted(self.carries)]
+        parts = (_little_endian(array) for array in (*frames, *carried))
+        return seal(identity, self.pushed_frames, self.ended, parts)
 
     def restore(self, blob: bytes, identity: str) -> None:
         """The inverse of ``snapshot``; a foreign or damaged one is a StreamError and changes nothing."""
-        if not isinstance(blob, bytes | bytearray | memoryview):
-            raise StreamError(f"a snapshot is bytes and this is {type(blob).__name__}; pass what snapshot() returned")
-        blob = bytes(blob)
-        digest, body = blob[:32], blob[32:]
-        if hashlib.sha256(body).digest() != digest:
-            raise StreamError("the snapshot is damaged: its checksum does not match; take a new one")
-        arrays = archive.unpack(body)
-        try:
-            version, pushed, ended = (int(v) for v in arrays["facts"])
-            theirs = str(arrays["identity"])
-        except (ValueError, KeyError, TypeError) as e:
-            raise StreamError(f"the bytes are no snapshot ({e}); take a new one") from e
-        if version != _SNAPSHOT_FORMAT:
-            raise StreamError(f"the snapshot has format {version}, this version reads {_SNAPSHOT_FORMAT}")
-        if theirs != identity:
-            raise StreamError(
-                f"the snapshot belongs to `{theirs}`, this stream runs `{identity}`;"
-                " restore it into a stream of the same model and policy"
-            )
-        carries = self._checked(arrays, pushed, bool(ended))
-        have = [int(v) for v in arrays["have"]]
-        self._continue(pushed, bool(ended), have, lambda i: arrays[f"queue{i}"], carries)
+        opened = unseal(blob, identity)
+        if not 0 <= opened.pushed_frames <= MOST_FRAMES:
+            raise does_not_fit()
+        have = counts(self.plan, opened.pushed_frames, opened.ended)
+        kept = kept_frames(self.plan, opened.pushed_frames, opened.ended)
+        tensors = {i: self.plan.tensors[i] for i in self.queues}
+        like = {i: ((kept[i], *tensor.shape), tensor.dtype) for i, tensor in tensors.items()}
+        running = self._running(have)
+        wanted = [*like.values(), *running.values()]
+        if sum(math.prod(shape) * dtype.itemsize for shape, dtype in wanted) != len(opened.body):
+            raise does_not_fit()
+        arrays = iter(_read(opened.body, wanted))
+        frames = dict(zip(like, arrays, strict=False))
+        carries = dict(zip(running, arrays, strict=True))
+        self._continue(opened.pushed_frames, opened.ended, have, frames.__getitem__, carries)
 
-    def _running(self, have: Sequence[int]) -> dict[int, Array]:
-        """Arrays like those that the nodes of the plan carry over once they have made ``have`` frames."""
-        like: dict[int, Array] = {}
+    def _running(self, have: Sequence[int]) -> dict[int, tuple[Shape, np.dtype[np.generic]]]:
+        """Shape and type of what the nodes of the plan carry over once they have made ``have`` frames."""
+        like: dict[int, tuple[Shape, np.dtype[np.generic]]] = {}
         for k, node in enumerate(self.plan.nodes):
             if operation(node.kind).carries and have[node.outputs[0]] > 0:
-                source = self.plan.tensors[node.inputs[0]].dtype
-                adds = node.options_of(StatisticOptions).statistic.adds
-                dtype = (np.float64 if source.kind == "f" else np.int64) if adds else source
-                like[k] = np.empty(self.plan.tensors[node.outputs[0]].shape, dtype)
+                dtype = self.plan.tensors[node.inputs[0]].dtype
+                if node.options_of(StatisticOptions).statistic.adds:
+                    dtype = np.dtype(np.float64 if dtype.kind == "f" else np.int64)
+                like[k] = self.plan.tensors[node.outputs[0]].shape, dtype
         return like
 
-    def _checked(self, arrays: dict[str, Array], pushed: int, ended: bool) -> dict[int, Array]:
-        """What is carried in a snapshot whose arrays are what this plan remembers after ``pushed`` frames.
 
-        Raises StreamError for any other.
-        """
-        damaged = StreamError("the snapshot does not fit the model that it names; take a new one")
-        have = counts(self.plan, pushed, ended) if 0 <= pushed <= _MOST_FRAMES else []
-        if have != arrays.get("have", np.zeros(0)).tolist():
-            raise damaged
-        oldest = oldest_needed(self.plan, have)
-        for i, queue in self.queues.items():
-            frames, like = arrays.get(f"queue{i}"), queue.read(0, 0)
-            if frames is None or frames.shape[1:] != like.shape[1:] or frames.dtype != like.dtype:
-                raise damaged
-            if len(frames) > have[i] or not (ended or len(frames) == have[i] - oldest[i]):
-                raise damaged
-        carries = {}
-        for k, like in self._running(have).items():
-            carry = arrays.get(f"carry{k}")
-            if carry is None or carry.size != like.size or carry.dtype != like.dtype:
-                raise damaged
-            carries[k] = carry.reshape(like.shape)
-        known = {"facts", "have", "identity", *(f"queue{i}" for i in self.queues), *(f"carry{k}" for k in carries)}
-        if set(arrays) != known:
-            raise damaged
-        return carries
+def _little_endian(array: Array) -> bytes:
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
+
+
+def _read(body: memoryview, like: Iterable[tuple[Shape, np.dtype[np.generic]]]) -> Iterator[Array]:
+    """Arrays of those shapes and types that stand one behind the other."""
+    at = 0
+    for shape, dtype in like:
+        count = math.prod(shape)
+        stored = np.frombuffer(body, dtype.newbyteorder("<"), count, at) if count else np.empty(0, dtype)
+        yield stored.astype(dtype).reshape(shape)
+        at += count * dtype.itemsize

@@ -162,7 +162,7 @@ class Chain:
                 self._filled,
                 self._beats.snapshot(),
                 b"" if self._quality is None else self._quality.snapshot(),
-                self.pipeline.snapshot(portable=False),
+                self.pipeline.snapshot(),
             )
         )
 

@@ -165,6 +165,7 @@ class Segmenter:
     @property
     def provisional(self) -> Segment | None:
         """The last segment that ``flush`` would give now: it has begun, and frames to come may change it."""
+        self._settle()
         waiting, run = list(self._pending), self._open
         if run is not None and run.label != self._background:
             before = self._joins(run)

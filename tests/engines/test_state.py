@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import random
+import struct
 import tracemalloc
-import zipfile
+import zlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,9 +20,9 @@ from helpers.paths import MODELS
 
 import tcnstream
 from tcnstream import Model, StreamError
-from tcnstream.engines.base import ENGINES
 from tcnstream.engines.state import Queue, State
-from tcnstream.tflite.graph import Array, Tensor
+from tcnstream.signal.card import shipped_models
+from tcnstream.tflite.graph import Tensor
 
 
 def long_memory(**setup: object) -> Model:
@@ -110,37 +112,6 @@ def test_damaged_snapshots_are_refused_and_change_nothing() -> None:
         assert stream.snapshot() == blob
 
 
-def test_a_snapshot_with_a_good_checksum_and_wrong_content_is_refused() -> None:
-    """The checksum is against accidents; what is inside is checked against the plan all the same."""
-    import hashlib
-    import io
-
-    model = long_memory()
-    stream = model.stream("reference")
-    (x,) = signals(model.inputs, 100)
-    stream.push(x)
-    with np.load(io.BytesIO(stream.snapshot()[32:])) as arrays:
-        whole = dict(arrays)
-    before = stream.snapshot()
-    queue = max((name for name in whole if name.startswith("queue")), key=lambda name: whole[name].nbytes)
-    wrong = [
-        {**whole, queue: whole[queue][:, :1]},
-        {**whole, queue: whole[queue].astype(np.float64)},
-        {**whole, queue: whole[queue][1:]},
-        {**whole, "have": whole["have"][:-1]},
-        {**whole, "have": whole["have"] + 1},
-        {**whole, "facts": np.array([1, -5, 0])},
-        {name: array for name, array in whole.items() if name != queue},
-        {name: array for name, array in whole.items() if name != "have"},
-    ]
-    for arrays_of in wrong:
-        body = io.BytesIO()
-        np.savez(body, **arrays_of)
-        with pytest.raises(StreamError, match="snapshot"):
-            stream.restore(hashlib.sha256(body.getvalue()).digest() + body.getvalue())
-        assert stream.snapshot() == before
-
-
 def test_plans_without_frames_remember_nothing() -> None:
     assert Tensor("x", (1,), np.dtype(np.float32)).is_constant is False
     model = tcnstream.load(build([layer("activation", kind="TANH")], 20).content)
@@ -172,76 +143,108 @@ def test_a_snapshot_may_come_as_any_bytes() -> None:
 
 # --- crafted snapshots ---------------------------------------------------------------------------
 
-
-def crafted(blob: bytes, change: Callable[[dict[str, Array]], None], compressed: bool = False) -> bytes:
-    """A snapshot whose arrays were changed, under a checksum that is right."""
-    with np.load(io.BytesIO(blob[32:])) as archive:
-        arrays = dict(archive)
-    change(arrays)
-    body = io.BytesIO()
-    (np.savez_compressed if compressed else np.savez)(body, **arrays)  # type: ignore[arg-type]
-    return hashlib.sha256(body.getvalue()).digest() + body.getvalue()
+HEAD = struct.Struct("<7sBqII")
 
 
-def with_header(blob: bytes, shape: bytes) -> bytes:
-    """A snapshot one of whose arrays says that it is larger than it is."""
-    changed = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(blob[32:])) as old, zipfile.ZipFile(changed, "w") as new:
-        for entry in old.infolist():
-            content = old.read(entry)
-            if entry.filename == "facts.npy":
-                content = content.replace(b"'shape': (3,), }", b"'shape': " + shape + b", }")
-            new.writestr(entry.filename, content)
-    body = changed.getvalue()
-    return hashlib.sha256(body).digest() + body
+def crafted(
+    blob: bytes,
+    *,
+    version: int | None = None,
+    pushed: int | None = None,
+    ended: int | None = None,
+    length: int | None = None,
+    body: Callable[[bytes], bytes] = lambda body: body,
+) -> bytes:
+    """A snapshot with other facts or another body, under a checksum that is right."""
+    magic, *facts = HEAD.unpack_from(blob)
+    end = HEAD.size + facts[3]
+    given = (version, pushed, ended, length)
+    said = [fact if new is None else new for fact, new in zip(facts, given, strict=True)]
+    content = HEAD.pack(magic, *said) + blob[HEAD.size : end] + body(blob[end:-4])
+    return content + struct.pack("<I", zlib.crc32(content))
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda a: a.update(carry0=np.zeros(4)),
-        lambda a: a.update(carry999=np.zeros(4)),
-        lambda a: a.update(carryX=np.zeros(4)),
-        lambda a: a.update(stray=np.zeros(4)),
-        lambda a: a.update(facts=a["facts"] + [0, 1 << 60, 0]),
-        lambda a: a.update(facts=a["facts"] * [1, -1, 1]),
-        lambda a: a.update(have=a["have"] + 1),
-        lambda a: a.update(queue0=a["queue0"][:0]),
-        lambda a: a.update(queue0=a["queue0"].astype(np.float64)),
-        lambda a: a.update(identity=np.array(3)),
-        lambda a: a.pop("have"),
-    ],
-)
-def test_a_crafted_snapshot_changes_nothing(engine: str, change: Callable[[dict[str, Array]], None]) -> None:
+CRAFTED = {
+    "a stray number behind": {"body": lambda body: body + bytes(8)},
+    "a byte behind": {"body": lambda body: body + b"x"},
+    "a byte less": {"body": lambda body: body[:-1]},
+    "nothing": {"body": lambda body: b""},
+    "far on": {"pushed": 1 << 60},
+    "just too far": {"pushed": (1 << 56) + 1},
+    "the most": {"pushed": (1 << 63) - 1},
+    "before the start": {"pushed": -1},
+    "long before": {"pushed": -(1 << 63)},
+    "at the start": {"pushed": 0},
+    "a little later": {"pushed": 7},
+    "ended, with frames": {"ended": 1},
+    "ended twice": {"ended": 2},
+    "another version": {"version": 3},
+    "the one before": {"version": 1},
+    "a longer name": {"length": 0xFFFFFFFF},
+    "a name of all": {"length": 1 << 20},
+    "no name": {"length": 0},
+}
+
+
+@pytest.mark.parametrize("change", CRAFTED.values(), ids=CRAFTED.keys())
+def test_a_crafted_snapshot_changes_nothing(change: dict[str, Any]) -> None:
+    """The checksum is against accidents; what is inside is compared with the plan all the same."""
+    for model, frames in ((long_memory(), 10), (tcnstream.load(MODELS / "nse_sm.i8.tflite"), 50), (cumulative(), 60)):
+        rng = np.random.default_rng(0)
+        (spec,) = model.inputs
+        x = rng.normal(0, 30, (120, *spec.shape)).astype(spec.dtype)
+        for engine in engines_here(model, time_pooling="cumulative"):
+            stream = open_stream(model, engine=engine, time_pooling="cumulative")
+            stream.push(x[:frames])
+            blob = stream.snapshot()
+            with pytest.raises(StreamError, match="snapshot"):
+                stream.restore(crafted(blob, **change))
+            assert stream.snapshot() == blob
+            expected = stream.push(x[frames:])
+            stream.restore(blob)
+            assert np.array_equal(stream.push(x[frames:]), expected)
+
+
+def cumulative() -> Model:
+    """Its nodes carry sums."""
+    return tcnstream.load(MODELS / "nse_sm_se.i8.tflite")
+
+
+def test_a_snapshot_of_the_format_before_is_told_from_damage() -> None:
+    archive = io.BytesIO()
+    np.savez(archive, facts=np.array([1, 0, 0]))
+    old = hashlib.sha256(archive.getvalue()).digest() + archive.getvalue()
+    with pytest.raises(StreamError, match="the snapshot has format 1, this version reads 2"):
+        long_memory().stream("reference").restore(old)
+
+
+def test_a_snapshot_takes_no_more_memory_than_its_own_size() -> None:
     model = tcnstream.load(MODELS / "nse_sm.i8.tflite")
-    stream = open_stream(model, engine=engine)
-    x = np.random.default_rng(0).integers(-128, 128, (120, *model.inputs[0].shape), np.int8)
-    stream.push(x[:50])
-    blob = stream.snapshot()
-    with pytest.raises(StreamError, match="snapshot"):
-        stream.restore(crafted(blob, change))
-    assert stream.snapshot() == blob
-    expected = stream.push(x[50:])
-    stream.restore(blob)
-    assert np.array_equal(stream.push(x[50:]), expected)
+    for engine in engines_here(model):
+        stream = open_stream(model, engine=engine)
+        stream.push(np.zeros((50, *model.inputs[0].shape), np.int8))
+        blob = stream.snapshot()
+        tracemalloc.start()
+        for change in (*CRAFTED.values(), {"body": lambda body: bytes(1_000_000)}):
+            with pytest.raises(StreamError, match="snapshot"):
+                stream.restore(crafted(blob, **change))
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert most < 20e6
 
 
-def test_a_snapshot_is_not_unpacked_beyond_its_own_size() -> None:
-    model = tcnstream.load(MODELS / "nse_sm.i8.tflite")
-    stream = model.stream("reference")
-    blob = stream.snapshot()
-    bomb = crafted(blob, lambda a: a.update(queue0=np.zeros(200_000_000, np.int8)), compressed=True)
-    assert len(bomb) < 1_000_000
-    tracemalloc.start()
-    for hostile in (
-        bomb,
-        with_header(blob, b"(3000000000,)"),
-        with_header(blob, b"(-3,)"),
-        with_header(blob, b"(1.5,)"),
-    ):
-        with pytest.raises(StreamError, match="the bytes are no snapshot"):
-            stream.restore(hostile)
-    most = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert most < 20e6
+@pytest.mark.parametrize("name", ["nse_sm.i8", "nse_sm_se.i8", "ecg"])
+def test_engines_write_the_same_bytes(name: str) -> None:
+    path = MODELS / f"{name}.tflite"
+    model = tcnstream.load(path if path.exists() else shipped_models()[name])
+    (spec,) = model.inputs
+    x = np.random.default_rng(3).normal(0, 30, (900, *spec.shape)).astype(spec.dtype)
+    here = engines_here(model, time_pooling="cumulative")
+    streams = [open_stream(model, engine=engine, time_pooling="cumulative") for engine in here]
+    for begin, end in ((0, 0), (0, 1), (1, 40), (40, 300), (300, 900)):
+        for stream in streams:
+            stream.push(x[begin:end])
+        assert len({stream.snapshot() for stream in streams}) == 1
+    for stream in streams:
+        stream.flush()
+    assert len({stream.snapshot() for stream in streams}) == 1

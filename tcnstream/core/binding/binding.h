@@ -18,6 +18,9 @@ int find_errors(void);
 const char *reason_of(int code);
 PyObject *raise_code(int code);
 
+/* crc32.c: before the first tcn_crc32 */
+void fill_crc32(void);
+
 /* memory.c: at a multiple of 64 */
 void *claim(size_t size);
 void release(void *aligned);

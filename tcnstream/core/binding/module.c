@@ -9,6 +9,7 @@ static int module_exec(PyObject *module)
     Py_XDECREF(layout);
     if (failed || find_errors())
         return -1;
+    fill_crc32();
     plan_type = (PyTypeObject *)PyType_FromSpec(&plan_spec);
     stream_type = (PyTypeObject *)PyType_FromSpec(&stream_spec);
     pool_type = (PyTypeObject *)PyType_FromSpec(&pool_spec);

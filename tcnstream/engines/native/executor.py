@@ -6,7 +6,6 @@ any engine; ``engines.native.snapshot`` translates.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import math
 import os
@@ -22,9 +21,8 @@ from tcnstream.compiler.plan import Plan
 from tcnstream.engines.base import PushInto, QuickPush
 from tcnstream.engines.native.core import load_core
 from tcnstream.engines.native.planfile import growth, read_facts, stream_numbers, write_plan
-from tcnstream.engines.native.snapshot import from_core, moved, to_core
+from tcnstream.engines.native.snapshot import CoreSnapshots, from_core, moved
 from tcnstream.engines.signed import flipped
-from tcnstream.engines.state import State
 from tcnstream.errors import StreamError
 from tcnstream.tflite.graph import Array, Quantization, Shape
 
@@ -39,8 +37,6 @@ _PIECE_WORK = 500 * _RELEASE_FROM_WORK
 
 _MOST_PIECE_FRAMES = 1 << 17
 """What moves frames and multiplies nothing takes time as well."""
-
-_IDENTITY_BYTES = 16
 
 _LEAST_LANES_PER_THREAD = 64
 """Fewer lanes are done before a second thread has begun."""
@@ -61,6 +57,7 @@ class NativeExecutor:
         self.plan = plan
         self.facts = read_facts(content)
         self.shapes = tuple((plan.tensors[o].shape, plan.tensors[o].dtype) for o in plan.outputs)
+        self.snapshots = CoreSnapshots(plan, self.facts)
         self._core = core
         rates = growth(plan)
         self._growth = tuple(rates[o] for o in plan.outputs)
@@ -146,6 +143,7 @@ class NativeMemory:
         self.stream = stream
         self._plan = executor.plan
         self._facts = executor.facts
+        self._snapshots = executor.snapshots
         self._watched = -1
 
     @property
@@ -192,20 +190,10 @@ class NativeMemory:
         return from_core(self._plan, self._facts, self.stream.snapshot()).live_bytes()
 
     def snapshot(self, identity: str) -> bytes:
-        return from_core(self._plan, self._facts, self.stream.snapshot()).snapshot(identity)
-
-    def image(self, identity: str) -> bytes:
-        return hashlib.sha256(identity.encode()).digest()[:_IDENTITY_BYTES] + bytes(self.stream.snapshot())
-
-    def load_image(self, blob: bytes, identity: str) -> None:
-        if blob[:_IDENTITY_BYTES] != hashlib.sha256(identity.encode()).digest()[:_IDENTITY_BYTES]:
-            raise StreamError("the snapshot is of another model or policy; restore it into one of the same")
-        self.stream.restore(blob[_IDENTITY_BYTES:])
+        return self._snapshots.seal(self.stream.snapshot(), identity)
 
     def restore(self, blob: bytes, identity: str) -> None:
-        state = State(self._plan)
-        state.restore(blob, identity)
-        self.stream.restore(to_core(state, self._facts))
+        self.stream.restore(self._snapshots.unseal(blob, identity))
 
 
 class NativePool:

@@ -15,14 +15,87 @@ import numpy as np
 from tcnstream.compiler.operations import operation
 from tcnstream.compiler.operations.statistics import StatisticOptions
 from tcnstream.compiler.plan import Plan
+from tcnstream.compiler.timing import counts
 from tcnstream.engines.native.layout import SnapshotHead
 from tcnstream.engines.native.planfile import PlanFacts, stream_numbers
 from tcnstream.engines.native.unsigned import nodes_before
+from tcnstream.engines.sealed import does_not_fit, kept_frames, seal, unseal
 from tcnstream.engines.signed import flipped
-from tcnstream.engines.state import State
+from tcnstream.engines.state import MOST_FRAMES, State
 from tcnstream.tflite.graph import Array
 
 _CRC_BYTES = 4
+
+
+class CoreSnapshots:
+    """The core's snapshots of a plan as those of ``engines.sealed``, and back, without a State between them."""
+
+    def __init__(self, plan: Plan, facts: PlanFacts) -> None:
+        self._plan, self._facts = plan, facts
+        numbers = stream_numbers(plan)
+        self._rings = []
+        for i, tensor in enumerate(plan.tensors):
+            if tensor.data is None and (ring := facts.tensors[numbers[i]]).ring_frames:
+                end = SnapshotHead.size + ring.ring_at + ring.ring_bytes
+                self._rings.append((i, end, ring.ring_bytes // ring.ring_frames, ring.dtype != tensor.dtype))
+        self._sums = list(_sums(plan, facts))
+
+    def seal(self, blob: bytes, identity: str) -> bytes:
+        """A snapshot for any engine."""
+        head, content = SnapshotHead.read(blob), memoryview(blob)
+        kept = kept_frames(self._plan, head.frames, bool(head.ended))
+        parts: list[bytes | memoryview] = []
+        for i, end, frame_bytes, is_flipped in self._rings:
+            frames = content[end - kept[i] * frame_bytes : end]
+            parts.append(_flipped(frames) if is_flipped else frames)
+        for place, count, stored, wanted in self._carried(head.frames, bool(head.ended)):
+            parts.append(np.frombuffer(content, stored, count, place).astype(wanted).tobytes())
+        return seal(identity, head.frames, bool(head.ended), parts)
+
+    def unseal(self, blob: bytes, identity: str) -> bytes:
+        """A snapshot of any engine for the core; StreamError for what is damaged or of another model."""
+        opened = unseal(blob, identity)
+        if not 0 <= opened.pushed_frames <= MOST_FRAMES:
+            raise does_not_fit()
+        kept = kept_frames(self._plan, opened.pushed_frames, opened.ended)
+        head = SnapshotHead(
+            plan_crc32=self._facts.program_crc32, ended=int(opened.ended), frames=opened.pushed_frames
+        ).pack()
+        core = bytearray(SnapshotHead.size + self._facts.ring_bytes + self._facts.carry_bytes)
+        core[: len(head)] = head
+        carried = self._carried(opened.pushed_frames, opened.ended)
+        at, body = 0, opened.body
+        sizes = [kept[i] * frame_bytes for i, _, frame_bytes, _ in self._rings]
+        if sum(sizes) + sum(count * wanted.itemsize for _, count, _, wanted in carried) != len(body):
+            raise does_not_fit()
+        for (_, end, _, is_flipped), size in zip(self._rings, sizes, strict=True):
+            frames = body[at : at + size]
+            core[end - size : end] = _flipped(frames) if is_flipped else frames
+            at += size
+        for place, count, stored, wanted in carried:
+            values = np.frombuffer(body, wanted, count, at).astype(stored).tobytes()
+            core[place : place + len(values)] = values
+            at += count * wanted.itemsize
+        return _sealed(bytes(core))
+
+    def _carried(
+        self, pushed_frames: int, ended: bool
+    ) -> list[tuple[int, int, np.dtype[np.generic], np.dtype[np.generic]]]:
+        """Place, numbers, type in the core and type of what nodes have begun to carry over."""
+        if not self._sums:
+            return []
+        have = counts(self._plan, pushed_frames, ended)
+        found = []
+        for k, place, stored, wanted in self._sums:
+            target = self._plan.nodes[k].outputs[0]
+            if have[target] > 0:
+                begin = SnapshotHead.size + self._facts.ring_bytes + place
+                found.append((begin, math.prod(self._plan.tensors[target].shape), stored, wanted))
+        return found
+
+
+def _flipped(raw: memoryview) -> bytes:
+    return flipped(np.frombuffer(raw, np.int8)).tobytes()
 
 
 def from_core(plan: Plan, facts: PlanFacts, blob: bytes) -> State:
