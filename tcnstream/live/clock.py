@@ -25,7 +25,10 @@ _STEP_S = 0.1
 
 
 class SampleClock:
-    """Offset and drift of a source against CLOCK_MONOTONIC, and the frames that are missing by it."""
+    """Offset and drift of a source against CLOCK_MONOTONIC, and the frames that are missing by it.
+
+    Frames are counted from the first one that arrived: far from 0 a quotient of frames has no microseconds left.
+    """
 
     def __init__(self, rate_hz: float) -> None:
         self.rate_hz = rate_hz
@@ -35,6 +38,7 @@ class SampleClock:
         """Nothing is known: the next arrival begins anew."""
         self._windows: deque[tuple[float, float]] = deque(maxlen=_KEPT_WINDOWS)
         self._offset_s, self._slope = math.nan, 0.0
+        self._origin_frame = 0
         self._least_late_s = math.inf
         self._begin_window(math.nan)
         self._before: tuple[float, float] | None = None
@@ -54,13 +58,13 @@ class SampleClock:
         """How much slower than nominal the source's clock runs, in parts per million."""
         return self._slope * 1e6
 
-    def monotonic_s(self, frame: float) -> float:
+    def monotonic_s(self, frame: int) -> float:
         """When a frame was taken, as well as arrivals tell."""
-        return self._offset_s + frame / self.rate_hz * (1 + self._slope)
+        return self._offset_s + (frame - self._origin_frame) / self.rate_hz * (1 + self._slope)
 
-    def frame_at(self, monotonic_s: float) -> float:
-        """The frame that is taken at that time."""
-        return (monotonic_s - self._offset_s) * self.rate_hz / (1 + self._slope)
+    def frames_since(self, frame: int, monotonic_s: float) -> float:
+        """How many frames after that one are taken by that time."""
+        return (monotonic_s - self._offset_s) * self.rate_hz / (1 + self._slope) - (frame - self._origin_frame)
 
     def arrived(self, end_frame: int, monotonic_s: float, fresh: bool = True) -> int:
         """All frames before ``end_frame`` are here. Returns how many must be missing by the deficit rule, mostly 0.
@@ -68,13 +72,13 @@ class SampleClock:
         The rule: the envelope of one window of a second or more lies above that of the one before by more than 2 ms
         and by more than 150 ppm of the time between them.
         """
-        late_s = monotonic_s - end_frame / self.rate_hz
         if not self.known:
-            self._offset_s = late_s
+            self._origin_frame, self._offset_s = end_frame, monotonic_s
+        signal_s = (end_frame - self._origin_frame) / self.rate_hz
+        late_s = monotonic_s - signal_s
         if not fresh:
             return 0
-        if late_s < self._offset_s + end_frame / self.rate_hz * self._slope:
-            self._offset_s = late_s - end_frame / self.rate_hz * self._slope
+        self._offset_s = min(self._offset_s, late_s - signal_s * self._slope)
         if math.isnan(self._window_began_s):
             self._begin_window(monotonic_s)
         if late_s < self._least_late_s:
@@ -107,7 +111,7 @@ class SampleClock:
         return 0
 
     def _fit(self) -> None:
-        """Drift: the slope between the least of the older and of the newer half, once there are enough of both."""
+        """Drift: the slope of the windows' least delays, by least squares; the offset puts the line below them all."""
         if not self.knows_drift:
             return
         windows = list(self._windows)

@@ -182,7 +182,7 @@ class Feed:
         was_down = self._down_since_s is not None
         if not (was_down or piece.modulus) or not self.clock.known:
             return lost
-        by_time = self.clock.frame_at(piece.arrived_s) - len(piece.samples) - self.next_frame
+        by_time = self.clock.frames_since(self.next_frame + len(piece.samples), piece.arrived_s)
         tolerance = max(1, round(_ARRIVAL_TOLERANCE_S * self._rate_hz))
         if piece.modulus:
             return self._by_counter(piece, by_time, tolerance, was_down)
