@@ -10,14 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tcnstream.errors import SignalError
+from tcnstream.engines.base import ENGINES
+from tcnstream.errors import SignalError, TcnStreamError
 from tcnstream.live import boards, sinks, sources
 from tcnstream.live.gaps import POLICIES, GapRule, Policy
 from tcnstream.live.sinks.base import SinkConfig
 from tcnstream.live.sources.base import Channels, SourceConfig
 from tcnstream.live.tables.table import ConfigError, Problems, Table
 from tcnstream.live.tables.toml import read_toml
-from tcnstream.signal.card import model_files
+from tcnstream.opened import choose_output, open_model
+from tcnstream.signal.card import find_model, model_files
+from tcnstream.signal.preprocess import scale
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -98,7 +101,7 @@ def read_config(path: Path, *, writes_here: bool = True) -> Config:
         stream = _stream(name, table, folder, tuple(made))
         if stream is not None:
             streams[name] = stream
-    if "stream" not in root:
+    if not root.raw("stream"):
         root.complain("stream", "is not there: write a table [stream.NAME] for each signal")
     checkpoint = _checkpoint(root.table("checkpoint"))
     log = root.table("log")
@@ -129,15 +132,21 @@ def _stream(name: str, table: Table, folder: Path, known_sinks: tuple[str, ...])
         rule = GapRule(policy, limit_s)
         gap.finish()
     names = table.texts("sinks")
-    for sink in names:
+    for place, sink in enumerate(names):
+        if sink in names[:place]:
+            table.complain("sinks", f'= "{sink}" is there twice: name every sink once')
         if sink not in known_sinks:
             allowed = f"is none of {', '.join(known_sinks)}" if known_sinks else "is not there"
             table.complain("sinks", f'= "{sink}" {allowed}: write a table [sink.{sink}]')
     stream = None
-    chosen = table.texts("channels") if "channels" in table else None
+    chosen = table.texts("channels") or None
     gain = table.number("gain", 1.0)
+    if source is not None and model:
+        _must_fit(model, source, gain, table)
     output = table.text("output") or None
-    engine = table.text("engine", "auto")
+    if output is not None and model:
+        _must_have_output(model, output, table)
+    engine = table.one_of("engine", ("auto", *ENGINES), "auto")
     hop = table.whole("hop", 1, least=1)
     board = table.text("board")
     if board and (problem := boards.provider().problem(board)):
@@ -157,7 +166,27 @@ def _model(model: str, table: Table, folder: Path) -> str:
         model_files(found)
     except SignalError as error:
         table.complain("model", f'= "{model}": {error}')
+        return ""
     return found
+
+
+def _must_fit(model: str, source: SourceConfig, gain: float, table: Table) -> None:
+    """The unit of the source is one of the model's, as far as both say it."""
+    try:
+        card = find_model(model)[1]
+        scale(f"stream.{table.path[-1]}", source.units, "" if card is None else card.units, gain)
+    except SignalError as error:
+        if gain == 0:
+            table.complain("gain", "= 0 leaves nothing of the signal: give another")
+        else:
+            table.complain("source", f'= "{source.uri}": {error}')
+
+
+def _must_have_output(model: str, output: str, table: Table) -> None:
+    try:
+        choose_output(open_model(model), output)
+    except TcnStreamError as error:
+        table.complain("output", f'= "{output}": {error}')
 
 
 def _page(table: Table | None, folder: Path) -> PageConfig:
@@ -202,8 +231,8 @@ def _checkpoint(table: Table | None) -> CheckpointConfig:
     if table is None:
         return usual
     made = CheckpointConfig(
-        table.seconds("replayed", usual.replayed_s),
-        table.seconds("live", usual.live_s),
+        table.seconds("replayed", usual.replayed_s, above=0.0),
+        table.seconds("live", usual.live_s, above=0.0),
         table.size_bytes("quota", usual.quota_bytes),
     )
     table.finish()

@@ -39,6 +39,8 @@ rotate = { size = "20 MB", keeep = 10 }
 kind = "pigeon"
 """
 
+STREAM = "[stream.a]\nsource = '-'\nmodel = 'ecg'\n"
+
 
 def problems(tmp_path: Path, text: str) -> list[str]:
     path = tmp_path / "live.toml"
@@ -79,6 +81,26 @@ def test_every_error_names_its_line_and_what_is_allowed(tmp_path: Path) -> None:
         ("[page]\nlisten = 'here'\n", 'page.listen = "here" is no address: give HOST:PORT'),
         ("[stream.a]\nsource = 'file:no.csv'\nmodel = 'ecg'\n", 'source = "file:no.csv" names no file'),
         ("state = 'x'\n", "stream is not there: write a table [stream.NAME]"),
+        ("[stream]\n", "stream is not there: write a table [stream.NAME]"),
+        ("[stream.a]\nsource = 'file:/'\nmodel = 'ecg'\n", 'source = "file:/" names no file'),
+        ("[stream.a]\nsource = 'serail:x'\nmodel = 'ecg'\n", "of no kind that is known, did you mean serial?"),
+        (
+            "[stream.a]\nsource = '-?units=Pa'\nmodel = 'ecg'\n",
+            'source = "-?units=Pa": stream.a is in Pa and the model',
+        ),
+        (STREAM + "gain = 0\n", "stream.a.gain = 0 leaves nothing of the signal"),
+        (STREAM + "output = 'x'\n", "has no output 'x': choose one of 0 ("),
+        (
+            STREAM + "engine = 'x'\n",
+            'engine = "x" is none of auto, native, interpreter',
+        ),
+        (
+            STREAM + "sinks = ['s', 's']\n[sink.s]\nkind = 'stdout'\n",
+            '"s" is there twice',
+        ),
+        ("[checkpoint]\nlive = '0 s'\n", 'checkpoint.live = "0 s" is out of range: give more than 0 s'),
+        ('[page]\ntoken_file = "\\u0000"\n', "page.token_file = "),
+        ("[sink.a]\nkind='jsonl'\npath='a'\nquota='1 MB'\nrotate={size='1 MB'}\n", "quota is less than two files"),
         ("[sink.a]\nkind='jsonl'\npath='a'\n[sink.b]\nkind='jsonl'\npath='a'\n", "is written by sink.a too"),
     ],
 )

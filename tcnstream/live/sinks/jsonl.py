@@ -208,8 +208,11 @@ def rotation(table: Table) -> tuple[int, int, int]:
 
 
 def _configure(name: str, table: Table, folder: Path, full: Full, queue_events: int) -> JsonlConfig:
-    path = folder / table.text("path", needed="name the file")
-    if path.is_dir():
+    given = table.text("path", needed="name the file")
+    path = folder / given
+    if not given:
+        pass
+    elif path.is_dir():
         table.complain("path", f'= "{path}" is a folder: name a file in it')
     elif not table.problems.writes_here:
         pass

@@ -197,7 +197,7 @@ class RecordWriter(Writer):
 
 def _configure(name: str, table: Table, folder: Path, full: Full, queue_events: int) -> WfdbConfig:
     path = folder / table.text("path", needed="name the folder")
-    every_s = table.seconds("every", 3600.0)
+    every_s = table.seconds("every", 3600.0, above=0.0)
     return WfdbConfig(name, "wfdb", full, queue_events, path, every_s, table.size_bytes("quota", 0))
 
 

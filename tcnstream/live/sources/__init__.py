@@ -5,6 +5,7 @@ A new kind is a module with a ``KIND`` and its entry below; ``tcnstream sources`
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote
 
@@ -42,7 +43,7 @@ def configure(stream: Table, folder: Path) -> SourceConfig | None:
             stream.problems, path, {k: v for k, v in given.items() if k not in ("kind", "name")}, outer=stream
         )
         uri = f"{scheme}:{name}"
-    elif isinstance(given, str):
+    elif isinstance(given, str) and "\0" not in given:
         uri = given
         scheme, after = ("-", given.removeprefix("-")) if given.startswith("-") else _scheme(given)
         name, _, query = after.partition("?")
@@ -54,7 +55,9 @@ def configure(stream: Table, folder: Path) -> SourceConfig | None:
         return None
     kinds = {kind.scheme: kind for kind in SOURCE_KINDS}
     if scheme not in kinds:
-        stream.complain("source", f'= "{uri}" is of no kind that is known: {", ".join(k.says for k in SOURCE_KINDS)}')
+        near = difflib.get_close_matches(scheme, kinds, 1, cutoff=0.5)
+        hint = f", did you mean {near[0]}?" if near else f": {', '.join(kind.says for kind in SOURCE_KINDS)}"
+        stream.complain("source", f'= "{uri}" is of no kind that is known{hint}')
         return None
     config = kinds[scheme].configure(uri, name, options, folder)
     options.finish()

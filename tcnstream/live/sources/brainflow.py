@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import time
 from collections.abc import Iterator
@@ -111,7 +112,8 @@ def _configure(uri: str, name: str, options: Table, folder: Path) -> BrainflowCo
 
         known = [each.name for each in BoardIds]
         if name not in known:
-            options.problems.add(options.path, f'= "{uri}" is no board: give one such as {known[1]} or {known[2]}')
+            near = difflib.get_close_matches(name.upper(), known, 3, cutoff=0.5) or ["SYNTHETIC_BOARD", "CYTON_BOARD"]
+            options.problems.add(options.path, f'= "{uri}" is no board: give one such as {" or ".join(near)}')
     except ImportError:
         pass  # said when it is opened, with the way to install it
     return BrainflowConfig(

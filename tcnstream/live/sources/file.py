@@ -90,7 +90,7 @@ def _configure(uri: str, name: str, options: Table, folder: Path) -> FileConfig:
             pace = math.inf
     raw_format = options.one_of("raw_format", RAW_FORMATS, "") or None
     path = folder / name
-    if not path.is_file() and not path.with_suffix(".hea").is_file():
+    if not name or not (path.is_file() or (path.parent / f"{path.stem}.hea").is_file()):
         options.problems.add(options.path, f'= "{uri}" names no file: there is no {path}')
     return FileConfig(
         "file",

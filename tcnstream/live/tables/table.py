@@ -116,9 +116,14 @@ class Table:
         """true or false."""
         return self._read(key, default, "flag: give true or false", self._as_flag)
 
-    def seconds(self, key: str, default: float) -> float:
+    def seconds(self, key: str, default: float, *, above: float = -math.inf) -> float:
         """A time with its unit, such as "40 ms"."""
-        return self._read(key, default, f'time: give one such as "40 ms" (units {", ".join(_SECONDS)})', _as_seconds)
+        wanted = f'time: give one such as "40 ms" (units {", ".join(_SECONDS)})'
+        value = self._read(key, default, wanted, _as_seconds)
+        if value <= above:
+            self.complain(key, f"= {_shown(self._values[key])} is out of range: give more than {above:g} s")
+            return default
+        return value
 
     def size_bytes(self, key: str, default: int) -> int:
         """A size with its unit, such as "20 MB"."""
@@ -202,7 +207,7 @@ class Table:
 
 
 def _as_text(found: Any) -> str | None:
-    return found if isinstance(found, str) else None
+    return found if isinstance(found, str) and "\0" not in found else None
 
 
 def _as_mapping(found: Any) -> Mapping[str, Any] | None:

@@ -38,7 +38,7 @@ class TomlFile:
 def read_toml(path: Path) -> TomlFile:
     """Raises SignalError for a file that cannot be read or is not TOML."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         return TomlFile(path, tomllib.loads(text), dict(_key_lines(text)))
     except OSError as error:
         raise SignalError(f"{path} cannot be read: {error.strerror}; check the path") from error
