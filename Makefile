@@ -13,7 +13,7 @@ demo: .venv/installed
 .venv/installed: pyproject.toml setup.py $(wildcard tcnstream/core/*.[ch] tcnstream/core/*/*.[ch])
 	@$(PYTHON) -c "import sys; sys.version_info >= (3, 11) or sys.exit('tcnstream needs Python 3.11 or newer: make demo PYTHON=/path/to/python3.11')"
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable .
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[live]"
 	@touch $@
 
 test:

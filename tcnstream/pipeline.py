@@ -226,6 +226,11 @@ class Pipeline:
         return None if self._segmenter is None else self._segmenter.provisional
 
     @property
+    def reached_s(self) -> float | None:
+        """Up to where the signal has labels; None without segments."""
+        return None if self._segmenter is None else self._segmenter.reached_s
+
+    @property
     def frames(self) -> Frames:
         """The output frames that the last call made, float32 (m, *frame_shape); StreamError without ``keep_frames``."""
         if not self._setup.keep_frames:

@@ -27,6 +27,7 @@ from tcnstream.cli.common import (
     say,
     show_table,
 )
+from tcnstream.cli.demo_live import LIVE, play_live
 from tcnstream.errors import SignalError
 from tcnstream.opened import Frames, OpenedModel, open_input, open_model
 from tcnstream.options import StreamOptions
@@ -64,7 +65,10 @@ CHUNK_S = 0.05
 def demo(
     name: Annotated[
         str,
-        typer.Argument(metavar="NAME", help="ecg: a minute of a real electrocardiogram; audio: speech, music, noise."),
+        typer.Argument(
+            metavar="NAME",
+            help="ecg: a minute of a real electrocardiogram; audio: speech, music, noise; live: both, in a browser.",
+        ),
     ] = "ecg",
     model: Annotated[
         str | None,
@@ -89,12 +93,18 @@ def demo(
 ) -> None:
     """Play a shipped recording through a shipped model: segments, and a picture with the trace coloured by label.
 
-    `ecg` finds the waves of a real ECG and counts the heart rate, `audio` who speaks and where there is music.
+    `ecg` finds the waves of a real ECG and counts the heart rate, `audio` who speaks and where there is music. `live`
+    plays both over and over through the daemon, for its page in a browser; Ctrl-C ends it.
 
     Example: `tcnstream demo ecg --model ecg_fast --out ecg.svg`
     """
+    if name == LIVE:
+        if picture is not None or model is not None or json or engine != "auto":
+            raise SignalError(f"demo {LIVE} shows its streams in a browser and has no options: leave them out")
+        play_live()
+        return
     if name not in DEMOS:
-        raise SignalError(f"there is no demo {name!r}: choose one of {', '.join(DEMOS)}")
+        raise SignalError(f"there is no demo {name!r}: choose one of {', '.join(DEMOS)}, {LIVE}")
     chosen = DEMOS[name]
     picture = Path(name + default_suffix()) if picture is None else picture
     must_be_drawable(writable(picture, *model_files(model or chosen.model)))

@@ -25,13 +25,13 @@ def serve(
     from tcnstream.live.config import ConfigError, read_config
     from tcnstream.live.daemon import Daemon
     from tcnstream.live.logs import Log
-    from tcnstream.live.sources import kind_named
+    from tcnstream.live.sources import ends
 
     try:
         read = read_config(config)
         if once:
             for stream in read.streams.values():
-                if not kind_named(stream.source.kind).ends:
+                if not ends(stream.source):
                     raise SignalError(f"stream.{stream.name}: {stream.source.uri} has no end: leave --once out")
     except ConfigError as error:
         for problem in error.problems:

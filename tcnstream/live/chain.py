@@ -132,11 +132,16 @@ class Chain:
 
     @property
     def provisional(self) -> dict[str, Any] | None:
-        """What has begun and is not final: ``label``, and ``start_s`` on the source's clock."""
+        """What has begun and is not final: ``label``, ``start_s`` and ``end_s`` on the source's clock, ``end_s`` None
+        while it goes on.
+        """
         segment = None if self.ended else self.pipeline.provisional
         if segment is None:
             return None
-        return {"label": segment.label, "start_s": round(self.base_frame / self.rate_hz + segment.start_s, 4)}
+        base_s, reached_s = self.base_frame / self.rate_hz, self.pipeline.reached_s
+        goes_on = reached_s is not None and segment.end_s >= reached_s
+        end_s = None if goes_on else round(base_s + segment.end_s, 4)
+        return {"label": segment.label, "start_s": round(base_s + segment.start_s, 4), "end_s": end_s}
 
     def take(self) -> list[Event]:
         """The events since the last call, in order."""

@@ -7,7 +7,7 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from types import FrameType
@@ -28,7 +28,7 @@ from tcnstream.live.logs import Log
 from tcnstream.live.sinks import open_sink
 from tcnstream.live.sinks.base import Sink
 from tcnstream.live.sinks.jsonl import JsonlSink
-from tcnstream.live.sources import kind_named, open_source
+from tcnstream.live.sources import ends, kind_named, open_source
 from tcnstream.live.sources.base import Live, Replay, Wanted
 from tcnstream.live.systemd import Systemd
 from tcnstream.live.told import StreamFacts
@@ -74,10 +74,14 @@ class _Tail:
 
 
 class Daemon:
-    """``once`` ends when all sources have; ``run`` returns when the work is done or a signal asks for the end."""
+    """``once`` ends when all sources have; ``run`` returns when the work is done or a signal asks for the end.
+    ``started`` is called with the address of the page, or with None, when all runs.
+    """
 
-    def __init__(self, config: Config, log: Log, once: bool = False) -> None:
-        self.config, self.log, self._once = config, log, once
+    def __init__(
+        self, config: Config, log: Log, once: bool = False, started: Callable[[str | None], None] = lambda _: None
+    ) -> None:
+        self.config, self.log, self._once, self._started = config, log, once, started
         self.hub = Hub()
         self.wall = WallClock()
         self.running: dict[str, Running] = {}
@@ -122,6 +126,7 @@ class Daemon:
             self._web.start()
         self.log.info("daemon.started", streams=len(self.running))
         self._systemd.ready(f"{len(self.running)} streams")
+        self._started(None if self._web is None else self._web.address)
 
     def is_well(self) -> dict[str, str]:
         """What is wrong, by place; empty where all is well. What a disk has too little room for is wrong too."""
@@ -183,7 +188,7 @@ class Daemon:
             config = read_config(before.path)
             if config.state != before.state or config.page != before.page:
                 raise SignalError(f"{before.path.name}: state and [page] change with a restart of the daemon alone")
-            if self._once and any(not kind_named(s.source.kind).ends for s in config.streams.values()):
+            if self._once and any(not ends(s.source) for s in config.streams.values()):
                 raise SignalError(f"{before.path.name} has a source without an end, and the daemon runs --once")
             new = {
                 name: stream

@@ -96,17 +96,17 @@ class Hub:
         self.show([shown])
 
     def provide(self, stream: str, open_segment: Mapping[str, Any] | None) -> None:
-        """For viewers alone: the segment that has begun and is not final, ``{"label", "start_s"}``, or that none is.
+        """For viewers alone: the segment that has begun and is not final, ``{"label", "start_s", "end_s"}``, or None.
 
-        They get ``{"type": "provisional", "stream", "label", "start_s"}`` when it is another one, ``label`` None where
-        there is none any more; a state has it as ``provisional``.
+        They get ``{"type": "provisional", "stream", "label", "start_s", "end_s"}`` when it is another one; ``label`` is
+        None where there is none any more, ``end_s`` while it goes on. A state has it as ``provisional``.
         """
         if open_segment != self._provisional.get(stream):
             if open_segment is None:
                 del self._provisional[stream]
             else:
                 self._provisional[stream] = open_segment
-            nothing = {"label": None, "start_s": None}
+            nothing = {"label": None, "start_s": None, "end_s": None}
             self.show([{"type": "provisional", "stream": stream, **(open_segment or nothing)}])
 
     def forget(self, stream: str) -> None:

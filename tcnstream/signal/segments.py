@@ -177,6 +177,11 @@ class Segmenter:
             waiting.append(run)
         return next((segment for run in reversed(waiting) for segment in self._segment(run)), None)
 
+    @property
+    def reached_s(self) -> float:
+        """Up to where frames have labels: a provisional segment that ends there may go on."""
+        return self.start_s + self._frame / self.rate_hz
+
     def labelled(self, values: npt.NDArray[np.float64]) -> tuple[list[int], list[float]]:
         """Each frame's label, by number, and its probability; frames of any signals with the same rules."""
         self._must_fit(values)

@@ -35,6 +35,10 @@ def test_an_open_segment_is_shown_to_viewers_alone(ecg: np.ndarray, tmp_path: Pa
     starts = {(each["label"], each["start_s"]) for each in said}
     # Each segment was provisional before it was final, on the clock that it then has.
     assert {(each.label, round(each.start_s, 4)) for each in final} <= starts
+    # One that went on has no end, and one that only waits to be final has the end that it then has.
+    ends = {(each["label"], each["start_s"], each["end_s"]) for each in said}
+    closed = {(each.label, round(each.start_s, 4), round(each.end_s, 4)) for each in final}
+    assert len(closed & ends) > 20 and {(label, start_s, None) for label, start_s, _ in closed} <= ends
     open_now = lane.chain.provisional
     hub.set_state("bed", [], {"state": "up", "says": "", "epoch": 0, "gaps": 0, "reconnects": 0})
     (state,), _ = viewer.take()

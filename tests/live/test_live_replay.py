@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,9 @@ from helpers.paths import AUDIO, ECG, TESTS
 from helpers.served import Served
 
 from tcnstream import Pipeline
+from tcnstream.live.config import read_config
+from tcnstream.live.sources import ends, open_source
+from tcnstream.live.sources.base import Replay, Wanted
 
 TWO = f"""
 [stream.bed]
@@ -137,3 +141,19 @@ path = "segments.jsonl"
     wanted += [(1, s.start_s, s.label) for s in second.push(holed[3360:]) + second.flush()]
     found = [(e["epoch"], e["start_s"], e["label"]) for e in events if e["type"] == "segment"]
     assert found == [(epoch, round(start_s, 4), label) for epoch, start_s, label in wanted]
+
+
+def test_a_repeated_recording_is_one_signal_that_goes_on(ecg: np.ndarray, tmp_path: Path) -> None:
+    part = ecg[:1000]
+    np.save(tmp_path / "part.npy", part[:, None])
+    text = '[stream.bed]\nmodel = "ecg"\nsource = "file:part.npy?rate=360&units=mV&repeat=true"\n'
+    (tmp_path / "live.toml").write_text(text)
+    source = read_config(tmp_path / "live.toml").streams["bed"].source
+    replay = open_source(source, Wanted(1, 250.0))
+    assert isinstance(replay, Replay) and not ends(source)
+    for begin in (0, 700, 1000, 123_456):
+        blocks = list(islice(replay.pieces(begin, 64), 60))
+        assert all(isinstance(block, np.ndarray) for block in blocks)
+        got = np.concatenate(blocks)[:, 0]  # type: ignore[arg-type]
+        assert np.array_equal(got, np.resize(np.roll(part, -(begin % 1000)), len(got)))
+        assert len(blocks[0]) == 64 - begin % 64 and {len(block) for block in blocks[1:]} == {64}  # type: ignore[arg-type]

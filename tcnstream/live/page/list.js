@@ -3,7 +3,7 @@
 import { element, rows, say, set } from "./dom.js";
 import { age, MISSING, number, rate, stateOf } from "./words.js";
 
-const CELLS = ["rate", "drift", "last sample", "gaps", "heart rate"];
+const CELLS = ["rate", "drift", "last sample", "gaps", "heart"];
 
 export function showList(table, streams, watched) {
   rows(table.tBodies[0], streams, (stream) => stream.stream, make, (row, stream) => {

@@ -1,6 +1,6 @@
 // Messages of the server; the layout is described in tcnstream/live/web/message.py.
 
-export const FACTS = 1, BEGIN = 2, COLUMNS = 3, EVENTS = 4, SKIPPED = 5;
+export const FACTS = 1, BEGIN = 2, COLUMNS = 3, EVENTS = 4, SKIPPED = 5, OPEN = 6;
 
 const HEAD_BYTES = 16;
 const text = new TextDecoder();

@@ -26,6 +26,18 @@ export class Overview {
     });
   }
 
+  minutes(context, place, look) {
+    context.fillStyle = look.quiet;
+    context.font = look.font.replace("12px", `${10 * place.scale}px`);
+    context.textBaseline = "top";
+    context.textAlign = "left";
+    for (let minute = 1; minute < 5; minute += 1) {
+      const x = place.x(this.endS - 60 * minute);
+      context.fillRect(x, 0, place.scale, 4 * place.scale);
+      context.fillText(`−${minute} min`, x + 3 * place.scale, 2 * place.scale);
+    }
+  }
+
   show(stream, view) {
     const scale = devicePixelRatio, canvas = this.canvas, look = this.look();
     const width = Math.round(this.box.clientWidth * scale), height = Math.round(this.box.clientHeight * scale);
@@ -41,6 +53,7 @@ export class Overview {
       y: (value) => 3 * scale + room * (1 - (value - low) / (high - low || 1)),
     };
     paint(context, stream, fromS, toS, place, look, { named: false });
+    this.minutes(context, place, look);
     const right = place.x(view.endS(stream.trace)), left = Math.min(place.x(view.startS(stream.trace)), right - 4 * scale);
     context.fillStyle = look.paper;
     context.globalAlpha = .6;

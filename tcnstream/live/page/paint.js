@@ -9,12 +9,12 @@ export function paint(context, stream, fromS, toS, place, look, { named = true }
   context.beginPath();
   context.rect(place.left, place.top, place.width, place.height);
   context.clip();
-  const segments = stream.within("segment", fromS, toS).filter((each) => stream.labels.includes(each.label));
+  const segments = stream.segments(fromS, toS);
   const number = (segment) => stream.labels.indexOf(segment.label);
   const box = (each) => [place.x(Math.max(each.start_s, fromS - 1)), place.x(Math.min(each.end_s, toS + 1))];
   for (const segment of segments) {
     const [left, right] = box(segment);
-    context.globalAlpha = .1;
+    context.globalAlpha = segment.isOpen ? .05 : .1;
     context.fillStyle = colourOf(look, number(segment));
     context.fillRect(left, place.top, right - left, place.height);
     context.globalAlpha = 1;
@@ -34,8 +34,10 @@ export function paint(context, stream, fromS, toS, place, look, { named = true }
 function band(context, place, [left, right], segment, number, look, named) {
   const top = place.top + place.height - place.band, colour = colourOf(look, number);
   context.fillStyle = fillOf(context, colour, patternOf(number), look.paper, place.scale);
-  context.fillRect(left, top, right - left, place.band);
-  if (!named) return;
+  // What is not final stands on half the height.
+  const above = segment.isOpen ? place.band / 2 : 0;
+  context.fillRect(left, top + above, right - left, place.band - above);
+  if (!named || segment.isOpen) return;
   const text = segment.label.toUpperCase();
   context.font = look.font.replace("12px", `600 ${11 * place.scale}px`);
   const width = context.measureText(text).width;

@@ -21,7 +21,7 @@ export function showSinks(table, empty, sinks) {
 function make(sink) {
   return element("tr", {}, element("th", { scope: "row" }, `${sink.name} (${sink.kind})`),
     element("td", {}, element("meter", { min: 0, "aria-label": `queue of ${sink.name}` })),
-    ...[1, 2, 3].map(() => element("td", { class: "number" })), element("td"));
+    ...["waiting", "written", "lost"].map((title) => element("td", { class: "number", "data-title": title })), element("td"));
 }
 
 export function showBoard(panel, facts, board) {

@@ -30,6 +30,11 @@ def kind_named(scheme: str) -> SourceKind:
     return next(kind for kind in SOURCE_KINDS if kind.scheme == scheme)
 
 
+def ends(config: SourceConfig) -> bool:
+    """Whether there is an end to wait for."""
+    return kind_named(config.kind).ends and not config.goes_on
+
+
 def configure(stream: Table, folder: Path) -> SourceConfig | None:
     """The source of a stream's table: a URI, or a table with ``kind`` and ``name`` and the same options.
 
@@ -88,6 +93,7 @@ __all__ = [
     "SourceConfig",
     "Wanted",
     "configure",
+    "ends",
     "find_sources",
     "kind_named",
     "open_source",

@@ -49,6 +49,11 @@ class SourceConfig:
         """What it takes of the machine."""
         return Needs()
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether it has no end although its kind has one."""
+        return False
+
 
 class Replay(ABC):
     """A recording. ``rate_hz``, ``units`` and the number of channels are known at once.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tcnstream.errors import SignalError
 from tcnstream.live.blocks import Samples
 from tcnstream.live.needs import Needs
 from tcnstream.live.sources.base import Replay, SourceConfig, SourceKind, Wanted, rate_option
@@ -20,12 +22,17 @@ from tcnstream.signal.sources.raw import RAW_FORMATS
 
 @dataclass(frozen=True)
 class FileConfig(SourceConfig):
-    """A recording that ``tcnstream run`` reads; ``speed`` is infinite for ``max``."""
+    """A recording that ``tcnstream run`` reads; ``speed`` is infinite for ``max``, ``repeat`` plays it for ever."""
 
     path: Path
     speed: float
     raw_format: str | None
     raw_channels: int
+    repeat: bool
+
+    @property
+    def goes_on(self) -> bool:
+        return self.repeat
 
     def needs(self) -> Needs:
         return Needs(reads=tuple(Path(path) for path in files_of(str(self.path))))
@@ -43,10 +50,15 @@ class FileReplay(Replay):
         self.source = recording.source
         facts = [(path.stat().st_size, path.stat().st_mtime_ns) for path in files_of(str(config.path)) if path.exists()]
         self.identity = repr((config, wanted.channels, facts))
+        self._frames = _frames_of(recording) if config.repeat else 0
+        if config.repeat and not self._frames:
+            raise SignalError(f"{config.path} has no samples to repeat: leave repeat out")
 
     def pieces(self, from_frame: int, block_frames: int) -> Iterator[Samples | Gap]:
-        at, rest = 0, np.zeros((0, 1), np.float32)
-        for piece in self._open().chunks:
+        rounds = itertools.count() if self._config.repeat else range(1)
+        at = from_frame // self._frames * self._frames if self._config.repeat else 0
+        rest = np.zeros((0, 1), np.float32)
+        for piece in itertools.chain.from_iterable(self._open().chunks for _ in rounds):
             frames = piece.frames if isinstance(piece, Gap) else len(piece)
             skipped = min(frames, max(0, from_frame - at))
             at += skipped
@@ -77,6 +89,10 @@ class FileReplay(Replay):
         return open_source(str(config.path), self._channels, options, listening)
 
 
+def _frames_of(recording: Recording) -> int:
+    return sum(piece.frames if isinstance(piece, Gap) else len(piece) for piece in recording.chunks)
+
+
 def _configure(uri: str, name: str, options: Table, folder: Path) -> FileConfig:
     speed = options.text("speed", "max")
     pace = math.inf
@@ -101,6 +117,7 @@ def _configure(uri: str, name: str, options: Table, folder: Path) -> FileConfig:
         pace,
         raw_format,
         options.whole("raw_channels", 1, least=1),
+        options.flag("repeat", False),
     )
 
 

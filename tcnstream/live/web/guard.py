@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import re
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
@@ -24,6 +25,9 @@ COOKIE = "tcnstream"
 LOGIN = "/login"
 OPEN_PATHS = frozenset({LOGIN, "/page/login.js", "/page/login.css"})
 """Without the word: what is needed to give it."""
+
+_MOST_HEADER_BYTES = 16384
+_HOST = re.compile(rb"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9_.-]+))(?::[0-9]{1,5})?")
 
 _HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -62,6 +66,8 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> tuple[int, bytes, str] | None:
         """Status, text and media type of a refusal."""
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > _MOST_HEADER_BYTES:
+            return _plain(431, "that is more than a browser says")
         headers: dict[bytes, list[bytes]] = {}
         for name, value in scope["headers"]:
             headers.setdefault(name.lower(), []).append(value)
@@ -71,6 +77,8 @@ class Guard:
         if any(not _is_same(origin, host[0]) for origin in headers.get(b"origin", [])):
             return _plain(403, "another page may not ask")
         if scope["type"] == "http":
+            if scope["http_version"] not in ("1.0", "1.1"):
+                return _plain(505, "this speaks HTTP/1.1")
             if scope["method"] not in ("GET", "HEAD") and (scope["method"], scope["path"]) != ("POST", LOGIN):
                 return _plain(405, "this can only be read")
             if b"transfer-encoding" in headers or headers.get(b"content-length", [b"0"]) != [b"0"]:
@@ -107,11 +115,9 @@ def _plain(status: int, says: str) -> tuple[int, bytes, str]:
 
 
 def _name(host: bytes) -> str:
-    """The name in ``NAME``, ``NAME:PORT`` or ``[ADDRESS]:PORT``."""
-    text = host.decode("latin-1").lower()
-    if text.startswith("["):
-        return text[1:].partition("]")[0]
-    return text.partition(":")[0].rstrip(".")
+    """The name in ``NAME``, ``NAME:PORT`` or ``[ADDRESS]:PORT``; nothing where it is none of these."""
+    match = _HOST.fullmatch(host)
+    return (match[1] or match[2]).decode().lower() if match else ""
 
 
 def _is_address(name: str) -> bool:

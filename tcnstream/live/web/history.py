@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,12 +27,15 @@ _HEART_S = 10.0
 
 @dataclass
 class Past:
-    """One stream: its trace, and its events as JSON. ``first_event`` is how many of them have gone."""
+    """One stream: its trace, its events as JSON, and the segment that is not final. ``first_event`` is how many events
+    have gone.
+    """
 
     facts: StreamFacts
     trace: Trace
     events: deque[tuple[float, bytes]] = field(default_factory=deque)
     first_event: int = 0
+    open_segment: Mapping[str, Any] = field(default_factory=dict)
     beats: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=_HEART_BEATS))
 
     def take_event(self, event: Event) -> None:
@@ -75,6 +79,8 @@ class History:
                 blocks.setdefault(item.stream, []).append(item)
             elif isinstance(item, Event) and (past := self._of(item.stream)) is not None:
                 past.take_event(item)
+            elif isinstance(item, Mapping) and item["type"] == "provisional" and (past := self._of(item["stream"])):
+                past.open_segment = item
         for name, of_stream in blocks.items():
             if (past := self._of(name)) is not None:
                 for first_frame, samples in _joined(of_stream):

@@ -15,7 +15,7 @@ import msgspec
 
 from tcnstream.live.web.trace import Columns
 
-Kind = Literal[1, 2, 3, 4, 5]
+Kind = Literal[1, 2, 3, 4, 5, 6]
 FACTS: Kind = 1
 """All streams, sinks and what is wrong; once a second."""
 BEGIN: Kind = 2
@@ -24,6 +24,8 @@ COLUMNS: Kind = 3
 EVENTS: Kind = 4
 SKIPPED: Kind = 5
 """The viewer was too slow: the columns from ``first`` to ``next`` are not sent."""
+OPEN: Kind = 6
+"""The segment that has begun and is not final: ``label``, ``start_s``, ``end_s``; null where there is none."""
 
 _HEAD = struct.Struct("<BBHId")
 

@@ -76,7 +76,7 @@ def application(
         hears = asyncio.create_task(_hear(socket, viewer))
         try:
             await asyncio.wait((shows, hears), return_when=asyncio.FIRST_COMPLETED)
-            with suppress(WebSocketDisconnect, RuntimeError):
+            with suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
                 if hears.done() and isinstance(hears.exception(), msgspec.MsgspecError):
                     await socket.close(_NO_QUESTION, "that is no question")
                 elif shows.done() and isinstance(shows.exception(), TimeoutError):

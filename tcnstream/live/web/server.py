@@ -7,6 +7,7 @@ anyio; WebSockets come from the package websockets, which answers pings and refu
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import threading
 import time
@@ -25,8 +26,8 @@ from tcnstream.signal.extras import optional_package
 _WHY = "a page is asked for (page.listen)"
 _FACTS_S = 1.0
 _MOST_CONNECTIONS = 200
-_REQUEST_S = 10.0
-_SEND_BUFFER_BYTES = 1 << 16
+_REQUEST_S = 5.0
+_SEND_BUFFER_BYTES = 1 << 14
 _PING_S, _PONG_S = 4, 6
 """A viewer that reads nothing has not answered a ping ten seconds later, and is closed."""
 
@@ -61,6 +62,9 @@ class Web:
             access_log=False,
             server_header=False,
         )
+        logger = logging.getLogger("uvicorn.error")
+        logger.propagate, logger.handlers = False, [_Told(log)]
+        logger.setLevel(logging.WARNING)
         self._server = uvicorn.Server(settings)
         self._server.install_signal_handlers = lambda: None
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
@@ -89,21 +93,41 @@ class Web:
 
     async def _collect(self) -> None:
         told_s = -_FACTS_S
+        closing: set[Any] = set()
         while True:
             self._history.collect()
             if time.monotonic() - told_s >= _FACTS_S:
                 told_s = time.monotonic()
                 self._facts = json_message(FACTS, self._history.facts())
+                # Who is closed and does not read would keep the connection until it does.
+                lines = {each.transport for each in self._server.server_state.connections}
+                for line in (still_closing := {line for line in lines if line.is_closing()}) & closing:
+                    line.abort()
+                closing = still_closing
             await asyncio.sleep(1 / TURNS_HZ)
 
 
+class _Told(logging.Handler):
+    """What uvicorn complains of goes into the daemon's log, in one line and without what was sent."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        what = "" if error is None else f" ({type(error).__name__}: {error})"
+        self._log.warn("web.trouble", why=f"{record.getMessage().strip()}{what}")
+
+
 def _http() -> Any:
-    """uvicorn's own, but for two limits: files of this process are not for those who connect and say nothing."""
+    """uvicorn's own with limits: there are only so many connections, each must say something, little waits in it."""
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
     class Bounded(H11Protocol):
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
+            transport.set_write_buffer_limits(_SEND_BUFFER_BYTES)
             if len(self.connections) > _MOST_CONNECTIONS:
                 transport.abort()
             self.loop.call_later(_REQUEST_S, self._hurry)
@@ -120,10 +144,8 @@ def _listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port)[0][0]
         made = socket.socket(family, socket.SOCK_STREAM)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Connections inherit both: little waits for a viewer that does not read, and not for long.
+        # Connections inherit it: little waits for a viewer that does not read.
         made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, (_PING_S + _PONG_S) * 1000)
         made.bind((host, port))
         made.listen(64)
     except OSError as error:

@@ -76,6 +76,8 @@ class Trace:
 
     def _put(self, column: int, columns: Columns) -> None:
         """Hours of a gap before them take no more memory than the history."""
+        if not len(columns):
+            return
         cut = max(0, len(columns) - self.most)
         column, columns = column + cut, columns[cut:]
         missing = column - self.end

@@ -17,13 +17,15 @@ from typing import Any
 import msgspec
 
 from tcnstream.live.web.history import History, Past
-from tcnstream.live.web.message import BEGIN, EVENTS, SKIPPED, columns_message, json_message
+from tcnstream.live.web.message import BEGIN, EVENTS, OPEN, SKIPPED, columns_message, json_message
 
 TURNS_HZ = 15.0
 SKIP_S = 1.0
 """Who takes longer than this for a turn misses what came meanwhile."""
 CLOSE_S = 10.0
 MOST_ASKED_BYTES = 1024
+_MOST_COLUMNS = 4096
+"""Of one message, so that facts come in between while a slow line brings the history."""
 
 
 class Question(msgspec.Struct, forbid_unknown_fields=True):
@@ -42,8 +44,8 @@ class Viewer:
         self._past: Past | None = None
         self._turn = self._column = self._event = 0
         self._told: bytes = b""
+        self._open: object = None
         self._slow_since_s: float | None = None
-        self._sent_s = time.monotonic()
 
     def ask(self, text: str | bytes) -> None:
         """Raises msgspec.MsgspecError for what is no question."""
@@ -56,24 +58,17 @@ class Viewer:
 
     async def run(self) -> None:
         """Until it is too slow: raises TimeoutError."""
+        skips = False
         while True:
             began_s = time.monotonic()
-            skips = began_s - self._sent_s > SKIP_S
             for message in self._messages(skips):
-                await asyncio.wait_for(self._send(message), self._left_s())
-            self._sent_s = time.monotonic()
-            if self._sent_s - began_s > SKIP_S:
-                self._slow_since_s = self._slow_since_s or began_s
-                self._left_s()
-            else:
-                self._slow_since_s = None
+                await asyncio.wait_for(self._send(message), self._left_s(began_s))
+            skips = time.monotonic() - began_s > SKIP_S
+            self._slow_since_s = (self._slow_since_s or began_s) if skips else None
             await asyncio.sleep(1 / TURNS_HZ)
 
-    def _left_s(self) -> float:
-        slow_s = 0.0 if self._slow_since_s is None else time.monotonic() - self._slow_since_s
-        if slow_s >= CLOSE_S:
-            raise TimeoutError
-        return CLOSE_S - slow_s
+    def _left_s(self, began_s: float) -> float:
+        return max(0.0, CLOSE_S - (time.monotonic() - (self._slow_since_s or began_s)))
 
     def _messages(self, skips: bool) -> list[bytes]:
         found: list[bytes] = []
@@ -87,13 +82,14 @@ class Viewer:
         trace, number = past.trace, question.number
         if past is not self._past or trace.turn != self._turn:
             self._past, self._turn = past, trace.turn
-            self._column, self._event, skips = 0, 0, False
+            self._column, self._event, self._open, skips = 0, 0, None, False
             found.append(json_message(BEGIN, begin(past), number))
         if skips and trace.end > self._column:
             mark = {"first": self._column, "next": trace.end, "column_hz": trace.column_hz}
             found.append(json_message(SKIPPED, mark, number))
             self._column = trace.end
         first, columns = trace.since(self._column)
+        columns = columns[:_MOST_COLUMNS]
         if len(columns):
             found.append(columns_message(first, columns, number))
             self._column = first + len(columns)
@@ -101,7 +97,17 @@ class Viewer:
         if following > self._event:
             found.append(json_message(EVENTS, events, number))
             self._event = following
+        if past.open_segment is not self._open:
+            self._open = past.open_segment
+            found.append(json_message(OPEN, open_segment(past), number))
         return found
+
+
+def open_segment(past: Past) -> dict[str, Any] | None:
+    """What has begun and is not final."""
+    if past.open_segment.get("label") is None:
+        return None
+    return {key: past.open_segment[key] for key in ("label", "start_s", "end_s")}
 
 
 def begin(past: Past) -> dict[str, Any]:
