@@ -12,7 +12,7 @@ import hashlib
 import math
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -553,36 +553,43 @@ class PipelinePool:
         lanes = self.lanes
         if len(samples) != len(lanes):
             raise StreamError(f"{len(lanes)} lanes are to be pushed and got {len(samples)}; pass None to pause one")
+        given = {k: chunk for k, chunk in zip(lanes, samples, strict=True) if chunk is not None}
+        found = self.push_lanes(given)
+        return [found.get(k, []) for k in lanes]
+
+    def push_lanes(self, samples: Mapping[int, npt.ArrayLike | Gap]) -> dict[int, list[Segment]]:
+        """``push`` of the lanes that are named; all others pause."""
         accepted: dict[int, Frames] = {}
         gaps: dict[int, Gap] = {}
-        for k, chunk in zip(lanes, samples, strict=True):
+        for k, chunk in samples.items():
             try:
                 if isinstance(chunk, Gap):
-                    self._lanes[k]._refuse_if_over("push")
+                    self[k]._refuse_if_over("push")
                     gaps[k] = chunk
-                elif chunk is not None:
-                    accepted[k] = self._lanes[k]._accept(chunk)
+                else:
+                    accepted[k] = self[k]._accept(chunk)
             except StreamError as error:
                 raise StreamError(f"lane {k}: {error}") from error
-        found: dict[int, list[Segment]] = {k: [] for k in lanes}
-        for k, lane in self._lanes.items():
-            lane._made = []
-            if k in accepted:
-                lane._move()
-        for at in range(0, max(map(len, accepted.values()), default=0) or 1, _BLOCK_SAMPLES):
-            blocks = {k: chunk[at : at + _BLOCK_SAMPLES] for k, chunk in accepted.items()}
-            frames = {k: self._lanes[k]._prepare(block) for k, block in blocks.items() if len(block) or not at}
-            # Lanes of as many frames go through the engine together.
-            for count in {len(made) for made in frames.values()}:
-                group = [k for k, made in frames.items() if len(made) == count]
-                together: Any = np.stack([frames[k] for k in group])
-                for k, segments in zip(group, self._take(group, self._pool.push(together, group)), strict=True):
-                    found[k] += segments
+        if self._setup.keep_frames:
+            for lane in self._lanes.values():
+                lane._made = []
+        groups: dict[int, list[int]] = {}
+        frames: dict[int, Frames] = {}
+        for k, chunk in accepted.items():
+            lane = self._lanes[k]
+            lane._move()
+            frames[k] = lane._prepare(chunk)
+            groups.setdefault(len(frames[k]), []).append(k)
+        found: dict[int, list[Segment]] = {}
+        # Lanes of as many frames go through the engine together.
+        for group in groups.values():
+            together: Any = np.array([frames[k] for k in group])
+            found |= zip(group, self._take(group, self._pool.push(together, group)), strict=True)
         for k in accepted:
             self._lanes[k]._broken = False
         for k, gap in gaps.items():
             found[k] = self._lanes[k].mark_gap(gap.frames)
-        return [found[k] for k in lanes]
+        return found
 
     def _take(self, group: Sequence[int], answers: Sequence[Any]) -> list[list[Segment]]:
         """What the pool returned -> segments of each lane; labels of all of them in one go."""

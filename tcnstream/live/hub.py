@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tcnstream.live.events import Event
+from tcnstream.live.events import EVENT_TYPES, Event
 from tcnstream.live.sinks.base import SampleBlock, Sink
 
 
@@ -63,7 +63,12 @@ class Hub:
         if not events:
             return
         for name in sinks:
-            self.sinks[name].put(events, may_wait)
+            sink = self.sinks[name]
+            wanted = events
+            if sink.config.events != EVENT_TYPES:
+                wanted = [event for event in events if event.type in sink.config.events]
+            if wanted:
+                sink.put(wanted, may_wait)
         for event in events:
             self.published[event.type] = self.published.get(event.type, 0) + 1
         self.show(events)

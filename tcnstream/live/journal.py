@@ -79,7 +79,7 @@ class Journal:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._base = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-            self._base.execute("PRAGMA page_size = 1024")  # a checkpoint is small, and a card's life long
+            self._base.execute("PRAGMA page_size = 4096")  # of a card, which writes no less
             self._base.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._base.execute("PRAGMA journal_mode = WAL")
             self._base.execute("PRAGMA synchronous = NORMAL")

@@ -106,10 +106,10 @@ class Worker(ABC):
                 lane, samples = rows[0]
                 lane.chain.finish(lane.chain.pipeline.push(samples))
                 continue
-            of_lane = {lane.number: samples for lane, samples in rows}
-            found = dict(zip(pool.lanes, pool.push([of_lane.get(number) for number in pool.lanes]), strict=True))
+            found = pool.push_lanes({lane.number: samples for lane, samples in rows})
             for lane, _ in rows:
-                lane.chain.finish(found[lane.number])
+                if segments := found[lane.number]:
+                    lane.chain.finish(segments)
         for lane, block in batch:
             self.publish(lane)
             lane.delay.took(time.monotonic() - block.arrived_s)

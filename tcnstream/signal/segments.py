@@ -142,17 +142,22 @@ class Segmenter:
     def push_labelled(self, labels: list[int], probabilities: list[float]) -> list[Segment]:
         """``push`` of what ``labelled`` says of frames."""
         self._settle()
-        early = max(0, min(-self._frame, len(labels)))
-        self._frame += early
-        run = self._open
-        for label, probability in zip(labels[early:], probabilities[early:], strict=True):
+        at = max(0, min(-self._frame, len(labels)))
+        self._frame += at
+        while at < len(labels):
+            label, end = labels[at], at + 1
+            while end < len(labels) and labels[end] == label:
+                end += 1
+            run = self._open
             if run is None or run.label != label:
                 run = self._begin(label)
-            self._frame += 1
+            self._frame += end - at
             run.end = self._frame
-            run.frames += 1
+            run.frames += end - at
             if label != self._background:
-                run.probability_sum += probability
+                for probability in probabilities[at:end]:
+                    run.probability_sum += probability
+            at = end
         return self._final()
 
     def flush(self) -> list[Segment]:
@@ -253,15 +258,17 @@ class Segmenter:
 
     def _may_grow(self) -> bool:
         """Whether a frame to come may still join the first waiting run, or a frame that is there already."""
-        first, *later = self._pending
-        opened = self._open if self._open is not None and self._open.label != self._background else None
-        if any(run.label == first.label or self._long(run) for run in later):
-            return False
-        if opened is not None and opened.label == first.label:
-            return opened.start - first.end <= self._gap_frames[first.label]
-        if opened is not None and self._long(opened):
-            return False
-        return self._frame - first.end <= self._gap_frames[first.label]
+        first = self._pending[0]
+        for run in self._pending[1:]:
+            if run.label == first.label or self._long(run):
+                return False
+        end, opened = self._frame, self._open
+        if opened is not None and opened.label != self._background:
+            if opened.label == first.label:
+                end = opened.start
+            elif self._long(opened):
+                return False
+        return end - first.end <= self._gap_frames[first.label]
 
     def _long(self, run: _Run) -> bool:
         return run.end - run.start >= max(1.0, self._min_frames[run.label])

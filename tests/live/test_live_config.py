@@ -77,6 +77,11 @@ def test_every_error_names_its_line_and_what_is_allowed(tmp_path: Path) -> None:
         ("[stream.a]\nmodel = 3\n", "stream.a.model = 3 is no text in quotes"),
         ("stream = 3\n", "stream = 3 is no table"),
         ("[sink.a]\nkind = 'jsonl'\npath = 'a'\nfull = 'blok'\n", 'sink.a.full = "blok" is none of drop-oldest, block'),
+        (
+            "[sink.a]\nkind = 'jsonl'\npath = 'a'\nevents = ['beat', 'qrs']\n",
+            'sink.a.events = "qrs" is none of segment, beat, gap, clock, status',
+        ),
+        ("[sink.a]\nkind = 'jsonl'\npath = 'a'\nevents = []\n", "sink.a.events = [] leaves nothing"),
         ("[stream.'a b']\nsource = '-'\nmodel = 'ecg'\n", "stream.a b is no name of a stream"),
         ("[page]\nlisten = 'here'\n", 'page.listen = "here" is no address: give HOST:PORT'),
         ("[stream.a]\nsource = 'file:no.csv'\nmodel = 'ecg'\n", 'source = "file:no.csv" names no file'),

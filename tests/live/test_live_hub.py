@@ -13,6 +13,8 @@ from tcnstream.live.config import read_config
 from tcnstream.live.events import Event
 from tcnstream.live.hub import Hub
 from tcnstream.live.lanes import Lane, LiveWorker
+from tcnstream.live.logs import Log
+from tcnstream.live.sinks import open_sink
 from tcnstream.pipeline import PipelinePool
 
 
@@ -43,3 +45,28 @@ def test_an_open_segment_is_shown_to_viewers_alone(ecg: np.ndarray, tmp_path: Pa
     hub.set_state("bed", [], {"state": "up", "says": "", "epoch": 0, "gaps": 0, "reconnects": 0})
     (state,), _ = viewer.take()
     assert isinstance(state, dict) and state["provisional"] == open_now
+
+
+def test_a_sink_is_given_the_types_that_it_asks_for(ecg: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "live.toml"
+    path.write_text(
+        '[stream.bed]\nsource = "-"\nmodel = "ecg"\nsinks = ["all", "beats"]\n'
+        '[sink.all]\nkind = "jsonl"\npath = "all.jsonl"\n'
+        '[sink.beats]\nkind = "jsonl"\npath = "beats.jsonl"\nevents = ["beat", "gap"]\n'
+    )
+    config = read_config(path)
+    pool = PipelinePool("ecg", 1, rate_hz=360.0, units="mV")
+    lane = Lane(Chain(config.streams["bed"], pool[0], lambda frame: None, replayed=True, units="mV"), pool, 0)
+    hub = Hub()
+    for name, sink in config.sinks.items():
+        hub.sinks[name] = open_sink(sink, Log())
+        hub.sinks[name].start()
+    worker = LiveWorker(hub, "test", lambda lane, error: None, lambda: None)
+    for at in range(0, 3600, 90):
+        worker.step([(lane, Block(at, ecg[at : at + 90, None], 0.0))])
+    for sink in hub.sinks.values():
+        sink.stop(10)
+    lines = (tmp_path / "all.jsonl").read_bytes().splitlines()
+    beats = [line for line in lines if b'"type":"beat"' in line]
+    assert 5 < len(beats) < len(lines) / 2
+    assert (tmp_path / "beats.jsonl").read_bytes().splitlines() == beats

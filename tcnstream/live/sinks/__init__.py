@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from tcnstream.live.events import EVENT_TYPES, EventType
 from tcnstream.live.logs import Log
 from tcnstream.live.sinks import clips, jsonl, lsl, mqtt, stdout, wfdb
 from tcnstream.live.sinks.base import QUEUE_EVENTS, Full, Sink, SinkConfig, SinkKind
@@ -20,8 +22,18 @@ def configure(name: str, table: Table, folder: Path) -> SinkConfig | None:
         return None
     full: Full = table.one_of("full", ("drop-oldest", "block"), "by-source")  # type: ignore[assignment]
     config = kinds[named].configure(name, table, folder, full, table.whole("queue", QUEUE_EVENTS, least=1))
+    config = replace(config, events=_events(table))
     table.finish()
     return config
+
+
+def _events(table: Table) -> tuple[EventType, ...]:
+    chosen = table.texts("events", EVENT_TYPES)
+    for unknown in (each for each in chosen if each not in EVENT_TYPES):
+        table.complain("events", f'= "{unknown}" is none of {", ".join(EVENT_TYPES)}')
+    if not chosen:
+        table.complain("events", f"= [] leaves nothing: give some of {', '.join(EVENT_TYPES)}, or leave it out")
+    return tuple(each for each in EVENT_TYPES if each in chosen)
 
 
 def open_sink(config: SinkConfig, log: Log) -> Sink:

@@ -11,12 +11,12 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from tcnstream.live.blocks import Samples
-from tcnstream.live.events import Event
+from tcnstream.live.events import EVENT_TYPES, Event, EventType
 from tcnstream.live.logs import Log
 from tcnstream.live.needs import Needs
 from tcnstream.live.tables.table import Table
@@ -34,13 +34,15 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 10.0
 class SinkConfig:
     """What the configuration says of a sink; each kind adds its own.
 
-    ``full="by-source"`` is what a person wants who says nothing: files wait, live sources do not.
+    ``full="by-source"`` is what a person wants who says nothing: files wait, live sources do not. ``events`` are the
+    types that it is given.
     """
 
     name: str
     kind: str
     full: Full
     queue_events: int
+    events: tuple[EventType, ...] = field(default=EVENT_TYPES, kw_only=True)
 
     def files(self) -> list[Path]:
         """The files that it writes."""

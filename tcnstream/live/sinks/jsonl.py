@@ -48,11 +48,15 @@ class RotatedFile:
         self._length = 0
         self._rotations = max(self._numbers(), default=0)
         self._needed_from = self._rotations
+        self._looked_from = -1
+        self._is_safe = False
 
     def position(self) -> Position:
         """Where it ends, with everything before on the disk."""
         if self._descriptor is not None:
-            os.fdatasync(self._descriptor)
+            if not self._is_safe:
+                os.fdatasync(self._descriptor)
+                self._is_safe = True
         elif self._path.exists():
             self._length = self._path.stat().st_size
         return self._rotations, self._length
@@ -60,6 +64,11 @@ class RotatedFile:
     def needed_from(self, position: Position) -> None:
         """The journal will never go back before ``position``: older files may go."""
         self._needed_from = position[0]
+        if self._looked_from != position[0]:
+            self._looked_from = position[0]
+            self._make_room()
+
+    def _make_room(self) -> None:
         numbers = sorted(self._numbers())
         # The newest file may grow to its size: what is older shares the rest of the quota.
         left = self._quota_bytes - self._rotate_bytes
@@ -73,6 +82,7 @@ class RotatedFile:
     def append(self, lines: bytes) -> None:
         """Whole lines, all of them or, where OSError is raised, none."""
         descriptor = self._opened()
+        self._is_safe = False
         if self._rotate_bytes and self._length and self._length + len(lines) > self._rotate_bytes:
             self._turn_over()
             descriptor = self._opened()
@@ -128,7 +138,7 @@ class RotatedFile:
         self._path.rename(self._numbered(self._rotations + 1))
         self._rotations += 1
         self._length = 0
-        self.needed_from((self._needed_from, 0))
+        self._make_room()
 
     def _numbers(self) -> list[int]:
         found = (re.fullmatch(re.escape(self._path.name) + r"\.(\d+)", path.name) for path in self._siblings())
