@@ -45,7 +45,7 @@ class Tab:
         self.page.goto(url)
 
     def _heard(self, message: Any) -> None:
-        if message.type == "error" and "WebSocket connection" not in message.text:
+        if message.type == "error" and not any(known in message.text for known in ("WebSocket connection", "401 ")):
             self.troubles.append(message.text)
 
     def until(self, holds: Callable[[], Any], timeout_s: float = 20.0) -> Any:

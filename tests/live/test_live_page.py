@@ -1,11 +1,16 @@
-"""The daemon's page in a real browser."""
+"""The daemon's page in a real browser.
+
+With ``TCNSTREAM_SCREENSHOTS=1`` the pictures of ``tcnstream/docs`` are made anew, of a minute of the demo's recordings.
+"""
 
 from __future__ import annotations
 
 import base64
+import os
 import socket
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +18,9 @@ from typing import Any
 import numpy as np
 import pytest
 import vendor
-from helpers.browser import Tab, chromium
+from helpers.browser import DESKTOP, PHONE, Tab, chromium
 from helpers.installed import need_program
+from helpers.paths import AUDIO, ROOT
 from helpers.served import Served
 
 for _package in ("uvicorn", "starlette", "websockets"):
@@ -22,6 +28,7 @@ for _package in ("uvicorn", "starlette", "websockets"):
 
 RATE_HZ = 360.0
 GAP_S = (8.0, 9.5)
+MAKES_PICTURES = os.environ.get("TCNSTREAM_SCREENSHOTS") == "1"
 
 
 @pytest.fixture(scope="module")
@@ -37,12 +44,12 @@ def port() -> int:
         return int(free.getsockname()[1])
 
 
-def config(port: int, speed: float, **streams: str) -> str:
+def config(port: int, *streams: tuple[str, str, str]) -> str:
+    """Streams of a name, a source and a model."""
     text = f'state = "state"\n[page]\nlisten = "127.0.0.1:{port}"\n'
     text += '[sink.log]\nkind = "jsonl"\npath = "segments.jsonl"\n'
-    for name, source in streams.items():
-        model = "ecg" if source.endswith(".csv") else "speech"
-        text += f'[stream.{name}]\nsource = "file:{source}?speed={speed:g}"\nmodel = "{model}"\nsinks = ["log"]\n'
+    for name, source, model in streams:
+        text += f'[stream.{name}]\nsource = "{source}"\nmodel = "{model}"\nsinks = ["log"]\n'
     return text
 
 
@@ -94,7 +101,7 @@ class Canvas:
 def test_known_segments_have_their_colours_at_their_places(
     browser: Any, serve: Callable[..., Served], heart: Path, port: int
 ) -> None:
-    daemon = serve(config(port, 4, heart="heart.csv"))
+    daemon = serve(config(port, ("heart", "file:heart.csv?speed=4", "ecg")))
     daemon.wait_for(lambda: "web.started" in daemon.log.read_text())
     tab = Tab(browser, f"http://127.0.0.1:{port}/")
     tab.until(lambda: "ended" in tab.text("#list"))
@@ -132,34 +139,121 @@ def test_known_segments_have_their_colours_at_their_places(
     inside = canvas.share(gap, *GAP_S, band=False)
     assert inside > 0.9, inside
     assert canvas.share(gap, GAP_S[1] + 0.5, canvas.to_s, band=False) < 0.1
+    one_looks_back(tab, segments)
     assert not tab.troubles and all(url.split("/")[2] == f"127.0.0.1:{port}" for url in tab.asked)
     tab.close()
     daemon.end()
 
 
-def test_a_paused_view_stands_and_the_page_comes_back_after_a_restart(
-    browser: Any, serve: Callable[..., Served], heart: Path, port: int
+def one_looks_back(tab: Tab, segments: list[dict[str, Any]]) -> None:
+    """By mouse, by keyboard, by an event; what is seen is said in words too."""
+
+    def shown_s() -> tuple[float, float]:
+        tab.page.wait_for_timeout(700)
+        return float(tab.data("#trace", "from-s")), float(tab.data("#trace", "to-s"))
+
+    said = str(tab.page.locator("#trace").get_attribute("aria-label"))
+    waves = Counter(each["label"] for each in segments)
+    assert "1 gaps" in said and all(abs(int(said.split(f" {w}")[0].split()[-1]) - waves[w]) <= 1 for w in waves), said
+    before_s = shown_s()[1]
+    tab.page.locator("#trace").focus()
+    tab.page.keyboard.press("ArrowRight")
+    assert shown_s()[1] == pytest.approx(before_s + 1.25, abs=0.01)
+    tab.page.keyboard.press("+")
+    assert np.diff(shown_s())[0] == pytest.approx(2)
+    tab.page.keyboard.press("End")
+    assert tab.text("#pause") == "Pause" and shown_s()[1] == pytest.approx(20, abs=0.1)
+    box = tab.page.locator("#overview").bounding_box()
+    x = box["x"] + box["width"] * (1 - 15 / 300)  # fifteen seconds back
+    tab.page.mouse.move(box["x"] + box["width"] - 5, box["y"] + 20)
+    tab.page.mouse.down()
+    tab.page.mouse.move(x, box["y"] + 20, steps=4)
+    tab.page.mouse.up()
+    middle_s = sum(shown_s()) / 2
+    assert abs(middle_s - 5) < 0.5 and tab.text("#pause") == "Live"
+    tab.page.select_option("#events-of", "gap")
+    tab.page.wait_for_timeout(700)
+    tab.page.keyboard.press("End")
+    tab.until(lambda: "unplugged, 540 frames, reset" in tab.text("#events"))
+    tab.page.locator("#events button").first.click()
+    from_s, to_s = shown_s()
+    assert from_s < GAP_S[1] < to_s
+
+
+def draws_hz(tab: Tab) -> float:
+    began_s, before = time.monotonic(), int(tab.data("#trace", "draws"))
+    tab.page.wait_for_timeout(1000)
+    return (int(tab.data("#trace", "draws")) - before) / (time.monotonic() - began_s)
+
+
+def test_the_page_lives_on_desktops_and_phones_and_after_a_restart(
+    browser: Any, serve: Callable[..., Served], heart: Path, port: int, tmp_path: Path
 ) -> None:
-    daemon = serve(config(port, 1, heart="heart.csv"))
+    (tmp_path / "audio.ogg").write_bytes(AUDIO.read_bytes())
+    bed = ("bed", "serial:/dev/serial/by-id/usb-ecg?rate=250&units=mV", "ecg")
+    streams = [
+        ("heart", "file:heart.csv?speed=1&repeat=true", "ecg"),
+        ("room", "file:audio.ogg?speed=1", "speech"),
+        bed,
+    ]
+    daemon = serve(config(port, *streams))
     daemon.wait_for(lambda: "web.started" in daemon.log.read_text())
-    tab = Tab(browser, f"http://127.0.0.1:{port}/")
+    url = f"http://127.0.0.1:{port}/"
+    tab = Tab(browser, url + "#heart", DESKTOP, color_scheme="light")
     tab.until(lambda: float(tab.data("#trace", "to-s") or 0) > 2)
-    began_s, draws = time.monotonic(), int(tab.data("#trace", "draws"))
-    tab.page.wait_for_timeout(2000)
-    per_second = (int(tab.data("#trace", "draws")) - draws) / (time.monotonic() - began_s)
-    assert per_second >= 10
+    tab.until(lambda: draws_hz(tab) >= 10, 30.0)  # a busy machine has slow seconds
+    phone = Tab(browser, url + "#room", PHONE, color_scheme="dark", device_scale_factor=2)
+    rows = {row.get_attribute("data-key"): row.inner_text() for row in tab.page.locator("#list tbody tr").all()}
+    assert "live" in rows["heart"] and "360 Hz" in rows["heart"] and "/min" in rows["heart"]
+    assert "16 kHz" in rows["room"] and "retrying" in rows["bed"] and "cannot be opened" in rows["bed"]
+    assert tab.page.title() == "▲ bed – tcnstream"
+    assert all(figure in tab.text("#delay-figures") for figure in ("p50", "p99", "worst"))
+    assert tab.page.locator("#delay-bars span").count() > 3 and "0 of 10000" in tab.text("#sinks")
+    phone.until(lambda: phone.page.locator("#events tbody tr").count() > 0)
+    for each in (tab, phone):
+        over = each.page.evaluate("document.scrollingElement.scrollWidth - innerWidth")
+        assert over <= 0, over
+    assert phone.page.locator("#heart").is_hidden() and "SPEECH" in phone.text("#legend")
+    verdict = "{board:'qemu-m4',state:'differs',says:'',frames:900,wrong_frames:3,largest:2,skipped_chunks:0}"
+    shows = f"""import('/page/sinks.js').then((sinks) => sinks.showBoard(
+        document.getElementById('board'), document.getElementById('board-facts'), {verdict}))"""
+    tab.page.evaluate(shows)
+    assert "differs" in tab.text("#board") and "900" in tab.text("#board")
+    if MAKES_PICTURES:
+        tab.page.wait_for_timeout(50_000)
+        for each, name in ((tab, "page"), (phone, "page_phone")):
+            each.page.screenshot(path=ROOT / "tcnstream" / "docs" / f"{name}.png", full_page=each is tab)
     tab.page.keyboard.press("p")
     tab.page.wait_for_timeout(200)
     at_s = float(tab.data("#trace", "to-s"))
     tab.page.wait_for_timeout(600)
     assert float(tab.data("#trace", "to-s")) == at_s and tab.text("#pause") == "Live"
     daemon.end()
-    tab.until(lambda: "No connection to the daemon" in tab.text("#lost"))
+    tab.until(lambda: "No connection to the daemon" in tab.text("#lost") and "unknown" in tab.text("#list"))
     daemon = serve()
     tab.until(lambda: tab.text("#link") == "connected" and "live" in tab.text("#list"))
+    assert tab.page.locator("#lost").is_hidden()
     tab.page.keyboard.press("End")
     before_s = float(tab.data("#trace", "to-s"))
     tab.until(lambda: float(tab.data("#trace", "to-s")) > before_s + 0.5)
+    for each in (tab, phone):
+        assert not each.troubles and all(asked.split("/")[2] == f"127.0.0.1:{port}" for asked in each.asked)
+        each.close()
+
+
+def test_the_page_asks_for_the_word(browser: Any, serve: Callable[..., Served], heart: Path, port: int) -> None:
+    word = "correct-horse-battery-staple"
+    heart.with_name("token").write_text(word)
+    text = config(port, ("heart", "file:heart.csv?speed=1", "ecg"))
+    daemon = serve(text.replace("\n[sink", '\ntoken_file = "token"\n[sink', 1))
+    daemon.wait_for(lambda: "web.started" in daemon.log.read_text())
+    tab = Tab(browser, f"http://127.0.0.1:{port}/")
+    for said, shows in (("wrong", "That is not the word."), (word, "Streams")):
+        tab.page.fill("#word", said)
+        tab.page.keyboard.press("Enter")
+        tab.until(lambda shows=shows: shows in tab.text("body"))
+    tab.until(lambda: tab.text("#link") == "connected")
+    assert word not in "".join(tab.asked) and word not in daemon.log.read_text()
     tab.close()
 
 

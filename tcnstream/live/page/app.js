@@ -48,6 +48,7 @@ function showLink(state) {
   say(link, { open: "connected", slow: "too slow", lost: "not connected" }[state]);
   lost.hidden = state === "open";
   document.body.classList.toggle("stale", state !== "open");
+  if (facts && state !== "open") showFacts();
   if (state === "lost") say(lost, `No connection to the daemon since ${ofDay(lostAt)}. What is below is from before; trying again.`);
   if (state === "slow") say(lost, "This browser or its network was too slow for the stream; connecting again.");
 }
@@ -59,7 +60,9 @@ function showFacts() {
   byId("empty").hidden = streams.length > 0;
   say(byId("empty"), "The daemon has no streams.");
   choose();
-  showList(byId("list"), streams, watched);
+  const known = lostAt === null, ill = streams.filter((each) => !["live", "ended"].includes(stateOf(each)));
+  showList(byId("list"), streams, watched, known);
+  document.title = !known ? "▲ no daemon – tcnstream" : ill.length ? `▲ ${ill.map((each) => each.stream).join(", ")} – tcnstream` : "tcnstream";
   showSinks(byId("sinks"), byId("sinks-empty"), facts.sinks);
   const wrong = Object.entries(facts.wrong);
   byId("wrong").hidden = wrong.length === 0;
@@ -70,7 +73,9 @@ function showFacts() {
   if (!mine) return;
   const state = stateOf(mine);
   say(byId("stream-title"), watched);
-  say(byId("stream-facts"), [mine.model, rate(mine.rate_hz), mine.source, state + (mine.says && state !== "live" ? `: ${mine.says}` : "")].join(" · "));
+  say(byId("stream-facts"), [mine.model, rate(mine.rate_hz), mine.source].join(" · "));
+  byId("stream-says").hidden = !known || state === "live" || state === "ended";
+  say(byId("stream-says"), [state, mine.says && mine.says !== "delivers" ? `: ${mine.says}` : "", mine.age_s === null ? "" : ` (last sample ${age(mine.age_s)} ago)`].join(""));
   showDelay({ figures: byId("delay-figures"), bars: byId("delay-bars"), hint: byId("delay-hint") }, mine.delay, stream?.facts.look_ahead_s);
   showBoard(byId("board"), byId("board-facts"), mine.board);
   tell(streams);
@@ -108,14 +113,15 @@ function showLegend() {
 
 // Many times a second -------------------------------------------------------------------------------------------------
 
-let drawnMs = 0, textsMs = 0, drawn = "";
+let drawnMs = 0, textsMs = 0, drawn = "", described = "";
 function draw(nowMs) {
   requestAnimationFrame(draw);
   if (!stream || byId("stream").hidden || nowMs - drawnMs < DRAWS_MS - 4) return;
   const what = `${stream.changes} ${view.lengthS} ${view.pausedEndS} ${look.paper}`;
-  if (what !== drawn || !view.isLive) scope.show(stream, view);
-  if (what !== drawn && nowMs - textsMs > TEXTS_MS) {
+  if (what !== drawn) scope.show(stream, view);
+  if (what !== described && nowMs - textsMs > TEXTS_MS) {
     textsMs = nowMs;
+    described = what;
     overview.show(stream, view);
     if (stream.isHeart) heart.show(stream, facts.streams.find((each) => each.stream === watched)?.heart_bpm);
     showEvents(byId("events"), byId("events-empty"), stream, view, byId("events-of").value, goTo);
@@ -155,7 +161,7 @@ byId("pause").addEventListener("click", toggle);
 byId("back").addEventListener("click", () => move(-.5));
 byId("forward").addEventListener("click", () => move(.5));
 byId("length").addEventListener("change", () => zoom(0));
-byId("events-of").addEventListener("change", () => { drawn = ""; });
+byId("events-of").addEventListener("change", () => { described = ""; });
 addEventListener("hashchange", () => facts && showFacts());
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.altKey || event.metaKey || event.target.closest("select, input")) return;
@@ -171,9 +177,10 @@ addEventListener("keydown", (event) => {
 for (const query of ["(prefers-color-scheme: dark)", "(prefers-contrast: more)"]) {
   matchMedia(query).addEventListener("change", () => {
     look = styles();
-    drawn = "";
+    drawn = described = "";
     if (stream) showLegend();
   });
 }
+if (innerWidth < 700) zoom(-1);
 setInterval(() => { if (lostAt) say(byId("lost"), `No connection to the daemon for ${age((Date.now() - lostAt) / 1000)} (since ${ofDay(lostAt)}). What is below is from before; trying again.`); }, 1000);
 requestAnimationFrame(draw);

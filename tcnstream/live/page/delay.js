@@ -23,6 +23,6 @@ export function showDelay({ figures, bars, hint }, delay, lookAheadS) {
   set(bars, "aria-label", delay.count ? `Histogram of ${delay.count} steps, from ${milliseconds(from)} to ${milliseconds(to)}` : "No steps yet");
   set(bars, "data-from", delay.count ? milliseconds(from) : "");
   set(bars, "data-to", delay.count ? milliseconds(to) : "");
-  say(hint, `Of ${delay.count} steps since the start: from the arrival of a sample until the sinks have what it made final.`
+  say(hint, !delay.count ? "Nothing has come yet." : `Of ${delay.count} steps since the start: from the arrival of a sample until the sinks have what it made final.`
     + (lookAheadS ? ` Before that the model waits for ${number(lookAheadS * 1000)} ms of signal.` : ""));
 }

@@ -10,8 +10,8 @@ const INTERVALS = [
   { key: "pr_ms", name: "PR", dash: [], label: 0 },
   { key: "qrs_ms", name: "QRS", dash: [6, 3], label: 1 },
   { key: "qt_ms", name: "QT", dash: [2, 2], label: 2 },
-  { key: "qtc_fridericia_ms", name: "QTc Fridericia", dash: [8, 3, 2, 3], label: 3 },
-  { key: "qtc_bazett_ms", name: "QTc Bazett", dash: [], label: null },
+  { key: "qtc_fridericia_ms", name: "QTcF", title: "QT corrected for the heart rate as Fridericia has it", dash: [8, 3, 2, 3], label: 3 },
+  { key: "qtc_bazett_ms", name: "QTcB", title: "QT corrected for the heart rate as Bazett has it", dash: [], label: null },
 ];
 const DRAWN = INTERVALS.filter((each) => each.label !== null);
 
@@ -67,7 +67,7 @@ export class Heart {
 
 function make(each) {
   const swatch = element("span", { class: "swatch line", "data-dash": each.dash.length, ...(each.label === null ? {} : { "data-label": each.label }) });
-  return element("tr", {}, element("th", { scope: "row" }, swatch, each.name), ...[1, 2, 3, 4].map(() => element("td", { class: "number" })));
+  return element("tr", {}, element("th", { scope: "row", class: "interval" }, swatch, each.title ? element("abbr", { title: each.title }, each.name) : each.name), ...[1, 2, 3, 4].map(() => element("td", { class: "number" })));
 }
 
 function padded(low, high) {

@@ -5,17 +5,20 @@ import { age, MISSING, number, rate, stateOf } from "./words.js";
 
 const CELLS = ["rate", "drift", "last sample", "gaps", "heart"];
 
-export function showList(table, streams, watched) {
+// ``known`` is false while nobody tells how the streams are.
+export function showList(table, streams, watched, known) {
   rows(table.tBodies[0], streams, (stream) => stream.stream, make, (row, stream) => {
-    const state = stateOf(stream);
+    const state = known ? stateOf(stream) : "unknown";
     set(row, "data-state", state);
     const link = row.querySelector("a");
     if (stream.stream === watched) set(link, "aria-current", "true"); else link.removeAttribute("aria-current");
     say(row.querySelector(".word"), state);
-    say(row.querySelector(".says"), says(stream, state));
+    const why = row.querySelector(".says");
+    say(why, says(stream, state));
+    set(why, "title", why.textContent);
     const texts = [
       rate(stream.rate_hz),
-      stream.drift_ppm === null ? MISSING : `${stream.drift_ppm > 0 ? "+" : ""}${number(stream.drift_ppm, Math.abs(stream.drift_ppm) < 100 ? 1 : 0)} ppm`,
+      stream.drift_ppm === null || stream.age_s === null ? MISSING : `${stream.drift_ppm > 0 ? "+" : ""}${number(stream.drift_ppm, Math.abs(stream.drift_ppm) < 100 ? 1 : 0)} ppm`,
       age(stream.age_s),
       stream.gaps ? `${stream.gaps} (${age(stream.missing_frames / stream.rate_hz)})` : "0",
       stream.heart_bpm === null ? MISSING : `${number(stream.heart_bpm)} /min`,
@@ -26,7 +29,7 @@ export function showList(table, streams, watched) {
 
 function says(stream, state) {
   if (state === "behind") return stream.behind_s > 1 ? `${age(stream.behind_s)} behind` : `nothing for ${age(stream.age_s)}`;
-  if (state === "live" || state === "ended") return "";
+  if (["live", "ended", "unknown"].includes(state)) return "";
   return stream.says;
 }
 

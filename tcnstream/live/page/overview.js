@@ -53,7 +53,6 @@ export class Overview {
       y: (value) => 3 * scale + room * (1 - (value - low) / (high - low || 1)),
     };
     paint(context, stream, fromS, toS, place, look, { named: false });
-    this.minutes(context, place, look);
     const right = place.x(view.endS(stream.trace)), left = Math.min(place.x(view.startS(stream.trace)), right - 4 * scale);
     context.fillStyle = look.paper;
     context.globalAlpha = .6;
@@ -62,6 +61,7 @@ export class Overview {
     context.globalAlpha = 1;
     context.strokeStyle = look.accent;
     context.lineWidth = 2 * scale;
+    this.minutes(context, place, look);
     context.strokeRect(left + scale, scale, Math.max(2 * scale, right - left - 2 * scale), height - 2 * scale);
     const backS = toS - view.endS(stream.trace);
     this.box.setAttribute("aria-valuenow", Math.round(-backS));

@@ -53,7 +53,10 @@ export class Scope {
 
   // The scale grows at once and shrinks slowly, so that the picture does not jump.
   follow(found) {
-    if (!found) return;
+    if (!found) {
+      if (this.seen !== this.stream) this.range = [-1, 1];
+      return;
+    }
     const margin = (found[1] - found[0] || Math.abs(found[0]) || 1) * .08;
     const below = (found[1] - found[0] || 1) * .2;
     const wanted = [found[0] - below, found[1] + margin];
@@ -73,9 +76,27 @@ export class Scope {
       x: (seconds) => plot.valToPos(seconds, "x", true), y: (value) => plot.valToPos(value, "y", true),
     };
     paint(plot.ctx, this.stream, plot.scales.x.min, plot.scales.x.max, place, this.look());
+    this.units(plot.ctx, place);
+    if (this.stream.trace.end === this.stream.trace.first) this.nothing(plot.ctx, place);
     this.draws += 1;
     // For whoever looks at the canvas from outside, such as a test: what is where, in its pixels.
     Object.assign(this.box.dataset, { draws: this.draws, fromS: plot.scales.x.min, toS: plot.scales.x.max, left, top, width, height, band: place.band });
+  }
+
+  units(context, { left, top, scale }) {
+    context.fillStyle = this.look().quiet;
+    context.font = this.look().font.replace("12px", `${12 * scale}px`);
+    context.textAlign = "right";
+    context.textBaseline = "bottom";
+    context.fillText(this.stream.facts.units, left - 8 * scale, top - 2 * scale);
+  }
+
+  nothing(context, { left, top, width, height, scale }) {
+    context.fillStyle = this.look().quiet;
+    context.font = this.look().font.replace("12px", `${15 * scale}px`);
+    context.textAlign = "center";
+    context.textBaseline = "middle";
+    context.fillText("Nothing has come yet.", left + width / 2, top + height / 2);
   }
 
   read(plot) {

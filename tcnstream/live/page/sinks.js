@@ -24,9 +24,23 @@ function make(sink) {
     ...["waiting", "written", "lost"].map((title) => element("td", { class: "number", "data-title": title })), element("td"));
 }
 
-export function showBoard(panel, facts, board) {
-  panel.hidden = !board;
-  if (!board) return;
-  const lines = Object.entries(board).filter(([, value]) => value !== null && typeof value !== "object");
-  facts.replaceChildren(...lines.map(([name, value]) => element("div", {}, element("dt", {}, name.replaceAll("_", " ")), element("dd", {}, String(value)))));
+const MARKS = { equal: "● ", differs: "▲ ", away: "↻ ", opening: "… " };
+
+// The verdict on the board that runs behind a stream: what it computed is compared with what the host did.
+export function showBoard(panel, facts, verdict) {
+  panel.hidden = !verdict;
+  if (!verdict) return;
+  set(panel, "data-verdict", verdict.state);
+  const lines = [
+    [verdict.board, `${MARKS[verdict.state] ?? ""}${verdict.state}${verdict.says ? `: ${verdict.says}` : ""}`],
+    ["frames compared", verdict.frames], ["of them wrong", verdict.wrong_frames], ["largest difference", verdict.largest],
+    ["chunks skipped", verdict.skipped_chunks],
+  ];
+  if (facts.children.length !== lines.length) {
+    facts.replaceChildren(...lines.map(() => element("div", {}, element("dt"), element("dd"))));
+  }
+  lines.forEach(([name, value], place) => {
+    say(facts.children[place].firstChild, name);
+    say(facts.children[place].lastChild, String(value));
+  });
 }

@@ -90,7 +90,7 @@ class History:
         """All streams as the list shows them, and what is around them."""
         daemon = self._daemon
         known, states, delays = daemon.streams(), daemon.states(), daemon.delays()
-        self.past = {name: past for name, past in self.past.items() if name in known}
+        self.past = {name: self.past.get(name) or _past(facts) for name, facts in known.items()}
         return {
             "time": time.time(),
             "wrong": daemon.is_well(),
@@ -99,7 +99,7 @@ class History:
                     **states[name],
                     "model": facts.model,
                     "rate_hz": facts.rate_hz,
-                    "heart_bpm": self.past[name].heart_bpm() if name in self.past else None,
+                    "heart_bpm": self.past[name].heart_bpm(),
                     "delay": delays[name],
                 }
                 for name, facts in known.items()
@@ -114,8 +114,12 @@ class History:
             facts = self._daemon.streams().get(name)
             if facts is None:
                 return None
-            past = self.past[name] = Past(facts, Trace(facts.rate_hz))
+            past = self.past[name] = _past(facts)
         return past
+
+
+def _past(facts: StreamFacts) -> Past:
+    return Past(facts, Trace(facts.rate_hz))
 
 
 def _joined(blocks: list[SampleBlock]) -> list[tuple[int, np.ndarray[Any, np.dtype[np.float32]]]]:
