@@ -136,3 +136,15 @@ def test_options_are_put_into_the_configuration() -> None:
     for arguments, says in (({"on_error": "ignore"}, "on_error"), ({"idle_s": 0}, "idle_s"), ({"emit": "x"}, "emit")):
         with pytest.raises(StreamError, match=says):
             TcnProcess("ecg", rate_hz=RATE_HZ, units="mV", **arguments)  # type: ignore[arg-type]
+
+
+def test_a_killed_worker_and_two_new_ones_change_no_row(tmp_path: Path) -> None:
+    need_program("java", "openjdk-17-jre-headless")
+    from benchmarks.fleet_kills import trial
+    from helpers.flink_cluster import cluster
+
+    for name in ("cluster", "job"):
+        (tmp_path / name).mkdir()
+    with cluster(tmp_path / "cluster") as on:
+        outcome = trial(on, tmp_path / "job")
+    assert outcome.is_exact and outcome.rows > 3000, outcome
