@@ -19,7 +19,7 @@ import re
 import stat
 import struct
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +49,8 @@ _MAX_TABLES = 12_000
 """Tensors, operators, buffers, options: enough for 1,700 operations, and read within a second."""
 _MAX_OPERANDS = 300_000
 _MAX_RANK = 8
-_MAX_FILE_BYTES = 1 << 32
+_MAX_PIPED_BYTES = 1 << 32
+_PIECE_BYTES = 1 << 16
 _MAX_TENSOR_BYTES = 2**31 - 1
 _BUILTIN_CODE_SLOT = 10
 _MAX_SLOTS = 64
@@ -96,14 +97,19 @@ def _load(source: Source) -> tuple[str, bytes]:
         if not is_readable(path):
             raise ModelError(f"{path}: there is no such file; give the path of a .tflite file.")
         with open(path, "rb") as file:
-            begin = file.peek(8)
-            foreign = len(begin) >= 8 and begin[4:8] != b"TFL3"  # of a pipe that may have no end
-            content = begin if foreign else file.read(_MAX_FILE_BYTES + 1)
+            return path, file.read() if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else _piped(file)
     except (OSError, ValueError) as error:
         raise ModelError(f"{source!s}: cannot be read ({error}); give the path of a readable .tflite file.") from None
-    if len(content) > _MAX_FILE_BYTES:
-        raise ModelError(f"{path}: is larger than {_MAX_FILE_BYTES} bytes, which no .tflite file is; {_COPY_AGAIN}.")
-    return path, content
+
+
+def _piped(file: BinaryIO) -> bytes:
+    """All that comes, unless its beginning is no model's: a pipe may have no end."""
+    content = bytearray()
+    while piece := file.read(_PIECE_BYTES):
+        content += piece
+        if content[4:8] != b"TFL3" or len(content) > _MAX_PIPED_BYTES:
+            break
+    return bytes(content)
 
 
 def is_readable(path: str | os.PathLike[str]) -> bool:

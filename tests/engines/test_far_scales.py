@@ -277,3 +277,15 @@ def test_strides_that_repeat_only_after_years_are_refused() -> None:
     content = one_operation("CONV_2D", [x, weights, bias], tensor(shape, np.float32), **options)
     with pytest.raises(tcnstream.NotStreamableError, match="repeats only every"):
         tcnstream.load(content)
+
+
+@pytest.mark.parametrize("engine", ["native", "interpreter", "reference"])
+@pytest.mark.parametrize("dtype", [np.int8, np.int16])
+def test_a_kernel_that_ends_the_run_at_some_values_runs_elsewhere(engine: str, dtype: Any) -> None:
+    """The interpreter engine raised RuntimeError in the midst of a stream."""
+    scale = 0.1 if dtype is np.int8 else 2.0**-11
+    content = one_operation("RSQRT", [tensor((1, 9, 2), dtype, scale=scale)], tensor((1, 9, 2), dtype, scale=scale))
+    x = np.random.default_rng(0).integers(-100, 100, (30, 2)).astype(dtype)
+    made = tcnstream.load(content).stream(engine).push(x)
+    assert dtype is np.int16 or (made[x <= 0] == 127).all()
+    np.testing.assert_array_equal(made, tcnstream.load(content).stream("reference").push(x))

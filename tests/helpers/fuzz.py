@@ -5,6 +5,8 @@ engines that take it give the same frames for random chunks. Nothing else may ha
 time or 1 GiB: ``Jury`` judges in a process of its own, since what is wrong may end it.
 
     python -m helpers.fuzz --cases 100000 --seed 7    (in tests/, to look further)
+
+``--of plan``, ``snapshot``, ``card``, ``message`` or ``config`` draws those of ``helpers.fuzz_inputs``.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import flatbuffers
 import numpy as np
 
 import tcnstream
+from helpers import fuzz_inputs
 from helpers.child import Child, ChildEndedError, answer_all, replies_alone
 from helpers.random_layers import draw_network
 from tcnstream.engines.base import ENGINES
@@ -387,20 +390,28 @@ def _slow(number: int, frame: FrameType | None) -> None:
 
 def serve() -> None:
     """What ``Jury`` runs: (content, seed) in, verdicts out."""
+
+    def judged(content: bytes, seed: int) -> str:
+        return judge(content, np.random.default_rng(seed))
+
+    serve_verdicts(judged, lambda: judged(draw_network(random.Random(0)).content, 0))
+
+
+def serve_verdicts(judged: Callable[[Any, int], str], first: Callable[[], object]) -> None:
+    """Answers (what is judged, a number), within the limits. ``first`` imports what is needed, before they hold."""
     replies = replies_alone()
-    judge(draw_network(random.Random(0)).content, np.random.default_rng(0))  # all engines are imported now
+    first()
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MOST_BYTES, used + MOST_BYTES))
     signal.signal(signal.SIGPROF, _slow)
     np.seterr(all="ignore")
-    answer_all(replies, _judged)
+    answer_all(replies, lambda question: _verdict(judged, *question))
 
 
-def _judged(question: tuple[bytes, int]) -> tuple[bool, str]:
-    content, seed = question
+def _verdict(judged: Callable[[Any, int], str], what: Any, number: int) -> tuple[bool, str]:
     signal.setitimer(signal.ITIMER_PROF, MOST_S)
     try:
-        verdict: tuple[bool, str] = True, judge(content, np.random.default_rng(seed))
+        verdict: tuple[bool, str] = True, judged(what, number)
     except BaseException as e:
         where = traceback.extract_tb(e.__traceback__)[-1]
         verdict = False, f"{type(e).__name__} at {Path(where.filename).name}:{where.lineno}: {str(e)[:200]}"
@@ -409,15 +420,15 @@ def _judged(question: tuple[bytes, int]) -> tuple[bool, str]:
 
 
 class Jury:
-    """Judges files in a process of its own; one that ended is replaced at the next file."""
+    """Judges by ``module`` in a process of its own; one that ended is replaced at the next question."""
 
-    def __init__(self) -> None:
-        self._child = Child("helpers.fuzz", 60 * MOST_S)
+    def __init__(self, module: str = "helpers.fuzz") -> None:
+        self._child = Child(module, 60 * MOST_S)
 
-    def verdict(self, content: bytes, seed: int) -> tuple[bool, str]:
+    def verdict(self, what: Any, number: int) -> tuple[bool, str]:
         """Whether what happened is one of the promised things, and what it was."""
         try:
-            found: tuple[bool, str] = self._child.ask((content, seed))
+            found: tuple[bool, str] = self._child.ask((what, number))
         except ChildEndedError as ended:
             return False, str(ended)
         return found
@@ -438,19 +449,29 @@ def verdicts(seed: int, numbers: range) -> Iterator[tuple[int, bytes, bool, str]
         jury.close()
 
 
+def _all_verdicts(kind: str, seed: int, numbers: range) -> Iterator[tuple[int, bytes, bool, str]]:
+    if kind == "file":
+        yield from verdicts(seed, numbers)
+    else:
+        for number, right, what in fuzz_inputs.verdicts(kind, seed, numbers):
+            yield number, b"", right, what
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Judges files that are wrong in one field.")
     parser.add_argument("--cases", type=int, default=10_000)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="folder for the files of findings")
+    parser.add_argument("--of", choices=("file", *fuzz_inputs.KINDS), default="file")
     given = parser.parse_args()
     counted: collections.Counter[str] = collections.Counter()
-    for number, content, right, what in verdicts(given.seed, range(given.first, given.first + given.cases)):
+    numbers = range(given.first, given.first + given.cases)
+    for number, content, right, what in _all_verdicts(given.of, given.seed, numbers):
         counted[what if right else "FINDINGS"] += 1
         if not right:
             print(f"case {given.seed}/{number}: {what}", flush=True)
-            if given.keep is not None:
+            if given.keep is not None and content:
                 (given.keep / f"{given.seed}-{number}.tflite").write_bytes(content)
         if number % 1000 == 999:
             print(sum(counted.values()), dict(counted), flush=True)

@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tcnstream.compiler.plan import Plan
+from tcnstream.compiler.operations.activation import RSQRT
+from tcnstream.compiler.plan import Node, Plan
 from tcnstream.compiler.timing import counts, first_read, last_read, oldest_kept, oldest_needed, timings
 from tcnstream.engines.base import StateExecutor
 from tcnstream.engines.interpreter.emit import emit
@@ -111,7 +112,7 @@ class InterpreterExecutor(StateExecutor):
         self.exact = exact
         runtime = find_runtime()
         self._avoids_dense = exact and runtime.wrong_dense_reference
-        self._never_emitted: set[int] = set()
+        self._never_emitted = {k for k, node in enumerate(plan.nodes) if _stops_at_values(plan, node)}
         self._programs: OrderedDict[object, _Program] = OrderedDict()
         self._program_bytes = 0
         self._steady: dict[object, _Program] = {}
@@ -288,6 +289,11 @@ class InterpreterExecutor(StateExecutor):
                 "the installed TFLite interpreter rejects the generated graph though it takes each operation of it;"
                 ' use engine="reference" or engine="native"'
             )
+
+
+def _stops_at_values(plan: Plan, node: Node) -> bool:
+    """Whether TFLite's kernel ends the run at some values, in the midst of a stream: RSQRT does at integers below 0."""
+    return node.kind == RSQRT.kind and plan.tensors[node.outputs[0]].dtype.kind == "i"
 
 
 def measure_deviation(plan: Plan, signal: Sequence[Array]) -> float:

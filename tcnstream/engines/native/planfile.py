@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -477,6 +478,15 @@ def read_facts(content: bytes) -> PlanFacts:
         )
     if head.bytes > len(content) or zlib.crc32(content[_CHECKED_FROM : head.bytes]) != head.crc32:
         raise ModelError("the plan file is damaged: its checksum does not match; export the model again")
+
+    try:
+        return _facts(content, head)
+    except (struct.error, ValueError) as e:
+        raise ModelError(f"the plan file says what no plan says ({e}); export the model again") from None
+
+
+def _facts(content: bytes, head: Any) -> PlanFacts:
+    """Raises struct.error for a place beyond the file, ValueError for a code that is none."""
 
     def name(at: int) -> str:
         begin = head.names_at + at
