@@ -185,8 +185,9 @@ class SignalFilter:
             if frames.ndim != 1:
                 raise StreamError(f"the filter takes chunks of shape (n,) and got {frames.shape}")
             frames = frames[:, None]
-        with np.errstate(over="ignore"):  # beyond float32 is infinity
-            frames = frames.astype(np.float32, copy=False)
+        if frames.dtype != np.float32:
+            with np.errstate(over="ignore"):  # beyond float32 is infinity
+                frames = frames.astype(np.float32)
         return self._framed(self._stream.push(frames))
 
     def _become(self, channels: int | None) -> None:

@@ -7,6 +7,7 @@ believed only if another good one follows it, since sync bytes and a small check
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -282,13 +283,19 @@ class LineReader:
 
     def _numbers(self, line: bytes) -> list[float] | None:
         try:
+            if self._columns == 1 and math.isfinite(value := float(line)):
+                return [value]
+        except ValueError:  # not a number alone
+            pass
+        try:
             cells = re.split(r"[,;\s]+", line.decode("ascii").strip(" \t\r,;"))
             values = [float(cell) for cell in cells]
         except ValueError:
             return None
-        return values if len(values) == self._columns and all(map(np.isfinite, values)) else None
+        return values if len(values) == self._columns and all(map(math.isfinite, values)) else None
 
 
 def as_samples(rows: list[list[float]], chosen: list[int]) -> Samples:
     """Rows of values -> samples (n, channels) of the chosen columns."""
-    return np.array(rows, np.float32)[:, chosen]
+    samples = np.array(rows, np.float32)
+    return samples if chosen == list(range(samples.shape[1])) else samples[:, chosen]
