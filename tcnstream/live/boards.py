@@ -11,6 +11,7 @@ from importlib.metadata import entry_points
 from typing import Protocol
 
 from tcnstream.errors import SignalError
+from tcnstream.live.needs import Needs
 from tcnstream.model import Model
 from tcnstream.pipeline import Follower
 from tcnstream.stream import Stream
@@ -65,6 +66,14 @@ class Provider(Protocol):
 
     def problem(self, board: str) -> str:
         """What is wrong with the name of a board, "" where nothing is."""
+
+
+def needs(board: str) -> Needs:
+    """What a board that is named ``serial:PORT`` or ``tcp:HOST:PORT`` takes of the machine."""
+    kind, _, place = board.partition("?")[0].partition(":")
+    if kind == "serial":
+        return Needs(ports=(place,))
+    return Needs(hosts=(place.rpartition(":")[0].strip("[]"),)) if kind == "tcp" else Needs()
 
 
 def provider() -> Provider:

@@ -13,6 +13,7 @@ from pathlib import Path
 from tcnstream.engines.base import ENGINES
 from tcnstream.errors import SignalError, TcnStreamError
 from tcnstream.live import boards, sinks, sources
+from tcnstream.live.address import LOOPBACK, read_address
 from tcnstream.live.gaps import POLICIES, GapRule, Policy
 from tcnstream.live.sinks.base import SinkConfig
 from tcnstream.live.sources.base import Channels, SourceConfig
@@ -23,7 +24,6 @@ from tcnstream.signal.card import find_model, model_files
 from tcnstream.signal.preprocess import scale
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _SHORTEST_TOKEN = 16
 
 
@@ -192,21 +192,20 @@ def _must_have_output(model: str, output: str, table: Table) -> None:
 def _page(table: Table | None, folder: Path) -> PageConfig:
     if table is None:
         return PageConfig(host=None)
-    listen = table.text("listen", "127.0.0.1:8080")
+    is_off = table.raw("listen") == "off"
+    address = None if is_off else read_address(table, "listen", "127.0.0.1:8080", ", or off")
     token_file = table.text("token_file")
     hosts = tuple(name.lower() for name in table.texts("hosts"))
     table.finish()
-    if listen == "off":
+    if address is None:
         return PageConfig(host=None)
-    host, colon, port = listen.rpartition(":")
-    host = host.strip("[]")
-    if not colon or not host or not port.isdecimal() or int(port) > 65535:
-        table.complain("listen", f'= "{listen}" is no address: give HOST:PORT such as 127.0.0.1:8080, or off')
-        return PageConfig(host=None)
+    host, port = address
     if host not in LOOPBACK and not token_file:
-        table.complain("listen", f'= "{listen}" is beyond this machine: a token_file is required, or 127.0.0.1:{port}')
+        table.complain(
+            "listen", f'= "{table.raw("listen")}" is beyond this machine: a token_file is required, or 127.0.0.1:{port}'
+        )
     token = _token(token_file, table, folder) if token_file else None
-    return PageConfig(host, int(port), token, hosts, folder / token_file if token_file else None)
+    return PageConfig(host, port, token, hosts, folder / token_file if token_file else None)
 
 
 def _token(name: str, table: Table, folder: Path) -> str | None:
@@ -248,4 +247,4 @@ def _must_not_share_files(made: Mapping[str, SinkConfig], problems: Problems) ->
             seen[path] = name
 
 
-__all__ = ["LOOPBACK", "CheckpointConfig", "Config", "ConfigError", "PageConfig", "StreamConfig", "read_config"]
+__all__ = ["CheckpointConfig", "Config", "ConfigError", "PageConfig", "StreamConfig", "read_config"]

@@ -11,7 +11,8 @@ from pathlib import Path
 class Needs:
     """``reads`` are files, ``writes`` folders, ``ports`` serial ports, ``hosts`` names or addresses it connects to.
 
-    ``sound`` is a microphone, ``multicast`` finding others on the local network, ``terminal`` a standard input.
+    ``sound`` is a microphone, ``multicast`` finding others on the local network, ``terminal`` a standard input,
+    ``is_visited`` that others on the local network connect to it.
     """
 
     reads: tuple[Path, ...] = ()
@@ -21,6 +22,7 @@ class Needs:
     sound: bool = False
     multicast: bool = False
     terminal: bool = False
+    is_visited: bool = False
 
 
 def together(all_of_them: Iterable[Needs]) -> Needs:
@@ -34,4 +36,5 @@ def together(all_of_them: Iterable[Needs]) -> Needs:
         any(needs.sound for needs in each),
         any(needs.multicast for needs in each),
         any(needs.terminal for needs in each),
+        any(needs.is_visited for needs in each),
     )

@@ -89,6 +89,8 @@ def test_devices_are_those_that_the_configuration_names(tmp_path: Path) -> None:
         "char-ttyAMA rw",
     ]
     assert values(unit_of(tmp_path, MIC), "PrivateDevices") == []
+    compared = FILE + 'board = "serial:/dev/ttyACM1"\n'
+    assert values(unit_of(tmp_path, compared), "DeviceAllow") == ["char-ttyACM rw"]
     assert values(nothing, "SupplementaryGroups") == ["audio dialout"]
 
 
@@ -110,6 +112,9 @@ def test_addresses_are_those_that_the_configuration_needs(tmp_path: Path) -> Non
     (tmp_path / "token").write_text("a-long-random-word")
     seen = PAGE.replace("127.0.0.1", "0.0.0.0") + 'token_file = "token"\n'
     assert values(unit_of(tmp_path, seen + FILE), "IPAddressAllow") == [f"localhost {LAN}"]
+    voice = '[sink.voice]\nkind = "wyoming"\nlisten = "{}:10700"\n'
+    assert values(unit_of(tmp_path, FILE + voice.format("127.0.0.1")), "IPAddressAllow") == ["localhost"]
+    assert values(unit_of(tmp_path, FILE + voice.format("0.0.0.0")), "IPAddressAllow") == [f"localhost {LAN}"]
     low = PAGE.replace("8080", "80")
     assert values(unit_of(tmp_path, low + FILE), "CapabilityBoundingSet") == ["CAP_NET_BIND_SERVICE"]
     assert values(alone, "CapabilityBoundingSet") == [""]

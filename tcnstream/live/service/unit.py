@@ -9,11 +9,13 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from tcnstream.errors import SignalError
-from tcnstream.live.config import LOOPBACK, Config, ConfigError
+from tcnstream.live import boards
+from tcnstream.live.address import LOOPBACK
+from tcnstream.live.config import Config, ConfigError
 from tcnstream.live.needs import Needs, together
 from tcnstream.signal.card import model_files
 
@@ -82,14 +84,15 @@ def _needs(config: Config) -> Needs:
     token = () if config.page.token_file is None else (config.page.token_file,)
     own = Needs(reads=(*(Path(file) for file in models), *token), writes=(config.state,))
     sources = [stream.source.needs() for stream in config.streams.values()]
-    return _absolute(together([own, *sources, *(sink.needs() for sink in config.sinks.values())]))
+    compared = [boards.needs(stream.board) for stream in config.streams.values()]
+    return _absolute(together([own, *sources, *compared, *(sink.needs() for sink in config.sinks.values())]))
 
 
 def _absolute(needs: Needs) -> Needs:
     """Symbolic links are kept: what they point to may not be there now."""
     reads = tuple(path.absolute() for path in needs.reads)
     writes = tuple(path.absolute() for path in needs.writes)
-    return Needs(reads, writes, needs.ports, needs.hosts, needs.sound, needs.multicast, needs.terminal)
+    return replace(needs, reads=reads, writes=writes)
 
 
 def _unit(path: Path, needs: Needs, folders: Sequence[Path]) -> Iterator[Entry]:
@@ -180,7 +183,7 @@ def _classes(needs: Needs) -> tuple[dict[str, str], list[Path]]:
 
 def _network(config: Config, needs: Needs) -> Iterator[Entry]:
     page = config.page
-    if page.host is None and not needs.hosts and not needs.multicast:
+    if page.host is None and not (needs.hosts or needs.multicast or needs.is_visited):
         yield "PrivateNetwork", "yes"
         yield "RestrictAddressFamilies", "AF_UNIX"
         yield "IPAddressDeny", "any"
@@ -197,7 +200,7 @@ def _network(config: Config, needs: Needs) -> Iterator[Entry]:
 
 def _addresses(config: Config, needs: Needs) -> list[str] | None:
     """Addresses that it may talk to; None where nobody can know."""
-    allowed, lan = ["localhost"], needs.multicast
+    allowed, lan = ["localhost"], needs.multicast or needs.is_visited
     if config.page.host is not None and config.page.host not in LOOPBACK:
         lan = True
     for host in needs.hosts:

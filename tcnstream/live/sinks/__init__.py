@@ -7,11 +7,11 @@ from pathlib import Path
 
 from tcnstream.live.events import EVENT_TYPES, EventType
 from tcnstream.live.logs import Log
-from tcnstream.live.sinks import clips, jsonl, lsl, mqtt, stdout, wfdb
+from tcnstream.live.sinks import clips, jsonl, lsl, mqtt, stdout, wfdb, wyoming
 from tcnstream.live.sinks.base import QUEUE_EVENTS, Full, Sink, SinkConfig, SinkKind
 from tcnstream.live.tables.table import Table
 
-SINK_KINDS: tuple[SinkKind, ...] = (jsonl.KIND, stdout.KIND, mqtt.KIND, lsl.KIND, wfdb.KIND, clips.KIND)
+SINK_KINDS: tuple[SinkKind, ...] = (jsonl.KIND, stdout.KIND, mqtt.KIND, lsl.KIND, wfdb.KIND, clips.KIND, wyoming.KIND)
 
 
 def configure(name: str, table: Table, folder: Path) -> SinkConfig | None:

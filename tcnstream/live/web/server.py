@@ -13,8 +13,8 @@ import threading
 import time
 from typing import Any
 
-from tcnstream.errors import SignalError
-from tcnstream.live.config import LOOPBACK, PageConfig
+from tcnstream.live.address import LOOPBACK, listen_to
+from tcnstream.live.config import PageConfig
 from tcnstream.live.logs import Log
 from tcnstream.live.told import Told
 from tcnstream.live.web.history import History
@@ -40,7 +40,7 @@ class Web:
         optional_package("starlette", _WHY, "live")
         optional_package("websockets", _WHY, "live")
         assert config.host is not None
-        self._socket = _listen(config.host, config.port)
+        self._socket = listen_to(config.host, config.port, "page.listen", _SEND_BUFFER_BYTES)
         self.port = int(self._socket.getsockname()[1])
         self.address = f"http://{f'[{config.host}]' if ':' in config.host else config.host}:{self.port}/"
         self._history = History(daemon)
@@ -137,17 +137,3 @@ def _http() -> Any:
                 self.transport.abort()
 
     return Bounded
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.getaddrinfo(host, port)[0][0]
-        made = socket.socket(family, socket.SOCK_STREAM)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Connections inherit it: little waits for a viewer that does not read.
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
-        made.bind((host, port))
-        made.listen(64)
-    except OSError as error:
-        raise SignalError(f"page.listen: {host}:{port} is not to be had ({error.strerror}); name another") from error
-    return made
