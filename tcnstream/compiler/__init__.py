@@ -64,7 +64,7 @@ class Compiled:
         if self.states:
             static = dict(zip(self.static, values, strict=True))
             return _fed_back(self.file, self.states, self.time_axis, static, start, compute)
-        part = split(prepared(self.file.main), self.static)
+        part = split(prepared(self.file.main, compute), self.static)
         made = arrange(simplify(lower(part.filled(values, compute), self.plan.input_axes)))
         kept = {name: getattr(self.plan, name) for name in ("other_axes", "window_is_open", "input_places")}
         return replace(made, **kept)
@@ -135,5 +135,5 @@ def compile(graph: Graph, time_axis: int | None = None, compute: Compute | None 
     tells such an input from a signal: what is made of it is the same at all times. Raises ModelError for a graph that
     is not sound, NotStreamableError for what has no streaming form, by name.
     """
-    plan = lower_along_time(prepared(graph), time_axis, compute)
+    plan = lower_along_time(prepared(graph, compute), time_axis, compute)
     return replace(arrange(simplify(plan)), window_is_open=is_open(graph))

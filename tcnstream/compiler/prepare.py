@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tcnstream.compiler.normalise import normalise
+from tcnstream.compiler.static import Compute, known
 from tcnstream.compiler.unrolled import roll_up
 from tcnstream.compiler.validate import validate
 from tcnstream.compiler.whiles import has_whiles, inline_whiles
@@ -10,8 +11,11 @@ from tcnstream.compiler.window import settle
 from tcnstream.tflite.graph import Graph
 
 
-def prepared(graph: Graph) -> Graph:
-    """The graph with lengths settled, checked, its loops as one step and its ideas in one form each."""
-    sound = validate(settle(graph))
+def prepared(graph: Graph, compute: Compute | None = None) -> Graph:
+    """The graph with lengths settled, checked, its loops as one step and its ideas in one form each.
+
+    ``compute``: see ``static.known``.
+    """
+    sound = known(validate(settle(graph)), compute)
     stepped = roll_up(inline_whiles(sound) if has_whiles(sound) else sound)
     return normalise(sound if stepped is sound else validate(stepped))

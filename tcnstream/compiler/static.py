@@ -1,4 +1,4 @@
-"""Inputs without time: what a network computes of them alone is a constant of each stream.
+"""What a network computes of constants, and of inputs without time, which are constants of each stream.
 
 A speaker's embedding or a patient's age is given once per stream. The operations that read nothing else are computed
 when the stream is made, and the rest of the graph sees what they give as constants; so every engine, plan file and
@@ -121,6 +121,36 @@ def split(graph: Graph, static: Sequence[int]) -> StaticPart:
     left = tuple(i for i in graph.inputs if i not in static)
     rest = dataclasses.replace(graph, tensors=tuple(tensors), ops=tuple(after), inputs=left)
     return StaticPart(tuple(static), made, tuple(steps), rest)
+
+
+def known(graph: Graph, compute: Compute | None) -> Graph:
+    """``graph``, checked, with what operations give that read constants alone as constants, as an engine gives it.
+
+    Most are gone by their records' ``fold``; a dense layer of a first state, say, has none.
+    """
+    if compute is None:
+        return graph
+    tensors, ops = list(graph.tensors), []
+    for op in graph.ops:
+        record = operations().get(op.kind)
+        if record is None or record.rule is None or not all(i == ABSENT or tensors[i].is_constant for i in op.inputs):
+            ops.append(op)
+            continue
+        i = op.inputs[record.rule.values if len(op.inputs) > record.rule.values else 0]
+        values = tensors[i].data
+        assert values is not None
+        tensors[i] = dataclasses.replace(tensors[i], data=None)
+        try:
+            step = _step(dataclasses.replace(graph, tensors=tuple(tensors)), op, [i])
+            with np.errstate(all="ignore"):
+                made = step.outputs(tensors, {i: values}, compute)
+        except NotStreamableError:
+            ops.append(op)
+        else:
+            for o, data in zip(op.outputs, made, strict=True):
+                tensors[o] = _constant(tensors[o], data)
+        tensors[i] = _constant(tensors[i], values)
+    return dataclasses.replace(graph, tensors=tuple(tensors), ops=tuple(ops))
 
 
 def _step(graph: Graph, op: Op, read: Sequence[int]) -> _Step:

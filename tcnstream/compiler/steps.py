@@ -17,6 +17,7 @@ from tcnstream.compiler.plan import Node, Plan, StepGraph, Window
 from tcnstream.compiler.prepare import prepared
 from tcnstream.compiler.simplify import simplify
 from tcnstream.compiler.static import Compute, split
+from tcnstream.compiler.timing import timings
 from tcnstream.compiler.validate import validate
 from tcnstream.errors import NotStreamableError
 from tcnstream.tflite.graph import Array, Graph, Op, Tensor
@@ -39,13 +40,14 @@ def compile_steps(
     axes = [_time_of(steps, i, time_axis) for i in steps.inputs]
     hop = _hop(steps, axes)
     try:
-        plan = _lowered(replace(steps, graph=_prepared(steps, static or {}, compute)), axes, hop)
+        plan = arrange(simplify(_lowered(replace(steps, graph=_prepared(steps, static or {}, compute)), axes, hop)))
+        timings(plan)  # refuses what joins tensors of different rates
     except NotStreamableError as e:
-        plan = _lowered(steps, axes, hop, refusal=str(e))
+        plan = arrange(simplify(_lowered(steps, axes, hop, refusal=str(e))))
     if steps.is_fed_back:
         # An interpreter keeps the place of its ends only where no shape is computed at run time.
         steps = replace(steps, graph=validate(steps.graph))
-    return replace(arrange(simplify(plan)), steps=steps, input_axes=tuple(axes))
+    return replace(plan, steps=steps, input_axes=tuple(axes))
 
 
 def _time_of(steps: StepGraph, i: int, time_axis: int | None) -> int | None:
@@ -58,10 +60,10 @@ def _time_of(steps: StepGraph, i: int, time_axis: int | None) -> int | None:
 def _prepared(steps: StepGraph, static: Mapping[int, Array | None], compute: Compute | None) -> Graph:
     """The graph of a step, with what it computes of static values as constants."""
     if not static:
-        return prepared(steps.graph)
+        return prepared(steps.graph, compute)
     tensors = [replace(t, data=None) if i in static else t for i, t in enumerate(steps.graph.tensors)]
     inputs = (*static, *steps.graph.inputs)
-    part = split(prepared(replace(steps.graph, tensors=tuple(tensors), inputs=inputs)), tuple(static))
+    part = split(prepared(replace(steps.graph, tensors=tuple(tensors), inputs=inputs), compute), tuple(static))
     values = [x for x in static.values() if x is not None]
     return part.filled(values, compute) if compute is not None and len(values) == len(static) else part.rest
 

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from tcnstream.compiler.lower import lower
 from tcnstream.compiler.operations.convolution import ConvolutionOptions
-from tcnstream.compiler.operations.time import TIME_STATE
+from tcnstream.compiler.operations.time import TIME_STATE, TIME_WINDOW
 from tcnstream.compiler.plan import Node, Plan
 from tcnstream.compiler.spatial import SpatialOptions
 from tcnstream.compiler.static import Compute, split
@@ -159,13 +159,16 @@ def _is_dense(node: Node) -> bool:
 
 
 def _inputs_slid_along(plan: Plan) -> list[bool]:
-    """For every input of the plan, whether a kernel, a pool or a recurrence goes along its time."""
+    """For every input of the plan, whether a kernel, a pool, a recurrence or a frame of samples goes along its time."""
+    keeps_time = _keeps_time(plan)
     roots = {i: {i} for i in plan.inputs}
     found: set[int] = set()
     for node, sources in zip(plan.nodes, plan.sources, strict=True):
         reached = set[int]().union(*(roots[i] for i in sources))
         roots |= dict.fromkeys(node.outputs, reached)
-        slid = isinstance(node.options, SpatialOptions) and node.window.extent > 1 and not _is_dense(node)
-        if slid or node.kind == TIME_STATE.kind:
+        slid = isinstance(node.options, SpatialOptions) and not _is_dense(node)
+        # Where no time is left, what puts frames side by side may be a dense layer over all of the window.
+        slid |= keeps_time and node.kind == TIME_WINDOW.kind
+        if (slid and node.window.extent > 1) or node.kind == TIME_STATE.kind:
             found |= reached
     return [i in found for i in plan.inputs]

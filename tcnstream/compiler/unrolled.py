@@ -1,14 +1,16 @@
 """Graph -> Graph: a recurrent layer that a converter unrolled over the window becomes the operations of one step.
 
-UNPACK gives the frames of a sequence, and the same operations follow for each: what ``unroll=True`` of Keras makes. One
-step is the pattern. It is played through from the first frame on, with states of zero, and every step must find its own
-operations in the file, those left out that zeros make superfluous. Only then do the others go. Steps of integers have
-scales of their own each, so that there is no one step to take.
+UNPACK gives the frames of a sequence, and the same operations follow for each: what Keras makes of ``unroll=True``, and
+``tf.unstack``. One step is the pattern. It is played through from the first frame on, with states of zero or with what
+stands in their place in the first step, and every step must find its own operations in the file, those left out that
+zeros make superfluous. Only then do the others go. Steps of integers have scales of their own each, so that there is no
+one step to take.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,18 +21,24 @@ import numpy as np
 from tcnstream.compiler.operations import operations
 from tcnstream.compiler.operations.dense import FULLY_CONNECTED
 from tcnstream.compiler.operations.elementwise import ADD, MUL, SUB
-from tcnstream.compiler.operations.layout import PACK, UNPACK
+from tcnstream.compiler.operations.layout import PACK, ReverseOptions
 from tcnstream.compiler.operations.loop import LOOP_COLLECT, LOOP_LAST, LOOP_READ, LOOP_STATE
+from tcnstream.compiler.picks import FORWARDS_ALONE
+from tcnstream.compiler.unstacked import time_first, unstacked
 from tcnstream.compiler.whiles import keeps_batch
 from tcnstream.tflite.graph import ABSENT, Array, Graph, Op, Tensor
-
-_LEAST_STEPS = 4
-"""The first step lacks what zeros make superfluous, the last one what nothing reads: two between them are alike."""
 
 _NO_STEP = (
     "begins a recurrent layer that is unrolled over the window, whose steps differ (if they are of integers, each has"
     " scales of its own), so that there is none to take for every frame; convert it without unroll=True"
 )
+
+_BACKWARDS = f"begins a recurrent layer that steps backwards. {FORWARDS_ALONE}"
+
+_EITHER_WAY = (ADD.kind, MUL.kind)
+"""Operations that give the same with their operands exchanged."""
+
+_OF_NUMBERS = (*_EITHER_WAY, SUB.kind)
 
 Played: TypeAlias = "int | Array | tuple[Hashable, ...]"
 """What stands for a tensor of the pattern in a step: a tensor of the file, known numbers, or what the file lacks."""
@@ -41,17 +49,28 @@ def roll_up(graph: Graph) -> Graph:
 
     One that is no step of one kind is left with the reason, for which UNPACK is refused.
     """
-    for op in graph.ops:
-        if op.kind == UNPACK.kind and not op.integer("axis", 0) and len(op.outputs) >= _LEAST_STEPS:
-            unrolled = _Unrolled(_with_batches(graph), op)
-            stepped = unrolled.rolled_up()
-            graph = stepped or (_with_reason(graph, op) if unrolled.hands_on else graph)
-    return graph
+    tried = set[int]()
+    while True:
+        for apart, first in unstacked(graph):
+            (source,) = next(op.inputs for op in apart.ops if op.outputs[0] == first)
+            if source in tried:
+                continue
+            tried.add(source)
+            unrolled = _Unrolled.of(time_first(_with_batches(apart), first), first)
+            if (stepped := unrolled.rolled_up()) is not None:
+                graph = stepped
+                break
+            if unrolled.hands_on:
+                return _with_reason(apart, first, _BACKWARDS if unrolled.is_reversed else _NO_STEP)
+        else:
+            return graph
 
 
-def _with_reason(graph: Graph, unpack: Op) -> Graph:
-    refused = dataclasses.replace(unpack, options={**unpack.options, "why": _NO_STEP})
-    return dataclasses.replace(graph, ops=tuple(refused if op is unpack else op for op in graph.ops))
+def _with_reason(graph: Graph, first: int, why: str) -> Graph:
+    def refused(op: Op) -> Op:
+        return dataclasses.replace(op, options={**op.options, "why": why})
+
+    return dataclasses.replace(graph, ops=tuple(refused(op) if op.outputs[0] == first else op for op in graph.ops))
 
 
 def _with_batches(graph: Graph) -> Graph:
@@ -70,6 +89,11 @@ class _Unrolled:
 
     graph: Graph
     unpack: Op
+
+    @classmethod
+    def of(cls, graph: Graph, first: int) -> _Unrolled:
+        """Behind the UNPACK whose first frame is the tensor ``first``."""
+        return cls(graph, next(op for op in graph.ops if op.outputs[0] == first))
 
     @cached_property
     def frames(self) -> tuple[int, ...]:
@@ -96,6 +120,13 @@ class _Unrolled:
         handed = {max(steps) for steps in read if len(steps) == 2 and max(steps) - min(steps) == 1}
         return len(handed) >= len(self.frames) - 2
 
+    @property
+    def is_reversed(self) -> bool:
+        """Whether the frames come from the last one to the first."""
+        source = self.producer.get(self.unpack.inputs[0])
+        record = None if source is None else operations().get(source.kind)
+        return record is not None and record.options is ReverseOptions
+
     @cached_property
     def pattern(self) -> tuple[Op, ...]:
         """The last step but one, which has all that a step has."""
@@ -108,12 +139,19 @@ class _Unrolled:
 
     def key(self, op: Op, operands: list[Played]) -> Hashable:
         """The same for operations that give the same: constants are told apart by what they hold."""
-        return op.kind, tuple(sorted(op.options.items())), *(self._key_of(v) for v in operands)
+        keys = [self._key_of(v, op.kind in _OF_NUMBERS) for v in operands]
+        if op.kind in _EITHER_WAY:
+            keys.sort(key=repr)
+        return op.kind, tuple(sorted(op.options.items())), *keys
 
-    def _key_of(self, value: Played) -> Hashable:
+    def _key_of(self, value: Played, may_spread: bool = False) -> Hashable:
+        """``may_spread``: one number stands for any shape full of it."""
         if isinstance(value, int) and value != ABSENT and self.graph.tensors[value].data is not None:
             value = self._numbers(value)
-        return ("numbers", value.tobytes()) if isinstance(value, np.ndarray) else value
+        if not isinstance(value, np.ndarray):
+            return value
+        alike = may_spread and value.size > 0 and (value == value.flat[0]).all()
+        return "numbers", value.flat[0].tobytes() if alike else value.tobytes()
 
     def _numbers(self, i: int) -> Array:
         data = self.graph.tensors[i].data
@@ -129,9 +167,50 @@ class _Unrolled:
         states = sorted({i for op in self.pattern for i in op.inputs if self.step_of.get(i, step) < step})
         following = {s: self._following(s) for s in states}
         known = {s: n for s, n in following.items() if n is not None}
-        used: set[int] = set()
-        played = self._play(known, used) if len(known) == len(states) else None
-        return None if played is None else self._rewritten(known, played, used)
+        if len(known) < len(states):
+            return None
+        zeros = {s: self._start(n, known) for s, n in known.items()}
+        for starts in (zeros, zeros | self._written_starts(known)):
+            used: set[int] = set()
+            played = self._play(known, starts, used)
+            if played is not None:
+                return self._rewritten(known, starts, played, used)
+        return None
+
+    def _written_starts(self, following: dict[int, int]) -> dict[int, Array]:
+        """States for which the first step has a constant of the file: what a layer makes of zeros, or of numbers."""
+        found: dict[int, Array] = {}
+        now: dict[int, Played] = {self.frames[-2]: self.frames[0]}
+        unknown = set(following)
+        for op in self.pattern:
+            operands = [now.get(i, i) for i in op.inputs]
+            places = [k for k, i in enumerate(op.inputs) if i in unknown]
+            if len(places) == 1:
+                (constant,) = self._constants_at(op, operands, places[0]) or (None,)
+                if constant is not None:
+                    found[op.inputs[places[0]]] = operands[places[0]] = constant
+                    places = []
+            if places:
+                unknown.update(op.outputs)
+            else:
+                now |= zip(op.outputs, self._made(op, operands, set()), strict=True)
+        return found
+
+    def _constants_at(self, op: Op, operands: list[Played], place: int) -> list[Array]:
+        """The one constant that the file has in this place of such an operation, if it has one there."""
+        shape = self.graph.tensors[op.inputs[place]].shape
+        found: dict[bytes, Array] = {}
+        for other in self.by_operands.values():
+            if other.kind != op.kind or len(other.inputs) != len(op.inputs):
+                continue
+            for k in range(len(op.inputs)) if op.kind in _EITHER_WAY else (place,):
+                data = None if other.inputs[k] == ABSENT else self.graph.tensors[other.inputs[k]].data
+                if data is None or data.dtype != np.float32 or data.size != math.prod(shape):
+                    continue
+                filled: list[Played] = [*operands[:place], data, *operands[place + 1 :]]
+                if self.key(op, filled) == self.key(other, [*other.inputs]):
+                    found[data.tobytes()] = data.reshape(shape)
+        return list(found.values()) if len(found) == 1 else []
 
     def _following(self, state: int) -> int | None:
         """The tensor of the pattern that is what ``state`` is of the step before."""
@@ -152,12 +231,14 @@ class _Unrolled:
         same = p.outputs.index(a) == q.outputs.index(b) and p.kind == q.kind and dict(p.options) == dict(q.options)
         return same and len(p.inputs) == len(q.inputs) and all(map(self._alike, p.inputs, q.inputs))
 
-    def _play(self, following: dict[int, int], used: set[int]) -> list[dict[int, Played]] | None:
+    def _play(
+        self, following: dict[int, int], starts: dict[int, Array], used: set[int]
+    ) -> list[dict[int, Played]] | None:
         """For every step what each tensor of the pattern is there; None where the file lacks a state.
 
         ``used`` takes in the operations of the file that were found, by identity.
         """
-        before: dict[int, Played] = {s: self._start(n, following) for s, n in following.items()}
+        before: dict[int, Played] = {**starts}
         played: list[dict[int, Played]] = []
         for step, frame in enumerate(self.frames):
             now: dict[int, Played] = before | {self.frames[-2]: frame}
@@ -249,14 +330,15 @@ class _Unrolled:
         (other,) = (v for v in operands if not isinstance(v, tuple))
         return self.by_operands.get((*lacking[0][:4], self._key_of(other)))
 
-    def _rewritten(self, following: dict[int, int], played: list[dict[int, Played]], used: set[int]) -> Graph | None:
+    def _rewritten(
+        self, following: dict[int, int], starts: dict[int, Array], played: list[dict[int, Played]], used: set[int]
+    ) -> Graph | None:
         graph, tensors = self.graph, list(self.graph.tensors)
         (sequence,) = self.unpack.inputs
         index = self.unpack.index
         steps = [Op(LOOP_READ.kind, (sequence,), self.frames[-2:-1], {}, index)]
         for s in sorted(following):
-            start = self._start(following[s], following)
-            tensors.append(dataclasses.replace(tensors[s], name=f"{tensors[s].name}/start", data=start))
+            tensors.append(dataclasses.replace(tensors[s], name=f"{tensors[s].name}/start", data=starts[s]))
             steps.append(Op(LOOP_STATE.kind, (len(tensors) - 1, following[s], sequence), (s,), {}, index))
         stays = {id(op) for op in self.pattern}
         kept: list[Op] = []

@@ -1,8 +1,8 @@
 """uint8 as int8: the same numbers, 128 lower.
 
 TFLite's reference kernels compute alike in both, but where this module says so. An engine that has int8 has uint8 with
-what is here: raw values and zero points are 128 lower, and the sums of a weighted operation are scaled in float32, as
-the kernels for uint8 do it. Weights of uint8 may have a zero point: they stand for themselves, as int16.
+what is here: raw values and zero points are 128 lower, and the sums of a convolution are scaled in float32, as the
+kernels for uint8 do it. Weights of uint8 may have a zero point: they stand for themselves, as int16.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from tcnstream.tflite.graph import Array
 CONVERTED = DATA / "converted"
 REFUSED = {
     "k3_batchNone": "is read before anything was assigned to it; the converter left the weights out as variables",
+    "lt_lstm_bi": "begins a recurrent layer that steps backwards",
     "lt_circular": "differs from frame to frame of the window",
     "o2t_n_ln": "is `FlexErf`, a kernel of TensorFlow itself",
     "o2t_reflect": "mirrored in",

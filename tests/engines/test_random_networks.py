@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,23 @@ from helpers.contract import assert_frames, engines_here, open_stream, verify_co
 from helpers.draws import drawn
 from helpers.networks import DoesNotFitError, Layer, Network, build, layer, signals
 from helpers.oracle import reference_kernels
-from helpers.random_layers import ANY_LAYER, DTYPES, KEEPING_FRAMES, SETUPS, at_window, draw_network, options, streamed
+from helpers.random_layers import (
+    ANY_LAYER,
+    DTYPES,
+    KEEPING_FRAMES,
+    SETUPS,
+    at_window,
+    draw_network,
+    draw_stateful,
+    options,
+    streamed,
+)
 from hypothesis import HealthCheck, assume, given
 from hypothesis import strategies as st
 
 import tcnstream
 from tcnstream import Model, StreamError
+from tcnstream.errors import EngineError
 from tcnstream.measure.compare import chunk_sizes
 from tcnstream.tflite.graph import Array
 
@@ -35,10 +47,13 @@ def built(layers: Sequence[Layer], window: int, **setup: Any) -> Network:
 
 def offline(network: Network, signal: Sequence[Array], model: Model) -> tuple[Array, ...]:
     """The outputs of the file over a signal as long as its window, time first and without batch."""
-    axes = model.plan.input_axes
-    outputs = reference_kernels(network.content, [at_window(x, a) for x, a in zip(signal, axes, strict=True)])
+    axes, graph = model.plan.input_axes, model.graph
+    given = {i: at_window(x, a) for i, x, a in zip(model.file_inputs, signal, axes, strict=True)}
+    given |= {pair.input: np.zeros(graph.tensors[pair.input].shape, np.float32) for pair in model.states}
+    outputs = reference_kernels(network.content, [given[i] for i in graph.inputs])
+    answers = [outputs[graph.outputs.index(o)] for o in model.file_outputs]
     made = []
-    for y, axis, port in zip(outputs, model.plan.output_axes, model.outputs, strict=True):
+    for y, axis, port in zip(answers, model.plan.output_axes, model.outputs, strict=True):
         frames = y if axis is None else np.moveaxis(y, axis, 0)
         made.append(frames.reshape(-1, *port.shape))
     return tuple(made)
@@ -118,6 +133,41 @@ def test_u_nets_with_outputs_at_every_rate(
     layers, setup = [*before, middle, *after], {**setup, "head": ""}
     built(layers, window, **setup)
     check(layers, window, more, **setup)
+
+
+def invoked(content: bytes, model: Model, signal: Array) -> Array:
+    """What a file that feeds states back gives hop by hop, run by LiteRT's reference kernels."""
+    graph, (axis,), parts = model.graph, model.plan.input_axes, []
+    state = {pair.input: np.zeros(graph.tensors[pair.input].shape, np.float32) for pair in model.states}
+    (signal_input,), (output,) = model.file_inputs, model.file_outputs
+    shape = graph.tensors[signal_input].shape
+    hop = 1 if axis is None else shape[axis]
+    for begin in range(0, len(signal), hop):
+        given = {**state, signal_input: signal[begin : begin + hop].reshape(shape)}
+        outputs = reference_kernels(content, [given[i] for i in graph.inputs])
+        state = {pair.input: outputs[graph.outputs.index(pair.output)] for pair in model.states}
+        parts.append(outputs[graph.outputs.index(output)].reshape(-1, *model.outputs[0].shape))
+    return np.concatenate(parts)
+
+
+@pytest.mark.parametrize("number", range(25))
+def test_networks_that_feed_a_state_back_stream_as_their_files_do(number: int) -> None:
+    rng, network = random.Random(f"fed back {number}"), None
+    while network is None:
+        with suppress(DoesNotFitError):
+            network = draw_stateful(rng)
+    model = tcnstream.load(network.content)
+    assert len(model.states) == 1 and len(model.file_outputs) == 1
+    (x,) = signals(model.inputs, 6 * network.window, number)
+    expected = (invoked(network.content, model, x),)
+    try:
+        model.stream("reference")
+    except EngineError:  # what has no plan as frames runs in the file's own interpreter
+        for sizes in ([len(x)], [1] * len(x)):
+            assert_frames(streamed(model.stream(), (x,), sizes), expected, 1e-5, f"{sizes[:1]}")
+        return
+    for engine in engines_here(model):
+        verify_contract(model, (x,), expected, engine=engine, chunkings=1)
 
 
 LINEAR = st.one_of(

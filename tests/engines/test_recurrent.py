@@ -138,6 +138,12 @@ def _each(frames: Array | tuple[Array, ...]) -> tuple[Array, ...]:
     return frames if isinstance(frames, tuple) else (frames,)
 
 
+def test_what_pytorch_steps_through_is_rolled_up() -> None:
+    """litert-torch cuts every frame out by itself, and the first step has what zeros make of the others."""
+    assert len(opened("lt_gru").plan.loops) == 1
+    assert len(opened("lt_lstm2_last").plan.loops) == 2
+
+
 def test_an_unrolled_layer_is_rolled_up() -> None:
     assert len(opened("k3_gru_unroll").plan.loops) == 1
     assert len(opened("k3_lstm_unroll_last").plan.loops) == 1

@@ -1,10 +1,10 @@
-"""A .tflite file under construction, for tests: tensors, constants and single operations, in float32, int8 or 16x8."""
+"""A .tflite file under construction, for tests: tensors, constants and operations, in float32, int8, uint8 or 16x8."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -53,12 +53,21 @@ class Net:
         self.outputs: list[int] = []
         self.strides = 1
 
+    @property
+    def is_quantized(self) -> bool:
+        return self.dtype.kind in "iu"
+
     # --- tensors ---
 
-    def input(self, shape: Shape, axis: int = 1) -> Value:
+    def input(self, shape: Shape, axis: int = 1, name: str = "") -> Value:
         value = self.value(shape, axis, 1.0)
         self.inputs.append(value.index)
+        self.name(value, name)
         return value
+
+    def name(self, value: Value, name: str) -> None:
+        if name:
+            self.tensors[value.index] = replace(self.tensors[value.index], name=name)
 
     def output(self, value: Value) -> None:
         if value.index not in self.outputs and value.index not in self.inputs:
@@ -67,7 +76,7 @@ class Net:
     def value(self, shape: Shape, axis: int, spread: float, q: Quantization | None = None) -> Value:
         if any(n < 1 for n in shape):
             raise DoesNotFitError(f"shape {shape}")
-        if self.dtype.kind == "i" and q is None:
+        if self.is_quantized and q is None:
             q = self.quantization(spread)
         self.tensors.append(Tensor(f"t{len(self.tensors)}", tuple(shape), self.dtype, q))
         return Value(len(self.tensors) - 1, tuple(shape), axis, spread, q)
@@ -77,13 +86,21 @@ class Net:
             spread *= 2.0 ** self.far.uniform(-8, 4)
             if self.dtype == np.int8:
                 return quantization(2.5 * spread / 127, int(self.far.choice(_ZERO_POINTS)))
+            if self.dtype == np.uint8:
+                return quantization(2.5 * spread / 127, 128 + int(self.far.choice(_ZERO_POINTS)))
         if self.dtype == np.int16:
             return quantization(4 * spread / 32767, 0)
-        return quantization(2.5 * spread / 127, int(self.rng.integers(-40, 40)))
+        middle = 128 if self.dtype == np.uint8 else 0
+        return quantization(2.5 * spread / 127, middle + int(self.rng.integers(-40, 40)))
 
     def constant(self, data: Any, dtype: Any = None, q: Quantization | None = None) -> int:
         data = np.asarray(data, dtype)
         self.tensors.append(Tensor(f"c{len(self.tensors)}", data.shape, data.dtype, q, data))
+        return len(self.tensors) - 1
+
+    def variable(self, shape: Shape, dtype: Any = np.float32, q: Quantization | None = None) -> int:
+        """What a recurrent kernel remembers."""
+        self.tensors.append(Tensor(f"s{len(self.tensors)}", shape, np.dtype(dtype), q, is_variable=True))
         return len(self.tensors) - 1
 
     def op(self, kind: str, inputs: Sequence[int], outputs: Sequence[Value], **options: OptionValue) -> None:
@@ -159,6 +176,8 @@ class Net:
         real = self.rng.normal(0, 1 / math.sqrt(fan_in), shape).astype(np.float32)
         if self.dtype.kind == "f":
             return self.constant(real), np.ones(1, np.float32)
+        if self.dtype == np.uint8:
+            return self.unsigned_weights(real)
         others = tuple(a for a in range(len(shape)) if a != axis)
         scale = (np.abs(real).max(axis=others) / 127 + 1e-6).astype(np.float32)
         spread = [1] * len(shape)
@@ -168,17 +187,31 @@ class Net:
         raw = np.clip(np.round(real / scale.reshape(spread)), -127, 127).astype(np.int8)
         return self.constant(raw, q=Quantization(scale, np.zeros(len(scale), np.int64), axis)), scale
 
+    def unsigned_weights(self, real: Array) -> tuple[int, Array]:
+        """With a zero point of their own, as converters wrote them before int8: the whole range, one scale."""
+        low, high = min(float(real.min()), 0.0), max(float(real.max()), 0.0)
+        scale = np.float32((high - low) / 255 + 1e-6)
+        if self.far is not None:
+            scale *= np.float32(2.0 ** self.far.uniform(-12, 6))
+        zero = int(np.clip(np.round(-low / scale), 0, 255))
+        raw = np.clip(np.round(real / scale) + zero, 0, 255)
+        return self.constant(raw, np.uint8, quantization(float(scale), zero)), np.array([scale], np.float32)
+
     def bias(self, x: Value, channels: int, scale: Array) -> int:
         real = self.rng.normal(0, 0.3, channels)
         if x.quantization is None:
             return self.constant(real, np.float32)
         scales = np.broadcast_to(x.quantization.scale[0] * scale, channels).astype(np.float32)
+        if self.dtype == np.uint8:
+            scales = scales[:1]
         if self.far is not None:
-            scales = scales * (2.0 ** self.far.uniform(-3, 3, channels)).astype(np.float32)
+            scales = scales * (2.0 ** self.far.uniform(-3, 3, len(scales))).astype(np.float32)
         wide = np.int64 if self.dtype == np.int16 else np.int32
         limit = 2.0**31 - 1 if wide == np.int32 else 2.0**38
         return self.constant(
-            np.clip(np.round(real / scales), -limit, limit), wide, Quantization(scales, np.zeros(channels, np.int64), 0)
+            np.clip(np.round(real / scales), -limit, limit),
+            wide,
+            Quantization(scales, np.zeros(len(scales), np.int64), 0),
         )
 
     def weighted(
@@ -195,7 +228,8 @@ class Net:
         **options: OptionValue,
     ) -> Value:
         # The reference kernels of these want a bias, and converters write one.
-        with_bias |= self.dtype.kind == "i" or kind == "CONV_2D"
+        with_bias |= self.is_quantized or kind == "CONV_2D"
+        with_bias &= kind != "TRANSPOSE_CONV" or self.dtype != np.uint8
         w, scale = self.weights(weights, axis, fan_in)
         y = self.value(shape, x.axis if time is None else time, x.spread * 0.9 + 0.1)
         operands = [*before, w, x.index] if kind == "TRANSPOSE_CONV" else [x.index, w]

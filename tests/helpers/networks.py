@@ -1,4 +1,4 @@
-"""Small random networks, written straight as .tflite files for any window, in float32, int8 and 16x8.
+"""Small random networks, written straight as .tflite files for any window, in float32, int8, uint8 and 16x8.
 
 A network is a list of layers; ``build(layers, window)`` gives its file. The same layers and seed give the same
 weights for every window, so that a long signal has an offline answer as well: that of the file whose
@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from helpers.netfile import DoesNotFitError, Net, Shape, Value, out_frames, quantization
-from tcnstream.tflite.graph import Array, OptionValue
+from tcnstream.tflite.graph import ABSENT, Array, OptionValue
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def upsampling(net: Net, x: Value, ratio: int = 2, kind: str = "tile", kernel: i
     if kind != "transpose":
         shape[t] *= ratio
         size = net.constant(shape[1:3], np.int32)
-        if kind == "linear" and (ratio == 2 or net.dtype == np.float32):
+        if kind == "linear" and (net.dtype == np.float32 or (ratio == 2 and net.dtype != np.uint8)):
             return net.like(net.same(four, "RESIZE_BILINEAR", tuple(shape), t, size, half_pixel_centers=same), x)
         return net.like(net.same(four, "RESIZE_NEAREST_NEIGHBOR", tuple(shape), t, size), x)
     if four.shape[3 - t] != 1:
@@ -217,6 +217,9 @@ def activation(net: Net, x: Value, kind: str = "RELU") -> Value:
     q = None
     if kind in fixed and net.dtype == np.int8:
         q = quantization(*fixed[kind])
+    elif kind in fixed and net.dtype == np.uint8:
+        scale, zero = fixed[kind]
+        q = quantization(scale, zero + 128)
     elif kind in fixed and net.dtype == np.int16:
         q = quantization(1 / 32768, 0)
     if kind == "SOFTMAX" and x.axis == len(x.shape) - 1:
@@ -235,9 +238,10 @@ def with_constant(net: Net, x: Value, kind: str = "MUL") -> Value:
     if x.quantization is None:
         c = net.constant(real)
     else:
-        limit = 127 if net.dtype == np.int8 else 32767
+        limit = 32767 if net.dtype == np.int16 else 127
         scale = float(np.abs(real).max()) / limit + 1e-6
-        c = net.constant(np.round(real / scale), net.dtype, quantization(scale, 0))
+        zero = 128 if net.dtype == np.uint8 else 0
+        c = net.constant(np.round(real / scale) + zero, net.dtype, quantization(scale, zero))
     y = net.value(x.shape, x.axis, x.spread + 0.5)
     net.op(kind, [x.index, c], [y], **({} if kind == "PRELU" else arithmetic(kind)))
     return y
@@ -280,6 +284,170 @@ def shuffle(net: Net, x: Value, kind: str = "SPLIT") -> Value:
     else:
         parts = [net.cut(x, last, 0, channels // 2), net.cut(x, last, channels // 2, channels)]
     return join(net, parts[::-1], "CONCATENATION")
+
+
+def lstm(net: Net, x: Value, cells: int = 3, coupled: bool = False, clip: float = 0.0) -> Value:
+    """A fused LSTM, as Keras's converter leaves it, in float32 and int8."""
+    _require_frames(x)
+    depth, gates = x.shape[2], range(1 if coupled else 0, 4)
+    whole = net.dtype == np.int8
+    if not whole and net.dtype != np.float32:
+        raise DoesNotFitError("LSTMs are of float32 or int8")
+    output = quantization(1 / 128, int(net.rng.integers(-30, 30))) if whole else None
+
+    def of_gates(*shape: int, wide: bool = False) -> list[int]:
+        made = [ABSENT] * coupled
+        for _ in gates:
+            if wide:
+                real = net.rng.normal(0, 0.3, shape)
+                made.append(_quantized(net, real, np.int32, 2.0**-17) if whole else net.constant(real, np.float32))
+            else:
+                made.append(net.weights(shape, 0, shape[-1])[0] if not whole else _per_tensor(net, shape))
+        return made
+
+    inputs = [x.index, *of_gates(cells, depth), *of_gates(cells, cells), *[ABSENT] * 3]
+    inputs += [*of_gates(cells, wide=True), ABSENT, ABSENT, net.variable((1, cells), net.dtype, output)]
+    inputs += [net.variable((1, cells), *((np.int16, quantization(2.0**-12, 0)) if whole else ())), *[ABSENT] * 4]
+    y = net.value((1, x.frames, cells), 1, 0.4, output)
+    options: dict[str, OptionValue] = {"fused_activation_function": "TANH", "cell_clip": clip}
+    net.op("UNIDIRECTIONAL_SEQUENCE_LSTM", inputs, [y], **options)
+    if whole:
+        empty = [net.constant(np.zeros(0), np.float32) for _ in range(4)]
+        empty.append(net.constant(np.zeros(0), np.int8, output))
+        net.ops[-1] = replace(net.ops[-1], intermediates=tuple(empty))
+    return y
+
+
+def rnn(net: Net, x: Value, units: int = 3, activation: str = "TANH") -> Value:
+    """A fused simple RNN of float32."""
+    _require_frames(x)
+    if net.dtype != np.float32:
+        raise DoesNotFitError("fused simple RNNs are of float32")
+    depth = x.shape[2]
+    weights = [net.weights((units, n), 0, 2 * n)[0] for n in (depth, units)]
+    inputs = [x.index, *weights, net.constant(net.rng.normal(0, 0.3, units), np.float32), net.variable((1, units))]
+    y = net.value((1, x.frames, units), 1, 0.5)
+    net.op("UNIDIRECTIONAL_SEQUENCE_RNN", inputs, [y], fused_activation_function=activation)
+    return y
+
+
+def unrolled(net: Net, x: Value, units: int = 2) -> Value:
+    """A simple RNN with ``unroll=True``: a copy of its cell for every frame of the window."""
+    _require_frames(x)
+    if not 4 <= x.frames <= 40 or net.dtype != np.float32:
+        raise DoesNotFitError("a short window of float32 is unrolled")
+    depth = x.shape[2]
+    frames = [net.value((1, depth), 1, x.spread) for _ in range(x.frames)]
+    net.op("UNPACK", [x.index], frames, num=x.frames, axis=1)
+    inward, around = (net.weights((units, n), 0, 2 * n)[0] for n in (depth, units))
+    biases = [net.constant(net.rng.normal(0, 0.3, units), np.float32) for _ in range(2)]
+    h = Value(net.constant(np.zeros((1, units)), np.float32), (1, units), 1, 0.5, None)
+    made = []
+    for frame in frames:
+        parts = []
+        for value, weights, bias in zip((frame, h), (inward, around), biases, strict=True):
+            parts.append(net.value((1, units), 1, 0.7))
+            net.op("FULLY_CONNECTED", [value.index, weights, bias], [parts[-1]], fused_activation_function="NONE")
+        total, h = net.value((1, units), 1, 1.0), net.value((1, units), 1, 0.5)
+        net.op("ADD", [part.index for part in parts], [total], **arithmetic("ADD"))
+        net.op("TANH", [total.index], [h])
+        made.append(h)
+    y = net.value((1, x.frames, units), 1, 0.5)
+    net.op("PACK", [h.index for h in made], [y], values_count=x.frames, axis=1)
+    return y
+
+
+def _require_frames(x: Value) -> None:
+    if x.axis != 1 or len(x.shape) != 3:
+        raise DoesNotFitError("frames of one axis are needed")
+
+
+def _quantized(net: Net, real: Array, dtype: Any, scale: float) -> int:
+    return net.constant(np.round(real / scale), dtype, quantization(scale, 0))
+
+
+def _per_tensor(net: Net, shape: Shape) -> int:
+    real = net.rng.normal(0, 1 / math.sqrt(shape[-1]), shape)
+    return _quantized(net, real, np.int8, float(np.abs(real).max()) / 127)
+
+
+def normalised(net: Net, x: Value, kind: str = "LAYER") -> Value:
+    """A norm over the channels of every frame, as a chain of operations: LayerNorm's, or L2_NORMALIZATION."""
+    if x.axis == len(x.shape) - 1:
+        raise DoesNotFitError("a norm over time")
+    if kind == "L2":
+        q = quantization(1 / 128, 0) if net.dtype == np.int8 else None
+        if net.dtype in (np.int16, np.uint8):
+            raise DoesNotFitError("L2_NORMALIZATION is of float32 and int8")
+        y = net.value(x.shape, x.axis, 0.5, q)
+        net.op("L2_NORMALIZATION", [x.index], [y], fused_activation_function="NONE")
+        return y
+    if net.dtype != np.float32:
+        raise DoesNotFitError("the chain is of float32")
+    axes, one = net.constant([len(x.shape) - 1], np.int32), (*x.shape[:-1], 1)
+
+    def step(kind: str, inputs: Sequence[int], shape: Shape, **options: OptionValue) -> Value:
+        made = net.value(shape, x.axis, 1.0)
+        net.op(kind, inputs, [made], **options)
+        return made
+
+    mean = step("MEAN", [x.index, axes], one, keep_dims=True)
+    square = step("SQUARED_DIFFERENCE", [x.index, mean.index], x.shape)
+    variance = step("MEAN", [square.index, axes], one, keep_dims=True)
+    above = step("ADD", [variance.index, net.constant([0.01], np.float32)], one, **arithmetic("ADD"))
+    factor = step("RSQRT", [above.index], one)
+    centred = step("SUB", [x.index, mean.index], x.shape, **arithmetic("SUB"))
+    return step("MUL", [centred.index, factor.index], x.shape, **arithmetic("MUL"))
+
+
+def reversed_channels(net: Net, x: Value) -> Value:
+    if x.axis == len(x.shape) - 1:
+        raise DoesNotFitError("time backwards")
+    return net.same(x, "REVERSE_V2", x.shape, x.axis, net.constant([len(x.shape) - 1], np.int32))
+
+
+def whole_steps(net: Net, x: Value, kind: str = "FLOOR_DIV", by: float = 0.7) -> Value:
+    """FLOOR_DIV or FLOOR_MOD by a constant, of float32."""
+    if net.dtype != np.float32:
+        raise DoesNotFitError("the quotient of float32")
+    y = net.value(x.shape, x.axis, 1.0)
+    net.op(kind, [x.index, net.constant(by, np.float32)], [y])
+    return y
+
+
+def spectrum(net: Net, x: Value, size: int = 8, step: int = 4) -> Value:
+    """tf.signal.stft's magnitudes: frames by GATHER along time, RFFT2D, COMPLEX_ABS; of one channel of float32."""
+    _require_frames(x)
+    if net.dtype != np.float32 or x.shape[2] != 1 or x.frames < size:
+        raise DoesNotFitError("one channel of float32, no shorter than a frame")
+    count = (x.frames - size) // step + 1
+    flat = net.reshape(x, (1, x.frames), 1)
+    rows = np.arange(count)[:, None] * step + np.arange(size)
+    frames = net.value((1, count, size), 1, 1.0)
+    net.op("GATHER", [flat.index, net.constant(rows, np.int32)], [frames], axis=1, batch_dims=0)
+    tall = net.reshape(frames, (1, count, 1, size), 1)
+    spectra = net.value((1, count, 1, size // 2 + 1), 1, 1.0)
+    net.tensors[spectra.index] = replace(net.tensors[spectra.index], dtype=np.dtype(np.complex64))
+    net.op("RFFT2D", [tall.index, net.constant([1, size], np.int32)], [spectra])
+    made = net.value(spectra.shape, 1, 1.0)
+    net.op("COMPLEX_ABS", [spectra.index], [made])
+    net.strides *= step
+    return net.reshape(made, (1, count, size // 2 + 1), 1)
+
+
+def cached(net: Net, x: Value, kernel: int = 3, name: str = "cache") -> Value:
+    """A convolution over a state of the frames before it, fed back from an output, as streaming exports have it."""
+    _require_frames(x)
+    past = kernel - 1
+    if net.is_quantized or x.frames < past or past < 1:
+        raise DoesNotFitError("a state of float32, no longer than the window")
+    state = net.input((1, past, x.shape[2]), 1, f"{name}_in")
+    whole = net.value((1, past + x.frames, x.shape[2]), 1, x.spread)
+    net.op("CONCATENATION", [state.index, x.index], [whole], axis=1)
+    kept = net.cut(whole, 1, x.frames, x.frames + past)
+    net.name(kept, f"{name}_out")
+    net.output(kept)
+    return convolution(net, whole, kernel=kernel, padding="valid")
 
 
 def join(net: Net, parts: Sequence[Value], kind: str) -> Value:
@@ -416,6 +584,14 @@ LAYERS: Mapping[str, Callable[..., Value]] = {
     "dense": dense,
     "swap_back_and_forth": swap_back_and_forth,
     "shuffle": shuffle,
+    "lstm": lstm,
+    "rnn": rnn,
+    "unrolled": unrolled,
+    "normalised": normalised,
+    "reversed_channels": reversed_channels,
+    "whole_steps": whole_steps,
+    "spectrum": spectrum,
+    "cached": cached,
     "crop": crop,
     "mirror": mirror,
     "replicate": replicate,
@@ -428,7 +604,22 @@ LAYERS: Mapping[str, Callable[..., Value]] = {
 }
 KEEPING = ("convolution", "batched_dilation", "pooling", "residual")
 """Layers that take ``keep``; of the others those below keep the number of frames anyway."""
-HARMLESS = ("activation", "with_constant", "prelu", "dense", "swap_back_and_forth", "shuffle", "hourglass", "tap")
+HARMLESS = (
+    "activation",
+    "with_constant",
+    "prelu",
+    "dense",
+    "swap_back_and_forth",
+    "shuffle",
+    "lstm",
+    "rnn",
+    "unrolled",
+    "normalised",
+    "reversed_channels",
+    "whole_steps",
+    "hourglass",
+    "tap",
+)
 
 
 def apply(net: Net, x: Value, layers: Sequence[Layer], keep: bool = False) -> Value:

@@ -441,10 +441,29 @@ def _gather_nd(lw: Lowering, op: Op) -> None:
     i = op.inputs[0]
     if i not in lw.streams:
         lw.refuse(op, "looks up a table by the signal's values")
-    indices = lw.constant(op, 1).astype(np.int64)
-    if indices.ndim != 2 or indices.shape[1] != 1 or lw.streams[i].axis != 0:
+    time, shape = lw.streams[i].axis, lw.shape(i)
+    index = None if time is None else _along_one_axis(lw.constant(op, 1).astype(np.int64), shape, time)
+    if index is None:
         lw.refuse(op, "gathers values from places on several axes")
-    return _gather_frames(lw, op, i, indices[:, 0])
+    return _gather_frames(lw, op, i, index)
+
+
+def _along_one_axis(places: npt.NDArray[np.int64], shape: Shape, axis: int) -> npt.NDArray[np.int64] | None:
+    """The numbers along ``axis`` at which ``places`` (..., depth) gathers, if all else stays as it is.
+
+    PyTorch's ``unfold`` is written so: a place on every axis, of which all but one count on.
+    """
+    depth, count = places.shape[-1], places.ndim - places.shape[-1]
+    if axis >= depth or count < 0:
+        return None
+    counting = (0,) * axis, (0,) * (depth - 1 - axis)
+    index = places[(*counting[0], *(slice(None),) * count, *counting[1], axis)]
+    made = (*shape[:axis], *index.shape, *shape[axis + 1 : depth])
+    grid = np.indices(made, np.int64)
+    expected = [grid[a] for a in range(axis)]
+    expected.append(np.broadcast_to(index.reshape(index.shape + (1,) * (depth - 1 - axis)), made))
+    expected += [grid[a + count - 1] for a in range(axis + 1, depth)]
+    return index if np.array_equal(np.stack(expected, -1), places) else None
 
 
 def _gather_frames(lw: Lowering, op: Op, i: int, index: npt.NDArray[np.int64]) -> None:

@@ -99,12 +99,12 @@ def _rescale(context: Context, outputs: int) -> tuple[Rescale, Array, Array]:
     if dense and facts.rounding == "tflm" and not weights.per_channel:
         product = (scale_of(facts, facts.tensor(0)) * weights.scale).astype(np.float64)
         scales = product / np.float64(scale_of(facts, facts.output))
-    unsigned = facts.tensor(1).dtype == WEIGHTS
+    unsigned = facts.tensor(1).dtype == WEIGHTS and not dense
     if unsigned or context.node.kind == BATCH_MATMUL.kind:
         product = (scale_of(facts, facts.tensor(0)) * weights.scale).astype(np.float64)
         scales = product / np.float64(scale_of(facts, facts.output))
     scales = np.broadcast_to(scales.reshape(-1), (outputs,))
-    if dense and facts.rounding == "litert" and not unsigned:
+    if dense and facts.rounding == "litert":
         mantissa, exponent = _exact_scale(scales)
         return Rescale.EXACT, mantissa, exponent
     multiplier, shift = quantize_multiplier(scales)

@@ -31,7 +31,6 @@ from tcnstream.engines.reference.kernels.fixed_point import (
     wrap_int32,
 )
 from tcnstream.engines.reference.kernels.sums import add_products
-from tcnstream.engines.signed import WEIGHTS
 from tcnstream.tflite.graph import Array, Quantization
 
 
@@ -56,8 +55,6 @@ def dense_rescale(context: KernelContext, accumulators: Ints) -> Ints:
     scales: Doubles = np.float64(input_scale) * weights.scale.astype(np.float64) / np.float64(output_scale)
     if not has_wide_sums(context):
         accumulators = wrap_int32(accumulators)
-    if context.tensor(1).dtype == WEIGHTS:
-        return multiply(wrap_int32(accumulators), *quantize_multiplier(unsigned_scales(context, weights)))
     if context.rounding == "litert":
         rounded = round_half_away(accumulators.astype(np.float64) * scales)
         return np.clip(rounded, INT32_MIN, INT32_MAX).astype(np.int64)
