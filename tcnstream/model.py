@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from tcnstream.compiler import compile_model
 from tcnstream.compiler.alignment import alignments
+from tcnstream.compiler.batch import batch_of
 from tcnstream.compiler.cost import multiply_adds
 from tcnstream.compiler.normalise import is_dynamic_range
 from tcnstream.compiler.operations.time import TIME_UNFOLD
@@ -128,6 +129,11 @@ class Model:
         tensor = self.graph.tensors[i]
         shape = tensor.shape[1:] if tensor.shape[:1] == (1,) else tensor.shape
         return TensorSpec(self.file.name_of(i), shape, tensor.dtype, tensor.quantization, Fraction(0))
+
+    @property
+    def batch(self) -> int:
+        """Entries of the file's batch, which nothing mixes: a stream is its first one."""
+        return batch_of([self.graph.tensors[i] for i in self.file_inputs], self.plan.input_axes)
 
     @property
     def is_dynamic_range(self) -> bool:

@@ -176,6 +176,7 @@ def facts(opened: OpenedModel, rate_hz: float | None) -> dict[str, object]:
         "states": {model.file.name_of(p.input): model.file.name_of(p.output) for p in model.states},
         "outputs": [_output(spec, rate_hz) for spec in model.outputs],
         "window_frames": None if model.plan.window_is_open else model.window_frames,
+        "batch": model.batch,
         "time_axes": list(model.plan.input_axes),
         "other_time_axes": [list(axes) for axes in model.plan.other_axes],
         "delay_frames": model.delay,
@@ -279,6 +280,10 @@ def _sentences(opened: OpenedModel, rate_hz: float | None) -> list[str]:
         lines.append(line)
     if not model.is_stateful:
         lines.append(_time(model))
+    if model.batch > 1:
+        lines.append(
+            f"the file takes a batch of {model.batch}, whose entries nothing mixes: a stream is the first one."
+        )
     if len({spec.rate for spec in model.inputs}) > 1:
         rates = " and ".join(f"{spec.rate} of {_short(spec.name)}" for spec in model.inputs)
         lines.append(f"inputs have different rates: frames per input frame are {rates}.")

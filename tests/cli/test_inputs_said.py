@@ -150,3 +150,12 @@ def test_verify_says_what_becomes_of_the_edges_of_a_window(call: Call) -> None:
     (window,) = facts["own_window"]
     assert (window["left"], window["right"], window["inside_distance"]) == (30, 0, 0.0)
     assert window["edge_distance"] > 0.01
+
+
+def test_inspect_says_which_entry_of_a_batch_is_the_stream(call: Call) -> None:
+    path = CONVERTED / "k3b_b4.tflite"
+    assert "takes a batch of 4, whose entries nothing mixes: a stream is the first one" in plain(
+        call("inspect", path)[1]
+    )
+    assert json.loads(call("inspect", path, "--json")[1])["batch"] == 4
+    assert tcnstream.load(CONVERTED / "k3_two_in.tflite").batch == 1

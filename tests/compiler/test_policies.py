@@ -13,7 +13,7 @@ from helpers.policy_oracle import by_definition
 
 import tcnstream
 from tcnstream import Model, NotStreamableError, StreamError
-from tcnstream.tflite.graph import Array
+from tcnstream.tflite.graph import Array, OptionValue
 
 
 def example(name: str) -> tuple[Model, bytes, Array, Array]:
@@ -194,3 +194,54 @@ def test_a_mean_over_channels_needs_no_policy() -> None:
     assert not model.needs_time_pooling
     signal = np.random.default_rng(0).normal(0, 1, (30, 4)).astype(np.float32)
     verify_contract(model, signal, signal * signal.mean(axis=1, keepdims=True))
+
+
+FRAMES, CHANNELS = 20, 6
+
+
+def norm_over_time(groups: int) -> bytes:
+    """An instance norm, or with ``groups`` a group norm, over (1, T, 6) as a converter writes it."""
+    net = Net()
+    x = net.input((1, FRAMES, CHANNELS))
+    shape = (1, FRAMES, groups, CHANNELS // groups) if groups else x.shape
+    parted = net.reshape(x, shape, 1) if groups else x
+    axes = net.constant([1, 3] if groups else [1], np.int32)
+    alone = (1, 1, groups, 1) if groups else (1, 1, CHANNELS)
+
+    def step(kind: str, inputs: list[int], made: tuple[int, ...], **options: OptionValue) -> int:
+        value = net.value(made, 1, 1.0)
+        net.op(kind, inputs, [value], **options)
+        return value.index
+
+    plain: dict[str, OptionValue] = {"fused_activation_function": "NONE"}
+    mean = step("MEAN", [parted.index, axes], alone, keep_dims=True)
+    square = step("SQUARED_DIFFERENCE", [parted.index, mean], shape)
+    variance = step("MEAN", [square, axes], alone, keep_dims=True)
+    above = step("ADD", [variance, net.constant([1e-3], np.float32)], alone, **plain)
+    factor = step("RSQRT", [above], alone)
+    centred = step("SUB", [parted.index, mean], shape, **plain)
+    made = net.value(shape, 1, 1.0)
+    net.op("MUL", [centred, factor], [made], **plain)
+    net.output(net.reshape(made, x.shape, 1) if groups else made)
+    return net.content()
+
+
+@pytest.mark.parametrize("groups", [0, 1, 2, 3])
+@pytest.mark.parametrize(("policy", "window"), [("trailing:7", 7), ("trailing", FRAMES), ("cumulative", 10**6)])
+def test_norms_over_time_are_as_defined_in_numpy(groups: int, policy: str, window: int) -> None:
+    """Each statistic is that of the frames that the policy names: of the mean, and then of the squares around it."""
+    content = norm_over_time(groups)
+    model = tcnstream.load(content, time_axis=1)
+    x = np.random.default_rng(3).normal(1, 2, (2 * FRAMES, CHANNELS)).astype(np.float32)
+    parted = x.reshape(len(x), groups or CHANNELS, -1).astype(np.float64)
+
+    def past_mean(values: Array) -> Array:
+        rows = [values[max(0, t + 1 - window) : t + 1].mean(axis=(0, 2)) for t in range(len(values))]
+        return np.array(rows)[:, :, None]
+
+    mean = past_mean(parted)
+    expected = (parted - mean) / np.sqrt(past_mean((parted - mean) ** 2) + 1e-3)
+    for engine in engines_here(model, time_pooling=policy):
+        verify_contract(
+            model, x, expected.reshape(x.shape).astype(np.float32), engine=engine, chunkings=1, time_pooling=policy
+        )

@@ -85,7 +85,8 @@ def _change_list(values: Any, rng: Rng, change: Callable[[Any], Any]) -> list[An
 
 
 def _graph(model: Any, rng: Rng) -> Any:
-    return model.subgraphs[0] if rng.random() < 0.95 else rng.choice(model.subgraphs)
+    graph = model.subgraphs[0] if rng.random() < 0.95 else rng.choice(model.subgraphs)
+    return graph if graph.tensors else model.subgraphs[0]
 
 
 def _tensor(model: Any, rng: Rng) -> Any:

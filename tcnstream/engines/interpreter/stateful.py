@@ -46,6 +46,8 @@ class StepExecutor(StateExecutor):
         self.plan = plan
         try:
             self._interpreter: Any = open_interpreter(write_model([_with_axes(steps.graph)]), exact)
+            # What a kernel lacks may show only when it runs; no step leaves anything behind in the interpreter.
+            self._interpreter.invoke()
         except (RuntimeError, ValueError) as e:
             raise EngineError(f"{runtime.package} {runtime.version} cannot run the model: {e}") from None
         memories = [memory_of(self._interpreter, d["index"]) for d in self._interpreter.get_input_details()]

@@ -114,12 +114,13 @@ def cumulative(context: KernelContext) -> tuple[Array, ...]:
         if statistic.adds:
             wide = np.float64 if values.dtype.kind == "f" else np.int64
             total = values[k].sum(axis=tuple(a - 1 for a in axes), dtype=wide)
-            carry = np.asarray(total if carry is None else carry + total)
+            # A snapshot's sums have the shape of the output.
+            carry = np.asarray(total if carry is None else carry.reshape(np.shape(total)) + total)
             made.append(mean_from_sum(carry, (j + 1) * per_frame, context.tensor(0), context.output, statistic))
         else:
             now = mean_of(values[k : k + 1], (0, *axes), context.tensor(0), context.output, statistic)
-            both = now if carry is None else (np.fmax if statistic is Statistic.MAXIMUM else np.fmin)(carry, now)
-            carry = np.asarray(both)
+            extreme = np.fmax if statistic is Statistic.MAXIMUM else np.fmin
+            carry = np.asarray(now if carry is None else extreme(carry.reshape(np.shape(now)), now))
             made.append(carry)
     assert carry is not None
     return np.stack(made), carry
