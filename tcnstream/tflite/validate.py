@@ -285,6 +285,13 @@ def broadcast(o: Operands) -> Shapes:
     return (spread(*o.shapes()),)
 
 
+def _keeps_numbers(a: Tensor, b: Tensor) -> bool:
+    """Whether values of ``a`` may be handed on as values of ``b``; kernels for uint8 go from one scale to another."""
+    if a.dtype == np.uint8:
+        return (a.quantization is None) == (b.quantization is None)
+    return a.dtype not in (np.int8, np.int16) or _same_scale(a, b)
+
+
 def _same_scale(a: Tensor, b: Tensor) -> bool:
     p, q = a.quantization, b.quantization
     if p is None or q is None:
@@ -331,7 +338,7 @@ def _check_types(graph: Graph, op: Op, rule: Rule) -> None:
             raise _wrong(graph, op, f"adds the {bias.dtype} of `{bias.name}` to {values.dtype}, not {expected}")
     if rule.same_scale:
         for tensor in (graph.tensors[i] for i in (*op.inputs, *op.outputs) if i != ABSENT):
-            if tensor.dtype == values.dtype in (np.int8, np.int16) and not _same_scale(values, tensor):
+            if tensor.dtype == values.dtype and not _keeps_numbers(values, tensor):
                 raise _wrong(graph, op, f"moves values between `{values.name}` and `{tensor.name}` of different scales")
     if not rule.scaled:
         return

@@ -59,6 +59,12 @@ class StepExecutor(StateExecutor):
         self._written = [written.get(name) for name in names]
         self._start = steps.start
         self._before, self._after = memories[ends[0] :], results[ends[1] :]
+        for name, before, after in zip(names, self._before, self._after, strict=True):
+            if (before.shape, before.dtype) != (after.shape, after.dtype):
+                raise EngineError(
+                    f"a step finds the state `{name}` as {before.dtype} {before.shape} and leaves it as {after.dtype}"
+                    f" {after.shape}; convert the model again"
+                )
         self._lock = threading.Lock()
 
     def run(self, state: State, goal: list[int]) -> None:
