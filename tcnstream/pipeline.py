@@ -393,7 +393,8 @@ class Pipeline:
 
     def _accept(self, samples: npt.ArrayLike) -> Frames:
         """The samples (n, channels) that the model takes; StreamError, and nothing has moved, for what is none."""
-        self._refuse_if_over("push")
+        if self._ended or self._broken or self._gone:
+            self._refuse_if_over("push")
         setup = self._setup
         accepted: Frames
         if (
@@ -401,7 +402,7 @@ class Pipeline:
             and isinstance(samples, np.ndarray)
             and native.is_finite(samples)
             and samples.ndim == 2
-            and samples.shape[1] == setup.opened.channels
+            and samples.shape[1] == setup.channel_count
         ):
             accepted = samples
         else:
@@ -749,6 +750,10 @@ class _Setup:
     @cached_property
     def takes_full_scale(self) -> bool:
         return known(self.wanted_units) == FULL_SCALE
+
+    @cached_property
+    def channel_count(self) -> int:
+        return self.opened.channels
 
     @cached_property
     def frame_shape(self) -> Shape:

@@ -44,6 +44,8 @@ class Preprocessor:
         self._filters = FilterChain(filters, channels)
         self.frames_hz = from_hz if self._rate is None else self._rate.to_hz
         self.waits_s = 0.0 if self._rate is None else self._rate.waits_s
+        if self._rate is not None and self._rate.ratio == 1:
+            self._rate = None
 
     def push(self, chunk: Chunk) -> Frames:
         """The frames that ``chunk`` makes possible."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -41,6 +42,14 @@ class _State(msgspec.Struct, array_like=True):
 _FEW = 64
 """Of fewer frames in one push the probabilities wait until there are more, or their run ends."""
 _MOST_WAITING = 256
+
+
+def _largest(values: list[float]) -> int:
+    """As ``argmax``, which takes more time than a few numbers do: the first one of equals, or the first NaN."""
+    label = values.index(max(values))
+    if math.isfinite(sum(values)):
+        return label
+    return int(np.argmax(values))
 
 
 class Segmenter:
@@ -101,7 +110,7 @@ class Segmenter:
         self._frame = -self.label_delay_frames
         self._open: _Run | None = None
         self._pending: list[_Run] = []
-        self._waiting: list[npt.NDArray[np.float64]] = []
+        self._waiting: list[list[float]] = []
 
     def snapshot(self) -> bytes:
         """All that the segmenter remembers; ``restore`` continues from it."""
@@ -123,10 +132,12 @@ class Segmenter:
         self._must_fit(values)
         if len(values) > _FEW:
             return self.push_labelled(*self.labelled(values))
-        for values_of_one, label in zip(values, values.argmax(axis=1).tolist(), strict=True):
+        labels = [] if len(values) <= 2 else values.argmax(axis=1).tolist()
+        for at, values_of_one in enumerate(values.tolist()):
             if self._frame < 0:
                 self._frame += 1
                 continue
+            label = labels[at] if labels else _largest(values_of_one)
             run = self._open
             if run is None or run.label != label:
                 run = self._begin(label)
