@@ -1,7 +1,8 @@
 """Temporal convolutional networks from a parameter file (Keras 3, any backend; extra ``train``).
 
 Field names, defaults, layers, layer names and weights are those of neuralspot-edge 0.2.2, so that
-its parameter files and weights carry over. Signals are ``(time, channels)`` and become images of
+its parameter files and weights carry over; ``layer_names="helia-edge"`` gives the layers the names of
+its successor, and ``take_weights`` finds weights by either. Signals are ``(time, channels)`` and become images of
 height 1: ``(1, time, channels)`` with kernels ``(1, k)``; inputs of shape ``(height, time,
 channels)`` are taken as they are.
 
@@ -13,6 +14,7 @@ and to a bounded part of it: ``TcnParams.padding="causal"``, ``TcnBlockParams.se
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -26,7 +28,7 @@ except ImportError as error:
         f"tcnstream.zoo.tcn builds Keras models, and Keras 3 cannot be imported ({error}): pip install tcnstream[train]"
     ) from error
 
-__all__ = ("TcnBlockParams", "TcnModel", "TcnParams")
+__all__ = ("TcnBlockParams", "TcnModel", "TcnParams", "helia_name", "take_weights")
 
 KerasTensor: TypeAlias = Any
 
@@ -47,7 +49,8 @@ class TcnModel:
         ModelError if the parameters do not make a network.
         """
         params = params if isinstance(params, TcnParams) else TcnParams(**params)
-        return _network(inputs, params, num_classes)
+        outputs = _network(inputs, params, num_classes)
+        return _renamed(inputs, outputs) if params.layer_names == "helia-edge" else outputs
 
     @staticmethod
     def model_from_params(
@@ -56,6 +59,38 @@ class TcnModel:
         """A ``keras.Model`` from ``inputs`` to the output of ``layer_from_params``."""
         outputs = TcnModel.layer_from_params(inputs, params, num_classes)
         return keras.Model(inputs=inputs, outputs=outputs)
+
+
+def helia_name(name: str) -> str:
+    """The name that helia-edge 0.6 gives to a layer that is ``name`` in neuralspot-edge; its own stay as they are."""
+    return re.sub(r"\.(?!act$|mul$)", "_", name)
+
+
+def take_weights(model: Any, source: Any) -> None:
+    """Sets the weights of a network's layers from the layers of the same name in another one, a ``keras.Model`` each.
+
+    Names of neuralspot-edge and of helia-edge are the same here. Raises ModelError naming the first layer with weights
+    that the other one lacks, or has with other shapes, and then has changed nothing.
+    """
+    given = {helia_name(layer.name): layer.get_weights() for layer in source.layers}
+    wanted = [layer for layer in model.layers if layer.weights]
+    for layer in wanted:
+        shapes = [tuple(weight.shape) for weight in layer.weights]
+        there = [weight.shape for weight in given.get(helia_name(layer.name), [])]
+        if shapes != there:
+            has = f"has {there}" if there else "lacks it"
+            raise ModelError(f"{layer.name} has weights of shapes {shapes}, and the model that they come from {has}.")
+    for layer in wanted:
+        layer.set_weights(given[helia_name(layer.name)])
+
+
+def _renamed(inputs: KerasTensor, outputs: KerasTensor) -> KerasTensor:
+    def renamed(layer: Any) -> Any:
+        config = layer.get_config()
+        return type(layer).from_config(config | {"name": helia_name(layer.name)})
+
+    model = keras.Model(inputs, outputs)
+    return keras.models.clone_model(model, input_tensors=inputs, clone_function=renamed).outputs[0]
 
 
 def _network(x: KerasTensor, params: TcnParams, num_classes: int | None) -> KerasTensor:

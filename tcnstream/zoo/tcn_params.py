@@ -20,6 +20,7 @@ from tcnstream.errors import ModelError
 Extent: TypeAlias = int | tuple[int, int]
 Norm: TypeAlias = Literal["batch", "layer", "channel"] | None
 Padding: TypeAlias = Literal["same", "causal"]
+LayerNames: TypeAlias = Literal["neuralspot-edge", "helia-edge"]
 
 
 def _number(value: object) -> float:
@@ -183,6 +184,9 @@ def _block(i: int, block: TcnBlockParams | Mapping[str, Any]) -> TcnBlockParams:
 class TcnParams(_Params):
     """The whole network. ``padding="causal"`` (not in the original) pads every convolution in the past only.
 
+    ``layer_names`` (not in the original) says whose names the layers have: "neuralspot-edge" those of 0.2.2, as
+    ``B1.D1.CN1``, "helia-edge" those of its successor's 0.6, as ``B1_D1_CN1``.
+
     ``blocks`` may be given as TcnBlockParams or as tables with their fields. ``name`` is kept and,
     as in the original, names nothing.
     """
@@ -197,6 +201,9 @@ class TcnParams(_Params):
     output_activation: Annotated[str | None, _Rule(_or_none(_text), "none or the name of an activation")] = None
     name: Annotated[str, _Rule(_text, "a text")] = "TCN"
     padding: Annotated[Padding, _Rule(_one_of("same", "causal"), '"same" or "causal"')] = "same"
+    layer_names: Annotated[
+        LayerNames, _Rule(_one_of("neuralspot-edge", "helia-edge"), '"neuralspot-edge" or "helia-edge"')
+    ] = "neuralspot-edge"
 
     @classmethod
     def from_file(cls, path: str | Path) -> TcnParams:

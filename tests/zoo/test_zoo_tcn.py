@@ -15,7 +15,7 @@ keras = pytest.importorskip("keras", reason="needs Keras (extra `train`)")
 pytest.importorskip("tensorflow", reason="needs TensorFlow (extra `train`)")
 
 from tcnstream.zoo.convert import to_tflite, with_window  # noqa: E402
-from tcnstream.zoo.tcn import TcnBlockParams, TcnModel, TcnParams  # noqa: E402
+from tcnstream.zoo.tcn import TcnBlockParams, TcnModel, TcnParams, helia_name, take_weights  # noqa: E402
 
 pytestmark = pytest.mark.train
 
@@ -27,6 +27,14 @@ CLASSES = 3
 def original() -> Any:
     return pytest.importorskip(
         "neuralspot_edge.models.tcn", reason="needs neuralspot-edge 0.2.2, the oracle (pip install --no-deps)"
+    )
+
+
+@pytest.fixture(scope="module")
+def helia() -> Any:
+    return pytest.importorskip(
+        "helia_edge.models.tcn",
+        reason="needs helia-edge 0.6, the oracle (pip install --no-deps --ignore-requires-python helia-edge)",
     )
 
 
@@ -107,6 +115,56 @@ def layers(model: Any) -> list[tuple[str, str, list[tuple[int, ...]]]]:
     """Kind, name and weight shapes in order; names that Keras numbers by itself lose the number."""
     named = [(type(layer).__name__, layer.name, [tuple(w.shape) for w in layer.weights]) for layer in model.layers]
     return [(kind, name if "." in name else "", shapes) for kind, name, shapes in named]
+
+
+class TestHeliaEdge:
+    @pytest.mark.parametrize("seed", range(3))
+    def test_same_names_and_weights(self, helia: Any, seed: int) -> None:
+        values = random_values(seed)
+        theirs = randomise(helia.TcnModel.model_from_params(keras.Input((FRAMES, 2)), values, CLASSES), seed)
+        ours = build(values | {"layer_names": "helia-edge"})
+        assert [layer.name for layer in ours.layers if layer.weights] == [
+            layer.name for layer in theirs.layers if layer.weights
+        ]
+        for model in (ours, build(values)):
+            take_weights(model, theirs)
+            np.testing.assert_array_equal(infer(model, signal()), infer(theirs, signal()))
+        back = helia.TcnModel.model_from_params(keras.Input((FRAMES, 2)), values, CLASSES)
+        take_weights(back, ours)
+        np.testing.assert_array_equal(infer(back, signal()), infer(theirs, signal()))
+
+    def test_every_kind_of_name(self) -> None:
+        """As helia-edge 0.6.2 gives them."""
+        names = {
+            "ENC.CN": "ENC_CN",
+            "ENC.BN": "ENC_BN",
+            "B1.D2.CN1.LN": "B1_D2_CN1_LN",
+            "B2.D1.EX.ACT": "B2_D1_EX_ACT",
+            "B2.D1.DW.B1.CN": "B2_D1_DW_B1_CN",
+            "B2.D1.SE.pool": "B2_D1_SE_pool",
+            "B2.D1.SE.sq.act": "B2_D1_SE_sq.act",
+            "B3.SE.ex.mul": "B3_SE_ex.mul",
+            "NECK.conv": "NECK_conv",
+        }
+        assert {helia_name(name) for name in names.values()} == set(names.values())
+        assert {name: helia_name(name) for name in names} == names
+
+    def test_names_change_nothing_else(self) -> None:
+        values = random_values(4)
+        ours, renamed = randomise(build(values)), build(values | {"layer_names": "helia-edge"})
+        take_weights(renamed, ours)
+        np.testing.assert_array_equal(infer(renamed, signal()), infer(ours, signal()))
+        configs = [[{**layer.get_config(), "name": ""} for layer in model.layers] for model in (ours, renamed)]
+        assert configs[0] == configs[1]
+
+    def test_weights_of_another_network_are_refused(self) -> None:
+        ours = build({"blocks": [{"filters": 4}]})
+        before = ours.get_weights()
+        with pytest.raises(ModelError, match=r"B1.D1.DW.B1.CN has weights of shapes .* and the model .* lacks it"):
+            take_weights(ours, build({"block_type": "lg", "blocks": [{"filters": 4}]}))
+        with pytest.raises(ModelError, match=r"B1.D1.PW.B1.CN has weights of shapes \[\(1, 1, 2, 4\)\].* has "):
+            take_weights(ours, build({"blocks": [{"filters": 5}]}))
+        assert all(np.array_equal(a, b) for a, b in zip(before, ours.get_weights(), strict=True))
 
 
 class TestAgainstTheOriginal:
