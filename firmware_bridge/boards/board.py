@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from firmware_bridge.boards.program import Program
 from firmware_bridge.link.messages import Can, Stats
@@ -94,3 +94,14 @@ class Board(Protocol):
         """The board's counters and memory, where it has them."""
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class OperationCounter(Protocol):
+    """What a board with Can.COSTS has besides."""
+
+    def count_operations(self) -> None:
+        """From now on the board counts what each operation takes, until a tap is set or ended."""
+
+    def operation_ticks(self) -> list[int]:
+        """Ticks of each operation of the plan since ``count_operations``."""

@@ -234,6 +234,14 @@ class BridgeBoard:
         self.link.exchange(Kind.TAP, m.TapRequest(m.NO_TENSOR if tensor is None else numbers[tensor]).pack())
         self._tap = tensor
 
+    def count_operations(self) -> None:
+        self._running()
+        self._tap = None
+        self.link.exchange(Kind.TAP, m.TapRequest(m.EVERY_OPERATION).pack())
+
+    def operation_ticks(self) -> list[int]:
+        return [int(ticks) for ticks in np.frombuffer(self._read(Object.COSTS, None)[0], np.uint64)]
+
     def stats(self) -> m.Stats:
         """The board's counters and memory."""
         return m.Stats.unpack(self.link.exchange(Kind.STATS).payload)

@@ -15,6 +15,7 @@ import numpy as np
 
 from firmware_bridge.boards.board import BoardFacts, Cost
 from firmware_bridge.boards.table import BOARDS
+from tcnstream.engines.native.planfile import NodeFacts
 
 _MOST_BARS = 40
 
@@ -45,6 +46,28 @@ class CostReport:
     clock_of: str
     estimated: bool
     histogram: tuple[tuple[float, int], ...]
+
+
+@dataclass(frozen=True)
+class OperationCost:
+    """What an operation takes for an input frame, in the unit of the CostReport, and its part of all operations."""
+
+    operation: str
+    kind: str
+    per_frame: float
+    share: float
+
+
+def operation_costs(
+    facts: BoardFacts, nodes: Sequence[NodeFacts], ticks: Sequence[int], frames: int
+) -> tuple[OperationCost, ...]:
+    """By the counter's sums over ``frames`` input frames; reading the counter is counted as well."""
+    units = [facts.units(n) for n in ticks]
+    whole = max(1.0, sum(units))
+    return tuple(
+        OperationCost(node.label, node.kind, unit / frames, unit / whole)
+        for node, unit in zip(nodes, units, strict=True)
+    )
 
 
 def cost_report(

@@ -16,11 +16,11 @@ from typing import Literal
 
 import numpy as np
 
-from firmware_bridge.boards.board import Board, Cost, Pushed
+from firmware_bridge.boards.board import Board, Cost, OperationCounter, Pushed
 from firmware_bridge.boards.program import HostStream, Program, as_inputs, states, sums
 from firmware_bridge.check.chunks import cut
 from firmware_bridge.check.compare import Tally, Tolerance, as_tolerance, flat, output_tensors
-from firmware_bridge.check.cost import cost_report
+from firmware_bridge.check.cost import OperationCost, cost_report, operation_costs
 from firmware_bridge.check.locate import Difference, Tapped, locate, named, producers
 from firmware_bridge.check.pairs import Pairs
 from firmware_bridge.check.verdict import CheckReport, Stage, Trace
@@ -34,6 +34,9 @@ Taps = Literal["outputs", "states", "all"]
 
 _MOST_STATE_BYTES = 4 << 20
 """Of snapshots that one check reads; where states are large, not every chunk's is compared."""
+
+_COUNTED_STEPS = 32
+"""Pushes over which the cost of operations is counted."""
 
 _CHECKPOINT_FRAMES = 4096
 
@@ -69,6 +72,7 @@ def check(
     run.snapshots()
     if taps == "all":
         run.every_tensor()
+    operations = run.operation_costs()
     difference = run.locate()
     return CheckReport(
         target=board.name,
@@ -88,6 +92,7 @@ def check(
         link=replace(board.link_stats),
         memory=board.stats(),
         plan_bytes=len(program.content),
+        operations=operations,
         source=source,
         log=tuple(f"{level}: {text}" for level, text in board.log),
         signal=run.signal_trace(),
@@ -351,6 +356,23 @@ class _Run:
                 self.seen.append(_Seen(tensor, end, True, "every tensor"))
                 good = False
         self.stages.append(Stage("every tensor", good, frames))
+
+    def operation_costs(self) -> tuple[OperationCost, ...]:
+        """What each operation takes in pushes of one step, after half of the signal; () where the board cannot tell."""
+        step = math.lcm(self.program.step_frames, self.board.hop_frames)
+        begin = self._half - self._half % step
+        counted = min((len(self.inputs[0]) - begin) // step, _COUNTED_STEPS)
+        if Can.COSTS not in self.board.can or not isinstance(self.board, OperationCounter) or not counted:
+            return ()
+        self.board.reset()
+        if begin:
+            self.board.push([x[:begin] for x in self.inputs])
+        self.board.count_operations()
+        for k in range(begin, begin + counted * step, step):
+            self.board.push([x[k : k + step] for x in self.inputs])
+        ticks = self.board.operation_ticks()
+        self.board.tap(None)
+        return operation_costs(self.board.facts, self.program.facts.nodes, ticks, counted * step)
 
     def _replay(self, tensor: int, frames_in: int, flushed: bool, from_start: bool = False) -> Tapped:
         """The board's frames of one tensor over the same chunks, from the last place where all was equal."""

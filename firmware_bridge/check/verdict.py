@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from firmware_bridge.boards.board import BoardFacts
 from firmware_bridge.check.compare import TensorReport
-from firmware_bridge.check.cost import CostReport
+from firmware_bridge.check.cost import CostReport, OperationCost
 from firmware_bridge.check.locate import Difference
 from firmware_bridge.link.messages import Stats
 from firmware_bridge.link.session import LinkStats
@@ -62,6 +62,7 @@ class CheckReport:
     link: LinkStats
     memory: Stats | None
     plan_bytes: int
+    operations: tuple[OperationCost, ...] = ()
     source: str = ""
     log: tuple[str, ...] = ()
     signal: Trace | None = field(default=None, repr=False)

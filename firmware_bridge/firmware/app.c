@@ -43,7 +43,7 @@ extern uint32_t bridge_fault_node;
 
 static void hello(const uint8_t *p, uint32_t n)
 {
-    uint32_t can = CAN_TAP | CAN_FLUSH;
+    uint32_t can = CAN_TAP | CAN_FLUSH | CAN_COSTS;
     msg_hello said;
     (void)p;
     (void)n;

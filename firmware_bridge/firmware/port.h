@@ -40,6 +40,11 @@ void port_flush(void);
 /* Free-running; never goes back. */
 uint64_t port_ticks(void);
 
+/* Around the computation of each push and flush, beside which nothing runs between them. They do nothing unless a port or
+ * an application defines them: to toggle a pin that an energy meter watches. */
+void port_push_begins(void);
+void port_push_ended(void);
+
 /* A plan that was flashed or given on the command line: its place, or NULL. *size is the room that it may have. */
 const uint8_t *port_plan(uint32_t *size);
 

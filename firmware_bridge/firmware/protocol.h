@@ -12,7 +12,9 @@
 
 #define BRIDGE_PROTOCOL 1u
 
-enum { REPLY = 0x80, HASH_BYTES = 32, NO_TENSOR = -1 };
+enum { REPLY = 0x80, HASH_BYTES = 32 };
+
+enum { NO_TENSOR = -1, EVERY_OPERATION = -2 };
 
 enum {
     KIND_HELLO = 1,
@@ -53,6 +55,7 @@ enum {
     OBJECT_INPUT = 2,
     OBJECT_OUTPUT = 3,
     OBJECT_TAP = 4,
+    OBJECT_COSTS = 5,
 };
 
 enum {
@@ -63,6 +66,7 @@ enum {
     CAN_RESTART = 16,
     CAN_PLAN_IN_FLASH = 32,
     CAN_FLUSH = 64,
+    CAN_COSTS = 128,
 };
 
 enum {

@@ -21,9 +21,15 @@ static struct {
     uint32_t snapshot_bytes; /* among the objects, 0: none there */
 } stream;
 
+__attribute__((weak)) void port_push_begins(void) {}
+__attribute__((weak)) void port_push_ended(void) {}
+
+static uint32_t ticks_now(void) { return (uint32_t)port_ticks(); }
+
 void stream_forget(void)
 {
     stream.hooks.tap_frames = NULL;
+    stream.hooks.clock = NULL;
     stream.output_bytes = 0;
     stream.snapshot_bytes = 0;
 }
@@ -57,11 +63,13 @@ static void advance(const uint8_t *in, uint32_t frames)
         in += (size_t)frames * model_input_frame(i);
     }
     stream.hooks.tap_count = 0;
-    model.work.hooks = stream.hooks.tap_frames ? &stream.hooks : NULL;
+    model.work.hooks = stream.hooks.tap_frames || stream.hooks.clock ? &stream.hooks : NULL;
+    port_push_begins();
     begin = port_ticks();
     error = in ? tcn_push(&model.work, model.state, from, frames, to, ready, made)
                : tcn_flush(&model.work, model.state, to, ready, made);
     begin = port_ticks() - begin;
+    port_push_ended();
     if (error) {
         refuse(STATUS_CORE, (uint32_t)error, 0);
         return;
@@ -164,6 +172,21 @@ static void say_tap(uint32_t frames)
     say_bytes(&said, sizeof said);
 }
 
+/* The ticks of each operation are kept where a tap's frames would be. */
+static void count_operations(void)
+{
+    uint32_t bytes = tcn_nodes(model.plan) * (uint32_t)sizeof *stream.hooks.ticks;
+    if (bytes > sizeof tap_memory) {
+        refuse(STATUS_TOO_BIG, bytes, sizeof tap_memory);
+        return;
+    }
+    memset(tap_memory, 0, bytes);
+    stream.hooks.ticks = (uint64_t *)(void *)tap_memory;
+    stream.hooks.clock = ticks_now;
+    stream.tap_bytes = bytes;
+    say_tap(0);
+}
+
 void stream_tap(const uint8_t *p, uint32_t n)
 {
     const msg_tap_request *asked = (const void *)p;
@@ -175,6 +198,11 @@ void stream_tap(const uint8_t *p, uint32_t n)
     }
     tensor = asked->tensor;
     stream.hooks.tap_frames = NULL;
+    stream.hooks.clock = NULL;
+    if (tensor == EVERY_OPERATION) {
+        count_operations();
+        return;
+    }
     if (tensor == NO_TENSOR) {
         say_tap(0);
         return;
@@ -204,7 +232,7 @@ void stream_read(const uint8_t *p, uint32_t n)
     msg_read_reply said = {stream.output_bytes, 0};
     uint32_t offset, count;
     if (n != sizeof *asked || (asked->object != OBJECT_SNAPSHOT && asked->object != OBJECT_OUTPUT &&
-                               asked->object != OBJECT_TAP)) {
+                               asked->object != OBJECT_TAP && asked->object != OBJECT_COSTS)) {
         refuse(STATUS_MALFORMED, n, sizeof *asked);
         return;
     }
@@ -215,6 +243,9 @@ void stream_read(const uint8_t *p, uint32_t n)
         from = tap_memory;
         said.total_bytes = stream.hooks.tap_frames ? stream.hooks.tap_count * stream.tap_bytes : 0;
         said.first_frame = stream.hooks.tap_first;
+    } else if (asked->object == OBJECT_COSTS) {
+        from = tap_memory;
+        said.total_bytes = stream.hooks.clock ? stream.tap_bytes : 0;
     }
     offset = asked->offset_bytes;
     if (offset > said.total_bytes) {

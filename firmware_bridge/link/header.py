@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from firmware_bridge.link.messages import (
+    EVERY_OPERATION,
     HASH_BYTES,
     MESSAGES,
     NO_TENSOR,
@@ -59,7 +60,8 @@ def header() -> str:
         "#include <stdint.h>",
         '#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__\n#error "the protocol is little-endian"\n#endif',
         f"#define BRIDGE_PROTOCOL {PROTOCOL}u",
-        f"enum {{ REPLY = {REPLY:#x}, HASH_BYTES = {HASH_BYTES}, NO_TENSOR = {NO_TENSOR} }};",
+        f"enum {{ REPLY = {REPLY:#x}, HASH_BYTES = {HASH_BYTES} }};",
+        f"enum {{ NO_TENSOR = {NO_TENSOR}, EVERY_OPERATION = {EVERY_OPERATION} }};",
         *enums,
         *structs,
         "#endif",

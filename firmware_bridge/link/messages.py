@@ -81,6 +81,7 @@ class Object(enum.IntEnum):
     INPUT = 2
     OUTPUT = 3
     TAP = 4
+    COSTS = 5
 
 
 class Can(enum.IntFlag):
@@ -93,6 +94,7 @@ class Can(enum.IntFlag):
     RESTART = 16
     PLAN_IN_FLASH = 32
     FLUSH = 64
+    COSTS = 128
 
 
 class Ticks(enum.IntEnum):
@@ -128,6 +130,7 @@ class Source(enum.IntEnum):
 HASH_BYTES = 32
 NO_NODE = 0xFFFFFFFF
 NO_TENSOR = -1
+EVERY_OPERATION = -2
 
 
 @dataclass(frozen=True)
@@ -273,7 +276,10 @@ class SnapshotReply(Record):
 
 @dataclass(frozen=True)
 class TapRequest(Record):
-    """``tensor`` of the plan, or NO_TENSOR."""
+    """``tensor`` of the plan, or NO_TENSOR; EVERY_OPERATION counts the ticks of each operation instead.
+
+    They are Object.COSTS, a U64 for each operation of the plan.
+    """
 
     tensor: I32
 

@@ -41,6 +41,7 @@ def to_html(data: dict[str, Any]) -> str:
         "<h2>Cost of an input frame</h2>",
         f"<p>{html.escape(cost_sentence(data['cost']))}</p>",
         "" if data["cost"] is None else plots.cost(data),
+        _operations(data),
         "<h2>Memory of the board</h2>",
         _memory(data),
         "<h2>Link</h2>",
@@ -81,6 +82,18 @@ def _facts(data: dict[str, Any]) -> list[Row]:
         ("host", f"{data['engine']} engine, {data['rounding']} rounding"),
         ("tolerance", data["tolerance"]),
     ]
+
+
+def _operations(data: dict[str, Any]) -> str:
+    if not (operations := data["operations"]):
+        return ""
+    unit = data["cost"]["unit"] if data["cost"] else "ticks"
+    emulated = " (emulated; not cycles)" if unit == "instructions" else ""
+    return f"<h3>By operation, in {unit} per input frame{emulated}</h3>" + _table(
+        ("operation", "kind", unit, "share"),
+        [(o["operation"], o["kind"], f"{o['per_frame']:,.1f}", f"{o['share']:.1%}") for o in operations],
+        numbers=(2, 3),
+    )
 
 
 def _count(n: int) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from firmware_bridge.check.verdict import CheckReport, Trace
 from firmware_bridge.errors import BridgeError
 
-FORMAT = 2
+FORMAT = 3
 _MOST_POINTS = 1500
 _AROUND_FRAMES = 60
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import json
 from dataclasses import asdict
 
@@ -20,6 +21,8 @@ from firmware_bridge.check.run import check
 from firmware_bridge.check.tflm_file import check_file
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.link.faults import Faults, faulty
+from firmware_bridge.report.page import to_html
+from firmware_bridge.report.result import to_json
 from tcnstream.measure.compare import FLOAT_TOLERANCE
 
 INTEGER = sorted(json.loads((DATA / "native_sha256.json").read_text()))
@@ -84,6 +87,27 @@ def test_instructions_are_counted_alike_in_every_run() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("target", ["host", pytest.param("qemu-m4", marks=pytest.mark.slow)])
+def test_what_each_operation_costs_is_told(target: str) -> None:
+    with a_board(target, "nse_lg.i8") as board:
+        report = check(program("nse_lg.i8"), board, signal("nse_lg.i8", 200))
+    nodes = program("nse_lg.i8").plan.nodes
+    assert [o.operation for o in report.operations] == [node.label for node in nodes]
+    assert sum(o.share for o in report.operations) == pytest.approx(1)
+    assert all(o.per_frame > 0 for o in report.operations) and report.cost is not None
+    if target == "qemu-m4":
+        assert 0.8 * report.cost.median < sum(o.per_frame for o in report.operations) < 1.3 * report.cost.worst
+    page = to_html(to_json(report))
+    assert "By operation, in" in page and nodes[0].label in html.unescape(page)
+    with a_board("host", "nse_lg.i8") as board:
+        board.start(program("nse_lg.i8"))
+        board.count_operations()
+        board.push([signal("nse_lg.i8", 20)])
+        assert len(board.operation_ticks()) == len(nodes)
+        board.tap(program("nse_lg.i8").plan.outputs[0])
+        assert board.operation_ticks() == []
+
+
 def test_an_emulator_whose_time_is_not_counted_claims_no_instructions() -> None:
     with a_board("qemu-m4?counted=0", "nse_sm.i8") as board:
         report = check(program("nse_sm.i8"), board, signal("nse_sm.i8", 60), taps="outputs", rate_hz=250)
