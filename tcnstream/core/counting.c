@@ -1,6 +1,8 @@
 /* counting.c - how many frames of each tensor there are: the C form of timing.counts. */
 #include "internal.h"
 
+enum { MOST_STEP = 1 << 24, MOST_STEADY = 1 << 28 };
+
 static int64_t floor_divide(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
 
 static int64_t while_open(const tcn_node_record *r, int64_t n)
@@ -27,7 +29,7 @@ static int64_t at_end(const tcn_node_record *r, int64_t n)
     return places < 0 ? 0 : places + 1;
 }
 
-static inline void fold(const tcn_program *p, int64_t n, int ended, int64_t *count)
+static void fold(const tcn_program *p, int64_t n, int ended, int64_t *count)
 {
     const tcn_header *h = p->header;
     uint32_t i, k;
@@ -48,59 +50,91 @@ static inline void fold(const tcn_program *p, int64_t n, int ended, int64_t *cou
 
 void tcn_count_frames(const tcn_program *p, int64_t n, int64_t *count)
 {
+    int64_t steps;
     uint32_t i;
-    if (n < p->steady_from) {
+    if (n < p->steady_from || !whole_steps(p, n - p->steady_from, &steps)) {
         fold(p, n, 0, count);
         return;
     }
     for (i = 0; i < p->header->n_tensors; i++)
-        count[i] = n - p->latency_frames[i];
+        count[i] = p->steady_frames[i] + steps * p->fresh[i];
 }
 
 void tcn_count_at_end(const tcn_program *p, int64_t n, int64_t *count) { fold(p, n, 1, count); }
 
-/* Frames of an input from which on a node makes one frame for each of them. */
+/* Frames of an input from which on the frames that a node makes follow from it without a limit. */
 static int64_t linear_from(const tcn_node_record *r)
 {
     int64_t cut = r->pad_end < 0 && r->pad_end != TCN_SAME ? -(int64_t)r->pad_end : 0;
-    int64_t from = (int64_t)r->extent - 1 - r->pad_begin + cut;
+    int64_t from = ((int64_t)r->extent - 1 - r->pad_begin + cut + r->up - 1) / r->up;
     if ((r->edge == EDGE_REFLECT || r->edge == EDGE_SYMMETRIC) && from <= r->pad_begin)
         from = (int64_t)r->pad_begin + 1;
     return from < 1 ? 1 : from;
 }
 
-/* A stream is steady when every node makes a frame for each frame that comes, and reads nothing before the start. */
-void tcn_find_latencies(tcn_program *p, uint32_t block)
+/* Whether nothing is cut off and nothing is read before the start after so many input frames, which `count` takes in. */
+TCN_RARELY static int is_steady(const tcn_program *p, int64_t n, int64_t *count)
 {
-    const tcn_header *h = p->header;
-    int64_t steady = 1, far, *from = p->signal_frames; /* [tensors] input frames from which on a tensor has that latency */
-    uint32_t i, k, t;
-    p->steady_from = INT64_MAX;
-    memset(p->latency_frames, 0, h->n_tensors * sizeof *p->latency_frames);
-    for (k = 0; k < h->n_nodes; k++) {
+    uint32_t k, i;
+    fold(p, n, 0, count);
+    for (k = 0; k < p->header->n_nodes; k++) {
         const tcn_node_record *node = &p->nodes[k];
         const uint32_t *operands = words_at(p->plan, node->operands_at);
-        int64_t latency = INT64_MIN, begin = 1, cut = node->pad_end < 0 && node->pad_end != TCN_SAME ? node->pad_end : 0;
-        if (node->up != 1 || node->stride != 1)
-            return;
-        for (i = 0; i < node->n_inputs; i++) {
-            int64_t late = p->latency_frames[operands[i]], needed = late + linear_from(node);
-            latency = late > latency ? late : latency;
-            begin = from[operands[i]] > begin ? from[operands[i]] : begin;
-            begin = needed > begin ? needed : begin;
-        }
-        latency += (int64_t)node->extent - 1 - node->pad_begin - cut;
-        for (i = 0; i < node->n_outputs; i++) {
-            p->latency_frames[operands[node->n_inputs + i]] = latency;
-            from[operands[node->n_inputs + i]] = begin;
-        }
-        far = latency + node->pad_begin;
-        steady = begin > steady ? begin : steady;
-        steady = far > steady ? far : steady;
+        for (i = 0; i < node->n_inputs; i++)
+            if (count[operands[i]] < linear_from(node))
+                return 0;
+        if (count[operands[node->n_inputs]] * node->stride < node->pad_begin)
+            return 0;
     }
-    memset(from, 0, h->n_tensors * sizeof *from);
-    for (t = 0; t < h->n_tensors; t++)
-        if (p->places[t].base && p->places[t].capacity < block)
-            return; /* unreachable for a valid plan */
-    p->steady_from = steady;
+    return 1;
+}
+
+/* The least number of input frames of which every tensor makes whole ones; 0 for steps that no one takes. */
+TCN_RARELY static uint32_t step_of(const tcn_program *p)
+{
+    uint64_t step = 1;
+    uint32_t t;
+    for (t = 0; t < p->header->n_tensors; t++) {
+        uint64_t a = step, b = growth_of(p->plan, &p->tensors[t])->down, rest;
+        for (; b; a = b, b = rest)
+            rest = a % b;
+        step = step / a * growth_of(p->plan, &p->tensors[t])->down;
+        if (step > MOST_STEP)
+            return 0;
+    }
+    return (uint32_t)step;
+}
+
+TCN_RARELY void tcn_find_steady_state(tcn_program *p, uint32_t block)
+{
+    int64_t low = 0, high = 1, steps;
+    uint32_t t;
+    p->steady_from = INT64_MAX;
+    memset(p->fresh, 0, p->header->n_tensors * sizeof *p->fresh);
+    memset(p->steady_frames, 0, p->header->n_tensors * sizeof *p->steady_frames);
+    p->step = step_of(p);
+    if (!p->step || (p->has_loops && p->step > 1))
+        return;
+    for (t = 0; t < p->header->n_tensors; t++) {
+        const tcn_growth *g = growth_of(p->plan, &p->tensors[t]);
+        uint64_t fresh = (uint64_t)(p->step / g->down) * g->up;
+        if (p->places[t].base && (p->places[t].capacity < fresh || p->places[t].capacity * (uint64_t)p->step < block * fresh))
+            return;
+        p->fresh[t] = (uint32_t)fresh;
+    }
+    while (!is_steady(p, high * p->step, p->steady_frames)) {
+        if (high > MOST_STEADY / p->step)
+            return;
+        low = high;
+        high *= 2;
+    }
+    while (high - low > 1) {
+        steps = (low + high) / 2;
+        if (is_steady(p, steps * p->step, p->steady_frames))
+            high = steps;
+        else
+            low = steps;
+    }
+    fold(p, high * p->step, 0, p->steady_frames);
+    p->steady_from = high * p->step;
 }

@@ -42,13 +42,14 @@ typedef struct {
     int64_t *have, *goal;  /* [tensors] frames before and after the block */
     int64_t *begin, *end;  /* [tensors] frames that are computed now: `have` to `goal`, but one after the other in a loop */
     int64_t *signal_frames; /* [tensors] frames of the whole signal, once that is known; NULL while it is open */
+    int64_t steps;         /* since the steady state began */
     uint32_t index;        /* which of the scratch's lanes */
     uint32_t number;       /* in the caller's array */
 } tcn_lane_run;
 
 typedef struct tcn_program tcn_program;
 
-/* How a node computes one frame in the steady state, where all but the places in the rings is known beforehand. */
+/* How a node computes its one frame of a step in the steady state, where all but the places in the rings is known beforehand. */
 typedef struct tcn_single_frame tcn_single_frame;
 struct tcn_single_frame {
     /* NULL: the node runs as in any push */
@@ -59,7 +60,7 @@ struct tcn_single_frame {
     const tcn_place *in, *out;  /* the first of each */
     uint32_t in_tensor;
     uint32_t taps;              /* or operands */
-    const int32_t *offsets;     /* [taps] bytes from a frame that is read to the input's new frame */
+    const int32_t *offsets;     /* [taps] bytes from a frame that is read to the first new one of the input */
 };
 
 struct tcn_program {
@@ -80,12 +81,16 @@ struct tcn_program {
     void *window;           /* for the window of a convolution in fours */
     uint8_t *buffers;       /* two, each for one frame of any tensor: operands that are spread over the frame */
     uint32_t buffer_bytes;
-    int64_t *latency_frames; /* [tensors] by which frames trail the input in the steady state */
-    int64_t steady_from;    /* input frames from which on that holds; INT64_MAX if rates differ */
+    /* The steady state: every step of input frames makes as many frames of a tensor as the one before, and nothing reads
+     * before the start or beyond what a block holds. */
+    uint32_t step;          /* input frames, of which every tensor makes whole frames */
+    uint32_t *fresh;        /* [tensors] new frames in a step */
+    int64_t steady_from;    /* input frames from which on it holds, a multiple of the step; INT64_MAX: never */
+    int64_t *steady_frames; /* [tensors] frames that there are then */
     tcn_single_frame *single_frames; /* [nodes] */
     int32_t *offsets;       /* theirs */
     int has_loops;
-    int needs_counts;       /* whether some node needs the counts of frames in a push of one frame */
+    int needs_counts;       /* whether some node needs the counts of frames in a push of one step */
     int64_t *signal_frames; /* [tensors] for the lane that is flushed */
     tcn_lane_run *lanes;
     tcn_lane alone;         /* what tcn_push makes of its arguments; a stack may be small */
@@ -144,17 +149,24 @@ static inline int64_t node_tail(const tcn_node_record *n, const tcn_growth *in)
 void tcn_count_frames(const tcn_program *p, int64_t n, int64_t *count);
 void tcn_count_at_end(const tcn_program *p, int64_t n, int64_t *count);
 
-/* Where all rates are 1, every tensor trails the input by a fixed number of frames once the stream is so old
- * that no count is cut off at zero: then counting is a subtraction. */
-void tcn_find_latencies(tcn_program *p, uint32_t block);
+/* Finds the steady state, in which counting is a sum. */
+void tcn_find_steady_state(tcn_program *p, uint32_t block);
+
+/* How often `frames` holds a step, and whether nothing is left. */
+static inline int whole_steps(const tcn_program *p, int64_t frames, int64_t *steps)
+{
+    uint32_t low = (uint32_t)frames;
+    *steps = p->step == 1 ? frames : frames == low ? low / p->step : frames / p->step;
+    return p->step == 1 || *steps * p->step == frames;
+}
 
 /* Computes the new frames of node `k` in all lanes. */
 void tcn_run_node(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes);
 
-/* The same for one new frame per lane in the steady state. */
+/* The same for one step of each lane in the steady state. */
 void tcn_run_single_frame(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes);
 
-/* What tcn_run_single_frame does with each node; the latencies must be known. */
+/* What tcn_run_single_frame does with each node; the steady state must be known. */
 void tcn_prepare_single_frames(tcn_program *p, int32_t *offsets);
 
 /* Brings the running sums of policies to what the rings hold. */

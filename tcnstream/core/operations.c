@@ -64,21 +64,21 @@ void tcn_each_run(const tcn_job *j, tcn_element_function function)
 }
 
 /* Looking further back than the rings is unreachable for a valid plan. */
-static int within_rings(const tcn_program *p, const tcn_node_record *node, const tcn_single_frame *single)
+TCN_RARELY static int within_rings(const tcn_program *p, const tcn_node_record *node, const tcn_single_frame *single)
 {
     const uint32_t *operands = IN_PLAN(uint32_t, node->operands_at);
     uint32_t i;
     for (i = 0; i < single->taps; i++) {
         const tcn_place *at = &p->places[operands[i < node->n_inputs ? i : 0]];
         int32_t offset = single->offsets[i];
-        if (offset > 0 || (offset < 0 && (at->ring == TCN_NONE || -(int64_t)offset > at->ring_frames)))
+        if (offset >= (int32_t)p->fresh[operands[i < node->n_inputs ? i : 0]] || (offset < 0 && (at->ring == TCN_NONE || -(int64_t)offset > at->ring_frames)))
             return 0;
     }
     return 1;
 }
 
-/* Offsets of frames, which are negative, as bytes back. */
-static void count_in_bytes(const tcn_program *p, const tcn_node_record *node, tcn_single_frame *single, int32_t *offsets)
+/* Offsets of frames as bytes back, from the first new one. */
+TCN_RARELY static void count_in_bytes(const tcn_program *p, const tcn_node_record *node, tcn_single_frame *single, int32_t *offsets)
 {
     const uint32_t *operands = IN_PLAN(uint32_t, node->operands_at);
     uint32_t i;
@@ -90,17 +90,18 @@ static void count_in_bytes(const tcn_program *p, const tcn_node_record *node, tc
         offsets[i] = (int32_t)((uint32_t)-offsets[i] * p->places[operands[i < node->n_inputs ? i : 0]].bytes);
 }
 
-void tcn_prepare_single_frames(tcn_program *p, int32_t *offsets)
+TCN_RARELY void tcn_prepare_single_frames(tcn_program *p, int32_t *offsets)
 {
     uint32_t k;
     p->needs_counts = 0;
     for (k = 0; k < p->header->n_nodes; k++) {
         const tcn_node_record *node = &p->nodes[k];
+        const uint32_t *operands = IN_PLAN(uint32_t, node->operands_at);
         const tcn_operation *operation = operations[node->kind];
         tcn_single_frame *single = &p->single_frames[k];
         memset(single, 0, sizeof *single);
         single->offsets = offsets;
-        if (operation->prepare_single_frame)
+        if (operation->prepare_single_frame && p->fresh[operands[node->n_inputs]] == 1)
             operation->prepare_single_frame(p, node, single, offsets);
         offsets += single->taps;
         if (!within_rings(p, node, single))
@@ -111,11 +112,27 @@ void tcn_prepare_single_frames(tcn_program *p, int32_t *offsets)
     }
 }
 
+/* What a node asks of the counts: those of its own operands. */
+static void count_operands(const tcn_program *p, const tcn_node_record *node, tcn_lane_run *lanes, uint32_t n_lanes)
+{
+    const uint32_t *operands = IN_PLAN(uint32_t, node->operands_at), *end = operands + node->n_inputs + node->n_outputs;
+    for (; operands < end; operands++) {
+        uint32_t t = *operands, l;
+        for (l = 0; l < n_lanes; l++) {
+            lanes[l].have[t] = p->steady_frames[t] + lanes[l].steps * p->fresh[t];
+            lanes[l].goal[t] = lanes[l].have[t] + p->fresh[t];
+        }
+    }
+}
+
 void tcn_run_single_frame(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes)
 {
     const tcn_single_frame *single = &p->single_frames[k];
-    if (single->run)
+    if (single->run) {
         single->run(p, single, lanes, n_lanes);
-    else
-        tcn_run_node(p, k, lanes, n_lanes);
+        return;
+    }
+    if (!p->has_loops)
+        count_operands(p, &p->nodes[k], lanes, n_lanes);
+    tcn_run_node(p, k, lanes, n_lanes);
 }

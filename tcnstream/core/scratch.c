@@ -73,7 +73,8 @@ TCN_RARELY static void lay_out(tcn_program *p, arena *a, uint32_t block, uint32_
     p->outs = take(a, p->positions, sizeof *p->outs);
     p->window = take(a, window_bytes(p), 1);
     p->signal_frames = take(a, h->n_tensors, sizeof *p->signal_frames);
-    p->latency_frames = take(a, h->n_tensors, sizeof *p->latency_frames);
+    p->steady_frames = take(a, h->n_tensors, sizeof *p->steady_frames);
+    p->fresh = take(a, h->n_tensors, sizeof *p->fresh);
     p->single_frames = take(a, h->n_nodes, sizeof *p->single_frames);
     p->offsets = take(a, offsets_of(p), sizeof *p->offsets);
     p->lanes = take(a, lanes, sizeof *p->lanes);
@@ -176,7 +177,7 @@ int tcn_prepare(tcn_work *work, void *scratch, size_t size, const tcn_plan *plan
     open_program(p, plan);
     p->kernels = kernels;
     lay_out(p, &a, block, lanes);
-    tcn_find_latencies(p, block);
+    tcn_find_steady_state(p, block);
     tcn_prepare_single_frames(p, p->offsets);
     work->plan = plan;
     work->program = p;

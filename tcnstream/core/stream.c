@@ -43,6 +43,12 @@ static inline void commit_one(const tcn_program *p, const tcn_lane_run *lane, ui
     lane->ring_next[p->places[t].ring] = ring_append_one(&ring, lane->block[t]);
 }
 
+TCN_RARELY static void commit_several(const tcn_program *p, const tcn_lane_run *lane, uint32_t t)
+{
+    const tcn_ring ring = ring_of(p, lane, t);
+    lane->ring_next[p->places[t].ring] = ring_append(&ring, lane->block[t], p->fresh[t]);
+}
+
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* All frames of a block are computed at once. */
@@ -196,9 +202,9 @@ int tcn_ready(const tcn_work *work, const tcn_state *state, int64_t n, int64_t f
     uint32_t o;
     if (error)
         return error;
-    if (n >= 0 && state->frames >= p->steady_from) {
+    if (n >= 0 && p->step == 1 && state->frames >= p->steady_from) {
         for (o = 0; o < p->header->n_outputs; o++)
-            frames[o] = n;
+            frames[o] = n * p->fresh[p->ports[p->header->n_inputs + o].tensor];
         return TCN_OK;
     }
     tcn_count_frames(p, state->frames, lane->have);
@@ -227,8 +233,8 @@ static int has_room(const tcn_program *p, const tcn_lane_run *lane, const int64_
     return 1;
 }
 
-/* One frame in every lane, all of them in the steady state: no counting, no edges. */
-static void push_one(const tcn_work *work, tcn_lane *lane, uint32_t lanes)
+/* One step in every lane, all of them in the steady state: no counting, no edges. */
+static void push_step(const tcn_work *work, tcn_lane *lane, uint32_t lanes)
 {
     const tcn_program *p = work->program;
     const tcn_header *h = p->header;
@@ -239,30 +245,34 @@ static void push_one(const tcn_work *work, tcn_lane *lane, uint32_t lanes)
         enter_lane(p, run, lane[l].state);
         for (i = 0; i < h->n_inputs; i++)
             run->block[p->ports[i].tensor] = lane[l].in[i];
-        if (p->needs_counts) {
+        if (p->needs_counts && p->has_loops) {
             tcn_count_frames(p, run->state->frames, run->have);
             tcn_count_frames(p, run->state->frames + 1, run->goal);
             compute_all(p, run);
         }
-        run->state->frames++;
+        run->state->frames += p->step;
     }
     for (k = 0; k < h->n_nodes; k++) {
         uint32_t begin = clock ? clock() : 0;
         tcn_run_single_frame(p, k, p->lanes, lanes);
         for (; done < p->commit_until[k]; done++)
             for (l = 0; l < lanes; l++)
-                commit_one(p, &p->lanes[l], p->commits[done]);
+                if (p->fresh[p->commits[done]] == 1)
+                    commit_one(p, &p->lanes[l], p->commits[done]);
+                else
+                    commit_several(p, &p->lanes[l], p->commits[done]);
         if (clock)
             work->hooks->ticks[k] += clock() - begin;
     }
     for (l = 0; l < lanes; l++)
         for (o = 0; o < h->n_outputs; o++) {
             uint32_t t = p->ports[h->n_inputs + o].tensor;
-            memcpy(lane[l].out[o], p->lanes[l].block[t], p->places[t].bytes);
-            lane[l].made[o] = 1;
+            memcpy(lane[l].out[o], p->lanes[l].block[t], (size_t)p->fresh[t] * p->places[t].bytes);
+            lane[l].made[o] = p->fresh[t];
         }
 }
 
+/* Whether every lane takes one step in the steady state, which it is told then. */
 static int all_steady(const tcn_work *work, const tcn_lane *lane, uint32_t lanes)
 {
     const tcn_program *p = work->program;
@@ -270,10 +280,11 @@ static int all_steady(const tcn_work *work, const tcn_lane *lane, uint32_t lanes
     if ((work->hooks && work->hooks->tap_frames) || lanes == 0)
         return 0;
     for (l = 0; l < lanes; l++) {
-        if (lane[l].n != 1 || lane[l].state->frames < p->steady_from || usable(work, lane[l].state))
+        if (lane[l].n != p->step || lane[l].state->frames < p->steady_from || usable(work, lane[l].state) ||
+            !whole_steps(p, lane[l].state->frames - p->steady_from, &p->lanes[l].steps))
             return 0;
         for (o = 0; o < p->header->n_outputs; o++)
-            if (lane[l].room[o] < 1)
+            if (lane[l].room[o] < p->fresh[p->ports[p->header->n_inputs + o].tensor])
                 return 0;
     }
     return 1;
@@ -291,7 +302,7 @@ int tcn_push_lanes(const tcn_work *work, tcn_lane *lane, uint32_t lanes, uint32_
         return TCN_SCRATCH_SIZE;
     }
     if (all_steady(work, lane, lanes)) {
-        push_one(work, lane, lanes);
+        push_step(work, lane, lanes);
         return TCN_OK;
     }
     /* nothing moves before all of it is known to fit; these counts are those of the first block */

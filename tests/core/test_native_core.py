@@ -203,6 +203,28 @@ def test_float_models_stay_near_the_oracle_on_every_target(name: str, target: Ta
                 assert np.all(np.abs(got - expected) <= 1e-5 * np.maximum(1, np.abs(expected)))
 
 
+@pytest.mark.parametrize(("name", "step"), [("strided.i8", 16), ("spectro.i8", 1), ("sig_decim2.f32", 2)])
+def test_pushes_of_one_step_are_the_same_bits(name: str, step: int, folder: Path) -> None:
+    """Where tensors have several rates, the steady state goes by steps of whole frames of each."""
+    plan, _ = written(name, folder)
+    answer = subprocess.run([program(HOST, "steady", folder), plan], capture_output=True, text=True, check=True)
+    assert int(answer.stdout.split()[0]) == step
+    whole = streamed(HOST, name, folder, 0, "100000")
+    assert streamed(HOST, name, folder, 0, str(step)) == streamed(HOST, name, folder, 0, str(2 * step)) == whole
+
+
+@pytest.mark.parametrize(("name", "step"), [("ecg", 1), ("speech", 160)])
+def test_a_stream_is_steady_before_its_field_is_full(name: str, step: int, folder: Path) -> None:
+    """Padding stands in front of each layer: an inner frame that no padding reaches is as any later one."""
+    model = tcnstream.load(find_model(name)[0])
+    plan = folder / f"{name}.plan"
+    plan.write_bytes(model.plan_file())
+    answer = subprocess.run([program(HOST, "steady", folder), plan], capture_output=True, text=True, check=True)
+    told, steady_from = map(int, answer.stdout.split())
+    assert told == step and steady_from % step == 0
+    assert model.receptive_field is not None and 0 < steady_from <= model.receptive_field
+
+
 def test_a_ring_remembers_its_newest_frames(folder: Path) -> None:
     """``ring.h`` beside the whole history, under sanitizers."""
     answer = subprocess.run([program(SANITIZED, "ring", folder)], capture_output=True, text=True)

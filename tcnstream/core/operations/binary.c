@@ -93,7 +93,7 @@ static void run_single_frame(const tcn_program *p, const tcn_single_frame *singl
     }
 }
 
-static void prepare_single_frame(const tcn_program *p, const tcn_node_record *node, tcn_single_frame *single, int32_t *offsets)
+TCN_RARELY static void prepare_single_frame(const tcn_program *p, const tcn_node_record *node, tcn_single_frame *single, int32_t *offsets)
 {
     const uint32_t *operands = IN_PLAN(uint32_t, node->operands_at), *in = operands;
     const binary_args *a = ARGS(binary_args);
@@ -103,7 +103,7 @@ static void prepare_single_frame(const tcn_program *p, const tcn_node_record *no
     single->run = run_single_frame;
     single->taps = 2;
     for (i = 0; i < 2; i++)
-        offsets[i] = a->constant_at[i] ? 0 : (int32_t)(p->latency_frames[*in++] - p->latency_frames[operands[node->n_inputs]]);
+        offsets[i] = a->constant_at[i] ? 0 : (int32_t)(p->steady_frames[operands[node->n_inputs]] - p->steady_frames[*in++]);
 }
 
 const tcn_operation tcn_binary = {check_binary, binary, prepare_single_frame};

@@ -322,7 +322,7 @@ static void run(const tcn_job *j)
     collector c;
     uint32_t l;
     int64_t f;
-    if (TCN_NEEDED(CONV_F32) && !frequency && tcn_is_narrow(j)) {
+    if (TCN_NEEDED(CONV_F32) && !frequency && tcn_is_narrow(p, node)) {
         tcn_run_narrow(j);
         return;
     }
@@ -384,17 +384,37 @@ static void run_single_fours(const tcn_program *p, const tcn_single_frame *singl
     }
 }
 
-static void prepare_single_frame(const tcn_program *p, const tcn_node_record *node, tcn_single_frame *single, int32_t *offsets)
+/* The same where several new frames of the input make one. */
+static void run_single_strided(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n_lanes)
+{
+    const tcn_place *out = single->out;
+    uint32_t l, i;
+    for (l = 0; l < n_lanes; l++) {
+        const tcn_kept kept = kept_of(single->in, &lanes[l]);
+        const uint8_t *fresh = lanes[l].block[single->in_tensor];
+        for (i = 0; i < single->taps; i++) {
+            int32_t back = single->offsets[i];
+            p->rows[i] = back > 0 ? kept_frame(&kept, back) : fresh - back;
+        }
+        p->outs[0] = out->base + out->pitch * lanes[l].index;
+        if (single->fours)
+            single->fours(single->args, p->plan, p->rows, p->outs, 1, p->window);
+        else
+            single->kernel(single->args, p->plan, p->rows, p->outs, 1);
+    }
+}
+
+TCN_RARELY static void prepare_single_frame(const tcn_program *p, const tcn_node_record *node, tcn_single_frame *single, int32_t *offsets)
 {
     const uint32_t *operands = IN_PLAN(uint32_t, node->operands_at);
     const conv_shape a = shape_of(p, node);
-    int64_t lag = p->latency_frames[operands[0]] - p->latency_frames[operands[node->n_inputs]] - node->pad_begin;
+    int64_t lag = p->steady_frames[operands[node->n_inputs]] * node->stride - node->pad_begin - p->steady_frames[operands[0]];
     uint32_t i;
-    if (moves_along_frequency(p, node))
+    if (moves_along_frequency(p, node) || (p->fresh[operands[0]] != 1 && tcn_is_narrow(p, node)))
         return;
     single->kernel = window_kernel(p, node);
     single->fours = fours_kernel(p, node);
-    single->run = single->fours ? run_single_fours : run_single_frame;
+    single->run = p->fresh[operands[0]] != 1 ? run_single_strided : single->fours ? run_single_fours : run_single_frame;
     single->taps = a.taps_t;
     for (i = 0; i < a.taps_t; i++)
         offsets[i] = (int32_t)(lag + (int64_t)i * a.dilation_t);

@@ -14,10 +14,8 @@ static uint32_t windows_at_most(const tcn_program *p, const conv_args *a)
     return fit < p->positions ? (uint32_t)fit : p->positions;
 }
 
-int tcn_is_narrow(const tcn_job *j)
+int tcn_is_narrow(const tcn_program *p, const tcn_node_record *node)
 {
-    const tcn_program *p = j->p;
-    const tcn_node_record *node = j->node;
     const conv_args *a = ARGS(conv_args);
     return node->kind == KIND_CONV && node->dtype == TCN_F32 && a->groups == 1 && a->dilation_t == 1 && a->f_in == 1 &&
            a->taps_t >= FEWEST_TAPS && a->channels <= MOST_CHANNELS && windows_at_most(p, a) > 0;

@@ -37,7 +37,7 @@ TCN_OPERATIONS(DECLARE)
 int tcn_check_convolution(tcn_checker *c);
 
 /* Whether a convolution without a frequency axis has many taps over frames of few values; its frames then. */
-int tcn_is_narrow(const tcn_job *j);
+int tcn_is_narrow(const tcn_program *p, const tcn_node_record *node);
 void tcn_run_narrow(const tcn_job *j);
 
 /* NULL for a number that is no operation's. */
