@@ -1,7 +1,8 @@
-"""A model as a streaming .tflite for firmware that runs TFLite Micro: state as resource variables.
+"""A model as a streaming .tflite for firmware: state as resource variables for TFLite Micro, or as inputs and outputs.
 
 The generated graph takes ``hop_frames`` new frames and gives the frames that they make possible. What
-an operation reads of the past lies in one resource variable per tensor. Shapes are fixed, so every
+an operation reads of the past lies in one resource variable per tensor, or comes in as an input and goes out as an
+output, for compilers ahead of time that know no variables. Shapes are fixed, so every
 tensor trails its place by a fixed number of frames, its lag, and its first frames stand for times before
 the signal: those are replaced, by their age, with the padding of the operation that reads them. The
 stream is therefore exact from its first frame on, as ``Stream.push`` is. It cannot be flushed: the
@@ -14,7 +15,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 
@@ -30,6 +31,9 @@ from tcnstream.errors import EngineError
 from tcnstream.tflite.graph import Array, Graph, Op, Tensor
 from tcnstream.tflite.schema import OBJECT
 from tcnstream.tflite.writer import write_model
+
+Keeps: TypeAlias = Literal["variables", "inputs"]
+"""Where a streaming .tflite keeps its state."""
 
 _LATER = 1 << 20
 """A step far from the start, in hops: where a step stands does not change the graph."""
@@ -54,7 +58,8 @@ class StreamingExport:
 
     Inputs are ``(1, hop_frames, *frame_shape)``. Output k gives ``(1, frames_per_hop[k], *frame_shape)``,
     and the first ``lag_frames[k]`` of its frames come before the signal and are to be dropped.
-    ``state_bytes`` lie in ``variables`` resource variables; ``operations`` are the kinds to register.
+    ``state_bytes`` lie in ``variables`` resource variables, or come after the inputs as ``variables`` more, ``starts``
+    at first, and go out after the outputs in the same order; ``operations`` are the kinds to register.
     ``tensors`` says where each of the plan's tensors can be read, ``remembered`` where what the graph keeps of it for
     the next hop.
     """
@@ -68,6 +73,7 @@ class StreamingExport:
     operations: tuple[str, ...]
     tensors: Mapping[int, ExportedTensor] = field(default_factory=dict)
     remembered: Mapping[int, int] = field(default_factory=dict)
+    starts: tuple[Array, ...] = ()
 
 
 class HasPlan(Protocol):
@@ -82,11 +88,13 @@ def streaming_tflite(model: HasPlan | Plan, hop_frames: int | None = None) -> by
 
 
 def export_streaming(
-    model: HasPlan | Plan, hop_frames: int | None = None, start: State | None = None
+    model: HasPlan | Plan, hop_frames: int | None = None, start: State | None = None, state: Keeps = "variables"
 ) -> StreamingExport:
     """``model`` as a .tflite that takes ``hop_frames`` frames per invocation; None takes the fewest.
 
-    ``start`` is the state of a stream, after whole hops, with which the file begins instead of silence.
+    ``start`` is the state of a stream, after whole hops, with which the file begins instead of silence. ``state`` says
+    where a file keeps its state: in "variables" of its own, or nowhere: "inputs" gives a graph of one kind of
+    operations alone, whose state comes in and goes out.
 
     Raises EngineError for what has no form with fixed shapes (mirrored edges, averages that do not count
     padding, policies) and for a hop after which some tensor would have a part of a frame.
@@ -98,11 +106,11 @@ def export_streaming(
             f"a streaming .tflite begins after whole hops of {hop_frames} frames of a signal that goes on, and this"
             f" stream {'has ended' if start.ended else f'took {start.pushed_frames} frames'}"
         )
-    step = _ExportGraph(plan, hop_frames, start)
+    step = (_ExportGraph if state == "variables" else _PlainGraph)(plan, hop_frames, start)
     for k in range(len(plan.nodes)):
         step.add_node(k)
-    main, init = step.finish()
-    content = write_model([main, init], description=f"streaming, {hop_frames} frames per invocation")
+    graphs = step.finish()
+    content = write_model(graphs, description=f"streaming, {hop_frames} frames per invocation")
     return StreamingExport(
         content,
         hop_frames,
@@ -110,15 +118,16 @@ def export_streaming(
         tuple(step.lag[o] for o in plan.outputs),
         len(step.variables),
         sum(variable.start.nbytes for variable in step.variables),
-        tuple(sorted({op.kind for graph in (main, init) for op in graph.ops})),
+        tuple(sorted({op.kind for graph in graphs for op in graph.ops})),
         {i: ExportedTensor(at, step.per_hop[i], step.lag[i]) for i, at in sorted(step.made.items())},
         step.following,
+        tuple(variable.start for variable in step.variables) if state == "inputs" else (),
     )
 
 
 @dataclass(frozen=True, eq=False)
 class _Variable:
-    """A resource variable: its handle and its value at the start of the step, and at the start of the stream."""
+    """A part of the state: its handle if it is a variable, its value at the start of the step and of the stream."""
 
     name: str
     handle: int
@@ -140,7 +149,7 @@ class _ExportGraph(StepGraph):
         self.padding = _paddings(plan)
         ends = zip(self.per_hop, self.lag, strict=True)
         super().__init__(plan, [Span(n * _LATER - lag, n * (_LATER + 1) - lag) for n, lag in ends])
-        self.ops.append(Op("CALL_ONCE", (), (), {"init_subgraph_index": 1}))
+        self._begin()
         self.variables: list[_Variable] = []
         self.past = {i: self._remember(i, frames) for i, frames in enumerate(self._past_frames()) if frames}
         self.joined: dict[int, int] = {}
@@ -151,6 +160,9 @@ class _ExportGraph(StepGraph):
             x = self.value(tensor, (1, hop_frames, *tensor.shape))
             self.inputs.append(x)
             self.made[i] = self.reshape(x, (1, hop_frames, *lay_out(tensor.shape)))
+
+    def _begin(self) -> None:
+        self.ops.append(Op("CALL_ONCE", (), (), {"init_subgraph_index": 1}))
 
     def _past_frames(self) -> list[int]:
         past = [0] * len(self.plan.tensors)
@@ -222,20 +234,26 @@ class _ExportGraph(StepGraph):
             self.joined[i] = self.concatenate([self.past[i].value, self.made[i]])
         return self.joined[i]
 
-    def finish(self) -> tuple[Graph, Graph]:
-        """The main graph and the one that sets the variables to their start."""
-        outputs = [
+    def _outputs(self) -> list[int]:
+        return [
             self.reshape(self.made[o], (1, self.per_hop[o], *shape))
             for o, shape in zip(self.plan.outputs, self.plan.output_shapes, strict=True)
         ]
+
+    def _follow(self, i: int) -> int:
+        """What is remembered of tensor ``i`` for the next hop."""
+        self.following[i] = self.cut(self._with_past(i), self.per_hop[i], len(self.past[i].start[0]))
+        return self.following[i]
+
+    def finish(self) -> list[Graph]:
+        """The main graph and the one that sets the variables to their start."""
+        outputs = self._outputs()
         for i, variable in self.past.items():
-            following = self.cut(self._with_past(i), self.per_hop[i], len(variable.start[0]))
-            self.ops.append(Op("ASSIGN_VARIABLE", (variable.handle, following), ()))
-            self.following[i] = following
+            self.ops.append(Op("ASSIGN_VARIABLE", (variable.handle, self._follow(i)), ()))
         if self.age is not None:
             self.ops.append(Op("ASSIGN_VARIABLE", (self.age.handle, self._older(self.age)), ()))
         main = Graph(tuple(self.tensors), tuple(self.ops), tuple(self.inputs), tuple(outputs), "main")
-        return main, self._start()
+        return [main, self._start()]
 
     def _older(self, age: _Variable) -> int:
         """The age after this hop, which stops where nothing depends on it any more."""
@@ -253,6 +271,65 @@ class _ExportGraph(StepGraph):
             ops.append(Op("VAR_HANDLE", (), (2 * k,), {"container": "", "shared_name": variable.name}))
             ops.append(Op("ASSIGN_VARIABLE", (2 * k, 2 * k + 1), ()))
         return Graph(tuple(tensors), tuple(ops), (), (), "start")
+
+
+@dataclass(frozen=True, eq=False)
+class _Bound:
+    """A limit on every frame of a tensor that opens as frames come: the part of the state behind it, and its frames."""
+
+    variable: _Variable
+    joined: int
+
+
+class _PlainGraph(_ExportGraph):
+    """The same with the state as inputs and outputs, and nothing in it but operations on frames.
+
+    Frames before the start become padding by a least and a greatest value for each frame, which both are the padding
+    there and no limit later. These limits are frames like others: as many are remembered as the tensor lags.
+    """
+
+    def _begin(self) -> None:
+        self.bounds: dict[tuple[object, ...], _Bound] = {}
+
+    def _variable(self, like: Tensor, start: Array) -> _Variable:
+        name = f"state{len(self.variables)}"
+        self.tensors.append(Tensor(name, start.shape, like.dtype, like.quantization))
+        value = len(self.tensors) - 1
+        self.variables.append(_Variable(name, -1, value, start))
+        return self.variables[-1]
+
+    def _pad_before_start(self, i: int) -> int:
+        tensor, padding = self.plan.tensors[i], self.padding[i]
+        value = self.made[i]
+        for kind, open_at in (("MINIMUM", _greatest(tensor)), ("MAXIMUM", _least(tensor))):
+            if padding != open_at:
+                value = self.op(kind, (value, self._bound(i, open_at)), tensor, self.tensors[value].shape)
+        return value
+
+    def _bound(self, i: int, open_at: float | int) -> int:
+        """The limit of each new frame of ``i``: (1, frames, 1, ...), the padding before the start, then ``open_at``."""
+        tensor, n, lag, padding = self.plan.tensors[i], self.per_hop[i], self.lag[i], self.padding[i]
+        ones = (1,) * (len(self.tensors[self.made[i]].shape) - 2)
+        q = tensor.quantization
+        scale = None if q is None else (float(q.scale.flat[0]), int(q.zero_point.flat[0]))
+        key = (n, lag, str(tensor.dtype), scale, padding, open_at, ones)
+        if key not in self.bounds:
+            first = self.hops * n - lag
+            start = np.where(np.arange(first, first + lag) >= 0, open_at, padding).astype(tensor.dtype)
+            variable = self._variable(tensor, start.reshape(1, lag, *ones))
+            opened = self.constant(np.full((1, n, *ones), open_at, tensor.dtype), q)
+            self.bounds[key] = _Bound(variable, self.concatenate([variable.value, opened]))
+        return self.cut(self.bounds[key].joined, 0, n)
+
+    def finish(self) -> list[Graph]:
+        outputs = self._outputs()
+        following = {variable.name: self._follow(i) for i, variable in self.past.items()}
+        for bound in self.bounds.values():
+            n = self.tensors[bound.joined].shape[1] - bound.variable.start.shape[1]
+            following[bound.variable.name] = self.cut(bound.joined, n, bound.variable.start.shape[1])
+        inputs = (*self.inputs, *(variable.value for variable in self.variables))
+        outputs += [following[variable.name] for variable in self.variables]
+        return [Graph(tuple(self.tensors), tuple(self.ops), inputs, tuple(outputs), "main")]
 
 
 def _refusal(node: Node, why: str) -> EngineError:
@@ -310,6 +387,14 @@ def _paddings(plan: Plan) -> dict[int, float | int]:
             if padding.setdefault(i, fill) != fill:
                 raise _refusal(node, "and another operation pad one tensor with different values")
     return padding
+
+
+def _greatest(tensor: Tensor) -> float | int:
+    return math.inf if tensor.dtype.kind == "f" else int(np.iinfo(tensor.dtype).max)  # type: ignore[type-var]
+
+
+def _least(tensor: Tensor) -> float | int:
+    return -math.inf if tensor.dtype.kind == "f" else int(np.iinfo(tensor.dtype).min)  # type: ignore[type-var]
 
 
 def _lowest(tensor: Tensor) -> float | int:
