@@ -30,6 +30,7 @@ from tcnstream.cli.common import (
 from tcnstream.engines.base import ROUNDINGS
 from tcnstream.engines.interpreter.export import export_streaming
 from tcnstream.engines.native.core import load_core
+from tcnstream.engines.native.firmware import firmware_files, window_bytes
 from tcnstream.engines.native.layout import FAMILIES, Family
 from tcnstream.engines.native.planfile import Room, c_header, read_facts
 from tcnstream.errors import EngineError
@@ -53,6 +54,7 @@ class Asked:
     calibration: str | None
     json: bool
     static: dict[str, npt.ArrayLike] | None
+    state: str
 
     @property
     def given(self) -> dict[str, bool]:
@@ -65,6 +67,7 @@ class Asked:
             "--time-pooling": bool(self.time_pooling),
             "--calibration": bool(self.calibration),
             "--static": bool(self.static),
+            "--state": self.state != "variables",
         }
 
 
@@ -94,21 +97,41 @@ def _plan(opened: OpenedModel, asked: Asked) -> None:
 
 
 def _c_header(opened: OpenedModel, asked: Asked) -> None:
-    name = asked.symbol or re.sub(r"\W", "_", f"{asked.output.stem}_plan")
-    if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
-        raise EngineError(f"{name!r} is no name in C: choose one with --symbol, for example --symbol my_plan")
+    name = _symbol(asked, f"{asked.output.stem}_plan")
     content = _plan_of(opened, asked)
-    write_file(asked.output, c_header(content, name, _room(content)).encode())
+    write_file(asked.output, c_header(content, name, _room(content, opened, asked)).encode())
     _say_plan(content, opened, asked, symbol=name)
 
 
-def _room(content: bytes) -> Room | None:
-    """By the core of this machine, whose addresses are as long as any; None where it does not load the plan."""
+def _room(content: bytes, opened: OpenedModel, asked: Asked) -> Room | None:
+    """By the core of this machine, whose addresses are as long as any; None where it was not built."""
     try:
-        facts = load_core().Plan(content, block=_HEADER_BLOCK_FRAMES).facts()
+        core = load_core()
     except EngineError:
         return None
-    return Room(facts["state_bytes"], facts["scratch_bytes"], _HEADER_BLOCK_FRAMES)
+    portable = _written_for(Family.PORTABLE.word, opened, asked)
+    facts = core.Plan(portable, block=_HEADER_BLOCK_FRAMES).facts()
+    scratch_bytes = facts["scratch_bytes"] + window_bytes(content)
+    return Room(facts["state_bytes"], scratch_bytes, _HEADER_BLOCK_FRAMES)
+
+
+def _firmware(opened: OpenedModel, asked: Asked) -> None:
+    name = _symbol(asked, asked.output.name)
+    content = _plan_of(opened, asked)
+    room = _room(content, opened, asked)
+    if room is None:
+        raise EngineError("how much memory the model takes is asked of the compiled core, which this install lacks")
+    for path, part in firmware_files(content, name, room).items():
+        (asked.output / path).parent.mkdir(parents=True, exist_ok=True)
+        write_file(asked.output / path, part)
+    _say_plan(content, opened, asked, symbol=name)
+
+
+def _symbol(asked: Asked, default: str) -> str:
+    name = asked.symbol or re.sub(r"\W", "_", default)
+    if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
+        raise EngineError(f"{name!r} is no name in C: choose one with --symbol, for example --symbol my_plan")
+    return name
 
 
 def _say_plan(content: bytes, opened: OpenedModel, asked: Asked, symbol: str | None) -> None:
@@ -144,7 +167,9 @@ def _say_plan(content: bytes, opened: OpenedModel, asked: Asked, symbol: str | N
 
 
 def _streaming_tflite(opened: OpenedModel, asked: Asked) -> None:
-    exported = export_streaming(opened.model.plan_with(asked.static), asked.hop)
+    if asked.state not in ("variables", "inputs"):
+        raise EngineError(f"--state {asked.state} is unknown; use variables or inputs")
+    exported = export_streaming(opened.model.plan_with(asked.static), asked.hop, state=asked.state)  # type: ignore[arg-type]
     write_file(asked.output, exported.content)
     if asked.json:
         print_json(
@@ -156,12 +181,14 @@ def _streaming_tflite(opened: OpenedModel, asked: Asked) -> None:
                 "lag_frames": list(exported.lag_frames),
                 "variables": exported.variables,
                 "state_bytes": exported.state_bytes,
+                "starts": [{"shape": list(s.shape), "values": s.reshape(-1).tolist()} for s in exported.starts],
                 "operations": list(exported.operations),
             }
         )
         return
     frames, lag = (", ".join(map(str, counts)) for counts in (exported.frames_per_hop, exported.lag_frames))
-    variables = f"{exported.variables} variables of {exported.state_bytes:,} bytes"
+    where = "inputs and outputs more" if exported.starts else "variables"
+    variables = f"{exported.variables} {where} of {exported.state_bytes:,} bytes"
     say(f"{asked.output}: {len(exported.content):,} bytes, {variables}")
     say(f"an invocation takes {exported.hop_frames} input frame(s) and gives {frames}; drop the first {lag} in all")
     say(f"register: {', '.join(exported.operations)}")
@@ -172,9 +199,10 @@ _HEADER_BLOCK_FRAMES = 64
 
 _OF_A_PLAN = frozenset({"--rounding", "--family", "--time-pooling", "--calibration", "--static"})
 EXPORT_KINDS = (
-    ExportKind("streaming-tflite", "", frozenset({"--hop", "--static"}), _streaming_tflite),
+    ExportKind("streaming-tflite", "", frozenset({"--hop", "--static", "--state"}), _streaming_tflite),
     ExportKind("plan", " (for the C core)", _OF_A_PLAN, _plan),
     ExportKind("c-header", " (the same)", _OF_A_PLAN | {"--symbol"}, _c_header),
+    ExportKind("firmware", " (a folder for CMake and Zephyr)", _OF_A_PLAN | {"--symbol"}, _firmware),
 )
 _DESCRIBED = ", ".join(kind.name + kind.remark for kind in EXPORT_KINDS) + "."
 
@@ -196,18 +224,25 @@ def export(
         ),
     ] = None,
     rounding: Annotated[
-        str, typer.Option("--rounding", metavar="KIND", help="plan, c-header: litert, or tflm as TFLite Micro rounds.")
+        str,
+        typer.Option(
+            "--rounding", metavar="KIND", help="plan, c-header, firmware: litert, or tflm as TFLite Micro rounds."
+        ),
     ] = ROUNDINGS[0],
     family: Annotated[
         str,
-        typer.Option(
-            "--family", metavar="NAME", help=f"plan, c-header: processors to pack for, {', '.join(FAMILIES)}."
-        ),
+        typer.Option("--family", metavar="NAME", help=f"of a plan: processors to pack for, {', '.join(FAMILIES)}."),
     ] = Family.PORTABLE.word,
     symbol: Annotated[
         str | None,
-        typer.Option("--symbol", metavar="NAME", help="c-header: name of the C array; else after OUT."),
+        typer.Option("--symbol", metavar="NAME", help="c-header, firmware: name of what is in it; else after OUT."),
     ] = None,
+    state: Annotated[
+        str,
+        typer.Option(
+            "--state", metavar="PLACE", help="streaming-tflite: variables, or inputs (and outputs) for other compilers."
+        ),
+    ] = "variables",
     time_pooling: TimePoolingOption = None,
     calibration: CalibrationOption = None,
     time_axis: TimeAxisOption = None,
@@ -221,14 +256,16 @@ def export(
     streaming-tflite: a .tflite with its state in resource variables, for TensorFlow Lite Micro.
     plan: the flat file that the C core of tcnstream runs in place, on a board from flash.
     c-header: the plan as a C array.
+    firmware: a folder with the plan and the core that it needs alone, which CMake and Zephyr build.
 
     Example: `tcnstream export ecg ecg.h --to c-header`
     """
     kind = next((kind for kind in EXPORT_KINDS if kind.name == to), None)
     if kind is None:
         raise EngineError(f"there is no export {to!r}: choose one of {', '.join(k.name for k in EXPORT_KINDS)}")
-    writable(output, *model_files(model), *files_of(calibration))
-    asked = Asked(output, hop, rounding, family, symbol, time_pooling, calibration, json, said_static(static))
+    if to != "firmware":
+        writable(output, *model_files(model), *files_of(calibration))
+    asked = Asked(output, hop, rounding, family, symbol, time_pooling, calibration, json, said_static(static), state)
     for option, said in asked.given.items():
         if said and option not in kind.options:
             raise EngineError(f"--to {to} has no {option}: leave it out")

@@ -1,0 +1,230 @@
+"""A folder that other firmware takes in: a model, what it needs of the core, and how CMake and Zephyr build it.
+
+``firmware_files`` gives its files. Plan, state and scratch are arrays whose sections the build names: a plan in MRAM,
+what is written at every frame in TCM. Nothing in the folder refers to this package.
+"""
+
+from __future__ import annotations
+
+from tcnstream.engines.native.layout import ConvOp, Family, Fours, Header, Kind, NodeRecord
+from tcnstream.engines.native.layout.headers import CORE
+from tcnstream.engines.native.only import only_header
+from tcnstream.engines.native.planfile import Room, read_facts
+
+_ROOMS = ("", "operations", "kernels")
+_BLOB_BYTES = 64
+"""Parts of the scratch begin at multiples of it."""
+
+
+def window_bytes(content: bytes) -> int:
+    """Scratch that a plan takes beyond the portable one: the widest window as its family of processors gathers it."""
+    head = Header.read(content)
+    nodes = [NodeRecord.read(content, head.nodes_at + k * NodeRecord.size) for k in range(head.n_nodes)]
+    windows = [Fours.read(content, n.args_at) for n in nodes if n.kind == Kind.CONV and n.op == ConvOp.FOURS]
+    # As tcn_fours_window_bytes has it: bytes as they are, or four of two positions widened to 16 bits.
+    block_bytes = 16 if head.family == Family.HELIUM else 4
+    most = max((-(-w.taps * w.channels // block_bytes) * 16 for w in windows), default=0)
+    return -(-most // _BLOB_BYTES) * _BLOB_BYTES
+
+
+def firmware_files(content: bytes, name: str, room: Room) -> dict[str, bytes]:
+    """Path in the folder -> bytes. ``room`` are the sizes for ``content``, a sound plan; ``name`` is one of C."""
+    sources = sorted(
+        path.relative_to(CORE).as_posix()
+        for folder in _ROOMS
+        for path in (CORE / folder).iterdir()
+        if path.suffix in (".c", ".h")
+    )
+    made = {f"core/{path}": (CORE / path).read_bytes() for path in sources}
+    values = {
+        "name": name,
+        "NAME": name.upper(),
+        "identity": read_facts(content).identity.replace("*/", "* /"),
+        "plan_bytes": len(content),
+        "state_bytes": room.state_bytes,
+        "scratch_bytes": room.scratch_bytes,
+        "block": room.block_frames,
+        "family": read_facts(content).family,
+        "rows": ",\n    ".join(
+            ", ".join(f"0x{b:02x}" for b in content[k : k + 16]) for k in range(0, len(content), 16)
+        ),
+        "sources": "\n    ".join(f"core/{path}" for path in sources if path.endswith(".c")),
+    }
+    texts = {
+        "only.h": only_header([content]),
+        f"{name}.h": _filled(_HEADER, values),
+        f"{name}.c": _filled(_SOURCE, values),
+        "sources.cmake": _filled(_SOURCES, values),
+        "CMakeLists.txt": _filled(_CMAKE, values),
+        f"{name}Config.cmake": _filled(_CONFIG, values),
+        "zephyr/module.yml": _filled(_MODULE, values),
+        "zephyr/CMakeLists.txt": _filled(_ZEPHYR, values),
+        "zephyr/Kconfig": _filled(_KCONFIG, values),
+    }
+    return made | {path: text.encode() for path, text in texts.items()}
+
+
+def _filled(template: str, values: dict[str, object]) -> str:
+    for key, value in values.items():
+        template = template.replace(f"@{key}@", str(value))
+    return template
+
+
+_HEADER = """\
+/* @name@.h - @identity@, for @family@ processors. Written by `tcnstream export --to firmware`.
+ *
+ *     tcn_work work;
+ *     tcn_state *state;
+ *     int error = @name@_start(&work, &state);   // then tcn_push(&work, state, ...) as core/tcn.h says
+ */
+#ifndef @NAME@_H
+#define @NAME@_H
+
+#include "tcn.h"
+
+#define @NAME@_PLAN_BYTES @plan_bytes@u
+#define @NAME@_STATE_BYTES @state_bytes@u
+#define @NAME@_SCRATCH_BYTES @scratch_bytes@u /* with blocks of @NAME@_BLOCK frames */
+#define @NAME@_BLOCK @block@u
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+extern const uint8_t @name@_plan[@NAME@_PLAN_BYTES];
+
+/* Checks the plan and begins its one stream in memory of this library; 0 or a code of codes.h. */
+int @name@_start(tcn_work *work, tcn_state **state);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
+"""
+
+_SOURCE = """\
+/* @name@.c - the plan, and memory for one stream, in sections that the build names (one that begins with .bss takes no
+ * room in flash) or where the linker puts constants and variables. */
+#include "@name@.h"
+
+#define IN_SECTION(name) __attribute__((section(name), aligned(64)))
+#ifdef TCN_PLAN_SECTION
+#define PLAN_PLACE IN_SECTION(TCN_PLAN_SECTION)
+#else
+#define PLAN_PLACE __attribute__((aligned(64)))
+#endif
+#ifdef TCN_STATE_SECTION
+#define STATE_PLACE IN_SECTION(TCN_STATE_SECTION)
+#else
+#define STATE_PLACE __attribute__((aligned(64)))
+#endif
+#ifdef TCN_SCRATCH_SECTION
+#define SCRATCH_PLACE IN_SECTION(TCN_SCRATCH_SECTION)
+#else
+#define SCRATCH_PLACE __attribute__((aligned(64)))
+#endif
+
+static uint8_t state_memory[@NAME@_STATE_BYTES] STATE_PLACE;
+static uint8_t scratch_memory[@NAME@_SCRATCH_BYTES] SCRATCH_PLACE;
+
+int @name@_start(tcn_work *work, tcn_state **state)
+{
+    const tcn_plan *plan = (const tcn_plan *)(const void *)@name@_plan;
+    size_t where;
+    int error = tcn_check(@name@_plan, sizeof @name@_plan, &where);
+    *state = (tcn_state *)(void *)state_memory;
+    if (!error)
+        error = tcn_prepare(work, scratch_memory, sizeof scratch_memory, plan, @NAME@_BLOCK, 1, TCN_ISA_BEST);
+    return error ? error : tcn_init(*state, sizeof state_memory, plan);
+}
+
+const uint8_t @name@_plan[@NAME@_PLAN_BYTES] PLAN_PLACE = {
+    @rows@
+};
+"""
+
+_SOURCES = """\
+# What is compiled, for CMakeLists.txt and zephyr/CMakeLists.txt.
+set(@name@_SOURCES
+    @name@.c
+    @sources@)
+# The linker leaves out what the model does not need: give it -Wl,--gc-sections.
+set(@name@_OPTIONS -ffp-contract=off -ffunction-sections -fdata-sections)
+set(@name@_ONLY "TCN_ONLY=\\"only.h\\"")
+"""
+
+_CMAKE = """\
+# @identity@: add_subdirectory(this folder) or find_package(@name@ CONFIG PATHS this folder), then link to
+# tcnstream::@name@. The cache variables @NAME@_PLAN_SECTION, _STATE_SECTION and _SCRATCH_SECTION name sections.
+cmake_minimum_required(VERSION 3.20)
+if(NOT PROJECT_NAME)
+    project(@name@ C)
+endif()
+include("${CMAKE_CURRENT_LIST_DIR}/@name@Config.cmake")
+"""
+
+_CONFIG = """\
+# The library tcnstream::@name@; see CMakeLists.txt.
+if(NOT TARGET tcnstream::@name@)
+    include("${CMAKE_CURRENT_LIST_DIR}/sources.cmake")
+    list(TRANSFORM @name@_SOURCES PREPEND "${CMAKE_CURRENT_LIST_DIR}/")
+    add_library(@name@ STATIC ${@name@_SOURCES})
+    add_library(tcnstream::@name@ ALIAS @name@)
+    set_target_properties(@name@ PROPERTIES C_STANDARD 99 C_EXTENSIONS ON)
+    target_include_directories(@name@ PUBLIC "${CMAKE_CURRENT_LIST_DIR}" "${CMAKE_CURRENT_LIST_DIR}/core")
+    target_compile_options(@name@ PRIVATE ${@name@_OPTIONS})
+    target_compile_definitions(@name@ PRIVATE "${@name@_ONLY}")
+    foreach(part PLAN STATE SCRATCH)
+        set(@NAME@_${part}_SECTION "" CACHE STRING "section of the ${part} of @name@; empty: the linker's own")
+        if(@NAME@_${part}_SECTION)
+            target_compile_definitions(@name@ PRIVATE "TCN_${part}_SECTION=\\"${@NAME@_${part}_SECTION}\\"")
+        endif()
+    endforeach()
+endif()
+"""
+
+_MODULE = """\
+name: @name@
+build:
+  cmake: zephyr
+  kconfig: zephyr/Kconfig
+"""
+
+_ZEPHYR = """\
+# For ZEPHYR_EXTRA_MODULES; CONFIG_TCNSTREAM_@NAME@=y links the model.
+if(CONFIG_TCNSTREAM_@NAME@)
+    include("${CMAKE_CURRENT_LIST_DIR}/../sources.cmake")
+    list(TRANSFORM @name@_SOURCES PREPEND "${CMAKE_CURRENT_LIST_DIR}/../")
+    zephyr_include_directories("${CMAKE_CURRENT_LIST_DIR}/.." "${CMAKE_CURRENT_LIST_DIR}/../core")
+    zephyr_library_named(@name@)
+    zephyr_library_sources(${@name@_SOURCES})
+    zephyr_library_compile_options(${@name@_OPTIONS})
+    zephyr_library_compile_definitions("${@name@_ONLY}")
+    foreach(part PLAN STATE SCRATCH)
+        if(NOT "${CONFIG_TCNSTREAM_@NAME@_${part}_SECTION}" STREQUAL "")
+            zephyr_library_compile_definitions("TCN_${part}_SECTION=\\"${CONFIG_TCNSTREAM_@NAME@_${part}_SECTION}\\"")
+        endif()
+    endforeach()
+endif()
+"""
+
+_KCONFIG = """\
+config TCNSTREAM_@NAME@
+    bool "@name@, a streaming network"
+
+if TCNSTREAM_@NAME@
+
+config TCNSTREAM_@NAME@_PLAN_SECTION
+    string "Section of the plan (constants), such as .mram"
+    default ""
+
+config TCNSTREAM_@NAME@_STATE_SECTION
+    string "Section of the state (what a stream remembers), such as .dtcm"
+    default ""
+
+config TCNSTREAM_@NAME@_SCRATCH_SECTION
+    string "Section of the scratch memory, such as .dtcm"
+    default ""
+
+endif
+"""
