@@ -5,10 +5,12 @@ It never ends while the daemon runs: a source that is gone, silent or broken is 
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -77,6 +79,7 @@ class Feed:
         self._looked_s = 0.0
         self._reconnects = self._dropped = 0
         self._rate_is_off = False
+        self._unsound_frames = 0
         self.stop_flag = threading.Event()
         self.state = FeedState(False, "opening", time.monotonic(), 0.0, 0, 0)
         self.thread = threading.Thread(target=self._run, name=f"source {name}", daemon=True)
@@ -109,13 +112,9 @@ class Feed:
                         self._quiet()
                         continue
                     heard = True
-                    self._take(piece)
-                if self.live.ends and not self.stop_flag.is_set():
-                    self._set_state(False, "ended")
-                    self._intake.end()
-                    self.stop_flag.wait()
-                    return
-                why = "it ended"
+                    for sound in self._sound(piece):
+                        self._take(sound)
+                why = "" if self.live.ends else "it ended"
             except SourceDownError as error:
                 why = str(error)
             except TcnStreamError as error:
@@ -125,10 +124,42 @@ class Feed:
                 self._log.error("source.broke", stream=self.name, error=why)
             if self.stop_flag.is_set():
                 return
+            if self.live.ends:
+                self._end(why)
+                return
             self._down(why)
             pause_s = _FIRST_PAUSE_S if heard else pause_s
             self.stop_flag.wait(pause_s)
             pause_s = min(_LONGEST_PAUSE_S, pause_s * 2)
+
+    def _end(self, why: str) -> None:
+        """The source is not tried again; ``why`` it ended, where that was not as it should."""
+        if why:
+            self._down(why)
+        self._set_state(False, why or "ended")
+        self._intake.end(why)
+        self.stop_flag.wait()
+
+    def _sound(self, piece: Piece) -> Iterator[Piece]:
+        """Stretches of a piece whose values are numbers; frames that are none are lost."""
+        if math.isfinite(piece.samples.sum()) and not self._unsound_frames:
+            yield piece
+            return
+        is_sound = np.asarray(np.isfinite(piece.samples).all(axis=1))
+        lost, count = piece.lost, len(is_sound)
+        edges = [0, *(np.flatnonzero(np.diff(is_sound)) + 1).tolist(), count]
+        for begin, end in pairwise(edges):
+            if not is_sound[begin]:
+                self._unsound_frames += end - begin
+                continue
+            if self._unsound_frames:
+                unsound, self._unsound_frames = Lost(self._unsound_frames, 0, "counter"), 0
+                lost = unsound if lost is None else lost.and_then(unsound)
+            arrived_s = piece.arrived_s - (count - end) / self._rate_hz
+            yield replace(piece, samples=piece.samples[begin:end], arrived_s=arrived_s, lost=lost)
+            lost = None
+        if lost is not None:  # nothing came behind it yet
+            self._unsound_frames += lost.frames
 
     def _quiet(self) -> None:
         if time.monotonic() - self._heard_s > self.live.silent_s:

@@ -18,7 +18,7 @@ from functools import partial
 
 import numpy as np
 
-from tcnstream.errors import TcnStreamError
+from tcnstream.errors import SignalError, TcnStreamError
 from tcnstream.live.blocks import Block, Lost, Samples
 from tcnstream.live.chain import Chain
 from tcnstream.live.comparison import Comparison
@@ -254,14 +254,14 @@ class Intake:
         self._most_frames = int(most_s * lane.chain.rate_hz)
         self._blocks: deque[Block] = deque()
         self.frames = 0
-        self.ended = False
-        self.wanted_gap = False
+        self.ended, self.trouble = False, ""
 
     def put(self, block: Block, may_wait: Callable[[], bool] | None = None) -> int:
         """Returns how many frames were dropped. ``may_wait`` says whether to wait for room instead."""
         dropped = 0
         with self._changed:
-            while may_wait is not None and may_wait() and self.frames + len(block.samples) > self._most_frames:
+            room = max(len(block.samples), self._most_frames)  # a block that is larger than all of it waits alone
+            while may_wait is not None and may_wait() and self.frames + len(block.samples) > room:
                 self._changed.wait(0.2)
             self._blocks.append(block)
             self.frames += len(block.samples)
@@ -273,9 +273,10 @@ class Intake:
             self._changed.notify_all()
         return dropped
 
-    def end(self) -> None:
+    def end(self, why: str = "") -> None:
+        """Nothing more comes; ``why``, where that was not as it should."""
         with self._changed:
-            self.ended = True
+            self.ended, self.trouble = True, why
             self._changed.notify_all()
 
     def ready(self) -> bool:
@@ -367,6 +368,10 @@ class LiveWorker(Worker):
                     if block is None:
                         self.guarded(intake.lane, intake.lane.chain.end)
                         self.publish(intake.lane)
+                        if intake.trouble:
+                            self._fail(
+                                intake.lane, SignalError(f"{intake.lane.chain.config.source.uri}: {intake.trouble}")
+                            )
             if not told and self._intakes and all(lane.chain.ended or lane.failed for lane in self.lanes):
                 told = True
                 self._finished()

@@ -194,3 +194,24 @@ def test_sources_that_stop_and_threads_that_wait_end(tmp_path: Path) -> None:
     stop.set()
     put.join(5)
     assert not put.is_alive()
+
+
+def test_values_that_are_no_numbers_are_lost_frames() -> None:
+    values = np.arange(200, dtype=np.float32).reshape(100, 2)
+    values[[3, 4, 50, 98, 99], 1] = [np.nan, np.inf, -np.inf, np.nan, np.nan]
+    pieces = [
+        Piece(values[:40], 50.0),
+        Piece(values[40:99], 50.1, Lost(5, 0, "counter")),
+        Piece(values[99:], 50.2),
+        Piece(values[5:15] + 1, 50.3, Lost(2, 0, "counter")),
+    ]
+    total = sum(len(each.samples) for each in pieces)
+    taken: Any = Collected()
+    feed = Feed("bed", Scripted(pieces), taken, 2, RATE_HZ, WallClock(), Log("text"), lambda: None)
+    for each in pieces:
+        for sound in feed._sound(each):
+            feed._take(sound)
+    found = [(b.first_frame, len(b.samples), 0 if b.gap is None else b.gap.frames) for b in taken.blocks]
+    assert found == [(0, 3, 0), (5, 35, 2), (45, 10, 5), (56, 47, 1), (107, 10, 4)]
+    assert feed.next_frame == total + 5 + 2
+    assert all(np.isfinite(block.samples).all() for block in taken.blocks)

@@ -57,6 +57,39 @@ def test_once_writes_what_a_pipeline_says(serve: Callable[..., Served], ecg: np.
     assert (served.folder / "segments.jsonl").read_bytes() == written
 
 
+@pytest.mark.slow
+def test_standard_input_ends_whatever_is_in_it(ecg: np.ndarray, tmp_path: Path) -> None:
+    """A pipe that ends in the middle, numbers that are none, lines that are none: each has its gap, and an end."""
+    whole = ecg.astype("<f4")
+    holed = whole.copy()
+    holed[5000], holed[8000:8100] = np.nan, np.inf
+    lines = [b"%.4f" % value for value in ecg]
+    lines[4000] = b"abc"
+    cases: list[tuple[str, bytes, int, list[int]]] = [
+        ("f32le", whole.tobytes(), 0, []),
+        ("f32le", whole.tobytes() + b"\1", 2, []),
+        ("f32le", holed.tobytes(), 0, [1, 100]),
+        ("f32le", b"", 0, []),
+        ("text", b"\r\n".join([b"mV", *lines]), 0, [1]),
+    ]
+    for number, (form, content, code, gaps) in enumerate(cases):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "live.toml").write_text(
+            f'[stream.a]\nsource = "-?rate=360&units=mV&format={form}"\nmodel = "ecg"\nsinks = ["log"]\n'
+            '[sink.log]\nkind = "jsonl"\npath = "o.jsonl"\n'
+        )
+        command = [sys.executable, "-m", "tcnstream", "serve", "--once", str(folder / "live.toml")]
+        answer = subprocess.run(command, input=content, capture_output=True, timeout=60)
+        assert answer.returncode == code, answer.stderr.decode()
+        assert code == 0 or b"the bytes end 1 into a frame of float32" in answer.stderr
+        written = (folder / "o.jsonl").read_bytes().splitlines() if (folder / "o.jsonl").exists() else []
+        events = [json.loads(line) for line in written]
+        assert [event["frames"] for event in events if event["type"] == "gap"] == gaps
+        beats = [event for event in events if event["type"] == "beat"]
+        assert len(beats) > 80 or not content
+
+
 def test_a_source_without_an_end_is_no_replay(serve: Callable[..., Served]) -> None:
     served = serve('[stream.a]\nsource = "file:no.npy"\nmodel = "ecg"\n', "--once")
     assert served.process.wait(30) == 2 and "names no file" in served.log.read_text()

@@ -22,7 +22,8 @@ from tcnstream.live.clock import WallClock
 from tcnstream.live.feed import Feed
 from tcnstream.live.logs import Log
 from tcnstream.live.sources.base import Wanted
-from tcnstream.live.sources.packets import CHECKS, LineReader, PacketFormat, PacketReader
+from tcnstream.live.sources.packets import CHECKS, PacketFormat, PacketReader
+from tcnstream.live.sources.readers import LineReader
 from tcnstream.live.sources.serial import SerialConfig, SerialSource
 
 FORMAT = PacketFormat(b"\xa5\x5a", (("counter", "u8"), ("ii", "i24")), "sum8")
@@ -68,6 +69,19 @@ def test_lines_are_numbers_or_lost() -> None:
     assert reader.push(b"3, 4\n1 2\n1;2\n1,2,3\nx 1\n5") == [(0, [1.0, 2.0]), (0, [1.0, 2.0])]
     assert reader.push(b" 6\r\n nan 1\n\n") == [(2, [5.0, 6.0])]
     assert reader.push(b"7\t8\n") == [(1, [7.0, 8.0])]
+
+
+def test_columns_are_those_of_the_lines() -> None:
+    """Half a line, a greeting and a line that says too little come first."""
+    reader = LineReader(0, least=1)
+    assert reader.push(b"7\r\nECG v1.2\r\n4\r\n1;2\r\n3;4\r\n") == [(0, [3.0, 4.0])]
+    assert reader.push(b"5;6\r\n7\r\n8;9\r\n") == [(0, [5.0, 6.0]), (1, [8.0, 9.0])]
+    reader.begin_anew()
+    assert reader.push(b"1\n2\n3\n") == [(0, [3.0])]  # another sensor
+    assert LineReader(0, least=2).push(b"x\n1\n2\n3\n1 2\n1 2\n") == [(0, [1.0, 2.0])]
+    whole = LineReader(1, is_whole=True)
+    assert whole.push(b"1\n" + b"9" * 5000) == [(0, [1.0])]
+    assert whole.push(b"9\n2\n3") == [(1, [2.0])] and whole.finish() == [(0, [3.0])]
 
 
 class _Collected:

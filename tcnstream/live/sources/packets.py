@@ -7,14 +7,12 @@ believed only if another good one follows it, since sync bytes and a small check
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from tcnstream.live.blocks import Samples
 from tcnstream.live.tables.table import Table
 
 COUNTER = "counter"
@@ -246,56 +244,3 @@ class PacketReader:
             else:
                 values.append(float(int.from_bytes(raw, "little", signed=type[0] == "i")))
         return lost, count, values
-
-
-class LineReader:
-    """Text in, a frame a line, columns parted by commas, semicolons or white space.
-
-    A line that is not ``columns`` finite numbers is one lost frame. The first line may have begun before anybody
-    listened, and is left out.
-    """
-
-    def __init__(self, columns: int) -> None:
-        self._columns = columns
-        self.begin_anew()
-
-    def begin_anew(self) -> None:
-        """The line was interrupted."""
-        self._pending, self._owed, self._is_first = b"", 0, True
-
-    def push(self, received: bytes) -> list[tuple[int, list[float]]]:
-        """Each line as (lost lines before it, its values)."""
-        *lines, self._pending = (self._pending + received).split(b"\n")
-        if len(self._pending) > 4096:
-            self._pending = b""  # no line is as long; it counts when its end comes
-        found: list[tuple[int, list[float]]] = []
-        lost, self._owed = self._owed, 0
-        for line in lines:
-            values = self._numbers(line)
-            was_first, self._is_first = self._is_first, False
-            if values is None:
-                lost += not was_first and bool(line.strip())
-            elif not was_first:
-                found.append((lost, values))
-                lost = 0
-        self._owed = lost
-        return found
-
-    def _numbers(self, line: bytes) -> list[float] | None:
-        try:
-            if self._columns == 1 and math.isfinite(value := float(line)):
-                return [value]
-        except ValueError:  # not a number alone
-            pass
-        try:
-            cells = re.split(r"[,;\s]+", line.decode("ascii").strip(" \t\r,;"))
-            values = [float(cell) for cell in cells]
-        except ValueError:
-            return None
-        return values if len(values) == self._columns and all(map(math.isfinite, values)) else None
-
-
-def as_samples(rows: list[list[float]], chosen: list[int]) -> Samples:
-    """Rows of values -> samples (n, channels) of the chosen columns."""
-    samples = np.array(rows, np.float32)
-    return samples if chosen == list(range(samples.shape[1])) else samples[:, chosen]

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event as Flag
 
-from tcnstream.live.blocks import Lost, Piece
+from tcnstream.live.blocks import Piece
 from tcnstream.live.needs import Needs
 from tcnstream.live.sources.base import Found, Live, SourceConfig, SourceDownError, SourceKind, Wanted, rate_option
-from tcnstream.live.sources.packets import LineReader, PacketFormat, PacketReader, as_samples, read_format
+from tcnstream.live.sources.packets import PacketFormat, PacketReader, read_format
+from tcnstream.live.sources.readers import LineReader, as_pieces
 from tcnstream.live.tables.table import Table
 from tcnstream.signal.sources.base import choose_channels
 
@@ -22,7 +23,7 @@ _BY_ID = Path("/dev/serial/by-id")
 
 @dataclass(frozen=True)
 class SerialConfig(SourceConfig):
-    """``columns`` 0 is as many as the model takes; ``packet`` None is text."""
+    """``columns`` 0 is as many as lines have; ``packet`` None is text."""
 
     port: str
     baud: int
@@ -39,11 +40,13 @@ class SerialSource(Live):
     def __init__(self, config: SerialConfig, wanted: Wanted) -> None:
         self._config = config
         self.rate_hz, self.units = config.rate_hz, config.units
-        names = config.packet.channels if config.packet else ()
-        if not names:
-            most = wanted.channels if isinstance(wanted.channels, int) else _columns_for(wanted.channels)
-            names = tuple(str(number) for number in range(config.columns or most))
-        self._reader = PacketReader(config.packet) if config.packet else LineReader(len(names))
+        self._reader: PacketReader | LineReader
+        if config.packet:
+            names, self._reader = config.packet.channels, PacketReader(config.packet)
+        else:
+            least = wanted.channels if isinstance(wanted.channels, int) else _columns_for(wanted.channels)
+            names = tuple(str(number) for number in range(config.columns or least))
+            self._reader = LineReader(config.columns, least)
         self._chosen = choose_channels(names, wanted.channels, config.uri)
 
     def pieces(self, stop: Flag) -> Iterator[Piece | None]:
@@ -57,7 +60,6 @@ class SerialSource(Live):
         reader = self._reader
         reader.begin_anew()
         modulus = config.packet.counter_modulus if config.packet else 0
-        owed = 0
         with port:
             if self.goes_on:
                 port.reset_input_buffer()  # how old it is nobody can say
@@ -74,22 +76,10 @@ class SerialSource(Live):
                 if not received:
                     yield None
                     continue
-                rows: list[list[float]] = []
-                for lost, values in reader.push(received):
-                    if lost and rows:
-                        yield self._piece(rows, owed, modulus, arrived_s, fresh)
-                        rows, owed = [], 0
-                    owed += lost
-                    rows.append(values)
-                if rows:
-                    yield self._piece(rows, owed, modulus, arrived_s, fresh)
-                    owed = 0
-                else:
+                found = reader.push(received)
+                yield from as_pieces(found, self._chosen, arrived_s, fresh, modulus)
+                if not found:
                     yield None
-
-    def _piece(self, rows: list[list[float]], lost: int, modulus: int, arrived_s: float, fresh: bool) -> Piece:
-        gap = Lost(lost, 0, "counter") if lost else None
-        return Piece(as_samples(rows, self._chosen), arrived_s, gap, fresh, modulus)
 
 
 def _columns_for(channels: object) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import sys
 import time
 from collections.abc import Iterator
@@ -11,18 +13,22 @@ from threading import Event as Flag
 
 from tcnstream.live.blocks import Piece
 from tcnstream.live.needs import Needs
-from tcnstream.live.sources.base import Live, SourceConfig, SourceKind, Wanted, rate_option
+from tcnstream.live.sources.base import Live, SourceConfig, SourceDownError, SourceKind, Wanted, rate_option
+from tcnstream.live.sources.readers import as_pieces, reader_of
 from tcnstream.live.tables.table import Table
-from tcnstream.signal.sources.base import Gap
-from tcnstream.signal.sources.raw import RAW_FORMATS, raw_format_named, read_raw
+from tcnstream.signal.sources.base import choose_channels
+from tcnstream.signal.sources.raw import RAW_FORMATS
+
+_WAIT_S = 0.25
+_MOST_BYTES = 65536
 
 
 @dataclass(frozen=True)
 class InputConfig(SourceConfig):
-    """How bare samples are written."""
+    """How samples are written; ``columns`` 0 is as many as lines have, or one bare number."""
 
     raw_format: str
-    raw_channels: int
+    columns: int
 
     def needs(self) -> Needs:
         return Needs(terminal=True)
@@ -35,16 +41,25 @@ class StandardInput(Live):
     silent_s = float("inf")
 
     def __init__(self, config: InputConfig, wanted: Wanted) -> None:
-        self._config, self._channels = config, wanted.channels
         self.rate_hz, self.units = config.rate_hz, config.units
+        least = wanted.channels if isinstance(wanted.channels, int) else 1
+        names = tuple(str(number) for number in range(config.columns or least))
+        self._chosen = choose_channels(names, wanted.channels, config.uri)
+        self._reader = reader_of(config.raw_format, config.columns, least, is_whole=True)
 
     def pieces(self, stop: Flag) -> Iterator[Piece | None]:
-        kind = raw_format_named(self._config.raw_format)
-        for chunk in read_raw(sys.stdin.buffer, kind, self._channels, self._config.raw_channels).chunks:
-            if stop.is_set():
-                return
-            assert not isinstance(chunk, Gap)  # bare samples have none
-            yield Piece(chunk, time.monotonic(), fresh=False)
+        pipe, reader = sys.stdin.fileno(), self._reader
+        while not stop.is_set():
+            if not select.select([pipe], [], [], _WAIT_S)[0]:
+                yield None
+                continue
+            received = os.read(pipe, _MOST_BYTES)
+            found = reader.push(received) if received else reader.finish()
+            yield from as_pieces(found, self._chosen, time.monotonic(), fresh=False)
+            if not received:
+                break
+        if not stop.is_set() and (trouble := reader.trouble()):
+            raise SourceDownError(trouble)
 
 
 def _configure(uri: str, name: str, options: Table, folder: Path) -> InputConfig:
@@ -54,7 +69,7 @@ def _configure(uri: str, name: str, options: Table, folder: Path) -> InputConfig
         rate_option(options),
         options.text("units"),
         options.one_of("format", RAW_FORMATS, "f32le"),
-        options.whole("raw_channels", 1, least=1),
+        options.whole("columns", 0),
     )
 
 
