@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from rich.table import Table
-
 from tcnstream.cli.common import JsonOption, note, out, print_json
 
 
@@ -23,7 +21,6 @@ def sources(as_json: JsonOption = False) -> None:
     if not found:
         note("nothing is connected that can be a source; files, standard input and tcp:HOST:PORT always are")
         return
-    table = Table("source", "what it is")
-    for each in found:
-        table.add_row(each.uri, each.says)
-    out.print(table)
+    for each in found:  # whole lines, however long: they are there to be pasted
+        out.print(each.uri, soft_wrap=True, highlight=False, markup=False)
+        out.print(f"    {each.says}", soft_wrap=True, highlight=False, markup=False)

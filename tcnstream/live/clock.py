@@ -22,10 +22,13 @@ _KEPT_WINDOWS = 600
 _LEAST_ARRIVALS = 3
 _LEAST_WINDOWS = 20
 _STEP_S = 0.1
+_FORGOTTEN = 0.999
 
 
 class SampleClock:
     """Offset and drift of a source against CLOCK_MONOTONIC, and the frames that are missing by it.
+
+    ``lateness_s`` is how late arrivals come at most, of late: where one is all that there is, it tells no better.
 
     Frames are counted from the first one that arrived: far from 0 a quotient of frames has no microseconds left.
     """
@@ -38,6 +41,7 @@ class SampleClock:
         """Nothing is known: the next arrival begins anew."""
         self._windows: deque[tuple[float, float]] = deque(maxlen=_KEPT_WINDOWS)
         self._offset_s, self._slope = math.nan, 0.0
+        self.lateness_s = 0.0
         self._origin_frame = 0
         self._least_late_s = math.inf
         self._begin_window(math.nan)
@@ -79,6 +83,7 @@ class SampleClock:
         if not fresh:
             return 0
         self._offset_s = min(self._offset_s, late_s - signal_s * self._slope)
+        self.lateness_s = max(self.lateness_s * _FORGOTTEN, late_s - signal_s * self._slope - self._offset_s)
         if math.isnan(self._window_began_s):
             self._begin_window(monotonic_s)
         if late_s < self._least_late_s:

@@ -218,6 +218,7 @@ class Feed:
         if piece.modulus:
             return self._by_counter(piece, by_time, tolerance, was_down)
         frames = max(0, round(by_time))
+        tolerance = max(tolerance, round(self.clock.lateness_s * self._rate_hz))
         return Lost(frames, tolerance, "unplugged") if frames > 0 or was_down else None
 
     def _by_counter(self, piece: Piece, by_time: float, tolerance: int, was_down: bool) -> Lost | None:

@@ -31,6 +31,7 @@ HEAD = struct.Struct("<4sdII")
 MAGIC = b"TCNM"
 _WAIT_S = 0.25
 _SILENT_S = 3.0
+_LIST_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,10 @@ def _configure(uri: str, name: str, options: Table, folder: Path) -> MicrophoneC
 
 def _find() -> list[Found]:
     command = [sys.executable, "-m", "tcnstream.live.sources.heard"]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=_LIST_S)
+    except subprocess.TimeoutExpired:
+        return []  # a sound server that does not answer
     found = []
     for line in answer.stdout.splitlines():
         name, _, says = line.partition("\t")
