@@ -157,6 +157,7 @@ def main() -> int:
         command = [*pytest_of(environment, others), "-m", "not slow", *environment.tests]
         no_skips = ["env", "TCNSTREAM_NO_SKIPS=1"] if REQUIRE_ALL and environment.complete else []
         run(f"tests on {environment.name}", [*no_skips, *command])
+    run("64-bit ARM", [whole / "python", "tests/arm64.py", "--or-skip"])
     print(f"{time.monotonic() - started:.0f} s so far", flush=True)
     if REQUIRE_ALL:
         os.environ["TCNSTREAM_NO_SKIPS"] = "1"
