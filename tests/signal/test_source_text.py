@@ -321,3 +321,28 @@ class Slow(io.RawIOBase):
         line = self._lines.pop(0) if self._lines else b""
         buffer[: len(line)] = line
         return len(line)
+
+
+def test_dashes_for_a_missing_value_are_no_second_header(tmp_path: Path) -> None:
+    """The line was taken for names, and the column whose name was a number for the signal."""
+    path = tmp_path / "a.csv"
+    path.write_text("ecg,b\n---,0.5\n0.25,0.5\n0.125,0.5\n")
+    with pytest.raises(SignalError, match="line 2, column 0 is '---' and not a number"):
+        list(open_recording(str(path)).chunks)
+
+
+def test_commas_before_decimals_and_between_columns_are_refused(tmp_path: Path) -> None:
+    """Two columns of one number each were read as four, and the first one as nothing but zeros."""
+    path = tmp_path / "a.csv"
+    path.write_text("".join(f"0,0{k},-0,{k}5,0,1{k}\n" for k in range(100, 200)))
+    with pytest.raises(SignalError, match="commas before decimals and between columns"):
+        open_recording(str(path))
+
+
+@pytest.mark.parametrize("zone", ["", "Z", "+00:00", " +0530", "-08:00"])
+def test_a_time_zone_behind_the_clock_is_no_part_of_it(zone: str, tmp_path: Path) -> None:
+    """As pandas writes times that know their zone: the column was passed over, and no rate found."""
+    path = tmp_path / "a.csv"
+    rows = "".join(f"2024-01-01 00:00:{k / 250:06.3f}{zone},0.{k % 7}\n" for k in range(600))
+    path.write_text(f"datetime,ecg\n{rows}")
+    assert open_recording(str(path)).rate_hz == 250

@@ -98,7 +98,7 @@ def _to_the_end(path: Path, file: Any, sound: Sound) -> tuple[Any, str]:
         place = {"samplerate": sound.rate_hz, "channels": sound.channels, "offset_bytes": sound.offset_bytes}
         file = _opened(path, **form, **place)
     elif frames and file.frames != frames:
-        return file, f"{remark}, of which it holds more, and its kind cannot be read beyond that"
+        return file, remark and f"{remark}, of which it holds more, and its kind cannot be read beyond that"
     return file, f"{remark}: read to the end of the file" if remark else ""
 
 

@@ -41,6 +41,8 @@ from tcnstream.signal.sources.text_columns import (
 from tcnstream.signal.sources.text_lines import (
     MISSING,
     Line,
+    clock_in,
+    commas_have_two_meanings,
     dialect_of,
     is_comment,
     is_meant_as_a_number,
@@ -109,6 +111,11 @@ class _Table:
         if not self._looked:
             raise SignalError(f"{source} holds no numbers: give a recording with at least one frame")
         self._dialect = dialect_of([line for _, line in self._looked])
+        if self._dialect.delimiter == "," and commas_have_two_meanings([line for _, line in self._looked]):
+            raise SignalError(
+                f"{source}, line {self._looked[-1][0]}, has commas before decimals and between columns: write points "
+                "before decimals, or semicolons between columns"
+            )
         rows = [self._dialect.cells(line) for _, line in self._looked]
         header = self._header_lines(rows)
         self._facts += [self._looked[k][1] for k in range(header)]
@@ -195,7 +202,8 @@ class _Table:
         if texts and all(number is None or number != number for number in numbers):
             return True
         following = below[0] if below else []
-        if texts and any(n < len(following) and following[n] and self._number(following[n]) is not None for n in texts):
+        named = [n for n in texts if any(letter.isalnum() for letter in row[n])]
+        if any(n < len(following) and following[n] and self._number(following[n]) is not None for n in named):
             return True  # names among which are numbers
         return self._counts_columns(row, below)
 
@@ -260,7 +268,8 @@ class _Table:
             if is_time_of_day:
                 times = np.unwrap(times, period=_DAY_S)
             unit_s = 1.0 if is_time_of_day else unit_of_times(self.columns[k], times)
-            if clock := clock_of(times, digits_after_the_point(cells), unit_s):
+            written = list(map(clock_in, cells)) if is_time_of_day else cells
+            if clock := clock_of(times, digits_after_the_point(written), unit_s):
                 return _When(k, clock, is_time_of_day)
         return None
 

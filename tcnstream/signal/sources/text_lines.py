@@ -112,6 +112,22 @@ def dialect_of(lines: list[str]) -> Dialect:
     return Dialect(",", _decimal_of(lines, ","))
 
 
+def commas_have_two_meanings(lines: list[str]) -> bool:
+    """Whether commas stand both before decimals and between columns, so that nothing can be read.
+
+    Then every other cell is digits alone, with zeros in front as only decimals have them, and some number is -0.
+    """
+    rows = [line.replace(" ", "").split(",") for line in lines]
+    rows = [row for row in rows if len(row) == len(rows[-1])]
+    if len(rows) < max(1, len(lines) - 2) or len(rows[-1]) < 4 or len(rows[-1]) % 2:
+        return False
+    whole = [cell for row in rows for cell in row[::2]]
+    decimals = [cell for row in rows for cell in row[1::2]]
+    if not all(re.fullmatch(r"[-+]?\d+", cell) for cell in whole) or not all(cell.isdecimal() for cell in decimals):
+        return False
+    return any(cell in ("-0", "+0") for cell in whole) and any(len(d) > 2 and d[0] == "0" for d in decimals)
+
+
 def _decimal_of(lines: list[str], delimiter: str) -> str:
     cells = [cell for line in lines for cell in Dialect(delimiter).cells(line)]
     with_comma = any(re.fullmatch(r"[-+]?\d*,\d+([eE][-+]?\d+)?", cell) for cell in cells)
@@ -150,6 +166,12 @@ def why_no_number(cell: str) -> str:
     if _GROUPED.fullmatch(cell):
         return "has a thousands separator: write the number without it"
     return "and not a number: mend the file"
+
+
+def clock_in(cell: str) -> str:
+    """The clock in a cell as it is written, without a date and a time zone around it; the cell where there is none."""
+    clock = _CLOCK.search(cell)
+    return cell if clock is None else clock.group()
 
 
 def seconds_of_day(cell: str) -> float | None:
