@@ -600,12 +600,12 @@ class PipelinePool:
             return [lane._take(answer) for lane, answer in zip(lanes, answers, strict=True)]
         frames = [answer[setup.output] if isinstance(answer, tuple) else answer for answer in answers]
         real = setup.spec.dequantize(np.concatenate(frames))
-        labels, likely = first.labelled(real.reshape(len(real), setup.values).astype(np.float64))
+        labels, likely, marks = first.labelled(real.reshape(len(real), setup.values).astype(np.float64))
         found, begin = [], 0
         for lane, made in zip(lanes, frames, strict=True):
             assert lane._segmenter is not None
             end = begin + len(made)
-            found.append(lane._segmenter.push_labelled(labels[begin:end], likely[begin:end]))
+            found.append(lane._segmenter.push_labelled(labels[begin:end], likely[begin:end], marks[begin:end]))
             begin = end
         return found
 

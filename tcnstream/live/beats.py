@@ -3,7 +3,8 @@
 A beat is a QRS complex with the P wave before it and the T wave behind it. It is final when the next QRS, or the end
 of the stretch, is there. Intervals are in milliseconds. QT is corrected for the heart rate as Bazett (1920), QT /
 sqrt(RR), and Fridericia (1920), QT / cbrt(RR), have it, RR in seconds, the one that ends with this beat. PR is from the
-beginning of P to the beginning of the QRS.
+beginning of P to the beginning of the QRS. Where the model says of a QRS that the signal is too noisy for it, there is
+no beat, and what follows has none before it.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ PAUSE_S = 2.0
 """An RR interval from here on is a pause."""
 
 Derived = tuple[EventType, Segment, dict[str, Any]]
-_Wave = tuple[float, float, float]
-"""start_s, end_s, probability"""
+_Wave = tuple[float, float, float, float | None]
+"""start_s, end_s, probability, ventricular"""
+_NOISE = 0.5
 
 
 class _State(msgspec.Struct, array_like=True):
@@ -51,11 +53,13 @@ class Beats:
         """The beat that a segment makes final, if any."""
         if not self._active:
             return []
-        state, wave = self._state, (segment.start_s, segment.end_s, segment.probability)
+        state, wave = self._state, _wave(segment)
         if segment.label == "p":
             state.next_p = wave
         elif segment.label == "t" and state.qrs is not None and state.t is None:
             state.t = wave
+        elif segment.label == "qrs" and segment.noise is not None and segment.noise > _NOISE:
+            return self.flush()
         elif segment.label == "qrs":
             found = self._beat()
             self._state = _State(state.qrs, wave, state.next_p, None, None)
@@ -78,7 +82,7 @@ class Beats:
         state = self._state
         if state.qrs is None:
             return []
-        start_s, end_s, probability = state.qrs
+        start_s, end_s, probability, ventricular = state.qrs
         more: dict[str, Any] = {"qrs_ms": _ms(end_s - start_s)}
         if state.p is not None and 0 < start_s - state.p[0] <= _LONGEST_PR_S:
             more["pr_ms"] = _ms(start_s - state.p[0])
@@ -92,7 +96,13 @@ class Beats:
                 more |= {"qtc_bazett_ms": _ms(qt_s / rr_s**0.5), "qtc_fridericia_ms": _ms(qt_s / rr_s ** (1 / 3))}
         if rr_s is not None and rr_s >= PAUSE_S:
             more["pause"] = True
+        if ventricular is not None:
+            more["ventricular"] = round(ventricular, 4)
         return [("beat", Segment(start_s, end_s, "beat", probability), more)]
+
+
+def _wave(segment: Segment) -> _Wave:
+    return segment.start_s, segment.end_s, segment.probability, segment.ventricular
 
 
 def _ms(seconds: float) -> float:

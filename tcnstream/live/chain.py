@@ -17,9 +17,10 @@ from tcnstream.live.blocks import Block, Lost, Samples
 from tcnstream.live.config import StreamConfig
 from tcnstream.live.events import Event, EventType
 from tcnstream.live.gaps import fill, overlap_s
-from tcnstream.live.quality import WINDOW_S, Quality
+from tcnstream.live.quality import WINDOW_S, Flag, Quality
 from tcnstream.pipeline import GAP, Pipeline
 from tcnstream.signal.segments import Segment
+from tcnstream.signal.sinks.base import said_marks
 from tcnstream.signal.units import unit_factor
 
 Stamp = Callable[[int], str | None]
@@ -36,6 +37,7 @@ class _State(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     filled: list[tuple[float, float]]
     beats: bytes
     quality: bytes
+    noisy: bool
     pipeline: bytes
 
 
@@ -78,6 +80,7 @@ class Chain:
         self._filled: list[tuple[float, float]] = []
         self._beats = Beats.for_labels(pipeline.labels)
         self._quality: Quality | None = None
+        self._noisy = False
         if "qrs" in pipeline.labels:
             self._quality = Quality(rate_hz, (unit_factor(units, "mV") or 1.0) * config.gain)
         self._out: list[Event] = []
@@ -93,7 +96,7 @@ class Chain:
         self.pipeline.reset()
         self.base_frame = self.next_frame = frame
         self.epoch, self.next_seq = epoch, seq
-        self._last, self._filled, self.ended = None, [], False
+        self._last, self._filled, self.ended, self._noisy = None, [], False, False
         self._beats.reset()
         if self._quality is not None:
             self._quality.reset(frame)
@@ -167,6 +170,7 @@ class Chain:
                 self._filled,
                 self._beats.snapshot(),
                 b"" if self._quality is None else self._quality.snapshot(),
+                self._noisy,
                 self.pipeline.snapshot(),
             )
         )
@@ -180,6 +184,7 @@ class Chain:
             self._quality.restore(state.quality)
         self.base_frame, self.next_frame = state.base_frame, state.next_frame
         self.epoch, self.next_seq, self.ended = state.epoch, state.next_seq, state.ended
+        self._noisy = state.noisy
         self._last = None if state.last is None else np.array(state.last, np.float32)
         self._filled = state.filled
 
@@ -196,7 +201,7 @@ class Chain:
             self.epoch += 1
             if self._quality is not None:
                 self._quality.reset(self.next_frame)
-            self._last, self._filled = None, []
+            self._last, self._filled, self._noisy = None, [], False
             return samples
         self._gap(lost, first, done)
         assert self._last is not None
@@ -215,19 +220,34 @@ class Chain:
         self._emit("gap", first, first / self.rate_hz, (first + lost.frames) / self.rate_hz, "gap", 1.0, more)
 
     def _segment(self, segment: Segment) -> None:
-        more: dict[str, Any] = {}
+        more: dict[str, Any] = dict(said_marks(segment))
         if self._filled:
             filled_s = overlap_s(self._filled, segment.start_s, segment.end_s)
             if filled_s > 0:
                 more["filled_s"] = round(filled_s, 4)
             self._filled = [each for each in self._filled if each[1] > segment.start_s]
         self._at("segment", segment.start_s, segment.end_s, segment.label, segment.probability, more)
+        self._hear_noise(segment)
         self._derived(self._beats.take(segment))
+
+    def _hear_noise(self, segment: Segment) -> None:
+        """The model itself may find the signal too noisy, where the rules of Quality do not."""
+        if segment.noise is None or self._quality is None:
+            return
+        noisy = segment.noise > 0.5
+        if noisy != self._noisy:
+            self._noisy = noisy
+            self._at("status", segment.start_s, segment.end_s, self._flag, segment.noise, {"quality": self._flag})
+
+    @property
+    def _flag(self) -> Flag:
+        rules: Flag = "good" if self._quality is None else self._quality.flag
+        return "noisy" if self._noisy and rules == "good" else rules
 
     def _derived(self, beats: Sequence[tuple[EventType, Segment, dict[str, Any]]]) -> None:
         for type, where, more in beats:
-            if self._quality is not None and self._quality.flag != "good":
-                more["quality"] = self._quality.flag
+            if self._flag != "good":
+                more["quality"] = self._flag
             self._at(type, where.start_s, where.end_s, where.label, where.probability, more)
 
     def _at(

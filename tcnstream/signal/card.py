@@ -56,17 +56,20 @@ class SegmentRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a model card says. ``labels[i]`` names output channel i; ``output`` says whether a softmax is still to be
-       taken. Output frame k describes the signal ``label_delay_frames`` output frames earlier. ``look_ahead_ms`` is
-       the signal that is needed after an instant to label it, all told. ``limits`` says in words what it cannot do.
-    ``signature`` and ``states`` are those of
-       ``tcnstream.load``.
+    """What a model card says.
+
+    ``labels[i]`` names output channel i, and ``marks`` the channels behind the labels, which are yes-or-no questions
+    for themselves (``segments.MARKS``). ``output`` says whether a softmax, or of a mark the logistic function, is still
+    to be taken. Output frame k describes the signal ``label_delay_frames`` output frames earlier. ``look_ahead_ms`` is
+    the signal that is needed after an instant to label it, all told. ``limits`` says in words what it cannot do.
+    ``signature`` and ``states`` are those of ``tcnstream.load``.
     """
 
     name: str
     file: str
     rate_hz: float
     labels: tuple[str, ...]
+    marks: tuple[Literal["ventricular", "noise"], ...] = ()
     units: str = ""
     label_delay_frames: int = 0
     look_ahead_ms: float = 0.0
@@ -88,6 +91,8 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
             raise ValueError(f"label_delay_frames must be 0 or more, not {self.label_delay_frames}")
         if not self.labels or len(set(self.labels)) != len(self.labels):
             raise ValueError("labels must be a list of different names")
+        if len(set(self.marks)) != len(self.marks):
+            raise ValueError("marks must be a list of different names")
         if Path(self.file).name != self.file:
             raise ValueError(f"file must be the name of a file beside the card, not {self.file!r}")
         if self.segments.background not in (*self.labels, _NO_BACKGROUND):
@@ -122,6 +127,7 @@ def card_segmenter(card: Card, frame_hz: float, start_s: float = 0.0, not_before
     return Segmenter(
         card.labels,
         frame_hz,
+        marks=card.marks,
         probabilities=card.output == "probabilities",
         background=card.segments.background,
         min_duration_s=card.segments.min_duration_s,

@@ -1,4 +1,4 @@
-"""The preprocessing of a model card as a stream: filters, gain, offset, clipping.
+"""The preprocessing of a model card as a stream: filters, gain, offset, clipping, companding.
 
 The arithmetic is float64, sample after sample, in one fixed order, so that no cut into chunks can change a bit.
 """
@@ -60,10 +60,23 @@ class Clip(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="clip", 
             raise ValueError(f"clip needs low < high, not {self.low:g} and {self.high:g}")
 
 
-Filter: TypeAlias = Sos | Gain | Offset | Clip
+class Compand(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="compand", tag_field="kind"):
+    """Makes large values small and leaves small ones: ``x / (1 + |x| / knee)``, which stays within -knee .. knee.
+
+    It needs no function but divisions, so that it gives the same bits on every machine.
+    """
+
+    knee: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.knee < float("inf"):
+            raise ValueError(f"compand needs a knee above 0, not {self.knee:g}")
 
 
-_GAIN, _OFFSET, _CLIP, _SECTION, _SECTION_STEADY = range(5)
+Filter: TypeAlias = Sos | Gain | Offset | Clip | Compand
+
+
+_GAIN, _OFFSET, _CLIP, _COMPAND, _SECTION, _SECTION_STEADY = range(6)
 
 _Step: TypeAlias = tuple[float, float, float, float, float, float]
 """What one step does and its numbers, as ``core/binding/real.c`` has it."""
@@ -121,6 +134,8 @@ class FilterChain:
             elif kind == _CLIP:
                 low, high, *_ = numbers
                 samples = [low if x < low else high if high < x else x for x in samples]
+            elif kind == _COMPAND:
+                samples = [x / (1.0 + abs(x) / numbers[0]) for x in samples]
             else:
                 memory = self._memory[section, channel]
                 steady = begins and kind == _SECTION_STEADY
@@ -137,6 +152,8 @@ def _steps_of(each: Filter) -> Iterator[_Step]:
             yield (_OFFSET, value, 0.0, 0.0, 0.0, 0.0)
         case Clip(low, high):
             yield (_CLIP, low, high, 0.0, 0.0, 0.0)
+        case Compand(knee):
+            yield (_COMPAND, knee, 0.0, 0.0, 0.0, 0.0)
         case Sos(sections, start):
             kind = _SECTION_STEADY if start == "steady" else _SECTION
             for b0, b1, b2, a0, a1, a2 in sections:

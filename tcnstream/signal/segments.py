@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import msgspec
@@ -15,12 +16,23 @@ from tcnstream.errors import SignalError
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of one label, ``start_s <= time < end_s``; ``probability`` is the mean over its frames."""
+    """A stretch of one label, ``start_s <= time < end_s``; ``probability`` is the mean over its frames.
+
+    ``ventricular`` and ``noise`` are means of the same kind: that the beat is of ventricular origin (of a QRS alone),
+    and that the signal is too noisy for the segment to be believed. None where the model does not say.
+    """
 
     start_s: float
     end_s: float
     label: str
     probability: float
+    ventricular: float | None = None
+    noise: float | None = None
+
+
+VENTRICULAR, NOISE = MARKS = ("ventricular", "noise")
+"""What a model may say of a frame beside its label: yes or no, each for itself."""
+_QRS = "qrs"
 
 
 class _Run(msgspec.Struct, array_like=True):
@@ -31,6 +43,22 @@ class _Run(msgspec.Struct, array_like=True):
     end: int
     frames: int
     probability_sum: float
+    mark_sums: list[float] = []
+
+    def add(self, probabilities: Sequence[float], marks: npt.NDArray[np.float64]) -> None:
+        """What some of the frames say, one after the other, so that no cut into chunks can change a bit."""
+        for probability in probabilities:
+            self.probability_sum += probability
+        for number, column in enumerate(marks.T.tolist()):
+            for mark in column:
+                self.mark_sums[number] += mark
+
+    def take(self, later: _Run) -> None:
+        """Goes on up to the end of a later run of the same label."""
+        self.end = later.end
+        self.frames += later.frames
+        self.probability_sum += later.probability_sum
+        self.mark_sums = [a + b for a, b in zip(self.mark_sums, later.mark_sums, strict=True)]
 
 
 class _State(msgspec.Struct, array_like=True):
@@ -63,7 +91,8 @@ class Segmenter:
 
     Frame k covers the time from ``start_s + (k - label_delay_frames) / rate_hz`` on for one frame; no segment starts
     before ``not_before_s``, where the signal begins. The first ``label_delay_frames`` frames speak of the time before
-    the signal and are ignored; the last ones of a signal have no label.
+    the signal and are ignored; the last ones of a signal have no label. ``marks`` name the channels behind the labels,
+    each one of MARKS.
     """
 
     def __init__(
@@ -71,6 +100,7 @@ class Segmenter:
         labels: Sequence[str],
         rate_hz: float,
         *,
+        marks: Sequence[str] = (),
         probabilities: bool = False,
         background: str | None = None,
         min_duration_s: Mapping[str, float] | None = None,
@@ -79,7 +109,7 @@ class Segmenter:
         start_s: float = 0.0,
         not_before_s: float = 0.0,
     ) -> None:
-        self.labels = tuple(labels)
+        self.labels, self.marks = tuple(labels), tuple(marks)
         self.rate_hz = rate_hz
         self.probabilities = probabilities
         self.label_delay_frames = label_delay_frames
@@ -94,16 +124,16 @@ class Segmenter:
     @property
     def rules(self) -> tuple[object, ...]:
         """All that decides how frames become segments, but for the time of the first one."""
-        delay = self.label_delay_frames
-        return (
+        rules = (
             self.labels,
             self.rate_hz,
             self.probabilities,
             self._background,
             self._min_frames,
             self._gap_frames,
-            delay,
+            self.label_delay_frames,
         )
+        return (*rules, self.marks) if self.marks else rules
 
     def reset(self) -> None:
         """Back to before the first frame."""
@@ -121,23 +151,26 @@ class Segmenter:
         """Raises ValueError for a snapshot that is damaged or of other labels."""
         state = msgspec.msgpack.decode(blob, type=_State)
         runs = [*state.pending, *([] if state.open is None else [state.open])]
-        if any(not 0 <= run.label < len(self.labels) for run in runs):
+        if any(not 0 <= run.label < len(self.labels) or len(run.mark_sums) != len(self.marks) for run in runs):
             raise ValueError("the snapshot is of other labels")
         self._frame, self._open, self._pending = state.frame, state.open, state.pending
         self._waiting = []
 
     def push(self, frames: npt.ArrayLike) -> list[Segment]:
-        """``frames`` (n, labels): logits, or probabilities if the Segmenter was told so. Returns what is final."""
+        """``frames`` (n, labels + marks): logits, or probabilities if the Segmenter was told so.
+
+        Returns what is final.
+        """
         values = np.array(frames, np.float64)
         self._must_fit(values)
         if len(values) > _FEW:
             return self.push_labelled(*self.labelled(values))
-        labels = [] if len(values) <= 2 else values.argmax(axis=1).tolist()
+        labels = [] if len(values) <= 2 else self._best(values).tolist()
         for at, values_of_one in enumerate(values.tolist()):
             if self._frame < 0:
                 self._frame += 1
                 continue
-            label = labels[at] if labels else _largest(values_of_one)
+            label = labels[at] if labels else _largest(values_of_one[: len(self.labels)])
             run = self._open
             if run is None or run.label != label:
                 run = self._begin(label)
@@ -150,7 +183,9 @@ class Segmenter:
             self._settle()
         return self._final()
 
-    def push_labelled(self, labels: list[int], probabilities: list[float]) -> list[Segment]:
+    def push_labelled(
+        self, labels: list[int], probabilities: list[float], marks: npt.NDArray[np.float64]
+    ) -> list[Segment]:
         """``push`` of what ``labelled`` says of frames."""
         self._settle()
         at = max(0, min(-self._frame, len(labels)))
@@ -166,8 +201,7 @@ class Segmenter:
             run.end = self._frame
             run.frames += end - at
             if label != self._background:
-                for probability in probabilities[at:end]:
-                    run.probability_sum += probability
+                run.add(probabilities[at:end], marks[at:end])
             at = end
         return self._final()
 
@@ -186,9 +220,9 @@ class Segmenter:
         if run is not None and run.label != self._background:
             before = self._joins(run)
             if before is not None:
-                joined = waiting[before]
-                frames, likely = joined.frames + run.frames, joined.probability_sum + run.probability_sum
-                run = _Run(run.label, joined.start, run.end, frames, likely)
+                joined = copy(waiting[before])
+                joined.take(run)
+                run = joined
                 del waiting[before:]
             waiting.append(run)
         return next((segment for run in reversed(waiting) for segment in self._segment(run)), None)
@@ -198,16 +232,29 @@ class Segmenter:
         """Up to where frames have labels: a provisional segment that ends there may go on."""
         return self.start_s + self._frame / self.rate_hz
 
-    def labelled(self, values: npt.NDArray[np.float64]) -> tuple[list[int], list[float]]:
-        """Each frame's label, by number, and its probability; frames of any signals with the same rules."""
+    def labelled(self, values: npt.NDArray[np.float64]) -> tuple[list[int], list[float], npt.NDArray[np.float64]]:
+        """Each frame's label, by number, its probability, and those of its marks (n, marks).
+
+        The frames may be of any signals with the same rules.
+        """
         self._must_fit(values)
-        best = values.argmax(axis=1)
-        return best.tolist(), self._likely(values, best)
+        best = self._best(values)
+        return best.tolist(), self._likely(values, best), self._marked(values)
+
+    def _best(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        best: npt.NDArray[np.int64] = values[:, : len(self.labels)].argmax(axis=1)
+        return best
+
+    def _marked(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        beside = values[:, len(self.labels) :]
+        return beside if self.probabilities else 1.0 / (1.0 + np.exp(-beside))
 
     def _must_fit(self, values: npt.NDArray[np.float64]) -> None:
-        if values.ndim != 2 or values.shape[1] != len(self.labels):
+        count = len(self.labels)
+        if values.ndim != 2 or values.shape[1] != count + len(self.marks):
+            marks = f" and {len(self.marks)} marks ({', '.join(self.marks)})" if self.marks else ""
             raise SignalError(
-                f"frames of shape {values.shape[1:]} do not fit {len(self.labels)} labels ({', '.join(self.labels)}): "
+                f"frames of shape {values.shape[1:]} do not fit {count} labels ({', '.join(self.labels)}){marks}: "
                 "correct the labels of the card"
             )
 
@@ -215,6 +262,7 @@ class Segmenter:
         """The probability of each frame's label."""
         if not len(values):
             return []
+        values = values[:, : len(self.labels)]
         largest = values[np.arange(len(values)), best]
         # Softmax at its largest, where exp is 1.
         likely = largest if self.probabilities else 1.0 / np.exp(values - largest[:, None]).sum(axis=1)
@@ -226,13 +274,13 @@ class Segmenter:
         if self._waiting:
             assert self._open is not None
             values, self._waiting = np.array(self._waiting), []
-            for probability in self._likely(values, np.full(len(values), self._open.label)):
-                self._open.probability_sum += probability
+            label = np.full(len(values), self._open.label)
+            self._open.add(self._likely(values, label), self._marked(values))
 
     def _begin(self, label: int) -> _Run:
         """The run that the next frame opens."""
         self._close()
-        self._open = _Run(label, self._frame, self._frame, 0, 0.0)
+        self._open = _Run(label, self._frame, self._frame, 0, 0.0, [0.0] * len(self.marks))
         return self._open
 
     def _close(self) -> None:
@@ -246,10 +294,7 @@ class Segmenter:
             self._pending.append(run)
             return
         del self._pending[before + 1 :]
-        joined = self._pending[before]
-        joined.end = run.end
-        joined.frames += run.frames
-        joined.probability_sum += run.probability_sum
+        self._pending[before].take(run)
 
     def _joins(self, run: _Run) -> int | None:
         """Which waiting run this one continues."""
@@ -286,9 +331,13 @@ class Segmenter:
 
     def _segment(self, run: _Run) -> Iterator[Segment]:
         if self._long(run):
+            label = self.labels[run.label]
+            means = {mark: total / run.frames for mark, total in zip(self.marks, run.mark_sums, strict=True)}
             yield Segment(
                 start_s=max(self.not_before_s, self.start_s + run.start / self.rate_hz),
                 end_s=self.start_s + run.end / self.rate_hz,
-                label=self.labels[run.label],
+                label=label,
                 probability=run.probability_sum / run.frames,
+                ventricular=means.get(VENTRICULAR) if label == _QRS else None,
+                noise=means.get(NOISE),
             )

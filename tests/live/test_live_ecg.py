@@ -41,6 +41,17 @@ def test_intervals_of_a_beat() -> None:
     assert Beats(False).take(Segment(0, 1, "qrs", 1.0)) == []
 
 
+def test_noise_makes_no_beat_and_a_beat_says_whether_it_is_ventricular() -> None:
+    beats = Beats(True)
+    assert beats.take(Segment(1.0, 1.1, "qrs", 1.0, 0.1, 0.0)) == []
+    ((_, _, first),) = beats.take(Segment(2.0, 2.12, "qrs", 1.0, 0.9, 0.2))
+    ((_, _, second),) = beats.take(Segment(3.0, 3.1, "qrs", 1.0, 0.1, 0.9))
+    assert (first["ventricular"], second["ventricular"]) == (0.1, 0.9) and second["rr_ms"] == 1000
+    assert beats.take(Segment(4.0, 4.1, "qrs", 1.0, 0.1, 0.0)) == []
+    ((_, _, after),) = beats.flush()
+    assert "rr_ms" not in after
+
+
 def test_a_beat_goes_on_from_a_snapshot() -> None:
     one, two = Beats(True), Beats(True)
     waves = [Segment(t + d, t + d + 0.1, label, 0.9) for t in (0, 1, 2) for d, label in ((0, "p"), (0.2, "qrs"))]

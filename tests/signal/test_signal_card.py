@@ -63,6 +63,9 @@ def test_a_card_is_read(tmp_path: Path) -> None:
         ("label_delay_frames = 45", "label_delay_frames = -1", "label_delay_frames must be 0 or more"),
         ('kind = "gain"', 'kind = "magic"', "magic"),
         ("[segments]", '[segments]\nbackground = "noise"', "background is 'noise', which is not one of the labels"),
+        ("rate_hz = 250", 'rate_hz = 250\nmarks = ["p"]', "`$.marks[0]`"),
+        ("rate_hz = 250", 'rate_hz = 250\nmarks = ["noise", "noise"]', "marks must be a list of different names"),
+        ('kind = "gain"\nvalue = 0.5', 'kind = "compand"\nknee = 0', "knee above 0"),
         ("[quality]", "[quality", "is not TOML"),
     ],
 )

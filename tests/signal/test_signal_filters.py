@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tcnstream.errors import SignalError
-from tcnstream.signal.filters import Clip, FilterChain, Gain, Offset, Sos
+from tcnstream.signal.filters import Clip, Compand, FilterChain, Gain, Offset, Sos
 
 # scipy.signal.butter(2, [0.5, 40], "bandpass", fs=250, output="sos"), rounded.
 BANDPASS = (
     (0.1453, 0.2906, 0.1453, 1.0, -0.6697, 0.2523),
     (1.0, -2.0, 1.0, 1.0, -1.98222, 0.98238),
 )
-CHAIN = (Offset(0.5), Sos(BANDPASS, start="steady"), Gain(2.0), Clip(-1.0, 1.0))
+CHAIN = (Offset(0.5), Sos(BANDPASS, start="steady"), Gain(2.0), Compand(0.8), Clip(-0.7, 0.7))
 
 
 def signal(frames: int, channels: int = 1) -> np.ndarray:
@@ -88,3 +88,13 @@ def test_channels_do_not_mix() -> None:
 def test_wrong_steps_are_named(fields: dict[str, object], text: str) -> None:
     with pytest.raises(msgspec.ValidationError, match=text):
         msgspec.convert(fields, Sos | Gain | Offset | Clip)
+
+
+def test_companding_keeps_small_values_and_their_order() -> None:
+    x = np.array([[0.0], [0.01], [1.0], [-1.0], [5.0], [1e30]], np.float32)
+    y = FilterChain([Compand(1.0)]).push(x)[:, 0]
+    np.testing.assert_allclose(y, [0, 0.01 / 1.01, 0.5, -0.5, 5 / 6, 1.0], rtol=1e-6)
+    few = FilterChain([Compand(0.3)]).push(signal(60))
+    np.testing.assert_array_equal(few, FilterChain([Compand(0.3)]).push(np.tile(signal(60), (2, 1)))[:60])
+    with pytest.raises(ValueError, match="knee above 0"):
+        Compand(0.0)

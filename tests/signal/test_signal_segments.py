@@ -116,3 +116,32 @@ def test_frames_may_begin_before_or_after_the_signal() -> None:
     frames = np.eye(2)[[0, 0, 1, 1, 1]] * 9
     found = [*segmenter.push(frames), *segmenter.flush()]
     assert [(round(s.start_s, 9), round(s.end_s, 9)) for s in found] == [(0.0, 0.15), (0.15, 0.45)]
+
+
+def test_marks_are_means_over_the_segment_and_a_ventricular_one_is_of_a_qrs() -> None:
+    labels = one_hot([1, 1, 0, 2, 2, 2, 2])
+    marks = np.array([[-9, -9], [-9, 9], [0, 0], [9, -9], [-9, -9], [9, -9], [9, -9]])
+    frames = np.concatenate([labels, marks], axis=1)
+    whole = Segmenter(LABELS, 10.0, background="none", marks=("ventricular", "noise"))
+    found = [*whole.push(frames), *whole.flush()]
+    assert [(s.label, s.ventricular) for s in found] == [("p", None), ("qrs", pytest.approx(0.75, abs=1e-3))]
+    assert [s.noise for s in found] == pytest.approx([0.5, 0], abs=1e-3)
+    first, second = (Segmenter(LABELS, 10.0, background="none", marks=("ventricular", "noise")) for _ in range(2))
+    some = first.push(frames[:4])
+    second.restore(first.snapshot())
+    assert second.provisional is not None and second.provisional.ventricular == pytest.approx(1, abs=1e-3)
+    assert [*some, *second.push(frames[4:]), *second.flush()] == found
+    with pytest.raises(ValueError, match="other labels"):
+        Segmenter(LABELS, 10.0).restore(first.snapshot())
+    with pytest.raises(SignalError, match=r"4 labels .* and 2 marks \(ventricular, noise\)"):
+        whole.push(labels)
+    assert whole.rules != Segmenter(LABELS, 10.0, background="none").rules
+
+
+def test_marks_of_runs_that_join_are_joined() -> None:
+    labels = one_hot([2, 0, 2, 0, 0, 0])
+    frames = np.concatenate([labels, np.array([[9.0], [-9], [-9], [0], [0], [0]])], axis=1)
+    segmenter = Segmenter(LABELS, 10.0, background="none", marks=("ventricular",), merge_gap_s={"qrs": 0.1})
+    (segment,) = segmenter.push(frames)
+    assert (segment.start_s, segment.end_s, segment.noise) == (0.0, 0.3, None)
+    assert segment.ventricular == pytest.approx(0.5, abs=1e-3)

@@ -53,6 +53,22 @@ def test_wfdb_annotations(tmp_path: Path) -> None:
     assert read.aux_note[7] == 'odd, "label"' and read.fs == 500
 
 
+def test_what_a_model_says_beside_the_label_is_written(tmp_path: Path) -> None:
+    marked = [Segment(0.1, 0.2, "p", 0.75, None, 0.25), Segment(0.3, 0.4, "qrs", 0.9, 0.75, 0.5)]
+    text, table = io.StringIO(), io.StringIO()
+    JsonLinesWriter(text).write(marked)
+    lines = [json.loads(line) for line in text.getvalue().splitlines()]
+    assert "ventricular" not in lines[0] and (lines[1]["ventricular"], lines[1]["noise"]) == (0.75, 0.5)
+    CsvWriter(table).write(marked)
+    assert table.getvalue().splitlines()[0] == "start_s,end_s,label,probability,ventricular,noise"
+    assert table.getvalue().splitlines()[1:] == ["0.1,0.2,p,0.75,,0.25", "0.3,0.4,qrs,0.9,0.75,0.5"]
+    wfdb = pytest.importorskip("wfdb")
+    writer = WfdbWriter(tmp_path / "rec.tcn", 500)
+    writer.write(marked)
+    writer.close()
+    assert wfdb.rdann(str(tmp_path / "rec"), "tcn").symbol == ["(", "p", ")", "(", "V", ")"]
+
+
 def test_wfdb_names_and_emptiness_are_refused(tmp_path: Path) -> None:
     pytest.importorskip("wfdb")
     with pytest.raises(SignalError, match="cannot name WFDB annotations"):

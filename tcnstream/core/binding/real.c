@@ -135,7 +135,7 @@ static PyObject *real_finite(PyObject *module, PyObject *object)
 }
 
 /* The filters of a card: one record of six numbers a step, the kind first. */
-enum { GAIN, OFFSET, CLIP, SECTION, SECTION_STEADY, STEP_NUMBERS = 6, PIECE = 128 };
+enum { GAIN, OFFSET, CLIP, COMPAND, SECTION, SECTION_STEADY, STEP_NUMBERS = 6, PIECE = 128 };
 
 /* Direct form II transposed (Oppenheim & Schafer, Discrete-Time Signal Processing, 6.3). */
 static void section(double *x, Py_ssize_t n, const double *step, double *z, int begins)
@@ -177,6 +177,10 @@ static void filter_piece(double *x, Py_ssize_t n, const double *steps, Py_ssize_
         case CLIP:
             for (k = 0; k < n; k++)
                 x[k] = x[k] < step[1] ? step[1] : step[2] < x[k] ? step[2] : x[k];
+            break;
+        case COMPAND:
+            for (k = 0; k < n; k++)
+                x[k] = x[k] / (1.0 + fabs(x[k]) / step[1]);
             break;
         default:
             section(x, n, step, memory, begins);

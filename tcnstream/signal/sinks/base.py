@@ -153,4 +153,11 @@ def segment_fields(segment: Segment) -> dict[str, float | str]:
         "end_s": round(segment.end_s, 4),
         "label": segment.label,
         "probability": round(segment.probability, 4),
+        **said_marks(segment),
     }
+
+
+def said_marks(segment: Segment) -> dict[str, float]:
+    """What the model says of a segment beside its label: probabilities by name."""
+    marks = {"ventricular": segment.ventricular, "noise": segment.noise}
+    return {name: round(value, 4) for name, value in marks.items() if value is not None}

@@ -16,13 +16,15 @@ from tcnstream.signal.segments import Segment
 from tcnstream.signal.sinks.base import Sink, SinkKind
 
 _WAVES = {"p": ("p", 0), "qrs": ("N", 1), "t": ("t", 2)}
+_OF_VENTRICLE = "V"
 
 
 class WfdbWriter:
     """A WFDB annotation file that lies over the recording: samples are counted at ``rate_hz``, the recording's own.
 
     Each segment is ``(``, its wave and ``)``, as wave delineators of PhysioNet write it: P, QRS and T as ``p``, ``N``
-    and ``t`` with 0, 1 and 2 in the ``num`` field of the brackets, any other label as a comment. The wave stands in the
+    and ``t`` with 0, 1 and 2 in the ``num`` field of the brackets, any other label as a comment. A QRS that is more
+    likely of ventricular origin than not is ``V``. The wave stands in the
     middle of the segment: frames say where a wave begins and ends, not where it is highest.
     """
 
@@ -51,6 +53,8 @@ class WfdbWriter:
         marks: list[tuple[int, str, int, str]] = []
         for segment in self._segments:
             symbol, number = _WAVES.get(segment.label.lower(), ('"', 0))
+            if segment.ventricular is not None and segment.ventricular > 0.5:
+                symbol = _OF_VENTRICLE
             note = segment.label if symbol == '"' else ""
             first, last = round(segment.start_s * self._rate_hz), round(segment.end_s * self._rate_hz) - 1
             marks += [
@@ -82,14 +86,17 @@ def read_segments(wfdb: Any, record: Path, extension: str, rate_hz: float) -> It
     marks = wfdb.rdann(str(record), extension)
     labels = {symbol: label for label, (symbol, _) in _WAVES.items()}
     begins: list[int] = []
-    found: list[str] = []
+    found: list[tuple[str, float | None]] = []
     for sample, symbol, note in zip(marks.sample, marks.symbol, marks.aux_note, strict=True):
         if symbol == "(":
             begins.append(int(sample))
         elif symbol == ")":
-            yield Segment(begins.pop(0) / rate_hz, (int(sample) + 1) / rate_hz, found.pop(0), 1.0)
+            label, ventricular = found.pop(0)
+            yield Segment(begins.pop(0) / rate_hz, (int(sample) + 1) / rate_hz, label, 1.0, ventricular)
+        elif symbol == _OF_VENTRICLE:
+            found.append(("qrs", 1.0))
         else:
-            found.append(labels.get(symbol, note))
+            found.append((labels.get(symbol, note), None))
 
 
 def _open(path: Path | None, record_rate_hz: float | None) -> Sink[Any]:

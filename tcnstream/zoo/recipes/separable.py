@@ -24,11 +24,14 @@ import numpy as np
 import numpy.typing as npt
 
 from tcnstream.errors import MissingExtraError, ModelError
+from tcnstream.tflite.reader import read_model
 from tcnstream.zoo.tcn_params import TcnParams
 
 Floats = npt.NDArray[np.float32]
 
 MAX_TAPS = 9
+EPSILON = 1e-3
+"""Of the batch norms, as in separable.c."""
 TRAIN, INFER, STATISTICS = 0, 1, 2
 
 
@@ -91,14 +94,14 @@ class _CUnit(ctypes.Structure):
 
 
 @cache
-def _library(channels: int, inputs: int, classes: int) -> Any:
-    compiler = os.environ.get("CC") or next(filter(shutil.which, ("cc", "gcc", "clang")), None)
+def _library(channels: int, inputs: int, classes: int, marks: int) -> Any:
+    compiler = os.environ.get("CC") or next(filter(shutil.which, ("clang", "cc", "gcc")), None)
     if compiler is None:
         raise MissingExtraError(
             "tcnstream.zoo.recipes.separable compiles separable.c: install a C compiler, or name it in CC."
         )
     source = Path(__file__).with_name("separable.c")
-    sizes = [f"-DCHANNELS={channels}", f"-DINPUTS={inputs}", f"-DCLASSES={classes}"]
+    sizes = [f"-DCHANNELS={channels}", f"-DINPUTS={inputs}", f"-DCLASSES={classes}", f"-DMARKS={marks}"]
     command = [*compiler.split(), "-O3", "-march=native", "-ffast-math", "-funroll-loops", *sizes]
     command += ["-shared", "-fPIC", str(source), "-lm", "-o"]
     with tempfile.TemporaryDirectory() as folder:
@@ -118,10 +121,12 @@ class Network:
     ``parts`` maps a name ("stem.w", "0:B1.D1.dw", ...) to its place and shape in ``parameters``.
     """
 
-    def __init__(self, channels: int, units: Sequence[Unit], seed: int, inputs: int = 1, classes: int = 4) -> None:
+    def __init__(
+        self, channels: int, units: Sequence[Unit], seed: int, inputs: int = 1, classes: int = 4, marks: int = 0
+    ) -> None:
         self.channels, self.units = channels, tuple(units)
-        self.inputs, self.classes = inputs, classes
-        self._library = _library(channels, inputs, classes)
+        self.inputs, self.classes, self.marks = inputs, classes, marks
+        self._library = _library(channels, inputs, classes, marks)
         self._units = (_CUnit * len(units))(*[_CUnit(u.taps, u.dilation, u.past, u.skip) for u in units])
         self._memory = np.zeros(0, np.float32)
         self.parts: dict[str, tuple[slice, tuple[int, ...]]] = {}
@@ -149,6 +154,30 @@ class Network:
             values[f"{u.name}.pw.gamma"], values[f"{u.name}.pw.beta"] = np.ones(c), np.zeros(c)
         return values | {"head.w": rng.normal(0, 0.1, (c, self.classes)), "head.b": np.zeros(self.classes)}
 
+    def adopt(self, convolutions: Sequence[tuple[Floats, Floats]], x: Floats) -> None:
+        """Begin with the weights and biases of a network's convolutions, first to last, batch norms folded in.
+
+        ``x`` (lanes, frames, inputs) are windows as training draws them: the norms get the mean and the deviation that
+        they see there, so that they change nothing. Marks that the other network has not begin near no.
+        """
+        norms = ["stem", *(f"{u.name}.{kind}" for u in self.units for kind in ("dw", "pw"))]
+        if len(convolutions) != len(norms) + 1:
+            raise ModelError(f"separable: {len(convolutions)} convolutions do not fit a network of {len(norms) + 1}.")
+        for number, (norm, (weights, offset)) in enumerate(zip(norms, convolutions, strict=False)):
+            place, shape = self.parts["stem.w" if norm == "stem" else norm]
+            if weights.size != place.stop - place.start:
+                raise ModelError(f"separable: the weights {weights.shape} do not fit {norm}, which has {shape}.")
+            self.parameters[place] = weights.ravel()
+            mean, var = self.measure(x, self.parameters).reshape(-1, 2, self.channels)[number]
+            self.parameters[self.parts[f"{norm}.gamma"][0]] = np.sqrt(var + EPSILON)
+            self.parameters[self.parts[f"{norm}.beta"][0]] = offset + mean
+        head, bias = convolutions[-1]
+        known = min(len(bias), self.classes)
+        place, shape = self.parts["head.w"]
+        self.parameters[place].reshape(shape)[:, :known] = head[:, :known]
+        place, _ = self.parts["head.b"]
+        self.parameters[place][:known], self.parameters[place][known:] = bias[:known], -3
+
     @property
     def look_ahead(self) -> int:
         """Frames."""
@@ -158,7 +187,8 @@ class Network:
         """The weighted mean cross-entropy; fills ``gradient`` and ``statistics``.
 
         ``x`` is (lanes, frames, inputs), or (lanes, frames) for a single input, ``target`` (lanes, frames, classes)
-        probabilities, ``weight`` (lanes, frames).
+        probabilities, ``weight`` (lanes, frames, 1 + marks), or (lanes, frames) without marks: the last ``marks``
+        classes are yes-or-no questions with a weight and a mean of their own.
         """
         return self._step(TRAIN, x, target, weight, self.parameters, self.statistics, None)
 
@@ -187,10 +217,12 @@ class Network:
         lanes, frames = x.shape[:2]
         if self.inputs == 1 and x.ndim == 2:
             x = x[..., None]
+        if weight is not None and self.marks == 0 and weight.ndim == 2:
+            weight = weight[..., None]
         shapes = [
             (x, (lanes, frames, self.inputs)),
             (target, (lanes, frames, self.classes)),
-            (weight, (lanes, frames)),
+            (weight, (lanes, frames, 1 + self.marks)),
         ]
         if any(a is not None and (a.shape != shape or a.dtype != np.float32) for a, shape in shapes):
             raise ValueError("x, target and weight must be float32 and of the same lanes and frames")
@@ -243,6 +275,20 @@ class Network:
         stage = self.units[-1].name.split(":")[0]
         weights[f"{stage}:NECK.conv"] = [part("head.w").reshape(1, 1, c, self.classes), part("head.b")]
         return weights
+
+
+def folded_weights(path: Path) -> list[tuple[Floats, Floats]]:
+    """Weights (taps or 1, channels in or 1, channels out) and bias of every convolution of a float32 .tflite file."""
+    (graph,) = read_model(path.read_bytes()).graphs
+    found = []
+    for op in graph.ops:
+        if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+            weights, bias = (np.asarray(graph.tensors[i].data, np.float32) for i in op.inputs[1:3])
+            # A full convolution's are (out, height, width, in), a depthwise one's (1, height, width, channels).
+            found.append(
+                (weights.reshape(len(bias), -1).T if op.kind == "CONV_2D" else weights.reshape(-1, len(bias)), bias)
+            )
+    return found
 
 
 def to_keras(stages: Sequence[TcnParams], weights: Mapping[str, Sequence[Floats]], window_frames: int) -> Any:

