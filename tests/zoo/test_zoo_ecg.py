@@ -26,6 +26,7 @@ from tcnstream.zoo.recipes.evaluate_ecg import (
     delineate,
     evaluate,
     facts,
+    find_segments,
     main,
     open_model,
     score_best_lead,
@@ -366,6 +367,24 @@ def test_shipped_models_find_the_waves_of_a_drawn_heart(name: str) -> None:
     assert found == delineate(model, card, signal, 500.0, chunk=37)
     table = facts(score(waves[6:-3], found))
     assert table["qrs"]["f1"] == 100 and table["t"]["se"] == 100 and abs(table["qrs"]["onset_mean_ms"]) < 60
+
+
+@shipped
+def test_marks_stand_beside_the_labels_of_the_same_network() -> None:
+    model, card = open_model("ecg_beats")
+    assert card.marks == MARKS and model.outputs[0].shape == (len(LABELS) + len(MARKS),)
+    assert card.look_ahead_ms == model.delay * 1000 / RATE_HZ <= 200
+    assert sum(t.data.size for t in model.graph.tensors if t.data is not None) <= 40_000
+    demo = np.loadtxt(MODELS.parent / "data" / "ecg.csv", np.float32, skiprows=4)
+    found = find_segments(model, card, demo, 360.0)
+    beats = [s for s in found if s.label == "qrs"]
+    ventricular = [s for s in beats if s.ventricular is not None and s.ventricular > 0.5]
+    assert all(s.ventricular is None for s in found if s.label != "qrs") and all(
+        s.noise is not None and s.noise < 0.5 for s in found
+    )
+    assert 3 <= len(ventricular) < len(beats) / 2
+    width = [np.mean([s.end_s - s.start_s for s in some]) for some in (ventricular, beats)]
+    assert width[0] > 1.2 * width[1]
 
 
 @shipped

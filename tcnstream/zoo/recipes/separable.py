@@ -249,8 +249,10 @@ class Network:
         )
         return loss
 
-    def keras_weights(self, parameters: Floats, statistics: Floats) -> dict[str, list[Floats]]:
-        """Layer name, with "stage:" in front -> weights as Keras orders them."""
+    def keras_weights(
+        self, parameters: Floats, statistics: Floats, classes: int | None = None
+    ) -> dict[str, list[Floats]]:
+        """Layer name, with "stage:" in front -> weights as Keras orders them; of the first ``classes`` alone."""
         c = self.channels
         norms = iter(statistics.reshape(-1, 2, c))
 
@@ -273,7 +275,10 @@ class Network:
             weights[f"{u.name}.PW.B1.CN"] = [part(f"{u.name}.pw").reshape(1, 1, c, c)]
             weights[f"{u.name}.PW.B1.BN"] = norm(f"{u.name}.pw")
         stage = self.units[-1].name.split(":")[0]
-        weights[f"{stage}:NECK.conv"] = [part("head.w").reshape(1, 1, c, self.classes), part("head.b")]
+        weights[f"{stage}:NECK.conv"] = [
+            part("head.w")[:, :classes].reshape(1, 1, c, -1),
+            part("head.b")[:classes],
+        ]
         return weights
 
 

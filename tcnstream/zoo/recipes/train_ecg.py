@@ -85,19 +85,19 @@ def calibration(windows: Windows, count: int = 400) -> Floats:
     return drawn[..., None].astype(np.float32)
 
 
-def card_text(name: str, file: str, look_ahead: int, training: str, description: str) -> str:
+def card_text(name: str, file: str, marks: Sequence[str], look_ahead: int, training: str, description: str) -> str:
     """The model card (see tcnstream.signal.card) without its quality, which the evaluation measures."""
     section = ", ".join(f"{value:.17g}" if value % 1 else f"{value:.1f}" for value in highpass(RATE_HZ).sections[0])
     durations = ", ".join(f"{label} = {seconds}" for label, seconds in MIN_DURATION_S.items())
     gaps = ", ".join(f"{label} = {seconds}" for label, seconds in MERGE_GAP_S.items())
+    said = f"marks = {json.dumps(marks)}\n" if marks else ""
     return f"""name = "{name}"
 file = "{file}"
 description = "{description}"
 rate_hz = {RATE_HZ:.1f}
 units = "mV"
 labels = {json.dumps(LABELS)}
-marks = {json.dumps(MARKS)}
-label_delay_frames = 0
+{said}label_delay_frames = 0
 look_ahead_ms = {look_ahead * 1000 / RATE_HZ:.1f}
 output = "logits"
 training_data = "{training}"
@@ -122,22 +122,28 @@ merge_gap_s = {{ {gaps} }}
 def write_models(
     trained: Trained, stages: Sequence[Any], windows: Windows, training: str, name: str, out: Path
 ) -> None:
-    """NAME.f32.tflite, NAME.i8.tflite and the cards NAME.f32.toml and NAME.toml (of the int8 file)."""
+    """NAME.f32.tflite, NAME.i8.tflite and the cards NAME.f32.toml and NAME.toml (of the int8 file).
+
+    They give the labels alone; NAME_beats is the same network with the marks behind them.
+    """
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     from tcnstream.zoo.convert import to_tflite
 
-    weights = trained.network.keras_weights(trained.parameters, trained.statistics)
-    model = to_keras(stages, weights, WINDOW_FRAMES)
-    look_ahead = trained.network.look_ahead
-    for kind, card in (("f32", f"{name}.f32"), ("i8", name)):
-        file = f"{name}.{kind}.tflite"
-        if kind == "i8":
-            content = to_tflite(model, quantize="int8", calibration=calibration(windows))
-        else:
-            content = to_tflite(model)
-        (out / file).write_bytes(content)
-        about = f"P, QRS and T of a single-lead ECG, {'int8' if kind == 'i8' else 'float32'}"
-        (out / f"{card}.toml").write_text(card_text(card, file, look_ahead, training, about), encoding="utf-8")
+    drawn = calibration(windows)
+    for stem, marks in ((name, ()), (f"{name}_beats", MARKS)):
+        network = trained.network
+        weights = network.keras_weights(trained.parameters, trained.statistics, len(LABELS) + len(marks))
+        model = to_keras(stages, weights, WINDOW_FRAMES)
+        for kind, card in (("f32", f"{stem}.f32"), ("i8", stem)):
+            content = to_tflite(model, quantize="int8", calibration=drawn) if kind == "i8" else to_tflite(model)
+            file = f"{stem}.{kind}.tflite"
+            (out / file).write_bytes(content)
+            about = f"P, QRS and T of a single-lead ECG{', with marks' if marks else ''}, {_KINDS[kind]}"
+            text = card_text(card, file, marks, network.look_ahead, training, about)
+            (out / f"{card}.toml").write_text(text, encoding="utf-8")
+
+
+_KINDS = {"f32": "float32", "i8": "int8"}
 
 
 def teacher_of(model: str) -> Teacher:
