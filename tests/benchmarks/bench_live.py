@@ -210,7 +210,7 @@ def disk(folder: Path) -> None:
     x = signal_of("ecg.csv")[:, 0]
     lines = [f"{value:.3f}\n".encode() for value in x]
     served = []
-    for name, chosen in (("all", ""), ("beats", 'events = ["beat", "gap", "clock", "status"]\n')):
+    for name, chosen in (("all", ""), ("beats", 'events = ["beat", "gap", "clock", "status"]\nevery = "10 s"\n')):
         place = folder / name
         place.mkdir()
         sensor = Sensor(place / "port", 360.0, lambda n: lines[n % len(lines)], burst=18)

@@ -47,6 +47,26 @@ def test_an_open_segment_is_shown_to_viewers_alone(ecg: np.ndarray, tmp_path: Pa
     assert isinstance(state, dict) and state["provisional"] == open_now
 
 
+def test_lines_are_gathered_for_as_long_as_the_sink_may_hold_them(tmp_path: Path) -> None:
+    path = tmp_path / "live.toml"
+    path.write_text(
+        '[stream.bed]\nsource = "-"\nmodel = "ecg"\nsinks = ["log"]\n'
+        '[sink.log]\nkind = "jsonl"\npath = "held.jsonl"\nevery = "60 s"\nqueue = 5\n'
+    )
+    sink = open_sink(read_config(path).sinks["log"], Log())
+    sink.start()
+    events = [Event("segment", "bed", 0, seq, 0, 0.0, 1.0, "qrs", 1.0, None) for seq in range(9)]
+    sink.put(events[:2], may_wait=True)
+    assert not (tmp_path / "held.jsonl").exists() and sink.waiting() == 2
+    mark = sink.mark()  # a checkpoint does not wait for a minute
+    assert mark.wait(20) and sink.waiting() == 0
+    for event in events[2:8]:  # nor does who waits for room
+        sink.put([event], may_wait=True)
+    sink.put(events[8:], may_wait=True)
+    sink.stop(20)
+    assert (tmp_path / "held.jsonl").read_bytes() == b"".join(event.json() + b"\n" for event in events)
+
+
 def test_a_sink_is_given_the_types_that_it_asks_for(ecg: np.ndarray, tmp_path: Path) -> None:
     path = tmp_path / "live.toml"
     path.write_text(

@@ -185,10 +185,13 @@ class Sink(ABC):
 
 
 class SinkThread(Sink):
-    """A Writer behind a bounded queue."""
+    """A Writer behind a bounded queue. What comes waits ``hold_s`` for more, so that less is written more often."""
 
-    def __init__(self, config: SinkConfig, writer: Writer, log: Log, wants_samples: bool = False) -> None:
+    def __init__(
+        self, config: SinkConfig, writer: Writer, log: Log, wants_samples: bool = False, hold_s: float = 0.0
+    ) -> None:
         super().__init__(config)
+        self._hold_s = hold_s
         self._writer, self._log = writer, log
         self.wants_samples = wants_samples
         self._queue: deque[Item | Mark] = deque()
@@ -256,6 +259,7 @@ class SinkThread(Sink):
                     self._changed.wait()
                 if not self._queue:
                     break
+                self._gather()
                 batch = self._first()
             try:
                 if isinstance(batch, Mark):
@@ -284,6 +288,14 @@ class SinkThread(Sink):
             self._writer.close()
         except Exception as error:
             self._log.error("sink.failed", sink=self.config.name, error=str(error))
+
+    def _gather(self) -> None:
+        """Until there is enough, or somebody waits: for room, for a mark or for the end."""
+        until_s, enough = time.monotonic() + self._hold_s, min(_MOST_AT_ONCE, self.config.queue_events)
+        while (left_s := until_s - time.monotonic()) > 0 and self._events < enough and not self._stopping:
+            if any(isinstance(item, Mark) for item in self._queue):
+                return
+            self._changed.wait(left_s)
 
     def _first(self) -> Mark | list[Item]:
         """The mark at the head of the queue, or the events up to the next one; they stay until they are written."""

@@ -25,12 +25,14 @@ _FILES_OF_A_QUOTA = 10
 
 @dataclass(frozen=True)
 class JsonlConfig(SinkConfig):
-    """``rotate_bytes`` 0 never turns over; ``quota_bytes`` bounds all files of the sink together, 0 does not."""
+    """``rotate_bytes`` 0 never turns over; ``quota_bytes`` bounds all files of the sink together, 0 does not. Lines are
+    written every ``every_s`` seconds, 0: at once."""
 
     path: Path
     rotate_bytes: int
     keep: int
     quota_bytes: int
+    every_s: float = 0.0
 
     def files(self) -> list[Path]:
         return [self.path]
@@ -184,7 +186,7 @@ class JsonlSink(SinkThread):
     def __init__(self, config: JsonlConfig, log: Log) -> None:
         writer = JsonlWriter(config)
         self.file = writer.file
-        super().__init__(config, writer, log)
+        super().__init__(config, writer, log, hold_s=config.every_s)
 
     def recover(self, position: Position, keep: Callable[[int, bytes], bool]) -> None:
         """Before ``start``: back to ``position``, with those lines after it that ``keep(offset, line)`` wants.
@@ -230,7 +232,7 @@ def _configure(name: str, table: Table, folder: Path, full: Full, queue_events: 
         table.complain("path", f'= "{path}" lies in no folder that is there: make {path.parent}, or name another')
     elif not os.access(path if path.exists() else path.parent, os.W_OK):
         table.complain("path", f'= "{path}" cannot be written: change its permissions, or name another')
-    return JsonlConfig(name, "jsonl", full, queue_events, path, *rotation(table))
+    return JsonlConfig(name, "jsonl", full, queue_events, path, *rotation(table), table.seconds("every", 0.0))
 
 
 KIND = SinkKind("jsonl", _configure, JsonlSink)
