@@ -235,7 +235,9 @@ def open_serial(port: str, baud: int = DEFAULT_BAUD) -> SerialTransport:
     except ImportError as error:
         raise TargetError("serial ports need pyserial: pip install pyserial") from error
     try:
-        return SerialTransport(serial.serial_for_url(port, baudrate=baud, timeout=0), f"serial:{port}")
+        # Two programs on one port would take each other's replies.
+        opened = serial.serial_for_url(port, baudrate=baud, timeout=0, exclusive=True)
+        return SerialTransport(opened, f"serial:{port}")
     except (OSError, ValueError) as error:
         raise TargetError(
             f"serial:{port}: {error}; check the cable, that no other program has the port open, and your rights to it"
