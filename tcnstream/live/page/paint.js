@@ -41,8 +41,8 @@ function band(context, place, [left, right], segment, number, look, named) {
   const text = segment.label.toUpperCase();
   context.font = look.font.replace("12px", `600 ${11 * place.scale}px`);
   const width = context.measureText(text).width;
-  if (right - left < width + 6 * place.scale) return;
-  const middle = (Math.max(left, place.left) + Math.min(right, place.left + place.width)) / 2;
+  const from = Math.max(left, place.left), to = Math.min(right, place.left + place.width), middle = (from + to) / 2;
+  if (to - from < width + 6 * place.scale) return;
   context.fillStyle = look.paper;
   context.fillRect(middle - width / 2 - 3 * place.scale, top + 2 * place.scale, width + 6 * place.scale, place.band - 4 * place.scale);
   context.fillStyle = look.text;
@@ -60,8 +60,8 @@ function missing(context, place, [left, right], look, text, isSkip = false) {
   context.strokeRect(left, place.top - 1, width, place.height + 2);
   if (!text) return;
   context.font = look.font.replace("12px", `${11 * place.scale}px`);
-  if (context.measureText(text).width + 8 * place.scale > width) return;
-  const middle = (Math.max(left, place.left) + Math.min(left + width, place.left + place.width)) / 2;
+  const from = Math.max(left, place.left), to = Math.min(left + width, place.left + place.width), middle = (from + to) / 2;
+  if (context.measureText(text).width + 8 * place.scale > to - from) return;
   const half = context.measureText(text).width / 2 + 4 * place.scale;
   context.fillStyle = look.paper;
   context.fillRect(middle - half, place.top + 4 * place.scale, 2 * half, 18 * place.scale);

@@ -83,12 +83,12 @@ export class Scope {
     Object.assign(this.box.dataset, { draws: this.draws, fromS: plot.scales.x.min, toS: plot.scales.x.max, left, top, width, height, band: place.band });
   }
 
-  units(context, { left, top, scale }) {
+  units(context, { top, scale }) {
     context.fillStyle = this.look().quiet;
     context.font = this.look().font.replace("12px", `${12 * scale}px`);
-    context.textAlign = "right";
+    context.textAlign = "left";
     context.textBaseline = "bottom";
-    context.fillText(this.stream.facts.units, left - 8 * scale, top - 2 * scale);
+    context.fillText(this.stream.facts.units, 4 * scale, top - 4 * scale);
   }
 
   nothing(context, { left, top, width, height, scale }) {

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,30 +18,31 @@ import numpy as np
 from tcnstream.live.events import Event
 from tcnstream.live.sinks.base import SampleBlock
 from tcnstream.live.told import StreamFacts, Told
+from tcnstream.live.web.message import FACTS, json_message
 from tcnstream.live.web.trace import HISTORY_S, Trace
 
+FACTS_S = 1.0
 _MOST_ITEMS = 16_384
 _MOST_EVENTS = 20_000
+_EVENTS_AT_ONCE = 500
 _HEART_BEATS = 8
 _HEART_S = 10.0
 
 
 @dataclass
 class Past:
-    """One stream: its trace, its events as JSON, and the segment that is not final. ``first_event`` is how many events
-    have gone.
-    """
+    """One stream: its trace, its events, and the segment that is not final. ``first_event`` is how many have gone."""
 
     facts: StreamFacts
     trace: Trace
-    events: deque[tuple[float, bytes]] = field(default_factory=deque)
+    events: deque[Event] = field(default_factory=deque)
     first_event: int = 0
     open_segment: Mapping[str, Any] = field(default_factory=dict)
     beats: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=_HEART_BEATS))
 
     def take_event(self, event: Event) -> None:
-        self.events.append((event.end_s, event.json()))
-        while len(self.events) > _MOST_EVENTS or self.events[0][0] < event.end_s - HISTORY_S - 5:
+        self.events.append(event)
+        while len(self.events) > _MOST_EVENTS or self.events[0].end_s < event.end_s - HISTORY_S - 5:
             self.events.popleft()
             self.first_event += 1
         rate = event.more.get("rate_bpm")
@@ -48,10 +50,10 @@ class Past:
             self.beats.append((event.end_s, float(rate)))
 
     def events_since(self, number: int) -> tuple[int, bytes]:
-        """The number after the last event, and a JSON list of those from ``number`` on."""
+        """The number after the last event, and a JSON list of those from ``number`` on, at most so many at once."""
         there = max(0, number - self.first_event)
-        lines = [line for _, line in list(self.events)[there:]]
-        return self.first_event + len(self.events), b"[" + b",".join(lines) + b"]"
+        lines = [event.json() for event in islice(self.events, there, there + _EVENTS_AT_ONCE)]
+        return self.first_event + there + len(lines), b"[" + b",".join(lines) + b"]"
 
     def heart_bpm(self) -> float | None:
         """The median of the last beats, while there are any."""
@@ -68,6 +70,7 @@ class History:
         self._viewer = daemon.hub.subscribe(_MOST_ITEMS)
         self.past: dict[str, Past] = {}
         self.lost_items = 0
+        self._told, self._told_s = b"", -FACTS_S
 
     def collect(self) -> None:
         """Takes what was published since the last call."""
@@ -85,6 +88,12 @@ class History:
             if (past := self._of(name)) is not None:
                 for first_frame, samples in _joined(of_stream):
                     past.trace.add(first_frame, samples)
+
+    def told(self) -> bytes:
+        """The message of ``facts``; it is made once a second, and only if somebody asks."""
+        if time.monotonic() - self._told_s >= FACTS_S:
+            self._told, self._told_s = json_message(FACTS, self.facts()), time.monotonic()
+        return self._told
 
     def facts(self) -> dict[str, Any]:
         """All streams as the list shows them, and what is around them."""

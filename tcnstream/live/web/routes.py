@@ -28,10 +28,8 @@ _LOGIN_COOKIE_S = 90 * 86400
 _WRONG_WORD_S = 0.5
 
 
-def application(
-    daemon: Told, history: History, facts: Callable[[], bytes], hosts: tuple[str, ...], token: str | None
-) -> App:
-    """The ASGI application. ``facts`` gives the message of the last second."""
+def application(daemon: Told, history: History, hosts: tuple[str, ...], token: str | None) -> App:
+    """The ASGI application."""
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -71,7 +69,7 @@ def application(
             await socket.close(_TOO_MANY, "too many viewers")
             return
         looking += 1
-        viewer = Viewer(history, facts, socket.send_bytes)
+        viewer = Viewer(history, socket.send_bytes)
         shows = asyncio.create_task(viewer.run())
         hears = asyncio.create_task(_hear(socket, viewer))
         try:

@@ -10,7 +10,6 @@ import asyncio
 import logging
 import socket
 import threading
-import time
 from typing import Any
 
 from tcnstream.live.address import LOOPBACK, listen_to
@@ -18,13 +17,11 @@ from tcnstream.live.config import PageConfig
 from tcnstream.live.logs import Log
 from tcnstream.live.told import Told
 from tcnstream.live.web.history import History
-from tcnstream.live.web.message import FACTS, json_message
 from tcnstream.live.web.routes import application
 from tcnstream.live.web.viewer import MOST_ASKED_BYTES, TURNS_HZ
 from tcnstream.signal.extras import optional_package
 
 _WHY = "a page is asked for (page.listen)"
-_FACTS_S = 1.0
 _MOST_CONNECTIONS = 200
 _REQUEST_S = 5.0
 _SEND_BUFFER_BYTES = 1 << 14
@@ -44,12 +41,11 @@ class Web:
         self.port = int(self._socket.getsockname()[1])
         self.address = f"http://{f'[{config.host}]' if ':' in config.host else config.host}:{self.port}/"
         self._history = History(daemon)
-        self._facts = b""
         hosts = (*LOOPBACK, *config.hosts)
         if config.host not in LOOPBACK:
             hosts += (config.host, socket.gethostname().lower(), f"{socket.gethostname().lower()}.local")
         settings = uvicorn.Config(
-            application(daemon, self._history, lambda: self._facts, hosts, config.token),
+            application(daemon, self._history, hosts, config.token),
             http=_http(),
             ws="websockets-sansio",
             ws_max_size=MOST_ASKED_BYTES,
@@ -85,26 +81,27 @@ class Web:
         asyncio.run(self._serve())
 
     async def _serve(self) -> None:
-        collects = asyncio.create_task(self._collect())
+        beside = [asyncio.create_task(work) for work in (self._collect(), self._tidy())]
         try:
             await self._server.serve(sockets=[self._socket])
         finally:
-            collects.cancel()
+            for task in beside:
+                task.cancel()
 
     async def _collect(self) -> None:
-        told_s = -_FACTS_S
-        closing: set[Any] = set()
         while True:
             self._history.collect()
-            if time.monotonic() - told_s >= _FACTS_S:
-                told_s = time.monotonic()
-                self._facts = json_message(FACTS, self._history.facts())
-                # Who is closed and does not read would keep the connection until it does.
-                lines = {each.transport for each in self._server.server_state.connections}
-                for line in (still_closing := {line for line in lines if line.is_closing()}) & closing:
-                    line.abort()
-                closing = still_closing
             await asyncio.sleep(1 / TURNS_HZ)
+
+    async def _tidy(self) -> None:
+        """Who is closed and does not read would keep the connection until it does."""
+        closing: set[Any] = set()
+        while True:
+            lines = {each.transport for each in self._server.server_state.connections}
+            for line in (still_closing := {line for line in lines if line.is_closing()}) & closing:
+                line.abort()
+            closing = still_closing
+            await asyncio.sleep(1.0)
 
 
 class _Told(logging.Handler):

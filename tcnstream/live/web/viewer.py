@@ -38,8 +38,8 @@ class Question(msgspec.Struct, forbid_unknown_fields=True):
 class Viewer:
     """``send`` waits while the peer does not read."""
 
-    def __init__(self, history: History, facts: Callable[[], bytes], send: Callable[[bytes], Awaitable[None]]) -> None:
-        self._history, self._facts, self._send = history, facts, send
+    def __init__(self, history: History, send: Callable[[bytes], Awaitable[None]]) -> None:
+        self._history, self._send = history, send
         self._asked: Question | None = None
         self._past: Past | None = None
         self._turn = self._column = self._event = 0
@@ -72,7 +72,7 @@ class Viewer:
 
     def _messages(self, skips: bool) -> list[bytes]:
         found: list[bytes] = []
-        facts = self._facts()
+        facts = self._history.told()
         if facts is not self._told:
             self._told = facts
             found.append(facts)
