@@ -193,6 +193,12 @@ def test_segments_follow_each_other(tmp_path: Path, segments: np.ndarray) -> Non
         open_recording(tmp_path / "w.hea", channels=2)
 
 
+def test_a_length_that_its_segments_do_not_have_is_said(tmp_path: Path, segments: np.ndarray) -> None:
+    recording = open_recording(write(tmp_path, "w/2 2 360 99000\na 3600\nb 5400\n"))
+    assert "it says 99,000 frames and its segments have 9,000, which are all read" in recording.remark
+    assert recording.frames == len(read(recording)) == 9000
+
+
 def test_what_lies_between_segments_is_a_gap(tmp_path: Path, segments: np.ndarray) -> None:
     path = write(tmp_path, "g/4 2 360 10500\na 3600\n~ 1000\nb 5400\n~ 500\n")
     recording = open_recording(path)

@@ -84,6 +84,9 @@ def _of_segments(source: str, record: Header, channels: Channels) -> Recording:
             if there < frames:
                 remarks.append(f"cut short: {header.path.name} says {frames:,} frames and {there:,} are there")
         plans.append((frames, header, signals or [], there))
+    whole = sum(frames for _, frames in record.segments)
+    if record.frames is not None and record.frames != whole:
+        remarks.append(f"it says {record.frames:,} frames and its segments have {whole:,}, which are all read")
 
     def chunks() -> Iterator[Piece]:
         for frames, header, signals, there in plans:
