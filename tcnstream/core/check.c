@@ -207,6 +207,7 @@ TCN_RARELY static int check_node(tcn_checker *c, uint32_t k)
     REQUIRE(n->pad_begin > -MOST_FRAMES && n->pad_begin < MOST_FRAMES, &n->pad_begin, TCN_VALUE);
     REQUIRE(n->pad_end == TCN_SAME || (n->pad_end > -MOST_FRAMES && n->pad_end < MOST_FRAMES), &n->pad_end, TCN_VALUE);
     REQUIRE(n->edge <= EDGE_HOLD, &n->edge, TCN_VALUE);
+    REQUIRE(TCN_NEEDED(RATES) || (n->up == 1 && n->stride == 1), &n->up, TCN_UNKNOWN);
     if (n->fill_at)
         REQUIRE(holds(c, n->fill_at, input_of(c, 0)->bytes, 1) && n->fill_at % 16 == 0, &n->fill_at, TCN_BOUNDS);
     if (k < c->loop_end)

@@ -13,7 +13,7 @@ static int64_t while_open(const tcn_node_record *r, int64_t n)
     if (r->edge == EDGE_SYMMETRIC && n < r->pad_begin)
         return 0;
     places = n * r->up + r->pad_begin + (r->pad_end < 0 && r->pad_end != TCN_SAME ? r->pad_end : 0) - r->extent;
-    if (r->stride != 1)
+    if (TCN_NEEDED(RATES) && r->stride != 1)
         places = floor_divide(places, r->stride);
     return places < 0 ? 0 : places + 1;
 }
@@ -24,8 +24,10 @@ static int64_t at_end(const tcn_node_record *r, int64_t n)
     if (n == 0)
         return 0;
     if (r->pad_end == TCN_SAME)
-        return -floor_divide(-n, r->stride);
-    places = floor_divide(n * r->up + r->pad_begin + r->pad_end - r->extent, r->stride);
+        return TCN_NEEDED(RATES) ? -floor_divide(-n, r->stride) : n;
+    places = n * r->up + r->pad_begin + r->pad_end - r->extent;
+    if (TCN_NEEDED(RATES))
+        places = floor_divide(places, r->stride);
     return places < 0 ? 0 : places + 1;
 }
 
@@ -66,7 +68,9 @@ void tcn_count_at_end(const tcn_program *p, int64_t n, int64_t *count) { fold(p,
 static int64_t linear_from(const tcn_node_record *r)
 {
     int64_t cut = r->pad_end < 0 && r->pad_end != TCN_SAME ? -(int64_t)r->pad_end : 0;
-    int64_t from = ((int64_t)r->extent - 1 - r->pad_begin + cut + r->up - 1) / r->up;
+    int64_t from = (int64_t)r->extent - 1 - r->pad_begin + cut;
+    if (TCN_NEEDED(RATES))
+        from = (from + r->up - 1) / r->up;
     if ((r->edge == EDGE_REFLECT || r->edge == EDGE_SYMMETRIC) && from <= r->pad_begin)
         from = (int64_t)r->pad_begin + 1;
     return from < 1 ? 1 : from;
@@ -94,7 +98,7 @@ TCN_RARELY static uint32_t step_of(const tcn_program *p)
 {
     uint64_t step = 1;
     uint32_t t;
-    for (t = 0; t < p->header->n_tensors; t++) {
+    for (t = 0; TCN_NEEDED(RATES) && t < p->header->n_tensors; t++) {
         uint64_t a = step, b = growth_of(p->plan, &p->tensors[t])->down, rest;
         for (; b; a = b, b = rest)
             rest = a % b;

@@ -141,7 +141,10 @@ static inline int64_t node_tail(const tcn_node_record *n, const tcn_growth *in)
 {
     int64_t begin = n->pad_begin < 0 ? -(int64_t)n->pad_begin : n->pad_begin;
     int64_t end = n->pad_end == TCN_SAME ? 0 : n->pad_end < 0 ? -(int64_t)n->pad_end : n->pad_end;
-    int64_t frames = ((int64_t)n->extent + begin + end + n->stride) / n->up + 2;
+    int64_t frames = (int64_t)n->extent + begin + end + n->stride + 2;
+    if (!TCN_NEEDED(RATES))
+        return frames + 1;
+    frames = (frames - 2) / n->up + 2;
     return (frames * in->down + in->up - 1) / in->up + 1;
 }
 
@@ -156,8 +159,8 @@ void tcn_find_steady_state(tcn_program *p, uint32_t block);
 static inline int whole_steps(const tcn_program *p, int64_t frames, int64_t *steps)
 {
     uint32_t low = (uint32_t)frames;
-    *steps = p->step == 1 ? frames : frames == low ? low / p->step : frames / p->step;
-    return p->step == 1 || *steps * p->step == frames;
+    *steps = !TCN_NEEDED(RATES) || p->step == 1 ? frames : frames == low ? low / p->step : frames / p->step;
+    return !TCN_NEEDED(RATES) || p->step == 1 || *steps * p->step == frames;
 }
 
 /* Computes the new frames of node `k` in all lanes. */

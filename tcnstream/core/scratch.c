@@ -18,7 +18,7 @@ static void *take(arena *a, size_t count, size_t size)
 static uint64_t capacity_of(const tcn_program *p, uint32_t t, uint32_t block)
 {
     const tcn_growth *g = growth_of(p->plan, &p->tensors[t]);
-    return ((uint64_t)block * g->up + g->down - 1) / g->down + g->extra;
+    return TCN_NEEDED(RATES) ? ((uint64_t)block * g->up + g->down - 1) / g->down + g->extra : (uint64_t)block + g->extra;
 }
 
 /* Taps and operands of all nodes. */

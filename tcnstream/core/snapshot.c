@@ -47,7 +47,7 @@ static int64_t most_frames(const tcn_program *p)
 {
     int64_t most = INT64_MAX >> 8;
     uint32_t k;
-    for (k = 0; k < p->header->n_nodes; k++)
+    for (k = 0; TCN_NEEDED(RATES) && k < p->header->n_nodes; k++)
         most /= p->nodes[k].up;
     return most > INT64_MAX >> 20 ? most : INT64_MAX >> 20;
 }

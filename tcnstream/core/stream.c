@@ -257,7 +257,7 @@ static void push_step(const tcn_work *work, tcn_lane *lane, uint32_t lanes)
         tcn_run_single_frame(p, k, p->lanes, lanes);
         for (; done < p->commit_until[k]; done++)
             for (l = 0; l < lanes; l++)
-                if (p->fresh[p->commits[done]] == 1)
+                if (!TCN_NEEDED(RATES) || p->fresh[p->commits[done]] == 1)
                     commit_one(p, &p->lanes[l], p->commits[done]);
                 else
                     commit_several(p, &p->lanes[l], p->commits[done]);

@@ -414,7 +414,7 @@ TCN_RARELY static void prepare_single_frame(const tcn_program *p, const tcn_node
         return;
     single->kernel = window_kernel(p, node);
     single->fours = fours_kernel(p, node);
-    single->run = p->fresh[operands[0]] != 1 ? run_single_strided : single->fours ? run_single_fours : run_single_frame;
+    single->run = TCN_NEEDED(RATES) && p->fresh[operands[0]] != 1 ? run_single_strided : single->fours ? run_single_fours : run_single_frame;
     single->taps = a.taps_t;
     for (i = 0; i < a.taps_t; i++)
         offsets[i] = (int32_t)(lag + (int64_t)i * a.dilation_t);

@@ -33,6 +33,7 @@ def only_header(plans: Sequence[bytes]) -> str:
     lines = ["/* What some plans need of the core; see tcnstream/engines/native/only.py. */"]
     lines.append(" \\\n".join(["#define TCN_OPERATIONS(X)", *operations]))
     lines += [f"#define TCN_NEEDS_{name} {int(name in kernels)}" for name in KERNELS]
+    lines.append(f"#define TCN_NEEDS_RATES {int(any(node.up != 1 or node.stride != 1 for node in nodes))}")
     lines.append(f"#define TCN_NEEDS_CARRIES {int(Kind.TRAILING in kinds)}")
     lines.append(f"#define TCN_NEEDS_PLACES {int(any(_has_places(plan) for plan in plans))}")
     return "\n".join(lines) + "\n"
