@@ -3,7 +3,8 @@
 ``cd tests && python -m benchmarks.bench_instructions [--record]``
 
 Counted by ``valgrind --tool=callgrind`` in the core alone, so that a slower kernel shows on a busy machine as well. The
-kernels are the plain C ones and those of AVX2; valgrind knows no AVX-512. Counts hold for one compiler: with
+kernels are the plain C ones and those of AVX2; valgrind knows no AVX-512. Those of aarch64, NEON on a Cortex-A53 and
+sdot, are counted by a plugin in QEMU's user mode. Counts hold for one compiler: with
 another one than the recorded a difference may be the compiler's. Exit code 1 if a count has grown by more than 3 %.
 """
 
@@ -24,21 +25,34 @@ import tcnstream
 CORE = Path(tcnstream.__file__).parent / "core"
 RECORD = DATA / "native_instructions.json"
 NAMES = ("nse_lg.f32", "nse_lg.i8", "wavenet.f32")
-ISAS = {"plain": 1, "avx2": 3}
+ISAS = {"plain": 1, "avx2": 3, "neon": 2, "neon-dot": 6}
+PROCESSORS = {"neon": "cortex-a53", "neon-dot": "max"}
+"""Kernels of aarch64: the processor that QEMU emulates."""
 CHUNKS = (1, 64)
 SLOWER = 1.03
 
 
-def program(folder: Path) -> Path:
+def program(folder: Path, compiler: str = "gcc", *more: str) -> Path:
     """The core's test driver, compiled as the package is."""
-    made = folder / "stream"
+    made = folder / f"stream-{compiler}"
     sources = [p for folder in ("", "operations", "kernels") for p in (CORE / folder).glob("*.c")]
-    flags = ["-std=gnu99", "-O3", "-ffp-contract=off", f"-I{CORE}"]
-    subprocess.run(["gcc", *flags, TESTS / "core" / "stream.c", *sorted(sources), "-o", made], check=True)
+    flags = ["-std=gnu99", "-O3", "-ffp-contract=off", f"-I{CORE}", *more]
+    subprocess.run([compiler, *flags, TESTS / "core" / "stream.c", *sorted(sources), "-o", made], check=True)
     return made
 
 
-def instructions_per_frame(driver: Path, name: str, chunk: int, isa: int, folder: Path) -> float:
+def counters(folder: Path) -> dict[str, list[str | Path]]:
+    """Kernels -> the command in front of the driver's arguments; what it says ends in the number of instructions."""
+    here = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", program(folder)]
+    plugin = folder / "count.so"
+    source = TESTS / "benchmarks" / "count_instructions.c"
+    subprocess.run(["gcc", "-O2", "-shared", "-fPIC", source, "-o", plugin], check=True)
+    there = program(folder, "aarch64-linux-gnu-gcc", "-static")
+    emulated = {k: ["qemu-aarch64", "-cpu", cpu, "-plugin", plugin, there] for k, cpu in PROCESSORS.items()}
+    return {"plain": here, "avx2": here, **emulated}
+
+
+def instructions_per_frame(counter: list[str | Path], name: str, chunk: int, isa: int, folder: Path) -> float:
     """The difference between one and three runs over the model's own signal, so that start-up counts nothing."""
     model = tcnstream.load(MODELS / f"{name}.tflite")
     plan, signal = folder / "plan", folder / "signal"
@@ -48,10 +62,9 @@ def instructions_per_frame(driver: Path, name: str, chunk: int, isa: int, folder
     signal.write_bytes(x.tobytes())
     counted = []
     for repeat in (1, 3):
-        command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", driver]
-        command += [plan, signal, folder / "out", str(chunk), str(isa), str(repeat)]
+        command = [*counter, plan, signal, folder / "out", str(chunk), str(isa), str(repeat)]
         run = subprocess.run([str(c) for c in command], check=True, capture_output=True, text=True)
-        (refs,) = re.findall(r"refs:\s+([\d,]+)", run.stderr)
+        (refs,) = re.findall(r"(?:refs|instructions):\s+([\d,]+)", run.stderr)
         counted.append(int(refs.replace(",", "")))
     return (counted[1] - counted[0]) / (2 * len(x))
 
@@ -68,12 +81,12 @@ def main() -> int:
     print("|---|---|--:|--:|--:|--:|")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        driver = program(folder)
+        counted = counters(folder)
         for model in NAMES:
             for kernels, isa in ISAS.items():
                 for chunk in CHUNKS:
                     key = f"{model}/{kernels}/{chunk}"
-                    counts[key] = round(instructions_per_frame(driver, model, chunk, isa, folder), 1)
+                    counts[key] = round(instructions_per_frame(counted[kernels], model, chunk, isa, folder), 1)
                     old = before["counts"].get(key)
                     ratio = "" if old is None else f"{counts[key] / old:.3f}"
                     print(
