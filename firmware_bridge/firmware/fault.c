@@ -22,7 +22,7 @@ static void round_to_odd(const tcn_program *p, const tcn_node_record *node, cons
         const tcn_tensor_record *t = &p->tensors[out[o]];
         uint32_t item = element_bytes(t->dtype);
         uint8_t *at = p->places[out[o]].base + p->places[out[o]].pitch * lane->index;
-        size_t n = (size_t)(frames < 0 ? lane->goal[out[o]] - lane->have[out[o]] : frames) * t->elements;
+        size_t n = (size_t)(frames < 0 ? lane->goal[out[o]] - lane->have[out[o]] : frames) * (t->bytes / item);
         for (; n--; at += item) {
             at[0] |= t->dtype == TCN_F32 ? 0xFF : 1;
             if (t->dtype == TCN_F32)

@@ -1,4 +1,4 @@
-"""A board behind a live stream: compared, never waited for, and told of when it differs, dies, hangs or comes back."""
+"""A board behind a live stream: compared, never waited for, and told of when it differs, dies, stalls or comes back."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from helpers.paths import ECG
 from helpers.served import Served
 
 import firmware_bridge.live
+from firmware_bridge.boards.build import build
 from firmware_bridge.targets import Options, open_board
 from tcnstream.live.config import ConfigError, read_config
 from tcnstream.live.daemon import Daemon
@@ -40,6 +41,12 @@ PAGE = '[page]\nlisten = "127.0.0.1:0"\n'
 def qemu() -> None:
     need_program("qemu-system-arm", "qemu-system-arm")
     need_program("arm-none-eabi-gcc", "gcc-arm-none-eabi")
+    build("qemu-m4")  # which takes longer than the recordings here
+
+
+@pytest.fixture
+def faulty(qemu: None) -> None:
+    build("qemu-m4", fault=-1)
 
 
 def board_of(served: Served) -> dict[str, Any]:
@@ -60,7 +67,7 @@ def emulator_of(served: Served) -> int:
 
 
 @pytest.mark.slow
-def test_a_board_dies_hangs_and_comes_back_behind_a_stream(
+def test_a_board_dies_stalls_and_comes_back_behind_a_stream(
     qemu: None, serve: Callable[..., Served], tmp_path: Path
 ) -> None:
     served = serve(CONFIG.format(page="", path=ECG, speed="max", more="", board=""), "--once")
@@ -68,7 +75,7 @@ def test_a_board_dies_hangs_and_comes_back_behind_a_stream(
     wanted = (tmp_path / "segments.jsonl").read_bytes()
     (tmp_path / "segments.jsonl").unlink()
     board = 'board = "qemu-m4"'
-    text = CONFIG.format(page=PAGE, path=ECG, speed=3, more="", board=board)
+    text = CONFIG.format(page=PAGE, path=ECG, speed=1, more="", board=board)
     served = serve('state = "other"\n' + text, "--once")
     served.wait_for(lambda: "web.started" in served.log.read_text())
     served.wait_for(lambda: board_of(served)["frames"] > 1000)
@@ -76,24 +83,31 @@ def test_a_board_dies_hangs_and_comes_back_behind_a_stream(
     before = served.wait_for(lambda: board_of(served)["state"] == "away" and board_of(served))
     assert "hung up" in before["says"]
     served.wait_for(lambda: (now := board_of(served))["state"] == "equal" and now["frames"] > before["frames"])
-    os.kill(emulator_of(served), signal.SIGSTOP)
-    hung = served.wait_for(lambda: board_of(served)["state"] == "away" and board_of(served))
-    assert "no reply" in hung["says"]
-    served.wait_for(lambda: (now := board_of(served))["state"] == "equal" and now["frames"] > hung["frames"])
+    stopped = emulator_of(served)
+    os.kill(stopped, signal.SIGSTOP)  # an emulator that has no time is waited for, the stream does not wait
+    before, seen = board_of(served), len(served.events())
+    served.wait_for(lambda: board_of(served)["skipped_chunks"] > before["skipped_chunks"] + 20)
+    assert len(served.events()) > seen
+    os.kill(stopped, signal.SIGCONT)
+    served.wait_for(lambda: board_of(served)["frames"] > before["frames"] + 500)
+    assert board_of(served)["state"] == "equal"
     assert board_of(served)["wrong_frames"] == 0 < board_of(served)["skipped_chunks"]
-    assert served.process.wait(60) == 0, served.log.read_text()
-    assert (tmp_path / "segments.jsonl").read_bytes() == wanted
-    assert served.log.read_text().count("board.there") == 3
+    assert served.end() == 0
+    written = (tmp_path / "segments.jsonl").read_bytes()
+    assert len(written) > 2000 and wanted.startswith(written)
+    assert served.log.read_text().count("board.there") == 2
 
 
 @pytest.mark.slow
-def test_a_difference_is_an_event(qemu: None, ecg: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def faulty(name: str, program: Any) -> Any:
+def test_a_difference_is_an_event(
+    faulty: None, ecg: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def open_faulty(name: str, program: Any) -> Any:
         board = open_board(name, program, Options(fault=True))
         board.fault(4)  # type: ignore[attr-defined]
         return board
 
-    monkeypatch.setattr(firmware_bridge.live, "open_board", faulty)
+    monkeypatch.setattr(firmware_bridge.live, "open_board", open_faulty)
     monkeypatch.setattr(firmware_bridge.live, "_QUIET_S", 1.0)
     np.save(tmp_path / "ecg.npy", ecg[:7200])
     path = tmp_path / "live.toml"
