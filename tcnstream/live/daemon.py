@@ -7,6 +7,7 @@ import json
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -362,18 +363,22 @@ class Daemon:
             number = pool.join()
         else:
             try:
-                pool = self._pools[key] = PipelinePool(
-                    opened.model,
-                    1,
-                    card=opened.card,
-                    rate_hz=rate_hz,
-                    units=source.units or None,
-                    gain=stream.gain,
-                    output=stream.output,
-                    options=StreamOptions(stream.engine),
-                )
+                with warnings.catch_warnings(record=True) as assumed:
+                    warnings.simplefilter("always")
+                    pool = self._pools[key] = PipelinePool(
+                        opened.model,
+                        1,
+                        card=opened.card,
+                        rate_hz=rate_hz,
+                        units=source.units or None,
+                        gain=stream.gain,
+                        output=stream.output,
+                        options=StreamOptions(stream.engine),
+                    )
             except TcnStreamError as error:
                 raise SignalError(f"stream.{name}: {error}") from error
+            for warning in assumed:
+                self.log.warn("stream.assumed", stream=name, what=str(warning.message))
             number = 0
         stamp = _Stamp()
         chain = Chain(stream, pool[number], stamp, replayed=isinstance(source, Replay), units=source.units)

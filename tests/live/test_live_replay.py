@@ -90,6 +90,16 @@ def test_standard_input_ends_whatever_is_in_it(ecg: np.ndarray, tmp_path: Path) 
         assert len(beats) > 80 or not content
 
 
+def test_what_is_assumed_of_a_source_is_in_the_log(serve: Callable[..., Served], tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros(100, np.float32))
+    text = f'[log]\nformat = "json"\n[stream.a]\nsource = "file:{tmp_path / "x.npy"}?rate=250"\nmodel = "ecg"\n'
+    served = serve(text, "--once")
+    assert served.process.wait(30) == 0
+    said = [json.loads(line) for line in served.log.read_text().splitlines()]
+    (assumed,) = [entry for entry in said if entry["event"] == "stream.assumed"]
+    assert assumed["stream"] == "a" and "mV" in assumed["what"]
+
+
 def test_a_source_without_an_end_is_no_replay(serve: Callable[..., Served]) -> None:
     served = serve('[stream.a]\nsource = "file:no.npy"\nmodel = "ecg"\n', "--once")
     assert served.process.wait(30) == 2 and "names no file" in served.log.read_text()
