@@ -207,7 +207,7 @@ def test_the_page_lives_on_desktops_and_phones_and_after_a_restart(
     bed = ("bed", "serial:/dev/serial/by-id/usb-ecg?rate=250&units=mV", "ecg")
     streams = [
         ("heart", "file:heart.csv?speed=1&repeat=true", "ecg"),
-        ("room", "file:audio.ogg?speed=1", "speech"),
+        ("room", "file:audio.ogg?speed=1&repeat=true", "speech"),
         bed,
     ]
     daemon = serve(config(port, *streams))
@@ -237,6 +237,7 @@ def test_the_page_lives_on_desktops_and_phones_and_after_a_restart(
     tab.page.evaluate(shows)
     assert "differs" in tab.text("#board") and "900" in tab.text("#board")
     if MAKES_PICTURES:
+        phone.page.select_option("#length", "30")
         tab.page.wait_for_timeout(50_000)
         for each, name in ((tab, "page"), (phone, "page_phone")):
             each.page.screenshot(path=ROOT / "tcnstream" / "docs" / f"{name}.png", full_page=each is tab)
