@@ -74,7 +74,7 @@ def files_of(source: str | None) -> list[Path]:
 def is_folder(source: str) -> bool:
     """Whether a source is a folder, and no recording that is named without its suffix."""
     path = Path(source)
-    return _live_kind(source) is None and path.is_dir() and _file_kind(path) is None
+    return bool(source) and _live_kind(source) is None and path.is_dir() and _file_kind(path) is None
 
 
 def recordings_below(folder: Path) -> list[str]:
