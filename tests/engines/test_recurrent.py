@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from helpers.contract import assert_frames, engines_here, verify_contract
+from helpers.networks import build, layer, signals
 from helpers.paths import DATA
 from helpers.recurrent_files import lstm, lstm_int8, rnn, svdf, svdf_int8, whole_answer
 
@@ -136,6 +137,16 @@ def test_only_what_waits_for_its_own_past_runs_frame_by_frame() -> None:
 
 def _each(frames: Array | tuple[Array, ...]) -> tuple[Array, ...]:
     return frames if isinstance(frames, tuple) else (frames,)
+
+
+@pytest.mark.parametrize("kind", ["tile", "resize", "pieces"])
+def test_a_recurrent_layer_behind_an_upsampling_takes_its_frames_one_by_one(kind: str) -> None:
+    """The core ran each operation of the loop for all frames of a step, once a stream was in its steady state."""
+    layers = [layer("upsampling", ratio=2, kind=kind), layer("lstm", cells=2), layer("dense")]
+    model = tcnstream.load(build(layers, 12).content)
+    (x,) = signals(model.inputs, 24)
+    stream = model.stream("reference")
+    verify_contract(model, x, np.concatenate([stream.push(x), stream.flush()]), engine="native", chunkings=2)
 
 
 def test_what_pytorch_steps_through_is_rolled_up() -> None:
