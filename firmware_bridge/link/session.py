@@ -146,7 +146,7 @@ class Link:
         self._credit = 0
         self._paces: dict[tuple[int, int], _Pace] = {}
         self._line = _Line()
-        self._began_at = self._progress_at = 0.0
+        self._began_at = self._progress_at = self._written_at = 0.0
         self._patience: Patience | None = None
         self._replied_bytes = self._heard_bytes = 0
         self._last_damaged = b""
@@ -201,7 +201,7 @@ class Link:
         while waiting or in_flight:
             while waiting and self._may_send(waiting[0], in_flight):
                 request = waiting.popleft()
-                self._send_first(request)
+                self._send_first(request, sum(len(r.coded) for r in in_flight))
                 in_flight.append(request)
             allowed_s = deadline_s + self._line.takes_s(sum(len(r.coded) for r in in_flight)) + self._arriving_s()
             late = self._left_s(allowed_s) <= 0
@@ -230,12 +230,12 @@ class Link:
         bytes_in_flight = sum(len(r.coded) for r in in_flight)
         return bytes_in_flight + len(request.payload) + len(request.payload) // 254 + 20 <= self._credit
 
-    def _send_first(self, request: _Request) -> None:
+    def _send_first(self, request: _Request, ahead_bytes: int) -> None:
         request.sequence = self._sequence
         self._sequence = (self._sequence + 1) & 0xFFFF
         request.coded = encode(Frame(request.kind, 0, self._session, request.sequence, 0, request.payload))
         request.wait_s = max(self._pace(request).wait_s, self.least_wait_s) + self._line.takes_s(len(request.coded))
-        self._send(request)
+        self._send(request, ahead_bytes)
 
     def _pace(self, request: _Request) -> _Pace:
         return self._paces.setdefault(_pace_key(request.kind, request.payload), _Pace())
@@ -245,14 +245,18 @@ class Link:
         return self._line.takes_s(min(self._heard_bytes, _MOST_HEARD_BYTES))
 
     def _due_at(self, request: _Request) -> float:
-        """When a request is to be sent again: its turn comes with the reply to the one before it."""
+        """When a request is to be sent again: its turn comes with the reply to the one before it.
+
+        Nothing is heard while a write waits for the line, so that silence counts from the last one.
+        """
         if request.hurry:
             return request.sent_at + request.wait_s
-        return max(request.sent_at, self._progress_at) + request.wait_s + self._arriving_s()
+        return max(self._written_at, self._progress_at) + request.wait_s + self._arriving_s()
 
-    def _send(self, request: _Request) -> None:
-        self.transport.write(request.coded, DEADLINE_S + len(request.coded) / SLOWEST_BYTES_PER_S)
-        request.sent_at = time.monotonic()
+    def _send(self, request: _Request, ahead_bytes: int) -> None:
+        """``ahead_bytes`` may still wait in the driver, which takes more only once they have gone."""
+        self.transport.write(request.coded, DEADLINE_S + (ahead_bytes + len(request.coded)) / SLOWEST_BYTES_PER_S)
+        request.sent_at = self._written_at = time.monotonic()
         request.sends += 1
         self.stats.bytes_out += len(request.coded)
         self.stats.resends += request.sends > 1
@@ -293,11 +297,13 @@ class Link:
             # Silence may be a board that computes: it is asked less and less often.
             silent = first.sends - 2 if not first.hurry else 0
             again_s = min(usual * 2 ** max(silent, 0), _MOST_WAIT_S)
-            again_s += self._line.takes_s(sum(len(request.coded) for request in unanswered))
+            ahead_bytes = sum(len(request.coded) for request in unanswered)
+            again_s += self._line.takes_s(ahead_bytes)
             for request in unanswered:
                 request.hurry = False
                 request.wait_s = again_s
-                self._send(request)
+                self._send(request, ahead_bytes)
+                ahead_bytes += len(request.coded)
             self._heard_bytes = 0
 
     def _match(self, frame: Frame, in_flight: deque[_Request]) -> bool:

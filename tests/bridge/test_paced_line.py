@@ -31,7 +31,7 @@ from firmware_bridge.targets import Options, open_board
 
 BAUDS = (9_600, 19_200, 57_600, 115_200, 460_800, 921_600)
 DRIVER_BYTES = 4096
-"""What waits in the driver before a write waits itself."""
+"""What waits in the driver before a write waits itself, until the driver has nothing left."""
 
 
 class PacedLine:
@@ -50,8 +50,12 @@ class PacedLine:
         return self.now
 
     def write(self, data: bytes, timeout_s: float) -> None:
+        queued_bytes = max(self._up_free_at - self.now, 0) * self._bytes_per_s
+        if queued_bytes + len(data) > DRIVER_BYTES:
+            if self._up_free_at - self.now > timeout_s:
+                raise LinkError("write timeout")
+            self.now = max(self.now, self._up_free_at)
         self._up_free_at = max(self._up_free_at, self.now) + len(data) / self._bytes_per_s
-        self.now = max(self.now, self._up_free_at - DRIVER_BYTES / self._bytes_per_s)
         for item in self._decoder.feed(data):
             assert isinstance(item, Frame)
             if not self._deaf:
@@ -115,6 +119,15 @@ def test_nothing_is_resent_that_was_not_lost(baud: int, compute_s: float, simula
     link.grant(4, DRIVER_BYTES)
     for _ in range(10):
         link.exchange_all([(Kind.READ, asking(rng.choice([8, 4000]), rng.choice([12, 1000]))) for _ in range(20)])
+    assert (link.stats.resends, link.stats.timeouts) == (0, 0)
+
+
+@pytest.mark.parametrize("baud", BAUDS)
+def test_a_large_window_in_front_of_a_small_request_is_waited_for(baud: int, simulated: SimpleNamespace) -> None:
+    link, _ = simulated.link(baud)
+    link.hello()
+    link.grant(8, 8 * DRIVER_BYTES)
+    link.exchange_all([(Kind.CHUNK, asking(8, size)) for size in (3900, 3900, 3900, 3900, 12, 12, 12)])
     assert (link.stats.resends, link.stats.timeouts) == (0, 0)
 
 
