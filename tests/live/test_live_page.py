@@ -259,6 +259,25 @@ def test_the_page_lives_on_desktops_and_phones_and_after_a_restart(
         each.close()
 
 
+def test_beats_of_ventricular_origin_are_marked(
+    browser: Any, serve: Callable[..., Served], heart: Path, port: int
+) -> None:
+    daemon = serve(config(port, ("heart", "file:heart.csv?speed=8", "ecg_beats")))
+    daemon.wait_for(lambda: "web.started" in daemon.log.read_text())
+    tab = Tab(browser, f"http://127.0.0.1:{port}/")
+    tab.until(lambda: "ended" in tab.text("#list"))
+    found = [e["ventricular"] > 0.5 for e in daemon.events() if e["type"] == "segment" and e["label"] == "qrs"]
+    assert 3 <= sum(found) < len(found)
+    wanted = ["QRS V" if each else "QRS" for each in found[::-1]]
+
+    def shown() -> list[str]:
+        names = tab.page.locator("#events tr[data-type=segment] td:nth-child(2)").all_inner_texts()
+        return [name for name in names if name.startswith("QRS")]
+
+    tab.until(lambda: len(shown()) > 20 and shown() == wanted[: len(shown())])
+    tab.close()
+
+
 def test_the_page_asks_for_the_word(browser: Any, serve: Callable[..., Served], heart: Path, port: int) -> None:
     word = "correct-horse-battery-staple"
     heart.with_name("token").write_text(word)

@@ -1,7 +1,7 @@
 // The events up to the end of what is looked at, newest first.
 
 import { element, rows, say, set } from "./dom.js";
-import { moment, number } from "./words.js";
+import { moment, nameOf, number } from "./words.js";
 
 const MOST = 100;
 
@@ -19,7 +19,7 @@ export function showEvents(table, empty, stream, view, type, goTo) {
 function make(stream, event, goTo) {
   const time = element("button", { type: "button", class: "place" }, moment(stream, event.start_s, 2));
   time.addEventListener("click", () => goTo(event));
-  const what = event.type === "segment" ? event.label.toUpperCase() : event.type === "beat" ? "beat" : `${event.type} ${event.label === event.type ? "" : event.label}`;
+  const what = event.type === "segment" ? nameOf(event) : event.type === "beat" ? "beat" : `${event.type} ${event.label === event.type ? "" : event.label}`;
   const row = element("tr", { "data-type": event.type }, element("td", {}, time), element("td", {}, what.trim()),
     element("td", { class: "number" }, length(event)), element("td", {}, more(event)));
   const label = stream.labels.indexOf(event.label);
@@ -36,7 +36,7 @@ function more(event) {
   switch (event.type) {
     case "segment": return `p ${number(event.probability, 2)}${event.filled_s ? `, ${number(event.filled_s * 1000)} ms filled` : ""}`;
     case "beat": return [event.rate_bpm && `${number(event.rate_bpm)} /min`, event.qt_ms && `QT ${number(event.qt_ms)}`,
-      event.pause && "pause", event.quality].filter(Boolean).join(", ");
+      event.pause && "pause", event.ventricular > .5 && "ventricular", event.quality].filter(Boolean).join(", ");
     case "gap": return `${event.reason}, ${event.frames} frames, ${event.done}`;
     default: return [event.why, event.quality, event.down_s && `${number(event.down_s, 1)} s down`,
       event.step_s && `${number(event.step_s, 3)} s`, event.measured_hz && `${event.measured_hz} Hz, says ${event.says_hz}`].filter(Boolean).join(", ");
