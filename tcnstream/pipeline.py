@@ -576,10 +576,10 @@ class PipelinePool:
                 lane._made = []
         groups: dict[int, list[int]] = {}
         frames: dict[int, Frames] = {}
+        for k in accepted:
+            self._lanes[k]._move()
         for k, chunk in accepted.items():
-            lane = self._lanes[k]
-            lane._move()
-            frames[k] = lane._prepare(chunk)
+            frames[k] = self._lanes[k]._prepare(chunk)
             groups.setdefault(len(frames[k]), []).append(k)
         found: dict[int, list[Segment]] = {}
         # Lanes of as many frames go through the engine together.

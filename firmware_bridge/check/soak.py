@@ -119,7 +119,7 @@ def soak(
         while not until.over(run.report):
             left = until.left(run.report)
             run.step(chunk_frames if left is None else min(chunk_frames, left))
-            if run.since_checkpoint >= snapshot_frames:
+            if run.report.passed and run.since_checkpoint >= snapshot_frames:
                 run.checkpoint()
         if run.report.passed:
             run.checkpoint()

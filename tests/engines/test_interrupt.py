@@ -27,10 +27,13 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 
 @contextmanager
 def ctrl_c_after(seconds: float) -> Iterator[None]:
-    """KeyboardInterrupt so long after the beginning, if what is inside has not ended by then."""
+    """KeyboardInterrupt so long after the beginning, if what is inside has not ended by then; a second later again.
+
+    Python drops one that falls into a finaliser.
+    """
     before = signal.signal(signal.SIGALRM, signal.default_int_handler)
     try:
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)

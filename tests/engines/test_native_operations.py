@@ -23,6 +23,7 @@ from tcnstream.compiler.operations.statistics import Statistic, StatisticOptions
 from tcnstream.compiler.plan import SAME_FRAME, Node, Plan, Window
 from tcnstream.engines.native.core import load_core
 from tcnstream.engines.native.executor import NativeExecutor
+from tcnstream.engines.native.layout import Header, NodeRecord
 from tcnstream.engines.native.pack import PACKERS
 from tcnstream.engines.native.planfile import write_plan
 from tcnstream.engines.reference.executor import ReferenceExecutor
@@ -122,12 +123,13 @@ def test_an_operand_too_many_is_refused() -> None:
     )
     plan = plan_of(trial)
     content = bytearray(write_plan(plan))
-    nodes_at = struct.unpack_from("<I", content, 36)[0]
-    operands_at = struct.unpack_from("<I", content, nodes_at + 20)[0]
+    node_at = Header.read(content).nodes_at
+    operands_at = NodeRecord.read(content, node_at).operands_at
     source, made = struct.unpack_from("<2I", content, operands_at)
-    struct.pack_into("<H", content, nodes_at + 16, 2)
+    struct.pack_into("<H", content, node_at + NodeRecord.offset("n_inputs"), 2)
     struct.pack_into("<3I", content, operands_at, source, source, made)
-    struct.pack_into("<I", content, 16, zlib.crc32(content[20:]))
+    checked_from = Header.offset("flags")
+    struct.pack_into("<I", content, Header.offset("crc32"), zlib.crc32(content[checked_from:]))
     with pytest.raises(EngineError, match="value that no writer makes"):
         load_core().Plan(bytes(content))
 

@@ -242,7 +242,8 @@ def test_help_refusals_and_the_readme_list_what_the_registry_has(tmp_path: Path)
     with pytest.raises(SignalError, match=re.escape(f"can be read ({', '.join(names)})")):
         open_recording(tmp_path / "x.xyz")
     assert sources.described() == (
-        "WAV, FLAC, Ogg, CSV, TSV, NPY, WFDB or EDF file, - for standard input, mic: or mic:NAME for a microphone."
+        "WAV, FLAC, Ogg, CSV, TSV, NPY, WFDB or EDF file, a folder of them (--jobs), - for standard input, "
+        "mic: or mic:NAME for a microphone."
     )
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [name for name in names if name not in readme] == []

@@ -301,9 +301,11 @@ class _PlainGraph(_ExportGraph):
     def _pad_before_start(self, i: int) -> int:
         tensor, padding = self.plan.tensors[i], self.padding[i]
         value = self.made[i]
-        for kind, open_at in (("MINIMUM", _greatest(tensor)), ("MAXIMUM", _least(tensor))):
-            if padding != open_at:
-                value = self.op(kind, (value, self._bound(i, open_at)), tensor, self.tensors[value].shape)
+        shape, greatest, least = self.tensors[value].shape, _greatest(tensor), _least(tensor)
+        if padding != greatest:
+            value = self.op("MINIMUM", (value, self._bound(i, greatest)), tensor, shape)
+        if padding != least:
+            value = self.op("MAXIMUM", (value, self._bound(i, least)), tensor, shape)
         return value
 
     def _bound(self, i: int, open_at: float | int) -> int:

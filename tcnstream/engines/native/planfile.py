@@ -486,12 +486,19 @@ def read_facts(content: bytes) -> PlanFacts:
 
 
 def _facts(content: bytes, head: Any) -> PlanFacts:
-    """Raises struct.error for a place beyond the file, ValueError for a code that is none."""
+    """Raises struct.error for a place beyond the file, ValueError for a code that is none or too many of anything."""
 
     def name(at: int) -> str:
         begin = head.names_at + at
         return content[begin : content.index(b"\0", begin)].decode(errors="replace")
 
+    for what, count, each_bytes in (
+        ("inputs and outputs", head.n_inputs + head.n_outputs, Description.size),
+        ("tensors", head.n_tensors, TensorRecord.size),
+        ("operations", head.n_nodes, NodeRecord.size),
+    ):
+        if count * each_bytes > len(content):
+            raise ValueError(f"{count:,} {what} in {len(content):,} bytes")
     nodes_described_at = head.described_at + head.n_tensors * Description.size
     ports_at = [head.ports_at + k * Description.size for k in range(head.n_inputs + head.n_outputs)]
     ports = [Description.read(content, at).tensor for at in ports_at]
