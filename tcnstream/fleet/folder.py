@@ -148,7 +148,7 @@ def _results(batches: Sequence[_Batch], task: Task, jobs: int) -> Iterator[Done]
         else:
             yield done
     # Spawned, since a forked child would hold locks of threads that it does not have.
-    with ProcessPoolExecutor(min(jobs, len(left)) or 1, get_context("spawn"), _ignore_interrupts) as pool:
+    with ProcessPoolExecutor(min(jobs, len(left)) or 1, get_context("spawn"), _begin_worker, (task,)) as pool:
         waiting = iter(left)
         running: set[Future[Done]] = set()
         try:
@@ -169,9 +169,14 @@ def _results(batches: Sequence[_Batch], task: Task, jobs: int) -> Iterator[Done]
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _ignore_interrupts() -> None:
+_worker_models: list[OpenedModel] = []
+"""In a worker: the model, which is opened once for all batches."""
+
+
+def _begin_worker(task: Task) -> None:
     """Ctrl-C goes to all processes of a terminal; a worker ends its batch, which then counts."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _worker_models[:] = [task.opened()]
 
 
 def _kept(batch: _Batch) -> Done | None:
@@ -183,7 +188,7 @@ def _kept(batch: _Batch) -> Done | None:
 
 def _segment_batch(batch: _Batch, task: Task) -> Done:
     """In a worker: the segments of a batch, written to its part."""
-    opened = task.opened()
+    (opened,) = _worker_models
     made: list[tuple[str, list[Segment]]] = []
     failed = []
     for name in batch.names:
