@@ -12,38 +12,26 @@ from firmware_bridge.boards.build import board_spec, size_of
 from firmware_bridge.boards.build import build as build_firmware
 from firmware_bridge.boards.program import Program
 from firmware_bridge.boards.table import BOARDS
-from firmware_bridge.check.recordings import open_program
-from firmware_bridge.cli.options import RoundingOption
-from tcnstream.cli.common import (
-    JsonOption,
-    SignatureOption,
-    StatesOption,
-    StaticOption,
-    TimeAxisOption,
-    TimePoolingOption,
-    print_json,
-    said_states,
-    said_static,
-    say,
-)
+from firmware_bridge.cli.options import RoundingOption, program_of
+from tcnstream.cli.options import FileOptions, JsonOption, StreamingOptions, grouped
+from tcnstream.cli.show import print_json, say
 
 _TARGETS = ", ".join(BOARDS)
 
 
+@grouped
 def build(
     target: Annotated[str, typer.Argument(metavar="TARGET", help=f"{_TARGETS}.")],
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the program goes.")],
+    *,
     model: Annotated[
         str | None, typer.Option("--model", "-m", metavar="MODEL", help="Build for it alone, its plan beside it.")
     ] = None,
     whole: Annotated[bool, typer.Option("--whole", help="With --model: keep what other models need, too.")] = False,
     rounding: RoundingOption = "litert",
     sdk: Annotated[str | None, typer.Option("--sdk", metavar="PATH", help="neuralSPOT, for USB on Apollo.")] = None,
-    time_pooling: TimePoolingOption = None,
-    time_axis: TimeAxisOption = None,
-    signature: SignatureOption = None,
-    states: StatesOption = None,
-    static: StaticOption = None,
+    streaming: StreamingOptions,
+    file: FileOptions,
     json: JsonOption = False,
 ) -> None:
     """Build the firmware, report its sizes, and say how it is flashed.
@@ -53,15 +41,7 @@ def build(
     board = board_spec(target)
     program: Program | None = None
     if model is not None:
-        program = open_program(
-            model,
-            rounding=rounding,
-            time_pooling=time_pooling,
-            time_axis=time_axis,
-            signature=signature,
-            states=said_states(states),
-            static=said_static(static),
-        )[1].packed_for(board.family)
+        program = program_of(model, rounding, file, streaming)[1].packed_for(board.family)
     made = build_firmware(target, sdk=sdk, plan=None if program is None or whole else program.content)
     size = None if sdk is not None else size_of(board, made, None if program is None else program.content)
     files = _write(folder, made, program)

@@ -12,7 +12,7 @@ from rich.table import Table
 from firmware_bridge.check.chunks import parse_chunks
 from firmware_bridge.check.compare import TensorReport, parse_tolerance
 from firmware_bridge.check.cost import cost_sentence
-from firmware_bridge.check.recordings import model_files, open_program, read_signal
+from firmware_bridge.check.recordings import model_files, read_signal
 from firmware_bridge.check.run import Taps
 from firmware_bridge.check.run import check as run_check
 from firmware_bridge.check.verdict import CheckReport
@@ -25,6 +25,7 @@ from firmware_bridge.cli.options import (
     TargetOption,
     ToleranceOption,
     board_options,
+    program_of,
     refuse,
     require_writable,
     write_text,
@@ -35,42 +36,20 @@ from firmware_bridge.report.junit import stages_to_junit
 from firmware_bridge.report.page import to_html
 from firmware_bridge.report.result import to_json
 from firmware_bridge.targets import open_board, parse_target
-from tcnstream.cli.common import (
-    CalibrationOption,
-    ChannelOption,
-    GainOption,
-    HoldGapsOption,
-    JsonOption,
-    ModelArgument,
-    RateOption,
-    RawChannelsOption,
-    RawFormatOption,
-    SignatureOption,
-    StatesOption,
-    StaticOption,
-    TimeAxisOption,
-    TimePoolingOption,
-    UnitsOption,
-    note,
-    out,
-    print_json,
-    progress_bar,
-    said_states,
-    said_static,
-    say,
-)
-from tcnstream.opened import open_model
+from tcnstream.cli.options import FileOptions, JsonOption, ModelArgument, ReadingOptions, StreamingOptions, grouped
+from tcnstream.cli.show import note, out, print_json, progress_bar, say
 from tcnstream.signal.sources import files_of
-from tcnstream.signal.sources.base import ReadOptions
 
 _DEFAULT_CHUNKS = "random:0"
 _MOST_LINES = 12
 
 
+@grouped
 def check(
     model: ModelArgument,
     target: TargetOption,
     source: InputOption,
+    *,
     chunks: Annotated[
         str, typer.Option("--chunks", metavar="HOW", help="random:SEED, or a number of frames.")
     ] = _DEFAULT_CHUNKS,
@@ -93,19 +72,9 @@ def check(
     load: LoadOption = False,
     any_core: AnyCoreOption = False,
     faults: FaultsOption = "",
-    channel: ChannelOption = None,
-    rate: RateOption = None,
-    units: UnitsOption = None,
-    gain: GainOption = 1.0,
-    raw_format: RawFormatOption = None,
-    raw_channels: RawChannelsOption = 1,
-    hold_gaps: HoldGapsOption = False,
-    time_pooling: TimePoolingOption = None,
-    calibration: CalibrationOption = None,
-    time_axis: TimeAxisOption = None,
-    signature: SignatureOption = None,
-    states: StatesOption = None,
-    static: StaticOption = None,
+    reading: ReadingOptions,
+    streaming: StreamingOptions,
+    file: FileOptions,
     junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write a JUnit file for CI.")] = None,
     page: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write one page with plots.")] = None,
     json: JsonOption = False,
@@ -122,8 +91,6 @@ def check(
     allowed = parse_tolerance(tolerance)
     require_writable((junit, page), read=(*files_of(source), *model_files(model)))
     wanted = parse_target(target)
-    opening = time_axis, signature, said_states(states)
-    reading = ReadOptions(channel, rate, units, gain, raw_format, raw_channels, hold_gaps)
     if wanted.answers_windows:
         refuse(
             target,
@@ -133,29 +100,19 @@ def check(
             load=load,
             any_core=any_core,
             faults=bool(faults),
-            time_pooling=time_pooling is not None,
-            static=static is not None,
-            calibration=calibration is not None,
+            time_pooling=streaming.time_pooling is not None,
+            static=streaming.static is not None,
+            calibration=streaming.calibration is not None,
             clock=clock is not None,
             html=page is not None,
         )
-        opened = open_model(model, *opening)
-        signal, _ = read_signal(opened, source, reading, note)
+        opened = file.open(model)
+        signal, _ = read_signal(opened, source, reading.said, note)
         compare_windows(opened, wanted, signal[:frames], tolerance, rounding, junit, json)
         return
     options = board_options(load, any_core, faults)
-    constants = None if calibration is None else read_signal(open_model(model, *opening), calibration, reading)[0]
-    opened, program = open_program(
-        model,
-        rounding=rounding,
-        time_pooling=time_pooling,
-        calibration=constants,
-        time_axis=time_axis,
-        signature=signature,
-        states=said_states(states),
-        static=said_static(static),
-    )
-    signal, rate_hz = read_signal(opened, source, reading, note)
+    opened, program = program_of(model, rounding, file, streaming, reading.said)
+    signal, rate_hz = read_signal(opened, source, reading.said, note)
     try:
         with ExitStack() as stack:
             board = open_board(wanted, program, options)

@@ -10,7 +10,8 @@ from rich.table import Table
 
 from firmware_bridge.boards.devices import list_devices
 from firmware_bridge.boards.table import EMULATED
-from tcnstream.cli.common import JsonOption, out, print_json, say
+from tcnstream.cli.options import JsonOption
+from tcnstream.cli.show import out, print_json, say
 
 
 def devices(

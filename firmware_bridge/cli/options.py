@@ -9,11 +9,15 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
+from firmware_bridge.boards.program import Program
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.link.faults import faulty, parse_faults
 from firmware_bridge.targets import KINDS, Options
-from tcnstream.cli.common import note, print_json, say
+from tcnstream.cli.options import FileOptions, StreamingOptions
+from tcnstream.cli.show import note, print_json, say
+from tcnstream.opened import OpenedModel
 from tcnstream.signal.outfile import writable, write_file
+from tcnstream.signal.sources.base import AS_IT_SAYS, ReadOptions
 
 TargetOption: TypeAlias = Annotated[
     str, typer.Option("--target", "-t", metavar="TARGET", help=f"{', '.join(kind.written for kind in KINDS.values())}.")
@@ -34,6 +38,21 @@ FaultsOption: TypeAlias = Annotated[
     str,
     typer.Option("--faults", metavar="LIST", help="Spoil the line on purpose: flip=0.001,drop=0.01,delay=0.1,seed=1."),
 ]
+
+
+def program_of(
+    model: str, rounding: str, file: FileOptions, streaming: StreamingOptions, reading: ReadOptions = AS_IT_SAYS
+) -> tuple[OpenedModel, Program]:
+    """The model, and what a board runs of it."""
+    opened = file.open(model)
+    made = Program.of(
+        opened.model,
+        time_pooling=streaming.time_pooling,
+        calibration=streaming.constants(opened, reading),
+        rounding=rounding,
+        static=streaming.fixed,
+    )
+    return opened, made
 
 
 def board_options(load: bool, any_core: bool, faults: str) -> Options:

@@ -12,7 +12,7 @@ from firmware_bridge.errors import BridgeError
 from firmware_bridge.report.junit import stages_to_junit
 from firmware_bridge.report.page import to_html
 from firmware_bridge.report.result import load
-from tcnstream.cli.common import say
+from tcnstream.cli.show import say
 
 
 def report(

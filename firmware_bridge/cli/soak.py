@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from firmware_bridge.check.compare import parse_tolerance
-from firmware_bridge.check.recordings import open_program, read_signal
+from firmware_bridge.check.recordings import read_signal
 from firmware_bridge.check.soak import CHUNK_FRAMES, RECOVER_S, SNAPSHOT_FRAMES
 from firmware_bridge.check.soak import soak as run_soak
 from firmware_bridge.cli.options import (
@@ -20,37 +20,21 @@ from firmware_bridge.cli.options import (
     ToleranceOption,
     board_options,
     conclude,
+    program_of,
     refuse,
 )
 from firmware_bridge.targets import open_board, parse_target, soak_windows
-from tcnstream.cli.common import (
-    ChannelOption,
-    GainOption,
-    HoldGapsOption,
-    JsonOption,
-    ModelArgument,
-    RateOption,
-    RawChannelsOption,
-    RawFormatOption,
-    SignatureOption,
-    StatesOption,
-    StaticOption,
-    TimeAxisOption,
-    TimePoolingOption,
-    UnitsOption,
-    note,
-    said_states,
-    said_static,
-)
+from tcnstream.cli.options import FileOptions, JsonOption, ModelArgument, ReadingOptions, StreamingOptions, grouped
 from tcnstream.cli.run import interrupted
-from tcnstream.opened import open_model
-from tcnstream.signal.sources.base import ReadOptions
+from tcnstream.cli.show import note
 
 
+@grouped
 def soak(
     model: ModelArgument,
     target: TargetOption,
     source: InputOption,
+    *,
     seconds: Annotated[float | None, typer.Option("--seconds", min=0.1, help="How long.")] = None,
     frames: Annotated[int | None, typer.Option("--frames", min=1, help="Or how many input frames.")] = None,
     chunk: Annotated[int, typer.Option("--chunk", min=1, help="Frames of a push.")] = CHUNK_FRAMES,
@@ -65,18 +49,9 @@ def soak(
     load: LoadOption = False,
     any_core: AnyCoreOption = False,
     faults: FaultsOption = "",
-    channel: ChannelOption = None,
-    rate: RateOption = None,
-    units: UnitsOption = None,
-    gain: GainOption = 1.0,
-    raw_format: RawFormatOption = None,
-    raw_channels: RawChannelsOption = 1,
-    hold_gaps: HoldGapsOption = False,
-    time_pooling: TimePoolingOption = None,
-    time_axis: TimeAxisOption = None,
-    signature: SignatureOption = None,
-    states: StatesOption = None,
-    static: StaticOption = None,
+    reading: ReadingOptions,
+    streaming: StreamingOptions,
+    file: FileOptions,
     json: JsonOption = False,
 ) -> None:
     """Stream for hours; survive noise, resets and pulled cables, and say what was survived.
@@ -88,9 +63,7 @@ def soak(
     Example: `firmware-bridge soak ecg --target serial:/dev/ttyACM0 --input record.hea --seconds 3600`
     """
     allowed = parse_tolerance(tolerance)
-    reading = ReadOptions(channel, rate, units, gain, raw_format, raw_channels, hold_gaps)
     wanted = parse_target(target)
-    opening = time_axis, signature, said_states(states)
     if wanted.answers_windows:
         refuse(
             target,
@@ -100,11 +73,12 @@ def soak(
             load=load,
             any_core=any_core,
             faults=bool(faults),
-            time_pooling=time_pooling is not None,
-            static=static is not None,
+            time_pooling=streaming.time_pooling is not None,
+            calibration=streaming.calibration is not None,
+            static=streaming.static is not None,
         )
-        opened = open_model(model, *opening)
-        signal, _ = read_signal(opened, source, reading, note)
+        opened = file.open(model)
+        signal, _ = read_signal(opened, source, reading.said, note)
         with interrupted() as stop:
             found = soak_windows(
                 wanted,
@@ -120,16 +94,8 @@ def soak(
             )
     else:
         options = board_options(load, any_core, faults)
-        opened, program = open_program(
-            model,
-            rounding=rounding,
-            time_pooling=time_pooling,
-            time_axis=time_axis,
-            signature=signature,
-            states=said_states(states),
-            static=said_static(static),
-        )
-        signal, _ = read_signal(opened, source, reading, note)
+        opened, program = program_of(model, rounding, file, streaming, reading.said)
+        signal, _ = read_signal(opened, source, reading.said, note)
         with interrupted() as stop:
             found = run_soak(
                 program,

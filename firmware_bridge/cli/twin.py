@@ -11,27 +11,20 @@ import typer
 from firmware_bridge.cli.options import RoundingOption
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.neuralspot import serve_on
-from tcnstream.cli.common import (
-    ModelArgument,
-    SignatureOption,
-    StatesOption,
-    TimeAxisOption,
-    note,
-    said_states,
-)
-from tcnstream.opened import open_model
+from tcnstream.cli.options import FileOptions, ModelArgument, grouped
+from tcnstream.cli.show import note
 
 
+@grouped
 def twin(
     model: ModelArgument,
     port: Annotated[str, typer.Argument(metavar="PORT", help="pty, tcp:HOST:PORT or a serial port.")],
+    *,
     convention: Annotated[
         str, typer.Option("--convention", metavar="NAME", help="validator or heartkit.")
     ] = "validator",
     rounding: RoundingOption = "litert",
-    time_axis: TimeAxisOption = None,
-    signature: SignatureOption = None,
-    states: StatesOption = None,
+    file: FileOptions,
 ) -> None:
     """Be a board with stock Ambiq firmware, for clients that speak eRPC, until it is interrupted.
 
@@ -43,7 +36,7 @@ def twin(
     before = signal.signal(signal.SIGINT, lambda *_: stop.set())
     try:
         served = serve_on(
-            open_model(model, time_axis, signature, said_states(states)).model,
+            file.open(model).model,
             port,
             convention="heartkit" if convention == "heartkit" else "validator",
             rounding=rounding,

@@ -10,7 +10,7 @@ from firmware_bridge.cli.options import conclude, write_text
 from firmware_bridge.neuralspot import NeuralSpotReport
 from firmware_bridge.report.junit import Case, to_junit
 from firmware_bridge.targets import Target, check_windows
-from tcnstream.cli.common import progress_bar
+from tcnstream.cli.show import progress_bar
 from tcnstream.opened import OpenedModel
 from tcnstream.tflite.graph import Array
 

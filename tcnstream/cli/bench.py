@@ -9,30 +9,20 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from tcnstream.cli.common import (
-    JsonOption,
-    ModelArgument,
-    SignatureOption,
-    StatesOption,
-    TimeAxisOption,
-    TimePoolingOption,
-    print_json,
-    progress_bar,
-    said_states,
-    say,
-    show_table,
-)
+from tcnstream.cli.options import FileOptions, JsonOption, ModelArgument, TimePoolingOption, grouped
+from tcnstream.cli.show import print_json, progress_bar, say, show_table
 from tcnstream.errors import StreamError
 from tcnstream.measure.bench import HOPS_FRAMES, Measurement, draw, usable_engines
 from tcnstream.measure.bench import bench as measure
-from tcnstream.opened import open_model
 from tcnstream.signal.card import model_files
 from tcnstream.signal.outfile import writable
 from tcnstream.signal.plot import must_be_plottable
 
 
+@grouped
 def bench(
     model: ModelArgument,
+    *,
     hop: Annotated[
         list[int] | None, typer.Option("--hop", metavar="FRAMES", help="Frames a push; repeat it for several.")
     ] = None,
@@ -49,9 +39,7 @@ def bench(
         Path | None, typer.Option("--plot", metavar="FILE", help="A picture as well: .png, .svg or .pdf.")
     ] = None,
     time_pooling: TimePoolingOption = None,
-    time_axis: TimeAxisOption = None,
-    signature: SignatureOption = None,
-    states: StatesOption = None,
+    file: FileOptions,
     json: JsonOption = False,
 ) -> None:
     """Measure the cost per frame of streaming against running the whole window again, at several hops.
@@ -65,7 +53,7 @@ def bench(
         raise StreamError(f"a hop of {min(hops)} frames pushes nothing: give 1 or more")
     if plot is not None:
         must_be_plottable(writable(plot, *model_files(model)))
-    opened = open_model(model, time_axis, signature, said_states(states))
+    opened = file.open(model)
     engines = engine or usable_engines(opened.model, time_pooling)
     with progress_bar("measuring") as progress:
         task = progress.add_task("", total=len(hops) * len(engines))

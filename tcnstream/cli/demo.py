@@ -18,16 +18,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tcnstream.cli.common import (
-    EngineOption,
-    JsonOption,
-    err,
-    out,
-    print_json,
-    say,
-    show_table,
-)
 from tcnstream.cli.demo_live import LIVE, play_live
+from tcnstream.cli.options import EngineOption, JsonOption
+from tcnstream.cli.show import err, out, print_json, say, show_table
 from tcnstream.errors import SignalError
 from tcnstream.opened import Frames, OpenedModel, open_input, open_model
 from tcnstream.options import StreamOptions

@@ -7,7 +7,7 @@ import socket
 import tempfile
 from pathlib import Path
 
-from tcnstream.cli.common import out, say
+from tcnstream.cli.show import out, say
 
 LIVE = "live"
 _PORT = 8080

@@ -8,25 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import numpy.typing as npt
 import typer
 
 import tcnstream
-from tcnstream.cli.common import (
-    CalibrationOption,
-    JsonOption,
-    ModelArgument,
-    SignatureOption,
-    StatesOption,
-    StaticOption,
-    TimeAxisOption,
-    TimePoolingOption,
-    calibration_frames,
-    print_json,
-    said_states,
-    said_static,
-    say,
-)
+from tcnstream.cli.options import FileOptions, JsonOption, ModelArgument, StreamingOptions, grouped
+from tcnstream.cli.show import print_json, say
 from tcnstream.engines.base import ROUNDINGS
 from tcnstream.engines.interpreter.export import export_streaming
 from tcnstream.engines.native.core import load_core
@@ -34,7 +20,7 @@ from tcnstream.engines.native.firmware import firmware_files, window_bytes
 from tcnstream.engines.native.layout import FAMILIES, Family
 from tcnstream.engines.native.planfile import Room, c_header, read_facts
 from tcnstream.errors import EngineError
-from tcnstream.opened import OpenedModel, open_model
+from tcnstream.opened import OpenedModel
 from tcnstream.signal.card import model_files
 from tcnstream.signal.outfile import writable, write_file
 from tcnstream.signal.sources import files_of
@@ -50,10 +36,8 @@ class Asked:
     rounding: str
     family: str
     symbol: str | None
-    time_pooling: str | None
-    calibration: str | None
+    streaming: StreamingOptions
     json: bool
-    static: dict[str, npt.ArrayLike] | None
     state: str
 
     @property
@@ -64,9 +48,9 @@ class Asked:
             "--rounding": self.rounding != ROUNDINGS[0],
             "--family": self.family != Family.PORTABLE.word,
             "--symbol": bool(self.symbol),
-            "--time-pooling": bool(self.time_pooling),
-            "--calibration": bool(self.calibration),
-            "--static": bool(self.static),
+            "--time-pooling": bool(self.streaming.time_pooling),
+            "--calibration": bool(self.streaming.calibration),
+            "--static": bool(self.streaming.static),
             "--state": self.state != "variables",
         }
 
@@ -86,8 +70,10 @@ def _plan_of(opened: OpenedModel, asked: Asked) -> bytes:
 
 
 def _written_for(family: str, opened: OpenedModel, asked: Asked) -> bytes:
-    constants = calibration_frames(opened, asked.calibration, ReadOptions(), asked.time_pooling)
-    return opened.model.plan_file(asked.time_pooling, constants, asked.rounding, static=asked.static, family=family)
+    constants = asked.streaming.constants(opened, ReadOptions())
+    return opened.model.plan_file(
+        asked.streaming.time_pooling, constants, asked.rounding, static=asked.streaming.fixed, family=family
+    )
 
 
 def _plan(opened: OpenedModel, asked: Asked) -> None:
@@ -169,7 +155,7 @@ def _say_plan(content: bytes, opened: OpenedModel, asked: Asked, symbol: str | N
 def _streaming_tflite(opened: OpenedModel, asked: Asked) -> None:
     if asked.state not in ("variables", "inputs"):
         raise EngineError(f"--state {asked.state} is unknown; use variables or inputs")
-    exported = export_streaming(opened.model.plan_with(asked.static), asked.hop, state=asked.state)  # type: ignore[arg-type]
+    exported = export_streaming(opened.model.plan_with(asked.streaming.fixed), asked.hop, state=asked.state)  # type: ignore[arg-type]
     write_file(asked.output, exported.content)
     if asked.json:
         print_json(
@@ -207,9 +193,11 @@ EXPORT_KINDS = (
 _DESCRIBED = ", ".join(kind.name + kind.remark for kind in EXPORT_KINDS) + "."
 
 
+@grouped
 def export(
     model: ModelArgument,
     output: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write.")],
+    *,
     to: Annotated[
         str,
         typer.Option("--to", metavar="KIND", help=_DESCRIBED),
@@ -243,12 +231,8 @@ def export(
             "--state", metavar="PLACE", help="streaming-tflite: variables, or inputs (and outputs) for other compilers."
         ),
     ] = "variables",
-    time_pooling: TimePoolingOption = None,
-    calibration: CalibrationOption = None,
-    time_axis: TimeAxisOption = None,
-    signature: SignatureOption = None,
-    states: StatesOption = None,
-    static: StaticOption = None,
+    streaming: StreamingOptions,
+    file: FileOptions,
     json: JsonOption = False,
 ) -> None:
     """Write the streaming program as a file that other runtimes take.
@@ -264,9 +248,9 @@ def export(
     if kind is None:
         raise EngineError(f"there is no export {to!r}: choose one of {', '.join(k.name for k in EXPORT_KINDS)}")
     if to != "firmware":
-        writable(output, *model_files(model), *files_of(calibration))
-    asked = Asked(output, hop, rounding, family, symbol, time_pooling, calibration, json, said_static(static), state)
+        writable(output, *model_files(model), *files_of(streaming.calibration))
+    asked = Asked(output, hop, rounding, family, symbol, streaming, json, state)
     for option, said in asked.given.items():
         if said and option not in kind.options:
             raise EngineError(f"--to {to} has no {option}: leave it out")
-    kind.write(open_model(model, time_axis, signature, said_states(states)), asked)
+    kind.write(file.open(model), asked)

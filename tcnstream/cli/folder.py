@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 import typer
 
-from tcnstream.cli.common import note, progress_bar
+from tcnstream.cli.options import FileOptions
+from tcnstream.cli.show import note, progress_bar
 from tcnstream.errors import SignalError
 from tcnstream.pipeline import PipelineArguments
 from tcnstream.signal.outfile import writable
@@ -21,9 +21,7 @@ def run_folder(
     folder: Path,
     output: Path | None,
     model: str,
-    time_axis: int | None,
-    signature: str | None,
-    states: Mapping[str, str] | None,
+    file: FileOptions,
     read: ReadOptions,
     arguments: PipelineArguments,
     jobs: int | None,
@@ -43,7 +41,7 @@ def run_folder(
             for name, why in done.failed:
                 note(f"{name}: {why}")
 
-        task = Task(model, time_axis, signature, states, read, arguments)
+        task = Task(model, file.time_axis, file.signature, file.fed_back, read, arguments)
         try:
             done = segment_folder(folder, output, task, jobs=jobs or os.cpu_count() or 1, told=told)
         except KeyboardInterrupt:

@@ -11,36 +11,27 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from tcnstream.cli.common import (
-    JsonOption,
-    ModelArgument,
-    SignatureOption,
-    StatesOption,
-    TimeAxisOption,
-    print_json,
-    said_states,
-    say,
-    show_table,
-)
+from tcnstream.cli.options import FileOptions, JsonOption, ModelArgument, grouped
+from tcnstream.cli.show import print_json, say, show_table
 from tcnstream.compiler.examine import Examination, Refusal, Seen, examine
 from tcnstream.errors import ModelError, NotStreamableError, SignalError
 from tcnstream.model import Model
-from tcnstream.opened import OpenedModel, open_model
+from tcnstream.opened import OpenedModel
 from tcnstream.signal.card import find_model
 from tcnstream.spec import TensorSpec
 from tcnstream.tflite.graph import ModelFile
 from tcnstream.tflite.reader import read_model
 
 
+@grouped
 def inspect(
     model: ModelArgument,
+    *,
     rate: Annotated[
         float | None,
         typer.Option("--rate", metavar="HZ", help="Sample rate of the input, for milliseconds; else the card's."),
     ] = None,
-    time_axis: TimeAxisOption = None,
-    signature: SignatureOption = None,
-    states: StatesOption = None,
+    file: FileOptions,
     json: JsonOption = False,
 ) -> None:
     """Show rate, delay, receptive field, state and cost of every operation, and the totals.
@@ -50,9 +41,9 @@ def inspect(
     Example: `tcnstream inspect ecg`
     """
     try:
-        opened = open_model(model, time_axis, signature, said_states(states))
+        opened = file.open(model)
     except (ModelError, NotStreamableError) as error:
-        _show_refused(model, time_axis, signature, error, json)
+        _show_refused(model, file, error, json)
         raise
     if rate is not None and not 0 < rate < math.inf:
         raise SignalError(f"--rate {rate:g} is no sample rate: give the input's frames per second, above 0")
@@ -63,16 +54,14 @@ def inspect(
         show(opened, rate_hz)
 
 
-def _show_refused(
-    model: str, time_axis: int | None, signature: str | None, error: ModelError | NotStreamableError, json: bool
-) -> None:
+def _show_refused(model: str, said: FileOptions, error: ModelError | NotStreamableError, json: bool) -> None:
     """What there is to see of a file that has no streaming form; nothing of what is no model at all."""
     try:
         path, card = find_model(model)
-        file = read_model(path).called(signature or (card.signature if card else "") or None)
+        file = read_model(path).called(said.signature or (card.signature if card else "") or None)
     except (ModelError, SignalError):
         return
-    seen = examine(file, time_axis)
+    seen = examine(file, said.time_axis)
     refusals = seen.refusals
     if not any(str(error).startswith(refusal.text) for refusal in refusals):
         refusals = (Refusal(None, str(error)), *refusals)

@@ -14,31 +14,11 @@ from typing import Annotated
 
 import typer
 
-from tcnstream.cli.common import (
-    CalibrationOption,
-    ChannelOption,
-    EngineOption,
-    GainOption,
-    HoldGapsOption,
-    ModelArgument,
-    RateOption,
-    RawChannelsOption,
-    RawFormatOption,
-    SignatureOption,
-    StatesOption,
-    StaticOption,
-    TimeAxisOption,
-    TimePoolingOption,
-    UnitsOption,
-    calibration_frames,
-    note,
-    progress_bar,
-    said_states,
-    said_static,
-)
 from tcnstream.cli.folder import run_folder
+from tcnstream.cli.options import EngineOption, FileOptions, ModelArgument, ReadingOptions, StreamingOptions, grouped
+from tcnstream.cli.show import note, progress_bar
 from tcnstream.errors import SignalError
-from tcnstream.opened import OpenedModel, assumed_unit, open_input, open_model
+from tcnstream.opened import OpenedModel, assumed_unit, open_input
 from tcnstream.options import StreamOptions
 from tcnstream.pipeline import Pipeline, PipelineArguments, pipeline_for
 from tcnstream.signal import sinks, sources
@@ -47,13 +27,14 @@ from tcnstream.signal.outfile import writable
 from tcnstream.signal.preprocess import first_seconds
 from tcnstream.signal.segments import Segment
 from tcnstream.signal.sinks.base import closing
-from tcnstream.signal.sources.base import Gap, Listening, Piece, ReadOptions, Recording, listed
+from tcnstream.signal.sources.base import Gap, Listening, Piece, Recording, listed
 from tcnstream.signal.units import is_said, unit_factor
 
 _MOST_VOLTS = 0.1
 """An electrode and the body give less, offsets apart."""
 
 
+@grouped
 def run(
     model: ModelArgument,
     source: Annotated[
@@ -63,18 +44,13 @@ def run(
             help=sources.described(),
         ),
     ],
+    *,
     format: Annotated[str, typer.Option("--format", "-f", metavar="KIND", help=sinks.described())] = "jsonl",
     output: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="FILE", help="Where to write; else standard output (not for wfdb)."),
     ] = None,
-    channel: ChannelOption = None,
-    rate: RateOption = None,
-    units: UnitsOption = None,
-    gain: GainOption = 1.0,
-    raw_format: RawFormatOption = None,
-    raw_channels: RawChannelsOption = 1,
-    hold_gaps: HoldGapsOption = False,
+    reading: ReadingOptions,
     duration: Annotated[
         float | None,
         typer.Option("--duration", metavar="SECONDS", help="End after so much signal; a microphone else at Ctrl-C."),
@@ -92,12 +68,8 @@ def run(
         typer.Option("--head", metavar="NAME", help="Which output of several, by name or number; else the first."),
     ] = None,
     engine: EngineOption = "auto",
-    time_pooling: TimePoolingOption = None,
-    calibration: CalibrationOption = None,
-    time_axis: TimeAxisOption = None,
-    signature: SignatureOption = None,
-    states: StatesOption = None,
-    static: StaticOption = None,
+    streaming: StreamingOptions,
+    file: FileOptions,
     jobs: Annotated[
         int | None,
         typer.Option("--jobs", "-j", min=1, metavar="N", help="For a folder: recordings at a time; else one a core."),
@@ -116,19 +88,21 @@ def run(
 
     Example: `tcnstream run ecg record.hea --channel ii --format csv --out waves.csv`
     """
-    options = ReadOptions(channel, rate, units, gain, raw_format, raw_channels, hold_gaps)
     if sources.is_folder(source):
-        only_for_one = {"--format": format != "jsonl", "--duration": duration is not None, "--calibration": calibration}
+        only_for_one = {
+            "--format": format != "jsonl",
+            "--duration": duration is not None,
+            "--calibration": streaming.calibration,
+        }
         if given := [name for name, said in only_for_one.items() if said]:
             raise SignalError(f"{' and '.join(given)} is for one recording, and {source} is a folder: leave it out")
         arguments = PipelineArguments(
-            gain=gain,
+            gain=reading.gain,
             output=head,
             low_latency=bool(low_latency),
-            options=StreamOptions(engine, time_pooling, static=said_static(static)),
+            options=StreamOptions(engine, streaming.time_pooling, static=streaming.fixed),
         )
-        opening = time_axis, signature, said_states(states)
-        run_folder(Path(source), output, model, *opening, options, arguments, jobs, quiet)
+        run_folder(Path(source), output, model, file, reading.said, arguments, jobs, quiet)
         return
     if jobs is not None:
         raise SignalError(f"--jobs is for a folder of recordings, and {source} is none: leave it out")
@@ -136,16 +110,16 @@ def run(
     if output is None and kind.refuses_stdout:
         raise SignalError(kind.refuses_stdout)
     if output is not None:
-        writable(output, *model_files(model), *sources.files_of(source), *sources.files_of(calibration))
-    opened = open_model(model, time_axis, signature, said_states(states))
-    constants = calibration_frames(opened, calibration, options, time_pooling)
+        writable(output, *model_files(model), *sources.files_of(source), *sources.files_of(streaming.calibration))
+    opened = file.open(model)
+    constants = streaming.constants(opened, reading.said)
     with ExitStack() as stack:
         preferred_hz = opened.card.rate_hz if opened.card else None
         seen = Seen()
         listening = Listening(preferred_hz, overflowed=_say_overflow, held=seen.hold)
         if not sources.ends_by_itself(source):
             listening = replace(listening, stop=stack.enter_context(interrupted()))
-        recording = open_input(opened, source, options, listening)
+        recording = open_input(opened, source, reading.said, listening)
         if duration is not None:
             recording = first_seconds(recording, duration)
         makes_segments = kind.takes == "segments"
@@ -153,12 +127,12 @@ def run(
         pipeline = pipeline_for(
             opened,
             recording,
-            gain=gain,
+            gain=reading.gain,
             output=head,
             low_latency=hurries,
             segments=makes_segments,
             keep_frames=not makes_segments,
-            options=StreamOptions(engine, time_pooling, constants, static=said_static(static)),
+            options=StreamOptions(engine, streaming.time_pooling, constants, static=streaming.fixed),
         )
         sink = kind.open(output, recording.rate_hz)
         if not quiet:

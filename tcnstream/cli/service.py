@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from tcnstream.cli.common import JsonOption, note, out, print_json
+from tcnstream.cli.options import JsonOption
+from tcnstream.cli.show import note, out, print_json
 
 if TYPE_CHECKING:
     from tcnstream.live.service.machine import Plan

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from tcnstream.cli.common import JsonOption, note, out, print_json
+from tcnstream.cli.options import JsonOption
+from tcnstream.cli.show import note, out, print_json
 
 
 def sources(as_json: JsonOption = False) -> None:

@@ -8,64 +8,39 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from tcnstream.cli.common import (
-    CalibrationOption,
-    ChannelOption,
+from tcnstream.cli.options import (
     EngineOption,
-    GainOption,
-    HoldGapsOption,
+    FileOptions,
     JsonOption,
     ModelArgument,
-    RateOption,
-    RawChannelsOption,
-    RawFormatOption,
-    SignatureOption,
-    StatesOption,
-    StaticOption,
-    TimeAxisOption,
-    TimePoolingOption,
-    UnitsOption,
-    calibration_frames,
-    note,
-    print_json,
-    progress_bar,
-    said_states,
-    said_static,
-    say,
-    show_table,
+    ReadingOptions,
+    StreamingOptions,
+    grouped,
 )
+from tcnstream.cli.show import note, print_json, progress_bar, say, show_table
 from tcnstream.errors import SignalError
 from tcnstream.measure.verify import OwnWindow, VerifyReport
 from tcnstream.measure.verify import verify as compare
-from tcnstream.opened import open_model, read_frames
-from tcnstream.signal.sources.base import ReadOptions
+from tcnstream.opened import read_frames
 
 
+@grouped
 def verify(
     model: ModelArgument,
+    *,
     source: Annotated[
         str | None,
         typer.Option("--input", "-i", metavar="FILE", help="A recording as for `run`; else noise of three windows."),
     ] = None,
-    channel: ChannelOption = None,
-    rate: RateOption = None,
-    units: UnitsOption = None,
-    gain: GainOption = 1.0,
-    raw_format: RawFormatOption = None,
-    raw_channels: RawChannelsOption = 1,
-    hold_gaps: HoldGapsOption = False,
+    reading: ReadingOptions,
     chunkings: Annotated[int, typer.Option("--chunkings", min=1, help="Random ways to cut the signal.")] = 5,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the noise and of the cuts.")] = 0,
     engine: EngineOption = "auto",
     fast: Annotated[
         bool, typer.Option("--fast", help="Let the engine use fast kernels, and report how far they are.")
     ] = False,
-    time_pooling: TimePoolingOption = None,
-    calibration: CalibrationOption = None,
-    time_axis: TimeAxisOption = None,
-    signature: SignatureOption = None,
-    states: StatesOption = None,
-    static: StaticOption = None,
+    streaming: StreamingOptions,
+    file: FileOptions,
     json: JsonOption = False,
 ) -> None:
     """Prove that the stream equals the offline answer, over random chunkings, on your own model and signal.
@@ -74,24 +49,23 @@ def verify(
 
     Example: `tcnstream verify ecg --input record.hea --chunkings 20`
     """
-    opened = open_model(model, time_axis, signature, said_states(states))
-    options = ReadOptions(channel, rate, units, gain, raw_format, raw_channels, hold_gaps)
-    signal = None if source is None else read_frames(opened, source, options, note)
+    opened = file.open(model)
+    signal = None if source is None else read_frames(opened, source, reading.said, note)
     if signal is not None and not len(signal):
         raise SignalError(f"{source} holds no frame, of which nothing can be proven: give a longer recording")
-    constants = calibration_frames(opened, calibration, options, time_pooling)
+    constants = streaming.constants(opened, reading.said)
     with progress_bar("verifying") as progress:
         task = progress.add_task("")
         report = compare(
             opened.model,
             signal,
             engine=engine,
-            time_pooling=time_pooling,
+            time_pooling=streaming.time_pooling,
             calibration=constants,
             exact=not fast,
             chunkings=chunkings,
             seed=seed,
-            static=said_static(static),
+            static=streaming.fixed,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
     if json:

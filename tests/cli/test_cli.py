@@ -28,7 +28,7 @@ from helpers.paths import AUDIO, ECG, MODELS, STATEFUL
 
 import tcnstream
 from tcnstream.cli import bench as bench_command
-from tcnstream.cli import common
+from tcnstream.cli import show
 from tcnstream.cli import verify as verify_command
 from tcnstream.engines.interpreter import runtime
 from tcnstream.engines.interpreter.export import export_streaming
@@ -329,7 +329,7 @@ def test_what_was_final_when_a_recording_broke_off_is_kept(call: Call, model: Pa
 
 def test_numbers_are_never_cut_on_a_narrow_terminal(call: Call, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wide = call("inspect", model)[1].split()
-    monkeypatch.setattr(common.out, "width", 30)
+    monkeypatch.setattr(show.out, "width", 30)
     narrow = call("inspect", model)[1]
     assert "…" not in narrow
     assert [word for word in wide if word[0].isdigit()] == [word for word in narrow.split() if word[0].isdigit()]
