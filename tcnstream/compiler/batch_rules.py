@@ -67,9 +67,13 @@ def dense(batch: Batch, op: Op, axis: int) -> int | None:
 
 
 def product(batch: Batch, op: Op, axis: int) -> int | None:
-    if op.inputs[1] in batch.axis or op.options.get("adj_x") or axis >= len(batch.shape(op.inputs[0])) - 1:
+    """Of a signal with a constant on either side: what is summed over mixes, rows and columns stay apart."""
+    left, right = (i in batch.axis for i in op.inputs)
+    shape, rank = batch.shape(op.inputs[0 if left else 1]), len(batch.shape(op.outputs[0]))
+    turned = op.options.get("adj_x") if left else not op.options.get("adj_y")
+    if (left and right) or axis == len(shape) - (2 if turned else 1):
         return None
-    return axis + len(batch.shape(op.outputs[0])) - len(batch.shape(op.inputs[0]))
+    return rank - (2 if left else 1) if axis >= len(shape) - 2 else axis + rank - len(shape)
 
 
 def reduced(batch: Batch, op: Op, axis: int) -> int | None:
@@ -141,3 +145,15 @@ def tiled(batch: Batch, op: Op, axis: int) -> int | None:
     shape, out = batch.shape(op.inputs[0]), batch.shape(op.outputs[0])
     moved = axis + len(out) - len(shape)
     return moved if out[moved] == shape[axis] else None
+
+
+def sequences(batch: Batch, op: Op, axis: int) -> int | None:
+    """Sequences one by one, (batch, time, values) or (time, batch, values): neither time nor values are a batch."""
+    rank = len(batch.shape(op.inputs[0]))
+    time = 0 if rank == 2 or op.options.get("time_major") else 1
+    return None if axis in (time, rank - 1) else axis
+
+
+def beside_two(batch: Batch, op: Op, axis: int) -> int | None:
+    """What reads the last two axes together."""
+    return axis if axis < len(batch.shape(op.inputs[0])) - 2 else None

@@ -86,7 +86,7 @@ class Lowering:
             raise NotStreamableError(
                 f"input `{tensor.name}` of shape {shape} has no axis {axis}; name one with time_axis="
             )
-        if axis != 0 and shape[0] != 1:
+        if axis != 0 and shape[0] != 1 and len(shape) > 2:
             raise NotStreamableError(
                 f"input `{tensor.name}` of shape {shape} has a batch of {shape[0]};"
                 " convert the model with a batch of 1, and use a pool for several streams"
@@ -325,12 +325,10 @@ class Lowering:
 
 
 def frame_shape(shape: Shape, axis: int | None) -> Shape:
-    """A tensor's shape without batch and time: (1, 98, 40, 1) with time on axis 1 gives (40, 1)."""
+    """A tensor's shape without time and a batch of 1: (1, 98, 40, 1) with time on axis 1 gives (40, 1)."""
     return tuple(shape[a] for a in axes_of_frame(shape, axis))
 
 
 def axes_of_frame(shape: Shape, axis: int | None) -> list[int]:
-    """The axes of a tensor that its frames have: not time, and not a batch of 1; all where time is gone without one."""
-    if axis is None and shape[:1] != (1,):
-        return list(range(len(shape)))
-    return [a for a in range(len(shape)) if a != axis and (a != 0 or axis == 0)]
+    """The axes of a tensor that its frames have: not time, and not a first one of 1, where a batch stands."""
+    return [a for a, n in enumerate(shape) if a != axis and (a, n) != (0, 1)]

@@ -54,7 +54,7 @@ def spatial(lw: Lowering, op: Op, i: int, kernel: Shape) -> Axes:
     stream, shape = lw.stream(op, i), lw.shape(i)
     if len(shape) != 4:
         lw.refuse(op, f"has an input of rank {len(shape)}, where 4 is needed")
-    if stream.axis is None and shape[0] != 1:
+    if stream.axis != 0 and shape[0] != 1:
         lw.refuse(op, f"works on a batch of {shape[0]}")
     value = stream.value
     if stream.axis == 1:

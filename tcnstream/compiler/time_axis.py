@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from tcnstream.compiler.lower import lower
 from tcnstream.compiler.operations.convolution import ConvolutionOptions
+from tcnstream.compiler.operations.elementwise import ADD
 from tcnstream.compiler.operations.time import TIME_STATE, TIME_WINDOW
 from tcnstream.compiler.plan import Node, Plan
 from tcnstream.compiler.spatial import SpatialOptions
@@ -158,6 +159,14 @@ def _is_dense(node: Node) -> bool:
     return isinstance(node.options, ConvolutionOptions) and node.options.dense
 
 
+def _is_running_sum(plan: Plan, state: Node) -> bool:
+    """Whether what is fed back is only added to, as channels may be, too; a recurrent layer weighs it."""
+    held = state.outputs[0]
+    return any(
+        node.kind == ADD.kind and held in node.inputs and plan.states[held] in node.outputs for node in plan.nodes
+    )
+
+
 def _inputs_slid_along(plan: Plan) -> list[bool]:
     """For every input of the plan, whether a kernel, a pool, a recurrence or a frame of samples goes along its time."""
     keeps_time = _keeps_time(plan)
@@ -169,6 +178,6 @@ def _inputs_slid_along(plan: Plan) -> list[bool]:
         slid = isinstance(node.options, SpatialOptions) and not _is_dense(node)
         # Where no time is left, what puts frames side by side may be a dense layer over all of the window.
         slid |= keeps_time and node.kind == TIME_WINDOW.kind
-        if (slid and node.window.extent > 1) or node.kind == TIME_STATE.kind:
+        if (slid and node.window.extent > 1) or (node.kind == TIME_STATE.kind and not _is_running_sum(plan, node)):
             found |= reached
     return [i in found for i in plan.inputs]

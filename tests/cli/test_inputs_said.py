@@ -34,7 +34,7 @@ def refused(tmp_path: Path) -> Path:
     turned = net.same(x, "REVERSE_V2", x.shape, 1, axes)
     back = net.same(net.same(turned, "RELU", x.shape, 1), "REVERSE_V2", x.shape, 1, axes)
     spread = net.same(back, "RELU", x.shape, 1)
-    net.output(net.same(spread, "CUMSUM", x.shape, 1, net.constant([1], np.int32)))
+    net.output(net.same(spread, "CUSTOM", x.shape, 1, custom_code="Wavelet"))
     (tmp_path / "refused.tflite").write_bytes(net.content())
     return tmp_path / "refused.tflite"
 

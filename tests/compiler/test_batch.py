@@ -54,6 +54,31 @@ def table(net: Net, x: Value) -> Value:
     return made(net, "ADD", [x.index, net.constant(net.rng.normal(size=(BATCH, 1, CHANNELS)), np.float32)], x.shape, x)
 
 
+def looked_up(net: Net, x: Value) -> Value:
+    """Functions whose rule asks more than their shape."""
+    return made(net, "LOGISTIC", [made(net, "TANH", [x.index], x.shape, x).index], x.shape, x)
+
+
+def recurrent(net: Net, x: Value) -> Value:
+    """A recurrent layer over each sequence."""
+    weights = [net.constant(net.rng.normal(size=shape), np.float32) for shape in ((3, CHANNELS), (3, 3), (3,))]
+    options = {"fused_activation_function": "TANH", "time_major": False}
+    hidden = net.variable((BATCH, 3))
+    return made(net, "UNIDIRECTIONAL_SEQUENCE_RNN", [x.index, *weights, hidden], (*x.shape[:2], 3), x, **options)
+
+
+def matrix_in_front(net: Net, x: Value) -> Value:
+    """A matrix times the columns of each entry."""
+    turned = net.transpose(x, (0, 2, 1))
+    matrix = net.constant(net.rng.normal(size=(5, CHANNELS)), np.float32)
+    y = made(net, "BATCH_MATMUL", [matrix, turned.index], (BATCH, 5, FRAMES), turned, 2)
+    return net.transpose(y, (0, 2, 1))
+
+
+def running_sum(net: Net, x: Value) -> Value:
+    return made(net, "CUMSUM", [x.index, net.constant(1, np.int32)], x.shape, x)
+
+
 def mean_of_entries(net: Net, x: Value) -> Value:
     return made(net, "MEAN", [x.index, net.constant([0], np.int32)], (1, *x.shape[1:]), x, keep_dims=True)
 
@@ -70,7 +95,10 @@ def second_entry(net: Net, x: Value) -> Value:
     return net.cut(x, 0, 1, 2)
 
 
-@pytest.mark.parametrize("chain", [dense, convolution, channels_first, table], ids=lambda chain: chain.__name__)
+CHAINS = [dense, convolution, channels_first, table, looked_up, recurrent, matrix_in_front, running_sum]
+
+
+@pytest.mark.parametrize("chain", CHAINS, ids=lambda chain: chain.__name__)
 def test_the_first_entry_is_the_stream(chain: Chain) -> None:
     net = Net()
     x = net.input((BATCH, FRAMES, CHANNELS))

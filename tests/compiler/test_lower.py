@@ -107,8 +107,9 @@ def repeated_signal(net: Net, x: Value) -> Value:
     return one(net, "TILE", x, (1, 24, 4), net.constant([1, 2, 1], np.int32))
 
 
-def a_batch_of_two(net: Net, x: Value) -> Value:
-    return one(net, "TILE", x, (2, 12, 4), net.constant([2, 1, 1], np.int32))
+def kernels_over_a_batch_of_two(net: Net, x: Value) -> Value:
+    twice = one(net, "TILE", net.reshape(x, (1, 1, 12, 4), 2), (2, 1, 12, 4), net.constant([2, 1, 1, 1], np.int32))
+    return net.weighted("CONV_2D", twice, (2, 1, 12, 3), (3, 1, 1, 4), 0, 4, padding="SAME", stride_h=1, stride_w=1)
 
 
 def minus_the_last_frame(net: Net, x: Value) -> Value:
@@ -142,8 +143,8 @@ def no_whole_multiple(net: Net, x: Value) -> Value:
     return one(net, "RESIZE_NEAREST_NEIGHBOR", four, (1, 18, 1, 4), net.constant([18, 1], np.int32))
 
 
-def running_sum(net: Net, x: Value) -> Value:
-    return one(net, "CUMSUM", x, x.shape, net.constant(1, np.int32))
+def sum_from_the_end(net: Net, x: Value) -> Value:
+    return one(net, "CUMSUM", x, x.shape, net.constant(1, np.int32), reverse=True)
 
 
 def spectrum(net: Net, x: Value) -> Value:
@@ -172,14 +173,14 @@ REFUSED: list[tuple[Chain, str, str]] = [
     (mixed_axes, "RESHAPE", "turns (1, 12, 4) into (1, 8, 6), which mixes time with other axes"),
     (two_halves_exchanged, "CONCATENATION", "puts two signals one behind the other in time"),
     (repeated_signal, "TILE", "repeats the whole signal along time"),
-    (a_batch_of_two, "TILE", "makes a batch of 2"),
+    (kernels_over_a_batch_of_two, "CONV_2D", "works on a batch of 2"),
     (minus_the_last_frame, "SUB", "hands every frame what only the end of the window knows"),
     (gated_by_all_frames, "MUL", "hands every frame what only the end of the window knows"),
     (frames_of_two_rates, "MUL", "joins a statistic over 5 frames with others over 12"),
     (bilinear, "RESIZE_BILINEAR", "resizes 12 frames to 18, which is no whole multiple"),
     (aligned_corners, "RESIZE_NEAREST_NEIGHBOR", "aligns the corners of the window"),
     (no_whole_multiple, "RESIZE_NEAREST_NEIGHBOR", "resizes 12 frames to 18, which is no whole multiple"),
-    (running_sum, "CUMSUM", "sums over all of time"),
+    (sum_from_the_end, "CUMSUM", "sums from the end of the window"),
     (spectrum, "RFFT2D", "transforms the whole window at once"),
     (backwards, "BIDIRECTIONAL_SEQUENCE_LSTM", "steps backwards through the window"),
     (foreign, "CUSTOM", "is the custom operation `Wavelet`, whose code is not in the file"),
@@ -197,8 +198,12 @@ def test_what_has_no_streaming_form_is_refused_by_name(chain: Chain, kind: str, 
 
 
 def test_inputs_that_cannot_be_signals() -> None:
-    with pytest.raises(NotStreamableError, match=r"has a batch of 8; convert the model with a batch of 1"):
-        tcnstream.load(file_of(lambda net, x: one(net, "TANH", x, x.shape), (8, 12)), time_axis=1)
+    def batches_of_8_and_4(net: Net, x: Value) -> Value:
+        net.output(one(net, "TANH", x, x.shape))
+        return one(net, "SQRT", net.input((4, 12, 2)), (4, 12, 2))
+
+    with pytest.raises(NotStreamableError, match=r"has a batch of 4; convert the model with a batch of 1"):
+        tcnstream.load(file_of(batches_of_8_and_4, (8, 12, 2)), time_axis=1)
     with pytest.raises(NotStreamableError, match=r"has no axis 7; name one with time_axis="):
         tcnstream.load(file_of(lambda net, x: one(net, "TANH", x, x.shape)), time_axis=7)
 

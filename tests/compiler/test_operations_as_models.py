@@ -17,9 +17,9 @@ from tcnstream.tflite.writer import write_model
 FRAMES = 21
 
 
-def model(kind: str, x: Tensor, y: Tensor, *constants: Any) -> bytes:
+def model(kind: str, x: Tensor, y: Tensor, *constants: Any, **options: Any) -> bytes:
     tensors = [x, *(tensor(np.shape(c), np.asarray(c).dtype, data=c) for c in constants), y]
-    op = Op(kind, tuple(range(len(tensors) - 1)), (len(tensors) - 1,))
+    op = Op(kind, tuple(range(len(tensors) - 1)), (len(tensors) - 1,), options)
     return write_model([Graph(tuple(tensors), (op,), (0,), (len(tensors) - 1,))])
 
 
@@ -69,3 +69,23 @@ def test_vectors_of_unit_length_in_integers() -> None:
     signal = np.random.default_rng(0).integers(-128, 128, (FRAMES, 4)).astype(np.int8)
     signal[3] = 5
     holds(model("L2_NORMALIZATION", x, y), signal, least_engines=2)
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+@pytest.mark.parametrize(("axis", "reverse"), [(1, False), (2, False), (-1, True)])
+def test_running_sums(axis: int, reverse: bool, exclusive: bool) -> None:
+    """Along time what is fed back, of which a pool and a snapshot know; beside time a chain."""
+    x = tensor((1, FRAMES, 3, 4), np.float32)
+    content = model("CUMSUM", x, x, np.int32(axis), exclusive=exclusive, reverse=reverse)
+    holds(content, floats(3, 4))
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_running_sums_of_constants(reverse: bool, exclusive: bool) -> None:
+    table = floats(4)[:3]
+    tensors = [tensor((1, FRAMES, 3, 4), np.float32), tensor(table.shape, np.float32, data=table)]
+    tensors += [tensor((), np.int32, data=np.int32(0)), tensor(table.shape, np.float32), tensors[0]]
+    summed = Op("CUMSUM", (1, 2), (3,), {"exclusive": exclusive, "reverse": reverse}, 0)
+    product = Op("MUL", (0, 3), (4,), {}, 1)
+    holds(write_model([Graph(tuple(tensors), (summed, product), (0,), (4,))]), floats(3, 4))

@@ -103,7 +103,15 @@ def _function(
         return np.asarray(of(data_of(inputs[0]))).astype(output.dtype)
 
     plain = None if of is None else fold
-    return Operation(kind, Rule(shapes=shapes), lower=_pointwise, types=types, fold=plain, folds_plain_numbers=True)
+    return Operation(
+        kind,
+        Rule(shapes=shapes),
+        lower=_pointwise,
+        types=types,
+        fold=plain,
+        folds_plain_numbers=True,
+        batch=batch_rules.kept,
+    )
 
 
 _LEAST_LENGTH = np.array([1e-6], np.float32)

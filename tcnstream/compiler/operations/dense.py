@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tcnstream.compiler import batch_rules
-from tcnstream.compiler.lowering import Lowering
+from tcnstream.compiler.lowering import Lowering, axes_of_frame
 from tcnstream.compiler.operation import Operation, from_file, multiply_adds_per_value
-from tcnstream.compiler.operations.layout import swapped
+from tcnstream.compiler.operations.layout import TRANSPOSE, TransposeOptions, swapped
 from tcnstream.compiler.operations.time import TIME_WINDOW
 from tcnstream.compiler.plan import ActivationOptions, Node, Options, Plan, Window
 from tcnstream.tflite.graph import Op, Shape
@@ -73,33 +73,59 @@ def _fully_connected(lw: Lowering, op: Op) -> None:
 def _whole_window(lw: Lowering, op: Op, i: int, operand: tuple[int, Shape], axis: int) -> tuple[int, Shape]:
     """All frames of the window as one, in the order of the file, where time stands behind other axes."""
     shape, frame = lw.shape(i), operand[1]
-    frames, before = shape[axis], math.prod(shape[1:axis])
+    kept = axes_of_frame(shape, axis)
+    frames, before = shape[axis], math.prod(shape[:axis])
     like, window = lw.graph.tensors[i], Window(extent=frames)
     flat, made = lw.step(op, [operand], like, (frames, *frame), 1, TIME_WINDOW.kind, window=window)
     if before > 1:
         source = (flat, (frames, before, math.prod(frame) // before))
-        flat, made = swapped(lw, op, like, source, 1), (*shape[1:axis], frames, *shape[axis + 1 :])
+        ahead = tuple(shape[a] for a in kept if a < axis)
+        flat, made = swapped(lw, op, like, source, 1), (*ahead, frames, *shape[axis + 1 :])
     elif math.prod(frame) == 1:
         made = (frames,)
     return flat, made
 
 
 def _batch_matmul(lw: Lowering, op: Op) -> None:
-    if op.inputs[0] not in lw.streams or op.inputs[1] in lw.streams:
+    """A product with a constant (k, m): of each row of the signal (..., n, k), said as it stands or turned around.
+
+    Where the constant stands left, it is turned around, and so is the signal, (..., k, n), and what is made of it.
+    """
+    left, right = (i in lw.streams for i in op.inputs)
+    if left and right:
         lw.refuse(op, "multiplies the signal's frames with each other, as attention does")
-    i = op.inputs[0]
-    stream, shape = lw.stream(op, i), lw.shape(i)
-    rank = len(shape)
-    if bool(op.options.get("adj_x", False)) or stream.axis == rank - 1:
+    (i, other), position = (op.inputs, 1) if left else (op.inputs[::-1], 0)
+    turns_x, turns_y = bool(op.options.get("adj_x", False)), bool(op.options.get("adj_y", False))
+    is_turned, makes_turned = turns_x if left else not turns_y, right
+    stream, shape, out = lw.stream(op, i), lw.shape(i), lw.shape(op.outputs[0])
+    rows, depth = (len(shape) - 1, len(shape) - 2) if is_turned else (len(shape) - 2, len(shape) - 1)
+    if stream.axis == depth:
         lw.refuse(op, "sums over time")
-    matrix = lw.constant(op, 1)
+    matrix = lw.constant(op, position)
     if any(n != 1 for n in matrix.shape[:-2]):
         lw.refuse(op, "has another matrix for each batch")
     matrix = matrix.reshape(matrix.shape[-2:])
-    if bool(op.options.get("adj_y", False)):
-        matrix = matrix.T
-    constant = lw.add_constant(lw.graph.tensors[op.inputs[1]], np.ascontiguousarray(matrix), 1)
-    lw.emit(op, [lw.operand(i), (constant, matrix.shape)], stream.axis, options=MatrixOptions())
+    matrix = matrix.T if (turns_y if left else not turns_x) else matrix
+    units = matrix.size // shape[depth]
+    inputs = [(lw.add_constant(lw.graph.tensors[other], np.ascontiguousarray(matrix), 1), matrix.shape)]
+    axis = stream.axis
+    if axis is not None:
+        axis = len(out) - (1 if makes_turned else 2) if axis == rows else axis + len(out) - len(shape)
+    beside = tuple(shape[a] for a in axes_of_frame(shape, stream.axis) if a not in (rows, depth))
+    frames, like = stream.window_frames, lw.graph.tensors[op.outputs[0]]
+    if rows == stream.axis or shape[rows] == 1:
+        operand = (stream.value, (*beside, shape[depth]))
+        return lw.emit(op, [operand, *inputs], axis, options=MatrixOptions())
+    operand, swap = lw.operand(i), (*range(len(beside) + 1), len(beside) + 2, len(beside) + 1)
+    options = TransposeOptions(swap)
+    if is_turned:
+        view = (*beside, shape[rows], shape[depth])
+        operand = lw.step(op, [operand], lw.graph.tensors[i], view, frames, TRANSPOSE.kind, options=options)
+    if not makes_turned:
+        return lw.emit(op, [operand, *inputs], axis, options=MatrixOptions())
+    view = (*beside, shape[rows], units)
+    made = lw.step(op, [operand, *inputs], like, view, frames, op.kind, options=MatrixOptions())
+    return lw.emit(op, [made], axis, kind=TRANSPOSE.kind, options=options)
 
 
 def _dense_multiply_adds(plan: Plan, node: Node) -> int:

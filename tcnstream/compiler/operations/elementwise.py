@@ -43,7 +43,6 @@ def _product(lw: Lowering, op: Op) -> None:
 def _join(lw: Lowering, op: Op) -> None:
     """Streams that meet at one time, and constants that hold at all times."""
     rank = max(len(lw.shape(i)) for i in op.inputs)
-    out_shape = lw.shape(op.outputs[0])
     axes = set()
     for i in op.inputs:
         if i in lw.streams and (a := lw.streams[i].axis) is not None:
@@ -76,8 +75,6 @@ def _join(lw: Lowering, op: Op) -> None:
         else:
             data = lw.timeless(op, i, aligned, axis)
             inputs.append((lw.add_constant(lw.graph.tensors[i], data), data.shape))
-    if axis not in (0, None) and out_shape[0] != 1:
-        lw.refuse(op, f"makes a batch of {out_shape[0]}")
     lw.emit(op, inputs, axis, options=from_file(operation(op.kind).options, op))
 
 

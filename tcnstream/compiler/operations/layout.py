@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tcnstream.compiler import batch_rules
 from tcnstream.compiler.beginning import begin_with, first_frames
 from tcnstream.compiler.constants import data_of
-from tcnstream.compiler.lowering import Lowering, TimedTensor, frame_shape
+from tcnstream.compiler.lowering import Lowering, TimedTensor, axes_of_frame, frame_shape
 from tcnstream.compiler.operation import Fold, Operation
 from tcnstream.compiler.operations import operations
 from tcnstream.compiler.operations.time import TIME_PAD, TIME_UNFOLD, TIME_WINDOW
@@ -186,8 +186,7 @@ def _reshape(lw: Lowering, op: Op) -> None:
     before, frames = math.prod(shape[: stream.axis]), shape[stream.axis]
     after = math.prod(shape[stream.axis + 1 :])
     for axis, n in enumerate(out):
-        fits = math.prod(out[:axis]) == before and (axis == 0 or out[0] == 1)
-        if not fits or (n == 1 and frames != 1) or (n == 1 and _is_other_axis(lw, op, axis)):
+        if math.prod(out[:axis]) != before or (n == 1 and frames != 1) or (n == 1 and _is_other_axis(lw, op, axis)):
             continue
         rest = math.prod(out[axis + 1 :])
         if n == frames:
@@ -240,7 +239,7 @@ def _side_by_side_in_time(lw: Lowering, op: Op, i: int, window: Window, axis: in
     stream, shape = lw.stream(op, i), lw.shape(i)
     assert stream.axis is not None
     frame = frame_shape(shape, stream.axis)
-    position = stream.axis if stream.axis == 0 else stream.axis - 1
+    position = sum(a < stream.axis for a in axes_of_frame(shape, stream.axis))
     kind = TIME_WINDOW.kind
     if math.prod(frame[:position]) == 1:
         return lw.emit(op, [(stream.value, frame)], axis, kind=kind, window=window, window_frames=frames)
@@ -289,8 +288,6 @@ def _transpose(lw: Lowering, op: Op) -> None:
     stream, shape = lw.stream(op, i), lw.shape(i)
     axis = None if stream.axis is None else perm.index(stream.axis)
     kept = [a for a in perm if a != stream.axis and shape[a] != 1]
-    if axis not in (0, None) and stream.axis != 0 and perm[0] != 0 and shape[perm[0]] != 1:
-        lw.refuse(op, "moves another axis into the place of the batch")
     if kept == sorted(kept):
         return lw.alias(op, i, axis)
     old = [a for a in range(len(shape)) if a != stream.axis and shape[a] != 1]
@@ -346,9 +343,8 @@ def _tile_frames(lw: Lowering, op: Op) -> None:
             return lw.alias(op, i, grown[0])
     elif axis is not None and out[axis] != aligned[axis]:
         lw.refuse(op, "repeats the whole signal along time")
-    if axis != 0 and out and out[0] != 1:
-        lw.refuse(op, f"makes a batch of {out[0]}")
-    view, target = frame_shape(aligned, axis), frame_shape(out, axis)
+    kept = axes_of_frame(out, axis)
+    view, target = tuple(aligned[a] for a in kept), tuple(out[a] for a in kept)
     options = TileOptions(tuple(t // v for t, v in zip(target, view, strict=True)))
     return lw.emit(op, [(stream.value, view)], axis, kind=TILE.kind, options=options)
 
@@ -366,11 +362,13 @@ def _pack(lw: Lowering, op: Op) -> None:
     if time is None:
         whole = [(lw.stream(op, i).value, lw.shape(i)) for i in op.inputs]
         return lw.emit(op, whole, None, options=AxisOptions(new + 1))
-    if new == 0:
-        lw.refuse(op, "stacks along the batch axis")
-    axis = time if time is None or time < new else time + 1
-    kept = [a for a in range(1, rank) if a != axis]
-    return lw.emit(op, [lw.operand(i) for i in op.inputs], axis, options=AxisOptions(kept.index(new) + 1))
+    axis, out = time if time < new else time + 1, lw.shape(op.outputs[0])
+    kept = axes_of_frame(out, axis)
+    if new not in kept:
+        return lw.alias(op, op.inputs[0], axis)
+    view = tuple(out[a] for a in kept if a != new)
+    stacked = [(lw.stream(op, i).value, view) for i in op.inputs]
+    return lw.emit(op, stacked, axis, options=AxisOptions(kept.index(new) + 1))
 
 
 def _is_one_frame(stream: TimedTensor) -> bool:
@@ -428,12 +426,14 @@ def _gather(lw: Lowering, op: Op) -> None:
     if axis == lw.streams[i].axis:
         return _gather_frames(lw, op, i, indices.astype(np.int64))
     settle(lw, op)
+    time = lw.streams[i].axis
+    out_axis = time - 1 if time is not None and indices.ndim == 0 and axis < time else time
+    if indices.ndim < 2 and lw.shape(i)[axis] == indices.size == 1:
+        return lw.alias(op, i, out_axis)
     frame_axis = lw.frame_axis(op, i, axis, "gathers")
     if indices.ndim > 1:
         lw.refuse(op, "gathers with indices of more than one axis")
     index = lw.add_constant(lw.graph.tensors[op.inputs[1]], indices.reshape(-1))
-    time = lw.streams[i].axis
-    out_axis = time - 1 if time is not None and indices.ndim == 0 and axis < time else time
     return lw.emit(op, [lw.operand(i), (index, (indices.size,))], out_axis, options=AxisOptions(frame_axis))
 
 

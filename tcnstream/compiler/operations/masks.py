@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from tcnstream.compiler import batch_rules
 from tcnstream.compiler.lowering import Lowering, frame_shape
 from tcnstream.compiler.operation import Operation
 from tcnstream.compiler.operations.activation import CAST
@@ -48,6 +49,9 @@ def _any(lw: Lowering, op: Op) -> None:
 
 OPERATIONS = (
     Operation(
-        "REDUCE_ANY", Rule(operands=(2, 2), shapes=_any_shapes, options={"keep_dims": FLAG}, scaled=False), lower=_any
+        "REDUCE_ANY",
+        Rule(operands=(2, 2), shapes=_any_shapes, options={"keep_dims": FLAG}, scaled=False),
+        lower=_any,
+        batch=batch_rules.reduced,
     ),
 )

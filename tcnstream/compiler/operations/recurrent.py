@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from tcnstream.compiler import batch_rules
 from tcnstream.compiler.lowering import Lowering, TimedTensor
 from tcnstream.compiler.operation import Operation, multiply_adds_per_value
 from tcnstream.compiler.operations.activation import LOGISTIC, RELU, RELU6, RELU_N1_TO_1, RSQRT, TANH
@@ -485,6 +486,7 @@ LSTM = Operation(
         more_weights=(1, *range(3, 12), _PROJECTION),
     ),
     lower=_lstm,
+    batch=batch_rules.sequences,
 )
 
 SVDF = Operation(
@@ -531,5 +533,6 @@ OPERATIONS = (
         "UNIDIRECTIONAL_SEQUENCE_RNN",
         Rule(operands=(5, 5), shapes=_rnn_shapes, options=_FROM_FRAME, weights=1, more_weights=(2,)),
         lower=_rnn,
+        batch=batch_rules.sequences,
     ),
 )

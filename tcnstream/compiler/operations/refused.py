@@ -22,6 +22,5 @@ _BIDIRECTIONAL = f"steps backwards through the window, too. {FORWARDS_ALONE}"
 OPERATIONS = (
     Operation("BIDIRECTIONAL_SEQUENCE_LSTM", refusal=_BIDIRECTIONAL),
     Operation("BIDIRECTIONAL_SEQUENCE_RNN", refusal=_BIDIRECTIONAL),
-    Operation("CUMSUM", refusal="sums over all of time"),
     Operation("CUSTOM", refusal=_custom),
 )

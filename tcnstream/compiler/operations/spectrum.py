@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from tcnstream.compiler import batch_rules
 from tcnstream.compiler.lowering import Lowering, TimedTensor, frame_shape
 from tcnstream.compiler.operation import Operation
 from tcnstream.compiler.operations.activation import SQRT
@@ -89,6 +90,7 @@ OPERATIONS = (
         Rule(operands=(2, 2), shapes=_bins, retyped=True, scaled=False),
         lower=_transform,
         complex_numbers=True,
+        batch=batch_rules.beside_two,
     ),
     Operation("COMPLEX_ABS", _OF_COMPLEX, lower=_magnitude, complex_numbers=True),
     Operation("REAL", _OF_COMPLEX, lower=_real, complex_numbers=True),
