@@ -109,26 +109,29 @@ def _steps(picked: Picked) -> Sequence[tuple[str, Window]] | None:
     """The nodes that pick the frames, one behind the other; none for an interpolation, None if there are none."""
     if picked.weights is not None:
         return () if interpolated(picked.index, picked.weights, picked.frames) else None
-    index = picked.index[:, 0]
-    if window := selected(index, picked.frames):
+    return _moves(picked.index[:, 0], picked.frames)
+
+
+def _moves(index: Index, frames: int) -> Sequence[tuple[str, Window]] | None:
+    """The nodes, one behind the other, by which frame j of the last is frame ``index[j]`` of ``frames``."""
+    if window := selected(index, frames):
         return ((TIME_PAD.kind, window),)
-    times, rest = repeated(index, picked.frames)
+    times, rest = repeated(index, frames)
     if times < 2:
-        return _of_fewer(index, picked.frames)
+        return _moves_of_fewer(index, frames)
     steps = [(TIME_REPEAT.kind, Window(up=times, extent=times, pad_begin=times - 1))]
     return steps if rest is None else (*steps, (TIME_PAD.kind, rest))
 
 
-def _of_fewer(index: Index, frames: int) -> Sequence[tuple[str, Window]] | None:
-    """Frames at a fixed stride first, then what is picked from those: a decimated signal that is padded."""
+def _moves_of_fewer(index: Index, frames: int) -> Sequence[tuple[str, Window]] | None:
+    """Some of the frames first, then what is picked from those: a signal that is cut or decimated, then padded."""
     places = np.unique(index[index != OUTSIDE])
     strides = np.unique(np.diff(places))
-    if len(strides) != 1 or strides[0] < 2:
+    if len(strides) != 1 or len(places) == frames:
         return None
     fewer = selected(places, frames)
-    inner = np.where(index == OUTSIDE, OUTSIDE, (index - places[0]) // strides[0])
-    rest = selected(inner, len(places))
-    return None if fewer is None or rest is None else ((TIME_PAD.kind, fewer), (TIME_PAD.kind, rest))
+    rest = _moves(np.where(index == OUTSIDE, OUTSIDE, (index - places[0]) // strides[0]), len(places))
+    return None if fewer is None or rest is None else ((TIME_PAD.kind, fewer), *rest)
 
 
 def _interpolation(lw: Lowering, i: int, stream: TimedTensor, picked: Picked) -> int:
@@ -142,6 +145,10 @@ def _interpolation(lw: Lowering, i: int, stream: TimedTensor, picked: Picked) ->
 def settles(picked: Picked) -> bool:
     """Whether the frames that were picked go on in a stream as they are."""
     return _steps(picked) is not None
+
+
+def _is_one_move(picked: Picked) -> bool:
+    return picked.weights is None and len(_steps(picked) or ()) == 1
 
 
 def joined(lw: Lowering, op: Op, axis: int) -> bool:
@@ -169,7 +176,7 @@ def joined(lw: Lowering, op: Op, axis: int) -> bool:
 
 
 def summed(lw: Lowering, op: Op, signs: tuple[int, int]) -> bool:
-    """Two sums of frames of one stream as one, if either goes on in no stream alone."""
+    """Two sums of frames of one stream as one, unless each is one move of frames: they may be an interpolation's."""
     streams = [lw.streams[i] for i in op.inputs if i in lw.streams]
     if len(streams) != 2 or not any(s.picked for s in streams) or not _is_linear(lw, op, streams[0]):
         return False
@@ -178,7 +185,7 @@ def summed(lw: Lowering, op: Op, signs: tuple[int, int]) -> bool:
         return False
     if streams[0].axis != streams[1].axis or OUTSIDE in one.index or OUTSIDE in other.index:
         return False
-    if one.weights is None and other.weights is None and settles(one) and settles(other):
+    if _is_one_move(one) and _is_one_move(other):
         return False
     weights = np.concatenate([sign * _weights(part) for sign, part in zip(signs, (one, other), strict=True)], 1)
     index = np.concatenate([one.index, other.index], 1)

@@ -34,16 +34,32 @@ def repeated(index: Index, frames: int) -> tuple[int, Window | None]:
     times, left = divmod(len(index), frames)
     if times > 1 and not left and np.array_equal(index, np.repeat(np.arange(frames), times)):
         return times, None
-    times = round(len(index) / frames)
-    if not 1 < times <= _MOST_PHASES:
-        return 0, None
-    for begin in range(1 - times, times):
-        for edge in _UNMIRRORED:
+    for times, begin in _repetitions(index, frames):
+        places = np.arange(len(index)) - begin
+        for edge in _EDGES:
             window = Window(pad_begin=begin, pad_end=len(index) - begin - times * frames, edge=edge)
-            places = at_edge(np.arange(len(index)) - begin, times * frames, window)
-            if np.array_equal(np.where(places == OUTSIDE, OUTSIDE, places // times), index):
+            # Padding stands at -1, and -1 // times is -1.
+            if _may_show(window, places, times * frames) and np.array_equal(
+                at_edge(places, times * frames, window) // times, index
+            ):
                 return times, window
     return 0, None
+
+
+def _repetitions(index: Index, frames: int) -> Iterator[tuple[int, int]]:
+    """How often frames may be repeated, and how many places stand before the first; by runs that no edge touches."""
+    starts = np.flatnonzero(np.diff(index, prepend=OUTSIDE - 1))
+    lengths = np.diff(starts)
+    inner = np.arange(1, len(lengths))
+    inner = inner[index[starts[inner]] != OUTSIDE]
+    if len(inner):
+        times = int(np.bincount(lengths[inner]).argmax())
+        start = int(starts[inner[lengths[inner] == times][0]])
+        if 1 < times <= _MOST_PHASES:
+            yield times, start - times * int(index[start])
+    times = round(len(index) / frames)
+    if 1 < times <= _MOST_PHASES:
+        yield from ((times, begin) for begin in range(1 - times, times))
 
 
 _UNMIRRORED: tuple[Edge, ...] = ("fill", "hold")
@@ -65,13 +81,23 @@ def selected(index: Index, frames: int) -> Window | None:
         for edge in _EDGES:
             window = Window(stride=stride, pad_begin=begin, edge=edge)
             places = stride * np.arange(len(index)) - begin
-            within = int(((places >= 0) & (places < frames)).sum())
-            # Where more is mirrored than is there, and that not all, it is the window that is turned around.
-            shown = within == frames or 2 * within > len(index)
-            if (begin >= 0 or edge == "fill") and shown and np.array_equal(at_edge(places, frames, window), index):
+            if _may_show(window, places, frames) and np.array_equal(at_edge(places, frames, window), index):
                 window = replace(window, pad_end=int(places[-1]) + 1 - frames)
-                return replace(window, edge="fill") if within == len(index) else window
+                return replace(window, edge="fill") if _within(places, frames) == len(index) else window
     return None
+
+
+def _within(places: Index, frames: int) -> int:
+    return int(((places >= 0) & (places < frames)).sum())
+
+
+def _may_show(window: Window, places: Index, frames: int) -> bool:
+    """Whether ``places`` may be frames and their edges: a crop has none before it to be shown.
+
+    Where more is mirrored than is there, and that not all, it is the window that is turned around.
+    """
+    within = _within(places, frames)
+    return (window.pad_begin >= 0 or window.edge == "fill") and (within == frames or 2 * within > len(places))
 
 
 def interpolated(index: Index, weights: Weights, frames: int) -> tuple[npt.NDArray[np.float32], Window] | None:

@@ -58,7 +58,7 @@ def test_floors_of_quotients(kind: str) -> None:
     assert f"lacks `{kind}`" in tcnstream.load(content).native_lacks()[0]
 
 
-@pytest.mark.parametrize("length", [0.0, 1e-9, 1.0, 1e9])
+@pytest.mark.parametrize("length", [0.0, 1e-9, 1.0, 1e9, 1e20, 1e37])
 def test_vectors_of_unit_length(length: float) -> None:
     x = tensor((1, FRAMES, 3, 4), np.float32)
     holds(model("L2_NORMALIZATION", x, x), floats(3, 4) * np.float32(length))

@@ -9,11 +9,14 @@ from typing import Any, TypeAlias
 import numpy as np
 from hypothesis import strategies as st
 
+import tcnstream
 from helpers.networks import DoesNotFitError, Layer, Network, build, layer
 from tcnstream import Stream
+from tcnstream.engines.interpreter.export import streaming_tflite
+from tcnstream.errors import EngineError, NotStreamableError
 from tcnstream.tflite.graph import Array
 
-DTYPES = ("float32", "int8", "int16")
+DTYPES = ("float32", "int8", "int16", "uint8")
 
 
 Choices: TypeAlias = tuple[str, Mapping[str, Sequence[Any]]]
@@ -45,20 +48,13 @@ KEEPING: tuple[Choices, ...] = (
     ("swap_back_and_forth", {"kind": ("TANH", "LOGISTIC")}),
     ("shuffle", {"kind": ("SPLIT", "STRIDED_SLICE")}),
     ("prelu", {}),
-)
-"""Layers that keep the number of frames, or can be told to."""
-
-NEWER: tuple[Choices, ...] = (
     ("normalised", {"kind": ("LAYER", "L2")}),
     ("reversed_channels", {}),
     ("whole_steps", {"kind": ("FLOOR_DIV", "FLOOR_MOD"), "by": (0.7, -1.5)}),
 )
-"""Not drawn by Hypothesis yet."""
+"""Layers that keep the number of frames, or can be told to."""
 
-ALONG: tuple[Choices, ...] = (
-    *(c for c in KEEPING if c[0] not in ("convolution", "batched_dilation", "pooling")),
-    *NEWER,
-)
+ALONG: tuple[Choices, ...] = tuple(c for c in KEEPING if c[0] not in ("convolution", "batched_dilation", "pooling"))
 """Layers that make each frame of its own alone."""
 
 OTHERS: tuple[Choices, ...] = (
@@ -93,7 +89,15 @@ OTHERS: tuple[Choices, ...] = (
         },
     ),
     ("decimate", {"first": (0, 1, 2), "step": (2, 3)}),
+    ("spectrum", {"size": (4, 8, 16), "step": (2, 4, 8)}),
 )
+
+RECURRENT: tuple[Choices, ...] = (
+    ("lstm", {"cells": (1, 3), "coupled": (True, False), "clip": (0.0, 0.5)}),
+    ("rnn", {"units": (1, 3), "activation": ("TANH", "RELU")}),
+    ("unrolled", {"units": (1, 2)}),
+)
+"""Layers whose frames depend on all of the past."""
 
 CACHED: tuple[Choices, ...] = (("cached", {"kernel": (2, 3, 5)}),)
 """Layers with a state that goes in and comes out; such a file takes its window as a hop."""
@@ -108,7 +112,7 @@ def options(name: str, **choices: Sequence[Any]) -> st.SearchStrategy[Layer]:
 
 
 CONVOLUTIONS = options(CONVOLUTION[0], **CONVOLUTION[1])
-KEEPING_FRAMES = st.one_of(*(options(name, **choices) for name, choices in KEEPING))
+KEEPING_FRAMES = st.one_of(*(options(name, **choices) for name, choices in (*KEEPING, *RECURRENT)))
 
 
 def around(inner: st.SearchStrategy[Layer]) -> st.SearchStrategy[Layer]:
@@ -141,10 +145,15 @@ ANY_LAYER = st.one_of(
 
 
 def draw_network(rng: random.Random) -> Network:
-    """A small network of the same layers without Hypothesis, which is slow over many thousands of them."""
+    """A small network of the same layers without Hypothesis, which is slow over many thousands of them.
+
+    One in ten feeds states back, and one in ten has its state in variables, as a streaming export.
+    """
     while True:
         try:
-            return build(
+            if rng.random() < 0.1:
+                return draw_stateful(rng)
+            drawn = build(
                 [_draw_layer(rng) for _ in range(rng.choice((1, 1, 2, 3)))],
                 rng.randint(12, 40),
                 channels=rng.choice((1, 2, 4)),
@@ -155,6 +164,7 @@ def draw_network(rng: random.Random) -> Network:
                 head=rng.choice(("", "", "", "last", "flatten")),
                 far_scales=rng.random() < 0.2,
             )
+            return drawn if rng.random() < 0.9 else _exported(drawn)
         except DoesNotFitError:
             continue
 
@@ -166,7 +176,15 @@ def draw_stateful(rng: random.Random) -> Network:
     return build(layers, rng.choice((1, 2, 4, 8)), channels=rng.choice((1, 2, 4)), seed=rng.randrange(1000))
 
 
-def _draw_layer(rng: random.Random, choices: Sequence[Choices] = (*KEEPING, *OTHERS)) -> Layer:
+def _exported(network: Network) -> Network:
+    """The same as a streaming export, with its state in variables, where it has that form."""
+    try:
+        return Network(streaming_tflite(tcnstream.load(network.content)), network.window, network.strides)
+    except (EngineError, NotStreamableError):
+        raise DoesNotFitError("has no form as an export") from None
+
+
+def _draw_layer(rng: random.Random, choices: Sequence[Choices] = (*KEEPING, *RECURRENT, *OTHERS)) -> Layer:
     if rng.random() < 0.15:
         inner = [_draw_layer(rng, KEEPING) for _ in range(rng.choice((1, 2)))]
         if rng.random() < 0.5:

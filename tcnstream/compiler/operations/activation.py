@@ -12,7 +12,7 @@ from tcnstream.compiler.constants import data_of, dequantize
 from tcnstream.compiler.lowering import Lowering
 from tcnstream.compiler.operation import Operation, from_file
 from tcnstream.compiler.operations import operation
-from tcnstream.compiler.operations.elementwise import DIV, MAXIMUM, MUL
+from tcnstream.compiler.operations.elementwise import DIV, MAXIMUM
 from tcnstream.compiler.operations.statistics import Statistic, StatisticOptions
 from tcnstream.compiler.plan import ActivationOptions, Options
 from tcnstream.tflite.graph import Array, Op, Tensor
@@ -129,7 +129,8 @@ def _unit_length(lw: Lowering, op: Op) -> None:
     whole = operand[1]
     one, frames = (*whole[:-1], 1), stream.window_frames
     sums = StatisticOptions(Statistic.SUM, (len(whole),))
-    made = lw.step(op, [operand, operand], like, whole, frames, MUL.kind, options=ActivationOptions())
+    # Unlike a product a square may be infinite, as the sum of the reference kernel is.
+    made = lw.step(op, [operand], like, whole, frames, SQUARE.kind)
     made = lw.step(op, [made], like, one, frames, Statistic.SUM.value, options=sums)
     made = lw.step(op, [made], like, one, frames, SQRT.kind)
     least = lw.add_constant(Tensor("least length", (1,), like.dtype), _LEAST_LENGTH), (1,)
@@ -140,6 +141,7 @@ def _unit_length(lw: Lowering, op: Op) -> None:
 
 _ALL = ("float32", "int8", "int16")
 
+SQUARE = _function("SQUARE", "float32", of=np.square)
 SQRT = _function("SQRT", "float32", of=np.sqrt)
 SOFTMAX = Operation(
     "SOFTMAX",
@@ -204,7 +206,7 @@ OPERATIONS = (
     _function("LOG", *_ALL, of=np.log),
     RSQRT,
     SQRT,
-    _function("SQUARE", "float32", of=np.square),
+    SQUARE,
     _function("SIN", "float32", of=np.sin),
     _function("COS", "float32", of=np.cos),
     _function("FLOOR", "float32", of=np.floor),

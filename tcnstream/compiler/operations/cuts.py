@@ -13,7 +13,7 @@ from tcnstream.compiler.constants import data_of
 from tcnstream.compiler.lowering import Lowering, axes_of_frame
 from tcnstream.compiler.operation import Operation
 from tcnstream.compiler.operations.time import TIME_PAD
-from tcnstream.compiler.picks import pick
+from tcnstream.compiler.picks import pick, settle_tensor, settles
 from tcnstream.compiler.plan import Options, Window
 from tcnstream.tflite.graph import Array, Op, Tensor
 from tcnstream.tflite.shapes import strided_slice
@@ -172,6 +172,11 @@ def _cut(lw: Lowering, op: Op, index: Sequence[slice | int | None]) -> None:
                 into.append(value)
         new_axis += not isinstance(entry, int)
         old_axis += 1
+    is_strided = isinstance(time_cut, slice) and (time_cut.step or 1) > 1
+    if is_strided and stream.picked is not None and settles(stream.picked):
+        # Every so many frames of a repeated or padded signal: no single window says both.
+        settle_tensor(lw, i)
+        stream = lw.streams[i]
     value, frame = lw.operand(i)
     if frame != tuple(e - b for b, e in zip(begins, ends, strict=True)) or not set(strides) <= {1}:
         options = SliceOptions(tuple(begins), tuple(ends), tuple(strides))
@@ -181,7 +186,8 @@ def _cut(lw: Lowering, op: Op, index: Sequence[slice | int | None]) -> None:
     made = replace(stream, value=value, axis=out_axis)
     if stream.axis is None:
         lw.streams[op.outputs[0]] = made
-    elif stream.picked is None and isinstance(time_cut, slice) and (time_cut.step or 1) > 1:
+    elif stream.picked is None and is_strided:
+        assert isinstance(time_cut, slice)
         # Said at once: frames at a stride know where the cut ends, which their places do not.
         begin, end, stride = time_cut.indices(stream.window_frames)
         window = Window(stride=stride, pad_begin=-begin, pad_end=end - stream.window_frames)

@@ -32,7 +32,8 @@ Value: TypeAlias = tuple[int, Shape]
 
 _FROM_INPUT, _FROM_STATE, _PEEPHOLES, _BIASES = 1, 5, 9, 12
 _PROJECTION, _PROJECTION_BIAS, _HIDDEN, _CELL, _NORMS = 16, 17, 18, 19, 20
-_ACTIVATIONS = (RELU.kind, RELU_N1_TO_1.kind, RELU6.kind, TANH.kind)
+_RANGES = {RELU.kind: (0.0, None), RELU_N1_TO_1.kind: (-1.0, 1.0), RELU6.kind: (0.0, 6.0)}
+_ACTIVATIONS = (*_RANGES, TANH.kind)
 _NORM_LEAST_VARIANCE = 1e-8
 
 
@@ -192,6 +193,15 @@ class _Steps:
 
     def function(self, kind: str, x: Value, like: Tensor | None = None) -> Value:
         return x if kind == "NONE" else self.add(kind, x, options=Options(), like=like)
+
+    def activation(self, kind: str, x: Value) -> Value:
+        """As ``ApplyActivationToVector``: unlike an operation of its own, a rectifier makes the limit of a NaN."""
+        if kind not in _RANGES:
+            return self.function(kind, x)
+        least, most = _RANGES[kind]
+        if most is not None:
+            x = self.add(MINIMUM.kind, self._scalar(most), x, options=Options())
+        return self.add(MAXIMUM.kind, x, self._scalar(least), options=Options())
 
     def several(
         self, kind: str, operands: Sequence[Value], made: Sequence[tuple[Tensor, Shape]], options: Options
@@ -381,14 +391,14 @@ def _float_lstm(lw: Lowering, op: Op) -> None:
             value = steps.sum(value, steps.product(steps.constant(peephole), looks_at))
         if (norm := norms[gates.index(g)]) is not None:
             value = steps.sum(steps.normalised(value, norm), steps.constant(biases[gates.index(g)]))
-        return steps.function(activation if g == 2 else LOGISTIC.kind, value)
+        return steps.activation(activation if g == 2 else LOGISTIC.kind, value)
 
     forget = gate(1, cell)
     one = steps.constant(np.ones(1, np.float32))
     entry = gate(0, cell) if 0 in gates else steps.add(SUB.kind, one, forget, options=SumOptions())
     fresh = steps.sum(steps.product(forget, cell), steps.product(gate(2, None), entry))
     fresh = steps.clipped(fresh, _limit(op, "cell_clip"))
-    made = steps.product(gate(3, fresh), steps.function(activation, fresh))
+    made = steps.product(gate(3, fresh), steps.activation(activation, fresh))
     projection = _optional(lw, op, _PROJECTION)
     if projection is not None:
         made = steps.dense(made, projection, _optional(lw, op, _PROJECTION_BIAS))
@@ -404,7 +414,7 @@ def _rnn(lw: Lowering, op: Op) -> None:
     recurrent = lw.constant(op, 2)
     hidden = steps.fed_back(*_start(lw, op, 4, len(recurrent)), x)
     from_input = steps.dense(x, lw.constant(op, 1), lw.constant(op, 3))
-    made = steps.function(_activation(lw, op), steps.sum(from_input, steps.dense(hidden, recurrent, None)))
+    made = steps.activation(_activation(lw, op), steps.sum(from_input, steps.dense(hidden, recurrent, None)))
     steps.keep(hidden, made)
     _end(lw, op, made, stream)
 
@@ -438,7 +448,7 @@ def _svdf(lw: Lowering, op: Op) -> None:
         )
     if bias is not None:
         made = steps.sum(made, steps.constant(bias))
-    _end(lw, op, steps.function(_activation(lw, op), made), stream)
+    _end(lw, op, steps.activation(_activation(lw, op), made), stream)
 
 
 def _integer_svdf(lw: Lowering, op: Op) -> None:

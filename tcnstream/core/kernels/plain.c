@@ -261,9 +261,8 @@ static float unary_one(const unary_args *a, int op, float x)
     case UNARY_ABS:
         return x < 0.0f ? -x : x + 0.0f;
     case UNARY_CLIP:
-        /* as std::max(low, x) of the reference kernels: a NaN gives the limit */
-        y = x > a->p0 ? x : a->p0;
-        return y > a->p1 ? a->p1 : y;
+        y = x < a->p0 ? a->p0 : x;
+        return y > a->p1 ? a->p1 : y; /* NaN is kept, as in the reference kernels */
     case UNARY_LEAKY_RELU:
         return x > 0.0f ? x : x * a->p0;
     case UNARY_HARD_SWISH:
