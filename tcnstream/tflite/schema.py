@@ -148,16 +148,19 @@ def options_table(kind: str) -> str | None:
 
 @dataclass(frozen=True, eq=False)
 class Field:
-    """One field of an options table: ``accessor`` in the generated code, ``name`` in the schema.
+    """One field of an options table: ``name`` and ``number`` in the schema, ``accessor`` in the generated code.
 
-    ``members`` gives the names of an enum's values; ``default`` is the value of a file that leaves the
-    field out.
+    ``layout`` is that of its number, or of each of its numbers; None: it is a text. ``members`` gives the names of an
+    enum's values; ``default`` is the value of a file that leaves the field out.
     """
 
     name: str
+    number: int
     accessor: str
+    layout: struct.Struct | None
     default: OptionValue
     members: Mapping[int, str] | None = None
+    stored_default: int | float | bool = 0
 
     @property
     def is_list(self) -> bool:
@@ -165,44 +168,63 @@ class Field:
 
     @property
     def is_text(self) -> bool:
-        return isinstance(self.default, str) and self.members is None
+        return self.layout is None
+
+
+class _Probe:
+    """Stands for a table in a generated accessor, and hears from it which field it reads, and how."""
+
+    Pos = 0
+
+    def __init__(self) -> None:
+        self.number, self.layout, self.has_field = 0, None, False
+
+    def Offset(self, place: int) -> int:  # noqa: N802 (the generated code names them)
+        self.number = place // 2 - 2
+        return int(self.has_field)
+
+    def Get(self, flags: Any, place: int) -> int:  # noqa: N802
+        self.layout = flags.packer_type
+        return 0
+
+    def GetVectorAsNumpy(self, flags: Any, place: int) -> None:  # noqa: N802
+        self.layout = flags.packer_type
+
+    def String(self, place: int) -> None:  # noqa: N802
+        self.layout = None
 
 
 @functools.cache
 def option_fields(table: str) -> tuple[Field, ...]:
     """The fields of an options table, in the schema's order."""
+    made = generated_class(table)
     methods = [
         name
-        for name, member in vars(generated_class(table)).items()
+        for name, member in vars(made).items()
         if inspect.isfunction(member) and not name.startswith("_") and name != "Init"
     ]
     lists = {name.removesuffix("Length") for name in methods if name.endswith("Length")} & set(methods)
     helpers = {name + suffix for name in lists for suffix in ("Length", "AsNumpy", "IsNone")}
-    empty = accessors(table)
-    empty.Init(_EMPTY_TABLE, 4)
-    return tuple(_field(empty, accessor, accessor in lists) for accessor in methods if accessor not in helpers)
+    return tuple(_field(made(), accessor, accessor in lists) for accessor in methods if accessor not in helpers)
 
 
-_EMPTY_TABLE = struct.pack("<HHi", 4, 4, 4)
-"""A list of no fields, and at byte 4 the table that has none."""
-
-
-def _field(empty: Any, accessor: str, is_list: bool) -> Field:
+def _field(table: Any, accessor: str, is_list: bool) -> Field:
     name = re.sub(r"(?<!^)(?=[A-Z])", "_", accessor).lower()
+    probe = table._tab = _Probe()
+    read = getattr(table, f"{accessor}AsNumpy" if is_list else accessor)
+    default = read()
+    probe.has_field = True
+    read()
     if is_list:
-        return Field(name, accessor, default=())
-    default = getattr(empty, accessor)()
-    if name in _ENUM_OF_FIELD:
-        members = _members(_ENUM_OF_FIELD[name])
-        return Field(name, accessor, default=members[default], members=members)
-    return Field(name, accessor, default="" if default is None else default)
+        return Field(name, probe.number, accessor, probe.layout, ())
+    if probe.layout is None:
+        return Field(name, probe.number, accessor, None, "")
+    members = _members(_ENUM_OF_FIELD[name]) if name in _ENUM_OF_FIELD else None
+    shown = default if members is None else members[default]
+    return Field(name, probe.number, accessor, probe.layout, shown, members, default)
 
 
+@functools.cache
 def default_options(table: str) -> dict[str, OptionValue]:
     """The options of an operation that carries no options table."""
     return {field.name: field.default for field in option_fields(table)}
-
-
-def accessors(table: str) -> Any:
-    """A new instance of the generated class that reads the options table ``table``."""
-    return generated_class(table)()
