@@ -346,3 +346,143 @@ def test_a_time_zone_behind_the_clock_is_no_part_of_it(zone: str, tmp_path: Path
     rows = "".join(f"2024-01-01 00:00:{k / 250:06.3f}{zone},0.{k % 7}\n" for k in range(600))
     path.write_text(f"datetime,ecg\n{rows}")
     assert open_recording(str(path)).rate_hz == 250
+
+
+def through_a_pipe(text: str) -> tuple[np.ndarray, str, float | None]:
+    recording = read_raw(io.BufferedReader(Slow(text.encode())), "text")
+    return read(recording)[:, 0], recording.channels[0], recording.rate_hz
+
+
+@pytest.mark.parametrize("digits", [3, 4, 6])
+def test_rounded_times_are_no_signal_of_a_pipe_either(digits: int) -> None:
+    """Sixteen lines of times that are rounded count as little as a wave's slope does: they were streamed as the ECG."""
+    times = [f"{t:.{digits}f}" for t in SECONDS]
+    for text in (lines(times, ECG), "x,ecg\n" + lines(times, ECG), lines(times, ECG, mark=";", comma=True)):
+        values, name, _ = through_a_pipe(text)
+        assert name in ("1", "ecg")
+        np.testing.assert_array_equal(values, ECG.astype(np.float32))
+    slope = [str(k // 2) for k in range(16)] + ["3"] * 1000
+    assert through_a_pipe(lines(slope, [f"{x:.4f}" for x in OTHER[: len(slope)]]))[1] == "0"
+
+
+def test_a_table_on_its_side_is_refused_from_a_pipe() -> None:
+    with pytest.raises(SignalError, match="lie on its side"):
+        through_a_pipe(",".join(f"{x:.4f}" for x in ECG) + "\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Time (s),ECG (uV),\n" + lines(SECONDS, ECG).replace("\n", ",\n"),
+        "Time (s),ECG (uV),,\n" + lines(SECONDS, ECG).replace("\n", ",,\n"),
+        "Time (s),ECG (uV),note\n" + lines(SECONDS, ECG).replace("\n", ",\n"),
+        '"Time (s)","ECG\nlead II (uV)"\n' + lines(SECONDS, ECG),
+        "Time (s)  ECG (uV)\n" + lines(SECONDS, ECG, mark="  "),
+        "lead,I (uV),II (uV)\nTime (s),,\n" + lines(SECONDS, ECG, OTHER),
+        "time_s,ECG (uV)\n" + lines([f"{t:.9e}" for t in SECONDS], ECG),
+        "age,63\nheight,1.75\nTime (s),ECG (uV)\n" + lines(SECONDS, ECG),
+        "Name,Smith\nSampling Rate (Hz),360\nUnits,uV\n\nECG,b\n" + lines(ECG, OTHER),
+        'Name,J. S.\nBorn,"Jan 1, 1980"\nSample Rate,360 hertz\n\nLead,I\nUnit,\u00b5V\n\n' + lines(ECG),
+        "# rate_hz = 360\nECG (uV)\n" + lines(ECG),
+        "# rate_hz = 360\nECG (uV)\n" + lines(ECG, comma=True),
+        "Datum;Uhrzeit;EKG (uV)\n"
+        + "".join(f"01.05.2024;10:00:0{t:.4f};{x}\n".replace(".0000", ".0") for t, x in zip(SECONDS, ECG, strict=True)),
+        "Time,ECG (uV)\n" + lines([f"10:00:0{t:.3f}".replace(".", ":") for t in SECONDS], ECG),
+    ],
+)
+def test_a_header_is_understood_whatever_stands_around_it(tmp_path: Path, text: str) -> None:
+    """The unit or the rate was lost, and microvolts were taken for millivolts."""
+    recording = open_recording(table(tmp_path, text))
+    assert (recording.units, recording.rate_hz) == ("uV", RATE_HZ)
+    np.testing.assert_array_equal(read(recording)[:, 0], ECG.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "n\tecg\n" + lines(whole(), [f"{4000 + k % 77:,}" for k in range(ROWS)], mark="\t"),
+        "n;ecg\n" + lines(whole(), [f"{4000 + k % 77:,}" for k in range(ROWS)], mark=";"),
+        "n,ecg\n" + lines(whole(), [f'"{4000 + k % 77:,}"' for k in range(ROWS)]),
+        lines([f'"{4000 + k % 77:,}"' for k in range(ROWS)]),
+        "n;ecg\n" + lines(whole(), [f"{950 + k % 77:,}".replace(",", ".") for k in range(ROWS)], mark=";"),
+    ],
+)
+def test_marks_that_may_part_thousands_are_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SignalError, match="thousands separator"):
+        open_recording(table(tmp_path, text))
+
+
+def test_three_decimals_are_no_thousands(tmp_path: Path) -> None:
+    for text in ("t;ecg\n0,002;1,652\n0,004;1,655\n", "n;ecg\n0;0,652\n1;1,655\n", "n;ecg\n100;1.652\n101;1.655\n"):
+        assert len(read(open_recording(table(tmp_path, text)))) == 2
+
+
+def test_a_counter_and_decimal_commas_are_refused(tmp_path: Path) -> None:
+    """The whole part of each number was streamed."""
+    text = lines(whole(), [f"{x:.3f}".replace(".", ",") for x in ECG - ECG.mean()])
+    with pytest.raises(SignalError, match="commas before decimals and between columns"):
+        open_recording(table(tmp_path, text))
+
+
+@pytest.mark.parametrize("at", [700, 700 + 4 * ROWS])
+def test_a_time_that_is_missing_is_no_gap(tmp_path: Path, at: int) -> None:
+    """It cost the rate, or made the next row seem to be missing."""
+    values = np.tile(ECG, 5)
+    times = [f"{k / RATE_HZ:.6f}" for k in range(len(values))]
+    times[at] = ""
+    recording = open_recording(table(tmp_path, "Time (s),ecg\n" + lines(times, values)))
+    assert recording.rate_hz == RATE_HZ
+    np.testing.assert_array_equal(read(recording)[:, 0], values.astype(np.float32))
+
+
+def test_a_remark_behind_a_number_is_no_name(tmp_path: Path) -> None:
+    """The first row was taken for a header, and lost."""
+    path = table(tmp_path, "0.25,1.5 # begins\n0.5,1.5\n0.75,1.5 # here\n")
+    assert read(open_recording(path))[:, 0].tolist() == [0.25, 0.5, 0.75]
+    assert read(open_recording(path, channels=["1"]))[:, 0].tolist() == [1.5, 1.5, 1.5]
+    with pytest.raises(SignalError, match="line 1, column 1 is 'bad' and not a number"):
+        read(open_recording(table(tmp_path, "0.25,bad\n0.5,1.5\n0.75,1.5\n"), channels=["1"]))
+
+
+def test_text_in_utf_16_that_is_cut_within_a_letter_is_refused_behind_what_is_whole(tmp_path: Path) -> None:
+    path = table(tmp_path, ("ecg\n" + lines(ECG)).encode("utf-16")[:-3])
+    chunks = open_recording(path).chunks
+    assert len(next(chunks)) == ROWS - 1
+    with pytest.raises(SignalError, match=f"line {ROWS + 1}, column 0 is .* not a number"):
+        next(chunks)
+
+
+def test_times_in_reverse_are_refused(tmp_path: Path) -> None:
+    text = "Time (s),ecg\n" + lines(SECONDS[::-1], ECG[::-1])
+    with pytest.raises(SignalError, match=r"goes back in time \(column Time \(s\)\): sort its rows by time"):
+        open_recording(table(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("header", "first"),
+    [
+        ("patient_id,ecg", ["100"] * ROWS),
+        ("LocalTimestamp,ecg", [f"{1.7e9 + t:.3f}" for t in SECONDS]),
+        ("label,ecg", [str(k // 100 % 2) for k in range(ROWS)]),
+        ("beat,ecg", ["N"] * ROWS),
+        ("flag,ecg", ["True", "False"] * (ROWS // 2)),
+        ("x,ecg", [f"{1.7e9 + t:.9e}" for t in SECONDS]),
+        ("x,ecg", [f"{int(t)}" for t in SECONDS]),
+        ("\u6642\u9593,\u5fc3\u96fb", [f"{t:.4f}" for t in SECONDS]),
+    ],
+)
+def test_what_else_is_no_signal(tmp_path: Path, header: str, first: list[str]) -> None:
+    recording = open_recording(table(tmp_path, f"{header}\n" + lines(first, ECG)))
+    assert recording.channels == (header.split(",")[1],)
+    np.testing.assert_array_equal(read(recording)[:, 0], ECG.astype(np.float32))
+
+
+def test_a_column_without_a_name_is_a_signal_where_there_is_no_other(tmp_path: Path) -> None:
+    recording = open_recording(table(tmp_path, "Time (s),\n" + lines(SECONDS, ECG)))
+    np.testing.assert_array_equal(read(recording)[:, 0], ECG.astype(np.float32))
+
+
+@pytest.mark.parametrize("word", ["<NA>", "NaT", "#NV", "-1.#IND", "-nan(ind)", "-nan", r"\N"])
+def test_words_of_programs_for_a_missing_value(tmp_path: Path, word: str) -> None:
+    path = table(tmp_path, f"ecg\n0.5\n{word}\n0.75\n")
+    assert read(open_recording(path, hold_gaps=True))[:, 0].tolist() == [0.5, 0.5, 0.75]

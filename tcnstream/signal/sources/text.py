@@ -37,6 +37,7 @@ from tcnstream.signal.sources.text_columns import (
     digits_after_the_point,
     is_unit,
     unit_of_times,
+    without_holes,
 )
 from tcnstream.signal.sources.text_lines import (
     MISSING,
@@ -44,7 +45,9 @@ from tcnstream.signal.sources.text_lines import (
     clock_in,
     commas_have_two_meanings,
     dialect_of,
+    in_thousands,
     is_comment,
+    is_date,
     is_meant_as_a_number,
     lines_of,
     number_in,
@@ -56,6 +59,7 @@ from tcnstream.signal.units import known
 _SUFFIXES = (".csv", ".tsv", ".txt")
 _LOOK_LINES = 512
 _LOOK_LINES_OF_A_PIPE = 16
+_LOOK_LINES_OF_A_TREND = 80
 _MOST_HEADER_LINES = 64
 _DAY_S = 86400.0
 _RATE = re.compile(
@@ -69,7 +73,7 @@ _SEPARATOR = re.compile(r"[\"']?sep=.[\"']?", re.IGNORECASE)
 _NO_SENSOR = re.compile(r"nSeq|D[IO]|[IO]\d+")
 """Columns of OpenSignals that are a counter or digital lines."""
 
-_UNITS = re.compile(r"^\W*units?\s*[:=]\s*(\S+)", re.IGNORECASE)
+_UNITS = re.compile(r"^\W*units?\s*(?P<mark>[:=,;])\s*(?P<unit>\S+)", re.IGNORECASE)
 
 
 def _read_file(path: Path, channels: Channels) -> Recording:
@@ -107,7 +111,7 @@ class _Table:
         self._is_file = stream.seekable()
         self._facts: list[str] = []
         self._ended = False
-        self._looked = self._look()
+        self._looked = _joined(self._look())
         if not self._looked:
             raise SignalError(f"{source} holds no numbers: give a recording with at least one frame")
         self._dialect = dialect_of([line for _, line in self._looked])
@@ -122,19 +126,23 @@ class _Table:
         if header == len(rows):
             raise SignalError(f"{source} holds no numbers: give a recording with at least one frame")
         self._width = _width(rows[header:])
-        self.columns = self._columns(rows[:header], rows[header:])
+        self.columns = self._columns(header, rows)
         self._looked, self._rows = self._looked[header:], [self._fit(row) for row in rows[header:]]
+        if doubtful := in_thousands(list(zip(*self._rows, strict=True)), self._dialect):
+            raise SignalError(
+                f"{source} has numbers such as {doubtful}, whose mark may be a thousands separator or stand before "
+                "decimals: write them without thousands separators and with points before decimals"
+            )
 
     def recording(self, channels: Channels) -> Recording:
         available = tuple(column.name for column in self.columns)
         remarks = []
         if isinstance(channels, int):
             signals = self._signals(channels)
-            if self._is_file:
-                must_be_frames_first(self._source, len(self._rows) if self._ended else None, len(signals), channels)
+            must_be_frames_first(self._source, len(self._rows) if self._ended else None, len(signals), channels)
             chosen = [signals[k] for k in choose_channels([available[k] for k in signals], channels, self._source)]
             remarks += [
-                f"column {available[k]} counts and is taken for no signal"
+                f"column {available[k]} {'is text' if self._is_text(k) else 'counts'} and is taken for no signal"
                 for k in range(len(available))
                 if k not in signals and self.columns[k].kind == "signal" and not self._is_clock(k)
             ]
@@ -142,7 +150,7 @@ class _Table:
             chosen = choose_channels(available, channels, self._source)
         when = self._when(chosen)
         rate_hz, remark = self._rate(when)
-        fact_units = next((unit[1] for line in self._facts if (unit := _UNITS.match(line))), "")
+        fact_units = next((unit for line in self._facts if (unit := _unit_in(line))), "")
         units = [known(column.unit or fact_units) for column in self.columns]
         names = tuple(available[k] for k in chosen)
         if self._dialect.decimal == ",":
@@ -182,7 +190,11 @@ class _Table:
         is_one_number = len(cells) == 1 and number_in(cells[0], ".") is not None
         if is_one_number or (len(looked) > 1 and len(cells) == 1):
             return len(looked)
-        return _LOOK_LINES_OF_A_PIPE if len(cells) > 1 else len(looked) + 1
+        if len(cells) == 1:
+            return len(looked) + 1
+        if len(looked) < _LOOK_LINES_OF_A_PIPE or not _may_be_times([line for _, line in looked]):
+            return _LOOK_LINES_OF_A_PIPE
+        return _LOOK_LINES_OF_A_TREND
 
     def _header_lines(self, rows: list[list[str]]) -> int:
         """How many lines come before the first one of numbers."""
@@ -190,9 +202,21 @@ class _Table:
         for k, row in enumerate(rows[:_MOST_HEADER_LINES]):
             if self._is_header(row, rows[k + 1 :]):
                 header = k + 1
-            elif any(row):  # else a blank row, which is of the header only where that goes on below it
+            elif any(row) and not self._is_fact(row, rows[k + 1 :]):
                 return header
+            # else a blank row or a fact, which is of the header only where that goes on below it
+        if header == _MOST_HEADER_LINES:
+            raise SignalError(
+                f"{self._source} has no numbers in its first {header} lines: give a frame a line, its numbers parted "
+                "by commas, semicolons, tabs or white space"
+            )
         return header
+
+    def _is_fact(self, row: list[str], below: list[list[str]]) -> bool:
+        """Whether a line says a number of the recording, as in "height,1.75", above a table that begins otherwise."""
+        first = [other[0] for other in below if other]
+        is_named = bool(row[0]) and self._number(row[0]) is None and seconds_of_day(row[0]) is None
+        return is_named and 2 * sum(self._number(cell) is not None for cell in first) > len(first)
 
     def _is_header(self, row: list[str], below: list[list[str]]) -> bool:
         numbers = [self._number(cell) for cell in row]
@@ -203,23 +227,34 @@ class _Table:
             return True
         following = below[0] if below else []
         named = [n for n in texts if any(letter.isalnum() for letter in row[n])]
-        if any(n < len(following) and following[n] and self._number(following[n]) is not None for n in named):
+        are_names = all(number is None or number != number or number.is_integer() for number in numbers)
+        if are_names and any(
+            n < len(following) and following[n] and self._number(following[n]) is not None for n in named
+        ):
             return True  # names among which are numbers
         return self._counts_columns(row, below)
 
     def _counts_columns(self, row: list[str], below: list[list[str]]) -> bool:
-        """Whether a line is the header that pandas writes for columns without names: 0, 1, 2, or behind a blank."""
+        """Whether a line is the header that pandas writes for columns without names: 0, 1, 2, or behind a blank.
+
+        MATLAB and people begin with 1.
+        """
         names = row[1:] if row and not row[0] else row
-        if not names or not below or names != [str(n) for n in range(len(names))]:
+        known = [[str(n + first) for n in range(len(names))] for first in ((0, 1) if len(names) > 1 else (0,))]
+        if not below or names not in known:
             return False
         return names is not row or all("." in cell or cell.casefold() in MISSING for other in below for cell in other)
 
-    def _columns(self, header: list[list[str]], rows: list[list[str]]) -> tuple[Column, ...]:
-        """By the last line of the header that has a cell a column, and a line of units below it."""
+    def _columns(self, count: int, rows: list[list[str]]) -> tuple[Column, ...]:
+        """By the last of ``count`` lines that has a cell a column, and a line of units below it."""
+        written, rows = rows, rows[count:]
+        header = [self._names_in(self._looked[k][1], written[k], len(rows[0])) for k in range(count)]
         fitting = [row for row in header if len(row) == self._width or (len(row) < self._width and row is header[-1])]
         units: list[str] = []
         if len(fitting) > 1 and all(is_unit(cell) or not cell for cell in fitting[-1]):
             units = fitting.pop()
+        if len(fitting) > 1 and fitting[-1][0] and not any(fitting[-1][1:]) and len(fitting[-1]) > 1:
+            fitting.append([fitting.pop()[0], *fitting[-1][1:]])  # as pandas writes the name of an index
         if not fitting and len(said := _names_of_open_signals(self._facts)) == self._width:
             return tuple(Column(name, "", "count" if _NO_SENSOR.fullmatch(name) else "signal") for name in said)
         if not fitting:
@@ -231,25 +266,49 @@ class _Table:
         units = [*units, *[""] * self._width][: self._width]
         return tuple(described(name, unit) for name, unit in zip(names, units, strict=True))
 
+    def _names_in(self, line: str, cells: list[str], written: int) -> list[str]:
+        """The names in a line of the header: as many as there are columns, if blanks in them allow it."""
+        if self._width < len(cells) and (len(cells) <= written or not any(cells[self._width :])):
+            return cells[: self._width]
+        if not self._dialect.delimiter and len(cells) != self._width:
+            bare = line.strip()
+            for names in ([bare], re.split(r"\s{2,}", bare), re.split(r"\s+(?![(\[])", bare)):
+                if len(names) == self._width:
+                    return names
+        return cells
+
     def _signals(self, wanted: int) -> list[int]:
-        """The columns that are signals; where more are left than ``wanted``, those that only count are none."""
+        """The columns that are signals; where more are left than ``wanted``, those that only count, or are text, are
+        none."""
         signals = [k for k, column in enumerate(self.columns) if column.kind == "signal" and not self._is_clock(k)]
-        if len(signals) > wanted:
-            counting = [k for k in signals if self._counts(k)]
-            if len(signals) - len(counting) >= wanted:
-                signals = [k for k in signals if k not in counting]
+        for is_none in (self._counts, self._is_text):
+            if len(signals) > wanted:
+                left = [k for k in signals if not is_none(k)]
+                signals = left if len(left) >= wanted else signals
+        if not signals:
+            signals = [k for k, column in enumerate(self.columns) if not column.name and not self._is_index(k)]
         if not signals and len(self.columns) == 1 and self.columns[0].kind == "count":
             return [0]
         return signals
 
     def _is_clock(self, k: int) -> bool:
-        return any(row[k] and self._number(row[k]) is None and seconds_of_day(row[k]) is not None for row in self._rows)
+        texts = (row[k] for row in self._rows if row[k] and self._number(row[k]) is None)
+        return any(seconds_of_day(cell) is not None or is_date(cell) for cell in texts)
+
+    def _is_text(self, k: int) -> bool:
+        """Whether a column has words and not a digit."""
+        return any(row[k].casefold() not in MISSING for row in self._rows) and not any(
+            map(str.isdecimal, "".join(row[k] for row in self._rows))
+        )
+
+    def _is_index(self, k: int) -> bool:
+        return self._is_clock(k) or self._counts(k) or self._is_text(k)
 
     def _counts(self, k: int) -> bool:
         numbers = [self._number(row[k]) for row in self._rows]
         if None in numbers:
             return False
-        return counts(np.array(numbers, float), digits_after_the_point([row[k] for row in self._rows]))
+        return counts(without_holes(np.array(numbers, float)), digits_after_the_point([row[k] for row in self._rows]))
 
     def _when(self, chosen: Sequence[int]) -> _When | None:
         """The first column that says when and is no signal that was chosen."""
@@ -261,10 +320,14 @@ class _Table:
             if self.columns[k].kind == "signal" and not is_time_of_day and not self._counts(k):
                 continue
             cells = [row[k] for row in self._rows]
-            values = [seconds_of_day(cell) if is_time_of_day else self._number(cell) for cell in cells]
+            values = [self._time(cell, is_time_of_day) for cell in cells]
             if None in values:
                 continue
-            times = np.array(values, float)
+            times = without_holes(np.array(values, float))
+            if self.columns[k].kind == "time" and len(times) > 2 and (np.diff(times) < 0).all():
+                raise SignalError(
+                    f"{self._source} goes back in time (column {self.columns[k].name}): sort its rows by time"
+                )
             if is_time_of_day:
                 times = np.unwrap(times, period=_DAY_S)
             unit_s = 1.0 if is_time_of_day else unit_of_times(self.columns[k], times)
@@ -374,10 +437,11 @@ class _Table:
         """How many rows are missing before this one, by the column that says when, and its time."""
         if when is None:
             return 0, None
-        cell = row[when.column]
-        now = seconds_of_day(cell) if when.is_time_of_day else self._number(cell)
-        if now is None or now != now or last is None:
-            return 0, now if now == now else last
+        now = self._time(row[when.column], when.is_time_of_day)
+        if now is None or now != now:
+            return 0, None if last is None else last + when.clock.step
+        if last is None:
+            return 0, now
         step = now - last
         if when.is_time_of_day and step < -_DAY_S / 2:
             step += _DAY_S
@@ -387,6 +451,11 @@ class _Table:
                 "mend the file, or cut it there"
             )
         return max(0, round(step / when.clock.step) - 1), now
+
+    def _time(self, cell: str, is_time_of_day: bool) -> float | None:
+        if is_time_of_day and cell.casefold() not in MISSING:
+            return seconds_of_day(cell)
+        return self._number(cell)
 
     def _number(self, cell: str) -> float | None:
         return number_in(cell, self._dialect.decimal)
@@ -416,11 +485,50 @@ def _names_of_open_signals(comments: list[str]) -> list[str]:
     return [name.strip(' "') for names in said for name in names.split(",")]
 
 
+def _unit_in(fact: str) -> str:
+    """The unit that a line such as "# units = mV" says; behind a comma only one that is known."""
+    said = _UNITS.match(fact)
+    if said is None or (said["mark"] in ",;" and not is_unit(said["unit"])):
+        return ""
+    return said["unit"]
+
+
+def _may_be_times(lines: list[str]) -> bool:
+    """Whether a column that no name tells grows from line to line, as rounded times do, and short pieces of a wave."""
+    dialect = dialect_of(lines)
+    rows = [dialect.cells(line) for line in lines]
+    below = [row for row in rows[1:] if len(row) == len(rows[-1])]
+    names = rows[0] if len(rows[0]) == len(rows[-1]) else [""] * len(rows[-1])
+    for name, *cells in zip(names, *below, strict=True):
+        numbers = [number_in(cell, dialect.decimal) for cell in cells]
+        if None in numbers or (name and number_in(name, dialect.decimal) is None and described(name).kind != "signal"):
+            continue
+        values = np.array(numbers, float)
+        steps = np.diff(values)
+        if (steps >= 0).all() and (steps > 0).any() and not counts(values, digits_after_the_point(cells)):
+            return True
+    return False
+
+
+def _joined(looked: list[Line]) -> list[Line]:
+    """Lines of the head whose quotes end in one of the next lines, with those."""
+    looked = list(looked)
+    for k, (number, line) in enumerate(looked[:_MOST_HEADER_LINES]):
+        if line.count('"') % 2:
+            ends = (j for j in range(k + 1, min(k + 4, len(looked))) if looked[j][1].count('"') % 2)
+            if end := next(ends, None):
+                whole = " ".join(line for _, line in looked[k : end + 1])
+                return _joined([*looked[:k], (number, whole), *looked[end + 1 :]])
+    return looked
+
+
 def _width(rows: list[list[str]]) -> int:
-    """The cells of the first row, without one that is blank in all rows of the same length."""
+    """The cells of the first row, without the last ones that are blank in all rows of the same length."""
     width = len(rows[0])
     alike = [row for row in rows if len(row) == width]
-    return width - 1 if width > 1 and not any(row[-1] for row in alike) else width
+    while width > 1 and not any(row[width - 1] for row in alike):
+        width -= 1
+    return width
 
 
 def _chunk(rows: npt.ArrayLike) -> Chunk:

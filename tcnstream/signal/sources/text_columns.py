@@ -18,8 +18,11 @@ SECONDS = {"s": 1.0, "sec": 1.0, "secs": 1.0, "seconds": 1.0, "ms": 1e-3, "us": 
 _UNIT_WORDS = r"[munpk]?v|(milli|micro|nano)?volts?|g|bpm|%|a\.?u\.?|s|secs?|seconds|ms|us|ns|min|hh:mm:ss\S*"
 _SMALL_VOLTS = "[mun\u00b5\u03bc]V"
 _TIME_WORDS = {"time", "times", "timestamp", "timestamps", "datetime", "date", "elapsed", "clock", "epoch", "seconds"}
+_TIME_WORDS |= {"zeit", "uhrzeit", "datum", "zeitstempel", "heure", "tiempo", "fecha", "hora"}
 _COUNT_NAMES = {"", "#", "no", "nr", "n", "number", "row", "frame", "count", "counter", "id", "idx", "index", "sample"}
 _COUNT_NAMES |= {"samples", "sample no", "sample nr", "sample number", "sample index", "packet", "package num", "seq"}
+_COUNT_NAMES |= {"n seq", "row id", "label", "labels", "class", "annotation", "event", "marker", "trigger", "subject"}
+_LAST_WORDS_OF_COUNTS = {"id", "idx", "counter"}
 _LEAST_ROWS = 4
 _LEAST_ROWS_OF_A_TREND = 64
 _SURELY_A_DATE = 1e8
@@ -40,11 +43,12 @@ def described(name: str, unit: str = "") -> Column:
     """What a header's cell, and the unit that stands below it, say."""
     bare, in_name = _split(name)
     unit = (unit or in_name).strip("()[] ").replace("\u00b5", "u").replace("\u03bc", "u")
-    words = re.sub(r"[^a-z0-9]+", " ", bare.casefold()).split()
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", " ", bare)  # LocalTimestamp
+    words = re.sub(r"[\W_]+", " ", parted.casefold()).split()
     kind: Kind = "signal"
     if words and (words[0] in _TIME_WORDS or words[-1] in _TIME_WORDS or words == ["t"]):
         kind = "time"
-    elif " ".join(words) in _COUNT_NAMES or re.fullmatch(r"unnamed:? ?\d*", bare.casefold()):
+    elif " ".join(words) in _COUNT_NAMES or words[-1] in _LAST_WORDS_OF_COUNTS or words[0] == "unnamed":
         kind = "count"
     elif unit.casefold() in SECONDS and len(words) == 1 and words[0] in SECONDS:
         kind = "time"
@@ -78,6 +82,12 @@ def counts(values: Values, digits: int) -> bool:
         return False
     steps = np.diff(values)
     step = float(np.median(steps))
+    if _SURELY_A_DATE * 10 <= values[0] < 2.1e9 and not steps.any() and not values[0] % 1:
+        return True  # seconds since 1970, of which a fraction was cut off
+    if len(values) >= _LEAST_ROWS_OF_A_TREND and (steps >= 0).all() and (steps > 0).any():
+        is_in_whole_seconds = not step and set(steps.tolist()) == {0.0, 1.0} and not (values % 1).any()
+        if values[0] > _SURELY_A_DATE or is_in_whole_seconds:
+            return True
     if step <= 0:
         return False
     tiny = 1e-9 * float(np.abs(values).max())
@@ -93,9 +103,7 @@ def counts(values: Values, digits: int) -> bool:
         return True
     if len(values) < _LEAST_ROWS_OF_A_TREND:
         return False
-    return _are_lines(values, steps, step, 1.01 * 10.0**-digits) or bool(
-        (steps > 0).all() and values[0] > _SURELY_A_DATE
-    )
+    return _are_lines(values, steps, step, 1.01 * 10.0**-digits)
 
 
 def _are_lines(values: Values, steps: Values, step: float, grain: float) -> bool:
@@ -132,7 +140,7 @@ def clock_of(values: Values, digits: int, unit_s: float | None) -> Clock | None:
     if len(values) < _LEAST_ROWS or not np.isfinite(values).all():
         return None
     steps = np.diff(values)
-    typical, grain = float(np.median(steps)), 10.0**-digits
+    typical, grain = float(np.median(steps)), max(10.0**-digits, 2 * float(np.spacing(np.abs(values).max())))
     if typical <= 0:
         return None
     regular = np.abs(steps - typical) <= max(1.01 * grain, 0.02 * typical)
@@ -154,6 +162,22 @@ def _round_rate(rate_hz: float, error: float) -> float:
 
 
 def digits_after_the_point(cells: Sequence[str]) -> int:
-    """The most digits that numbers are written with after the point (or comma)."""
+    """The most digits that numbers are written with after the point (or comma).
+
+    Where all have an exponent, it is those of the largest number.
+    """
     found = (re.search(r"[.,](\d+)$", cell) for cell in cells)
-    return max((len(match[1]) for match in found if match), default=0)
+    digits = max((len(match[1]) for match in found if match), default=0)
+    if digits:
+        return digits
+    scientific = (re.search(r"(?:[.,](\d+))?[eE]([-+]?\d+)$", cell) for cell in cells)
+    return max(0, min((len(match[1] or "") - int(match[2]) for match in scientific if match), default=0))
+
+
+def without_holes(values: Values) -> Values:
+    """``values`` with straight lines in place of a few that are missing (NaN); of many, as they are."""
+    bad = np.isnan(values)
+    if not bad.any() or bad.mean() > _MOST_LEFT_OUT or bad[0] or bad[-1]:
+        return values
+    at = np.arange(len(values))
+    return np.interp(at, at[~bad], values[~bad])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, TypeAlias
 
@@ -16,13 +17,16 @@ from tcnstream.signal.sources.base import decoded
 Line: TypeAlias = tuple[int, str]
 """A line and its number, from 1 on."""
 
-_ERRORS_OF_SPREADSHEETS = ("#n/a", "#div/0!", "#null!", "#num!", "#ref!", "#value!", "#name?")
-MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "nil", "-", "--", "?", ".", *_ERRORS_OF_SPREADSHEETS})
+_ERRORS_OF_SPREADSHEETS = ("#n/a", "#nv", "#div/0!", "#null!", "#num!", "#ref!", "#value!", "#name?")
+_OF_PROGRAMS = ("<na>", "nat", "\\n", "1.#qnan", "1.#ind", "-1.#ind", "nan(ind)", "-nan(ind)")
+_SAID = ("", "na", "n/a", "nan", "null", "none", "nil", "-", "--", "?", ".")
+MISSING = frozenset({*_SAID, *_OF_PROGRAMS, *_ERRORS_OF_SPREADSHEETS})
 _BLOCK_BYTES = 1 << 16
 _MOST_CHARACTERS = 1 << 20
 _COMMENTS = ("#", "%", "//")
 _MARKS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
-_CLOCK = re.compile(r"(?<![\d:])(?:(\d+):)?(\d{1,2}):(\d{2}(?:[.,]\d+)?)(?![\d:])")
+_CLOCK = re.compile(r"(?<![\d:])(?:(\d+):)?(\d{1,2}):(\d{2}(?:(?:[.,]|(?<=:\d\d:\d\d):(?=\d{3}))\d+)?)(?![\d:])")
+_DATE = re.compile(r"(?<!\d)\d{1,4}([./-])\d{1,2}\1\d{1,4}(?!\d)")
 
 
 def lines_of(stream: BinaryIO, source: str) -> Iterator[list[Line]]:
@@ -38,7 +42,8 @@ def lines_of(stream: BinaryIO, source: str) -> Iterator[list[Line]]:
         if decoder is None:
             encoding = _MARKS.get(block[:2], "utf-8-sig")
             block = block[2:] if block[:2] in _MARKS else block
-            decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)("surrogateescape"), True)
+            errors = "surrogateescape" if encoding == "utf-8-sig" else "replace"
+            decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)(errors), True)
         *lines, rest = (rest + decoder.decode(block)).split("\n")
         yield list(_numbered(lines, number, source))
         number += len(lines)
@@ -100,7 +105,7 @@ def dialect_of(lines: list[str]) -> Dialect:
     with_comma = [line for line in bare if "," in line]
     if 2 * len(with_comma) < len(bare):
         is_one_quoted_column = all(re.fullmatch(r'\s*""\s*', line) for line in bare)
-        return Dialect(",", _decimal_of(lines, ",")) if is_one_quoted_column else Dialect("")
+        return Dialect("," if is_one_quoted_column else "", _decimal_of(lines, "," if is_one_quoted_column else ""))
     words = with_comma[len(with_comma) // 2].split()
     if len(words) > 1 and all(re.fullmatch(r"[-+]?\d*(,\d+)?([eE][-+]?\d+)?", word) for word in words):
         return Dialect("", ",")
@@ -115,17 +120,38 @@ def dialect_of(lines: list[str]) -> Dialect:
 def commas_have_two_meanings(lines: list[str]) -> bool:
     """Whether commas stand both before decimals and between columns, so that nothing can be read.
 
-    Then every other cell is digits alone, with zeros in front as only decimals have them, and some number is -0.
+    Then a column of whole numbers, of which some is -0, stands before one of digits alone, and some digits have zeros
+    in front, as only decimals have them.
     """
     rows = [line.replace(" ", "").split(",") for line in lines]
     rows = [row for row in rows if len(row) == len(rows[-1])]
-    if len(rows) < max(1, len(lines) - 2) or len(rows[-1]) < 4 or len(rows[-1]) % 2:
+    if len(rows) < max(1, len(lines) - 2) or len(rows[-1]) < 3:
         return False
-    whole = [cell for row in rows for cell in row[::2]]
-    decimals = [cell for row in rows for cell in row[1::2]]
-    if not all(re.fullmatch(r"[-+]?\d+", cell) for cell in whole) or not all(cell.isdecimal() for cell in decimals):
+    if not any(re.fullmatch(r"0\d+", cell) for row in rows for cell in row):
         return False
-    return any(cell in ("-0", "+0") for cell in whole) and any(len(d) > 2 and d[0] == "0" for d in decimals)
+    return any(
+        any(cell in ("-0", "+0") for cell in whole)
+        and all(re.fullmatch(r"[-+]?\d+", cell) for cell in whole)
+        and all(cell.isdecimal() for cell in decimals)
+        for whole, decimals in itertools.pairwise(zip(*rows, strict=True))
+    )
+
+
+def in_thousands(columns: Sequence[Sequence[str]], dialect: Dialect) -> str:
+    """A cell whose mark parts thousands, or may; "" where there is none.
+
+    Marks are taken for decimals where some number has other than three of them, or only a zero before them. Points are
+    doubtful only in a column that has whole numbers, too.
+    """
+    mark = dialect.decimal
+    marked = [cell for column in columns for cell in column if mark in cell]
+    if not marked or not all(re.fullmatch(rf"[-+]?[1-9]\d{{0,2}}\{mark}\d{{3}}", cell) for cell in marked):
+        return ""
+    if mark == ",":
+        return marked[0]
+    doubtful = [column for column in columns if any(re.fullmatch(r"[-+]?[1-9]\d\d?", cell) for cell in column)]
+    found = (cell for column in doubtful for cell in column if mark in cell)
+    return next(found, "") if dialect.delimiter in (";", "\t") else ""
 
 
 def _decimal_of(lines: list[str], delimiter: str) -> str:
@@ -147,11 +173,15 @@ def number_in(cell: str, decimal: str) -> float | None:
     try:
         return None if "_" in plain else float(plain)
     except ValueError:
-        return None
+        number, mark, _ = plain.partition(" #")
+        return number_in(number.rstrip(), ".") if mark and number.strip() else None  # a remark behind it
 
 
 _HEXADECIMAL = re.compile(r"[-+]?0[xX][0-9a-fA-F]+")
 _GROUPED = re.compile(r"[-+]?\d{1,3}([.,' \u00a0\u202f]\d{3})+([.,]\d+)?|[-+]?\d[\d.,]*")
+
+
+_OTHER_DECIMALS = re.compile(r"[-+]?(0?[.,]\d+|\d+[.,](\d{1,2}|\d{4,}))")
 
 
 def is_meant_as_a_number(cell: str) -> bool:
@@ -163,6 +193,10 @@ def why_no_number(cell: str) -> str:
     """What is wrong with a cell, and the way out."""
     if _HEXADECIMAL.fullmatch(cell):
         return "is hexadecimal: write decimal numbers"
+    if is_date(cell):
+        return "is a date and no number: choose another --channel"
+    if _OTHER_DECIMALS.fullmatch(cell):
+        return "has another decimal mark than other numbers: write all with points"
     if _GROUPED.fullmatch(cell):
         return "has a thousands separator: write the number without it"
     return "and not a number: mend the file"
@@ -171,7 +205,7 @@ def why_no_number(cell: str) -> str:
 def clock_in(cell: str) -> str:
     """The clock in a cell as it is written, without a date and a time zone around it; the cell where there is none."""
     clock = _CLOCK.search(cell)
-    return cell if clock is None else clock.group()
+    return cell if clock is None else re.sub(r":(\d{3,})$", r".\1", clock.group())
 
 
 def seconds_of_day(cell: str) -> float | None:
@@ -180,4 +214,9 @@ def seconds_of_day(cell: str) -> float | None:
     if clock is None:
         return None
     hours, minutes, seconds = clock.groups()
-    return 3600.0 * int(hours or 0) + 60.0 * int(minutes) + float(seconds.replace(",", "."))
+    return 3600.0 * int(hours or 0) + 60.0 * int(minutes) + float(re.sub("[,:]", ".", seconds))
+
+
+def is_date(cell: str) -> bool:
+    """Whether a cell has a date of numbers in it, such as "01.05.2024"."""
+    return _DATE.search(cell) is not None
