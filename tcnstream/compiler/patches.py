@@ -12,7 +12,8 @@ import numpy as np
 
 from tcnstream.compiler.lowering import Lowering
 from tcnstream.compiler.operations.cuts import PAD, PadOptions
-from tcnstream.compiler.operations.layout import GATHER, AxisOptions
+from tcnstream.compiler.operations.gathers import GATHER
+from tcnstream.compiler.operations.layout import AxisOptions
 from tcnstream.tflite.graph import Op, Shape, Tensor
 from tcnstream.tflite.shapes import same_padding
 from tcnstream.tflite.validate import MOST_VALUES

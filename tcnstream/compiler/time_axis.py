@@ -25,6 +25,7 @@ from tcnstream.errors import NotStreamableError
 from tcnstream.tflite.graph import ABSENT, Graph
 
 _MOST_TRIES = 64
+_RANK_OF_IMAGES = 5
 
 Axes: TypeAlias = tuple[int | None, ...]
 """The axis of each input of a file that is time; None: the input has no time."""
@@ -61,7 +62,7 @@ def lower_along_time(graph: Graph, time_axis: int | None = None, compute: Comput
         # Along the usual axis all of the window goes into each answer, along a longer one it does not.
         plans = longer
     if plans:
-        axes, best = max(plans, key=lambda found: _merit(*found))
+        axes, best = max(plans, key=lambda found: (_is_of_images(graph, *found), *_merit(*found)))
         others = tuple(plan.input_axes for other, plan in plans if plan is not best and _rivals(other, axes))
         return replace(best, other_axes=others)
     axes, refusal = max(refusals, key=lambda tried: -1 if tried[1].op_index is None else tried[1].op_index)
@@ -95,6 +96,16 @@ def _merit(axes: Axes, plan: Plan) -> tuple[int | bool, ...]:
     """
     kept = sum(axis is not None for axis in plan.output_axes) if len(axes) > 1 else 0
     return sum(_inputs_slid_along(plan)), not _is_doubtful(plan), kept, len(plan.inputs), plan.window_frames
+
+
+def _is_of_images(graph: Graph, axes: Axes, plan: Plan) -> bool:
+    """Whether inputs are (1, T, H, W, C) and each image is an answer; kernels slide along its height and width then."""
+    images = [len(graph.tensors[i].shape) == _RANK_OF_IMAGES for i in graph.inputs]
+    return (
+        any(images)
+        and _keeps_time(plan)
+        and all(a in (1, None) for a, image in zip(axes, images, strict=True) if image)
+    )
 
 
 def _is_doubtful(plan: Plan) -> bool:

@@ -274,9 +274,9 @@ class _Unrolled:
 
     def _made(self, op: Op, operands: list[Played], used: set[int]) -> tuple[Played, ...]:
         """What ``op`` gives of these operands, in the file or because they are known."""
-        if (known := self._known(op, operands)) is not None:
-            return known
         found = self.by_operands.get(self.key(op, operands))
+        if found is None and (known := self._known(op, operands)) is not None:
+            return known
         if found is None and op.kind == ADD.kind:
             found = self._with_bias(operands)
         if found is not None:

@@ -13,7 +13,16 @@ import numpy as np
 from tcnstream.compiler.operation import Operation, folded
 from tcnstream.compiler.operations import operations
 from tcnstream.errors import ModelError, NotStreamableError
-from tcnstream.tflite.graph import ABSENT, Array, Graph, Op, Tensor
+from tcnstream.tflite.graph import (
+    ABSENT,
+    UNUSABLE_SCALE,
+    Array,
+    Graph,
+    Op,
+    Tensor,
+    has_usable_scale,
+    scaled_zeros,
+)
 from tcnstream.tflite.validate import check
 
 _NUMBERS = "fiub"
@@ -45,13 +54,25 @@ def validate(graph: Graph) -> Graph:
                 _check_numbers(graph.tensors[i])
         made = _folded(graph, op, record)
         if made is None:
+            _check_scales(graph, op)
             ops.append(op)
         else:
             tensors = list(graph.tensors)
             for o, data in zip(op.outputs, made, strict=True):
-                tensors[o] = dataclasses.replace(tensors[o], data=data, shape=data.shape, dtype=data.dtype)
+                known = dataclasses.replace(tensors[o], data=data, shape=data.shape, dtype=data.dtype)
+                tensors[o] = scaled_zeros(known)
             graph = dataclasses.replace(graph, tensors=tuple(tensors))
     return dataclasses.replace(graph, ops=tuple(ops))
+
+
+def _check_scales(graph: Graph, op: Op) -> None:
+    """What is computed needs a scale above 0, which the reader leaves open where it may become a constant of zeros."""
+    for tensor in (graph.tensors[i] for i in (*op.inputs, *op.outputs) if i != ABSENT):
+        if not has_usable_scale(tensor):
+            raise ModelError(
+                f"`{op.kind}` (op {op.index}) has the operand `{tensor.name}`, which {UNUSABLE_SCALE}; quantize the"
+                " model again"
+            )
 
 
 def _check_numbers(tensor: Tensor) -> None:

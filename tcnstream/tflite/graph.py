@@ -61,6 +61,27 @@ class Tensor:
         return self.data is not None
 
 
+UNUSABLE_SCALE = "has a quantization scale that is not a positive number"
+
+
+def has_usable_scale(tensor: Tensor) -> bool:
+    """Whether a tensor that has one scale has one above 0."""
+    q = tensor.quantization
+    return q is None or q.scale.size != 1 or q.scale[0] != 0
+
+
+def scaled_zeros(tensor: Tensor) -> Tensor:
+    """A constant of zeros with the least scale where the file states 0, so that nothing divides by it.
+
+    Zeros are zeros at any scale, and converters state 0 for them.
+    """
+    if has_usable_scale(tensor) or tensor.data is None or tensor.data.any() or tensor.quantization is None:
+        return tensor
+    least = np.full(1, np.finfo(np.float32).tiny)
+    least.flags.writeable = False
+    return replace(tensor, quantization=replace(tensor.quantization, scale=least))
+
+
 @dataclass(frozen=True, eq=False)
 class Op:
     """One operation.

@@ -24,6 +24,7 @@ from tcnstream.errors import ModelError
 from tcnstream.tflite import schema
 from tcnstream.tflite.graph import (
     ABSENT,
+    UNUSABLE_SCALE,
     Array,
     Graph,
     ModelFile,
@@ -33,6 +34,8 @@ from tcnstream.tflite.graph import (
     Shape,
     Signature,
     Tensor,
+    has_usable_scale,
+    scaled_zeros,
 )
 from tcnstream.tflite.tables import (
     BYTE,
@@ -251,16 +254,24 @@ class _Reader:
         inputs = self.indices(graph, _Graph.INPUTS, len(places))
         outputs = self.indices(graph, _Graph.OUTPUTS, len(places))
         tensors, stored = [], set()
+        unscaled: dict[int, str] = {}
         for i, place in enumerate(places):
             self.where = f"tensor {i} of {where}"
             tensor, is_stored = self.tensor(self.file.table(place))
             tensors.append(tensor)
             if is_stored:
                 stored.add(i)
+            if not has_usable_scale(tensor):
+                unscaled[i] = self.where
         ops = []
         for i, place in enumerate(graph.tables(_Graph.OPERATORS)):
             self.where = f"operator {i} of {where}"
             ops.append(self.op(self.file.table(place), i, len(tensors)))
+        for i in unscaled.keys() - {o for op in ops for o in op.outputs}:
+            self.where = unscaled[i]
+            tensors[i] = scaled_zeros(tensors[i])
+            if not has_usable_scale(tensors[i]):
+                raise MalformedError(UNUSABLE_SCALE, "quantize the model again")
         self.where = where
         result = Graph(_fill_empty(tensors, ops, inputs, outputs), tuple(ops), inputs, outputs, name)
         _check_order(result, stored)
@@ -323,8 +334,8 @@ class _Reader:
         if count > 1 and not (0 <= axis < len(shape) and shape[axis] == count):
             raise MalformedError(f"has {count} scales along axis {axis}, which do not fit its shape {shape}")
         # The converter gives a channel of zeros the scale 0 in 16x8 models, and LiteRT multiplies by it.
-        if not all(0 <= scale < math.inf for scale in scales) or scales == (0,):
-            raise MalformedError("has a quantization scale that is not a positive number", "quantize the model again")
+        if not all(0 <= scale < math.inf for scale in scales):
+            raise MalformedError(UNUSABLE_SCALE, "quantize the model again")
         zero_points = parameters.listed(_Quantization.ZERO_POINT, LONG) or (0,) * count
         if len(zero_points) != count:
             raise MalformedError(f"has {len(zero_points)} zero points for {count} scales")

@@ -11,6 +11,7 @@ from helpers.oracle import reference_kernels
 from helpers.singleop import tensor
 
 import tcnstream
+from tcnstream import NotStreamableError
 from tcnstream.tflite.graph import Graph, Op, Tensor
 from tcnstream.tflite.writer import write_model
 
@@ -89,3 +90,50 @@ def test_running_sums_of_constants(reverse: bool, exclusive: bool) -> None:
     summed = Op("CUMSUM", (1, 2), (3,), {"exclusive": exclusive, "reverse": reverse}, 0)
     product = Op("MUL", (0, 3), (4,), {}, 1)
     holds(write_model([Graph(tuple(tensors), (summed, product), (0,), (4,))]), floats(3, 4))
+
+
+def table_model(table: Tensor, y: Tensor, places: Any = np.int32) -> bytes:
+    tensors = (tensor((1, FRAMES, 2), places), table, y)
+    return write_model([Graph(tensors, (Op("GATHER", (1, 0), (2,), {"axis": 0}),), (0,), (2,))])
+
+
+@pytest.mark.parametrize("places", [np.int32, np.int64])
+def test_rows_of_a_table_by_the_signals_values(places: Any) -> None:
+    rows, shape = np.random.default_rng(1).normal(size=(7, 3)).astype(np.float32), (1, FRAMES, 2, 3)
+    x = np.random.default_rng(0).integers(0, 7, (FRAMES, 2)).astype(places)
+    content = table_model(tensor(rows.shape, np.float32, data=rows), tensor(shape, np.float32), places)
+    holds(content, x)
+    # LiteRT stops at rows that are not there.
+    assert not tcnstream.load(content).stream().push(np.array([[7, -1]], places)).any()
+
+
+def test_rows_of_a_table_in_integers() -> None:
+    rows = np.random.default_rng(1).integers(-128, 128, (200, 3)).astype(np.int8)
+    y = tensor((1, FRAMES, 2, 3), np.int8, 0.3, -17)
+    x = np.random.default_rng(0).integers(0, 200, (FRAMES, 2)).astype(np.int32)
+    holds(table_model(tensor(rows.shape, np.int8, 0.3, -17, data=rows), y), x)
+
+
+@pytest.mark.parametrize("axis", [-1, 1, 2])
+def test_ones_at_the_signals_values(axis: int) -> None:
+    """Beside time, on either side of it; 9 and -1 are no place."""
+    shape = {-1: (1, FRAMES, 2, 5), 1: (1, 5, FRAMES, 2), 2: (1, FRAMES, 5, 2)}[axis]
+    tensors = [tensor((1, FRAMES, 2), np.int32), tensor((), np.int32, data=np.int32(5))]
+    tensors += [tensor((), np.float32, data=np.float32(v)) for v in (1.5, -0.5)]
+    op = Op("ONE_HOT", (0, 1, 2, 3), (4,), {"axis": axis})
+    content = write_model([Graph((*tensors, tensor(shape, np.float32)), (op,), (0,), (4,))])
+    x = np.random.default_rng(0).integers(-1, 10, (FRAMES, 2)).astype(np.int32)
+    (expected,) = reference_kernels(content, [x[None]])
+    loaded = tcnstream.load(content, time_axis=1)
+    frames = np.moveaxis(expected[0], 1, 0) if axis == 1 else expected[0]
+    for engine in engines_here(loaded):
+        verify_contract(loaded, x, frames, engine=engine)
+
+
+def test_what_is_turned_around_may_have_a_scale_of_its_own() -> None:
+    """The converter calibrates it by itself, and LiteRT moves the integers as they are."""
+    x, y = tensor((1, FRAMES, 3, 4), np.int8, 0.1, 5), tensor((1, FRAMES, 3, 4), np.int8, 0.09, -7)
+    signal = np.random.default_rng(0).integers(-128, 128, (FRAMES, 3, 4)).astype(np.int8)
+    holds(model("REVERSE_V2", x, y, np.array([2, 3], np.int32)), signal)
+    with pytest.raises(NotStreamableError, match="turns nothing around and gives its values another scale"):
+        tcnstream.load(model("REVERSE_V2", x, y, np.array([0], np.int32)))

@@ -115,6 +115,7 @@ def test_the_core_has_all_of_it(name: str) -> None:
         ("k3_eegnet.i8", 2, ((1,),)),
         ("k3_tf_raw1d", 0, ()),
         ("k3_tcn.i8", 1, ()),
+        ("k3_tconv2d.i8", 1, ((2,), (3,))),
     ],
 )
 def test_time_is_found(name: str, axis: int, others: tuple[tuple[int, ...], ...]) -> None:

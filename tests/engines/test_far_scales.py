@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.contract import assert_frames, engines_here
+from helpers.contract import assert_frames, engines_here, verify_contract
 from helpers.draws import drawn
 from helpers.networks import DoesNotFitError, build, signals
-from helpers.oracle import OracleError, OracleProcess
+from helpers.oracle import OracleError, OracleProcess, reference_kernels
 from helpers.random_layers import ANY_LAYER, SETUPS, at_window, streamed
 from helpers.singleop import (
     ONE_IMPLEMENTATION,
@@ -289,3 +289,19 @@ def test_a_kernel_that_ends_the_run_at_some_values_runs_elsewhere(engine: str, d
     made = tcnstream.load(content).stream(engine).push(x)
     assert dtype is np.int16 or (made[x <= 0] == 127).all()
     np.testing.assert_array_equal(made, tcnstream.load(content).stream("reference").push(x))
+
+
+def test_zeros_may_have_a_scale_of_zero() -> None:
+    """As converters write it for a layer that training left at nothing; LiteRT multiplies by it."""
+    x, y = tensor(FRAMES8, np.int8, **Q8), tensor((1, 9, 3), np.int8, scale=0.2, zero_point=-5)
+    weights = tensor((3, 2), np.int8, scale=0.0, data=np.zeros((3, 2), np.int8))
+    bias = tensor((3,), np.int32, scale=0.0, data=np.zeros(3, np.int32))
+    content = one_operation("FULLY_CONNECTED", [x, weights, bias], y, keep_num_dims=True)
+    signal = np.random.default_rng(0).integers(-128, 128, (9, 2)).astype(np.int8)
+    (expected,) = reference_kernels(content, [signal[None]])
+    assert (expected == -5).all()
+    loaded = tcnstream.load(content)
+    for engine in engines_here(loaded):
+        verify_contract(loaded, signal, expected[0], engine=engine)
+    with pytest.raises(ModelError, match="a quantization scale that is not a positive number"):
+        tcnstream.load(one_operation("RELU", [tensor(FRAMES8, np.int8, scale=0.0)], y))

@@ -1,15 +1,13 @@
-"""Operations that move values about: reshape in all its spellings, transpose, tile, split, gather, stack."""
+"""Operations that move values about: reshape in all its spellings, transpose, tile, split, stack."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tcnstream.compiler import batch_rules
 from tcnstream.compiler.beginning import begin_with, first_frames
@@ -20,7 +18,6 @@ from tcnstream.compiler.operations import operations
 from tcnstream.compiler.operations.time import TIME_PAD, TIME_UNFOLD, TIME_WINDOW
 from tcnstream.compiler.picks import BACKWARDS, FORWARDS_ALONE, joined, pick, settle, settle_tensor
 from tcnstream.compiler.plan import Options, Window
-from tcnstream.compiler.selection import framed
 from tcnstream.tflite.graph import Array, Op, Shape, Tensor
 from tcnstream.tflite.validate import (
     ANY_NUMBER,
@@ -152,21 +149,6 @@ def _pieces(position: int, place: int) -> Callable[[Operands], Shapes]:
     return shapes
 
 
-def _gathered(o: Operands) -> Shapes:
-    shape, indices = o.shape(0), o.integers(1)
-    axis = axis_of(shape, o.op.integer("axis", 0))
-    require(all(0 <= i < shape[axis] for i in indices), f"indices outside of {shape[axis]} values")
-    return ((*shape[:axis], *o.shape(1), *shape[axis + 1 :]),)
-
-
-def _picked(o: Operands) -> Shapes:
-    shape, places = o.shape(0), o.shape(1)
-    require(len(places) > 0 and places[-1] <= len(shape), f"places {places} in {shape}")
-    index = o.known_integers(1)
-    require(all(0 <= k < n for k, n in zip(index, itertools.cycle(shape[: places[-1]]))), f"places outside of {shape}")
-    return ((*places[:-1], *shape[places[-1] :]),)
-
-
 def _side_by_side(o: Operands) -> Shapes:
     shapes = o.shapes()
     axis = axis_of(shapes[0], o.op.integer("axis", 0))
@@ -196,7 +178,7 @@ def _reshape(lw: Lowering, op: Op) -> None:
             return _unfold(lw, op, i, axis, before, n // frames)
         if 1 < n < frames and frames % n == 0 and rest * n == after * frames and len(out) - axis > 1:
             ratio = frames // n
-            return _side_by_side_in_time(lw, op, i, Window(stride=ratio, extent=ratio), axis, n)
+            return side_by_side_in_time(lw, op, i, Window(stride=ratio, extent=ratio), axis, n)
     if sum(n != 1 for n in out) > 1:
         lw.refuse(op, f"turns {shape} into {out}, which mixes time with other axes")
     return _flatten(lw, op, i)
@@ -234,7 +216,7 @@ def _is_other_axis(lw: Lowering, op: Op, axis: int) -> bool:
     return kernel[1] == 1 < kernel[2] or reader.integer("stride_h", 1) == 1 < reader.integer("stride_w", 1)
 
 
-def _side_by_side_in_time(lw: Lowering, op: Op, i: int, window: Window, axis: int | None, frames: int) -> None:
+def side_by_side_in_time(lw: Lowering, op: Op, i: int, window: Window, axis: int | None, frames: int) -> None:
     """The frames of each window as one frame, on the axis where time stood."""
     stream, shape = lw.stream(op, i), lw.shape(i)
     assert stream.axis is not None
@@ -254,7 +236,7 @@ def _flatten(lw: Lowering, op: Op, i: int) -> None:
     """All frames of the window side by side: a window that advances frame by frame."""
     axis = lw.stream(op, i).axis
     assert axis is not None
-    return _side_by_side_in_time(lw, op, i, Window(extent=lw.shape(i)[axis]), None, 1)
+    return side_by_side_in_time(lw, op, i, Window(extent=lw.shape(i)[axis]), None, 1)
 
 
 def _expand_dims(lw: Lowering, op: Op) -> None:
@@ -308,6 +290,8 @@ def _reverse(lw: Lowering, op: Op) -> None:
     # One value, as along the batch, is the same either way.
     turned = sorted(a for a in axes if shape[a] > 1)
     if not turned:
+        if lw.scale(i) != lw.scale(op.outputs[0]):
+            lw.refuse(op, "turns nothing around and gives its values another scale")
         return lw.alias(op, i, stream.axis)
     options = ReverseOptions(tuple(lw.frame_axes(op, i, turned, "turns values around")))
     return lw.emit(op, [lw.operand(i)], stream.axis, options=options)
@@ -415,71 +399,6 @@ def _split(lw: Lowering, op: Op) -> None:
     return None
 
 
-def _gather(lw: Lowering, op: Op) -> None:
-    i = op.inputs[0]
-    if i not in lw.streams:
-        lw.refuse(op, "looks up a table by the signal's values")
-    if op.integer("batch_dims", 0) != 0:
-        lw.refuse(op, "gathers from each of several batches")
-    axis = op.integer("axis", 0) % len(lw.shape(i))
-    indices = lw.constant(op, 1)
-    if axis == lw.streams[i].axis:
-        return _gather_frames(lw, op, i, indices.astype(np.int64))
-    settle(lw, op)
-    time = lw.streams[i].axis
-    out_axis = time - 1 if time is not None and indices.ndim == 0 and axis < time else time
-    if indices.ndim < 2 and lw.shape(i)[axis] == indices.size == 1:
-        return lw.alias(op, i, out_axis)
-    frame_axis = lw.frame_axis(op, i, axis, "gathers")
-    if indices.ndim > 1:
-        lw.refuse(op, "gathers with indices of more than one axis")
-    index = lw.add_constant(lw.graph.tensors[op.inputs[1]], indices.reshape(-1))
-    return lw.emit(op, [lw.operand(i), (index, (indices.size,))], out_axis, options=AxisOptions(frame_axis))
-
-
-def _gather_nd(lw: Lowering, op: Op) -> None:
-    i = op.inputs[0]
-    if i not in lw.streams:
-        lw.refuse(op, "looks up a table by the signal's values")
-    time, shape = lw.streams[i].axis, lw.shape(i)
-    index = None if time is None else _along_one_axis(lw.constant(op, 1).astype(np.int64), shape, time)
-    if index is None:
-        lw.refuse(op, "gathers values from places on several axes")
-    return _gather_frames(lw, op, i, index)
-
-
-def _along_one_axis(places: npt.NDArray[np.int64], shape: Shape, axis: int) -> npt.NDArray[np.int64] | None:
-    """The numbers along ``axis`` at which ``places`` (..., depth) gathers, if all else stays as it is.
-
-    PyTorch's ``unfold`` is written so: a place on every axis, of which all but one count on.
-    """
-    depth, count = places.shape[-1], places.ndim - places.shape[-1]
-    if axis >= depth or count < 0:
-        return None
-    counting = (0,) * axis, (0,) * (depth - 1 - axis)
-    index = places[(*counting[0], *(slice(None),) * count, *counting[1], axis)]
-    made = (*shape[:axis], *index.shape, *shape[axis + 1 : depth])
-    grid = np.indices(made, np.int64)
-    expected = [grid[a] for a in range(axis)]
-    expected.append(np.broadcast_to(index.reshape(index.shape + (1,) * (depth - 1 - axis)), made))
-    expected += [grid[a + count - 1] for a in range(axis + 1, depth)]
-    return index if np.array_equal(np.stack(expected, -1), places) else None
-
-
-def _gather_frames(lw: Lowering, op: Op, i: int, index: npt.NDArray[np.int64]) -> None:
-    """Padding, repetition and framing along time, spelt as the frames that each output frame is."""
-    if index.ndim < 2:
-        stream = lw.streams[i]
-        pick(lw, op, op.outputs[0], stream, np.atleast_1d(index), stream.axis if index.ndim else None)
-        return None
-    settle(lw, op)
-    time, shape = lw.streams[i].axis, lw.shape(i)
-    assert time is not None
-    if index.ndim == 2 and (window := framed(index, shape[time])):
-        return _side_by_side_in_time(lw, op, i, window, time, len(index))
-    lw.refuse(op, "gathers frames of the window in an order that goes on in no stream")
-
-
 def _concatenation(lw: Lowering, op: Op) -> None:
     rank = len(lw.shape(op.outputs[0]))
     axis = op.integer("axis", 0) % rank
@@ -540,10 +459,6 @@ def _concatenate_in_time(lw: Lowering, op: Op, time: int) -> None:
 
 def _fold_reshape(op: Op, inputs: Sequence[Tensor], output: Tensor) -> Array:
     return data_of(inputs[0]).reshape(output.shape)
-
-
-def _fold_gather(op: Op, inputs: Sequence[Tensor], output: Tensor) -> Array:
-    return np.asarray(np.take(data_of(inputs[0]), data_of(inputs[1]).astype(np.int64), op.integer("axis", 0)))
 
 
 def _fold_pieces(values: int, place: int) -> Fold:
@@ -650,18 +565,6 @@ PACK = Operation(
     takes_picked=True,
 )
 
-GATHER = Operation(
-    "GATHER",
-    _moves((2, 2), _gathered, options=_AXIS | {"batch_dims": WHOLE}),
-    options=AxisOptions,
-    lower=_gather,
-    fold=_fold_gather,
-    types=_ALL,
-    batch=batch_rules.gathered,
-    takes_picked=True,
-)
-
-
 UNPACK = Operation(
     "UNPACK",
     _moves((1, 1), _unstacked, several_outputs=True, options=_AXIS),
@@ -710,7 +613,7 @@ OPERATIONS = (
     PACK,
     Operation(
         "REVERSE_V2",
-        _moves((2, 2), _reversed),
+        Rule((2, 2), shapes=_reversed, scaled=False),
         options=ReverseOptions,
         lower=_reverse,
         types=_ALL,
@@ -727,13 +630,5 @@ OPERATIONS = (
         types=_ALL,
         batch=batch_rules.split(2),
         takes_picked=True,
-    ),
-    GATHER,
-    Operation(
-        "GATHER_ND",
-        _moves((2, 2), _picked),
-        lower=_gather_nd,
-        takes_picked=True,
-        fold=lambda op, ins, out: data_of(ins[0])[tuple(np.moveaxis(data_of(ins[1]), -1, 0))],
     ),
 )
