@@ -20,8 +20,9 @@ class StreamOptions:
     ``engine``: "auto" (the fastest that has all operations), "native", "interpreter" or "reference".
     ``time_pooling``: the policy for operations over all of time, "trailing", "trailing:FRAMES", "cumulative" or
     "frozen" (which measures on ``calibration``, (frames, *frame_shape) per input in the model's dtype or float32).
-    ``exact=False`` lets the interpreter engine use TFLite's fast kernels. ``rounding``: "litert", or "tflm" for what a
-    board with TFLite Micro computes (its FULLY_CONNECTED rounds twice); the interpreter engine has only "litert".
+    ``exact=False`` lets the native engine fuse multiply-adds of float32 and the interpreter engine use TFLite's fast
+    kernels. ``rounding``: "litert", or "tflm" for what a board with TFLite Micro computes (its FULLY_CONNECTED rounds
+    twice), which is exact; the interpreter engine has only "litert".
     ``rate_hz``: the input's sample rate (the first one's, if they differ), for ``Stream.times``. ``static``: the values
     of inputs that have no time, by name, each of the file's shape or without its batch; in a pool also (lanes, *shape).
     ``states``: what inputs that an output is fed back to begin as, likewise; zeros where left out.
@@ -47,6 +48,11 @@ class StreamOptions:
             )
         if self.rounding not in ROUNDINGS:
             raise StreamError(f"rounding={self.rounding!r} is unknown; use {' or '.join(map(repr, ROUNDINGS))}")
+        if not self.exact and self.rounding != ROUNDINGS[0]:
+            raise StreamError(
+                f"rounding={self.rounding!r} asks for a board's own bits and exact=False gives them up;"
+                " leave one of the two out"
+            )
         _ = self.policy
 
     @property

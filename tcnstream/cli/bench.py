@@ -31,7 +31,8 @@ def bench(
         typer.Option(
             "--engine",
             metavar="NAME",
-            help="native, interpreter, interpreter-fast, reference, or a peer: tract, onnxruntime; else all that can.",
+            help="native, interpreter (each also with -fast behind it), reference, or a peer: tract, onnxruntime;"
+            " else all that can.",
         ),
     ] = None,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds of measurement; medians are shown.")] = 7,

@@ -51,6 +51,27 @@ static const tcn_kernels *const built[] = {
 #endif
 };
 
+#ifdef TCN_HAS_FUSED
+const tcn_fused_kernels *tcn_fused_kernels_for(int isa)
+{
+    switch (isa) {
+#ifdef __x86_64__
+    case TCN_ISA_AVX2:
+        return &tcn_fused_avx2;
+    case TCN_ISA_AVX512:
+    case TCN_ISA_VNNI:
+        return &tcn_fused_avx512;
+#else
+    case TCN_ISA_BASE:
+    case TCN_ISA_DOT:
+        return &tcn_fused_neon;
+#endif
+    default:
+        return NULL;
+    }
+}
+#endif
+
 const tcn_kernels *tcn_kernels_for(int isa)
 {
     size_t k;

@@ -70,6 +70,9 @@ struct tcn_program {
     const tcn_node_record *nodes;
     const tcn_description *ports; /* inputs, then outputs */
     const tcn_kernels *kernels;
+#ifdef TCN_HAS_FUSED
+    tcn_kernels with_fused; /* what `kernels` is where fused ones take the place of some */
+#endif
     uint32_t table; /* entries of rows */
     uint32_t positions;
     uint32_t positions_at_most; /* of a node with the most taps */
@@ -176,5 +179,8 @@ void tcn_prepare_single_frames(tcn_program *p, int32_t *offsets);
 void tcn_rebuild_carries(const tcn_program *p, tcn_lane_run *lane);
 
 const tcn_kernels *tcn_kernels_for(int isa);
+
+/* NULL where an instruction set has none. */
+const tcn_fused_kernels *tcn_fused_kernels_for(int isa);
 
 #endif

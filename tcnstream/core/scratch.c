@@ -162,7 +162,7 @@ size_t tcn_scratch_size(const tcn_plan *plan, uint32_t block, uint32_t lanes)
 int tcn_prepare(tcn_work *work, void *scratch, size_t size, const tcn_plan *plan, uint32_t block, uint32_t lanes,
                 int isa)
 {
-    const tcn_kernels *kernels = tcn_kernels_for(isa);
+    const tcn_kernels *kernels = tcn_kernels_for(isa & ~TCN_FUSED);
     arena a = {scratch, 0};
     tcn_program *p;
     block = block ? block : 1;
@@ -177,6 +177,17 @@ int tcn_prepare(tcn_work *work, void *scratch, size_t size, const tcn_plan *plan
     open_program(p, plan);
     p->kernels = kernels;
     lay_out(p, &a, block, lanes);
+    work->isa = kernels->isa;
+#ifdef TCN_HAS_FUSED
+    if (isa & TCN_FUSED && tcn_fused_kernels_for(kernels->isa)) {
+        const tcn_fused_kernels *fused = tcn_fused_kernels_for(kernels->isa);
+        p->with_fused = *kernels;
+        p->with_fused.conv_f32 = fused->conv_f32;
+        p->with_fused.depthwise_f32 = fused->depthwise_f32;
+        p->kernels = &p->with_fused;
+        work->isa |= TCN_FUSED;
+    }
+#endif
     tcn_find_steady_state(p, block);
     tcn_prepare_single_frames(p, p->offsets);
     work->plan = plan;
@@ -184,6 +195,5 @@ int tcn_prepare(tcn_work *work, void *scratch, size_t size, const tcn_plan *plan
     work->hooks = NULL;
     work->block = block;
     work->lanes = lanes;
-    work->isa = kernels->isa;
     return TCN_OK;
 }

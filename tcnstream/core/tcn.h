@@ -97,6 +97,11 @@ enum {
     TCN_ISA_DOT = 6
 };
 
+/* With an instruction set (| TCN_FUSED): float32 sums by fused multiply-adds, rounded once per product. Faster on a host
+ * and no longer the reference kernels' bits; nothing else changes, and snapshots fit both. Where a processor or a build
+ * (every microcontroller's) has none, it asks for nothing. */
+enum { TCN_FUSED = 256 };
+
 /* Optional: what to watch while frames are computed. */
 typedef struct {
     uint32_t (*clock)(void); /* a free-running counter, read around every operation */
@@ -114,7 +119,7 @@ typedef struct {
     tcn_hooks *hooks;        /* NULL, or what to watch */
     uint32_t block;          /* input frames per pass */
     uint32_t lanes;
-    int isa;                 /* the instruction set in use, TCN_ISA_... */
+    int isa;                 /* what is in use: TCN_ISA_..., and TCN_FUSED */
 } tcn_work;
 
 /* Lays `size` bytes of scratch out for a plan, passes of `block` frames and so many lanes. */

@@ -15,9 +15,9 @@ from tcnstream.errors import EngineError
 def make_executor(engine: str, plan: Plan, exact: bool = True, rounding: str = ROUNDINGS[0]) -> Executor:
     """The named engine for ``plan``; "auto" takes the fastest that has all of its operations.
 
-    ``exact=False`` lets the interpreter engine use TFLite's fast kernels. ``rounding`` is one of ``ROUNDINGS``; the
-    interpreter engine has only the first. Raises EngineError where the engine lacks an operation or is not installed,
-    and where TFLite has no defined answer.
+    ``exact=False`` lets the interpreter engine use TFLite's fast kernels and the native one fuse multiply-adds of
+    float32. ``rounding`` is one of ``ROUNDINGS``; the interpreter engine has only the first. Raises EngineError where
+    the engine lacks an operation or is not installed, and where TFLite has no defined answer.
     """
     check_defined(plan)
     if engine == "auto":
@@ -25,7 +25,7 @@ def make_executor(engine: str, plan: Plan, exact: bool = True, rounding: str = R
     if engine == "native":
         from tcnstream.engines.native.executor import NativeExecutor
 
-        return NativeExecutor(plan, rounding)
+        return NativeExecutor(plan, rounding, exact=exact)
     if engine == "interpreter":
         if rounding != ROUNDINGS[0]:
             raise EngineError(

@@ -97,12 +97,14 @@ def bench(
 def usable_engines(model: Model, time_pooling: str | None = None) -> list[str]:
     """Engines that are built here and have all of the model's operations, fastest first, then the peers."""
     usable = []
+    computes_reals = any(tensor.dtype == np.float32 for tensor in model.plan.tensors)
     for engine in ENGINES:
         try:
             model.stream(engine, time_pooling, static=some_static(model, _rng()))
         except EngineError:
             continue
-        usable += [engine, f"{engine}-fast"] if engine == "interpreter" else [engine]
+        has_fast = engine == "interpreter" or (engine == "native" and computes_reals)
+        usable += [engine, f"{engine}-fast"] if has_fast else [engine]
     for peer in PEERS:
         try:
             open_peer(peer, model.plan_with(some_static(model, _rng())), 1)

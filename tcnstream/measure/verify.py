@@ -145,7 +145,7 @@ def verify(
             progress(len(checks), steps)
 
     for name, window in windows:
-        done(_against_file(model, stream, name, window, time_pooling is not None and model.needs_time_pooling))
+        done(_against_file(model, stream, name, window, time_pooling is not None and model.needs_time_pooling, exact))
     if row:
         done(_against_row(model, stream, [x[:row] for x in inputs]))
     if model.is_stateful:
@@ -205,7 +205,7 @@ def _own_window(model: Model, stream: Stream, inputs: list[Array], offline: list
         yield found
 
 
-def _against_file(model: Model, stream: Stream, name: str, window: list[Array], pooled: bool) -> Check:
+def _against_file(model: Model, stream: Stream, name: str, window: list[Array], pooled: bool, exact: bool) -> Check:
     """The unmodified file on one window against the stream on the same frames."""
     arrays = in_file_order(model, file_arrays(model, window, stream.static))
     why = ""
@@ -237,7 +237,7 @@ def _against_file(model: Model, stream: Stream, name: str, window: list[Array], 
     if why:
         furthest = max(distance(g, e) for e, g in zip(expected, got, strict=True))
         return Check(f"file, {name}", True, len(got[0]), furthest, f"a distance, not an equality: {why}")
-    return _compare(f"file, {name}", expected, got, lambda: _first_file_tensor(model, stream, window))
+    return _compare(f"file, {name}", expected, got, lambda: _first_file_tensor(model, stream, window), exact)
 
 
 def _compare(

@@ -14,7 +14,8 @@
 #define ISA TCN_ISA_AVX2
 #define KERNELS tcn_kernels_avx2
 #define LANES 8
-#define TILE 4
+#define TILE_16 6
+#define TILE 8
 #include "x86.h"
 
 #ifdef __clang__

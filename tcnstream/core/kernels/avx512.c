@@ -14,6 +14,7 @@
 #define ISA TCN_ISA_AVX512
 #define KERNELS tcn_kernels_avx512
 #define LANES 16
+#define TILE_16 8
 #define TILE 8
 #include "x86.h"
 

@@ -8,6 +8,7 @@
 #define ISA TCN_ISA_BASE
 #define KERNELS tcn_kernels_base
 #define LANES 4
+#define TILE_16 2
 #define TILE 4
 #include "x86.h"
 

@@ -1,13 +1,13 @@
 /* float.h - float32 kernels on vectors of LANES values, compiled once per instruction set.
  *
- * The including file sets LANES (4, 8 or 16), TILE (positions at a time) and NAME(x). Vectors are those of
- * GCC and Clang, so the same source serves SSE2, AVX2, AVX-512 and NEON. A panel of 16 outputs is
- * 16 / LANES vectors; narrower panels use narrower vectors.
+ * The including file sets LANES (4, 8 or 16) and TILE_16 and TILE (positions at a time, for panels of 16 outputs and
+ * for narrower ones). Vectors are those of GCC and Clang, so the same source serves SSE2, AVX2, AVX-512 and NEON. A
+ * panel of 16 outputs is 16 / LANES vectors; narrower panels use narrower vectors.
  *
  * Outputs lie along the vector, so every sum adds one product after the other in the order of the reference
  * kernels' loops, however many positions are computed at a time. Compiled without contraction to fused
- * multiply-adds, float results are the reference's own bits, whatever the chunks; splitting a sum or fusing
- * would be faster and 3e-5 away where terms cancel, three times what the contract allows. */
+ * multiply-adds, float results are the reference's own bits, whatever the chunks; fusing is faster and 3e-5 away where
+ * terms cancel, three times what the contract allows. Who sets FUSED (and FUSED_v4, ... to multiply and add) asks for that. */
 
 typedef float v4 __attribute__((vector_size(16), aligned(4), may_alias));
 typedef int32_t i4 __attribute__((vector_size(16)));
@@ -28,9 +28,19 @@ typedef int32_t i16v __attribute__((vector_size(64)));
 #define VECTOR_TIMES(x, scalar) ((x) * (scalar))
 #endif
 
+/* sum + x * y and sum + x * scalar */
+#ifdef FUSED
+#define ADD_PRODUCT(V, sum, x, y) FUSED_##V(x, y, sum)
+#define ADD_TIMES(V, sum, x, scalar) FUSED_##V(x, (scalar) - (V){0}, sum)
+#else
+#define ADD_PRODUCT(V, sum, x, y) VECTOR_ADD(sum, VECTOR_MUL(x, y))
+#define ADD_TIMES(V, sum, x, scalar) VECTOR_ADD(sum, VECTOR_TIMES(x, scalar))
+#endif
+
 #define UNROLL _Pragma("GCC unroll 16")
+/* Where registers are few, GCC keeps sums in memory once this is unrolled. */
 #ifndef UNROLL_ROW
-#define UNROLL_ROW _Pragma("GCC unroll 4")
+#define UNROLL_ROW
 #endif
 
 /* As std::min(std::max(y, low), high), with NaN kept: where a comparison fails, y stays. */
@@ -58,16 +68,17 @@ CLIP_OF(v16, i16v)
     static inline __attribute__((always_inline)) void name(const float *w, const void *const *rows, size_t taps, \
                                                            size_t from, size_t depth, V (*sum)[N])                \
     {                                                                                                            \
-        V a[T][N];                                                                                               \
+        V a[T][N], weight[N];                                                                                    \
         size_t k, c, t, v;                                                                                       \
         UNROLL for (t = 0; t < T; t++) UNROLL for (v = 0; v < N; v++) a[t][v] = (V){0};                          \
         for (k = 0; k < taps; k++) {                                                                             \
             const float *x[T];                                                                                   \
             UNROLL for (t = 0; t < T; t++) x[t] = (const float *)rows[t * taps + k] + from;                      \
-            UNROLL_ROW for (c = 0; c < depth; c++, w += N * sizeof(V) / 4) {                                             \
-                UNROLL for (v = 0; v < N; v++) {                                                                 \
-                    V weight = *(const V *)(w + v * sizeof(V) / 4);                                              \
-                    UNROLL for (t = 0; t < T; t++) a[t][v] = VECTOR_ADD(a[t][v], VECTOR_TIMES(weight, x[t][c]));                               \
+            UNROLL_ROW for (c = 0; c < depth; c++, w += N * sizeof(V) / 4) {                                     \
+                UNROLL for (v = 0; v < N; v++) weight[v] = *(const V *)(w + v * sizeof(V) / 4);                  \
+                UNROLL for (t = 0; t < T; t++) {                                                                 \
+                    const float one = x[t][c];                                                                   \
+                    UNROLL for (v = 0; v < N; v++) a[t][v] = ADD_TIMES(V, a[t][v], weight[v], one);              \
                 }                                                                                                \
             }                                                                                                    \
         }                                                                                                        \
@@ -82,11 +93,11 @@ static inline float clip_one(float y, float low, float high)
 
 /* Bias, activation, and the store of one panel of one position. */
 #define STORE(name, V, N)                                                                                        \
-    static inline __attribute__((always_inline)) void name(const conv_args *a, const float *bias, V *sum, float *out, uint32_t n) \
+    static inline __attribute__((always_inline)) void name(float low, float high, const float *bias, V *sum, float *out, uint32_t n) \
     {                                                                                                            \
         uint32_t v, i;                                                                                           \
         UNROLL for (v = 0; v < N; v++)                                                                           \
-            sum[v] = CLIP_##V(VECTOR_ADD(sum[v], *(const V *)(bias + v * sizeof(V) / 4)), a->low_f, a->high_f);           \
+            sum[v] = CLIP_##V(VECTOR_ADD(sum[v], *(const V *)(bias + v * sizeof(V) / 4)), low, high);              \
         if (n == N * sizeof(V) / 4) {                                                                            \
             UNROLL for (v = 0; v < N; v++) *(V *)(out + v * sizeof(V) / 4) = sum[v];                             \
         } else {                                                                                                 \
@@ -101,44 +112,30 @@ static inline float clip_one(float y, float low, float high)
     {                                                                                                            \
         V sum[T][N];                                                                                             \
         name##_##T(w, rows + p * taps, taps, from, depth, sum);                                                  \
-        UNROLL for (t = 0; t < T; t++) name##_store(a, bias, sum[t], (float *)outs[p + t] + to, n);              \
+        UNROLL for (t = 0; t < T; t++) name##_store(low, high, bias, sum[t], (float *)outs[p + t] + to, n);      \
         p += T;                                                                                                  \
     }
 
-#if TILE >= 8
-#define TILE_8(name, V, N)      \
-    while (p + 8 <= positions)  \
-        PANEL_POSITIONS(name, V, N, 8)
-#define PANEL_8(name, V, N) PANEL(name##_8, V, N, 8)
-#else
-#define TILE_8(name, V, N)
-#define PANEL_8(name, V, N)
-#endif
-
-#if TILE >= 4
-#define TILE_4(name, V, N)      \
-    while (p + 4 <= positions)  \
-        PANEL_POSITIONS(name, V, N, 4)
-#define PANEL_4(name, V, N) PANEL(name##_4, V, N, 4)
-#else
-#define TILE_4(name, V, N)
-#define PANEL_4(name, V, N)
-#endif
-
-/* One panel for all positions. */
-#define PANELS(name, V, N)                                                                                       \
-    PANEL_8(name, V, N)                                                                                          \
-    PANEL_4(name, V, N)                                                                                          \
+/* One panel for all positions, T of them at a time. */
+#define PANELS(name, V, N, T)                                                                                    \
+    PANEL(name##_8, V, N, 8)                                                                                     \
+    PANEL(name##_6, V, N, 6)                                                                                     \
+    PANEL(name##_4, V, N, 4)                                                                                     \
     PANEL(name##_2, V, N, 2)                                                                                     \
     PANEL(name##_1, V, N, 1)                                                                                     \
     STORE(name##_store, V, N)                                                                                    \
     static void name(const conv_args *a, const float *w, const float *bias, const void *const *rows,             \
                      void *const *outs, size_t positions, size_t taps, size_t depth, size_t from, size_t to, uint32_t n) \
     {                                                                                                            \
+        const float low = a->low_f, high = a->high_f;                                                            \
         size_t p = 0, t;                                                                                         \
-        TILE_8(name, V, N)                                                                                       \
-        TILE_4(name, V, N)                                                                                       \
-        while (p + 2 <= positions)                                                                                \
+        while (T == 8 && p + 8 <= positions)                                                                     \
+            PANEL_POSITIONS(name, V, N, 8)                                                                       \
+        while (T == 6 && p + 6 <= positions)                                                                     \
+            PANEL_POSITIONS(name, V, N, 6)                                                                       \
+        while (T >= 4 && p + 4 <= positions)                                                                     \
+            PANEL_POSITIONS(name, V, N, 4)                                                                       \
+        while (p + 2 <= positions)                                                                               \
             PANEL_POSITIONS(name, V, N, 2)                                                                       \
         if (p < positions)                                                                                       \
             PANEL_POSITIONS(name, V, N, 1)                                                                       \
@@ -152,23 +149,29 @@ typedef v8 v_of_8;
 #define N_OF_8 1
 #define CLIP_v_of_16 CLIP_v16
 #define CLIP_v_of_8 CLIP_v8
+#define FUSED_v_of_16 FUSED_v16
+#define FUSED_v_of_8 FUSED_v8
 #elif LANES >= 8
 typedef v8 v_of_16, v_of_8;
 #define N_OF_16 2
 #define N_OF_8 1
 #define CLIP_v_of_16 CLIP_v8
 #define CLIP_v_of_8 CLIP_v8
+#define FUSED_v_of_16 FUSED_v8
+#define FUSED_v_of_8 FUSED_v8
 #else
 typedef v4 v_of_16, v_of_8;
 #define N_OF_16 4
 #define N_OF_8 2
 #define CLIP_v_of_16 CLIP_v4
 #define CLIP_v_of_8 CLIP_v4
+#define FUSED_v_of_16 FUSED_v4
+#define FUSED_v_of_8 FUSED_v4
 #endif
 
-PANELS(panel_4, v4, 1)
-PANELS(panel_8, v_of_8, N_OF_8)
-PANELS(panel_16, v_of_16, N_OF_16)
+PANELS(panel_4, v4, 1, TILE)
+PANELS(panel_8, v_of_8, N_OF_8, TILE)
+PANELS(panel_16, v_of_16, N_OF_16, TILE_16)
 
 #if TILE >= 4
 /* A panel of 16 and the one after it for one position: twice as many sums that do not wait for each other. */
@@ -186,9 +189,9 @@ PANELS(panel_16, v_of_16, N_OF_16)
             const float *x = (const float *)rows[k];                                                             \
             UNROLL_ROW for (c = 0; c < depth; c++, w += 16, u += W) {                                            \
                 UNROLL for (v = 0; v < N_OF_16; v++)                                                             \
-                    a[v] = VECTOR_ADD(a[v], VECTOR_TIMES(*(const v_of_16 *)(w + v * sizeof(v_of_16) / 4), x[c])); \
+                    a[v] = ADD_TIMES(v_of_16, a[v], *(const v_of_16 *)(w + v * sizeof(v_of_16) / 4), x[c]);      \
                 UNROLL for (v = 0; v < N; v++)                                                                   \
-                    b[v] = VECTOR_ADD(b[v], VECTOR_TIMES(*(const V *)(u + v * sizeof(V) / 4), x[c]));            \
+                    b[v] = ADD_TIMES(V, b[v], *(const V *)(u + v * sizeof(V) / 4), x[c]);                        \
             }                                                                                                    \
         }                                                                                                        \
         UNROLL for (v = 0; v < N_OF_16; v++) sum[v] = a[v];                                                      \
@@ -203,6 +206,7 @@ TOGETHER(together_4, v4, 1, 4)
 static void conv_f32_alone(const conv_args *a, const float *w, const float *bias, const void *const *rows, float *out)
 {
     size_t taps = (size_t)a->taps_t * a->taps_f, depth = a->channels;
+    const float low = a->low_f, high = a->high_f;
     uint32_t left = a->outputs;
     while (left > 0) {
         uint32_t width = panel_width(left), n = left < width ? left : width;
@@ -215,28 +219,28 @@ static void conv_f32_alone(const conv_args *a, const float *w, const float *bias
             v_of_16 more[N_OF_16];
             if (next == 16) {
                 together_16(w, rows, taps, depth, sum_16[0], more);
-                panel_16_store(a, bias + 16, more, out + 16, m);
+                panel_16_store(low, high, bias + 16, more, out + 16, m);
             } else if (next == 8) {
                 together_8(w, rows, taps, depth, sum_16[0], sum_8[0]);
-                panel_8_store(a, bias + 16, sum_8[0], out + 16, m);
+                panel_8_store(low, high, bias + 16, sum_8[0], out + 16, m);
             } else {
                 together_4(w, rows, taps, depth, sum_16[0], sum_4[0]);
-                panel_4_store(a, bias + 16, sum_4[0], out + 16, m);
+                panel_4_store(low, high, bias + 16, sum_4[0], out + 16, m);
             }
-            panel_16_store(a, bias, sum_16[0], out, 16);
+            panel_16_store(low, high, bias, sum_16[0], out, 16);
             width += next;
             n += m;
         } else
 #endif
         if (width == 16) {
             panel_16_1(w, rows, taps, 0, depth, sum_16);
-            panel_16_store(a, bias, sum_16[0], out, n);
+            panel_16_store(low, high, bias, sum_16[0], out, n);
         } else if (width == 8) {
             panel_8_1(w, rows, taps, 0, depth, sum_8);
-            panel_8_store(a, bias, sum_8[0], out, n);
+            panel_8_store(low, high, bias, sum_8[0], out, n);
         } else {
             panel_4_1(w, rows, taps, 0, depth, sum_4);
-            panel_4_store(a, bias, sum_4[0], out, n);
+            panel_4_store(low, high, bias, sum_4[0], out, n);
         }
         w += taps * depth * width;
         bias += width;
@@ -278,34 +282,48 @@ static void conv_f32(const conv_args *a, const uint8_t *plan, const void *const 
 #if LANES >= 16
 typedef v16 vmax;
 #define CLIP_vmax CLIP_v16
+#define FUSED_vmax FUSED_v16
 #elif LANES >= 8
 typedef v8 vmax;
 #define CLIP_vmax CLIP_v8
+#define FUSED_vmax FUSED_v8
 #else
 typedef v4 vmax;
 #define CLIP_vmax CLIP_v4
+#define FUSED_vmax FUSED_v4
 #endif
 
-/* One vector of channels from `c` on, for T positions that share its weights. */
-#define DEPTHWISE(name, V, T)                                                                                    \
+/* N vectors of channels from `c` on, for T positions that share their weights. */
+#define DEPTHWISE(name, V, N, T)                                                                                 \
     static inline __attribute__((always_inline)) void name(const conv_args *a, const float *w, const float *bias, \
                                                            const void *const *rows, void *const *outs, size_t taps, size_t c) \
     {                                                                                                            \
-        V sum[T], last = *(const V *)(bias + c);                                                                 \
-        size_t k, t;                                                                                             \
-        UNROLL for (t = 0; t < T; t++) sum[t] = (V){0};                                                          \
-        for (k = 0, w += c; k < taps; k++, w += a->outputs) {                                                    \
-            V weight = *(const V *)w;                                                                            \
-            UNROLL for (t = 0; t < T; t++)                                                                       \
-                sum[t] = VECTOR_ADD(sum[t], VECTOR_MUL(*(const V *)((const float *)rows[t * taps + k] + c), weight)); \
+        enum { WIDTH = sizeof(V) / 4 };                                                                          \
+        const float low = a->low_f, high = a->high_f;                                                            \
+        const size_t channels = a->outputs;                                                                      \
+        V sum[T][N], weight[N];                                                                                  \
+        size_t k, t, v;                                                                                          \
+        UNROLL for (t = 0; t < T; t++) UNROLL for (v = 0; v < N; v++) sum[t][v] = (V){0};                        \
+        for (k = 0, w += c; k < taps; k++, w += channels) {                                                      \
+            UNROLL for (v = 0; v < N; v++) weight[v] = *(const V *)(w + v * WIDTH);                              \
+            UNROLL for (t = 0; t < T; t++) {                                                                     \
+                const float *x = (const float *)rows[t * taps + k] + c;                                          \
+                UNROLL for (v = 0; v < N; v++) sum[t][v] = ADD_PRODUCT(V, sum[t][v], *(const V *)(x + v * WIDTH), weight[v]); \
+            }                                                                                                    \
         }                                                                                                        \
-        UNROLL for (t = 0; t < T; t++)                                                                           \
-            *(V *)((float *)outs[t] + c) = CLIP_##V(VECTOR_ADD(sum[t], last), a->low_f, a->high_f);              \
+        UNROLL for (v = 0; v < N; v++) weight[v] = *(const V *)(bias + c + v * WIDTH);                           \
+        UNROLL for (t = 0; t < T; t++) {                                                                         \
+            float *out = (float *)outs[t] + c;                                                                   \
+            UNROLL for (v = 0; v < N; v++) *(V *)(out + v * WIDTH) = CLIP_##V(VECTOR_ADD(sum[t][v], weight[v]), low, high); \
+        }                                                                                                        \
     }
-DEPTHWISE(depthwise_1, vmax, 1)
-DEPTHWISE(depthwise_4, vmax, 4)
+DEPTHWISE(depthwise_1, vmax, 1, 1)
+DEPTHWISE(depthwise_4, vmax, 1, 4)
+#if TILE > 2
+DEPTHWISE(depthwise_pair_4, vmax, 2, 4)
+#endif
 #if LANES > 4
-DEPTHWISE(depthwise_rest, v4, 1)
+DEPTHWISE(depthwise_rest, v4, 1, 1)
 #endif
 
 static void depthwise_f32(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs,
@@ -318,9 +336,15 @@ static void depthwise_f32(const conv_args *a, const uint8_t *plan, const void *c
         tcn_plain_depthwise_f32(a, plan, rows, outs, positions);
         return;
     }
-    for (p = 0; p + 4 <= positions; p += 4)
-        for (c = 0; c + LANES <= channels; c += LANES)
+    for (p = 0; p + 4 <= positions; p += 4) {
+        c = 0;
+#if TILE > 2
+        for (; c + 2 * LANES <= channels; c += 2 * LANES)
+            depthwise_pair_4(a, weights, bias, rows + p * taps, outs + p, taps, c);
+#endif
+        for (; c + LANES <= channels; c += LANES)
             depthwise_4(a, weights, bias, rows + p * taps, outs + p, taps, c);
+    }
     for (; p < positions; p++)
         for (c = 0; c + LANES <= channels; c += LANES)
             depthwise_1(a, weights, bias, rows + p * taps, outs + p, taps, c);
@@ -342,6 +366,8 @@ static void depthwise_f32(const conv_args *a, const uint8_t *plan, const void *c
         }
     }
 }
+
+#ifndef FUSED
 
 #define BINARY(expression_v, expression)                                          \
     for (i = 0; i + LANES <= n; i += LANES) {                                     \
@@ -370,3 +396,5 @@ static void binary_f32(const binary_args *a, int op, const float *x, const float
         tcn_plain_binary_f32(a, op, x, y, out, n);
     }
 }
+
+#endif

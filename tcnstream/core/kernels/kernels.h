@@ -53,6 +53,12 @@ typedef struct {
     tcn_fours_kernel conv_i8_fours, depthwise_i8_fours; /* NULL but for the family of processors that has them */
 } tcn_kernels;
 
+/* In the place of two of a table's kernels, for who takes float32 sums that are rounded once per product, not twice:
+ * they are not the reference kernels' bits. */
+typedef struct {
+    tcn_window_kernel conv_f32, depthwise_f32;
+} tcn_fused_kernels;
+
 /* What a build for some plans alone (TCN_ONLY) does not need is left to the linker to drop. */
 #ifdef TCN_ONLY
 #define TCN_NEEDED(name) TCN_NEEDS_##name
@@ -128,5 +134,12 @@ extern const tcn_kernels tcn_kernels_avx2;
 extern const tcn_kernels tcn_kernels_avx512;
 extern const tcn_kernels tcn_kernels_vnni;
 extern const tcn_kernels tcn_kernels_dot;
+
+#if (defined(__x86_64__) && defined(__GNUC__)) || (defined(TCN_ARM_NEON) && defined(__aarch64__))
+#define TCN_HAS_FUSED
+#endif
+extern const tcn_fused_kernels tcn_fused_avx2;
+extern const tcn_fused_kernels tcn_fused_avx512;
+extern const tcn_fused_kernels tcn_fused_neon;
 
 #endif

@@ -5,7 +5,9 @@
 #include "fixed.h"
 
 #define LANES 4
+#define TILE_16 4
 #define TILE 4
+#define UNROLL_ROW _Pragma("GCC unroll 4")
 
 #ifndef __aarch64__
 /* NEON of armv7 takes denormal values for zero, so there float32 results differ from the reference kernels'

@@ -14,6 +14,7 @@
 #define ISA TCN_ISA_VNNI
 #define KERNELS tcn_kernels_vnni
 #define LANES 16
+#define TILE_16 8
 #define TILE 8
 #define DOT
 #include "x86.h"

@@ -4,14 +4,7 @@
 
 #include "fixed.h"
 
-/* maxps and minps give their second operand where one is NaN: y stays. */
-#define CLIP_v4(y, low, high) ((v4)_mm_min_ps(_mm_set1_ps(high), _mm_max_ps(_mm_set1_ps(low), (__m128)(y))))
-#define CLIP_v8(y, low, high) \
-    ((v8)_mm256_min_ps(_mm256_set1_ps(high), _mm256_max_ps(_mm256_set1_ps(low), (__m256)(y))))
-#define CLIP_v16(y, low, high) \
-    ((v16)_mm512_min_ps(_mm512_set1_ps(high), _mm512_max_ps(_mm512_set1_ps(low), (__m512)(y))))
-
-#include "float.h"
+#include "x86_float.h"
 
 #define I static inline __attribute__((always_inline))
 

@@ -29,6 +29,9 @@ from tcnstream.tflite.graph import Array, Quantization, Shape
 BLOCK_FRAMES = 64
 """Input frames per pass of a large push: the working set of a block stays in the cache."""
 
+_FUSED = 256
+"""TCN_FUSED of ``core/tcn.h``."""
+
 _RELEASE_FROM_WORK = 200_000
 """A push of so many multiply-adds (some 20 microseconds) lets other threads run; shorter ones keep the GIL."""
 
@@ -46,12 +49,14 @@ class NativeExecutor:
     """Runs plans whose operations the core has; EngineError names the first one that it lacks.
 
     ``isa`` is one of the core's TCN_ISA_... numbers; 0 takes the best instruction set that this processor has.
+    ``exact=False`` sums float32 products by fused multiply-adds where the processor has them: faster, and no longer the
+    reference kernels' bits. Integers stay exact.
     """
 
     name = "native"
     block_frames: tuple[int, ...] = ()
 
-    def __init__(self, plan: Plan, rounding: str = "litert", isa: int = 0) -> None:
+    def __init__(self, plan: Plan, rounding: str = "litert", isa: int = 0, exact: bool = True) -> None:
         core = load_core()
         content = write_plan(plan, rounding=rounding)
         self.plan = plan
@@ -61,7 +66,7 @@ class NativeExecutor:
         self._core = core
         rates = growth(plan)
         self._growth = tuple(rates[o] for o in plan.outputs)
-        self._shared = core.Plan(content, block=BLOCK_FRAMES, isa=isa)
+        self._shared = core.Plan(content, block=BLOCK_FRAMES, isa=isa if exact else isa | _FUSED)
         work = max(1.0, work_per_frame(plan))
         self._release_from = max(1, math.ceil(_RELEASE_FROM_WORK / work))
         self._piece = min(_MOST_PIECE_FRAMES, max(BLOCK_FRAMES, math.ceil(_PIECE_WORK / work)))

@@ -1,0 +1,27 @@
+/* avx512_fused.c - float32 with fused multiply-adds of AVX-512. */
+#include "kernels.h"
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <immintrin.h>
+
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")
+#endif
+
+#define LANES 16
+#define TILE_16 8
+#define TILE 8
+#define FUSED
+#include "x86_float.h"
+
+const tcn_fused_kernels tcn_fused_avx512 = {conv_f32, depthwise_f32};
+
+#ifdef __clang__
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif
