@@ -349,3 +349,73 @@ def test_a_window_over_one_bin_of_several_is_not_one_row() -> None:
     x = signals(model.inputs, 200)
     stream = model.stream("reference")
     verify_contract(model, x, np.concatenate([stream.push(*x), stream.flush()]), engine="native")
+
+
+def causal_layer(kind: str, seed: int) -> tuple[tcnstream.Model, Any, Any, Any]:
+    """A layer of 3 taps over 40 channels, noise for it, and in float64 its sums and those of the magnitudes."""
+    one = layer("convolution", kernel=3, dilation=2, padding="causal", channels=40, kind=kind)
+    model = tcnstream.load(build([one], 64, channels=40, seed=seed).content)
+    x = np.random.default_rng(seed).normal(size=(200, *model.inputs[0].shape)).astype(np.float32)
+    (node,) = (node for node in model.plan.nodes if node.kind == kind)
+    weights, bias = (model.plan.tensors[i].data for i in node.inputs[1:3])
+    assert weights is not None and bias is not None
+    frames = np.concatenate([np.zeros((4, 40)), x.reshape(-1, 40).astype(np.float64)])
+    taps = np.stack([frames[2 * k : 2 * k + len(x)] for k in range(3)], 1)
+    terms, kernel = ("tkc,okc->to", (40, 3, 40)) if kind == "CONV_2D" else ("tkc,kc->tc", (3, 40))
+    w = weights.astype(np.float64).reshape(kernel)
+    sums = np.einsum(terms, taps, w) + bias
+    return model, x, sums, np.einsum(terms, np.abs(taps), np.abs(w)) + np.abs(bias)
+
+
+@pytest.mark.parametrize(("kind", "products"), [("CONV_2D", 120), ("DEPTHWISE_CONV_2D", 3)])
+def test_fused_sums_are_as_near_to_the_exact_ones_as_their_roundings_allow(kind: str, products: int) -> None:
+    for seed in range(4):
+        model, x, sums, magnitudes = causal_layer(kind, seed)
+        y = model.stream("native", exact=False).push(x).reshape(sums.shape)
+        # n products and a bias, each of them and each sum rounded at most once: gamma(n + 1) of Higham's
+        # "Accuracy and Stability of Numerical Algorithms", section 3.1, on the sum of magnitudes.
+        roundings = (products + 1) * 2.0**-24
+        assert np.all(np.abs(y - sums) <= roundings / (1 - roundings) * magnitudes)
+
+
+@pytest.mark.parametrize("name", ["nse_lg.f32", "wavenet.f32", "unet_max.f32"])
+def test_a_fast_stream_gives_the_same_bits_however_it_is_cut(name: str) -> None:
+    model, x = tcnstream.load(MODELS / f"{name}.tflite"), signal(name)
+    x = x.reshape(-1, *model.inputs[0].shape)
+    answers = []
+    for chunk in (len(x), 64, 7, 1):
+        stream = model.stream("native", exact=False)
+        made = [stream.push(x[k : k + chunk]) for k in range(0, len(x), chunk)]
+        answers.append(np.concatenate([*made, stream.flush()]))
+    assert all(np.array_equal(answers[0], answer) for answer in answers[1:])
+    exact = model.stream("native")
+    assert np.allclose(answers[0], np.concatenate([exact.push(x), exact.flush()]), rtol=1e-3, atol=1e-3)
+
+
+def test_a_snapshot_goes_on_in_the_arithmetic_of_who_restores_it() -> None:
+    model = tcnstream.load(MODELS / "nse_lg.f32.tflite")
+    x = signal("nse_lg.f32").reshape(-1, *model.inputs[0].shape)
+    fast, exact = model.stream("native", exact=False), model.stream("native")
+    fast.push(x[:300])
+    exact.restore(fast.snapshot())
+    again = model.stream("native", exact=False)
+    again.restore(exact.snapshot())
+    assert np.array_equal(again.push(x[300:]), fast.push(x[300:]))
+    # Past the field nothing is left of what the other one computed.
+    field = model.receptive_field
+    assert field is not None
+    whole = model.stream("native").push(x)
+    continued = exact.push(x[300:])
+    assert np.array_equal(continued[field:], whole[-len(continued) + field :])
+
+
+def test_integers_stay_exact_in_a_fast_stream() -> None:
+    model = tcnstream.load(MODELS / "nse_lg.i8.tflite")
+    x = signal("nse_lg.i8").reshape(-1, *model.inputs[0].shape)
+    assert np.array_equal(model.stream("native", exact=False).push(x), model.stream("native").push(x))
+
+
+def test_a_board_s_rounding_and_a_fast_stream_exclude_each_other() -> None:
+    model = tcnstream.load(MODELS / "nse_lg.i8.tflite")
+    with pytest.raises(StreamError, match=r"rounding='tflm' asks for a board's own bits and exact=False"):
+        model.stream("native", exact=False, rounding="tflm")
