@@ -26,6 +26,7 @@ from tcnstream.live.hub import Hub
 from tcnstream.live.journal import Checkpoint, Journal, boot_id
 from tcnstream.live.lanes import Lane, LiveWorker, ReplayWorker, Worker
 from tcnstream.live.logs import Log
+from tcnstream.live.memory import kept_folder, let_go
 from tcnstream.live.sinks import open_sink
 from tcnstream.live.sinks.base import Sink
 from tcnstream.live.sinks.jsonl import JsonlSink
@@ -113,6 +114,7 @@ class Daemon:
 
     def _begin(self) -> None:
         self._journal = Journal(self.config.state, self.config.checkpoint.quota_bytes)
+        self._kept = kept_folder(self.config.state)
         self._before = self._journal.streams()
         self._same_boot = self._journal.boot() == boot_id()
         self.checkpoints = Checkpoints(self._journal, self.hub.sinks, self.config.checkpoint, self.log)
@@ -257,7 +259,9 @@ class Daemon:
         self.hub.sinks[sink.config.name] = sink
         if sink.sends:
             name = sink.config.name
-            sink.resume(self._journal.outbox(name), self.config.state / f"{name}.outbox")
+            sink.resume(self._journal.outbox(name), self._kept / f"{name}.outbox")
+        if isinstance(sink, JsonlSink):
+            sink.keep_at(self._kept / f"{sink.config.name}.lines")
 
     def _recover_files(self) -> None:
         """Files go back to the last checkpoint, but for what live streams wrote since, which nobody can give again."""
@@ -525,6 +529,7 @@ class Daemon:
         self.checkpoints.stop()
         for sink in self.hub.sinks.values():
             sink.stop(_SINKS_END_S)
+        let_go(self._kept, self.config.state)
         self.log.info("daemon.ended")
 
 

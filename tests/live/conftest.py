@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from helpers.paths import ECG
 from helpers.served import Served
 
+from tcnstream.live.memory import kept_folder
 from tcnstream.signal.sources import open_recording
 
 RATE_HZ = 360.0
@@ -39,3 +41,5 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
         each.process.wait()
         assert each.process.stdout is not None
         each.process.stdout.close()
+    if (kept := kept_folder(tmp_path / "state")).parent.name.startswith("tcnstream-"):
+        shutil.rmtree(kept)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import math
+import time
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tcnstream.live.blocks import Block
 from tcnstream.live.chain import Chain
 from tcnstream.live.config import read_config
-from tcnstream.live.events import Event
+from tcnstream.live.events import Event, EventType
 from tcnstream.live.hub import Hub
 from tcnstream.live.lanes import Lane, LiveWorker
 from tcnstream.live.logs import Log
 from tcnstream.live.sinks import open_sink
+from tcnstream.live.sinks.jsonl import JsonlConfig, JsonlSink, JsonlWriter, Kept
 from tcnstream.pipeline import PipelinePool
 
 
@@ -54,10 +59,17 @@ def test_lines_are_gathered_for_as_long_as_the_sink_may_hold_them(tmp_path: Path
         '[sink.log]\nkind = "jsonl"\npath = "held.jsonl"\nevery = "60 s"\nqueue = 5\n'
     )
     sink = open_sink(read_config(path).sinks["log"], Log())
+    assert isinstance(sink, JsonlSink)
+    sink.keep_at(tmp_path / "kept")
     sink.start()
     events = [Event("segment", "bed", 0, seq, 0, 0.0, 1.0, "qrs", 1.0, None) for seq in range(9)]
     sink.put(events[:2], may_wait=True)
-    assert not (tmp_path / "held.jsonl").exists() and sink.waiting() == 2
+    until_s = time.monotonic() + 20
+    while sink.waiting():
+        assert time.monotonic() < until_s
+        time.sleep(0.01)
+    assert not (tmp_path / "held.jsonl").exists() or not (tmp_path / "held.jsonl").read_bytes()
+    assert (tmp_path / "kept").read_bytes().split(b"\n")[1:3] == [event.json() for event in events[:2]]
     mark = sink.mark()  # a checkpoint does not wait for a minute
     assert mark.wait(20) and sink.waiting() == 0
     for event in events[2:8]:  # nor does who waits for room
@@ -65,6 +77,78 @@ def test_lines_are_gathered_for_as_long_as_the_sink_may_hold_them(tmp_path: Path
     sink.put(events[8:], may_wait=True)
     sink.stop(20)
     assert (tmp_path / "held.jsonl").read_bytes() == b"".join(event.json() + b"\n" for event in events)
+    assert not (tmp_path / "kept").exists()
+
+
+def jsonl(folder: Path, every: str = "") -> JsonlWriter:
+    path = folder / "live.toml"
+    path.write_text(
+        '[stream.bed]\nsource = "-"\nmodel = "ecg"\nsinks = ["log"]\n'
+        f'[sink.log]\nkind = "jsonl"\npath = "a.jsonl"\nrotate = {{ size = "10 kB", keep = 100 }}\n{every}\n'
+    )
+    config = read_config(path).sinks["log"]
+    assert isinstance(config, JsonlConfig)
+    writer = JsonlWriter(config)
+    writer.kept = Kept(folder / "kept")
+    return writer
+
+
+def event(seq: int, type: EventType = "segment") -> Event:
+    return Event(type, "bed", 0, seq, 0, 0.0, 1.0, "qrs", 1.0, None)
+
+
+def test_few_lines_are_written_at_once_and_many_together(tmp_path: Path) -> None:
+    writer, path = jsonl(tmp_path), tmp_path / "a.jsonl"
+
+    def written() -> int:
+        return sum(len(file.read_bytes().splitlines()) for file in tmp_path.glob("a.jsonl*"))
+
+    sent = 0
+    while written() == sent:
+        assert sent < 1000
+        writer.write([event(sent)])
+        sent += 1
+    assert sent > 50 and 50 < writer.due_s() - time.monotonic() <= 60
+    writer.write([event(sent, "gap")])  # what is rare takes with it what waits
+    assert written() == sent + 1 and writer.due_s() == math.inf
+    for seq in range(sent + 1, sent + 2000):
+        writer.write([event(seq)])
+    assert 0 < sent + 2000 - written() < 1000  # no more wait than fit into memory that is spoken of
+    writer.position()
+    lines = [line for n in range(1, 100) if (file := tmp_path / f"a.jsonl.{n}").exists() for line in file.open("rb")]
+    assert [json.loads(line)["seq"] for line in (*lines, *path.open("rb"))] == list(range(sent + 2000))
+    assert all(file.stat().st_size <= 10_000 for file in tmp_path.glob("a.jsonl*"))
+    # Where a file turns over does not hang on how lines came together.
+    (tmp_path / "other").mkdir()
+    alone = jsonl(tmp_path / "other", 'every = "0 s"')
+    for seq in range(sent + 2000):
+        alone.write([event(seq, "gap" if seq == sent else "segment")])
+    for file in tmp_path.glob("a.jsonl*"):
+        assert (tmp_path / "other" / file.name).read_bytes() == file.read_bytes()
+
+
+@pytest.mark.parametrize("cut", ["kept alone", "half written", "written"])
+def test_lines_that_waited_outlive_a_kill(tmp_path: Path, cut: str) -> None:
+    writer = jsonl(tmp_path, 'every = "60 s"')
+    writer.write([event(0), event(1)])
+    begin = writer.position()
+    for seq in range(2, 90):  # more than one file takes
+        writer.write([event(seq)])
+    if cut != "kept alone":
+        writer.kept = None
+        writer.position()
+    if cut == "half written":
+        content = (tmp_path / "a.jsonl").read_bytes()
+        (tmp_path / "a.jsonl").write_bytes(content[: len(content) // 2])
+    config = read_config(tmp_path / "live.toml").sinks["log"]
+    sink = open_sink(config, Log())
+    assert isinstance(sink, JsonlSink)
+    sink.keep_at(tmp_path / "kept")
+    sink.recover(begin, lambda offset, line: json.loads(line)["seq"] != 50)
+    sink.start()
+    sink.stop(20)
+    lines = [line for name in ("a.jsonl.1", "a.jsonl") for line in (tmp_path / name).open("rb")]
+    assert [json.loads(line)["seq"] for line in lines] == [seq for seq in range(90) if seq != 50]
 
 
 def test_a_sink_is_given_the_types_that_it_asks_for(ecg: np.ndarray, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ dropped, oldest first, and counted, or the chain waits, as ``full`` says.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -102,6 +103,10 @@ class Writer(ABC):
         """After everything is safe on the disk; None where there is no file to continue."""
         return None
 
+    def due_s(self) -> float:
+        """CLOCK_MONOTONIC at which ``write`` wants to be called, with nothing if nothing came."""
+        return math.inf
+
     def close(self) -> None:  # noqa: B027
         """All is written."""
 
@@ -185,13 +190,10 @@ class Sink(ABC):
 
 
 class SinkThread(Sink):
-    """A Writer behind a bounded queue. What comes waits ``hold_s`` for more, so that less is written more often."""
+    """A Writer behind a bounded queue."""
 
-    def __init__(
-        self, config: SinkConfig, writer: Writer, log: Log, wants_samples: bool = False, hold_s: float = 0.0
-    ) -> None:
+    def __init__(self, config: SinkConfig, writer: Writer, log: Log, wants_samples: bool = False) -> None:
         super().__init__(config)
-        self._hold_s = hold_s
         self._writer, self._log = writer, log
         self.wants_samples = wants_samples
         self._queue: deque[Item | Mark] = deque()
@@ -255,11 +257,10 @@ class SinkThread(Sink):
         pause_s = _FIRST_PAUSE_S
         while True:
             with self._changed:
-                while not self._queue and not self._stopping:
-                    self._changed.wait()
-                if not self._queue:
+                while not self._queue and not self._stopping and (left_s := self._until_due_s()) > 0:
+                    self._changed.wait(None if left_s == math.inf else left_s)
+                if not self._queue and self._stopping:
                     break
-                self._gather()
                 batch = self._first()
             try:
                 if isinstance(batch, Mark):
@@ -289,18 +290,12 @@ class SinkThread(Sink):
         except Exception as error:
             self._log.error("sink.failed", sink=self.config.name, error=str(error))
 
-    def _gather(self) -> None:
-        """Until there is enough, or somebody waits: for room, for a mark or for the end."""
-        until_s, enough = time.monotonic() + self._hold_s, min(_MOST_AT_ONCE, self.config.queue_events)
-        while (left_s := until_s - time.monotonic()) > 0 and self._events < enough and not self._stopping:
-            if any(isinstance(item, Mark) for item in self._queue):
-                return
-            self._changed.wait(left_s)
+    def _until_due_s(self) -> float:
+        return self._writer.due_s() - time.monotonic()
 
     def _first(self) -> Mark | list[Item]:
         """The mark at the head of the queue, or the events up to the next one; they stay until they are written."""
-        head = self._queue[0]
-        if isinstance(head, Mark):
+        if self._queue and isinstance(head := self._queue[0], Mark):
             return head
         batch: list[Item] = []
         for item in self._queue:

@@ -3,12 +3,19 @@
 When the next line would take ``segments.jsonl`` beyond its size, it becomes ``segments.jsonl.N`` and a new one begins;
 N counts up for ever, and the oldest beyond ``keep`` go once the journal no longer needs them. What is written is a
 function of the events alone, so that a replay that is continued gives the same files.
+
+A line that is written alone costs a card a page of 4 KB and what the file system notes beside, as often as the system
+writes them back. Who writes seldom therefore writes at once, and who writes much writes a minute's lines together; they
+are kept in memory that outlives a kill meanwhile.
 """
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import re
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,17 +29,23 @@ from tcnstream.live.tables.table import Table
 
 _FILES_OF_A_QUOTA = 10
 
+_MOST_AT_ONCE, _FOR_WHAT_IS_RARE, _ANOTHER_S = 128, 64, 60.0
+"""Writes of a line at once: how many there are at first, how many of them segments and beats leave to what is rarer,
+and after how long there is one more."""
+_TOGETHER_S = 60.0
+_TOGETHER_BYTES = 1 << 17
+
 
 @dataclass(frozen=True)
 class JsonlConfig(SinkConfig):
     """``rotate_bytes`` 0 never turns over; ``quota_bytes`` bounds all files of the sink together, 0 does not. Lines are
-    written every ``every_s`` seconds, 0: at once."""
+    written every ``every_s`` seconds, 0: at once; None: at once while there are few."""
 
     path: Path
     rotate_bytes: int
     keep: int
     quota_bytes: int
-    every_s: float = 0.0
+    every_s: float | None = None
 
     def files(self) -> list[Path]:
         return [self.path]
@@ -63,6 +76,11 @@ class RotatedFile:
             self._length = self._path.stat().st_size
         return self._rotations, self._length
 
+    def end(self) -> Position:
+        """Where it ends, whether or not that is safe."""
+        self._opened()
+        return self._rotations, self._length
+
     def needed_from(self, position: Position) -> None:
         """The journal will never go back before ``position``: older files may go."""
         self._needed_from = position[0]
@@ -80,6 +98,21 @@ class RotatedFile:
             too_many = number <= self._rotations - self._keep or (self._quota_bytes and left < 0)
             if too_many and number <= self._needed_from:
                 path.unlink(missing_ok=True)
+
+    def fitting(self, lines: Sequence[bytes]) -> int:
+        """How many of the lines, one at least, go into one file: the newest, or where the first does not fit a new
+        one."""
+        if not self._rotate_bytes:
+            return len(lines)
+        self._opened()
+        begins_anew = self._length and self._length + len(lines[0]) > self._rotate_bytes
+        length, count = 0 if begins_anew else self._length, 0
+        for line in lines:
+            length += len(line)
+            if count and length > self._rotate_bytes:
+                break
+            count += 1
+        return count
 
     def append(self, lines: bytes) -> None:
         """Whole lines, all of them or, where OSError is raised, none."""
@@ -153,53 +186,164 @@ class RotatedFile:
         return self._path.with_name(f"{self._path.name}.{number}")
 
 
+class Kept:
+    """Lines that wait to be written, where a kill does not take them; behind the position that they are for."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: int | None = None
+        self._is_empty = False
+
+    def keep(self, lines: bytes, position: Position) -> None:
+        """Without room for it a kill takes them, and nothing else is different."""
+        with suppress(OSError):
+            if self._file is None:
+                self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC, 0o600)
+                self._is_empty = True
+            if self._is_empty:
+                lines = json.dumps(position).encode() + b"\n" + lines
+            self._is_empty = False
+            os.write(self._file, lines)
+
+    def clear(self) -> None:
+        """All is written."""
+        if self._file is not None and not self._is_empty:
+            with suppress(OSError):
+                os.ftruncate(self._file, 0)
+                self._is_empty = True
+
+    def left(self, file: RotatedFile) -> bytes:
+        """What an earlier daemon kept and did not write into ``file``."""
+        try:
+            head, _, lines = self._path.read_bytes().partition(b"\n")
+            rotations, length = json.loads(head)
+            written = file.tail((int(rotations), int(length)))
+        except (OSError, ValueError, TypeError):
+            return b""
+        return lines[len(written) :] if lines.startswith(written) else b""
+
+    def remove(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+
+class Allowance:
+    """Writes at once: some at first, and another one from time to time."""
+
+    def __init__(self) -> None:
+        self._left, self._looked_s = float(_MOST_AT_ONCE), time.monotonic()
+
+    def takes(self, events: Sequence[Event]) -> bool:
+        """Whether these may be written now, alone."""
+        now_s = time.monotonic()
+        self._left = min(_MOST_AT_ONCE, self._left + (now_s - self._looked_s) / _ANOTHER_S)
+        self._looked_s = now_s
+        is_usual = all(event.type in ("segment", "beat") for event in events)
+        if self._left < 1 + (_FOR_WHAT_IS_RARE if is_usual else 0):
+            return False
+        self._left -= 1
+        return True
+
+
 class JsonlWriter(Writer):
     """One event a line."""
 
     def __init__(self, config: JsonlConfig) -> None:
         self.file = RotatedFile(config.path, config.rotate_bytes, config.keep, config.quota_bytes)
-        self._rotates = bool(config.rotate_bytes)
+        self.kept: Kept | None = None
+        self._every_s = config.every_s
+        self._allowance = Allowance()
+        self._waiting: list[tuple[Event, bytes]] = []
+        self._waiting_bytes = 0
+        self._due_s = math.inf
         self._written: Event | None = None
 
+    def due_s(self) -> float:
+        return self._due_s
+
     def write(self, items: Sequence[Item]) -> None:
+        if time.monotonic() >= self._due_s:
+            self._flush()
+        # After an error the same events come again: those that are written are passed over.
         events = [item for item in items if isinstance(item, Event)]
-        if not self._rotates:
-            self.file.append(b"".join(event.json() + b"\n" for event in events))
+        events = events[next((n + 1 for n, event in enumerate(events) if event is self._written), 0) :]
+        if not events:
             return
-        # Line by line, so that where a file turns over does not hang on how events came together. After an error the
-        # same events come again: those that are written are passed over.
-        begin = next((n + 1 for n, event in enumerate(events) if event is self._written), 0)
-        for event in events[begin:]:
-            self.file.append(event.json() + b"\n")
-            self._written = event
+        lines = [event.json() + b"\n" for event in events]
+        self._waiting += zip(events, lines, strict=True)
+        self._waiting_bytes += sum(map(len, lines))
+        if not self._may_wait(events):
+            try:
+                self._flush()
+            except OSError:
+                left = self._waiting[-len(events) :]
+                del self._waiting[-len(events) :]
+                self._waiting_bytes -= sum(len(line) for _, line in left)
+                raise
+            return
+        if self.kept is not None:
+            self.kept.keep(b"".join(lines), self.file.end())
+        if self._due_s == math.inf:
+            self._due_s = time.monotonic() + (_TOGETHER_S if self._every_s is None else self._every_s)
 
     def position(self) -> Position:
+        self._flush()
         return self.file.position()
 
     def close(self) -> None:
+        self._flush()
         self.file.close()
+        if self.kept is not None:
+            self.kept.remove()
+
+    def _may_wait(self, events: Sequence[Event]) -> bool:
+        if self._waiting_bytes >= _TOGETHER_BYTES or self._every_s == 0:
+            return False
+        return self._every_s is not None or not self._allowance.takes(events)
+
+    def _flush(self) -> None:
+        """Where a file turns over does not hang on how events came together."""
+        while self._waiting:
+            count = self.file.fitting([line for _, line in self._waiting])
+            group = self._waiting[:count]
+            self.file.append(b"".join(line for _, line in group))
+            self._written = group[-1][0]
+            self._waiting_bytes -= sum(len(line) for _, line in group)
+            del self._waiting[:count]
+        self._due_s = math.inf
+        if self.kept is not None:
+            self.kept.clear()
 
 
 class JsonlSink(SinkThread):
     """A SinkThread whose files the journal can take back to a position."""
 
     def __init__(self, config: JsonlConfig, log: Log) -> None:
-        writer = JsonlWriter(config)
-        self.file = writer.file
-        super().__init__(config, writer, log, hold_s=config.every_s)
+        self._jsonl = JsonlWriter(config)
+        self.file = self._jsonl.file
+        super().__init__(config, self._jsonl, log)
+
+    def keep_at(self, path: Path) -> None:
+        """Before ``start``: where lines that wait are kept."""
+        self._jsonl.kept = Kept(path)
 
     def recover(self, position: Position, keep: Callable[[int, bytes], bool]) -> None:
-        """Before ``start``: back to ``position``, with those lines after it that ``keep(offset, line)`` wants.
+        """Before ``start``: back to ``position``, with those lines after it that ``keep(offset, line)`` wants, what was
+        kept and not written among them.
 
         ``offset`` counts bytes after ``position``. Half a line at the end was being written and goes.
         """
         kept, offset = [], 0
-        for line in self.file.tail(position).splitlines(keepends=True):
+        tail = self.file.tail(position)
+        left = b"" if self._jsonl.kept is None else self._jsonl.kept.left(self.file)
+        for line in (tail + left).splitlines(keepends=True):
             if line.endswith(b"\n") and keep(offset, line):
                 kept.append(line)
             offset += len(line)
-        tail = b"".join(kept)
-        if tail and len(tail) == offset:
+        if tail and b"".join(kept) == tail:
             return
         self.file.go_back(position)
         for line in kept:
@@ -232,7 +376,8 @@ def _configure(name: str, table: Table, folder: Path, full: Full, queue_events: 
         table.complain("path", f'= "{path}" lies in no folder that is there: make {path.parent}, or name another')
     elif not os.access(path if path.exists() else path.parent, os.W_OK):
         table.complain("path", f'= "{path}" cannot be written: change its permissions, or name another')
-    return JsonlConfig(name, "jsonl", full, queue_events, path, *rotation(table), table.seconds("every", 0.0))
+    every_s = None if table.raw("every") is None else table.seconds("every", 0.0)
+    return JsonlConfig(name, "jsonl", full, queue_events, path, *rotation(table), every_s)
 
 
 KIND = SinkKind("jsonl", _configure, JsonlSink)

@@ -160,7 +160,7 @@ class MqttSink(Sink):
             self._give_up_at_s = time.monotonic() + (timeout_s if self._connected else 0.0)
             self._changed.notify_all()
         self._thread.join(timeout_s + 2)
-        self._keep(lambda spool: spool.replace(self._outbox.values()))
+        self._keep(lambda spool: spool.replace(self._outbox.values()) if self._outbox else spool.remove())
 
     def _run(self) -> None:
         pause_s = _FIRST_PAUSE_S

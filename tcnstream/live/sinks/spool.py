@@ -1,7 +1,7 @@
 """What a live stream gave a network sink and nobody has acknowledged, in a file, so that a kill does not lose it.
 
 The journal has the outbox of the last checkpoint, a minute ago at most; here is what came since. A line is a topic and
-a message. When all is acknowledged the file is empty again, mostly before the system wrote any of it to the disk.
+a message. When all is acknowledged the file is empty again.
 """
 
 from __future__ import annotations
@@ -74,6 +74,12 @@ class Spool:
         if self._length:
             os.truncate(self._path, 0)
             self._length = 0
+
+    def remove(self) -> None:
+        """Nothing is to be kept any more: the journal has it."""
+        self.close()
+        self._path.unlink(missing_ok=True)
+        self._length = 0
 
     def close(self) -> None:
         if self._file is not None:
