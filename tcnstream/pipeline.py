@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from numbers import Integral, Real
 from operator import index
 from pathlib import Path
@@ -58,8 +58,10 @@ _BLOCK_SAMPLES = 1 << 14
 GAP = "gap"
 """The label of the segment that stands for missing signal."""
 
-_MAGIC = b"TCNPIPE2"
+_MAGIC = b"TCNPIPE3"
 _CRC_BYTES = 4
+_DIGEST_BYTES = 4
+MODEL_HASH_BYTES = 8
 _DEFAULT_OPTIONS = StreamOptions()
 
 
@@ -235,6 +237,8 @@ class Pipeline:
         """The output frames that the last call made, float32 (m, *frame_shape); StreamError without ``keep_frames``."""
         if not self._setup.keep_frames:
             raise StreamError("this pipeline keeps no frames: make it with keep_frames=True")
+        if len(self._made) == 1:
+            return self._made[0]
         return np.concatenate([np.zeros((0, *self._setup.spec.shape), np.float32), *self._made])
 
     def push(self, samples: npt.ArrayLike | Gap) -> list[Segment]:
@@ -313,24 +317,30 @@ class Pipeline:
 
     def snapshot(self) -> bytes:
         """All that the pipeline remembers, its clock included, for ``restore`` in any process and engine."""
-        self._refuse_if_broken()
-        return self._sealed(self._stream.snapshot())
+        return _sealed(self.state(of_tail=False))
 
     def tail(self) -> bytes:
-        """As ``snapshot``, with the model's newest input frames for what its layers remember: 1.5 KB for ``ecg``.
+        """As ``snapshot``, with the model's newest input frames for what its layers remember: 1.4 KB for ``ecg``.
 
         Raises StreamError for a pipeline that was made without ``StreamOptions(keep_tail=True)``, that has ended, or
         that was restored from a snapshot and has not had so many frames since.
         """
-        self._refuse_if_broken()
-        frames = self._stream.tail()
-        assert isinstance(frames, np.ndarray)  # a pipeline's model has one input
-        return self._sealed(_Tail(_digest(self._stream.identity), self._stream.frames_in, frames.tobytes()))
+        return _sealed(self.state(of_tail=True))
 
-    def _sealed(self, stream: bytes | _Tail) -> bytes:
-        state = _Snapshot(
-            self._setup.identity,
-            self._start_s,
+    def state(self, *, of_tail: bool) -> PipelineState:
+        """What ``tail`` or ``snapshot`` makes bytes of."""
+        self._refuse_if_broken()
+        stream: bytes | _Tail
+        if of_tail:
+            frames = self._stream.tail()
+            assert isinstance(frames, np.ndarray)  # a pipeline's model has one input
+            stream = _Tail(self._stream.frames_in - self._frames_in, frames.tobytes())
+        else:
+            stream = self._stream.snapshot()
+        return PipelineState(
+            self._setup.model_hash,
+            self._arguments(of_tail),
+            self._start_s or 0,
             self._begin_frames,
             self._frames_in,
             self._ended,
@@ -338,8 +348,10 @@ class Pipeline:
             b"" if self._segmenter is None else self._segmenter.snapshot(),
             stream,
         )
-        body = msgspec.msgpack.encode(state)
-        return _MAGIC + zlib.crc32(body).to_bytes(_CRC_BYTES, "little") + body
+
+    def _arguments(self, of_tail: bool) -> bytes:
+        """What must agree; a snapshot of the layers says itself of which policy they are."""
+        return _digest(self._setup.facts, self._stream.identity if of_tail else "")
 
     def restore(self, blob: bytes) -> None:
         """Continue where ``snapshot`` or ``tail`` was taken, bit for bit, on the clock that it had.
@@ -347,11 +359,21 @@ class Pipeline:
         Raises StreamError for a snapshot that is damaged, or of another model or pipeline; this one is then as before.
         """
         self._refuse_if_gone()
-        state = _read_snapshot(blob)
-        if state.identity != self._setup.identity:
+        self.take_up(_read_snapshot(blob))
+
+    def take_up(self, state: PipelineState) -> None:
+        """``restore`` of what ``state`` returned."""
+        self._refuse_if_gone()
+        of_tail = isinstance(state.stream, _Tail)
+        if of_tail and state.model != self._setup.model_hash:
             raise StreamError(
-                "the snapshot is of a pipeline with another rate, unit, filter, output or labels: restore it into one "
-                "that was made with the same arguments"
+                f"the tail is of another model or policy ({state.model.hex()}) than this pipeline runs"
+                f" ({self._setup.model_hash.hex()}); restore it into one of the same"
+            )
+        if state.arguments != self._arguments(of_tail):
+            raise StreamError(
+                "the snapshot is of a pipeline with another rate, unit, filter, output, labels or policy: restore it "
+                "into one that was made with the same arguments"
             )
         preprocessor = self._setup.preprocessor()
         begin_s = self._setup.seconds(state.start_s, state.begin_frames)
@@ -367,7 +389,7 @@ class Pipeline:
         before, self._broken = self._broken, True
         try:
             if isinstance(state.stream, _Tail):
-                self._resume(state.stream)
+                self._resume(state.stream, state.frames_in)
             else:
                 self._stream.restore(state.stream)
         except StreamError:
@@ -377,19 +399,13 @@ class Pipeline:
         self._preprocessor, self._segmenter, self._ended = preprocessor, segmenter, state.ended
         self._made, self._broken = [], False
 
-    def _resume(self, tail: _Tail) -> None:
+    def _resume(self, tail: _Tail, frames_in: int) -> None:
         (spec,) = self.model.inputs
-        ours = _digest(self._stream.identity)
-        if tail.identity != ours:
-            raise StreamError(
-                f"the tail is of another model or policy ({tail.identity.hex()}) than this pipeline runs"
-                f" ({ours.hex()}); restore it into one of the same"
-            )
         try:
             frames = np.frombuffer(tail.frames, spec.dtype).reshape(-1, *spec.shape)
         except ValueError as error:
             raise StreamError(f"the tail does not fit the model that it names ({error}); take a new one") from error
-        self._stream.resume(frames, tail.frames_in)
+        self._stream.resume(frames, frames_in + tail.more_frames)
 
     def _accept(self, samples: npt.ArrayLike) -> Frames:
         """The samples (n, channels) that the model takes; StreamError, and nothing has moved, for what is none."""
@@ -600,12 +616,12 @@ class PipelinePool:
             return [lane._take(answer) for lane, answer in zip(lanes, answers, strict=True)]
         frames = [answer[setup.output] if isinstance(answer, tuple) else answer for answer in answers]
         real = setup.spec.dequantize(np.concatenate(frames))
-        labels, likely, marks = first.labelled(real.reshape(len(real), setup.values).astype(np.float64))
+        labels, likely = first.labelled(real.reshape(len(real), setup.values))
         found, begin = [], 0
         for lane, made in zip(lanes, frames, strict=True):
             assert lane._segmenter is not None
             end = begin + len(made)
-            found.append(lane._segmenter.push_labelled(labels[begin:end], likely[begin:end], marks[begin:end]))
+            found.append(lane._segmenter.push_labelled(labels[begin:end], [column[begin:end] for column in likely]))
             begin = end
         return found
 
@@ -774,7 +790,12 @@ class _Setup:
         return self.preprocessor().frames_hz
 
     @cached_property
-    def identity(self) -> bytes:
+    def model_hash(self) -> bytes:
+        """The beginning of the file's SHA-256."""
+        return bytes.fromhex(self.opened.model.file.sha256[: 2 * MODEL_HASH_BYTES])
+
+    @cached_property
+    def facts(self) -> str:
         """What must agree for a snapshot to be understood; the model says its own."""
         segmenter = self.segmenter(0.0)
         facts = (
@@ -787,7 +808,7 @@ class _Setup:
             None if self.opened.card is None else self.opened.card.preprocessing,
             None if segmenter is None else segmenter.rules,
         )
-        return _digest(repr(facts))
+        return repr(facts)
 
     def stream(self) -> Stream:
         return self.opened.model.open(self.options)
@@ -828,20 +849,25 @@ class _Setup:
         return Segmenter(labels, frame_hz, probabilities=is_softmax, start_s=start_s, not_before_s=begin_s)
 
 
-def _digest(facts: str) -> bytes:
-    return hashlib.sha256(facts.encode()).digest()[:8]
+@lru_cache(maxsize=64)
+def _digest(*facts: str) -> bytes:
+    return hashlib.sha256(repr(facts).encode()).digest()[:_DIGEST_BYTES]
 
 
 class _Tail(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
-    """``frames`` are the newest ones of ``frames_in`` input frames of the model, as its own numbers, little-endian."""
+    """``frames`` are the model's newest input frames, in its own numbers, little-endian; it has had ``more_frames``
+    more than the source had samples."""
 
-    identity: bytes
-    frames_in: int
+    more_frames: int
     frames: bytes
 
 
-class _Snapshot(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
-    identity: bytes
+class PipelineState(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    """All that a pipeline remembers. ``model`` begins the hash of its file, ``arguments`` are a digest, ``stream`` is a
+    snapshot, or the newest input frames."""
+
+    model: bytes
+    arguments: bytes
     start_s: float
     begin_frames: int
     frames_in: int
@@ -851,7 +877,12 @@ class _Snapshot(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     stream: bytes | _Tail
 
 
-def _read_snapshot(blob: bytes) -> _Snapshot:
+def _sealed(state: PipelineState) -> bytes:
+    body = msgspec.msgpack.encode(state)
+    return _MAGIC + zlib.crc32(body).to_bytes(_CRC_BYTES, "little") + body
+
+
+def _read_snapshot(blob: bytes) -> PipelineState:
     if not isinstance(blob, bytes | bytearray | memoryview):
         raise StreamError(f"a snapshot is bytes and this is {type(blob).__name__}; pass what snapshot() returned")
     blob = bytes(blob)
@@ -861,6 +892,6 @@ def _read_snapshot(blob: bytes) -> _Snapshot:
     if zlib.crc32(body).to_bytes(_CRC_BYTES, "little") != crc:
         raise StreamError("the snapshot is damaged: its checksum does not match; take a new one")
     try:
-        return msgspec.msgpack.decode(body, type=_Snapshot)
+        return msgspec.msgpack.decode(body, type=PipelineState)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise StreamError(f"the bytes are no snapshot ({error}); take a new one") from error

@@ -59,15 +59,15 @@ class Stream:
         self._run_on(executor, identity)
         if keep_tail:
             self._newest = NewestFrames(executor.plan, self._sure_tail())
-            self._direct_push = self._quick_push = None
+            self._direct_push = None
 
     def _run_on(self, executor: Executor, identity: str) -> None:
         self.executor = executor
         self.memory = executor.new_memory()
         self.identity = identity
         self.input_steps = executor.plan.input_steps or (1,) * len(self.inputs)
-        in_turn = max(self.input_steps) > 1 or self._newest is not None
-        self._direct_push = None if in_turn else executor.direct_push(self.memory)
+        in_turn = max(self.input_steps) > 1
+        self._direct_push = None if in_turn or self._newest is not None else executor.direct_push(self.memory)
         self._quick_push = None if in_turn else self._quick(executor)
         self._broken = False
 
@@ -156,10 +156,21 @@ class Stream:
         """
         with self._alone():
             if self._quick_push is not None and len(chunks) == 1 and not named and not self._broken:
-                made = self._quick_push(chunks[0])
+                made = self._quick_push(chunks[0]) if self._newest is None else self._pushed_and_kept(chunks[0])
                 if made is not None:
                     return made
             return self._pushed(self.accept(*chunks, **named))
+
+    def _pushed_and_kept(self, chunk: Array) -> Array | None:
+        """The quick push of a stream that keeps its newest frames; None, and nothing has moved, as of that."""
+        assert self._quick_push is not None and self._newest is not None
+        frames = as_frames(self.inputs[0], chunk)
+        self._broken = True
+        made = self._quick_push(frames)
+        if made is not None:
+            self._newest.take((frames,))
+        self._broken = False
+        return made
 
     def push_into(self, x: Array | tuple[Array, ...], out: Array | tuple[Array, ...]) -> int | tuple[int, ...]:
         """As ``push``, into arrays of the caller's; in the native engine nothing is allocated.

@@ -27,7 +27,7 @@ from tcnstream.live.gaps import POLICIES, GapRule, Policy, fill, overlap_s
 from tcnstream.model import Model
 from tcnstream.opened import OpenedModel, open_model
 from tcnstream.options import StreamOptions
-from tcnstream.pipeline import Frames, Pipeline, PipelineArguments
+from tcnstream.pipeline import MODEL_HASH_BYTES, Frames, Pipeline, PipelineArguments
 from tcnstream.signal.segments import Segment
 
 Emitted: TypeAlias = Literal["segments", "frames"]
@@ -118,12 +118,13 @@ class Keyed:
         opened = open_model(model)
         self.emit, self.joined_frames, self._cached = emit, joined_frames, cached
         self.rule, self.seq_counts = GapRule(on_gap, limit_s), seq_counts
-        self._model = bytes.fromhex(opened.model.file.sha256[:16])
+        self._model = bytes.fromhex(opened.model.file.sha256[: 2 * MODEL_HASH_BYTES])
         self._new_pipeline = partial(_new_pipeline, opened, emit, _keeps_tail(opened.model), arguments)
         self.counts = Counts()
-        self._live: OrderedDict[Hashable, tuple[bytes, Pipeline]] = OrderedDict()
-        self._spare = [self._new_pipeline()]
-        if on_gap != "reset" and self._spare[0].rate_hz is None:
+        self._live: OrderedDict[Hashable, _Live] = OrderedDict()
+        first = self._new_pipeline()
+        self._spare = [_Live(self, first)]
+        if on_gap != "reset" and first.rate_hz is None:
             raise StreamError(f"on_gap={on_gap!r} fills seconds in, and the rate is unknown: give rate_hz")
 
     def step(
@@ -136,79 +137,92 @@ class Keyed:
         left out are a gap. The same state and messages give the same state and rows, on any worker. Raises StreamError
         for samples that cannot be taken or a state of another model; the state stands.
         """
-        return self._run(key, state, lambda run: run.take(messages))
+        return self._run(key, state, lambda live: live.take(messages))
 
     def end(self, key: Hashable, state: bytes | None) -> tuple[bytes, list[Row]]:
         """The key's signal is over for now (it was idle too long): what was waiting. What follows is a new epoch."""
-        return self._run(key, state, lambda run: run.cut(0))
+        return self._run(key, state, lambda live: live.cut(0))
 
-    def _run(self, key: Hashable, state: bytes | None, work: Callable[[_Run], None]) -> tuple[bytes, list[Row]]:
-        pipeline, known = self._resume(key, state)
-        run = _Run(self, key, pipeline, known)
-        work(run)
-        after = pack(run.state(self._model))
-        self._live[key] = (after, pipeline)
-        while len(self._live) > self._cached:
-            self._spare.append(self._live.popitem(last=False)[1][1])
-        return after, run.rows
+    def _run(self, key: Hashable, state: bytes | None, work: Callable[[_Live], None]) -> tuple[bytes, list[Row]]:
+        live = self._live.pop(key, None)
+        try:
+            if live is None:
+                live = self._spare.pop() if self._spare else _Live(self, self._new_pipeline())
+            if state is None or live.key != key or live.state != state:
+                live.begin(key, None if state is None else unpack(state, self._model))
+            live.rows = []
+            work(live)
+            live.state = pack(live.known())
+        except BaseException:
+            if live is not None:
+                self._free(live)
+            raise
+        self._live[key] = live
+        after, rows = live.state, live.rows
+        if len(self._live) > self._cached:
+            self._free(self._live.popitem(last=False)[1])
+        return after, rows
 
-    def _resume(self, key: Hashable, state: bytes | None) -> tuple[Pipeline, KeyState]:
-        """A pipeline where ``state`` says; it is out of the cache until the call has succeeded."""
-        known = KeyState(self._model) if state is None else unpack(state, self._model)
-        before, pipeline = self._live.pop(key, (None, None))
-        if pipeline is not None and before == state:
-            return pipeline, known
-        if pipeline is None:
-            pipeline = self._spare.pop() if self._spare else self._new_pipeline()
-        if state is None:
-            pipeline.reset()
-        else:
-            pipeline.restore(known.pipeline)
-            self.counts.rebuilt += 1
-        return pipeline, known
+    def _free(self, live: _Live) -> None:
+        live.key = live.state = None
+        self._spare.append(live)
 
 
-class _Run:
-    """One call for one key."""
+class _Live:
+    """A pipeline and what is known of the key whose signal it has; ``state`` are the bytes that say the same."""
 
-    def __init__(self, keyed: Keyed, key: Hashable, pipeline: Pipeline, known: KeyState) -> None:
+    def __init__(self, keyed: Keyed, pipeline: Pipeline) -> None:
+        self.key: Hashable = None
+        self.state: bytes | None = None
         self.rows: list[Row] = []
-        self._keyed, self._key, self._pipeline = keyed, key, pipeline
+        self._keyed, self._pipeline = keyed, pipeline
+
+    def begin(self, key: Hashable, known: KeyState | None) -> None:
+        """From here on it is where ``known`` says; None is a new key."""
+        self.key, self.state = key, None
+        if known is None:
+            self._pipeline.reset()
+            self._epoch = self._next_seq = self._next_row = self._next_frame = 0
+            self._last: Samples | None = None
+            self._filled: list[tuple[float, float]] = []
+            return
+        self._pipeline.take_up(known.pipeline)
+        self._keyed.counts.rebuilt += 1
         self._epoch, self._next_seq = known.epoch, known.next_seq
         self._next_row, self._next_frame = known.next_row, known.next_frame
-        self._last = None if known.last is None else np.array(known.last, np.float32)
-        self._filled = list(known.filled)
+        self._last = np.frombuffer(known.last, "<f4") if known.last else None
+        self._filled = known.filled
 
-    def state(self, model: bytes) -> KeyState:
+    def known(self) -> KeyState:
         """What is remembered now."""
-        pipeline = self._pipeline
         return KeyState(
-            model,
             self._epoch,
             self._next_seq,
             self._next_row,
             self._next_frame,
-            None if self._last is None else self._last.tolist(),
+            b"" if self._last is None else self._last.tobytes(),
             self._filled,
-            pipeline.tail() if pipeline.keeps_tail else pipeline.snapshot(),
+            self._pipeline.state(of_tail=self._pipeline.keeps_tail),
         )
 
     def take(self, messages: Iterable[tuple[int, npt.ArrayLike]]) -> None:
         """Push what is new of the messages."""
         waiting: list[Samples] = []
+        frames = 0
         for seq, chunk in messages:
             missing, samples = self._new(seq, chunk)
-            if not len(samples):
+            if samples is None:
                 self._keyed.counts.duplicates += 1
                 continue
             if missing:
                 self._keyed.counts.gaps += 1
                 self._push(waiting)
-                waiting, samples = [], self._over(missing, samples)
+                waiting, frames, samples = [], 0, self._over(missing, samples)
             waiting.append(samples)
-            if sum(map(len, waiting)) >= self._keyed.joined_frames:
+            frames += len(samples)
+            if frames >= self._keyed.joined_frames:
                 self._push(waiting)
-                waiting = []
+                waiting, frames = [], 0
         self._push(waiting)
 
     def cut(self, missing_frames: int) -> None:
@@ -217,8 +231,8 @@ class _Run:
         self._epoch += 1
         self._next_frame, self._last, self._filled = 0, None, []
 
-    def _new(self, seq: int, chunk: npt.ArrayLike) -> tuple[int, Samples]:
-        """How many frames are missing in front of a chunk, and what of it has not been there yet."""
+    def _new(self, seq: int, chunk: npt.ArrayLike) -> tuple[int, Samples | None]:
+        """How many frames are missing in front of a chunk, and what of it has not been there yet; None of all."""
         samples = np.asarray(chunk)
         if samples.dtype.kind not in "fiu" or samples.ndim not in (1, 2):
             raise StreamError(f"message {seq}: samples are real numbers (n,) or (n, channels), and got {samples.dtype}")
@@ -229,9 +243,11 @@ class _Run:
             raise StreamError(f"a message's sequence number is an integer, and got {seq!r}") from None
         if self._keyed.seq_counts == "chunks":
             if early < 0:
-                return 0, samples[:0]
+                return 0, None
             self._next_seq += early + 1
             return early * len(samples), samples
+        if early < 0 and len(samples) <= -early:
+            return 0, None
         new = samples[max(0, -early) :]
         self._next_seq += max(0, early) + len(new)
         return max(0, early), new
@@ -259,7 +275,7 @@ class _Run:
         if self._keyed.emit == "frames":
             frames = self._pipeline.frames
             if len(frames):
-                self.rows.append(FramesRow(self._key, self._epoch, self._next_frame, frames))
+                self.rows.append(FramesRow(self.key, self._epoch, self._next_frame, frames))
                 self._next_frame += len(frames)
             return
         for each in found:
@@ -267,7 +283,7 @@ class _Run:
             self._filled = [stretch for stretch in self._filled if stretch[1] > each.start_s]
             self.rows.append(
                 SegmentRow(
-                    self._key,
+                    self.key,
                     self._epoch,
                     self._next_row,
                     each.start_s,

@@ -1,8 +1,8 @@
 """A key's state as bytes: what is kept between two calls, on any machine.
 
-The format, all of it little-endian: ``TCNK``, a version (one byte, 1), a CRC-32 of what follows (4 bytes), and a
-MessagePack array of the fields of ``KeyState`` in their order. ``pipeline`` is what ``Pipeline.tail`` or
-``Pipeline.snapshot`` returned, whichever is smaller for the model.
+The format, all of it little-endian: ``TCNK``, a version (one byte, 2), a CRC-32 of what follows (4 bytes), and a
+MessagePack array of the fields of ``KeyState`` in their order. ``pipeline`` is the array of a ``PipelineState``, with
+the model's newest input frames or a snapshot of its layers, whichever is smaller for the model.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ import zlib
 import msgspec
 
 from tcnstream.errors import StreamError
+from tcnstream.pipeline import PipelineState
 
-_MAGIC = b"TCNK\x01"
+_MAGIC = b"TCNK\x02"
 _CRC_BYTES = 4
 
 
 class KeyState(msgspec.Struct, array_like=True, forbid_unknown_fields=True, frozen=True):
-    """``model`` are 8 bytes of the file's SHA-256, ``epoch`` counts stretches without a cut, ``next_seq`` is the
-    sequence number that is awaited, ``next_row`` that of the next segment, ``next_frame`` of the next output frame.
-    ``last`` is the newest sample (one number per channel), ``filled`` are seconds that were filled in.
+    """``epoch`` counts stretches without a cut, ``next_seq`` is the sequence number that is awaited, ``next_row`` that
+    of the next segment, ``next_frame`` of the next output frame. ``last`` is the newest sample where gaps are filled,
+    float32 per channel, ``filled`` the seconds that were.
     """
 
-    model: bytes
-    epoch: int = 0
-    next_seq: int = 0
-    next_row: int = 0
-    next_frame: int = 0
-    last: list[float] | None = None
-    filled: list[tuple[float, float]] = []
-    pipeline: bytes = b""
+    epoch: int
+    next_seq: int
+    next_row: int
+    next_frame: int
+    last: bytes
+    filled: list[tuple[float, float]]
+    pipeline: PipelineState
 
 
 def pack(state: KeyState) -> bytes:
@@ -41,6 +41,9 @@ def pack(state: KeyState) -> bytes:
 
 def unpack(blob: bytes, model: bytes) -> KeyState:
     """The inverse of ``pack``; StreamError for what is damaged, or the state of another model."""
+    if not isinstance(blob, bytes | bytearray | memoryview):
+        raise StreamError(f"a key's state is bytes and this is {type(blob).__name__}; pass what step() returned")
+    blob = bytes(blob)
     head, body = blob[: len(_MAGIC) + _CRC_BYTES], blob[len(_MAGIC) + _CRC_BYTES :]
     if not head.startswith(_MAGIC):
         raise StreamError("the bytes are no state of a key (of this version); pass what step() returned")
@@ -50,9 +53,10 @@ def unpack(blob: bytes, model: bytes) -> KeyState:
         state = msgspec.msgpack.decode(body, type=KeyState)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise StreamError(f"the bytes are no state of a key ({error}); pass what step() returned") from error
-    if state.model != model:
+    theirs = state.pipeline.model
+    if theirs != model:
         raise StreamError(
-            f"the state is of the model {state.model.hex()}, this one is {model.hex()}: run the old model until its"
+            f"the state is of the model {theirs.hex()}, this one is {model.hex()}: run the old model until its"
             " streams end, or begin the new one without a state"
         )
     return state

@@ -5,7 +5,6 @@ The arithmetic is float64, sample after sample, in one fixed order, so that no c
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Literal, TypeAlias
 
@@ -88,8 +87,6 @@ class FilterChain:
     def __init__(self, filters: Sequence[Filter] = (), channels: int = 1) -> None:
         self.filters = tuple(filters)
         self.channels = channels
-        identity = msgspec.json.encode((self.filters, channels))
-        self._key = hashlib.sha256(identity).digest()[:16]
         self._steps = tuple(step for each in self.filters for step in _steps_of(each))
         self._table = np.array(self._steps, np.float64).reshape(-1, 6)
         self.reset()
@@ -114,14 +111,14 @@ class FilterChain:
 
     def snapshot(self) -> bytes:
         """All that the chain remembers; ``restore`` continues from it, bit for bit."""
-        return self._key + bytes([self._started]) + self._memory.tobytes()
+        return bytes([self._started]) + self._memory.tobytes()
 
     def restore(self, blob: bytes) -> None:
-        """Raises SignalError if the snapshot comes from another chain."""
-        if blob[:16] != self._key or len(blob) != 17 + self._memory.nbytes:
+        """Raises SignalError if the snapshot has no such length: it comes from another chain."""
+        if len(blob) != 1 + self._memory.nbytes:
             raise SignalError("this snapshot is of another preprocessing: restore it with the card it came from")
-        self._started = bool(blob[16])
-        self._memory = np.frombuffer(blob[17:]).reshape(self._memory.shape).copy()
+        self._started = bool(blob[0])
+        self._memory = np.frombuffer(blob[1:]).reshape(self._memory.shape).copy()
 
     def _filter(self, samples: list[float], channel: int, begins: bool) -> list[float]:
         """One channel through all steps."""

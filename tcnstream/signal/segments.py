@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
+from itertools import groupby
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from tcnstream.errors import SignalError
+from tcnstream.signal.likelihood import PARTS, labelled
 
 
 @dataclass(frozen=True)
@@ -35,49 +36,62 @@ VENTRICULAR, NOISE = MARKS = ("ventricular", "noise")
 _QRS = "qrs"
 
 
-class _Run(msgspec.Struct, array_like=True):
-    """Neighbouring frames of one label, ``start <= frame < end``; gaps that were closed add length but no frames."""
+@dataclass(slots=True)
+class _Run:
+    """Neighbouring frames of one label, ``start <= frame < end``; gaps that were closed add length but no frames.
+
+    ``sums`` over the frames, in PARTS: the label's probability, then those of the marks.
+    """
 
     label: int
     start: int
     end: int
     frames: int
-    probability_sum: float
-    mark_sums: list[float] = []
+    sums: list[int]
 
-    def add(self, probabilities: Sequence[float], marks: npt.NDArray[np.float64]) -> None:
-        """What some of the frames say, one after the other, so that no cut into chunks can change a bit."""
-        for probability in probabilities:
-            self.probability_sum += probability
-        for number, column in enumerate(marks.T.tolist()):
-            for mark in column:
-                self.mark_sums[number] += mark
+    def add(self, columns: Sequence[Sequence[int]]) -> None:
+        """What some of the frames say."""
+        for number, column in enumerate(columns):
+            self.sums[number] += sum(column)
 
     def take(self, later: _Run) -> None:
         """Goes on up to the end of a later run of the same label."""
         self.end = later.end
         self.frames += later.frames
-        self.probability_sum += later.probability_sum
-        self.mark_sums = [a + b for a, b in zip(self.mark_sums, later.mark_sums, strict=True)]
+        self.sums = [a + b for a, b in zip(self.sums, later.sums, strict=True)]
+
+
+class _Kept(msgspec.Struct, array_like=True):
+    """A run in a snapshot, in few bytes: its place counted back from the next frame, and how much of it is gaps.
+
+    ``sums`` have as many bytes each as the largest needs.
+    """
+
+    label: int
+    start: int
+    end: int
+    gaps: int
+    sums: bytes
+
+    @classmethod
+    def of(cls, run: _Run, frame: int) -> _Kept:
+        length = run.end - run.start
+        width = max(total.bit_length() for total in run.sums) // 8 + 1
+        sums = b"".join([total.to_bytes(width, "little", signed=True) for total in run.sums])
+        return cls(run.label, frame - run.start, frame - run.end, length - run.frames, sums)
+
+    def run(self, frame: int, count: int) -> _Run:
+        length, width = self.start - self.end, max(1, len(self.sums) // count)
+        pieces = [self.sums[at : at + width] for at in range(0, len(self.sums), width)]
+        sums = [int.from_bytes(piece, "little", signed=True) for piece in pieces]
+        return _Run(self.label, frame - self.start, frame - self.end, length - self.gaps, sums)
 
 
 class _State(msgspec.Struct, array_like=True):
     frame: int
-    open: _Run | None
-    pending: list[_Run]
-
-
-_FEW = 64
-"""Of fewer frames in one push the probabilities wait until there are more, or their run ends."""
-_MOST_WAITING = 256
-
-
-def _largest(values: list[float]) -> int:
-    """As ``argmax``, which takes more time than a few numbers do: the first one of equals, or the first NaN."""
-    label = values.index(max(values))
-    if math.isfinite(sum(values)):
-        return label
-    return int(np.argmax(values))
+    marks: int
+    open: _Kept | None
+    pending: list[_Kept]
 
 
 class Segmenter:
@@ -140,60 +154,39 @@ class Segmenter:
         self._frame = -self.label_delay_frames
         self._open: _Run | None = None
         self._pending: list[_Run] = []
-        self._waiting: list[list[float]] = []
 
     def snapshot(self) -> bytes:
         """All that the segmenter remembers; ``restore`` continues from it."""
-        self._settle()
-        return msgspec.msgpack.encode(_State(self._frame, self._open, self._pending))
+        frame, opened = self._frame, self._open
+        kept = None if opened is None else _Kept.of(opened, frame)
+        return msgspec.msgpack.encode(
+            _State(frame, len(self.marks), kept, [_Kept.of(run, frame) for run in self._pending])
+        )
 
     def restore(self, blob: bytes) -> None:
         """Raises ValueError for a snapshot that is damaged or of other labels."""
         state = msgspec.msgpack.decode(blob, type=_State)
-        runs = [*state.pending, *([] if state.open is None else [state.open])]
-        if any(not 0 <= run.label < len(self.labels) or len(run.mark_sums) != len(self.marks) for run in runs):
+        kept = [*state.pending, *([] if state.open is None else [state.open])]
+        if state.marks != len(self.marks) or any(not 0 <= run.label < len(self.labels) for run in kept):
             raise ValueError("the snapshot is of other labels")
-        self._frame, self._open, self._pending = state.frame, state.open, state.pending
-        self._waiting = []
+        runs = [run.run(state.frame, 1 + len(self.marks)) for run in kept]
+        self._frame = state.frame
+        self._open = None if state.open is None else runs.pop()
+        self._pending = runs
 
     def push(self, frames: npt.ArrayLike) -> list[Segment]:
         """``frames`` (n, labels + marks): logits, or probabilities if the Segmenter was told so.
 
         Returns what is final.
         """
-        values = np.array(frames, np.float64)
-        self._must_fit(values)
-        if len(values) > _FEW:
-            return self.push_labelled(*self.labelled(values))
-        labels = [] if len(values) <= 2 else self._best(values).tolist()
-        for at, values_of_one in enumerate(values.tolist()):
-            if self._frame < 0:
-                self._frame += 1
-                continue
-            label = labels[at] if labels else _largest(values_of_one[: len(self.labels)])
-            run = self._open
-            if run is None or run.label != label:
-                run = self._begin(label)
-            self._frame += 1
-            run.end = self._frame
-            run.frames += 1
-            if label != self._background:
-                self._waiting.append(values_of_one)
-        if len(self._waiting) >= _MOST_WAITING:
-            self._settle()
-        return self._final()
+        return self.push_labelled(*self.labelled(np.ascontiguousarray(frames, np.float32)))
 
-    def push_labelled(
-        self, labels: list[int], probabilities: list[float], marks: npt.NDArray[np.float64]
-    ) -> list[Segment]:
+    def push_labelled(self, labels: list[int], likely: Sequence[Sequence[int]]) -> list[Segment]:
         """``push`` of what ``labelled`` says of frames."""
-        self._settle()
         at = max(0, min(-self._frame, len(labels)))
         self._frame += at
-        while at < len(labels):
-            label, end = labels[at], at + 1
-            while end < len(labels) and labels[end] == label:
-                end += 1
+        for label, same in groupby(labels[at:]):
+            end = at + len(list(same))
             run = self._open
             if run is None or run.label != label:
                 run = self._begin(label)
@@ -201,7 +194,7 @@ class Segmenter:
             run.end = self._frame
             run.frames += end - at
             if label != self._background:
-                run.add(probabilities[at:end], marks[at:end])
+                run.add([column[at:end] for column in likely])
             at = end
         return self._final()
 
@@ -215,7 +208,6 @@ class Segmenter:
     @property
     def provisional(self) -> Segment | None:
         """The last segment that ``flush`` would give now: it has begun, and frames to come may change it."""
-        self._settle()
         waiting, run = list(self._pending), self._open
         if run is not None and run.label != self._background:
             before = self._joins(run)
@@ -232,60 +224,28 @@ class Segmenter:
         """Up to where frames have labels: a provisional segment that ends there may go on."""
         return self.start_s + self._frame / self.rate_hz
 
-    def labelled(self, values: npt.NDArray[np.float64]) -> tuple[list[int], list[float], npt.NDArray[np.float64]]:
-        """Each frame's label, by number, its probability, and those of its marks (n, marks).
+    def labelled(self, frames: npt.NDArray[np.float32]) -> tuple[list[int], list[list[int]]]:
+        """As ``likelihood.labelled``: each frame's label, by number, its probability, and those of its marks.
 
         The frames may be of any signals with the same rules.
         """
-        self._must_fit(values)
-        best = self._best(values)
-        return best.tolist(), self._likely(values, best), self._marked(values)
-
-    def _best(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-        best: npt.NDArray[np.int64] = values[:, : len(self.labels)].argmax(axis=1)
-        return best
-
-    def _marked(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        beside = values[:, len(self.labels) :]
-        return beside if self.probabilities else 1.0 / (1.0 + np.exp(-beside))
-
-    def _must_fit(self, values: npt.NDArray[np.float64]) -> None:
         count = len(self.labels)
-        if values.ndim != 2 or values.shape[1] != count + len(self.marks):
+        if frames.ndim != 2 or frames.shape[1] != count + len(self.marks):
             marks = f" and {len(self.marks)} marks ({', '.join(self.marks)})" if self.marks else ""
             raise SignalError(
-                f"frames of shape {values.shape[1:]} do not fit {count} labels ({', '.join(self.labels)}){marks}: "
+                f"frames of shape {frames.shape[1:]} do not fit {count} labels ({', '.join(self.labels)}){marks}: "
                 "correct the labels of the card"
             )
-
-    def _likely(self, values: npt.NDArray[np.float64], best: npt.NDArray[np.int64]) -> list[float]:
-        """The probability of each frame's label."""
-        if not len(values):
-            return []
-        values = values[:, : len(self.labels)]
-        largest = values[np.arange(len(values)), best]
-        # Softmax at its largest, where exp is 1.
-        likely = largest if self.probabilities else 1.0 / np.exp(values - largest[:, None]).sum(axis=1)
-        numbers: list[float] = likely.tolist()
-        return numbers
-
-    def _settle(self) -> None:
-        """Adds up the probabilities of the frames that were waiting; one frame costs as much as hundreds do."""
-        if self._waiting:
-            assert self._open is not None
-            values, self._waiting = np.array(self._waiting), []
-            label = np.full(len(values), self._open.label)
-            self._open.add(self._likely(values, label), self._marked(values))
+        return labelled(frames, count, self._background, self.probabilities)
 
     def _begin(self, label: int) -> _Run:
         """The run that the next frame opens."""
         self._close()
-        self._open = _Run(label, self._frame, self._frame, 0, 0.0, [0.0] * len(self.marks))
+        self._open = _Run(label, self._frame, self._frame, 0, [0] * (1 + len(self.marks)))
         return self._open
 
     def _close(self) -> None:
         """The open run has ended: it continues a waiting run, or waits itself."""
-        self._settle()
         run, self._open = self._open, None
         if run is None or run.label == self._background:
             return
@@ -332,12 +292,13 @@ class Segmenter:
     def _segment(self, run: _Run) -> Iterator[Segment]:
         if self._long(run):
             label = self.labels[run.label]
-            means = {mark: total / run.frames for mark, total in zip(self.marks, run.mark_sums, strict=True)}
+            probability, *marks = (total / (run.frames * PARTS) for total in run.sums)
+            means = dict(zip(self.marks, marks, strict=True))
             yield Segment(
                 start_s=max(self.not_before_s, self.start_s + run.start / self.rate_hz),
                 end_s=self.start_s + run.end / self.rate_hz,
                 label=label,
-                probability=run.probability_sum / run.frames,
+                probability=probability,
                 ventricular=means.get(VENTRICULAR) if label == _QRS else None,
                 noise=means.get(NOISE),
             )

@@ -15,6 +15,7 @@ from tcnstream.errors import StreamError
 from tcnstream.model import load
 from tcnstream.signal.card import shipped_models
 from tcnstream.signal.filters import Clip, FilterChain, Gain, Offset, Sos
+from tcnstream.signal.likelihood import PARTS, exponential, labelled
 from tcnstream.spec import TensorSpec
 from tcnstream.tflite.graph import Quantization
 
@@ -107,3 +108,25 @@ def test_a_push_that_is_refused_moves_nothing() -> None:
         with pytest.raises(StreamError, match=why):
             stream.push(chunk)
     assert stream.frames_in == 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    values=st.lists(st.one_of(st.floats(width=32), st.sampled_from(EDGES), st.floats(-9, 9, width=32)), max_size=60),
+    marks=st.integers(0, 2),
+    background=st.integers(-1, 2),
+    probabilities=st.booleans(),
+)
+def test_labels_have_the_bits_of_numpy(values: list[float], marks: int, background: int, probabilities: bool) -> None:
+    frames = np.resize(np.array([*values, 1.5], np.float32), (12, 3 + marks))
+    with pytest.MonkeyPatch.context() as patch:
+        quick = labelled(frames, 3, background, probabilities)
+        assert real.labelled(frames, 3, background, probabilities, PARTS) is not None
+        without_core(patch)
+        assert labelled(frames, 3, background, probabilities) == quick
+
+
+def test_the_exponential_is_that_of_numpy_but_for_the_last_bits() -> None:
+    x = np.concatenate([np.linspace(-700, 700, 20_001), np.linspace(-1, 1, 2_001), [-1e300, 1e300]])
+    np.testing.assert_allclose(exponential(x), np.exp(np.clip(x, -700, 700)), rtol=4e-16, atol=0)
+    assert exponential(np.zeros(1))[0] == 1

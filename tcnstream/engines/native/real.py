@@ -55,3 +55,14 @@ def filtered(
     core = _core()
     made: npt.NDArray[np.float32] | None = None if core is None else core.filter(x, steps, memory, _REAL, begins)
     return made
+
+
+def labelled(
+    frames: npt.NDArray[np.float32], labels: int, background: int, probabilities: bool, parts: int
+) -> list[list[int]] | None:
+    """As ``signal.segments.labelled``."""
+    core = _core()
+    columns: list[list[int]] | None = (
+        None if core is None else core.labels(frames, labels, background, probabilities, float(parts))
+    )
+    return columns
