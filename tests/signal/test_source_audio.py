@@ -155,3 +155,71 @@ def test_one_ear_hears_the_mean_of_all_channels(tmp_path: Path) -> None:
     np.testing.assert_allclose(read(chosen)[:, 0], speech, atol=1e-6)
     ecg = open_input(open_model("ecg"), str(tmp_path / "x.wav"), ReadOptions())
     assert ecg.channels == ("0",) and not read(ecg).any()
+
+
+LOUD_THEN_QUIET = np.random.default_rng(2).normal(0, 1, 48000) * np.where(np.arange(48000) < 8000, 0.3, 0.001)
+
+
+def test_mp3_without_a_count_of_its_frames_is_read_to_its_end(tmp_path: Path) -> None:
+    """Of a variable bit rate half was read, as a constant one would have had it; and a cut was not seen."""
+    path = tmp_path / "x.mp3"
+    soundfile.write(path, LOUD_THEN_QUIET, 16000, bitrate_mode="VARIABLE")
+    whole, content = read(open_recording(path)), path.read_bytes()
+    counted = content.index(b"Xing") - 13
+    first = content.index(content[counted : counted + 2], counted + 1)
+    bare = file(tmp_path, b"ID3\4\0\0\0\0\0\5tag: " + content[first:] + b"TAG".ljust(128), "bare.mp3")
+    delay = 1105  # of an encoder and a decoder, which only a count lets go
+    recording = open_recording(bare)
+    values = read(recording)
+    assert recording.frames == len(values) and len(values) >= len(whole) + delay and not recording.remark
+    np.testing.assert_allclose(values[delay : delay + len(whole)], whole, atol=2e-4)
+    cut = open_recording(file(tmp_path, content[first:-5], "cut.mp3"))
+    assert len(read(cut)) == len(values) - 576 and "cut short: its last MPEG frame is not whole" in cut.remark
+
+
+@pytest.mark.parametrize("subtype", ["IMA_ADPCM", "MS_ADPCM"])
+def test_adpcm_in_a_wav_file_of_a_wrong_size_is_read_to_its_end(tmp_path: Path, subtype: str) -> None:
+    path = tmp_path / "x.wav"
+    soundfile.write(path, LOUD_THEN_QUIET, 16000, subtype=subtype)
+    whole, content = read(open_recording(path)), path.read_bytes()
+    at = content.index(b"data") + 4
+    size = len(content) - at - 4
+    for said in (0, 256, 1000, size // 2, 0xFFFFFFFF):
+        recording = open_recording(file(tmp_path, content[:at] + struct.pack("<I", said) + content[at + 4 :]))
+        np.testing.assert_array_equal(read(recording), whole)
+        assert bool(recording.remark) == (said < 1 << 31)
+    recording = open_recording(file(tmp_path, content[:-100]))
+    values = read(recording)
+    np.testing.assert_array_equal(values, whole[: len(values)])
+    assert "cut short" in recording.remark and len(whole) - len(values) in (505, 500, 1017, 1012, 2041, 2036)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+@pytest.mark.parametrize(("kind", "name", "size"), [("AIFF", b"SSND", 4), ("AU", b".snd", 4), ("CAF", b"data", 8)])
+def test_other_headers_that_say_too_little_lose_nothing(
+    tmp_path: Path, kind: str, name: bytes, size: int, subtype: str
+) -> None:
+    """They were read as far as the header said, without a word."""
+    path = tmp_path / f"x.{kind.lower()}"
+    soundfile.write(path, LOUD_THEN_QUIET, 16000, subtype=subtype, format=kind)
+    whole, content = read(open_recording(path)), path.read_bytes()
+    assert not open_recording(path).remark
+    at = content.index(name) + (8 if kind == "AU" else 4)
+    said = int.from_bytes(content[at : at + size], "big")
+    for little in (0, 808, said // 2 // 12 * 12 + 8):
+        changed = content[:at] + little.to_bytes(size, "big") + content[at + size :]
+        recording = open_recording(file(tmp_path, changed, path.name))
+        np.testing.assert_array_equal(read(recording), whole)
+        assert "bytes of sound" in recording.remark and "read to the end of the file" in recording.remark
+    cut = open_recording(file(tmp_path, content[:20000], path.name))
+    assert "cut short" in cut.remark
+    values = read(cut)
+    np.testing.assert_array_equal(values, whole[: len(values)])
+
+
+def test_a_cut_is_seen_in_the_last_page_of_ogg_and_in_rf64(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "x.ogg", LOUD_THEN_QUIET, 16000)
+    content = (tmp_path / "x.ogg").read_bytes()
+    assert not open_recording(tmp_path / "x.ogg").remark
+    assert "cut short" in open_recording(file(tmp_path, content[:-1], "y.ogg")).remark
+    assert "cut short" in open_recording(file(tmp_path, rf64(PCM[16])[:-100])).remark

@@ -20,24 +20,45 @@ from tcnstream.signal.sources.base import (
     choose_channels,
     must_exist,
 )
-from tcnstream.signal.sources.riff import UNKNOWN_FROM, Sound, Tail, find_sound
+from tcnstream.signal.sources.mpeg import find_mpeg
+from tcnstream.signal.sources.riff import UNKNOWN_FROM, Sound, View
+from tcnstream.signal.sources.sound_headers import find_sound
 from tcnstream.signal.units import FULL_SCALE
 
 _UNKNOWN_FRAMES = 1 << 62
 _EMPTY_FROM_BYTES = 4096
 _MPEG_FRAME = 1152
+_MOST_OGG_PAGE_BYTES = 27 + 255 + 255 * 255
 
 
 def read_audio(path: Path, channels: Channels) -> Recording:
     """Samples from -1 to 1, at the file's rate; all that the file holds, whatever its header says of the length."""
     sound = find_sound(must_exist(path))
-    file = _opened(path)
+    try:
+        file = _opened(path)
+    except SignalError:
+        if sound is None or not sound.subtype or not sound.there_bytes:
+            raise
+        file = _bare(path, sound)
     remarks = []
     if sound is not None and sound.is_open_ended:
         file, remark = _to_the_end(path, file, sound)
         remarks.append(remark)
-    elif _cut_short(file.extra_info):
+    elif sound is not None and sound.is_cut and not sound.subtype and sound.size_at:
+        file.close()
+        file = _in_whole_blocks(path, sound)
         remarks.append("cut short: it holds less than it says")
+    elif (sound is not None and sound.is_cut) or _cut_short(file.extra_info):
+        remarks.append("cut short: it holds less than it says")
+    elif file.format == "OGG" and not _ends_with_its_last_page(path):
+        remarks.append("cut short: its last page is not the end")
+    elif file.format == "MP3" and (mpeg := find_mpeg(path)) is not None:
+        if not mpeg.says_count:
+            file.close()
+            file = _opened(path, View(path, mpeg.counted(), mpeg.begin_bytes, mpeg.end_bytes))
+            file.read(mpeg.silent_frames)
+        if mpeg.is_cut:
+            remarks.append("cut short: its last MPEG frame is not whole")
     if not file.frames and path.stat().st_size > _EMPTY_FROM_BYTES and (sound is None or sound.is_open_ended):
         raise SignalError(
             f"{path} says that it holds no sound and has {path.stat().st_size:,} bytes: its recorder did not finish "
@@ -57,7 +78,7 @@ def read_audio(path: Path, channels: Channels) -> Recording:
         for block in _blocks(path, file):
             yield block[:, chosen] if channels is not MEAN_OF_ALL else block.mean(axis=1, keepdims=True)
 
-    frames = file.frames if file.seekable() and file.frames < _UNKNOWN_FRAMES else None
+    frames = file.frames - file.tell() if file.seekable() and file.frames < _UNKNOWN_FRAMES else None
     return Recording(
         source=str(path),
         rate_hz=float(file.samplerate),
@@ -71,11 +92,11 @@ def read_audio(path: Path, channels: Channels) -> Recording:
     )
 
 
-def _opened(path: Path, **raw: Any) -> Any:
+def _opened(path: Path, view: View | None = None, **raw: Any) -> Any:
     import soundfile
 
     try:
-        return soundfile.SoundFile(Tail(path, raw.pop("offset_bytes")) if raw else path, **raw)
+        return soundfile.SoundFile(path if view is None else view, **raw)
     except soundfile.LibsndfileError as error:
         # What libsndfile says of a file that it takes for MP3 and that is none.
         why = "Format not recognised." if "possibly a pipe" in error.error_string else error.error_string
@@ -94,12 +115,45 @@ def _to_the_end(path: Path, file: Any, sound: Sound) -> tuple[Any, str]:
     remark = "" if sound.said_bytes >= UNKNOWN_FROM else f"its header says {sound.said_bytes:,} bytes of sound ({why})"
     if frames and file.frames != frames and sound.subtype:
         file.close()
-        form = {"format": "RAW", "subtype": sound.subtype, "endian": sound.endian}
-        place = {"samplerate": sound.rate_hz, "channels": sound.channels, "offset_bytes": sound.offset_bytes}
-        file = _opened(path, **form, **place)
+        file = _bare(path, sound)
+    elif not sound.subtype and sound.size_at and sound.there_bytes < UNKNOWN_FROM:
+        file.close()
+        file = _in_whole_blocks(path, sound)
+        if sound.there_bytes % max(1, sound.block_bytes):
+            return file, "; ".join([*([remark] if remark else []), "cut short: its last block is not whole"])
     elif frames and file.frames != frames:
         return file, remark and f"{remark}, of which it holds more, and its kind cannot be read beyond that"
     return file, f"{remark}: read to the end of the file" if remark else ""
+
+
+def _bare(path: Path, sound: Sound) -> Any:
+    """The samples of a file without its header."""
+    form = {"format": "RAW", "subtype": sound.subtype, "endian": sound.endian}
+    place = {"samplerate": sound.rate_hz, "channels": sound.channels}
+    return _opened(path, View(path, b"", sound.offset_bytes), **form, **place)
+
+
+def _in_whole_blocks(path: Path, sound: Sound) -> Any:
+    """The file with the size of what is there in its header; of a block that is cut nothing is known."""
+    whole = sound.there_bytes - sound.there_bytes % max(1, sound.block_bytes)
+    with path.open("rb") as file:
+        head = bytearray(file.read(sound.offset_bytes))
+    head[sound.size_at : sound.size_at + 4] = whole.to_bytes(4, "big" if sound.endian == "BIG" else "little")
+    return _opened(path, View(path, bytes(head), sound.offset_bytes, sound.offset_bytes + whole))
+
+
+def _ends_with_its_last_page(path: Path) -> bool:
+    """Whether the last page of an Ogg file (RFC 3533) is all there, and said to be the last one."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 2 * _MOST_OGG_PAGE_BYTES))
+        end = file.read()
+    at = end.rfind(b"OggS")
+    head = end[at : at + 27]
+    if at < 0 or len(head) < 27:
+        return False
+    lengths = end[at + 27 : at + 27 + head[26]]
+    is_whole = len(lengths) == head[26] and at + 27 + head[26] + sum(lengths) <= len(end)
+    return is_whole and bool(head[5] & 4)
 
 
 def _blocks(path: Path, file: Any) -> Iterator[Chunk]:

@@ -17,6 +17,8 @@ UNKNOWN_FROM = 0x7FFF0000
 """A size of so much is that of a pipe, which knew none."""
 
 _MOST_PADDING = 1 << 16
+_OF_RF64 = 0xFFFFFFFF
+_MOST_OF_RF64 = 1 << 62
 _PLAIN, _FLOAT, _ALAW, _ULAW, _EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
 _SUBTYPES = {
     (_PLAIN, 8): "PCM_U8",
@@ -35,7 +37,7 @@ class Sound:
     """Samples of ``subtype`` (libsndfile's word, empty for what is compressed) from ``offset_bytes`` of a file on.
 
     ``said_bytes`` is the header's size, ``there_bytes`` what there is; ``is_open_ended`` where the header's size is no
-    promise but a stand-in.
+    promise but a stand-in. ``size_at`` is where a WAV file says its size, of blocks of ``block_bytes``.
     """
 
     rate_hz: int
@@ -47,33 +49,38 @@ class Sound:
     said_bytes: int
     there_bytes: int
     is_open_ended: bool
+    block_bytes: int = 0
+    size_at: int = 0
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether less is there than the header promises."""
+        return not self.is_open_ended and self.said_bytes > self.there_bytes
 
 
-def find_sound(path: Path) -> Sound | None:
-    """None for what is no WAV file, or has no sound that could be found."""
-    with path.open("rb") as file:
-        size = file.seek(0, io.SEEK_END)
-        file.seek(0)
-        head = file.read(12)
-        if head[:4] not in (b"RIFF", b"RIFX", b"RF64", b"BW64") or head[8:12] != b"WAVE":
-            return None
-        order = ">" if head[:4] == b"RIFX" else "<"
-        form, long_bytes, at = b"", 0, 12
-        while at + 8 <= size:
-            file.seek(at)
-            name, length = struct.unpack(f"{order}4sI", file.read(8))
-            if name == b"ds64":
-                long_bytes = int.from_bytes(file.read(28)[8:16], "little")
-            elif name == b"fmt ":
-                form = file.read(min(length, 40))
-            elif name == b"data" and len(form) >= 16:
-                said = long_bytes if length == 0xFFFFFFFF and long_bytes else length
-                return _sound(file, order, form, at + 8, said, size)
-            at += 8 + length + length % 2
+def find_riff(file: BinaryIO, size: int) -> Sound | None:
+    """None for what is no WAV file of ``size`` bytes, or has no sound that could be found."""
+    file.seek(0)
+    head = file.read(12)
+    if head[8:12] != b"WAVE":
+        return None
+    order = ">" if head[:4] == b"RIFX" else "<"
+    form, long_bytes, at = b"", 0, 12
+    while at + 8 <= size:
+        file.seek(at)
+        name, length = struct.unpack(f"{order}4sI", file.read(8))
+        if name == b"ds64":
+            long_bytes = int.from_bytes(file.read(28)[8:16], "little")
+        elif name == b"fmt ":
+            form = file.read(min(length, 40))
+        elif name == b"data" and len(form) >= 16:
+            is_long = length == _OF_RF64 and bool(long_bytes)
+            return _sound(file, order, form, at + 8, long_bytes if is_long else length, size, is_long)
+        at += 8 + length + length % 2
     return None
 
 
-def _sound(file: BinaryIO, order: str, form: bytes, offset: int, said: int, size: int) -> Sound:
+def _sound(file: BinaryIO, order: str, form: bytes, offset: int, said: int, size: int, is_long: bool) -> Sound:
     tag, channels, rate_hz, _, frame_bytes, bits = struct.unpack(f"{order}HHIIHH", form[:16])
     if tag == _EXTENSIBLE and len(form) >= 26:
         (tag,) = struct.unpack(f"{order}H", form[24:26])  # the first two bytes of the GUID of the sub-format
@@ -86,29 +93,41 @@ def _sound(file: BinaryIO, order: str, form: bytes, offset: int, said: int, size
         offset_bytes=offset,
         said_bytes=said,
         there_bytes=max(0, size - offset),
-        is_open_ended=not _is_believable(file, order, offset, said, size),
+        is_open_ended=not _is_believable(file, order, offset, said, size, is_long),
+        block_bytes=frame_bytes,
+        size_at=offset - 4,
     )
 
 
-def _is_believable(file: BinaryIO, order: str, offset: int, said: int, size: int) -> bool:
+def _is_believable(file: BinaryIO, order: str, offset: int, said: int, size: int, is_long: bool) -> bool:
     """Whether the sound ends where the file does, or where another chunk follows, or was to be longer than it is."""
     end = offset + said + said % 2
     if end >= size:
-        return said < UNKNOWN_FROM or offset + said == size
+        return said < (_MOST_OF_RF64 if is_long else UNKNOWN_FROM) or offset + said == size
+    return is_followed_by_a_chunk(file, f"{order}4sI", end, size, or_zeros=said > 0)
+
+
+def is_followed_by_a_chunk(file: BinaryIO, length: str, end: int, size: int, or_zeros: bool) -> bool:
+    """Whether another chunk, which begins as ``length`` says, follows at ``end``, or a few zeros that fill the file."""
     file.seek(end)
-    name, length = (*struct.unpack(f"{order}4sI", rest), 0)[:2] if len(rest := file.read(8)) == 8 else (rest, 0)
-    if len(name) == 4 and all(32 <= letter < 127 for letter in name) and end + 8 + length <= size + 1:
-        return True
+    head = struct.calcsize(length)
+    rest = file.read(head)
+    if len(rest) == head:
+        name, said = struct.unpack(length, rest)
+        if all(32 <= letter < 127 for letter in name) and end + head + said <= size + 1:
+            return True
     left = size - end
-    return said > 0 and left <= _MOST_PADDING and not any(rest + file.read(left))
+    return or_zeros and left <= _MOST_PADDING and not any(rest + file.read(left))
 
 
-class Tail(io.RawIOBase):
-    """A file from a place in it on, as if it began there."""
+class View(io.RawIOBase):
+    """A file as if it were ``front`` and then what lies in it between two places."""
 
-    def __init__(self, path: Path, offset_bytes: int) -> None:
-        self._file, self._offset = path.open("rb"), offset_bytes
-        self._file.seek(offset_bytes)
+    def __init__(self, path: Path, front: bytes, begin: int, end: int | None = None) -> None:
+        self._file, self._front, self._begin = path.open("rb"), front, begin
+        end = self._file.seek(0, io.SEEK_END) if end is None else end
+        self._size = len(front) + max(0, end - begin)
+        self._at = 0
 
     def readable(self) -> bool:
         return True
@@ -117,13 +136,22 @@ class Tail(io.RawIOBase):
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        return self._file.readinto(buffer)
+        behind = self._at - len(self._front)
+        if behind < 0:
+            part = self._front[self._at : self._at + len(buffer)]
+        else:
+            self._file.seek(self._begin + behind)
+            part = self._file.read(max(0, min(len(buffer), self._size - self._at)))
+        buffer[: len(part)] = part
+        self._at += len(part)
+        return len(part)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._file.seek(offset + (self._offset if whence == io.SEEK_SET else 0), whence) - self._offset
+        self._at = max(0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence])
+        return self._at
 
     def tell(self) -> int:
-        return self._file.tell() - self._offset
+        return self._at
 
     def close(self) -> None:
         self._file.close()
