@@ -8,6 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
+import numpy as np
+import numpy.typing as npt
+
 from tcnstream.compiler.batch_rules import Follow
 from tcnstream.compiler.lowering import Lowering
 from tcnstream.compiler.plan import Node, Options, Plan
@@ -34,6 +37,9 @@ def folded(fold: Fold, op: Op, operands: list[Tensor], output: Tensor) -> tuple[
 Refusal: TypeAlias = Callable[[Op], str]
 """Why an operation of the file has no streaming form."""
 
+Weighed: TypeAlias = Callable[[Lowering, Op, Node, npt.NDArray[np.float64]], int | None]
+"""The plan's value of the frames of a node times a weight each, said by another node; None: nothing says it."""
+
 MultiplyAdds: TypeAlias = Callable[[Plan, Node], int]
 """Multiply-adds for one output frame of a node."""
 
@@ -57,7 +63,8 @@ class Operation:
     ``folds_shapes`` from the operands' shapes alone, with ``folds_plain_numbers`` only where neither scales nor an
     activation are in play. ``types`` are the value types of its nodes in which TFLite's reference kernels
     have it; the random trials draw each of them. ``batch`` says where a batch lies in its outputs; without it the batch
-    stays where ``rule`` keeps or spreads the operands' shape, and counts as mixed elsewhere.
+    stays where ``rule`` keeps or spreads the operands' shape, and counts as mixed elsewhere. ``weighed`` says its
+    frames where those at the ends of the window are multiplied.
 
     The flags say what passes over a graph or a plan must know, so that none of them needs to know kinds.
     """
@@ -71,6 +78,7 @@ class Operation:
     folds_shapes: bool = False
     folds_plain_numbers: bool = False
     multiply_adds: MultiplyAdds = no_multiply_adds
+    weighed: Weighed | None = None
     types: tuple[str, ...] = ()
     batch: Follow | None = None
     is_convolution: bool = False

@@ -16,6 +16,7 @@ import numpy as np
 from tcnstream.compiler.leads import align
 from tcnstream.compiler.lowering import Lowering, Picked, TimedTensor, frame_shape
 from tcnstream.compiler.operation import Operation
+from tcnstream.compiler.operations import operation
 from tcnstream.compiler.operations.time import TIME_PAD, TIME_REPEAT
 from tcnstream.compiler.plan import SAME_FRAME, Window
 from tcnstream.compiler.resampling import resample
@@ -72,7 +73,11 @@ def settle_tensor(lw: Lowering, i: int) -> None:
         return
     steps = _steps(picked)
     if steps is None:
-        _refuse(lw, picked)
+        weighed = _weighed(lw, stream, picked)
+        if weighed is None:
+            _refuse(lw, picked)
+        lw.streams[i] = replace(stream, value=weighed, picked=None)
+        return
     value, like, frame = stream.value, lw.graph.tensors[i], frame_shape(lw.shape(i), stream.axis)
     for kind, window in steps:
         frames = len(picked.index)
@@ -134,6 +139,16 @@ def _moves_of_fewer(index: Index, frames: int) -> Sequence[tuple[str, Window]] |
     return None if fewer is None or rest is None else ((TIME_PAD.kind, fewer), *rest)
 
 
+def _weighed(lw: Lowering, stream: TimedTensor, picked: Picked) -> int | None:
+    """All frames in order, times a weight each, where what made them can say that; None: it cannot."""
+    weights = picked.weights
+    if weights is None or not np.array_equal(picked.index, np.arange(picked.frames)[:, None]):
+        return None
+    node = next((node for node in lw.nodes if stream.value in node.outputs), None)
+    weighed = None if node is None else operation(node.kind).weighed
+    return None if node is None or weighed is None else weighed(lw, picked.op, node, weights[:, 0])
+
+
 def _interpolation(lw: Lowering, i: int, stream: TimedTensor, picked: Picked) -> int:
     assert picked.weights is not None
     found = interpolated(picked.index, picked.weights, picked.frames)
@@ -168,10 +183,14 @@ def joined(lw: Lowering, op: Op, axis: int) -> bool:
     windows = {part.frames for part in parts if part.frames}
     if len({s.value for s in streams}) != 1 or len(windows) != 1 or len(fills) > 1:
         return False
-    if any(part.weights is not None for part in parts):
+    if len({part.index.shape[1] for part in parts}) > 1:
         return False
     index = np.concatenate([part.index for part in parts])
-    put(lw, op.outputs[0], streams[0], Picked(index, None, windows.pop(), fills.pop() if fills else 0, op), axis)
+    weighed = any(part.weights is not None for part in parts)
+    if weighed and (OUTSIDE in index or not all(_is_linear(lw, op, s) for s in streams)):
+        return False
+    weights = np.concatenate([_weights(part) for part in parts]) if weighed else None
+    put(lw, op.outputs[0], streams[0], Picked(index, weights, windows.pop(), fills.pop() if fills else 0, op), axis)
     return True
 
 

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.contract import engines_here, verify_contract
+from helpers.netfile import Net, Value
 from helpers.oracle import reference_kernels
 from helpers.singleop import tensor
 
 import tcnstream
 from tcnstream import NotStreamableError
 from tcnstream.tflite.graph import Graph, Op, Tensor
+from tcnstream.tflite.shapes import same_padding
 from tcnstream.tflite.writer import write_model
 
 FRAMES = 21
@@ -137,3 +139,40 @@ def test_what_is_turned_around_may_have_a_scale_of_its_own() -> None:
     holds(model("REVERSE_V2", x, y, np.array([2, 3], np.int32)), signal)
     with pytest.raises(NotStreamableError, match="turns nothing around and gives its values another scale"):
         tcnstream.load(model("REVERSE_V2", x, y, np.array([0], np.int32)))
+
+
+@pytest.mark.parametrize(("size", "stride"), [(3, 1), (4, 1), (3, 3)])
+def test_means_that_count_padding(size: int, stride: int) -> None:
+    """PyTorch's pools, as onnx2tf writes them: a mean without padding, and the frames at its ends scaled."""
+    net = Net()
+    x = net.input((1, FRAMES, 1, 4))
+    y = net.value((1, -(-FRAMES // stride), 1, 4), 1, 1.0)
+    net.op(
+        "AVERAGE_POOL_2D",
+        [x.index],
+        [y],
+        padding="SAME",
+        stride_h=stride,
+        stride_w=1,
+        filter_height=size,
+        filter_width=1,
+    )
+    flat = net.reshape(y, (1, y.frames, 4), 1)
+    before, after = same_padding(FRAMES, size, stride, 1)
+    parts = [net.cut(flat, 1, k, k + 1) for k in range(y.frames)]
+    counted = [
+        (size - max(0, before - k * stride) - max(0, k * stride - before + size - FRAMES)) / size
+        for k in range(y.frames)
+    ]
+    assert (before, after) != (0, 0) or min(counted) == 1
+    scaled = [multiplied(net, part, share) if share < 1 else part for part, share in zip(parts, counted, strict=True)]
+    whole = net.value(flat.shape, 1, 1.0)
+    net.op("CONCATENATION", [part.index for part in scaled], [whole], axis=1)
+    net.output(whole)
+    holds(net.content(), floats(1, 4))
+
+
+def multiplied(net: Net, x: Value, factor: float) -> Value:
+    y = net.value(x.shape, 1, 1.0)
+    net.op("MUL", [x.index, net.constant(factor, np.float32)], [y])
+    return y

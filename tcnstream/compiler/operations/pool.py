@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from tcnstream.compiler import batch_rules
 from tcnstream.compiler.lowering import Lowering
 from tcnstream.compiler.operation import Operation, from_file
+from tcnstream.compiler.operations.time import TIME_PAD
 from tcnstream.compiler.patches import lies_across, padding_of, patches
-from tcnstream.compiler.plan import ActivationOptions
+from tcnstream.compiler.plan import ActivationOptions, Node, Window
 from tcnstream.compiler.spatial import PADDING, STRIDES, SpatialOptions, access_window, spatial
 from tcnstream.tflite.graph import Op
 from tcnstream.tflite.validate import COUNT, Operands, Rule, Shapes
@@ -51,6 +53,25 @@ def _pool(lw: Lowering, op: Op) -> None:
     lw.emit(op, [axes.operand], axes.axis, options=options, window=window, fill=lw.zero(i), frame=frame)
 
 
+def _counting_padding(lw: Lowering, op: Op, node: Node, weights: npt.NDArray[np.float64]) -> int | None:
+    """A mean over padding of zeros, as PyTorch's pools count it, from one that leaves padding out.
+
+    Converters bring the second to the first: they multiply the frames at the ends by the part that is no padding.
+    """
+    window, (source,), (made,) = node.window, node.inputs, node.outputs
+    frames, like = lw.windows[source], lw.tensors[source]
+    places = window.stride * np.arange(len(weights))[:, None] - window.pad_begin + np.arange(window.extent)
+    parts = ((places >= 0) & (places < frames)).mean(axis=1)
+    if like.dtype != np.float32 or len(weights) != lw.windows[made] or np.abs(parts - weights).max() > _ROUNDING:
+        return None
+    pad_end = max(0, int(places.max()) + 1 - frames) if window.pad_end is None else window.pad_end
+    padding = Window(pad_begin=window.pad_begin, pad_end=pad_end)
+    padded = lw.step(op, [(source, like.shape)], like, like.shape, frames, TIME_PAD.kind, window=padding)
+    whole = replace(window, pad_begin=0, pad_end=0)
+    operand, frame = (padded[0], node.views[0]), lw.tensors[made].shape
+    return lw.step(op, [operand], like, frame, len(weights), node.kind, options=node.options, window=whole)[0]
+
+
 def _pool_patches(lw: Lowering, op: Op, size: tuple[int, int]) -> None:
     """A pool over both axes of a frame."""
     i, greatest = op.inputs[0], op.kind == MAX_POOL_2D.kind
@@ -72,13 +93,21 @@ def _least(dtype: np.dtype[np.generic]) -> float | int:
 _RULE = Rule(
     shapes=_shapes, options=STRIDES | PADDING | {"filter_height": COUNT, "filter_width": COUNT}, same_scale=True
 )
+_ROUNDING = 1e-6
 _TYPES = ("float32", "int8", "int16")
 
 MAX_POOL_2D = Operation(
     "MAX_POOL_2D", _RULE, PoolOptions, lower=_pool, types=_TYPES, batch=batch_rules.of_images, skips_padding=True
 )
 AVERAGE_POOL_2D = Operation(
-    "AVERAGE_POOL_2D", _RULE, PoolOptions, lower=_pool, types=_TYPES, batch=batch_rules.of_images, skips_padding=True
+    "AVERAGE_POOL_2D",
+    _RULE,
+    PoolOptions,
+    lower=_pool,
+    types=_TYPES,
+    batch=batch_rules.of_images,
+    weighed=_counting_padding,
+    skips_padding=True,
 )
 
 OPERATIONS = (MAX_POOL_2D, AVERAGE_POOL_2D)
