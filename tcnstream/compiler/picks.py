@@ -105,9 +105,23 @@ def _one_frame(lw: Lowering, i: int, stream: TimedTensor, picked: Picked) -> Tim
 def _refuse(lw: Lowering, picked: Picked) -> Never:
     if (np.diff(picked.index[:, 0]) < 0).all():
         lw.refuse(picked.op, BACKWARDS, FORWARDS_ALONE)
+    if _is_circular(picked):
+        lw.refuse(
+            picked.op,
+            "puts the end of the window before its beginning, as circular padding and rolls do, and an endless signal"
+            " has no end",
+            "Train with padding by zeros, by reflection or by the last value",
+        )
     joins = picked.weights is None and sum(i in lw.streams for i in picked.op.inputs) > 1
     what = "puts two signals one behind the other in time: " if joins else "picks "
     lw.refuse(picked.op, f"{what}frames of the window in an order that goes on in no stream")
+
+
+def _is_circular(picked: Picked) -> bool:
+    """Whether the frames follow one another, and the last one by the first."""
+    index = picked.index[:, 0]
+    onward = (np.diff(index) - 1) % picked.frames == 0
+    return picked.weights is None and OUTSIDE not in index and bool(onward.all() and (np.diff(index) != 1).any())
 
 
 def _steps(picked: Picked) -> Sequence[tuple[str, Window]] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tcnstream.compiler.merged import unmerge
 from tcnstream.compiler.normalise import normalise
 from tcnstream.compiler.static import Compute, known
 from tcnstream.compiler.unrolled import roll_up
@@ -17,5 +18,5 @@ def prepared(graph: Graph, compute: Compute | None = None) -> Graph:
     ``compute``: see ``static.known``.
     """
     sound = known(validate(settle(graph)), compute)
-    stepped = roll_up(inline_whiles(sound) if has_whiles(sound) else sound)
+    stepped = unmerge(roll_up(inline_whiles(sound) if has_whiles(sound) else sound))
     return normalise(sound if stepped is sound else validate(stepped))

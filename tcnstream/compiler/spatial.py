@@ -67,7 +67,7 @@ def spatial(lw: Lowering, op: Op, i: int, kernel: Shape) -> Axes:
         return Axes("w", "h", True, (value, (shape[1], shape[3])), stream.axis)
     if stream.axis == 0:
         return lw.refuse(op, "works on two axes of every frame")
-    return lw.refuse(op, "works on two axes after time has gone")
+    return lw.refuse_axis(op, "works on two axes after time has gone, so that another axis may be time")
 
 
 def access_window(

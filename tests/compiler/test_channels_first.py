@@ -12,6 +12,7 @@ from helpers.netfile import Net, Value, quantization
 from helpers.oracle import reference_kernels
 
 import tcnstream
+from tcnstream import NotStreamableError
 
 CHANNELS, FRAMES = 3, 12
 Chain = Callable[[Net, Value], Value]
@@ -147,3 +148,32 @@ def test_a_dense_layer_over_all_frames_of_channels_without_a_batch() -> None:
     model = tcnstream.load(content, time_axis=1)
     for engine in engines_here(model):
         verify_contract(model, signal.T, expected[None], engine=engine)
+
+
+def test_a_norm_over_groups_of_channels_and_time() -> None:
+    """As onnx2tf writes PyTorch's GroupNorm; over all frames so far the last one is as the file has it."""
+    net, channels, groups = Net(), 6, 2
+    x = net.input((1, channels, FRAMES), 2)
+    merged = net.transpose(net.reshape(x, (1, groups, channels // groups * FRAMES), 2), (0, 2, 1))
+    mean = over_both(net, "MEAN", merged, net.constant([1], np.int32))
+    centred = pair(net, "SUB", merged, mean)
+    power = over_both(net, "MEAN", pair(net, "MUL", merged, merged), net.constant([1], np.int32))
+    scaled = pair(net, "MUL", centred, net.same(power, "RSQRT", power.shape, 1))
+    net.output(net.reshape(net.transpose(scaled, (0, 2, 1)), (1, channels, FRAMES), 2))
+    content, signal = net.content(), net.rng.normal(size=(1, channels, FRAMES)).astype(np.float32)
+    (expected,) = reference_kernels(content, [signal])
+    model = tcnstream.load(content, time_axis=2)
+    with pytest.raises(NotStreamableError, match=r"`MEAN` \(op 2, .*averages all 12 frames of the window"):
+        model.stream()
+    for engine in engines_here(model, time_pooling="cumulative"):
+        stream = model.stream(engine=engine, time_pooling="cumulative")
+        made = np.concatenate([stream.push(signal[0].T), stream.flush()])
+        np.testing.assert_allclose(made[-1], expected[0, :, -1], rtol=1e-4, atol=1e-5)
+
+
+def over_both(net: Net, kind: str, x: Value, axes: int) -> Value:
+    return net.same(x, kind, (1, 1, x.shape[2]), 1, axes, keep_dims=True)
+
+
+def pair(net: Net, kind: str, x: Value, y: Value) -> Value:
+    return net.same(x, kind, x.shape, x.axis, y.index)

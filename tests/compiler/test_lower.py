@@ -103,6 +103,12 @@ def two_halves_exchanged(net: Net, x: Value) -> Value:
     return y
 
 
+def halves_of_halves(net: Net, x: Value) -> Value:
+    y = net.value(x.shape, 1, 1.0)
+    net.op("CONCATENATION", [net.cut(x, 1, 0, 12, 2).index, net.cut(x, 1, 0, 6).index], [y], axis=1)
+    return y
+
+
 def repeated_signal(net: Net, x: Value) -> Value:
     return one(net, "TILE", x, (1, 24, 4), net.constant([1, 2, 1], np.int32))
 
@@ -171,7 +177,8 @@ REFUSED: list[tuple[Chain, str, str]] = [
     (backwards_slice, "STRIDED_SLICE", "turns time around"),
     (positional_code, "ADD", "which differs from frame to frame of the window"),
     (mixed_axes, "RESHAPE", "turns (1, 12, 4) into (1, 8, 6), which mixes time with other axes"),
-    (two_halves_exchanged, "CONCATENATION", "puts two signals one behind the other in time"),
+    (two_halves_exchanged, "CONCATENATION", "puts the end of the window before its beginning"),
+    (halves_of_halves, "CONCATENATION", "puts two signals one behind the other in time"),
     (repeated_signal, "TILE", "repeats the whole signal along time"),
     (kernels_over_a_batch_of_two, "CONV_2D", "works on a batch of 2"),
     (minus_the_last_frame, "SUB", "hands every frame what only the end of the window knows"),
