@@ -152,6 +152,27 @@ VNNI(vnni_4, __m128i, 4, _mm_setzero_si128, _mm_set1_epi32, _mm_xor_si128, bytes
         high = PICK_ODD(P##_srli_epi64(even, 31), P##_slli_epi64(odd, 1));                                      \
         rest = P##_add_epi32(P##_and_##S(high, s.mask), P##_srai_epi32(high, 31));                              \
         return ADD_IF_LESS(P##_srav_epi32(high, s.right), s.threshold, rest);                                   \
+    }                                                                                                           \
+    /* The same, and `zero` added, of |x| < 2^30 with shifts to the right by at most 22: the halves that round away \
+     * from zero are the sign's, and the rest is one sum that cannot overflow. */                               \
+    typedef struct { T multiplier, odd_multiplier, right, offset; } short_scaling;                              \
+    I int short_scaling_of(short_scaling *s, T multiplier, T shift, int32_t zero)                               \
+    {                                                                                                           \
+        s->multiplier = multiplier;                                                                             \
+        s->odd_multiplier = P##_srli_epi64(multiplier, 32);                                                     \
+        s->right = P##_sub_epi32(P##_setzero_##S(), shift);                                                     \
+        s->offset = P##_add_epi32(P##_sllv_epi32(P##_set1_epi32(zero), s->right),                               \
+                                  P##_srli_epi32(P##_sllv_epi32(P##_set1_epi32(1), s->right), 1));              \
+        return !ANY(P##_sub_epi32(s->right, P##_min_epi32(P##_max_epi32(s->right, P##_set1_epi32(1)), P##_set1_epi32(22)))); \
+    }                                                                                                           \
+    I T short_rescaled(T x, short_scaling s)                                                                    \
+    {                                                                                                           \
+        T nudge = SET64(1 << 30);                                                                               \
+        T even = P##_add_epi64(P##_mul_epi32(x, s.multiplier), nudge);                                          \
+        T odd = P##_add_epi64(P##_mul_epi32(P##_srli_epi64(x, 32), s.odd_multiplier), nudge);                   \
+        T high = PICK_ODD(P##_srli_epi64(even, 31), P##_slli_epi64(odd, 1));                                    \
+        T sum = P##_add_epi32(P##_add_epi32(high, s.offset), P##_srai_epi32(x, 31));                            \
+        return P##_srav_epi32(sum, s.right);                                                                    \
     }
 
 #if LANES > 8
@@ -234,15 +255,22 @@ I pairs some_pair_of(const int8_t *x, const int8_t *y, uint32_t n) { return side
 
 #include "integer.h"
 
-#ifdef NUMBERS
+#if LANES == 8
+#include "avx2_i8.h"
+#define CONV_I8 conv_i8_widened
+#define DEPTHWISE_I8 depthwise_i8_widened
+#define BINARY_I8 binary_i8_widened
+#elif defined(NUMBERS)
+#define CONV_I8 conv_i8
 #define DEPTHWISE_I8 depthwise_i8
 #define BINARY_I8 binary_i8
 #else
+#define CONV_I8 conv_i8
 #define DEPTHWISE_I8 tcn_plain_depthwise_i8
 #define BINARY_I8 tcn_plain_binary_i8
 #endif
 
 const tcn_kernels KERNELS = {
-    ISA, conv_f32, conv_i8, conv_i16, depthwise_f32, DEPTHWISE_I8, tcn_plain_depthwise_i16, binary_f32, BINARY_I8,
+    ISA, conv_f32, CONV_I8, conv_i16, depthwise_f32, DEPTHWISE_I8, tcn_plain_depthwise_i16, binary_f32, BINARY_I8,
     tcn_plain_binary_i16, tcn_plain_unary_f32, NULL, NULL,
 };

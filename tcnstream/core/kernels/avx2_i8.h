@@ -1,0 +1,235 @@
+/* avx2_i8.h - int8 on AVX2: windows of many positions are widened to 16 bits once for all outputs, and what a
+ * plan's writer has found to be short (RESCALE_SHORT) is rescaled sixteen values at a time. */
+
+/* Of 16 bits, for the windows of some positions: half of a processor's nearest cache. Registers hold the sums of eight
+ * outputs for five positions. */
+enum { WIDENED_WORDS = 8192, WIDENED_TILE = 5, WIDENED_POSITIONS = 64 };
+
+INLINE __m256i sixteen(const int8_t *p) { return _mm256_cvtepi8_epi16(bytes_at(p)); }
+
+/* Sixteen values to bytes, saturated. */
+INLINE __m128i narrowed_16(numbers x, numbers y)
+{
+    __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(x, y), 0xD8);
+    return _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+}
+
+INLINE __m128i clipped_16(__m128i x, const int32_t low, const int32_t high)
+{
+    return _mm_min_epi8(_mm_max_epi8(x, _mm_set1_epi8((char)low)), _mm_set1_epi8((char)high));
+}
+
+/* Rows to 16 bits, each padded with zeros to whole fours; eight words behind the last are written as well. */
+static __attribute__((noinline)) void widen(const void *const *rows, size_t n, size_t from, size_t depth, int16_t *to)
+{
+    const size_t padded = (depth + 3) & ~(size_t)3;
+    const void *const *const end = rows + n;
+    size_t c;
+    for (; rows < end; rows++, to += padded) {
+        const int8_t *x = (const int8_t *)*rows + from;
+        for (c = 0; c + 16 <= depth; c += 16)
+            _mm256_storeu_si256((__m256i *)(void *)(to + c), sixteen(x + c));
+        if (c + 8 <= depth) {
+            _mm_storeu_si128((__m128i *)(void *)(to + c), _mm_cvtepi8_epi16(_mm_loadl_epi64((const __m128i *)(const void *)(x + c))));
+            c += 8;
+        }
+        if (c < depth)
+            _mm_storeu_si128((__m128i *)(void *)(to + c), _mm_cvtepi8_epi16(some_bytes(x + c, (uint32_t)(depth - c))));
+    }
+}
+
+/* The sums of N times four outputs for T positions, from `bias` on. A register has two partial sums of four outputs. */
+#define WIDENED(name, N, T)                                                                                     \
+    INLINE void name(const int8_t *w, size_t step, const int16_t *x, size_t apart, const int32_t *bias, int32_t *sum, size_t width) \
+    {                                                                                                           \
+        __m256i s[T][N], weight[N];                                                                             \
+        size_t i, t, v;                                                                                         \
+        UNROLL_INT for (v = 0; v < N; v++)                                                                      \
+            UNROLL_INT for (t = 0; t < T; t++) s[t][v] = _mm256_cvtepu32_epi64(_mm_loadu_si128((const __m128i *)(const void *)(bias + 4 * v))); \
+        for (i = 0; i < apart; i += 4, w += step) {                                                             \
+            UNROLL_INT for (v = 0; v < N; v++) weight[v] = sixteen(w + 16 * v);                                 \
+            UNROLL_INT for (t = 0; t < T; t++) {                                                                \
+                const __m256i four = int16_at(x + t * apart + i);                                               \
+                UNROLL_INT for (v = 0; v < N; v++) s[t][v] = _mm256_add_epi32(s[t][v], _mm256_madd_epi16(weight[v], four)); \
+            }                                                                                                   \
+        }                                                                                                       \
+        UNROLL_INT for (t = 0; t < T; t++)                                                                      \
+            if (N == 2) {                                                                                       \
+                const __m256i both = _mm256_hadd_epi32(s[t][0], s[t][N - 1]);                                   \
+                _mm256_storeu_si256((__m256i *)(void *)(sum + t * width), _mm256_permute4x64_epi64(both, 0xD8)); \
+            } else {                                                                                            \
+                int8_4_store(s[t][0], sum + t * width);                                                         \
+            }                                                                                                   \
+    }
+
+#define WIDENED_TILES(name, N)                                                                                  \
+    WIDENED(name##_5, N, 5)                                                                                     \
+    WIDENED(name##_4, N, 4)                                                                                     \
+    WIDENED(name##_1, N, 1)                                                                                     \
+    static __attribute__((noinline)) void name(const int8_t *w, size_t step, const int16_t *x, size_t apart, const int32_t *bias, size_t positions, int32_t *sum, size_t width) \
+    {                                                                                                           \
+        size_t p = 0;                                                                                           \
+        for (; p + 5 <= positions; p += 5)                                                                      \
+            name##_5(w, step, x + p * apart, apart, bias, sum + p * width, width);                              \
+        for (; p + 4 <= positions; p += 4)                                                                      \
+            name##_4(w, step, x + p * apart, apart, bias, sum + p * width, width);                              \
+        for (; p < positions; p++)                                                                              \
+            name##_1(w, step, x + p * apart, apart, bias, sum + p * width, width);                              \
+    }
+WIDENED_TILES(widened_8, 2)
+WIDENED_TILES(widened_4, 1)
+
+/* The outputs of a whole panel of 16 from its sums. */
+static void finish_16(const conv_args *a, const short_scaling *by, const int32_t *sum, size_t positions, void *const *outs, size_t to)
+{
+    const short_scaling first = by[0], second = by[1];
+    const int32_t low = a->low, high = a->high;
+    const int clip = low > -128 || high < 127;
+    size_t t;
+    for (t = 0; t < positions; t++, sum += 16) {
+        __m128i y = narrowed_16(short_rescaled(loaded(sum), first), short_rescaled(loaded(sum + 8), second));
+        _mm_storeu_si128((__m128i *)(void *)((int8_t *)outs[t] + to), clip ? clipped_16(y, low, high) : y);
+    }
+}
+
+static void widened_panels(const conv_args *a, const uint8_t *plan, const int8_t *w, const int16_t *x, size_t apart, uint32_t at,
+                           size_t positions, void *const *outs, size_t to, uint32_t outputs)
+{
+    static const int32_t nothing[16] = {0};
+    const int32_t *bias = WORDS(plan, a->bias_at) + at, *multiplier = WORDS(plan, a->multiplier_at) + at, *shift = WORDS(plan, a->shift_at) + at;
+    int32_t sum[16 * WIDENED_POSITIONS];
+    uint32_t width, n, v;
+    for (; outputs > 0; outputs -= n, to += n, at += width, bias += width, multiplier += width, shift += width, w += apart * width) {
+        short_scaling by[2];
+        width = panel_width(outputs);
+        n = outputs < width ? outputs : width;
+        if (n == 16 && a->rescale == RESCALE_SHORT && short_scaling_of(&by[0], loaded(multiplier), loaded(shift), a->zero_out) &&
+            short_scaling_of(&by[1], loaded(multiplier + 8), loaded(shift + 8), a->zero_out)) {
+            for (v = 0; v < 16; v += 8)
+                widened_8(w + 4 * v, 64, x, apart, bias + v, positions, sum + v, 16);
+            finish_16(a, by, sum, positions, outs, to);
+            continue;
+        }
+        for (v = 0; v + 8 <= width; v += 8)
+            widened_8(w + 4 * v, 4 * width, x, apart, nothing, positions, sum + v, width);
+        if (width == 4)
+            widened_4(w, 16, x, apart, nothing, positions, sum, 4);
+        finish_int8(a, plan, sum, positions, at, width, outs, to, n);
+    }
+}
+
+static void conv_i8_widened(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions)
+{
+    int16_t x[WIDENED_WORDS];
+    const size_t taps = (size_t)a->taps_t * a->taps_f, depth = a->channels / a->groups, apart = taps * ((depth + 3) & ~(size_t)3);
+    const uint32_t outputs = a->outputs / a->groups, total = panel_total(outputs);
+    size_t most = (WIDENED_WORDS - 16) / apart, p, n;
+    uint32_t g;
+    if (positions == 1 || most < WIDENED_TILE) {
+        conv_i8(a, plan, rows, outs, positions);
+        return;
+    }
+    most = most < WIDENED_POSITIONS ? most / WIDENED_TILE * WIDENED_TILE : WIDENED_POSITIONS;
+    for (p = 0; p < positions; p += n) {
+        n = positions - p < most ? positions - p : most;
+        for (g = 0; g < a->groups; g++) {
+            widen(rows + p * taps, n * taps, g * depth, depth, x);
+            widened_panels(a, plan, (const int8_t *)(plan + a->weights_at) + g * apart * total, x, apart, g * total, n, outs + p,
+                           (size_t)g * outputs, outputs);
+        }
+    }
+}
+
+/* Sixteen channels of a row beside those of the next, as pairs of 16 bits. */
+typedef struct {
+    __m256i first, second;
+} sixteen_pairs;
+
+INLINE sixteen_pairs pairs_of(__m128i x, __m128i y)
+{
+    return (sixteen_pairs){_mm256_cvtepi8_epi16(_mm_unpacklo_epi8(x, y)), _mm256_cvtepi8_epi16(_mm_unpackhi_epi8(x, y))};
+}
+
+INLINE sixteen_pairs sixteen_weights(const int8_t *w, uint32_t k, uint32_t taps, uint32_t channels)
+{
+    const int8_t *first = w + (size_t)2 * k * channels;
+    return pairs_of(bytes_at(first), 2 * k + 1 < taps ? bytes_at(first + channels) : _mm_setzero_si128());
+}
+
+static void depthwise_i8_widened(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions)
+{
+    const uint32_t taps = a->taps_t * a->taps_f, channels = a->outputs, whole = channels & ~15u, steps = (taps + 1) / 2;
+    const int8_t *weights = (const int8_t *)(plan + a->weights_at);
+    const int32_t *bias = WORDS(plan, a->bias_at), *multiplier = WORDS(plan, a->multiplier_at), *shift = WORDS(plan, a->shift_at);
+    const int32_t low = a->low, high = a->high;
+    const int clip = low > -128 || high < 127;
+    uint32_t c, p, k;
+    if (a->channels != channels || a->rescale != RESCALE_SHORT) {
+        depthwise_i8(a, plan, rows, outs, positions);
+        return;
+    }
+    for (c = 0; c < whole; c += 16) {
+        sixteen_pairs kept[PAIRS_KEPT];
+        short_scaling by[2];
+        if (!short_scaling_of(&by[0], loaded(multiplier + c), loaded(shift + c), a->zero_out) ||
+            !short_scaling_of(&by[1], loaded(multiplier + c + 8), loaded(shift + c + 8), a->zero_out)) {
+            depthwise_i8_part(a, plan, rows, outs, positions, c, 8);
+            depthwise_i8_part(a, plan, rows, outs, positions, c + 8, 8);
+            continue;
+        }
+        for (k = 0; k < steps && k < PAIRS_KEPT; k++)
+            kept[k] = sixteen_weights(weights + c, k, taps, channels);
+        for (p = 0; p < positions; p++) {
+            const void *const *row = rows + (size_t)p * taps;
+            numbers first = loaded(bias + c), second = loaded(bias + c + 8);
+            __m128i y;
+            for (k = 0; k < steps; k++) {
+                const __m128i x = bytes_at((const int8_t *)row[2 * k] + c);
+                const sixteen_pairs w = k < PAIRS_KEPT ? kept[k] : sixteen_weights(weights + c, k, taps, channels);
+                const sixteen_pairs both = pairs_of(x, 2 * k + 1 < taps ? bytes_at((const int8_t *)row[2 * k + 1] + c) : x);
+                first = with_products(first, both.first, w.first);
+                second = with_products(second, both.second, w.second);
+            }
+            y = narrowed_16(short_rescaled(first, by[0]), short_rescaled(second, by[1]));
+            _mm_storeu_si128((__m128i *)(void *)((int8_t *)outs[p] + c), clip ? clipped_16(y, low, high) : y);
+        }
+    }
+    for (; c + 8 <= channels; c += 8)
+        depthwise_i8_part(a, plan, rows, outs, positions, c, 8);
+    if (c < channels)
+        depthwise_i8_part(a, plan, rows, outs, positions, c, channels - c);
+}
+
+/* A sum of which one operand is at twice the larger scale already: bringing it there is a shift. */
+static void binary_i8_widened(const binary_args *a, int op, const int8_t *x, const int8_t *y, int8_t *out, uint32_t n)
+{
+    const int own = a->multiplier[0] == 1 << 30 && a->shift[0] == 0 ? 0 : 1;
+    const int32_t low = a->low, high = a->high;
+    const int clip = low > -128 || high < 127;
+    const int equal = a->multiplier[1 - own] == 1 << 30 && a->shift[1 - own] == 0;
+    short_scaling other, by;
+    uint32_t i, h;
+    if (op != BINARY_ADD || a->left_shift != 20 || a->multiplier[own] != 1 << 30 || a->shift[own] != 0 ||
+        (!short_scaling_of(&other, same(a->multiplier[1 - own]), same(a->shift[1 - own]), 0) && !equal) ||
+        !short_scaling_of(&by, same(a->multiplier_out), same(a->shift_out), a->zero_out)) {
+        binary_i8(a, op, x, y, out, n);
+        return;
+    }
+    {
+        const int8_t *p = own ? y : x, *q = own ? x : y;
+        const numbers zero_p = same(a->zero[own] * (1 << 19)), zero_q = same(a->zero[1 - own] * (1 << 20));
+        for (i = 0; i + 16 <= n; i += 16) {
+            numbers r[2];
+            __m128i made;
+            UNROLL_INT for (h = 0; h < 2; h++) {
+                const numbers far = minus(shifted_left(widened(q + i + 8 * h), 20), zero_q);
+                const numbers moved = equal ? _mm256_srai_epi32(far, 1) : short_rescaled(far, other);
+                r[h] = short_rescaled(added(minus(shifted_left(widened(p + i + 8 * h), 19), zero_p), moved), by);
+            }
+            made = narrowed_16(r[0], r[1]);
+            _mm_storeu_si128((__m128i *)(void *)(out + i), clip ? clipped_16(made, low, high) : made);
+        }
+    }
+    if (i < n)
+        binary_i8(a, op, x + i, y + i, out + i, n - i);
+}
