@@ -14,6 +14,7 @@ from tcnstream.compiler.lowering import Lowering
 from tcnstream.compiler.operations.cuts import PAD, PadOptions
 from tcnstream.compiler.operations.gathers import GATHER
 from tcnstream.compiler.operations.layout import AxisOptions
+from tcnstream.compiler.spatial import refuse_longer
 from tcnstream.tflite.graph import Op, Shape, Tensor
 from tcnstream.tflite.shapes import same_padding
 from tcnstream.tflite.validate import MOST_VALUES
@@ -68,6 +69,8 @@ def patches(lw: Lowering, op: Op, i: int, kernel: Shape, fill: float | int, grou
         value, frame = lw.step(
             op, [(value, frame)], like, padded, frames, PAD.kind, options=PadOptions(paddings), fill=fill
         )
+    for axis, taps, places in zip("hw", kernel, frame[:2], strict=True):
+        refuse_longer(lw, op, (taps - 1) * op.integer(f"dilation_{axis}_factor", 1) + 1, places)
     # (places of an axis, its taps): where each window stands there
     rows, columns = (
         op.integer(f"stride_{axis}", 1) * np.arange(places)[:, None]

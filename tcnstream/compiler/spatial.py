@@ -95,5 +95,12 @@ def access_window(
         f_begin, f_end = same_padding(shape[f], kernel[1], stride[1], dilation[1])
     else:
         pad_begin, pad_end, f_begin, f_end = 0, 0, 0, 0
+    refuse_longer(lw, op, (kernel[1] - 1) * dilation[1] + 1, shape[f] + f_begin + f_end)
     window = Window(1, stride[0], (kernel[0] - 1) * dilation[0] + 1, pad_begin, pad_end)
     return window, (f_begin, f_end)
+
+
+def refuse_longer(lw: Lowering, op: Op, extent: int, places: int) -> None:
+    """A window that is longer than a frame: a file of nothing but 1s states no shape that would show it."""
+    if extent > places:
+        lw.refuse(op, f"goes over a frame of {places} with a window of {extent}")

@@ -501,6 +501,15 @@ def test_a_file_for_signals_of_any_length_states_ones() -> None:
     assert (model.delay, model.receptive_field) == (2, 3)
 
 
+def test_a_window_longer_than_a_frame_is_refused_where_the_file_states_ones() -> None:
+    """The shape below 0 that followed was taken for one of any length, and the first push raised ValueError."""
+    options = {"padding": "VALID", "stride_h": 1, "stride_w": 1}
+    content = operation("CONV_2D", ["x", W[:1, :1, :, :1].repeat(2, 2)], (1, 12, 1, 1), **options)
+    ones = changed(content, t0=(1, 1, 1, 1), t1=(1, 1, 1, 1))
+    with pytest.raises(NotStreamableError, match="goes over a frame of 1 with a window of 2"):
+        tcnstream.load(ones, time_axis=1)
+
+
 def test_a_model_that_only_passes_the_signal_on() -> None:
     content = build([layer("crop", before=0, after=0)], 20).content
     model = tcnstream.load(content)

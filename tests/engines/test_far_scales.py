@@ -227,6 +227,7 @@ FRAMES8 = (1, 9, 2)
         ("MIRROR_PAD", [tensor((3, 2), np.int32, data=[[0, 0]] * 3)], tensor(FRAMES8, np.int8), "moves values"),
         ("PRELU", [tensor((2,), np.int8, data=[1, 2])], tensor(FRAMES8, np.int8, **Q8), "needs one scale"),
         ("DEQUANTIZE", [], tensor(FRAMES8, np.int8, **Q8), "it gives real numbers, not int8"),
+        ("QUANTIZE", [], tensor(FRAMES8, np.float32), "is float32, not integers"),
     ],
 )
 def test_operands_whose_scales_do_not_fit_are_no_sound_model(
@@ -255,13 +256,15 @@ def test_a_scale_that_cannot_be_brought_to_a_table_is_refused(kind: str, scale: 
         ("ROUND", [], np.int8, 0.1, {}),
         ("HARD_SWISH", [], np.int8, 1e5, {}),
         ("SOFTMAX", [], np.int8, 1 / 256, {"beta": 1e3}),
+        ("SOFTMAX", [], np.int8, 1 / 256, {"beta": -1.0}),
+        ("SOFTMAX", [], np.uint8, 1 / 256, {"beta": -1.0}),
         ("ADD", [tensor((2,), np.int16, scale=2.0**-13, data=[1, 2])], np.int16, 2.0**-11, {"pot_scale_int16": True}),
     ],
 )
 def test_what_tflite_has_no_answer_for_is_refused_when_a_stream_is_opened(
     engine: str, kind: str, operands: list[Any], dtype: Any, scale: float, options: dict[str, Any]
 ) -> None:
-    source = tensor(FRAMES8, dtype, scale=0.1 if dtype is np.int8 else 2.0**-13)
+    source = tensor(FRAMES8, dtype, scale=2.0**-13 if dtype is np.int16 else 0.1)
     output = tensor(FRAMES8, dtype, scale=scale)
     model = tcnstream.load(one_operation(kind, [source, *operands], output, **options))
     with pytest.raises(EngineError, match=r"no defined answer|has no reference arithmetic"):
@@ -305,3 +308,28 @@ def test_zeros_may_have_a_scale_of_zero() -> None:
         verify_contract(loaded, signal, expected[0], engine=engine)
     with pytest.raises(ModelError, match="a quantization scale that is not a positive number"):
         tcnstream.load(one_operation("RELU", [tensor(FRAMES8, np.int8, scale=0.0)], y))
+
+
+@pytest.mark.parametrize("engine", ["native", "interpreter", "reference"])
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [
+        ("DIV", np.int8),
+        ("DIV", np.int32),
+        ("FLOOR_DIV", np.float32),
+        ("FLOOR_DIV", np.int8),
+        ("FLOOR_MOD", np.int16),
+        ("POW", np.int32),
+    ],
+)
+def test_a_signal_may_divide_by_zero_and_raise_to_negative_powers(engine: str, kind: str, dtype: Any) -> None:
+    """LiteRT's kernels end the run there, and the interpreter engine raised RuntimeError in the midst of a stream."""
+    x = tensor((1, 9, 2), dtype, scale=0.1) if dtype in (np.int8, np.int16) else tensor((1, 9, 2), dtype)
+    model = tcnstream.load(one_operation(kind, [x, x], x))
+    try:
+        stream = model.stream(engine)
+    except EngineError:
+        assert engine == "native"
+        return
+    signal = [np.random.default_rng(seed).integers(-3, 4, (60, 2)).astype(dtype) for seed in range(2)]
+    np.testing.assert_array_equal(stream.push(*signal), model.stream("reference").push(*signal))

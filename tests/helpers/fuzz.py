@@ -1,4 +1,4 @@
-"""Files that are wrong in one field: small networks, changed where the format has a field, and what becomes of them.
+"""Files that are wrong in one field: those of ``fuzz_files``, changed where the format has one, and what they do.
 
 A file is read or refused at ``load`` (ModelError, NotStreamableError), refused at ``stream`` (EngineError), or all
 engines that take it give the same frames for random chunks. Nothing else may happen, nor more than 5 s of processor
@@ -20,6 +20,7 @@ import signal
 import struct
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -28,13 +29,14 @@ import flatbuffers
 import numpy as np
 
 import tcnstream
-from helpers import fuzz_inputs
+from helpers import fuzz_files, fuzz_inputs
 from helpers.child import Child, ChildEndedError, answer_all, replies_alone
 from helpers.random_layers import draw_network
 from tcnstream.engines.base import ENGINES
 from tcnstream.errors import EngineError, ModelError, NotStreamableError, StreamError
 from tcnstream.measure.compare import agrees
 from tcnstream.tflite.graph import Array
+from tcnstream.tflite.schema import kind_of_code
 
 MOST_S = 5.0
 MOST_BYTES = 1 << 30
@@ -285,13 +287,24 @@ MUTATIONS: tuple[Mutation, ...] = (
 )  # fmt: skip
 
 
-def case(seed: int, number: int) -> bytes:
-    """One file: a network, and one to three fields of it changed."""
+@dataclass(frozen=True)
+class Case:
+    """A file, the time axis that is named to ``load``, and the operations that it had before it was damaged."""
+
+    content: bytes
+    time_axis: int | None
+    kinds: tuple[str, ...]
+
+
+def case(seed: int, number: int) -> Case:
+    """One file: a sound one, and one to three fields of it changed."""
     from ai_edge_litert import schema_py_generated as schema
 
     rng = random.Random(f"{seed}/{number}")
-    content = draw_network(rng).content
+    content, time_axis = fuzz_files.draw(rng)
     model = schema.ModelT.InitFromPackedBuf(content, 0)
+    codes = (max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes)
+    kinds = tuple(sorted({kind_of_code(code) for code in codes}))
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         if model.subgraphs and model.subgraphs[0].tensors:
             rng.choice(MUTATIONS)(model, rng)
@@ -299,17 +312,17 @@ def case(seed: int, number: int) -> bytes:
     try:
         builder.Finish(model.Pack(builder), b"TFL3")
     except (TypeError, ValueError, OverflowError, struct.error):  # what the format cannot hold at all
-        return content
-    return bytes(builder.Output())
+        return Case(content, time_axis, kinds)
+    return Case(bytes(builder.Output()), time_axis, kinds)
 
 
 # --- what becomes of a file ------------------------------------------------------------------------
 
 
-def judge(content: bytes, rng: np.random.Generator) -> str:
+def judge(content: bytes, rng: np.random.Generator, time_axis: int | None = None) -> str:
     """In a word what happened; AssertionError where engines differ, any other exception is a finding as well."""
     try:
-        model = tcnstream.load(content)
+        model = tcnstream.load(content, time_axis=time_axis)
     except (ModelError, NotStreamableError) as e:
         return type(e).__name__
     values = max(1, *(math.prod(port.shape) for port in (*model.inputs, *model.outputs)))
@@ -325,7 +338,7 @@ def judge(content: bytes, rng: np.random.Generator) -> str:
     for engine in ENGINES:
         try:
             stream = model.stream(engine, time_pooling=policy, static=given)
-        except (EngineError, NotStreamableError):
+        except (EngineError, NotStreamableError, StreamError):
             continue
         answers[engine] = _answer(stream, signal_of, model.input_steps, sizes)
     if not answers:
@@ -390,12 +403,13 @@ def _slow(number: int, frame: FrameType | None) -> None:
 
 
 def serve() -> None:
-    """What ``Jury`` runs: (content, seed) in, verdicts out."""
+    """What ``Jury`` runs: ((content, time axis), seed) in, verdicts out."""
 
-    def judged(content: bytes, seed: int) -> str:
-        return judge(content, np.random.default_rng(seed))
+    def judged(given: fuzz_files.Base, seed: int) -> str:
+        content, time_axis = given
+        return judge(content, np.random.default_rng(seed), time_axis)
 
-    serve_verdicts(judged, lambda: judged(draw_network(random.Random(0)).content, 0))
+    serve_verdicts(judged, lambda: judged((draw_network(random.Random(0)).content, None), 0))
 
 
 def serve_verdicts(judged: Callable[[Any, int], str], first: Callable[[], object]) -> None:
@@ -438,24 +452,27 @@ class Jury:
         self._child.close()
 
 
-def verdicts(seed: int, numbers: range) -> Iterator[tuple[int, bytes, bool, str]]:
-    """For every case its number, file, whether it went as promised, and what happened."""
+def verdicts(seed: int, numbers: range) -> Iterator[tuple[int, Case, bool, str]]:
+    """For every case its number, what it is, whether it went as promised, and what happened."""
     jury = Jury()
     try:
         for number in numbers:
-            content = case(seed, number)
-            right, what = jury.verdict(content, number)
-            yield number, content, right, what
+            given = case(seed, number)
+            right, what = jury.verdict((given.content, given.time_axis), number)
+            yield number, given, right, what
     finally:
         jury.close()
 
 
-def _all_verdicts(kind: str, seed: int, numbers: range) -> Iterator[tuple[int, bytes, bool, str]]:
+_NO_FILE = Case(b"", None, ())
+
+
+def _all_verdicts(kind: str, seed: int, numbers: range) -> Iterator[tuple[int, Case, bool, str]]:
     if kind == "file":
         yield from verdicts(seed, numbers)
     else:
         for number, right, what in fuzz_inputs.verdicts(kind, seed, numbers):
-            yield number, b"", right, what
+            yield number, _NO_FILE, right, what
 
 
 def main() -> None:
@@ -467,15 +484,21 @@ def main() -> None:
     parser.add_argument("--of", choices=("file", *fuzz_inputs.KINDS), default="file")
     given = parser.parse_args()
     counted: collections.Counter[str] = collections.Counter()
+    by_kind: collections.defaultdict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     numbers = range(given.first, given.first + given.cases)
-    for number, content, right, what in _all_verdicts(given.of, given.seed, numbers):
-        counted[what if right else "FINDINGS"] += 1
+    for number, judged, right, what in _all_verdicts(given.of, given.seed, numbers):
+        outcome = what if right else "FINDINGS"
+        counted[outcome] += 1
+        for kind in judged.kinds:
+            by_kind[kind][outcome] += 1
         if not right:
             print(f"case {given.seed}/{number}: {what}", flush=True)
-            if given.keep is not None and content:
-                (given.keep / f"{given.seed}-{number}.tflite").write_bytes(content)
+            if given.keep is not None and judged.content:
+                (given.keep / f"{given.seed}-{number}.tflite").write_bytes(judged.content)
         if number % 1000 == 999:
             print(sum(counted.values()), dict(counted), flush=True)
+    for kind, outcomes in sorted(by_kind.items()):
+        print(f"{kind:32s} {sum(outcomes.values()):7d} files: {dict(outcomes)}")
     print("in all", sum(counted.values()), dict(counted), flush=True)
 
 

@@ -40,6 +40,12 @@ class SoftmaxOptions(Options):
     beta: float = 1.0
 
 
+def _quantized(o: Operands) -> Shapes:
+    made = o.graph.tensors[o.op.outputs[0]]
+    require(made.dtype.kind in "iu", f"`{made.name}` is {made.dtype}, not integers")
+    return same(o)
+
+
 def _dequantized(o: Operands) -> Shapes:
     """Constants may have a scale per channel; they are folded."""
     tensor = o.tensor(0)
@@ -169,7 +175,10 @@ CAST = Operation(
 
 
 QUANTIZE = Operation(
-    "QUANTIZE", Rule(retyped=True), lower=_pointwise, types=("float32", "int8", "uint8", "int16", "int32")
+    "QUANTIZE",
+    Rule(shapes=_quantized, retyped=True),
+    lower=_pointwise,
+    types=("float32", "int8", "uint8", "int16", "int32"),
 )
 
 DEQUANTIZE = Operation(

@@ -169,6 +169,9 @@ LOGICAL_AND = _two("LOGICAL_AND", _PAIR, ("bool",), np.logical_and)
 LESS = _two("LESS", _COMPARISON, _ALL, np.less)
 
 NOT_EQUAL = _two("NOT_EQUAL", _COMPARISON, (*_ALL, "bool"), np.not_equal)
+POW = _two("POW", _PAIR, ("float32", "int32"), np.power)
+FLOOR_DIV = _two("FLOOR_DIV", _RAW, ("float32", "int8", "int16", "int32"), np.floor_divide)
+FLOOR_MOD = _two("FLOOR_MOD", _RAW, _ALL, np.mod)
 
 OPERATIONS = (
     ADD,
@@ -176,10 +179,10 @@ OPERATIONS = (
     MUL,
     DIV,
     _two("SQUARED_DIFFERENCE", _PAIR, ("float32", "int8", "int32"), _squared_difference),
-    _two("POW", _PAIR, ("float32", "int32"), np.power),
+    POW,
     _two("PRELU", _PAIR, ("float32", "int8")),
-    _two("FLOOR_DIV", _RAW, ("float32", "int8", "int16", "int32"), np.floor_divide),
-    _two("FLOOR_MOD", _RAW, _ALL, np.mod),
+    FLOOR_DIV,
+    FLOOR_MOD,
     MAXIMUM,
     MINIMUM,
     LOGICAL_AND,

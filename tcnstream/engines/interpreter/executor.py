@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tcnstream.compiler.operations.activation import RSQRT
+from tcnstream.compiler.operations.elementwise import DIV, FLOOR_DIV, FLOOR_MOD, POW
 from tcnstream.compiler.plan import Node, Plan
 from tcnstream.compiler.timing import counts, first_read, last_read, oldest_kept, oldest_needed, timings
 from tcnstream.engines.base import StateExecutor
@@ -292,8 +293,19 @@ class InterpreterExecutor(StateExecutor):
 
 
 def _stops_at_values(plan: Plan, node: Node) -> bool:
-    """Whether TFLite's kernel ends the run at some values, in the midst of a stream: RSQRT does at integers below 0."""
-    return node.kind == RSQRT.kind and plan.tensors[node.outputs[0]].dtype.kind == "i"
+    """Whether TFLite's kernel ends the run at some values, in the midst of a stream.
+
+    RSQRT and POW do at integers below 0; what divides does at 0, of integers, and FLOOR_DIV also of real numbers.
+    """
+    integers = plan.tensors[node.outputs[0]].dtype.kind in "iu"
+    if node.kind not in _DIVISIONS:
+        return integers and node.kind in (RSQRT.kind, POW.kind)
+    divisor = plan.tensors[node.inputs[1]]
+    zero = 0 if divisor.quantization is None else divisor.quantization.zero_point[0]
+    return (integers or node.kind == FLOOR_DIV.kind) and (divisor.data is None or bool((divisor.data == zero).any()))
+
+
+_DIVISIONS = (DIV.kind, FLOOR_DIV.kind, FLOOR_MOD.kind)
 
 
 def measure_deviation(plan: Plan, signal: Sequence[Array]) -> float:

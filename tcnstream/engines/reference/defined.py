@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from tcnstream.compiler.operations import operation
 from tcnstream.compiler.operations.activation import SlopeOptions
@@ -10,6 +11,7 @@ from tcnstream.compiler.operations.statistics import Statistic
 from tcnstream.compiler.plan import Plan
 from tcnstream.engines.reference.kernels import KERNELS, KernelContext
 from tcnstream.engines.reference.kernels.context import UNDEFINED, facts_of, is_quantized
+from tcnstream.engines.signed import is_unsigned, signed
 from tcnstream.errors import EngineError
 
 _FARTHEST = 2.0**30
@@ -24,6 +26,8 @@ def check_defined(plan: Plan) -> None:
 
     Whatever passes has one, which is the same in every engine.
     """
+    if any(map(is_unsigned, plan.tensors)):
+        plan = replace(plan, tensors=tuple(map(signed, plan.tensors)))
     for node in plan.nodes:
         if node.kind not in KERNELS or plan.tensors[node.inputs[0]].dtype.kind != "i":
             continue

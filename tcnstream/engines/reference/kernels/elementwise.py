@@ -222,7 +222,13 @@ def power(context: KernelContext) -> tuple[Array, ...]:
     """x ** y with broadcasting, float32 or int32. Source: ``pow.cc``."""
     if is_quantized(context.output):
         raise context.unsupported("quantized integers")
-    return _unquantized(context, np.power)
+    return _unquantized(context, np.power if context.output.dtype.kind == "f" else _integer_power)
+
+
+def _integer_power(base: Ints, exponent: Ints) -> Ints:
+    """Below an exponent of 0, where TFLite ends the run, the real power without its fraction; of 0 it is 0."""
+    whole = np.power(base, np.where(exponent < 0, np.abs(exponent) % 2, exponent))
+    return np.where((exponent < 0) & (np.abs(base) != 1), 0, whole)
 
 
 @kernel("QUANTIZE")
