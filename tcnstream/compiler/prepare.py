@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tcnstream.compiler.composites import decomposed
 from tcnstream.compiler.merged import unmerge
 from tcnstream.compiler.normalise import normalise
 from tcnstream.compiler.static import Compute, known
@@ -17,6 +18,6 @@ def prepared(graph: Graph, compute: Compute | None = None) -> Graph:
 
     ``compute``: see ``static.known``.
     """
-    sound = known(validate(settle(graph)), compute)
+    sound = known(validate(settle(decomposed(graph))), compute)
     stepped = unmerge(roll_up(inline_whiles(sound) if has_whiles(sound) else sound))
     return normalise(sound if stepped is sound else validate(stepped))

@@ -62,6 +62,7 @@ _CALLEES_OF_KIND = {
     "CALL": ("subgraph",),
     "CALL_ONCE": ("init_subgraph_index",),
     "IF": ("then_subgraph_index", "else_subgraph_index"),
+    "STABLEHLO_COMPOSITE": ("decomposition_subgraph_index",),
     "WHILE": ("cond_subgraph_index", "body_subgraph_index"),
 }
 
@@ -147,6 +148,7 @@ class _Graph:
 
 class _Operator:
     CODE, INPUTS, OUTPUTS, OPTIONS_TYPE, OPTIONS, INTERMEDIATES = 0, 1, 2, 3, 4, 8
+    NEWER_OPTIONS_TYPE, NEWER_OPTIONS = 11, 12
 
 
 _ENDS = {_Operator.INPUTS: "inputs", _Operator.OUTPUTS: "outputs", _Operator.INTERMEDIATES: "intermediates"}
@@ -410,8 +412,13 @@ class _Reader:
         table = schema.options_table(kind)
         if table is None:
             return {}
-        found = schema.TABLE_OF_OPTIONS_TYPE.get(op.number(_Operator.OPTIONS_TYPE, UNSIGNED_BYTE, 0), "unknown options")
-        stored = op.table(_Operator.OPTIONS)
+        if table in schema.OPTIONS_TYPE_OF_TABLE:
+            tables, type_field, field = schema.TABLE_OF_OPTIONS_TYPE, _Operator.OPTIONS_TYPE, _Operator.OPTIONS
+        else:
+            tables = schema.TABLE_OF_NEWER_OPTIONS_TYPE
+            type_field, field = _Operator.NEWER_OPTIONS_TYPE, _Operator.NEWER_OPTIONS
+        found = tables.get(op.number(type_field, UNSIGNED_BYTE, 0), "unknown options")
+        stored = op.table(field)
         if stored is None or found == "NONE":
             return dict(schema.default_options(table))
         if found != table:

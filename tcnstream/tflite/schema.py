@@ -65,6 +65,9 @@ _KIND_OF_CODE: Mapping[int, str] = _members("BuiltinOperator")
 _CODE_OF_KIND: Mapping[str, int] = {kind: code for code, kind in _KIND_OF_CODE.items()}
 TABLE_OF_OPTIONS_TYPE: Mapping[int, str] = _members("BuiltinOptions")
 OPTIONS_TYPE_OF_TABLE: Mapping[str, int] = {table: number for number, table in TABLE_OF_OPTIONS_TYPE.items()}
+TABLE_OF_NEWER_OPTIONS_TYPE: Mapping[int, str] = _members("BuiltinOptions2")
+"""Options of operations that came when the numbers of the first union were used up."""
+
 TENSOR_TYPES: Mapping[int, str] = _members("TensorType")
 
 OBJECT = np.dtype(object)
@@ -127,7 +130,10 @@ _TABLE_OF_KIND: Mapping[str, str] = {
     "SUM": "ReducerOptions",
     "UNIDIRECTIONAL_SEQUENCE_RNN": "SequenceRNNOptions",
 }
-_TABLE_OF_SQUASHED_NAME = {table.removesuffix("Options").lower(): table for table in OPTIONS_TYPE_OF_TABLE}
+_TABLE_OF_SQUASHED_NAME = {
+    table.removesuffix("Options").lower(): table
+    for table in (*TABLE_OF_NEWER_OPTIONS_TYPE.values(), *OPTIONS_TYPE_OF_TABLE)
+}
 
 
 def kind_of_code(code: int) -> str:

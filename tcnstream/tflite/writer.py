@@ -111,14 +111,20 @@ class _Writer:
         if bad := [i for i in (*op.inputs, *op.outputs, *op.intermediates) if not ABSENT <= i < len(tensors)]:
             raise ModelError(f"{where} ({op.kind}): there is no tensor {bad[0]}; use 0 to {len(tensors) - 1}.")
         table = schema.options_table(op.kind)
+        options: dict[str, int] = {}
+        if table is not None:
+            number = schema.OPTIONS_TYPE_OF_TABLE.get(table)
+            union = "BuiltinOptions" if number is not None else "BuiltinOptions2"
+            newer = {name: number for number, name in schema.TABLE_OF_NEWER_OPTIONS_TYPE.items()}
+            options[f"{union}Type"] = newer[table] if number is None else number
+            options[union] = self.options(op, table, where)
         return self.table(
             "Operator",
             OpcodeIndex=self.code(op, tensors, where),
             Inputs=self.numbers(op.inputs),
             Outputs=self.numbers(op.outputs),
             Intermediates=self.numbers(op.intermediates) if op.intermediates else None,
-            BuiltinOptionsType=None if table is None else schema.OPTIONS_TYPE_OF_TABLE[table],
-            BuiltinOptions=None if table is None else self.options(op, table, where),
+            **options,
         )
 
     def code(self, op: Op, tensors: Sequence[Tensor], where: str) -> int:
@@ -140,7 +146,8 @@ class _Writer:
 
     def option(self, field: schema.Field, value: OptionValue, where: str) -> int | float | str | None:
         if isinstance(value, tuple):
-            return self.numbers(value, "<f4" if isinstance(value[0], float) else "<i4") if value else None
+            assert field.layout is not None, "lists are of numbers"
+            return self.numbers(value, np.dtype(field.layout.format).newbyteorder("<").str) if value else None
         if field.members is not None:
             numbers = {name: number for number, name in field.members.items()}
             if value not in numbers:

@@ -433,6 +433,10 @@ def with_tensor(**facts: Any) -> bytes:
         ([chain(Op("CALL_ONCE", (), (), {"init_subgraph_index": 7}), tensors=1)], "calls graph 7"),
         ([chain(Op("CALL_ONCE", (), (), {"init_subgraph_index": 0}), tensors=1)], "graphs call each other in a cycle"),
         ([chain(Op("WHILE", (), (), {"body_subgraph_index": 0}), tensors=1)], "graphs call each other in a cycle"),
+        (
+            [chain(Op("STABLEHLO_COMPOSITE", (0,), (1,), {"decomposition_subgraph_index": 0}), tensors=2)],
+            "graphs call each other in a cycle",
+        ),
     ],
 )
 def test_inconsistent_graphs_are_refused(graphs: list[Graph], text: str) -> None:
