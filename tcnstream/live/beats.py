@@ -106,4 +106,6 @@ def _wave(segment: Segment) -> _Wave:
 
 
 def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 1)
+    """To a tenth; whole ones without a point, which saves a card a megabyte a day."""
+    ms = round(seconds * 1000, 1)
+    return int(ms) if ms == int(ms) else ms

@@ -18,6 +18,8 @@ from datetime import UTC, datetime
 _WINDOW_S = 1.0
 _DEFICIT_S = 2e-3
 _DEFICIT_PPM = 150.0
+_SURE_S, _SURE_WINDOWS = 0.1, 4
+"""A machine that is busy delays all arrivals of a second, too, but for little, and not for four seconds."""
 _KEPT_WINDOWS = 600
 _LEAST_ARRIVALS = 3
 _LEAST_WINDOWS = 20
@@ -29,12 +31,14 @@ class SampleClock:
     """Offset and drift of a source against CLOCK_MONOTONIC, and the frames that are missing by it.
 
     ``lateness_s`` is how late arrivals come at most, of late: where one is all that there is, it tells no better.
+    ``deficit_tolerance_s`` is how wrong the last count of missing frames may be: by what the envelope wavered.
+    ``has_crystal`` says that the rate is right within 150 ppm; else nothing is missing until the drift is known.
 
     Frames are counted from the first one that arrived: far from 0 a quotient of frames has no microseconds left.
     """
 
-    def __init__(self, rate_hz: float) -> None:
-        self.rate_hz = rate_hz
+    def __init__(self, rate_hz: float, has_crystal: bool = True) -> None:
+        self.rate_hz, self._has_crystal = rate_hz, has_crystal
         self.restart()
 
     def restart(self) -> None:
@@ -42,6 +46,9 @@ class SampleClock:
         self._windows: deque[tuple[float, float]] = deque(maxlen=_KEPT_WINDOWS)
         self._offset_s, self._slope = math.nan, 0.0
         self.lateness_s = 0.0
+        self.deficit_tolerance_s = _DEFICIT_S
+        self._wavered_s = 0.0
+        self._doubts: list[float] = []
         self._origin_frame = 0
         self._least_late_s = math.inf
         self._begin_window(math.nan)
@@ -73,8 +80,9 @@ class SampleClock:
     def arrived(self, end_frame: int, monotonic_s: float, fresh: bool = True) -> int:
         """All frames before ``end_frame`` are here. Returns how many must be missing by the deficit rule, mostly 0.
 
-        The rule: the envelope of one window of a second or more lies above that of the one before by more than 2 ms
-        and by more than 150 ppm of the time between them.
+        The rule: the envelope of a window of a second or more lies above that of the last sound one by more than 2 ms
+        and by more than 150 ppm of the time between them, and so do the three that follow; the least counts. What is
+        more than 100 ms beyond what arrivals are late by of late is said at once.
         """
         if not self.known:
             self._origin_frame, self._offset_s = end_frame, monotonic_s
@@ -101,34 +109,48 @@ class SampleClock:
 
     def _end_window(self) -> int:
         late_s, at_s = self._least_late_s, self._least_at_s
-        before, self._before = self._before, (late_s, at_s)
-        if before is not None:
-            grown_s, apart_s = late_s - before[0], at_s - before[1]
-            expected_s = self._slope * apart_s
-            if grown_s - expected_s > max(_DEFICIT_S, _DEFICIT_PPM * 1e-6 * apart_s):
-                missing = round((grown_s - expected_s) * self.rate_hz)
-                if missing > 0:
-                    # With the missing frames counted in, the envelope is where it was.
-                    self._before = (late_s - missing / self.rate_hz, at_s)
-                    return missing
+        if self._before is not None and (self._has_crystal or self.knows_drift):
+            apart_s = at_s - self._before[1]
+            grown_s = late_s - self._before[0] - self._slope * (apart_s - late_s + self._before[0])
+            if grown_s > max(_DEFICIT_S, _DEFICIT_PPM * 1e-6 * apart_s):
+                self._doubts.append(grown_s)
+                return self._deficit(late_s - grown_s, at_s)
+            self._wavered_s = max(self._wavered_s * _FORGOTTEN, abs(grown_s), *self._doubts, 0.0)
+            self._doubts = []
+        self._before = (late_s, at_s)
         self._windows.append((at_s, late_s))
         self._fit()
         return 0
 
+    def _deficit(self, usual_s: float, at_s: float) -> int:
+        """The frames that are missing for good, once that is sure; ``usual_s`` is where the envelope was without."""
+        doubts = self._doubts
+        missing_s = min(doubts)
+        if len(doubts) < _SURE_WINDOWS:
+            # What arrivals may be late by is found out by the windows to come.
+            missing_s = doubts[-1] - self._wavered_s
+            if missing_s < _SURE_S:
+                return 0
+            doubts = doubts[-1:]
+        missing = round(missing_s * self.rate_hz)
+        self.deficit_tolerance_s = max(_DEFICIT_S, self._wavered_s, max(doubts) - min(doubts))
+        self._doubts = []
+        # With the missing frames counted in, the envelope is where it was; what is left over shows in what follows.
+        self._before = (usual_s, at_s)
+        return missing
+
     def _fit(self) -> None:
-        """Drift: the slope of the windows' least delays, by least squares; the offset puts the line below them all."""
+        """Drift: the slope of the windows' least delays over the signal's time, by least squares; the offset puts the
+        line below them all.
+        """
         if not self.knows_drift:
             return
-        windows = list(self._windows)
-        middle = len(windows) // 2
-        mean_s = sum(at for at, _ in windows) / len(windows)
+        windows = [(at - late, late) for at, late in self._windows]
+        mean_s = sum(signal for signal, _ in windows) / len(windows)
         mean_late = sum(late for _, late in windows) / len(windows)
-        spread = sum((at - mean_s) ** 2 for at, _ in windows)
-        slope = sum((at - mean_s) * (late - mean_late) for at, late in windows) / spread
-        halves = [min(late - slope * at for at, late in half) for half in (windows[:middle], windows[middle:])]
-        self._slope = slope
-        frame_s = windows[-1][0] - windows[-1][1]
-        self._offset_s = min(halves) + slope * windows[-1][0] - slope * frame_s
+        spread = sum((signal - mean_s) ** 2 for signal, _ in windows)
+        self._slope = sum((signal - mean_s) * (late - mean_late) for signal, late in windows) / spread
+        self._offset_s = min(late - self._slope * signal for signal, late in windows)
 
 
 class WallClock:

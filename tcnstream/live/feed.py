@@ -67,7 +67,7 @@ class Feed:
     ) -> None:
         self.name, self.live, self._channels = name, live, channels
         self._intake, self._rate_hz, self._wall, self._log, self._changed = intake, rate_hz, wall, log, changed
-        self.clock = SampleClock(rate_hz)
+        self.clock = SampleClock(rate_hz, live.has_crystal)
         self._before = before
         live.goes_on = before is not None
         self.next_frame = 0 if before is None else before.next_frame
@@ -109,7 +109,7 @@ class Feed:
                     if self.stop_flag.is_set():
                         break
                     if piece is None:
-                        self._quiet()
+                        self._quiet(self.live.silent_s if heard else max(self.live.silent_s, self.live.opening_s))
                         continue
                     heard = True
                     for sound in self._sound(piece):
@@ -161,9 +161,9 @@ class Feed:
         if lost is not None:  # nothing came behind it yet
             self._unsound_frames += lost.frames
 
-    def _quiet(self) -> None:
-        if time.monotonic() - self._heard_s > self.live.silent_s:
-            raise SourceDownError(f"nothing came for {self.live.silent_s:g} s")
+    def _quiet(self, most_s: float) -> None:
+        if time.monotonic() - self._heard_s > most_s:
+            raise SourceDownError(f"nothing came for {most_s:g} s")
 
     def _down(self, why: str) -> None:
         self._heard_s = time.monotonic()
@@ -193,8 +193,8 @@ class Feed:
         first = self.next_frame
         self.next_frame += count
         missing = self.clock.arrived(self.next_frame, now_s, piece.fresh)
-        if missing and not piece.modulus and (self.live.has_crystal or self.clock.knows_drift):
-            tolerance = max(1, round(2e-3 * self._rate_hz))
+        if missing and not piece.modulus:
+            tolerance = max(1, math.ceil(self.clock.deficit_tolerance_s * self._rate_hz))
             self._pending = Lost(missing, tolerance, "deficit")
         self._look_at_clocks(now_s)
         notes, self._notes = tuple(self._notes), []

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,15 @@ class Served:
         path = self.folder / name
         lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
         return [json.loads(line) for line in lines]
+
+    def health(self) -> dict[str, Any]:
+        """What the page's server says, whether or not all is well."""
+        port = int(self.log.read_text().partition("web.started port=")[2].split()[0])
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
+                return dict(json.load(answer))
+        except urllib.error.HTTPError as error:
+            return dict(json.load(error))
 
     def wait_for(self, holds: Callable[[], Any], timeout_s: float = 30.0) -> Any:
         """Until ``holds()`` is true; the daemon must go on running meanwhile."""

@@ -181,6 +181,41 @@ def test_drift_is_measured_and_never_a_loss(ppm: float, base: int) -> None:
     assert abs(lost - 1000) <= 2
 
 
+def arrivals(sample_clock: SampleClock, late_s: np.ndarray, gone: dict[int, int]) -> list[tuple[float, int, float]]:
+    """Blocks of 20 ms with these delays, and frames that are gone before some: what is said to be missing, and when."""
+    said, counted, taken = [], 0, 0
+    for n, late in enumerate(late_s.tolist()):
+        taken += gone.get(n, 0) + 20
+        counted += 20
+        at_s = taken / 1000 + late
+        if missing := sample_clock.arrived(counted, 1e5 + at_s):
+            counted += missing
+            said.append((at_s, missing, sample_clock.deficit_tolerance_s * 1000))
+    return said
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_busy_machine_invents_no_gap_and_hides_none(seed: int) -> None:
+    """For up to three seconds at a time everything is late, by up to 60 ms."""
+    rng = np.random.default_rng(seed)
+    late_s = rng.exponential(0.002, 6000)
+    for begin in range(200, 6000, 400):
+        late_s[begin : begin + int(rng.integers(20, 150))] += rng.uniform(0.003, 0.06)
+    assert arrivals(SampleClock(1000.0), late_s, {}) == []
+    for lost in (8, 40, 300, 5000):
+        said = arrivals(SampleClock(1000.0), late_s, {3000: lost})
+        assert abs(sum(missing for _, missing, _ in said) - lost) <= 3
+        assert abs(said[0][1] - lost) <= said[0][2]
+        assert all(60 < at_s < 75 + lost / 1000 for at_s, _, _ in said)
+
+
+@pytest.mark.parametrize("true_hz", [200.0, 240.0, 247.0, 253.0, 360.0])
+def test_a_rate_that_is_another_one_is_told(true_hz: float) -> None:
+    sample_clock = SampleClock(250.0, has_crystal=False)
+    assert not any(sample_clock.arrived(10 * n, 1e5 + 10 * n / true_hz) for n in range(1, 2000))
+    assert abs(250 / (1 + sample_clock.drift_ppm * 1e-6) - true_hz) < 0.1
+
+
 def test_sources_that_stop_and_threads_that_wait_end(tmp_path: Path) -> None:
     """An intake whose reader waits for room lets it go at the end."""
     _, (lane,), _ = lanes(tmp_path)

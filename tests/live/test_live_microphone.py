@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event as Flag
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,6 +74,9 @@ class SoundServer:
             str(path),
         ]
         return subprocess.Popen(command, env=os.environ | self.env)
+
+    def control(self, *arguments: str) -> None:
+        subprocess.run([need_program("pactl", "pulseaudio-utils"), *arguments], env=os.environ | self.env, check=True)
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
@@ -141,6 +145,62 @@ def test_a_sound_server_that_dies_is_a_gap(serve: Callable[..., Served], sound: 
     gap = served.wait_for(lambda: [e for e in served.events() if e["type"] == "gap"])[0]
     assert gap["reason"] in ("unplugged", "deficit") and gap["frames"] > 1000
     assert served.end() == 0
+
+
+@pytest.mark.parametrize("trouble", ["a stall", "a long stall", "the device made anew", "the server started anew"])
+def test_what_a_microphone_does_not_give_is_a_gap_and_nothing_else_is(
+    serve: Callable[..., Served], sound: SoundServer, trouble: str
+) -> None:
+    """Frames and gaps together are the time that went by."""
+    need_portaudio(sound.env)
+    served = serve(
+        '[page]\nlisten = "127.0.0.1:0"\n[stream.room]\nsource = "mic:micfile"\nmodel = "speech"\nsinks = ["log"]\n'
+        '[sink.log]\nkind = "jsonl"\npath = "segments.jsonl"\n',
+        env=sound.env,
+    )
+
+    def gaps() -> list[dict[str, Any]]:
+        return [event for event in served.events() if event["type"] == "gap"]
+
+    def stands() -> tuple[int, float]:
+        """Frames so far, and when the newest one came."""
+        room = served.health()["streams"]["room"]
+        return room["next_frame"], time.monotonic() - room["age_s"]
+
+    def is_up() -> bool:
+        room = served.health()["streams"]["room"]
+        return room["state"] == "up" and room["age_s"] is not None and room["age_s"] < 1
+
+    served.wait_for(lambda: "web.started" in served.log.read_text())
+    served.wait_for(is_up)
+    time.sleep(3)
+    first_frame, first_s = stands()
+    time.sleep(3)
+    assert not gaps()
+    if trouble.endswith("stall"):
+        sound.process.send_signal(signal.SIGSTOP)
+        time.sleep(1.5 if trouble == "a stall" else 5.0)
+        sound.process.send_signal(signal.SIGCONT)
+    elif trouble == "the device made anew":
+        sound.control("unload-module", "module-null-sink")
+        time.sleep(2)
+        sound.control("load-module", "module-null-sink", "sink_name=mic", f"rate={RATE_HZ}", "channels=1")
+    else:
+        sound.kill()
+        time.sleep(2)
+        sound.start()
+    time.sleep(4)
+    served.wait_for(is_up, timeout_s=60)
+    time.sleep(6)
+    last_frame, last_s = stands()
+    assert served.end() == 0
+    found = gaps()
+    tolerance = sum(gap["tolerance_frames"] for gap in found)
+    counted = last_frame - first_frame
+    # What waits in the server's own buffers, a fifth of a second, is neither.
+    assert abs(counted - (last_s - first_s) * RATE_HZ) < tolerance + 0.25 * RATE_HZ, found
+    if trouble != "a stall":
+        assert sum(gap["frames"] for gap in found) > RATE_HZ // 2, served.log.read_text()
 
 
 def test_a_name_that_nobody_has_is_tried_again() -> None:

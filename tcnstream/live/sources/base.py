@@ -76,7 +76,8 @@ class Live(ABC):
     """A source that does not wait. ``channels`` columns at ``rate_hz``.
 
     ``ends`` is true for one that has an end, after which it is not tried again. ``silent_s`` is how long it may deliver
-    nothing before it is taken for dead. ``has_crystal`` says that its clock is within 150 ppm, so that a deficit
+    nothing before it is taken for dead, ``opening_s`` how long it may take until the first sample, if that is longer.
+    ``has_crystal`` says that its clock is within 150 ppm, so that a deficit
     against the monotonic clock is a loss from the first second on. ``goes_on`` is set where samples came before, of an
     earlier daemon too: what waits in buffers then is of unknown age.
     """
@@ -85,6 +86,7 @@ class Live(ABC):
     units: str
     ends = False
     silent_s = 10.0
+    opening_s = 0.0
     has_crystal = False
     goes_on = False
 

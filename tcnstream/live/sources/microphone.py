@@ -48,6 +48,7 @@ class Microphone(Live):
     """The child's samples, and its last words when it dies."""
 
     silent_s = _SILENT_S
+    opening_s = _LIST_S
     has_crystal = True
 
     def __init__(self, config: MicrophoneConfig, wanted: Wanted) -> None:
