@@ -27,15 +27,15 @@ from tcnstream.errors import (
     StreamError,
     TcnStreamError,
 )
-from tcnstream.model import Model, load
-from tcnstream.options import StreamOptions
-from tcnstream.pool import Pool
-from tcnstream.stream import Stream
 
 if TYPE_CHECKING:
     from tcnstream.filters.signal_filter import SignalFilter
+    from tcnstream.model import Model, load
+    from tcnstream.options import StreamOptions
     from tcnstream.pipeline import Pipeline, PipelinePool
+    from tcnstream.pool import Pool
     from tcnstream.signal.segments import Segment
+    from tcnstream.stream import Stream
 
 __version__ = "0.1.0"
 
@@ -59,15 +59,21 @@ __all__ = (
 
 
 _WHEN_ASKED_FOR = {
+    "Model": "tcnstream.model",
     "Pipeline": "tcnstream.pipeline",
     "PipelinePool": "tcnstream.pipeline",
+    "Pool": "tcnstream.pool",
     "Segment": "tcnstream.signal.segments",
     "SignalFilter": "tcnstream.filters.signal_filter",
+    "Stream": "tcnstream.stream",
+    "StreamOptions": "tcnstream.options",
+    "load": "tcnstream.model",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """What a process that runs a model alone starts sooner without."""
+    """What a process that runs a model alone starts sooner without, and a command before it has begun."""
     if name in _WHEN_ASKED_FOR:
-        return getattr(import_module(_WHEN_ASKED_FOR[name]), name)
+        value = globals()[name] = getattr(import_module(_WHEN_ASKED_FOR[name]), name)
+        return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,15 +10,17 @@ import os
 import sys
 from typing import NoReturn
 
-from firmware_bridge.cli.app import app
-from tcnstream.cli import descriptors
+from tcnstream.cli import descriptors, interrupts
 from tcnstream.errors import TcnStreamError
 
 
 def main() -> None:
     """Entry point of the command line."""
-    if closed := descriptors.hold():
-        _stop(closed)
+    with interrupts.starting("firmware-bridge"):
+        if closed := descriptors.hold():
+            _stop(closed)
+        from firmware_bridge.cli.app import app
+
     try:
         app(prog_name="firmware-bridge")
     except TcnStreamError as error:
@@ -26,6 +28,8 @@ def main() -> None:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _stop(f"{where}{error.strerror or error}; check the path, its permissions and the space left")
+    except KeyboardInterrupt:
+        interrupts.stop("firmware-bridge")
     except Exception as error:  # a person at a terminal has no use for a traceback
         if os.environ.get("TCNSTREAM_TRACEBACK"):
             raise
@@ -38,6 +42,3 @@ def main() -> None:
 def _stop(sentence: str) -> NoReturn:
     print(f"firmware-bridge: {' '.join(sentence.split())}", file=sys.stderr)
     sys.exit(2)
-
-
-__all__ = ("app", "main")

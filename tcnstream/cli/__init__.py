@@ -13,7 +13,7 @@ import sys
 import warnings
 from typing import TextIO
 
-from tcnstream.cli import descriptors
+from tcnstream.cli import descriptors, interrupts
 from tcnstream.errors import TcnStreamError
 
 _PARAMETER = re.compile(
@@ -25,9 +25,10 @@ _PAIR = re.compile(r"""['"](?P<name>[^'"]*)['"]: (['"](?P<value>[^'"]*)['"])?"""
 
 def main() -> None:
     """Entry point of the command line."""
-    if closed := descriptors.hold():
-        _stop(closed)
-    from tcnstream.cli.app import app  # asks what standard output is
+    with interrupts.starting("tcnstream"):
+        if closed := descriptors.hold():
+            _stop(closed)
+        from tcnstream.cli.app import app  # asks what standard output is
 
     warnings.showwarning = _warn
     try:
@@ -41,6 +42,8 @@ def main() -> None:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _stop(f"{where}{error.strerror or error}; check the path, its permissions and the space left")
+    except KeyboardInterrupt:
+        interrupts.stop("tcnstream")
     except MemoryError:
         _stop("this does not fit into memory; give a shorter recording")
     except Exception as error:  # a person at a terminal has no use for a traceback

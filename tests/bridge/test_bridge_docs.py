@@ -14,7 +14,7 @@ from helpers.paths import DATA, ROOT
 from typer.main import get_command
 
 from firmware_bridge.boards.table import BOARDS, KIB, MHZ
-from firmware_bridge.cli import app
+from firmware_bridge.cli.app import app
 from firmware_bridge.link.messages import MESSAGES, UNASKED, Can, FrameHead, Kind, Status
 from firmware_bridge.targets import KINDS
 

@@ -26,7 +26,7 @@ from firmware_bridge.check.run import check
 from firmware_bridge.check.shadow import Shadow
 from firmware_bridge.check.soak import soak
 from firmware_bridge.check.verdict import CheckReport
-from firmware_bridge.cli import app
+from firmware_bridge.cli.app import app
 from firmware_bridge.errors import BridgeError, LinkError, TargetError
 from firmware_bridge.link.faults import Faults, faulty
 from firmware_bridge.link.messages import Can

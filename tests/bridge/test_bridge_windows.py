@@ -20,7 +20,7 @@ from firmware_bridge.boards.program import Program
 from firmware_bridge.check.run import check
 from firmware_bridge.check.shadow import Shadow
 from firmware_bridge.check.soak import soak
-from firmware_bridge.cli import app
+from firmware_bridge.cli.app import app
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.neuralspot import open_stock_target, soak_stock
 from firmware_bridge.targets import open_board

@@ -677,3 +677,22 @@ def test_names_of_a_file_are_text_and_no_commands(call: Call, model: Path, tmp_p
     code, out, err = call("inspect", path)
     assert code == 0 and "[/b]" in out and "[red]x" in out
     assert not any(c in out + err for c in "\x1b\x07\0\u202e")
+
+
+@pytest.mark.parametrize("module", ["tcnstream", "firmware_bridge"])
+def test_an_interrupt_while_a_command_starts_is_one_line(module: str) -> None:
+    """Two thirds of a short command are imports, and their traceback was what Ctrl-C gave; now and then nothing."""
+    program = f"""
+import os, signal, sys
+class Press:
+    def find_spec(self, name, path=None, target=None):
+        if name == "{module}.cli.app":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Press())
+sys.argv = ["x", "--help"]
+from {module}.cli import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    name = module.replace("_", "-")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", f"{name}: interrupted\n")

@@ -132,6 +132,8 @@ class LiveKind:
 
 def choose_channels(available: Sequence[str], wanted: Channels, source: str) -> list[int]:
     """Positions of the wanted channels; a name wins over a number, case does not matter."""
+    if not available:
+        raise SignalError(f"{source} has no signals, at most annotations: give another recording")
     if isinstance(wanted, int):
         if wanted > len(available):
             raise SignalError(
