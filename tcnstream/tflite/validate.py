@@ -345,5 +345,5 @@ def _check_types(graph: Graph, op: Op, rule: Rule) -> None:
     computed = [graph.tensors[i] for i in op.inputs if i != ABSENT and i not in rule.weights_of(op)]
     for tensor in (values, *computed, *(graph.tensors[o] for o in op.outputs)):
         q = tensor.quantization
-        if tensor.dtype in (np.int8, np.int16) and (q is None or q.per_channel):
+        if tensor.dtype in (np.int8, np.uint8, np.int16) and (q is None or q.per_channel):
             raise _wrong(graph, op, f"needs one scale for `{tensor.name}`")
