@@ -64,10 +64,14 @@ class _Place:
     def moved(self, low: Fraction, high: Fraction | None = None) -> _Place:
         """By so many of its own frames."""
         high = low if high is None else high
+        if low == high == 0:
+            return self
         return replace(self, low=self.low + self.step * low, high=self.high + self.step * high)
 
     def padded(self) -> _Place:
         """The padding that nothing has taken counts as frames."""
+        if self.begin == self.end == 0:
+            return self
         return replace(self.moved(Fraction(-self.begin)), begin=0, end=0)
 
 

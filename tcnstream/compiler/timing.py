@@ -158,13 +158,17 @@ class Timing:
     unbounded: bool = False
 
     def oldest(self, j: int) -> int:
-        return self.oldest_by_phase[j % self.period] + int(self.step * (j - j % self.period))
+        return self._at(self.oldest_by_phase, j)
 
     def newest(self, j: int) -> int:
-        return self.newest_by_phase[j % self.period] + int(self.step * (j - j % self.period))
+        return self._at(self.newest_by_phase, j)
 
     def due(self, j: int) -> int:
-        return self.due_by_phase[j % self.period] + int(self.step * (j - j % self.period))
+        return self._at(self.due_by_phase, j)
+
+    def _at(self, by_phase: tuple[int, ...], j: int) -> int:
+        phase = j % self.period
+        return by_phase[phase] + self.step.numerator * (j - phase) // self.step.denominator
 
     @property
     def rate(self) -> Fraction:
@@ -200,14 +204,17 @@ def _through(node: Node, sources: list[Timing]) -> Timing:
     window = node.window
     if window is SAME_FRAME and len(sources) == 1 and not operation(node.kind).remembers_all:
         return sources[0]
-    if len(rates := sorted({s.rate for s in sources})) > 1:
+    step = sources[0].step
+    if any(s.step != step for s in sources):
+        rates = sorted({s.rate for s in sources})
         raise NotStreamableError(
             f"`{node.kind}` (op {node.index}, `{node.label}`) joins tensors of {' and '.join(map(str, rates))} frames"
             " per input frame, which only meet in a window of one length. End the model before it, or replace it in"
             " training.",
             node.index,
         )
-    step = sources[0].step * window.stride / window.up
+    if window.stride != window.up:
+        step *= Fraction(window.stride, window.up)
     source_period = math.lcm(*(s.period for s in sources))
     period = window.up * source_period // math.gcd(window.up * source_period, window.stride)
     if period > _MOST_PHASES:

@@ -187,6 +187,7 @@ class _Reader:
         self.kinds: list[tuple[str, str]] = []
         self.buffer_places = range(0)
         self.buffers: dict[int, npt.NDArray[np.uint8]] = {}
+        self.quantizations: dict[tuple[tuple[float, ...], tuple[int, ...], int], Quantization] = {}
 
     def read(self) -> tuple[tuple[Graph, ...], tuple[Signature, ...], str]:
         if self.file.content[4:8] != schema.IDENTIFIER:
@@ -336,7 +337,7 @@ class _Reader:
         if count > 1 and not (0 <= axis < len(shape) and shape[axis] == count):
             raise MalformedError(f"has {count} scales along axis {axis}, which do not fit its shape {shape}")
         # The converter gives a channel of zeros the scale 0 in 16x8 models, and LiteRT multiplies by it.
-        if not all(0 <= scale < math.inf for scale in scales):
+        if not (min(scales) >= 0 and math.isfinite(sum(scales))):
             raise MalformedError(UNUSABLE_SCALE, "quantize the model again")
         zero_points = parameters.listed(_Quantization.ZERO_POINT, LONG) or (0,) * count
         if len(zero_points) != count:
@@ -345,10 +346,14 @@ class _Reader:
             least, most = _zero_points(dtype)
             if min(zero_points) < least or max(zero_points) > most:
                 raise MalformedError(f"has a zero point that {dtype} cannot hold", "quantize the model again")
-        scale, zero_point = np.array(scales, np.float32), np.array(zero_points, np.int64)
-        scale.setflags(write=False)
-        zero_point.setflags(write=False)
-        return Quantization(scale, zero_point, axis if count > 1 else 0)
+        # What only moves values has the scale of what it moves: one for all of them is compared at once.
+        known = scales, zero_points, axis if count > 1 else 0
+        if known not in self.quantizations:
+            scale, zero_point = np.array(scales, np.float32), np.array(zero_points, np.int64)
+            scale.setflags(write=False)
+            zero_point.setflags(write=False)
+            self.quantizations[known] = Quantization(scale, zero_point, known[2])
+        return self.quantizations[known]
 
     def buffer(self, index: int) -> npt.NDArray[np.uint8]:
         """The bytes of a buffer as a view of the file; empty where a buffer has no data."""

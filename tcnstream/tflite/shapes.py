@@ -16,19 +16,19 @@ def strided_slice(
     op: Op, shape: tuple[int, ...], begin: list[int], end: list[int], strides: list[int]
 ) -> tuple[slice | int | None, ...]:
     """The NumPy index that a STRIDED_SLICE (begin, end, strides and its five masks) stands for."""
-
-    def mask(name: str, k: int) -> bool:
-        return bool(op.integer(name, 0) >> k & 1)
-
+    begins, ends, ellipsis, new, shrink = (op.integer(f"{name}_mask", 0) for name in _MASKS)
     index: list[slice | int | None] = []
-    spare = len(shape) - sum(not mask("new_axis_mask", k) for k in range(len(begin)))
+    spare = len(shape) - len(begin) + sum(new >> k & 1 for k in range(len(begin)))
     for k, (b, e, s) in enumerate(zip(begin, end, strides, strict=True)):
-        if mask("ellipsis_mask", k):
+        if ellipsis >> k & 1:
             index += [slice(None)] * (spare + 1)
-        elif mask("new_axis_mask", k):
+        elif new >> k & 1:
             index.append(None)
-        elif mask("shrink_axis_mask", k):
+        elif shrink >> k & 1:
             index.append(b)
         else:
-            index.append(slice(None if mask("begin_mask", k) else b, None if mask("end_mask", k) else e, s))
+            index.append(slice(None if begins >> k & 1 else b, None if ends >> k & 1 else e, s))
     return tuple(index)
+
+
+_MASKS = ("begin", "end", "ellipsis", "new_axis", "shrink_axis")

@@ -142,6 +142,8 @@ class Table:
     def listed(self, field: int, layout: struct.Struct) -> tuple[int, ...]:
         """A list of numbers of one layout; empty where there is none."""
         start, count = self._list(field, layout.size)
+        if not count:
+            return ()
         self._file.spend("bytes in lists", count * layout.size)
         if count > _MAX_OPERANDS:
             self._file.spend("operands", count)
@@ -157,8 +159,8 @@ class Table:
         place = self._place(field)
         if not place:
             return 0, 0
-        start = self._file.follow(place) + UNSIGNED.size
-        count = int(UNSIGNED.unpack_from(self._content, start - UNSIGNED.size)[0])
+        at = self._file.follow(place)
+        start, count = at + UNSIGNED.size, int(UNSIGNED.unpack_from(self._content, at)[0])
         if start + count * entry_bytes > len(self._content):
             raise MalformedError(f"has a list of {count} entries, more than the file can hold")
         return start, count

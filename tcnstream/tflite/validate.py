@@ -50,6 +50,7 @@ WHOLE = OptionRule(int)
 WHOLES = OptionRule(tuple)
 REAL = OptionRule(float)
 FLAG = OptionRule(bool)
+NEVER = OptionRule(bool, choices=(False,))
 
 
 def one_of(*names: str) -> OptionRule:
@@ -140,6 +141,8 @@ def follows_open_lengths(graph: Graph) -> bool:
 
 
 def _restated(graph: Graph, op: Op, shapes: tuple[Shape, ...]) -> Graph:
+    if all(graph.tensors[o].shape == shape for o, shape in zip(op.outputs, shapes, strict=False)):
+        return graph
     tensors = list(graph.tensors)
     for o, shape in zip(op.outputs, shapes, strict=False):
         tensors[o] = replace(tensors[o], shape=shape)
@@ -229,11 +232,12 @@ class Operands:
     def integers(self, position: int, count: int | None = None) -> list[int]:
         """``count`` integers, or any number of them, that must be constants."""
         tensor = self.tensor(position)
-        require(tensor.dtype.kind in "iu", f"`{tensor.name}` is {tensor.dtype}, not integers")
+        if tensor.dtype.kind not in "iu":
+            raise _DoesNotFitError(f"`{tensor.name}` is {tensor.dtype}, not integers")
         if tensor.data is None:
             raise _UnknownError
         require(count in (None, tensor.data.size), f"`{tensor.name}` has {tensor.data.size} values")
-        return [int(n) for n in tensor.data.reshape(-1)]
+        return list(map(int, tensor.data.reshape(-1).tolist()))
 
     def count_option(self, name: str) -> int:
         """An option whose rule is COUNT."""
@@ -294,9 +298,9 @@ def _keeps_numbers(a: Tensor, b: Tensor) -> bool:
 
 def _same_scale(a: Tensor, b: Tensor) -> bool:
     p, q = a.quantization, b.quantization
-    if p is None or q is None:
+    if p is q or p is None or q is None:
         return p is q
-    return np.array_equal(p.scale, q.scale) and np.array_equal(p.zero_point, q.zero_point)
+    return p.scale.tobytes() == q.scale.tobytes() and p.zero_point.tobytes() == q.zero_point.tobytes()
 
 
 def has_short_sums(op: Op) -> bool:

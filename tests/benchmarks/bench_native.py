@@ -155,6 +155,8 @@ def figures(rounds: int) -> Iterator[Figure]:
     yield allocations(1_000_000)
     yield lanes(rounds)
     yield start(rounds)
+    for name in ("wavenet.i8", "causal.f32", "sig_valid.f32"):
+        yield loading(name, rounds)
 
 
 def shipped(name: str) -> Model:
@@ -239,6 +241,19 @@ def start(rounds: int) -> Figure:
     took_ms, numpy_ms = (sorted(column)[rounds] for column in zip(*times_ms[1:], strict=True))
     beside = f"numpy's import {numpy_ms:.3g} ms"
     return Figure("ecg, load to first frame in a fresh process, ms", took_ms, 50, 10, True, f"{took_ms:.3g} ms", beside)
+
+
+def loading(name: str, rounds: int) -> Figure:
+    """Processor time of ``load`` for each megabyte of the file, and beside it for each of its operations."""
+    content, took_s = (MODELS / f"{name}.tflite").read_bytes(), []
+    for _ in range(1 + 3 * rounds):
+        begin_s = time.process_time()
+        model = tcnstream.load(content)
+        took_s.append(time.process_time() - begin_s)
+    least_s, operations = min(took_s[1:]), len(model.graph.ops)
+    each = f"{1e3 * least_s / operations:.2g} ms for each of {operations} operations"
+    what = f"{name}, load, s for each MB"
+    return Figure(what, least_s / (len(content) / 1e6), 0.3, None, True, f"{1e3 * least_s:.3g} ms", each)
 
 
 def main() -> None:

@@ -324,6 +324,12 @@ UNSOUND: dict[str, bytes] = {
     ),
     "a short bias": operation("CONV_2D", ["x", W, np.ones(3, np.float32)], (1, 12, 1, 4), stride_h=1, stride_w=1),
     "integer weights": operation("CONV_2D", ["x", W.astype(np.int32)], (1, 12, 1, 4), stride_h=1, stride_w=1),
+    "ends that count from the begin": operation(
+        "STRIDED_SLICE",
+        ["x", *np.array([[0, 2, 0, 0], [1, 5, 1, 4], [1, 1, 1, 1]], np.int32)],
+        (1, 3, 1, 4),
+        offset=True,
+    ),
     "a pool of nothing": operation("MAX_POOL_2D", ["x"], (1, 12, 1, 4), filter_height=0, filter_width=1),
     "paddings for other axes": operation("PAD", ["x", np.zeros((3, 2), np.int32)], (1, 12, 1, 4)),
     "paddings below 0": operation("PAD", ["x", np.array([[0, 0], [-1, 1], [0, 0], [0, 0]], np.int32)], (1, 12, 1, 4)),

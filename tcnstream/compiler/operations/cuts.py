@@ -17,7 +17,7 @@ from tcnstream.compiler.picks import pick, settle_tensor, settles
 from tcnstream.compiler.plan import Options, Window
 from tcnstream.tflite.graph import Array, Op, Tensor
 from tcnstream.tflite.shapes import strided_slice
-from tcnstream.tflite.validate import WHOLE, Operands, OptionRule, Rule, Shapes, one_of, require
+from tcnstream.tflite.validate import NEVER, WHOLE, Operands, OptionRule, Rule, Shapes, one_of, require
 
 
 @dataclass(frozen=True)
@@ -250,7 +250,7 @@ MIRROR_PAD = Operation(
 )
 STRIDED_SLICE = Operation(
     "STRIDED_SLICE",
-    _moves(4, _strided, **dict.fromkeys(_MASKS, WHOLE)),
+    _moves(4, _strided, offset=NEVER, **dict.fromkeys(_MASKS, WHOLE)),
     options=SliceOptions,
     lower=_strided_slice,
     fold=_fold_strided,
