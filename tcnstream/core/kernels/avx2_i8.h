@@ -79,16 +79,55 @@ static __attribute__((noinline)) void widen(const void *const *rows, size_t n, s
 WIDENED_TILES(widened_8, 2)
 WIDENED_TILES(widened_4, 1)
 
-/* The outputs of a whole panel of 16 from its sums. */
-static void finish_16(const conv_args *a, const short_scaling *by, const int32_t *sum, size_t positions, void *const *outs, size_t to)
+/* What a panel's sums are brought to outputs by: a vector of eight, two of them, or one of four twice. */
+typedef struct {
+    short_scaling of[2];
+} panel_scaling;
+
+INLINE int panel_scaling_of(panel_scaling *by, const conv_args *a, const uint8_t *plan, uint32_t at, uint32_t width)
 {
-    const short_scaling first = by[0], second = by[1];
+    const int32_t *multiplier = WORDS(plan, a->multiplier_at) + at, *shift = WORDS(plan, a->shift_at) + at;
+    if (a->rescale != RESCALE_SHORT)
+        return 0;
+    if (width == 4)
+        return short_scaling_of(&by->of[0], repeated_4(multiplier), repeated_4(shift), a->zero_out);
+    return short_scaling_of(&by->of[0], loaded(multiplier), loaded(shift), a->zero_out) &&
+           (width == 8 || short_scaling_of(&by->of[1], loaded(multiplier + 8), loaded(shift + 8), a->zero_out));
+}
+
+INLINE void stored(int8_t *to, __m128i y, uint32_t n)
+{
+    int8_t kept[16];
+    if (n == 16) {
+        _mm_storeu_si128((__m128i *)(void *)to, y);
+    } else if (n == 8) {
+        _mm_storel_epi64((__m128i *)(void *)to, y);
+    } else {
+        _mm_storeu_si128((__m128i *)(void *)kept, y);
+        memcpy(to, kept, n);
+    }
+}
+
+/* The first n outputs of a panel from its sums. */
+static __attribute__((noinline)) void finish_short(const conv_args *a, const panel_scaling *by, const int32_t *sum, uint32_t width, size_t positions,
+                                                   void *const *outs, size_t to, uint32_t n)
+{
+    const short_scaling first = by->of[0], second = by->of[1];
     const int32_t low = a->low, high = a->high;
-    const int clip = low > -128 || high < 127;
     size_t t;
-    for (t = 0; t < positions; t++, sum += 16) {
-        __m128i y = narrowed_16(short_rescaled(loaded(sum), first), short_rescaled(loaded(sum + 8), second));
-        _mm_storeu_si128((__m128i *)(void *)((int8_t *)outs[t] + to), clip ? clipped_16(y, low, high) : y);
+    if (width == 16) {
+        for (t = 0; t < positions; t++, sum += 16)
+            stored((int8_t *)outs[t] + to, clipped_16(narrowed_16(short_rescaled(loaded(sum), first), short_rescaled(loaded(sum + 8), second)), low, high), n);
+    } else if (width == 8) {
+        for (t = 0; t < positions; t++, sum += 8)
+            stored((int8_t *)outs[t] + to, clipped_16(as_bytes(short_rescaled(loaded(sum), first)), low, high), n);
+    } else {
+        for (t = 0; t < positions; t += 2, sum += 8) {
+            const __m128i y = clipped_16(as_bytes(short_rescaled(loaded(sum), first)), low, high);
+            stored((int8_t *)outs[t] + to, y, n);
+            if (t + 1 < positions)
+                stored((int8_t *)outs[t + 1] + to, _mm_srli_si128(y, 4), n);
+        }
     }
 }
 
@@ -96,25 +135,25 @@ static void widened_panels(const conv_args *a, const uint8_t *plan, const int8_t
                            size_t positions, void *const *outs, size_t to, uint32_t outputs)
 {
     static const int32_t nothing[16] = {0};
-    const int32_t *bias = WORDS(plan, a->bias_at) + at, *multiplier = WORDS(plan, a->multiplier_at) + at, *shift = WORDS(plan, a->shift_at) + at;
-    int32_t sum[16 * WIDENED_POSITIONS];
+    int32_t sum[16 * WIDENED_POSITIONS + 4]; /* an odd number of fours is read to its end */
     uint32_t width, n, v;
-    for (; outputs > 0; outputs -= n, to += n, at += width, bias += width, multiplier += width, shift += width, w += apart * width) {
-        short_scaling by[2];
+    for (; outputs > 0; outputs -= n, to += n, at += width, w += apart * width) {
+        const int32_t *bias = WORDS(plan, a->bias_at) + at;
+        panel_scaling by;
+        int is_short;
         width = panel_width(outputs);
         n = outputs < width ? outputs : width;
-        if (n == 16 && a->rescale == RESCALE_SHORT && short_scaling_of(&by[0], loaded(multiplier), loaded(shift), a->zero_out) &&
-            short_scaling_of(&by[1], loaded(multiplier + 8), loaded(shift + 8), a->zero_out)) {
-            for (v = 0; v < 16; v += 8)
-                widened_8(w + 4 * v, 64, x, apart, bias + v, positions, sum + v, 16);
-            finish_16(a, by, sum, positions, outs, to);
-            continue;
-        }
+        is_short = panel_scaling_of(&by, a, plan, at, width);
+        if (!is_short)
+            bias = nothing; /* finish_int8 adds it */
         for (v = 0; v + 8 <= width; v += 8)
-            widened_8(w + 4 * v, 4 * width, x, apart, nothing, positions, sum + v, width);
+            widened_8(w + 4 * v, 4 * width, x, apart, bias + v, positions, sum + v, width);
         if (width == 4)
-            widened_4(w, 16, x, apart, nothing, positions, sum, 4);
-        finish_int8(a, plan, sum, positions, at, width, outs, to, n);
+            widened_4(w, 16, x, apart, bias, positions, sum, 4);
+        if (is_short)
+            finish_short(a, &by, sum, width, positions, outs, to, n);
+        else
+            finish_int8(a, plan, sum, positions, at, width, outs, to, n);
     }
 }
 
@@ -140,64 +179,109 @@ static void conv_i8_widened(const conv_args *a, const uint8_t *plan, const void 
     }
 }
 
-/* Sixteen channels of a row beside those of the next, as pairs of 16 bits. */
+/* One channel of all positions, eight of them in a vector. */
+static void depthwise_i8_channel(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions, uint32_t c)
+{
+    const uint32_t taps = a->taps_t * a->taps_f, channels = a->outputs;
+    const int8_t *weights = (const int8_t *)(plan + a->weights_at) + c;
+    const int32_t bias = WORDS(plan, a->bias_at)[c];
+    const int32_t low = a->low, high = a->high;
+    int32_t sum[8] = {0};
+    int8_t kept[16];
+    short_scaling by;
+    uint32_t p, k, t, n;
+    if (!short_scaling_of(&by, same(WORDS(plan, a->multiplier_at)[c]), same(WORDS(plan, a->shift_at)[c]), a->zero_out)) {
+        depthwise_i8_part(a, plan, rows, outs, positions, c, 1);
+        return;
+    }
+    for (p = 0; p < positions; p += n) {
+        n = positions - p < 8 ? positions - p : 8;
+        for (t = 0; t < n; t++, rows += taps) {
+            int32_t one = bias;
+            for (k = 0; k < taps; k++)
+                one = add32(one, ((const int8_t *)rows[k])[c] * weights[(size_t)k * channels]);
+            sum[t] = one;
+        }
+        stored(kept, clipped_16(as_bytes(short_rescaled(loaded(sum), by)), low, high), 16);
+        for (t = 0; t < n; t++)
+            ((int8_t *)outs[p + t])[c] = kept[t];
+    }
+}
+
+/* Sixteen channels as two vectors: 0 to 3 and 8 to 11, 4 to 7 and 12 to 15, as unpacking two rows leaves them. */
 typedef struct {
     __m256i first, second;
-} sixteen_pairs;
+} sixteen_channels;
 
-INLINE sixteen_pairs pairs_of(__m128i x, __m128i y)
+INLINE sixteen_channels channels_of(const int32_t *p)
 {
-    return (sixteen_pairs){_mm256_cvtepi8_epi16(_mm_unpacklo_epi8(x, y)), _mm256_cvtepi8_epi16(_mm_unpackhi_epi8(x, y))};
+    const numbers low = loaded(p), high = loaded(p + 8);
+    return (sixteen_channels){_mm256_permute2x128_si256(low, high, 0x20), _mm256_permute2x128_si256(low, high, 0x31)};
 }
 
-INLINE sixteen_pairs sixteen_weights(const int8_t *w, uint32_t k, uint32_t taps, uint32_t channels)
+INLINE sixteen_channels beside(__m256i x, __m256i y)
 {
-    const int8_t *first = w + (size_t)2 * k * channels;
-    return pairs_of(bytes_at(first), 2 * k + 1 < taps ? bytes_at(first + channels) : _mm_setzero_si128());
+    return (sixteen_channels){_mm256_unpacklo_epi16(x, y), _mm256_unpackhi_epi16(x, y)};
 }
 
-static void depthwise_i8_widened(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions)
+/* Sixteen channels of T positions; `weights` are those of two taps side by side. */
+#define DEPTHWISE_16(name, T)                                                                                   \
+    INLINE void name(const conv_args *a, const sixteen_channels *weights, sixteen_channels bias, const short_scaling *by, \
+                     const void *const *rows, uint32_t taps, void *const *outs, uint32_t c)                     \
+    {                                                                                                           \
+        sixteen_channels sum[T];                                                                                \
+        uint32_t k, t;                                                                                          \
+        UNROLL_INT for (t = 0; t < T; t++) sum[t] = bias;                                                       \
+        for (k = 0; k < taps; k += 2, weights++)                                                                \
+            UNROLL_INT for (t = 0; t < T; t++) {                                                                \
+                const void *const *row = rows + (size_t)t * taps + k;                                           \
+                const __m256i x = sixteen((const int8_t *)row[0] + c);                                          \
+                const sixteen_channels both = beside(x, k + 1 < taps ? sixteen((const int8_t *)row[1] + c) : x); \
+                sum[t].first = with_products(sum[t].first, both.first, weights->first);                         \
+                sum[t].second = with_products(sum[t].second, both.second, weights->second);                     \
+            }                                                                                                   \
+        UNROLL_INT for (t = 0; t < T; t++) {                                                                    \
+            const __m256i words = _mm256_packs_epi32(short_rescaled(sum[t].first, by[0]), short_rescaled(sum[t].second, by[1])); \
+            const __m128i y = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)); \
+            stored((int8_t *)outs[t] + c, clipped_16(y, a->low, a->high), 16);                                  \
+        }                                                                                                       \
+    }
+DEPTHWISE_16(depthwise_16_of_2, 2)
+DEPTHWISE_16(depthwise_16_of_1, 1)
+
+static void depthwise_i8_widened(const conv_args *args, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions)
 {
-    const uint32_t taps = a->taps_t * a->taps_f, channels = a->outputs, whole = channels & ~15u, steps = (taps + 1) / 2;
-    const int8_t *weights = (const int8_t *)(plan + a->weights_at);
-    const int32_t *bias = WORDS(plan, a->bias_at), *multiplier = WORDS(plan, a->multiplier_at), *shift = WORDS(plan, a->shift_at);
-    const int32_t low = a->low, high = a->high;
-    const int clip = low > -128 || high < 127;
+    const conv_args one = *args, *a = &one; /* which no output may alias */
+    const uint32_t taps = a->taps_t * a->taps_f, channels = a->outputs;
+    const int8_t *w = (const int8_t *)(plan + a->weights_at);
     uint32_t c, p, k;
-    if (a->channels != channels || a->rescale != RESCALE_SHORT) {
+    if (a->channels != channels || a->rescale != RESCALE_SHORT || taps > 2 * PAIRS_KEPT) {
         depthwise_i8(a, plan, rows, outs, positions);
         return;
     }
-    for (c = 0; c < whole; c += 16) {
-        sixteen_pairs kept[PAIRS_KEPT];
+    for (c = 0; c + 16 <= channels; c += 16) {
+        const sixteen_channels bias = channels_of(WORDS(plan, a->bias_at) + c);
+        const sixteen_channels multiplier = channels_of(WORDS(plan, a->multiplier_at) + c), shift = channels_of(WORDS(plan, a->shift_at) + c);
+        sixteen_channels weights[PAIRS_KEPT];
         short_scaling by[2];
-        if (!short_scaling_of(&by[0], loaded(multiplier + c), loaded(shift + c), a->zero_out) ||
-            !short_scaling_of(&by[1], loaded(multiplier + c + 8), loaded(shift + c + 8), a->zero_out)) {
+        if (!short_scaling_of(&by[0], multiplier.first, shift.first, a->zero_out) ||
+            !short_scaling_of(&by[1], multiplier.second, shift.second, a->zero_out)) {
             depthwise_i8_part(a, plan, rows, outs, positions, c, 8);
             depthwise_i8_part(a, plan, rows, outs, positions, c + 8, 8);
             continue;
         }
-        for (k = 0; k < steps && k < PAIRS_KEPT; k++)
-            kept[k] = sixteen_weights(weights + c, k, taps, channels);
-        for (p = 0; p < positions; p++) {
-            const void *const *row = rows + (size_t)p * taps;
-            numbers first = loaded(bias + c), second = loaded(bias + c + 8);
-            __m128i y;
-            for (k = 0; k < steps; k++) {
-                const __m128i x = bytes_at((const int8_t *)row[2 * k] + c);
-                const sixteen_pairs w = k < PAIRS_KEPT ? kept[k] : sixteen_weights(weights + c, k, taps, channels);
-                const sixteen_pairs both = pairs_of(x, 2 * k + 1 < taps ? bytes_at((const int8_t *)row[2 * k + 1] + c) : x);
-                first = with_products(first, both.first, w.first);
-                second = with_products(second, both.second, w.second);
-            }
-            y = narrowed_16(short_rescaled(first, by[0]), short_rescaled(second, by[1]));
-            _mm_storeu_si128((__m128i *)(void *)((int8_t *)outs[p] + c), clip ? clipped_16(y, low, high) : y);
-        }
+        for (k = 0; k < taps; k += 2)
+            weights[k / 2] = beside(sixteen(w + (size_t)k * channels + c),
+                                    k + 1 < taps ? sixteen(w + (size_t)(k + 1) * channels + c) : _mm256_setzero_si256());
+        for (p = 0; p + 2 <= positions; p += 2)
+            depthwise_16_of_2(a, weights, bias, by, rows + (size_t)p * taps, taps, outs + p, c);
+        if (p < positions)
+            depthwise_16_of_1(a, weights, bias, by, rows + (size_t)p * taps, taps, outs + p, c);
     }
     for (; c + 8 <= channels; c += 8)
         depthwise_i8_part(a, plan, rows, outs, positions, c, 8);
-    if (c < channels)
-        depthwise_i8_part(a, plan, rows, outs, positions, c, channels - c);
+    for (; c < channels; c++)
+        depthwise_i8_channel(a, plan, rows, outs, positions, c);
 }
 
 /* A sum of which one operand is at twice the larger scale already: bringing it there is a shift. */
@@ -205,7 +289,6 @@ static void binary_i8_widened(const binary_args *a, int op, const int8_t *x, con
 {
     const int own = a->multiplier[0] == 1 << 30 && a->shift[0] == 0 ? 0 : 1;
     const int32_t low = a->low, high = a->high;
-    const int clip = low > -128 || high < 127;
     const int equal = a->multiplier[1 - own] == 1 << 30 && a->shift[1 - own] == 0;
     short_scaling other, by;
     uint32_t i, h;
@@ -227,7 +310,7 @@ static void binary_i8_widened(const binary_args *a, int op, const int8_t *x, con
                 r[h] = short_rescaled(added(minus(shifted_left(widened(p + i + 8 * h), 19), zero_p), moved), by);
             }
             made = narrowed_16(r[0], r[1]);
-            _mm_storeu_si128((__m128i *)(void *)(out + i), clip ? clipped_16(made, low, high) : made);
+            stored(out + i, clipped_16(made, low, high), 16);
         }
     }
     if (i < n)
