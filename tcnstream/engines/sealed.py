@@ -21,8 +21,9 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeAlias
 from weakref import WeakKeyDictionary
 
 from tcnstream.compiler.plan import Plan
@@ -47,14 +48,26 @@ class Opened:
     body: memoryview
 
 
-def seal(identity: str, pushed_frames: int, ended: bool, parts: Iterable[bytes | memoryview]) -> bytes:
+Crc32: TypeAlias = Callable[[bytes | memoryview, int], int]
+
+
+def seal(
+    identity: str,
+    pushed_frames: int,
+    ended: bool,
+    parts: Iterable[bytes | memoryview],
+    crc32: Crc32 = zlib.crc32,
+) -> bytes:
     """A snapshot of ``parts``: frames of the tensors, then what nodes carry over."""
     name = identity.encode()
-    content = b"".join((_HEAD.pack(_MAGIC, VERSION, pushed_frames, ended, len(name)), name, *parts))
-    return content + _CRC.pack(zlib.crc32(content))
+    content = (_HEAD.pack(_MAGIC, VERSION, pushed_frames, ended, len(name)), name, *parts)
+    crc = 0
+    for part in content:
+        crc = crc32(part, crc)
+    return b"".join((*content, _CRC.pack(crc)))
 
 
-def unseal(blob: bytes, identity: str) -> Opened:
+def unseal(blob: bytes, identity: str, crc32: Crc32 = zlib.crc32) -> Opened:
     """The inverse of ``seal``; StreamError for what is damaged, of another version, or of another model."""
     if not isinstance(blob, bytes | bytearray | memoryview):
         raise StreamError(f"a snapshot is bytes and this is {type(blob).__name__}; pass what snapshot() returned")
@@ -64,7 +77,7 @@ def unseal(blob: bytes, identity: str) -> Opened:
     end = len(content) - _CRC.size
     if end < _HEAD.size or content[: len(_MAGIC)].tobytes() != _MAGIC:
         raise StreamError("the bytes are no snapshot; pass what snapshot() returned")
-    if zlib.crc32(content[:end]) != _CRC.unpack_from(content, end)[0]:
+    if crc32(content[:end], 0) != _CRC.unpack_from(content, end)[0]:
         raise StreamError("the snapshot is damaged: its checksum does not match; take a new one")
     _, version, pushed, ended, length = _HEAD.unpack_from(content)
     if version != VERSION:

@@ -419,3 +419,10 @@ def test_a_board_s_rounding_and_a_fast_stream_exclude_each_other() -> None:
     model = tcnstream.load(MODELS / "nse_lg.i8.tflite")
     with pytest.raises(StreamError, match=r"rounding='tflm' asks for a board's own bits and exact=False"):
         model.stream("native", exact=False, rounding="tflm")
+
+
+def test_the_core_s_checksum_is_zlib_s() -> None:
+    crc32, rng = load_core().crc32, np.random.default_rng(5)
+    for size in (*range(200), 4096, 65_537):
+        content, start = rng.bytes(size), int(rng.integers(1 << 32))
+        assert crc32(content, start) == zlib.crc32(content, start)

@@ -20,6 +20,7 @@ PyObject *raise_code(int code);
 
 /* crc32.c: before the first tcn_crc32 */
 void fill_crc32(void);
+PyObject *crc32_of(PyObject *module, PyObject *args);
 
 /* memory.c: at a multiple of 64 */
 void *claim(size_t size);

@@ -247,4 +247,5 @@ PyMethodDef real_methods[] = {
      "filter(x, steps, memory, float32, begins): (n, channels) through the steps of a card; the memory moves."},
     {"labels", FAST(real_labels),
      "labels(frames, labels, background, probabilities, parts): labels of frames, how likely they are, their marks."},
+    {"crc32", crc32_of, METH_VARARGS, "crc32(bytes, start=0): as zlib.crc32."},
     {NULL, NULL, 0, NULL}};

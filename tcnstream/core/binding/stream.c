@@ -233,6 +233,22 @@ static PyObject *stream_snapshot(PyObject *object, PyObject *unused)
     return made;
 }
 
+static PyObject *stream_snapshot_into(PyObject *object, PyObject *room)
+{
+    StreamObject *self = (StreamObject *)object;
+    Py_buffer view;
+    int fits;
+    if (unfit(self) || PyObject_GetBuffer(room, &view, PyBUF_WRITABLE))
+        return NULL;
+    fits = (size_t)view.len == tcn_snapshot_size(self->plan->plan);
+    if (fits)
+        tcn_snapshot(self->state, view.buf);
+    PyBuffer_Release(&view);
+    if (!fits)
+        return raise_code(TCN_SNAPSHOT);
+    Py_RETURN_NONE;
+}
+
 static PyObject *stream_spoil(PyObject *object, PyObject *unused)
 {
     (void)unused;
@@ -376,6 +392,7 @@ static PyMethodDef stream_methods[] = {
     {"reset", stream_reset, METH_NOARGS, "Back to the start."},
     {"spoil", stream_spoil, METH_NOARGS, "A push around it failed midway: from now on only reset and restore go on."},
     {"snapshot", stream_snapshot, METH_NOARGS, "The state as bytes."},
+    {"snapshot_into", stream_snapshot_into, METH_O, "The same into a buffer of as many bytes."},
     {"restore", stream_restore, METH_O, "The inverse of snapshot."},
     {"watch", stream_watch, METH_VARARGS, "watch(tensor, frames): keep its newest frames from now on; 0 frames: no more."},
     {"tap", stream_tap, METH_NOARGS, "(number of the first kept frame, bytes of the kept frames, oldest first)."},

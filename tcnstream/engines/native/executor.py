@@ -62,7 +62,7 @@ class NativeExecutor:
         self.plan = plan
         self.facts = read_facts(content)
         self.shapes = tuple((plan.tensors[o].shape, plan.tensors[o].dtype) for o in plan.outputs)
-        self.snapshots = CoreSnapshots(plan, self.facts)
+        self.snapshots = CoreSnapshots(plan, self.facts, core.crc32)
         self._core = core
         rates = growth(plan)
         self._growth = tuple(rates[o] for o in plan.outputs)
@@ -195,7 +195,7 @@ class NativeMemory:
         return from_core(self._plan, self._facts, self.stream.snapshot()).live_bytes()
 
     def snapshot(self, identity: str) -> bytes:
-        return self._snapshots.seal(self.stream.snapshot(), identity)
+        return self._snapshots.seal(self.stream.snapshot_into, identity)
 
     def restore(self, blob: bytes, identity: str) -> None:
         self.stream.restore(self._snapshots.unseal(blob, identity))

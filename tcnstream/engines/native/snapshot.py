@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from tcnstream.compiler.timing import counts
 from tcnstream.engines.native.layout import SnapshotHead
 from tcnstream.engines.native.planfile import PlanFacts, stream_numbers
 from tcnstream.engines.native.unsigned import nodes_before
-from tcnstream.engines.sealed import does_not_fit, kept_frames, seal, unseal
+from tcnstream.engines.sealed import Crc32, does_not_fit, kept_frames, seal, unseal
 from tcnstream.engines.signed import flipped
 from tcnstream.engines.state import MOST_FRAMES, State
 from tcnstream.tflite.graph import Array
@@ -30,8 +30,8 @@ _CRC_BYTES = 4
 class CoreSnapshots:
     """The core's snapshots of a plan as those of ``engines.sealed``, and back, without a State between them."""
 
-    def __init__(self, plan: Plan, facts: PlanFacts) -> None:
-        self._plan, self._facts = plan, facts
+    def __init__(self, plan: Plan, facts: PlanFacts, crc32: Crc32) -> None:
+        self._plan, self._facts, self._crc32 = plan, facts, crc32
         numbers = stream_numbers(plan)
         self._rings = []
         for i, tensor in enumerate(plan.tensors):
@@ -39,9 +39,21 @@ class CoreSnapshots:
                 end = SnapshotHead.size + ring.ring_at + ring.ring_bytes
                 self._rings.append((i, end, ring.ring_bytes // ring.ring_frames, ring.dtype != tensor.dtype))
         self._sums = list(_sums(plan, facts))
+        self._core_bytes = SnapshotHead.size + facts.ring_bytes + facts.carry_bytes + _CRC_BYTES
+        self._spare: list[bytearray] = []
 
-    def seal(self, blob: bytes, identity: str) -> bytes:
-        """A snapshot for any engine."""
+    def seal(self, snapshot_into: Callable[[bytearray], None], identity: str) -> bytes:
+        """A snapshot for any engine, of the stream that writes its own."""
+        try:
+            blob = self._spare.pop()
+        except IndexError:
+            blob = bytearray(self._core_bytes)
+        snapshot_into(blob)
+        sealed = self._for_any_engine(blob, identity)
+        self._spare[:] = [blob]  # fresh pages cost as much as all that is done with them
+        return sealed
+
+    def _for_any_engine(self, blob: bytearray, identity: str) -> bytes:
         head, content = SnapshotHead.read(blob), memoryview(blob)
         kept = kept_frames(self._plan, head.frames, bool(head.ended))
         parts: list[bytes | memoryview] = []
@@ -50,18 +62,18 @@ class CoreSnapshots:
             parts.append(_flipped(frames) if is_flipped else frames)
         for place, count, stored, wanted in self._carried(head.frames, bool(head.ended)):
             parts.append(np.frombuffer(content, stored, count, place).astype(wanted).tobytes())
-        return seal(identity, head.frames, bool(head.ended), parts)
+        return seal(identity, head.frames, bool(head.ended), parts, self._crc32)
 
-    def unseal(self, blob: bytes, identity: str) -> bytes:
+    def unseal(self, blob: bytes, identity: str) -> bytearray:
         """A snapshot of any engine for the core; StreamError for what is damaged or of another model."""
-        opened = unseal(blob, identity)
+        opened = unseal(blob, identity, self._crc32)
         if not 0 <= opened.pushed_frames <= MOST_FRAMES:
             raise does_not_fit()
         kept = kept_frames(self._plan, opened.pushed_frames, opened.ended)
         head = SnapshotHead(
             plan_crc32=self._facts.program_crc32, ended=int(opened.ended), frames=opened.pushed_frames
         ).pack()
-        core = bytearray(SnapshotHead.size + self._facts.ring_bytes + self._facts.carry_bytes)
+        core = bytearray(self._core_bytes)
         core[: len(head)] = head
         carried = self._carried(opened.pushed_frames, opened.ended)
         at, body = 0, opened.body
@@ -76,7 +88,8 @@ class CoreSnapshots:
             values = np.frombuffer(body, wanted, count, at).astype(stored).tobytes()
             core[place : place + len(values)] = values
             at += count * wanted.itemsize
-        return _sealed(bytes(core))
+        struct.pack_into("<I", core, len(core) - _CRC_BYTES, self._crc32(memoryview(core)[:-_CRC_BYTES], 0))
+        return core
 
     def _carried(
         self, pushed_frames: int, ended: bool

@@ -177,7 +177,7 @@ class Record:
         return self._packer.pack(*words)
 
     @classmethod
-    def read(cls, content: bytes, at: int = 0) -> Any:
+    def read(cls, content: bytes | bytearray, at: int = 0) -> Any:
         """The fields at ``at`` by their names in C: numbers, arrays as tuples, references as offsets."""
         values = iter(cls._packer.unpack_from(content, at))
         return SimpleNamespace(**{field.c_name: _taken(values, field.count) for field in cls.fields})
