@@ -590,3 +590,22 @@ def test_a_ventricular_beat_that_is_missed_costs_more_than_another() -> None:
     ventricular = target[..., len(LABELS)] == 1
     assert ventricular.any() and (weight[ventricular][:, 1] == MARK_WEIGHTS[0]).all()
     assert set(np.unique(weight[~ventricular][:, 1])) <= {0.0, 1.0}
+
+
+@needs_compiler
+def test_one_command_trains_a_model_and_says_whom_it_never_saw(ludb: Path, tmp_path: Path) -> None:
+    pytest.importorskip("keras", reason="Keras converts what was trained")
+    from tcnstream.zoo.recipes import train_ecg
+
+    app = typer.Typer()
+    app.command()(train_ecg.main)
+    call = ["--name=ecg", f"--ludb={ludb}", "--fold=2/2", "--steps=3", "--frames=1000", f"--out={tmp_path / 'out'}"]
+    result = CliRunner().invoke(app, call)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "out" / "ecg.unseen").read_text() == "ludb/7"
+    card = load_card(tmp_path / "out" / "ecg.toml")
+    # LUDB says of no beat where it comes from, so there are no marks to learn.
+    assert card.labels == LABELS and card.marks == () and card.training_data.startswith("1 records of ludb")
+    assert tcnstream.load(tmp_path / "out" / card.file).outputs[0].shape == (len(LABELS),)
+    refused = CliRunner().invoke(app, [*call, "--held=7"])
+    assert refused.exit_code == 2 and "say it as mitdb/119" in refused.stderr

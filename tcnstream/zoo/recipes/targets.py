@@ -37,7 +37,7 @@ Teacher = Callable[[Floats], Floats]
 P, QRS, T = (LABELS.index(label) for label in ("p", "qrs", "t"))
 UNKNOWN = -1
 GAINS = (1.0, 0.5, 0.3)
-"""At which the teacher looks at a lead: it limits its input at 0.8 mV."""
+"""At which the teacher looks at a lead."""
 
 _WITHOUT_P = frozenset({"AFIB", "AFL"})
 _WITHOUT_WAVES = frozenset({"VFL"})
