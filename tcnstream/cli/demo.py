@@ -48,7 +48,7 @@ class Demo:
 
 
 DEMOS = {
-    "ecg": Demo("ecg.csv", "ecg", "Real ECG, lead {channel}"),
+    "ecg": Demo("ecg.csv", "ecg_beats", "Real ECG, lead {channel}"),
     "audio": Demo("audio.ogg", "speech", "Speech, music and noise"),
 }
 CHUNK_S = 0.05
