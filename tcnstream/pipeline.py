@@ -233,6 +233,11 @@ class Pipeline:
         return None if self._segmenter is None else self._segmenter.reached_s
 
     @property
+    def settled_s(self) -> float | None:
+        """No segment to come begins before it; None without segments."""
+        return None if self._segmenter is None else self._segmenter.settled_s
+
+    @property
     def frames(self) -> Frames:
         """The output frames that the last call made, float32 (m, *frame_shape); StreamError without ``keep_frames``."""
         if not self._setup.keep_frames:
@@ -332,9 +337,8 @@ class Pipeline:
         self._refuse_if_broken()
         stream: bytes | _Tail
         if of_tail:
-            frames = self._stream.tail()
-            assert isinstance(frames, np.ndarray)  # a pipeline's model has one input
-            stream = _Tail(self._stream.frames_in - self._frames_in, frames.tobytes())
+            (frames,) = self._stream.tail_blobs()  # a pipeline's model has one input
+            stream = _Tail(self._stream.frames_in - self._frames_in, frames)
         else:
             stream = self._stream.snapshot()
         return PipelineState(

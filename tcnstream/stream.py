@@ -329,11 +329,19 @@ class Stream:
         that was opened without ``keep_tail``, that has ended, or that was restored and has not had so many since.
         """
         with self._alone():
-            self._refuse_if_over("tail")
-            if self._newest is None:
-                raise StreamError("this stream keeps no input frames: open it with keep_tail=True")
-            newest = zip(self.inputs, self._newest.frames(), strict=True)
+            newest = zip(self.inputs, self._sure_newest().frames(), strict=True)
             return one_or_all([frames.reshape(-1, *spec.shape) for spec, frames in newest])
+
+    def tail_blobs(self) -> list[bytes]:
+        """``tail`` as the bytes of each input's frames."""
+        with self._alone():
+            return self._sure_newest().blobs()
+
+    def _sure_newest(self) -> NewestFrames:
+        self._refuse_if_over("tail")
+        if self._newest is None:
+            raise StreamError("this stream keeps no input frames: open it with keep_tail=True")
+        return self._newest
 
     def resume(self, tail: Array | tuple[Array, ...], frames_in: int) -> None:
         """Continue a signal of which ``frames_in`` frames are over and ``tail`` are the newest, bit for bit.

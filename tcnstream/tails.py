@@ -32,19 +32,26 @@ class NewestFrames:
         """Frames that were pushed, (n, *frame_shape) per input."""
         self._pushed_frames += len(chunks[0])
         for kept, most, chunk in zip(self._kept, self._most_bytes, chunks, strict=True):
-            kept += chunk[max(0, len(chunk) - self._tail.most_frames) :].tobytes()
-            # At the front of a bytearray nothing is moved, but for a time now and then.
-            del kept[: max(0, len(kept) - most)]
+            kept += chunk[-self._tail.most_frames :].tobytes()
+            if len(kept) > most:
+                # At the front of a bytearray nothing is moved, but for a time now and then.
+                del kept[: -most or None]
 
-    def frames(self) -> tuple[Array, ...]:
-        """The frames that rebuild the stream, (n, *frame_shape) per input; StreamError where they were not kept."""
+    def blobs(self) -> list[bytes]:
+        """The frames that rebuild the stream, per input in its own numbers; StreamError where they were not kept."""
         wanted = self._tail.frames(self._pushed_frames)
         if (missing := self._known_from - (self._pushed_frames - wanted)) > 0:
             raise StreamError(
                 f"a stream that was restored knows its newest frames only after {missing} more: push them, or take a"
                 " snapshot"
             )
+        return [
+            bytes(kept[len(kept) - wanted * size :]) for kept, size in zip(self._kept, self._frame_bytes, strict=True)
+        ]
+
+    def frames(self) -> tuple[Array, ...]:
+        """``blobs`` as arrays (n, *frame_shape)."""
         return tuple(
-            np.frombuffer(kept[len(kept) - wanted * size :], tensor.dtype).reshape(wanted, *tensor.shape)
-            for kept, size, tensor in zip(self._kept, self._frame_bytes, self._tensors, strict=True)
+            np.frombuffer(blob, tensor.dtype).reshape(-1, *tensor.shape).copy()
+            for blob, tensor in zip(self.blobs(), self._tensors, strict=True)
         )

@@ -55,7 +55,10 @@ WHOLE = Environment(
     name="whole",
     python=THIS_PYTHON,
     extras=("lint", "test", "lsl", "brainflow", "train", "peers", "arrow"),
-    more=("numpy>=2", "boto3", "pydantic", "plotly", "seaborn", "scikit-learn", "playwright>=1.49"),
+    more=(
+        *("numpy>=2", "boto3", "pydantic", "plotly", "seaborn", "scikit-learn", "playwright>=1.49"),
+        *("pyspark>=4.3,<5", "dask[dataframe]>=2026.1"),  # engines that hand Arrow batches out
+    ),
     without_dependencies=(
         "neuralspot-edge==0.2.2",
         "helia-edge==0.6.2",

@@ -22,6 +22,7 @@ from tcnstream.signal.sources import open_recording
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCS = ROOT / "tcnstream" / "docs"
 PAGES = [ROOT / "README.md", ROOT / "tcnstream" / "README.md", *sorted(DOCS.glob("*.md"))]
+ELSEWHERE = r"\A# tcnstream/|\Afrom pyflink|archive\.parquet"
 MODEL_TABLES = (DOCS / "models.md").read_text(encoding="utf-8")
 
 
@@ -32,10 +33,11 @@ def text_of(page: Path) -> str:
 def python_blocks() -> list[tuple[str, str]]:
     """The programs of the pages; what begins with the path of a source is an excerpt of it.
 
-    Those for Flink are run by tests/fleet/test_flink.py, in an environment of its own.
+    Those for Flink are run by tests/fleet/test_flink.py, in an environment of its own, those that read an archive by
+    tests/fleet/test_engines.py, which makes one.
     """
     blocks = [(page, block) for page in PAGES for block in re.findall(r"```python\n(.*?)```", text_of(page), re.DOTALL)]
-    return [(page.name, block) for page, block in blocks if not re.match(r"# tcnstream/|from pyflink", block)]
+    return [(page.name, block) for page, block in blocks if not re.search(ELSEWHERE, block)]
 
 
 @pytest.mark.parametrize(("name", "lines"), python_blocks())

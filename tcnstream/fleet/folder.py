@@ -90,12 +90,14 @@ def segment_folder(
 
     ``id`` is a recording's path below the folder. Rows are in the order of these, then of time, whatever ``jobs`` is.
     A recording that cannot be segmented is not the end: it is named in the answer, and in ``failed_file(output)``.
+    What an earlier run has written in the folder is no recording.
     ``told`` gets what each batch gave, and the number of all recordings; what an earlier run left comes first.
 
     Raises SignalError where there is no recording, or where a worker process dies; then, and at Ctrl-C, the parts stay
     in a hidden folder beside ``output``, and the same call goes on from them. Else as ``open_model``.
     """
-    names = recordings_below(folder)
+    own = {output.resolve(), failed_file(output).resolve()}
+    names = [name for name in recordings_below(folder) if (folder / name).resolve() not in own]
     if not names:
         raise SignalError(f"{folder} holds no recording: give a folder with files that can be read one by one")
     parts = output.parent / f".{output.name}.parts"

@@ -36,7 +36,11 @@ Counted: TypeAlias = Literal["chunks", "frames"]
 
 @dataclass(frozen=True, slots=True)
 class SegmentRow:
-    """A segment of a key's signal; (key, epoch, number) is its identity. A gap has the label "gap"."""
+    """A segment of a key's signal; (key, epoch, number) is its identity. A gap has the label "gap".
+
+    ``filled_s`` seconds of it were filled in. ``ventricular`` and ``noise`` are what Segment says, None where the model
+    does not.
+    """
 
     key: Hashable
     epoch: int
@@ -46,6 +50,8 @@ class SegmentRow:
     label: str
     probability: float
     filled_s: float = 0.0
+    ventricular: float | None = None
+    noise: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -260,7 +266,8 @@ class _Live:
             self.cut(missing)
             return samples
         begin_s = self._pipeline.position_s
-        self._filled.append((begin_s, begin_s + missing / rate_hz))
+        if self._keyed.emit == "segments":
+            self._filled.append((begin_s, begin_s + missing / rate_hz))
         return np.concatenate([fill(done, missing, self._last, samples[0]), samples])
 
     def _push(self, waiting: Sequence[Samples]) -> None:
@@ -279,8 +286,7 @@ class _Live:
                 self._next_frame += len(frames)
             return
         for each in found:
-            filled_s = overlap_s(self._filled, each.start_s, each.end_s)
-            self._filled = [stretch for stretch in self._filled if stretch[1] > each.start_s]
+            filled_s = overlap_s(self._filled, each.start_s, each.end_s) if self._filled else 0.0
             self.rows.append(
                 SegmentRow(
                     self.key,
@@ -291,9 +297,14 @@ class _Live:
                     each.label,
                     each.probability,
                     filled_s,
+                    each.ventricular,
+                    each.noise,
                 )
             )
             self._next_row += 1
+        if self._filled:
+            settled_s = self._pipeline.settled_s
+            self._filled = [stretch for stretch in self._filled if settled_s is not None and stretch[1] > settled_s]
 
 
 def _keeps_tail(model: Model) -> bool:

@@ -224,6 +224,12 @@ class Segmenter:
         """Up to where frames have labels: a provisional segment that ends there may go on."""
         return self.start_s + self._frame / self.rate_hz
 
+    @property
+    def settled_s(self) -> float:
+        """No segment to come begins before it."""
+        runs = [*self._pending, *([] if self._open is None or self._open.label == self._background else [self._open])]
+        return max(self.not_before_s, self.start_s + (runs[0].start if runs else self._frame) / self.rate_hz)
+
     def labelled(self, frames: npt.NDArray[np.float32]) -> tuple[list[int], list[list[int]]]:
         """As ``likelihood.labelled``: each frame's label, by number, its probability, and those of its marks.
 

@@ -114,6 +114,25 @@ def test_what_is_wrong_with_a_job_is_one_sentence(
     assert says in said and "Traceback" not in said
 
 
+def test_a_job_with_kafka_is_built_up_to_the_connector_that_is_not_there(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    need_program("java", "openjdk-17-jre-headless")
+    path = folder / "job.toml"
+    files = f'kind = "files"\npath = "{folder}/in"'
+    path.write_text(path.read_text().replace(files, 'kind = "kafka"\nservers = "127.0.0.1:9"\ntopic = "ecg"'))
+    assert main([str(path)]) == 2
+    said = capsys.readouterr().err
+    assert "without its Kafka connector; download flink-sql-connector-kafka-5.0.0-2.2.jar" in said
+    text = path.read_text()
+    path.write_text('jars = ["nowhere.jar"]\n' + text)
+    assert main([str(path)]) == 2
+    assert "jars names nowhere.jar, and there is no such file" in capsys.readouterr().err
+    path.write_text(text.partition("[checkpoints]")[0])
+    assert main([str(path)]) == 2
+    assert "add [checkpoints] with path" in capsys.readouterr().err
+
+
 def test_the_lines_and_the_job_of_the_page_run(tmp_path: Path) -> None:
     page = (ROOT / "tcnstream" / "docs" / "fleet.md").read_text(encoding="utf-8")
     path = tmp_path / "job.toml"

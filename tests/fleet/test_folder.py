@@ -71,6 +71,19 @@ def test_all_recordings_come_out_in_order_and_bad_ones_are_named(folder: Path, t
     assert pq.read_table(output).to_pylist() == expected(folder, names)
 
 
+def test_what_a_run_has_written_into_the_folder_is_no_recording_of_the_next(folder: Path) -> None:
+    (folder / "ward 0" / "broken.npy").write_bytes(b"no array")
+    output = folder / "segments.parquet"
+    for _ in range(2):
+        run = ran(folder, output)
+        assert "1 of 21 recordings failed" in run.stderr
+    assert {row["id"] for row in pq.read_table(output).to_pylist()} == set(recordings_below(folder)) - {
+        "segments.parquet",
+        "segments.failed.csv",
+        "ward 0/broken.npy",
+    }
+
+
 def test_a_run_that_is_killed_goes_on_and_gives_the_same_file(folder: Path, tmp_path: Path) -> None:
     whole, output = tmp_path / "whole.parquet", tmp_path / "segments.parquet"
     assert ran(folder, whole).returncode == 0

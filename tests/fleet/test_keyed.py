@@ -129,6 +129,25 @@ def test_short_gaps_are_filled_and_said(ecg: Samples) -> None:
     assert any(isinstance(row, SegmentRow) and row.label == "gap" for row in beyond), "20 frames are beyond 40 ms"
 
 
+def test_what_was_filled_is_forgotten_when_no_segment_can_touch_it(ecg: Samples) -> None:
+    """A signal without a segment, too, and rows of frames, which do not say it."""
+    flat = [(k, np.zeros(10, np.float32)) for k in range(0, 2000, 2)]
+    for emit in ("segments", "frames"):
+        keyed, state, sizes = Keyed("ecg", rate_hz=RATE_HZ, on_gap="hold", emit=emit), None, []
+        for message in flat:
+            state, _ = keyed.step("bed", state, [message])
+            sizes.append(len(state))
+        assert keyed.counts.gaps == 999 and max(sizes[-100:]) < sizes[300] + 500
+
+
+def test_marks_of_a_model_are_in_the_rows(ecg: Samples) -> None:
+    _, rows = run([Keyed("ecg_beats", rate_hz=RATE_HZ, units="mV")], [messages(ecg, 25)])
+    pipeline = Pipeline("ecg_beats", rate_hz=RATE_HZ, units="mV")
+    marks = [(segment.ventricular, segment.noise) for segment in pipeline.push(ecg)]
+    assert [(row.ventricular, row.noise) for row in rows if isinstance(row, SegmentRow)] == marks
+    assert any(ventricular is not None for ventricular, _ in marks)
+
+
 def test_an_idle_key_is_ended_and_goes_on_in_a_new_epoch(ecg: Samples) -> None:
     many = messages(ecg, 25)
     keyed, cold = Keyed("ecg", rate_hz=RATE_HZ), Keyed("ecg", rate_hz=RATE_HZ, cached=0)

@@ -28,12 +28,19 @@ from pyflink.datastream.connectors.file_system import (
     RollingPolicy,
     StreamFormat,
 )
+from pyflink.util.java_utils import load_java_class
 
 from tcnstream.errors import StreamError, TcnStreamError
 from tcnstream.fleet.flink.process import SEGMENTS, TcnProcess, configure
 from tcnstream.live.gaps import Policy
 
 _GATEWAY = "PYFLINK_GATEWAY_PORT"
+
+_KAFKA_CLASS = "org.apache.flink.connector.kafka.source.KafkaSource"
+_CONNECTOR = (
+    "download flink-sql-connector-kafka-5.0.0-2.2.jar (Maven Central, org.apache.flink), or a newer one, "
+    'into the folder where this runs, and name it in the job: jars = ["flink-sql-connector-kafka-5.0.0-2.2.jar"]'
+)
 
 
 class Files(msgspec.Struct, forbid_unknown_fields=True, tag_field="kind", tag="files", frozen=True):
@@ -145,7 +152,16 @@ def build(job: Job, environment: StreamExecutionEnvironment) -> None:
 
 
 def environment_of(job: Job) -> StreamExecutionEnvironment:
-    """Where the job runs: here, or on the cluster whose ``flink run`` started this."""
+    """Where the job runs: here, or on the cluster whose ``flink run`` started this.
+
+    Raises StreamError for a jar that is not there, or for rows that no checkpoint would ever commit.
+    """
+    for jar in job.jars:
+        if not Path(jar).is_file():
+            raise StreamError(f"jars names {jar}, and there is no such file; {_CONNECTOR}")
+    endless = not isinstance(job.source, Files) or job.source.watch_s is not None
+    if job.checkpoints is None and (endless or isinstance(job.sink, Kafka)):
+        raise StreamError("rows become final with checkpoints, and this job has none: add [checkpoints] with path")
     configuration = Configuration()
     if job.checkpoints is None:
         configure(configuration)
@@ -159,6 +175,11 @@ def environment_of(job: Job) -> StreamExecutionEnvironment:
     environment = StreamExecutionEnvironment.get_execution_environment(configuration)
     environment.set_parallelism(job.parallelism)
     environment.add_jars(*(Path(jar).absolute().as_uri() for jar in job.jars))
+    if Kafka in (type(job.source), type(job.sink)):
+        try:
+            load_java_class(_KAFKA_CLASS)
+        except Py4JJavaError:
+            raise StreamError(f"Flink comes without its Kafka connector; {_CONNECTOR}") from None
     return environment
 
 

@@ -30,7 +30,15 @@ SEGMENTS = Types.ROW_NAMED(
     [field.name for field in fields(SegmentRow)],
     [
         *(Types.STRING(), Types.LONG(), Types.LONG()),
-        *(Types.DOUBLE(), Types.DOUBLE(), Types.STRING(), Types.DOUBLE(), Types.DOUBLE()),
+        *(
+            Types.DOUBLE(),
+            Types.DOUBLE(),
+            Types.STRING(),
+            Types.DOUBLE(),
+            Types.DOUBLE(),
+            Types.DOUBLE(),
+            Types.DOUBLE(),
+        ),
     ],
 )
 """Rows of ``emit="segments"``; (key, epoch, number) is their identity."""
