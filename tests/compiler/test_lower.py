@@ -330,6 +330,8 @@ UNSOUND: dict[str, bytes] = {
         (1, 3, 1, 4),
         offset=True,
     ),
+    "two axes made of one": operation("EXPAND_DIMS", ["x", np.array(0, np.int32)], (1, 1, 1, 12, 1, 4)),
+    "an axis left that is squeezed": operation("SQUEEZE", ["x"], (1, 12, 1, 4), squeeze_dims=(2,)),
     "a pool of nothing": operation("MAX_POOL_2D", ["x"], (1, 12, 1, 4), filter_height=0, filter_width=1),
     "paddings for other axes": operation("PAD", ["x", np.zeros((3, 2), np.int32)], (1, 12, 1, 4)),
     "paddings below 0": operation("PAD", ["x", np.array([[0, 0], [-1, 1], [0, 0], [0, 0]], np.int32)], (1, 12, 1, 4)),

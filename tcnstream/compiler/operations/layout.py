@@ -81,14 +81,14 @@ def _reshaped(o: Operands) -> Shapes:
 def _expanded(o: Operands) -> Shapes:
     shape = o.shape(0)
     axis = axis_of((*shape, 1), o.integers(1, count=1)[0])
-    return _same_size(o, (*shape[:axis], 1, *shape[axis:]) if o.leaves_lengths_open else o.out())
+    return ((*shape[:axis], 1, *shape[axis:]),)
 
 
 def _squeezed(o: Operands) -> Shapes:
     shape = o.shape(0)
     gone = {axis_of(shape, axis) for axis in _squeeze_dims(o.op)} or {a for a, n in enumerate(shape) if n == 1}
-    left = tuple(n for a, n in enumerate(shape) if a not in gone)
-    return _same_size(o, left if o.leaves_lengths_open else o.out())
+    require(all(shape[a] == 1 for a in gone), f"axes {sorted(gone)} of {shape}, not all of them 1 long")
+    return (tuple(n for a, n in enumerate(shape) if a not in gone),)
 
 
 def _permuted(o: Operands) -> Shapes:
