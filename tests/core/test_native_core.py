@@ -374,6 +374,15 @@ def _compiled_for_cortex_m(cpu: str, source: Path, made: Path, form: str) -> Non
     subprocess.run([tool("arm-none-eabi-gcc"), *flags, form, source, "-o", made], check=True)
 
 
+def test_int8_is_never_slower_than_float_on_a_board() -> None:
+    # As tests/benchmarks/bench_boards.py counts and records them.
+    counts = json.loads((DATA / "board_instructions.json").read_text())["ours"]
+    floats = {key: key.replace(".f32", ".i8") for key in counts if ".f32" in key}
+    pairs = {key: (counts[integer], counts[key]) for key, integer in floats.items() if integer in counts}
+    assert len(pairs) >= 4
+    assert not {key for key, (integer, real) in pairs.items() if integer > real}
+
+
 HELIUM = {"vmladava.s8", "vmullb.s8", "vmullb.s16", "vmullt.s16", "vqrdmulh.s32", "vmul.f32", "vldrb.8", "le"}
 
 

@@ -14,7 +14,7 @@ enum { int8_4_outputs = 4, int16_outputs = 4 };
 
 #if __ARM_FEATURE_MVE & 2
 #define LANES 4
-#define TILE_16 2
+#define TILE_16 1
 #define TILE 2
 #define VECTOR_ADD(x, y) ((v4)vaddq_f32((float32x4_t)(x), (float32x4_t)(y)))
 #define VECTOR_SUB(x, y) ((v4)vsubq_f32((float32x4_t)(x), (float32x4_t)(y)))

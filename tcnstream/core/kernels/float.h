@@ -135,9 +135,9 @@ static inline float clip_one(float y, float low, float high)
             PANEL_POSITIONS(name, V, N, 6)                                                                       \
         while (T >= 4 && p + 4 <= positions)                                                                     \
             PANEL_POSITIONS(name, V, N, 4)                                                                       \
-        while (p + 2 <= positions)                                                                               \
+        while (T >= 2 && p + 2 <= positions)                                                                     \
             PANEL_POSITIONS(name, V, N, 2)                                                                       \
-        if (p < positions)                                                                                       \
+        while (p < positions)                                                                                    \
             PANEL_POSITIONS(name, V, N, 1)                                                                       \
     }
 
