@@ -23,7 +23,7 @@ from tcnstream.options import StreamOptions
 from tcnstream.pipeline import Pipeline, PipelineArguments, pipeline_for
 from tcnstream.signal import sinks, sources
 from tcnstream.signal.card import model_files
-from tcnstream.signal.outfile import writable
+from tcnstream.signal.outfile import naming, writable
 from tcnstream.signal.preprocess import first_seconds
 from tcnstream.signal.segments import Segment
 from tcnstream.signal.sinks.base import closing
@@ -149,7 +149,7 @@ def run(
         task = progress.add_task("", total=recording.frames)
         counts: Counter[str] = Counter()
         try:
-            with closing(sink):
+            with naming(output or Path("standard output")), closing(sink):
                 for segments in _through(pipeline, recording, seen, lambda frames: progress.advance(task, frames)):
                     counts.update(segment.label for segment in segments)
                     sink.write(segments if makes_segments else pipeline.frames)

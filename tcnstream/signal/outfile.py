@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tcnstream.errors import SignalError
+
+_OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 def writable(path: Path, *read: Path) -> Path:
@@ -64,15 +67,27 @@ class NewFile:
 
 
 @contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError of a disk that takes no more names ``path``, as those of opening do by themselves."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno in _OF_DISKS:
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
 def new_file(path: Path) -> Iterator[BinaryIO]:
     """A NewFile that is kept if nothing is raised."""
-    file = NewFile(path)
-    try:
-        yield file.stream
-    except BaseException:
-        file.discard()
-        raise
-    file.keep()
+    with naming(path):
+        file = NewFile(path)
+        try:
+            yield file.stream
+        except BaseException:
+            file.discard()
+            raise
+        file.keep()
 
 
 def write_file(path: Path, content: bytes) -> None:

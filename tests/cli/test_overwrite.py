@@ -97,7 +97,7 @@ def test_a_full_disk_leaves_no_half_a_file(folder: Path, line: str, older: bool)
     before = {path.name for path in folder.iterdir()}
     limit = (8192, 8192)
     done = process(folder, *line.split(), preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
-    assert done.returncode == 2 and "File too large" in done.stderr, done.stderr
+    assert done.returncode == 2 and f"{output.name}: File too large" in done.stderr, done.stderr
     assert {path.name for path in folder.iterdir()} == before
     assert not older or output.read_text() == "the answer of yesterday"
 

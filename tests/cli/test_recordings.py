@@ -159,7 +159,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="sh and named pipes of P
         ("$T run MODEL ECG >&-", "standard output is closed"),
         ("$T inspect MODEL >&-", "standard output is closed"),
         ("$T run MODEL - --rate 360 <&-", "standard input is closed"),
-        ("$T run MODEL ECG >/dev/full", "No space left on device"),
+        ("$T run MODEL ECG >/dev/full", "tcnstream: standard output: No space left on device"),
         ("$T run MODEL ECG -o y.jsonl <&- 2>&-", ""),
         ("$T run MODEL ECG -o y.jsonl 2>/dev/full", ""),
     ],
