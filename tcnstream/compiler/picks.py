@@ -108,8 +108,8 @@ def _refuse(lw: Lowering, picked: Picked) -> Never:
     if _is_circular(picked):
         lw.refuse(
             picked.op,
-            "puts the end of the window before its beginning, as circular padding and rolls do, and an endless signal"
-            " has no end",
+            "puts the end of the window before its beginning, as circular padding and rolls do: frames"
+            " in an order that goes on in no stream",
             "Train with padding by zeros, by reflection or by the last value",
         )
     joins = picked.weights is None and sum(i in lw.streams for i in picked.op.inputs) > 1

@@ -135,7 +135,7 @@ def frames_of_two_rates(net: Net, x: Value) -> Value:
 
 def bilinear(net: Net, x: Value) -> Value:
     four = net.reshape(x, (1, 12, 1, 4), 1)
-    return one(net, "RESIZE_BILINEAR", four, (1, 18, 1, 4), net.constant([18, 1], np.int32))
+    return one(net, "RESIZE_BILINEAR", four, (1, 17, 1, 4), net.constant([17, 1], np.int32))
 
 
 def aligned_corners(net: Net, x: Value) -> Value:
@@ -184,7 +184,7 @@ REFUSED: list[tuple[Chain, str, str]] = [
     (minus_the_last_frame, "SUB", "hands every frame what only the end of the window knows"),
     (gated_by_all_frames, "MUL", "hands every frame what only the end of the window knows"),
     (frames_of_two_rates, "MUL", "joins a statistic over 5 frames with others over 12"),
-    (bilinear, "RESIZE_BILINEAR", "resizes 12 frames to 18, which is no whole multiple"),
+    (bilinear, "RESIZE_BILINEAR", "resizes 12 frames to 17, which is no whole multiple"),
     (aligned_corners, "RESIZE_NEAREST_NEIGHBOR", "aligns the corners of the window"),
     (no_whole_multiple, "RESIZE_NEAREST_NEIGHBOR", "resizes 12 frames to 18, which is no whole multiple"),
     (sum_from_the_end, "CUMSUM", "sums from the end of the window"),

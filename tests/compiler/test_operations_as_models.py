@@ -176,3 +176,16 @@ def multiplied(net: Net, x: Value, factor: float) -> Value:
     y = net.value(x.shape, 1, 1.0)
     net.op("MUL", [x.index, net.constant(factor, np.float32)], [y])
     return y
+
+
+@pytest.mark.parametrize("frames", [7, 14, 28])
+@pytest.mark.parametrize("half_pixel", [False, True])
+def test_resized_at_a_ratio_of_whole_numbers(frames: int, half_pixel: bool) -> None:
+    """To a third, to two thirds and to four thirds of as many frames."""
+    net = Net()
+    x = net.input((1, FRAMES, 1, 4))
+    y = net.value((1, frames, 1, 4), 1, 1.0)
+    size = net.constant([frames, 1], np.int32)
+    net.op("RESIZE_BILINEAR", [x.index, size], [y], half_pixel_centers=half_pixel)
+    net.output(y)
+    holds(net.content(), floats(1, 4))

@@ -160,3 +160,19 @@ def test_what_an_index_selects() -> None:
     assert selected(np.roll(ramp, 3), 9) is None
     times, window = repeated(np.r_[0, np.repeat(ramp, 2)[:-1]], 9)
     assert times == 2 and window is not None and (window.pad_begin, window.edge) == (1, "hold")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_the_first_frame_repeated_on_an_axis_of_its_own(dtype: str) -> None:
+    """As ``tf.repeat`` writes it: padding by hold in front of a causal kernel."""
+    net = Net(dtype)
+    x = net.input((1, FRAMES, CHANNELS))
+    first = net.reshape(net.cut(x, 1, 0, 1), (1, 1, 1, CHANNELS), 2)
+    shape = (1, 1, 4, CHANNELS)
+    held = net.reshape(net.same(first, "BROADCAST_TO", shape, 2, net.constant(shape, np.int32)), (1, 4, CHANNELS), 1)
+    net.output(side_by_side(net, [held, x]))
+    content, signal = net.content(), net.rng.integers(-90, 90, (1, FRAMES, CHANNELS)).astype(dtype)
+    (expected,) = reference_kernels(content, [signal])
+    model = tcnstream.load(content, time_axis=1)
+    for engine in engines_here(model):
+        verify_contract(model, signal[0], expected[0], engine=engine)

@@ -308,7 +308,13 @@ def _repeated_frame(lw: Lowering, op: Op) -> bool:
     i = op.inputs[0]
     stream, shape, out = lw.stream(op, i), lw.shape(i), lw.shape(op.outputs[0])
     axis = stream.axis
-    if stream.picked is None or axis is None or len(out) != len(shape) or out[:axis] != shape[:axis]:
+    if stream.picked is None or axis is None or len(out) != len(shape):
+        return False
+    if len(stream.picked.index) == 1:
+        # One frame stands on any of the axes of length 1 beside its own.
+        grown = next((a for a, (n, m) in enumerate(zip(shape, out, strict=True)) if n != m), axis)
+        axis = grown if math.prod(shape[min(axis, grown) : max(axis, grown) + 1]) == 1 else axis
+    if out[:axis] != shape[:axis]:
         return False
     if out[axis + 1 :] != shape[axis + 1 :]:
         return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,8 @@ from tcnstream.compiler.operation import Operation, from_file
 from tcnstream.compiler.operations.time import RESAMPLE_ONE, TIME_REPEAT
 from tcnstream.compiler.plan import Options, Window
 from tcnstream.compiler.resampling import resample
-from tcnstream.compiler.spatial import spatial
+from tcnstream.compiler.selection import interpolated
+from tcnstream.compiler.spatial import Axes, spatial
 from tcnstream.tflite.graph import Op
 from tcnstream.tflite.validate import FLAG, Operands, Rule, Shapes
 
@@ -73,7 +75,7 @@ def _interpolate(lw: Lowering, op: Op) -> None:
     corners = options.align_corners and out[t] > 1
     ratio, rest = divmod(out[t] - 1, shape[t] - 1) if corners and shape[t] > 1 else divmod(out[t], shape[t])
     if rest:
-        lw.refuse(op, f"resizes {shape[t]} frames to {out[t]}, which is no whole multiple")
+        return _between(lw, op, axes, options)
     if like.dtype != np.float32 and RESAMPLE_ONE // 2 % ratio:
         lw.refuse(
             op,
@@ -93,6 +95,28 @@ def _interpolate(lw: Lowering, op: Op) -> None:
     weights, window = _triangle(ratio, options.half_pixel_centers and not corners, shape[t], out[t])
     value = resample(lw, op, operand, weights, window, like, out[t])
     lw.streams[op.outputs[0]] = replace(lw.streams[i], value=value, window_frames=out[t])
+
+
+def _between(lw: Lowering, op: Op, axes: Axes, options: ResizeOptions) -> None:
+    """At any other ratio, where the places between frames come again: two frames and their weights for each."""
+    i = op.inputs[0]
+    shape, out = lw.shape(i), lw.shape(op.outputs[0])
+    t, f = (2, 1) if axes.swap else (1, 2)
+    frames, made = shape[t], out[t]
+    corners, like = options.align_corners and made > 1, lw.graph.tensors[i]
+    ratio = Fraction(frames - 1, made - 1) if corners else Fraction(frames, made)
+    shift = Fraction(1, 2) if options.half_pixel_centers and not corners else Fraction(0)
+    places = [min(max((j + shift) * ratio - shift, Fraction(0)), Fraction(frames - 1)) for j in range(made)]
+    before = np.array([math.floor(place) for place in places])
+    rest = np.array([float(place - math.floor(place)) for place in places])
+    index = np.stack([before, np.minimum(before + 1, frames - 1)], 1)
+    found = None
+    if like.dtype == np.float32 and shape[f] == out[f] and made > 1:
+        found = interpolated(index, np.stack([1 - rest, rest], 1), frames)
+    if found is None:
+        lw.refuse(op, f"resizes {frames} frames to {made}, which is no whole multiple")
+    value = resample(lw, op, axes.operand, *found, like, made)
+    lw.streams[op.outputs[0]] = replace(lw.streams[i], value=value, window_frames=made)
 
 
 def _triangle(ratio: int, half_pixel: bool, frames: int, outputs: int) -> tuple[npt.NDArray[np.float32], Window]:
