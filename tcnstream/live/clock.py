@@ -18,6 +18,8 @@ from datetime import UTC, datetime
 _WINDOW_S = 1.0
 _DEFICIT_S = 2e-3
 _DEFICIT_PPM = 150.0
+_PLAIN_DEFICIT_S = 0.02
+"""Of a source without a crystal of its own: what its driver or its line delays is no less than that."""
 _SURE_S, _SURE_WINDOWS = 0.1, 4
 """A machine that is busy delays all arrivals of a second, too, but for little, and not for four seconds."""
 _KEPT_WINDOWS = 600
@@ -82,7 +84,8 @@ class SampleClock:
 
         The rule: the envelope of a window of a second or more lies above that of the last sound one by more than 2 ms
         and by more than 150 ppm of the time between them, and so do the three that follow; the least counts. What is
-        more than 100 ms beyond what arrivals are late by of late is said at once.
+        more than 100 ms beyond what arrivals are late by of late is said at once. Without a crystal it is 20 ms in
+        place of 2, and more than the envelope wavered by.
         """
         if not self.known:
             self._origin_frame, self._offset_s = end_frame, monotonic_s
@@ -112,7 +115,8 @@ class SampleClock:
         if self._before is not None and (self._has_crystal or self.knows_drift):
             apart_s = at_s - self._before[1]
             grown_s = late_s - self._before[0] - self._slope * (apart_s - late_s + self._before[0])
-            if grown_s > max(_DEFICIT_S, _DEFICIT_PPM * 1e-6 * apart_s):
+            least_s = _DEFICIT_S if self._has_crystal else max(_PLAIN_DEFICIT_S, self._wavered_s)
+            if grown_s > max(least_s, _DEFICIT_PPM * 1e-6 * apart_s):
                 self._doubts.append(grown_s)
                 return self._deficit(late_s - grown_s, at_s)
             self._wavered_s = max(self._wavered_s * _FORGOTTEN, abs(grown_s), *self._doubts, 0.0)

@@ -202,6 +202,7 @@ def test_a_busy_machine_invents_no_gap_and_hides_none(seed: int) -> None:
     for begin in range(200, 6000, 400):
         late_s[begin : begin + int(rng.integers(20, 150))] += rng.uniform(0.003, 0.06)
     assert arrivals(SampleClock(1000.0), late_s, {}) == []
+    assert arrivals(SampleClock(1000.0, has_crystal=False), late_s + (np.arange(6000) % 500 < 300) * 0.015, {}) == []
     for lost in (8, 40, 300, 5000):
         said = arrivals(SampleClock(1000.0), late_s, {3000: lost})
         assert abs(sum(missing for _, missing, _ in said) - lost) <= 3

@@ -32,7 +32,8 @@ _FILES_OF_A_QUOTA = 10
 _MOST_AT_ONCE, _FOR_WHAT_IS_RARE, _ANOTHER_S = 128, 64, 60.0
 """Writes of a line at once: how many there are at first, how many of them segments and beats leave to what is rarer,
 and after how long there is one more."""
-_TOGETHER_S = 60.0
+_TOGETHER_S = 90.0
+"""Longer than from one checkpoint of a live stream to the next, which has them written."""
 _TOGETHER_BYTES = 1 << 17
 
 
