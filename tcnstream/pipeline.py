@@ -594,17 +594,18 @@ class PipelinePool:
         if self._setup.keep_frames:
             for lane in self._lanes.values():
                 lane._made = []
-        groups: dict[int, list[int]] = {}
-        frames: dict[int, Frames] = {}
+        groups: dict[int, tuple[list[int], list[Frames]]] = {}
         for k in accepted:
             self._lanes[k]._move()
         for k, chunk in accepted.items():
-            frames[k] = self._lanes[k]._prepare(chunk)
-            groups.setdefault(len(frames[k]), []).append(k)
+            frames = self._lanes[k]._prepare(chunk)
+            numbers, chunks = groups.setdefault(len(frames), ([], []))
+            numbers.append(k)
+            chunks.append(frames)
         found: dict[int, list[Segment]] = {}
         # Lanes of as many frames go through the engine together.
-        for group in groups.values():
-            together: Any = np.array([frames[k] for k in group])
+        for group, chunks in groups.values():
+            together: Any = np.array(chunks)
             found |= zip(group, self._take(group, self._pool.push(together, group)), strict=True)
         for k in accepted:
             self._lanes[k]._broken = False

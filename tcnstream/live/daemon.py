@@ -58,7 +58,7 @@ class Running:
         """The chain moves no more; what was found last is still told."""
         if self.lane.board is not None:
             self.lane.board.close()
-            self.worker.publish(self.lane)
+            self.worker.publish([self.lane])
 
     @property
     def is_over(self) -> bool:

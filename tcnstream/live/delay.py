@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from bisect import bisect_left
 
 import msgspec
 
@@ -10,6 +10,15 @@ PER_OCTAVE = 4
 SHORTEST_S = 2.0**-17
 """The first bin ends there, 7.6 µs; each following one is a fourth of an octave wide."""
 BINS = 25 * PER_OCTAVE
+
+
+def upper_s(bin: int) -> float:
+    """Where a bin ends."""
+    return float(SHORTEST_S * 2.0 ** (bin / PER_OCTAVE))
+
+
+_ENDS_S = [upper_s(bin) for bin in range(BINS - 1)]
+"""The last bin has no end."""
 
 
 class Bins(msgspec.Struct, frozen=True):
@@ -32,9 +41,9 @@ class Delay:
 
     def took(self, seconds: float) -> None:
         """One more."""
-        bin = 0 if seconds <= SHORTEST_S else math.ceil(PER_OCTAVE * math.log2(seconds / SHORTEST_S))
-        self._counts[min(bin, BINS - 1)] += 1
-        self._worst_s = max(self._worst_s, seconds)
+        self._counts[bisect_left(_ENDS_S, seconds)] += 1
+        if seconds > self._worst_s:
+            self._worst_s = seconds
 
     def bins(self) -> Bins:
         """A percentile is the upper end of its bin, so that it is at most 19 % too much and never too little."""
@@ -46,11 +55,6 @@ class Delay:
         percentiles = [min(worst_s, upper_s(_bin_of(counts, part * total))) for part in (0.5, 0.99)]
         p50_ms, p99_ms, worst_ms = (round(each * 1e3, 3) for each in (*percentiles, worst_s))
         return Bins(filled[0], counts[filled[0] : filled[-1] + 1], total, p50_ms, p99_ms, worst_ms)
-
-
-def upper_s(bin: int) -> float:
-    """Where a bin ends."""
-    return float(SHORTEST_S * 2.0 ** (bin / PER_OCTAVE))
 
 
 def _bin_of(counts: list[int], rank: float) -> int:

@@ -59,7 +59,7 @@ class Hub:
         self.published: dict[str, int] = {}
 
     def publish(self, sinks: Sequence[str], events: Sequence[Event], may_wait: bool) -> None:
-        """Final events of one stream, in order."""
+        """Final events, those of each stream in order."""
         if not events:
             return
         for name in sinks:

@@ -23,6 +23,7 @@ from tcnstream.live.blocks import Block, Lost, Samples
 from tcnstream.live.chain import Chain
 from tcnstream.live.comparison import Comparison
 from tcnstream.live.delay import Delay
+from tcnstream.live.events import Event
 from tcnstream.live.hub import Hub
 from tcnstream.live.sinks.base import SampleBlock
 from tcnstream.live.sources.base import Replay
@@ -110,17 +111,30 @@ class Worker(ABC):
             for lane, _ in rows:
                 if segments := found[lane.number]:
                     lane.chain.finish(segments)
+        self.publish([lane for lane, _ in batch])
+        now_s = time.monotonic()
         for lane, block in batch:
-            self.publish(lane)
-            lane.delay.took(time.monotonic() - block.arrived_s)
+            lane.delay.took(now_s - block.arrived_s)
 
-    def publish(self, lane: Lane) -> None:
-        chain = lane.chain
-        if lane.board is not None:
-            lane.board.tell()
-        self.hub.publish(chain.config.sinks, chain.take(), may_wait=chain.replayed)
+    def publish(self, lanes: Sequence[Lane]) -> None:
+        """What came of lanes, in their order; neighbours that go to the same sinks wake them once."""
+        sinks: tuple[str, ...] = ()
+        together: list[Event] = []
+        for lane in lanes:
+            chain = lane.chain
+            if lane.board is not None:
+                lane.board.tell()
+            if not (events := chain.take()):
+                continue
+            if chain.config.sinks != sinks:
+                self.hub.publish(sinks, together, may_wait=chain.replayed)
+                sinks, together = chain.config.sinks, []
+            together += events
+        if together:
+            self.hub.publish(sinks, together, may_wait=lanes[0].chain.replayed)
         if self.hub.watched:
-            self.hub.provide(chain.config.name, chain.provisional)
+            for lane in lanes:
+                self.hub.provide(lane.chain.config.name, lane.chain.provisional)
 
     def step_guarded(self, batch: Sequence[tuple[Lane, Block]]) -> None:
         """``step`` for the streams that have not failed; what it stumbles over fails them."""
@@ -225,7 +239,7 @@ class ReplayWorker(Worker):
         chain = each.lane.chain
         if block is None:
             chain.end()
-            self.publish(each.lane)
+            self.publish([each.lane])
             return
         seconds = (block.first_frame + len(block.samples)) / chain.rate_hz
         due_s = seconds if each.speed == float("inf") else seconds / each.speed
@@ -367,7 +381,7 @@ class LiveWorker(Worker):
                 for intake, block in taken:
                     if block is None:
                         self.guarded(intake.lane, intake.lane.chain.end)
-                        self.publish(intake.lane)
+                        self.publish([intake.lane])
                         if intake.trouble:
                             self._fail(
                                 intake.lane, SignalError(f"{intake.lane.chain.config.source.uri}: {intake.trouble}")

@@ -183,6 +183,14 @@ class Segmenter:
 
     def push_labelled(self, labels: list[int], likely: Sequence[Sequence[int]]) -> list[Segment]:
         """``push`` of what ``labelled`` says of frames."""
+        run, count = self._open, len(labels)
+        if run is not None and labels.count(run.label) == count:  # mostly
+            self._frame += count
+            run.end = self._frame
+            run.frames += count
+            if run.label != self._background:
+                run.add(likely)
+            return self._final() if self._pending else []
         at = max(0, min(-self._frame, len(labels)))
         self._frame += at
         for label, same in groupby(labels[at:]):
