@@ -12,7 +12,7 @@ from tcnstream.cli.show import out, say
 LIVE = "live"
 _PORT = 8080
 _DATA = Path(__file__).resolve().parent.parent / "data"
-_STREAMS = {"heart": ("ecg.csv", "ecg"), "room": ("audio.ogg", "speech")}
+_STREAMS = {"heart": ("ecg.csv", "ecg_beats"), "room": ("audio.ogg", "speech")}
 
 
 def play_live() -> None:
