@@ -68,9 +68,10 @@ class Rule:
     ``operands`` are the fewest and the most; those beyond the fewest may be left out, unless there may be
     ``ANY_NUMBER``. ``values`` is the operand that carries the values, ``weights`` the one that weighs them, whose
     scales, if it has several, go along ``channel_axis``, and ``bias`` the one that is added to the sums;
-    ``more_weights`` are others that weigh. ``symmetric``: TFLite refuses weights with a zero point. ``alike``: all
-    operands have one type; ``retyped``: the output may have another one. ``scaled``: numbers are computed, so that
-    integers of 8 or 16 bits need one scale.
+    ``more_weights`` and ``more_biases`` are others that weigh and are added. ``symmetric``: TFLite refuses weights with
+    a zero point. ``alike``: all operands have one type; ``retyped``: the output may have another one. ``scaled``:
+    numbers are computed, so that integers of 8 or 16 bits need one scale. ``same_scale``: values are moved, and keep
+    their scale; ``rescales_unsigned``: but uint8, which the kernel brings to the scale of the output.
     """
 
     operands: tuple[int, int] = (1, 1)
@@ -82,16 +83,26 @@ class Rule:
     more_weights: tuple[int, ...] = ()
     channel_axis: int | None = None
     bias: int | None = None
+    more_biases: tuple[int, ...] = ()
     symmetric: bool = False
     same_scale: bool = False
+    rescales_unsigned: bool = False
     alike: bool = False
     retyped: bool = False
     scaled: bool = True
 
     def weights_of(self, op: Op) -> tuple[int, ...]:
         """The tensors that weigh the values of ``op``, those that are there."""
-        positions = () if self.weights is None else (self.weights, *self.more_weights)
-        return tuple(op.inputs[k] for k in positions if k < len(op.inputs) and op.inputs[k] != ABSENT)
+        return _there(op, self.weights, self.more_weights)
+
+    def biases_of(self, op: Op) -> tuple[int, ...]:
+        """The tensors that are added to the sums of ``op``, those that are there."""
+        return _there(op, self.bias, self.more_biases)
+
+
+def _there(op: Op, position: int | None, more: tuple[int, ...]) -> tuple[int, ...]:
+    positions = () if position is None else (position, *more)
+    return tuple(op.inputs[k] for k in positions if k < len(op.inputs) and op.inputs[k] != ABSENT)
 
 
 def check(graph: Graph, op: Op, rule: Rule) -> Graph:
@@ -289,11 +300,11 @@ def broadcast(o: Operands) -> Shapes:
     return (spread(*o.shapes()),)
 
 
-def _keeps_numbers(a: Tensor, b: Tensor) -> bool:
-    """Whether values of ``a`` may be handed on as values of ``b``; kernels for uint8 go from one scale to another."""
-    if a.dtype == np.uint8:
+def _keeps_numbers(a: Tensor, b: Tensor, rule: Rule) -> bool:
+    """Whether values of ``a`` may be handed on as values of ``b``."""
+    if a.dtype == np.uint8 and rule.rescales_unsigned:
         return (a.quantization is None) == (b.quantization is None)
-    return a.dtype not in (np.int8, np.int16) or _same_scale(a, b)
+    return a.dtype not in (np.int8, np.int16, np.uint8) or _same_scale(a, b)
 
 
 def _same_scale(a: Tensor, b: Tensor) -> bool:
@@ -336,13 +347,13 @@ def _check_types(graph: Graph, op: Op, rule: Rule) -> None:
             raise _wrong(graph, op, f"has weights `{weights.name}` with scales along axis {q.axis}")
         if rule.symmetric and weights.dtype.kind == "i" and q is not None and q.zero_point.any():
             raise _wrong(graph, op, f"has weights `{weights.name}` with a zero point, which TFLite does not take")
-    if rule.bias is not None and rule.bias < len(op.inputs) and op.inputs[rule.bias] != ABSENT:
-        bias, expected = graph.tensors[op.inputs[rule.bias]], _bias_type(op, values.dtype)
+    for i in rule.biases_of(op):
+        bias, expected = graph.tensors[i], _bias_type(op, values.dtype)
         if bias.dtype != expected:
             raise _wrong(graph, op, f"adds the {bias.dtype} of `{bias.name}` to {values.dtype}, not {expected}")
     if rule.same_scale:
         for tensor in (graph.tensors[i] for i in (*op.inputs, *op.outputs) if i != ABSENT):
-            if tensor.dtype == values.dtype and not _keeps_numbers(values, tensor):
+            if tensor.dtype == values.dtype and not _keeps_numbers(values, tensor, rule):
                 raise _wrong(graph, op, f"moves values between `{values.name}` and `{tensor.name}` of different scales")
     if not rule.scaled:
         return

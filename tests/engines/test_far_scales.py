@@ -238,6 +238,14 @@ def test_operands_whose_scales_do_not_fit_are_no_sound_model(
         tcnstream.load(one_operation(kind, [tensor(FRAMES8, np.int8, **Q8), *operands], output))
 
 
+def test_uint8_that_are_moved_keep_their_scale() -> None:
+    """Only where signals are put side by side do the kernels for uint8 rescale; LiteRT refuses this file."""
+    pads = tensor((3, 2), np.int32, data=[[0, 0], [1, 1], [0, 0]])
+    source, output = tensor(FRAMES8, np.uint8, scale=0.1), tensor((1, 11, 2), np.uint8, scale=0.2)
+    with pytest.raises(ModelError, match="moves values"):
+        tcnstream.load(one_operation("MIRROR_PAD", [source, pads], output))
+
+
 @pytest.mark.parametrize("kind", ["TANH", "LOGISTIC"])
 @pytest.mark.parametrize("scale", [1e-40, 1e-15, 2e5, 1e30])
 def test_a_scale_that_cannot_be_brought_to_a_table_is_refused(kind: str, scale: float) -> None:

@@ -12,7 +12,7 @@ from helpers.paths import DATA
 from helpers.recurrent_files import lstm, lstm_int8, rnn, svdf, svdf_int8, whole_answer
 
 import tcnstream
-from tcnstream import NotStreamableError
+from tcnstream import ModelError, NotStreamableError
 from tcnstream.compiler.unrolled import roll_up
 from tcnstream.measure.compare import FLOAT_TOLERANCE, chunks
 from tcnstream.measure.verify import verify
@@ -117,6 +117,33 @@ def test_cells_in_other_steps_than_the_kernels_have_are_refused(exponent: int) -
 def test_what_has_no_answer_of_its_own_is_refused() -> None:
     with pytest.raises(NotStreamableError, match="give whatever their memory held before"):
         tcnstream.load(lstm(9, 3, 5, activation="NONE"))
+
+
+@pytest.mark.parametrize(
+    ("content", "operand"),
+    [
+        (svdf_int8(1, 2, 1, 3), 3),
+        (svdf(2, 2, 1, 3), 3),
+        (lstm_int8(8, 3, 4), 13),
+        (lstm(8, 3, 4), 13),
+        (rnn(8, 3, 4), 3),
+    ],
+    ids=["svdf of int8", "svdf", "lstm of int8", "lstm", "rnn"],
+)
+def test_weights_in_the_place_of_a_bias_are_refused(content: bytes, operand: int) -> None:
+    """Its size was that of a bias, and the first push raised ValueError."""
+    graph = read_model(content).main
+    op = graph.ops[0]
+    inputs = (*op.inputs[:operand], op.inputs[2], *op.inputs[operand + 1 :])
+    swapped = replace(graph, ops=(replace(op, inputs=inputs),))
+    with pytest.raises(ModelError):
+        tcnstream.load(write_model([swapped]))
+    other = list(graph.tensors)
+    bias = other[op.inputs[operand]]
+    assert bias.data is not None
+    other[op.inputs[operand]] = replace(bias, dtype=np.dtype(np.int8), data=bias.data.astype(np.int8))
+    with pytest.raises(ModelError, match="adds the int8 of"):
+        tcnstream.load(write_model([replace(graph, tensors=tuple(other))]))
 
 
 @pytest.mark.parametrize("name", LOOPS)

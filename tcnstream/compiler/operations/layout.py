@@ -550,6 +550,7 @@ CONCATENATION = Operation(
         _side_by_side,
         options=_AXIS | {"fused_activation_function": one_of("NONE")},
         alike=True,
+        rescales_unsigned=True,
     ),
     options=AxisOptions,
     lower=_concatenation,

@@ -134,7 +134,7 @@ def _svdf_shapes(o: Operands) -> Shapes:
     shape = o.shape(0, rank=2)
     require(filters > 0 and filters % rank == 0, f"{filters} filters of rank {rank}")
     require(depth == shape[1] and memory[0] == filters and memory[1] > 0, f"weights {o.shape(1)} and {memory}")
-    require(o.count(3) in (None, filters // rank), f"a bias of {o.count(3)}")
+    require(not _there(o, 3) or o.shape(3) == (filters // rank,), f"a bias for {filters // rank} sums")
     return ((shape[0], filters // rank),)
 
 
@@ -493,7 +493,9 @@ LSTM = Operation(
         shapes=_lstm_shapes,
         options=_FROM_FRAME | {"cell_clip": REAL, "proj_clip": REAL},
         weights=2,
-        more_weights=(1, *range(3, 12), _PROJECTION),
+        more_weights=(1, *range(3, 12), _PROJECTION, *range(_NORMS, _NORMS + 4)),
+        bias=_BIASES,
+        more_biases=(*range(_BIASES + 1, _BIASES + 4), _PROJECTION_BIAS),
     ),
     lower=_lstm,
     batch=batch_rules.sequences,
@@ -507,6 +509,7 @@ SVDF = Operation(
         options={"rank": COUNT, "fused_activation_function": ACTIVATION, "asymmetric_quantize_inputs": FLAG},
         weights=1,
         more_weights=(2,),
+        bias=3,
     ),
     lower=_svdf,
 )
@@ -541,7 +544,7 @@ OPERATIONS = (
     SVDF_FILTER,
     Operation(
         "UNIDIRECTIONAL_SEQUENCE_RNN",
-        Rule(operands=(5, 5), shapes=_rnn_shapes, options=_FROM_FRAME, weights=1, more_weights=(2,)),
+        Rule(operands=(5, 5), shapes=_rnn_shapes, options=_FROM_FRAME, weights=1, more_weights=(2,), bias=3),
         lower=_rnn,
         batch=batch_rules.sequences,
     ),
