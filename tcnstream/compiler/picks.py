@@ -72,10 +72,14 @@ def settle_tensor(lw: Lowering, i: int) -> None:
         lw.streams[i] = _one_frame(lw, i, stream, picked)
         return
     steps = _steps(picked)
+    if steps is None and picked.weights is None and _is_real(lw, i) and OUTSIDE not in picked.index:
+        # The nearest of the frames at a ratio such as 25 to 16: a filter with one weight for each.
+        picked = replace(picked, weights=np.ones(picked.index.shape))
+        steps = _steps(picked)
     if steps is None:
         weighed = _weighed(lw, stream, picked)
         if weighed is None:
-            _refuse(lw, picked)
+            _refuse(lw, stream.picked)
         lw.streams[i] = replace(stream, value=weighed, picked=None)
         return
     value, like, frame = stream.value, lw.graph.tensors[i], frame_shape(lw.shape(i), stream.axis)
@@ -243,6 +247,10 @@ def scaled(lw: Lowering, op: Op) -> bool:
     weights = _weights(picked) * table.data.reshape(-1, 1).astype(np.float64)
     put(lw, op.outputs[0], stream, Picked(picked.index, weights, picked.frames, 0, op), axis)
     return True
+
+
+def _is_real(lw: Lowering, i: int) -> bool:
+    return lw.graph.tensors[i].dtype == np.float32
 
 
 def _is_linear(lw: Lowering, op: Op, stream: TimedTensor) -> bool:

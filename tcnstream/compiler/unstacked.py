@@ -7,13 +7,14 @@ litert-torch writes a SLICE for every frame of what PyTorch steps through, and a
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
 from tcnstream.compiler.operations.cuts import SLICE, STRIDED_SLICE
 from tcnstream.compiler.operations.layout import CONCATENATION, PACK, RESHAPE, SPLIT, TRANSPOSE, UNPACK
-from tcnstream.tflite.graph import Graph, Op, Shape, Tensor
+from tcnstream.tflite.graph import Graph, Op, OptionValue, Shape, Tensor
 from tcnstream.tflite.shapes import strided_slice
 
 LEAST_FRAMES = 4
@@ -103,18 +104,43 @@ def _apart(graph: Graph, source: int, axis: int, cuts: list[tuple[Op, int]]) -> 
 def _packed(graph: Graph, count: int) -> Graph:
     """The graph in which ``count`` single frames are put together by PACK."""
     tensors, ops = list(graph.tensors), list[Op]()
+    stacked = {op.outputs[0]: reshape for op in graph.ops if (reshape := _stacked(graph, op, count)) is not None}
+    gone = {reshape.outputs[0] for reshape in stacked.values()}
     for op in graph.ops:
         axis = _joined_axis(graph, op, count)
-        if axis is None:
-            ops.append(op)
+        if op.outputs and op.outputs[0] in stacked:
+            options: dict[str, OptionValue] = {"axis": op.integer("axis", 0), "values_count": count}
+            ops.append(Op(PACK.kind, op.inputs, stacked[op.outputs[0]].outputs, options, op.index))
+        elif op.outputs and op.outputs[0] in gone:
             continue
-        parts = []
-        for i in op.inputs:
-            tensors.append(dataclasses.replace(tensors[i], shape=_without(tensors[i].shape, axis)))
-            parts.append(len(tensors) - 1)
-            ops.append(Op(RESHAPE.kind, (i,), (parts[-1],), {}, op.index))
-        ops.append(Op(PACK.kind, tuple(parts), op.outputs, {"axis": axis, "values_count": count}, op.index))
+        elif axis is None:
+            ops.append(op)
+        else:
+            parts = []
+            for i in op.inputs:
+                tensors.append(dataclasses.replace(tensors[i], shape=_without(tensors[i].shape, axis)))
+                parts.append(len(tensors) - 1)
+                ops.append(Op(RESHAPE.kind, (i,), (parts[-1],), {}, op.index))
+            ops.append(Op(PACK.kind, tuple(parts), op.outputs, {"axis": axis, "values_count": count}, op.index))
     return dataclasses.replace(graph, tensors=tuple(tensors), ops=tuple(ops))
+
+
+def _stacked(graph: Graph, op: Op, count: int) -> Op | None:
+    """The RESHAPE that gives ``count`` frames, joined by CONCATENATION, an axis of their own: ``torch.stack``."""
+    if op.kind != CONCATENATION.kind or len(op.inputs) != count:
+        return None
+    if op.options.get("fused_activation_function", "NONE") != "NONE":
+        return None
+    shapes = {graph.tensors[i].shape for i in op.inputs}
+    axis = op.integer("axis", 0)
+    readers = [reader for reader in graph.ops if op.outputs[0] in reader.inputs]
+    if len(shapes) != 1 or axis < 0 or len(readers) != 1 or op.outputs[0] in graph.outputs:
+        return None
+    (shape,), (reader,) = shapes, readers
+    made = (*shape[:axis], count, *shape[axis:])
+    alone = math.prod(shape[:axis]) == 1 and not any(graph.tensors[i].is_constant for i in op.inputs)
+    fits = reader.kind == RESHAPE.kind and graph.tensors[reader.outputs[0]].shape == made
+    return reader if alone and fits else None
 
 
 def _joined_axis(graph: Graph, op: Op, count: int) -> int | None:

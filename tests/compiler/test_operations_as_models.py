@@ -189,3 +189,16 @@ def test_resized_at_a_ratio_of_whole_numbers(frames: int, half_pixel: bool) -> N
     net.op("RESIZE_BILINEAR", [x.index, size], [y], half_pixel_centers=half_pixel)
     net.output(y)
     holds(net.content(), floats(1, 4))
+
+
+def test_rows_of_a_table_as_pytorch_looks_them_up() -> None:
+    rows = np.random.default_rng(1).normal(size=(7, 3)).astype(np.float32)
+    tensors = [tensor((1, FRAMES), np.int32), tensor((1,), np.int32, data=[FRAMES]), tensor((FRAMES,), np.int32)]
+    tensors += [tensor(rows.shape, np.float32, data=rows), tensor((FRAMES, 3), np.float32)]
+    ops = (Op("RESHAPE", (0, 1), (2,), {}, 0), Op("EMBEDDING_LOOKUP", (2, 3), (4,), {}, 1))
+    content = write_model([Graph(tuple(tensors), ops, (0,), (4,))])
+    x = np.random.default_rng(0).integers(0, 7, FRAMES).astype(np.int32)
+    (expected,) = reference_kernels(content, [x[None]])
+    loaded = tcnstream.load(content)
+    for engine in engines_here(loaded):
+        verify_contract(loaded, x, expected, engine=engine)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 
 import numpy as np
@@ -172,6 +173,21 @@ def test_the_first_frame_repeated_on_an_axis_of_its_own(dtype: str) -> None:
     held = net.reshape(net.same(first, "BROADCAST_TO", shape, 2, net.constant(shape, np.int32)), (1, 4, CHANNELS), 1)
     net.output(side_by_side(net, [held, x]))
     content, signal = net.content(), net.rng.integers(-90, 90, (1, FRAMES, CHANNELS)).astype(dtype)
+    (expected,) = reference_kernels(content, [signal])
+    model = tcnstream.load(content, time_axis=1)
+    for engine in engines_here(model):
+        verify_contract(model, signal[0], expected[0], engine=engine)
+
+
+@pytest.mark.parametrize("frames", [18, 8, 30])
+def test_the_nearest_frame_at_any_ratio(frames: int) -> None:
+    """As litert-torch writes an up-sampling to a size: a gather at 3 to 2, 2 to 3 and 5 to 2."""
+    net = Net()
+    x = net.input((1, FRAMES, CHANNELS))
+    places = np.arange(frames) * FRAMES // frames
+    net.output(net.same(x, "GATHER", (1, frames, CHANNELS), 1, net.constant(places, np.int32)))
+    net.ops[-1] = replace(net.ops[-1], options={"axis": 1})
+    content, signal = net.content(), net.rng.normal(size=(1, FRAMES, CHANNELS)).astype(np.float32)
     (expected,) = reference_kernels(content, [signal])
     model = tcnstream.load(content, time_axis=1)
     for engine in engines_here(model):

@@ -21,13 +21,13 @@ from tcnstream.tflite.validate import WHOLE, Operands, Rule, Shapes, require
 Value = tuple[int, Shape]
 
 
-def look_up(lw: Lowering, op: Op) -> None:
-    """Rows of the constant table, operand 0, whose numbers the signal has, operand 1.
+def look_up(lw: Lowering, op: Op, position: int = 0) -> None:
+    """Rows of the constant table, operand ``position``, whose numbers the signal has, the other operand.
 
     LiteRT stops at a number that no row has; a stream, which cannot, has zeros there.
     """
-    i, table = op.inputs[1], lw.constant(op, 0)
-    like = lw.graph.tensors[op.inputs[0]]
+    i, table = op.inputs[1 - position], lw.constant(op, position)
+    like = lw.graph.tensors[op.inputs[position]]
     axis = op.integer("axis", 0) % table.ndim
     if axis != 0 or op.integer("batch_dims", 0) != 0:
         lw.refuse(op, "looks up another axis of a table than its rows by the signal's values")
@@ -89,7 +89,20 @@ def _one_hot(lw: Lowering, op: Op) -> None:
     lw.emit(op, [there, *constants], axis, kind=SELECT_V2.kind, options=Options())
 
 
+def _embedded(o: Operands) -> Shapes:
+    places, table = o.shape(0, rank=1), o.shape(1)
+    require(len(table) > 1, f"a table of shape {table}")
+    return ((*places, *table[1:]),)
+
+
+def _embedding(lw: Lowering, op: Op) -> None:
+    if op.inputs[0] not in lw.streams:
+        lw.refuse(op, "looks up a table that is made from the signal")
+    look_up(lw, op, 1)
+
+
 OPERATIONS = (
+    Operation("EMBEDDING_LOOKUP", Rule(operands=(2, 2), shapes=_embedded, values=1, scaled=False), lower=_embedding),
     Operation(
         "ONE_HOT",
         Rule(operands=(4, 4), shapes=_spread_out, options={"axis": WHOLE}, values=2, scaled=False),
