@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -205,6 +206,12 @@ def _own_window(model: Model, stream: Stream, inputs: list[Array], offline: list
         yield found
 
 
+def _said(refusal: Exception) -> str:
+    """What the interpreter says of a kernel, without the node's number and the place in its sources."""
+    sentence = str(refusal).split("Node number")[0].strip().split("\n")[0].rstrip(".")
+    return re.sub(r"^\S+\.cc:\d+ ", "", sentence)[:120]
+
+
 def _against_file(model: Model, stream: Stream, name: str, window: list[Array], pooled: bool, exact: bool) -> Check:
     """The unmodified file on one window against the stream on the same frames."""
     arrays = in_file_order(model, file_arrays(model, window, stream.static))
@@ -215,9 +222,11 @@ def _against_file(model: Model, stream: Stream, name: str, window: list[Array], 
         why = "dynamic-range weights, float activations"
     try:
         offline = [np.asarray(y) for y in run_offline(model.file.content, arrays, signature=model.signature)]
-    except (EngineError, RuntimeError, ValueError):
-        # An operation without a reference kernel (ELU in ai-edge-litert 2.3), or one that is known to be wrong.
-        why = "the installed interpreter has no sound reference kernels for this model; its fast ones answered"
+    except (EngineError, RuntimeError, ValueError) as e:
+        # An operation without a reference kernel (ELU in ai-edge-litert 2.3), one that is known to be wrong, or one
+        # whose scales the kernel does not take.
+        why = "the installed interpreter has no sound reference kernels for this model"
+        why += "; its fast ones answered" if isinstance(e, EngineError) else f" ({_said(e)}); its fast ones answered"
         try:
             offline = [np.asarray(y) for y in run_offline(model.file.content, arrays, False, model.signature)]
         except (EngineError, RuntimeError, ValueError) as e:

@@ -34,8 +34,10 @@ from hypothesis import strategies as st
 
 import tcnstream
 from tcnstream.compiler.plan import SAME_FRAME
+from tcnstream.engines.base import ENGINES
 from tcnstream.engines.reference.defined import check_defined
 from tcnstream.errors import EngineError, ModelError
+from tcnstream.measure.verify import verify
 
 INTEGERS = [p for p in PARAMETERS if np.dtype(p.values[1]) in (np.dtype(np.int8), np.dtype(np.int16))]
 
@@ -130,11 +132,11 @@ def equals_the_file(content: bytes, trial: Trial, oracle: OracleProcess, what: s
 # --- what once did not hold ---------------------------------------------------------------------
 
 
-def dense_of(bias: Any, bias_dtype: Any, scale_out: float = 1e-3, **options: Any) -> bytes:
+def dense_of(bias: Any, bias_dtype: Any, scale_out: float = 1e-3, bias_scale: float = 1e-6, **options: Any) -> bytes:
     """int16 frames of 4 channels through a dense layer of 2 units."""
     x = tensor((1, 9, 4), np.int16, scale=1e-4)
     weights = tensor((2, 4), np.int8, scale=0.01, data=[[127, -127, 127, 90], [1, 2, 3, 4]])
-    b = tensor((2,), bias_dtype, scale=1e-6, data=bias)
+    b = tensor((2,), bias_dtype, scale=bias_scale, data=bias)
     y = tensor((1, 9, 2), np.int16, scale=scale_out)
     return model_of(Trial("FULLY_CONNECTED", (x, weights, b), (), (y,), {"keep_num_dims": True, **options}))
 
@@ -151,6 +153,21 @@ def agree(content: bytes, oracle: OracleProcess) -> None:
 def test_sums_of_int16_beyond_32_bits(oracle: OracleProcess) -> None:
     """The core cut sums of dense layers to 32 bits."""
     agree(dense_of([2**33, -(2**34)], np.int64, scale_out=0.9), oracle)
+
+
+@pytest.mark.parametrize("bias_scale", [1e-6, 1.9e-5, 2.2e-5, 1e-3])
+def test_a_bias_counts_in_steps_of_the_products_whatever_its_own_scale(bias_scale: float) -> None:
+    """LiteRT's reference kernels refuse a scale that is further off than 2 % of the output's: `verify` says so."""
+    model = tcnstream.load(dense_of([100_000, -200_000], np.int64, bias_scale=bias_scale))
+    (signal,) = signals(model.inputs, 40)
+    weights = np.array([[127, -127, 127, 90], [1, 2, 3, 4]])
+    sums = signal.astype(np.int64) @ weights.T + [100_000, -200_000]
+    for engine in ENGINES:
+        got = model.stream(engine).push(signal)
+        assert np.abs(got - sums * (1e-4 * 0.01 / 1e-3)).max() <= 0.51
+    report = verify(model, (signal,), chunkings=1)
+    reasons = {check.note for check in report.checks if check.name.startswith("file")}
+    assert report.passed and all(("scale_diff" in reason) == (bias_scale > 2e-5) for reason in reasons), reasons
 
 
 @pytest.mark.parametrize("kind", ["CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"])
