@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, fields
+from operator import attrgetter
 from typing import Any, Literal, TypeAlias, Unpack, get_args
 
 import numpy as np
@@ -48,6 +50,8 @@ FRAMES = Types.ROW_NAMED(
     [Types.STRING(), Types.LONG(), Types.LONG(), Types.INT(), Types.PRIMITIVE_ARRAY(Types.BYTE())],
 )
 """Rows of ``emit="frames"``: ``count`` frames as little-endian float32; (key, epoch, first_frame) is their identity."""
+
+_values = attrgetter(*(field.name for field in fields(SegmentRow)))
 
 _LOG = logging.getLogger(__name__)
 _NEVER_MS = 0
@@ -120,13 +124,12 @@ class TcnProcess(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink has no 
             _LOG.warning("key %s: a message is left out: %s", key, error)
             self._refused.inc()
             return
-        timers = ctx.timer_service()
-        begins = before is None or _seen_ms(before) == _NEVER_MS
-        now_ms = timers.current_processing_time()
-        if begins:
+        now_ms = time.time_ns() // 1_000_000  # Flink's processing time, without a call into Java
+        if before is None or _seen_ms(before) == _NEVER_MS:
+            timers = ctx.timer_service()
             timers.register_event_time_timer(_AT_THE_END_MS)
-        if begins and self._idle_ms is not None:
-            timers.register_processing_time_timer(now_ms + self._idle_ms)
+            if self._idle_ms is not None:
+                timers.register_processing_time_timer(now_ms + self._idle_ms)
         self._keep(now_ms, after)
         yield from map(_row, rows)
 
@@ -145,7 +148,8 @@ class TcnProcess(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink has no 
 
     def _keep(self, seen_ms: int, state: bytes) -> None:
         self._state.update(seen_ms.to_bytes(_TIME_BYTES, "little") + state)
-        counted = astuple(self._keyed.counts)
+        counts = self._keyed.counts
+        counted = counts.duplicates, counts.gaps, counts.rebuilt
         if counted != self._counted:
             for counter, now, before in zip(self._counters, counted, self._counted, strict=True):
                 counter.inc(now - before)
@@ -162,7 +166,7 @@ def _seen_ms(kept: bytes) -> int:
 
 def _row(row: SegmentRow | FramesRow) -> FlinkRow:
     if isinstance(row, SegmentRow):
-        key, *rest = astuple(row)
+        key, *rest = _values(row)
         return FlinkRow(str(key), *rest)
     frames = np.ascontiguousarray(row.frames, "<f4")
     return FlinkRow(str(row.key), row.epoch, row.first_frame, len(frames), frames.tobytes())

@@ -1,0 +1,167 @@
+"""What the keyed operator costs beside the bare pool, in one run, in processor time.
+
+    python -m benchmarks.bench_fleet                   # in tests/
+    python -m benchmarks.bench_fleet flink             # the same in Flink, thread mode: with the extra flink
+
+Ratios hold on a machine with other work, streams per core only on one without.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from helpers.paths import ECG
+
+import tcnstream
+from tcnstream import Pipeline
+from tcnstream.fleet import Keyed
+from tcnstream.pipeline import PipelinePool
+from tcnstream.signal.sources import open_recording
+
+RATE_HZ = 250.0
+STEP_FRAMES = 997
+
+
+def recording() -> npt.NDArray[np.float32]:
+    """(n, 1) mV, taken for 250 Hz."""
+    return np.concatenate([chunk for chunk in open_recording(ECG).chunks if isinstance(chunk, np.ndarray)])
+
+
+def chunk_of(x: npt.NDArray[Any], key: int, seq: int, frames: int) -> npt.NDArray[Any]:
+    at = (key * STEP_FRAMES + seq * frames) % (len(x) - frames)
+    return x[at : at + frames]
+
+
+def costs(keys: int, frames: int, seconds: float) -> None:
+    x, chunks = recording(), int(seconds * RATE_HZ) // frames
+    model = tcnstream.load("ecg")
+    quantized = model.inputs[0].quantize(np.clip(x, -0.8, 0.8))
+    pool = model.pool(lanes=keys)
+    pipelines = PipelinePool("ecg", keys, rate_hz=RATE_HZ, units="mV")
+    alone = [Pipeline("ecg", rate_hz=RATE_HZ, units="mV") for _ in range(keys)]
+
+    def bare(seq: int) -> None:
+        pool.push(np.array([chunk_of(quantized, key, seq, frames) for key in range(keys)]))
+
+    def piped(seq: int) -> None:
+        pipelines.push([chunk_of(x, key, seq, frames) for key in range(keys)])
+
+    def in_turn(seq: int) -> None:
+        for key in range(keys):
+            alone[key].push(chunk_of(x, key, seq, frames))
+
+    def keyed(emit: Any) -> Callable[[int], None]:
+        operator = Keyed("ecg", rate_hz=RATE_HZ, units="mV", emit=emit)
+        states: list[bytes | None] = [None] * keys
+
+        def step(seq: int) -> None:
+            for key in range(keys):
+                states[key], _ = operator.step(key, states[key], [(seq, chunk_of(x, key, seq, frames))])
+
+        return step
+
+    works = {
+        "bare pool": bare,
+        "pool of pipelines": piped,
+        "pipelines in turn": in_turn,
+        "Keyed, frames": keyed("frames"),
+        "Keyed, segments": keyed("segments"),
+    }
+    spent = dict.fromkeys(works, 0.0)
+    for seq in range(chunks):  # in turn, so that other work on the machine slows all of them
+        for name, work in works.items():
+            began_s = time.process_time()
+            work(seq)
+            spent[name] += time.process_time() - began_s
+    for name, cpu_s in spent.items():
+        streams = keys * chunks * frames / RATE_HZ / cpu_s
+        print(f"{name:18} {frames:4} samples {streams:7,.0f} streams per core {cpu_s / spent['bare pool']:5.2f} x bare")
+
+
+def rebuilding() -> None:
+    x, hot = recording(), Keyed("ecg", rate_hz=RATE_HZ, units="mV")
+    cold, state = Keyed("ecg", rate_hz=RATE_HZ, units="mV", cached=0), None
+    for seq in range(200):
+        state, _ = hot.step("bed", state, [(seq, chunk_of(x, 0, seq, 25))])
+    began_s = time.process_time()
+    for _ in range(200):
+        cold.step("bed", state, [(200, x[:25])])
+    print(f"a step of a stream that is rebuilt first {(time.process_time() - began_s) / 200 * 1e3:5.2f} ms")
+    print(f"a state {len(state or b''):26,} bytes")
+
+
+def in_flink(keys: int, frames: int, seconds: float) -> None:
+    """Processor time of the Java process, which Python runs in: of a job, and beyond one without the operator."""
+    from pyflink.common import Configuration, Types, WatermarkStrategy
+    from pyflink.datastream import FlatMapFunction, MapFunction, StreamExecutionEnvironment
+    from pyflink.datastream.connectors.number_seq import NumberSequenceSource
+
+    from tcnstream.fleet.flink import TcnProcess, configure
+
+    class Play(FlatMapFunction):  # type: ignore[misc]  # PyFlink has no types
+        def open(self, runtime_context: Any) -> None:
+            self._x = recording()[:, 0]
+
+        def flat_map(self, value: int) -> Any:
+            key, seq = value % keys, value // keys
+            yield f"bed {key}", seq, chunk_of(self._x, key, seq, frames).tobytes()
+
+    class Count(MapFunction):  # type: ignore[misc]
+        def map(self, value: Any) -> int:
+            return 1
+
+    total = keys * (int(seconds * RATE_HZ) // frames)
+
+    def job(operates: bool) -> float:
+        environment = StreamExecutionEnvironment.get_execution_environment(configure(Configuration()))
+        environment.set_parallelism(1)
+        numbers = environment.from_source(
+            NumberSequenceSource(0, total - 1), WatermarkStrategy.no_watermarks(), "numbers", Types.LONG()
+        )
+        types = Types.TUPLE([Types.STRING(), Types.LONG(), Types.PRIMITIVE_ARRAY(Types.BYTE())])
+        rows = numbers.flat_map(Play(), types).key_by(lambda message: message[0], key_type=Types.STRING())
+        if operates:
+            process = TcnProcess("ecg", rate_hz=RATE_HZ, units="mV")
+            rows = rows.process(process, process.output_type)
+        rows.map(Count(), Types.LONG()).filter(lambda one: one == 0).print()
+        began_s = java_s()
+        environment.execute("cost")
+        return java_s() - began_s
+
+    job(True)  # Java compiles what runs often
+    whole_s, beside_s = job(True), job(False)
+    for what, cpu_s in (("whole job", whole_s), ("operator alone", whole_s - beside_s)):
+        print(f"Flink, {what:14} {frames:4} samples {total * frames / RATE_HZ / cpu_s:7,.0f} streams per core")
+
+
+def java_s() -> float:
+    """Processor time of this process's children so far."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    ticks = 0
+    for child in children:
+        user, system = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[11:13]
+        ticks += int(user) + int(system)
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("engine", nargs="?", choices=["flink"])
+    parser.add_argument("--keys", type=int, default=100)
+    parser.add_argument("--seconds", type=float, default=30.0, help="of signal for each key")
+    told = parser.parse_args()
+    for frames in (25, 250):
+        (in_flink if told.engine else costs)(told.keys, frames, told.seconds)
+    if not told.engine:
+        rebuilding()
+
+
+if __name__ == "__main__":
+    main()
