@@ -91,7 +91,7 @@ def test_a_file_that_standard_input_comes_from_is_kept(folder: Path) -> None:
 )
 def test_a_full_disk_leaves_no_half_a_file(folder: Path, line: str, older: bool) -> None:
     """A limit on the size of files stands for the disk."""
-    output = folder / line.split("y.")[1].split()[0].join(("y.", ""))
+    output = folder / next(word for word in line.split() if word.startswith("y."))
     if older:
         output.write_text("the answer of yesterday")
     before = {path.name for path in folder.iterdir()}
