@@ -149,12 +149,15 @@ class Pipeline:
         )
         self._begin(setup, setup.stream())
 
-    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
-        """What copy, deepcopy and pickle ask for: see ``Stream``."""
-        raise StreamError(
-            "a pipeline cannot be copied or pickled; open another one with the same arguments and restore() there what"
-            " snapshot() returns here"
-        )
+    def __reduce__(self) -> tuple[Callable[..., Pipeline], tuple[object, ...]]:
+        """What copy, deepcopy and pickle ask for: one more pipeline, with a stream of its own, at the same place.
+
+        Whoever follows this one does not follow that. Raises StreamError as ``snapshot``.
+        """
+        if self.keeps_tail:
+            with suppress(StreamError):  # it has ended, or was restored lately
+                return _at_its_place, (self._setup, self.tail())
+        return _at_its_place, (self._setup, self.snapshot())
 
     def _begin(self, setup: _Setup, stream: Stream) -> None:
         self._setup, self._stream = setup, stream
@@ -655,6 +658,12 @@ def pipeline_for(opened: OpenedModel, recording: Recording, **arguments: Unpack[
     better = better_channels(recording, "" if opened.card is None else opened.card.units)
     setup = _Setup.of(opened, source=source, better=better, **arguments)
     return Pipeline._lane(setup, setup.stream())
+
+
+def _at_its_place(setup: _Setup, snapshot: bytes) -> Pipeline:
+    pipeline = Pipeline._lane(setup, setup.stream())
+    pipeline.restore(snapshot)
+    return pipeline
 
 
 def _number(name: str, value: float) -> float:

@@ -19,8 +19,9 @@ from helpers.paths import MODELS
 from helpers.singleop import Trial, model_of, tensor
 
 import tcnstream
-from tcnstream import Pipeline, Stream, StreamError
+from tcnstream import Pipeline, Stream, StreamError, StreamOptions
 from tcnstream.engines.base import ENGINES
+from tcnstream.pipeline import PipelinePool
 from tcnstream.tflite.graph import Array
 
 ROOT = Path(__file__).parents[1]
@@ -52,10 +53,23 @@ def test_a_model_travels_by_pickle_whatever_has_run(engine: str) -> None:
 
 def test_what_streams_is_not_copied_but_restored() -> None:
     model = tcnstream.load(MODEL)
-    for one in (model.stream(), model.pool(2), Pipeline("ecg")):
+    for one in (model.stream(), model.pool(2), PipelinePool("ecg", 2)):
         for way in (copy.copy, copy.deepcopy, pickle.dumps):
             with pytest.raises(StreamError, match=r"cannot be copied or pickled.*restore"):
                 way(one)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("keep_tail", [False, True])
+def test_a_pipeline_travels_by_pickle_with_all_that_it_remembers(keep_tail: bool) -> None:
+    x = frames(3000).reshape(3000, -1)[:, 0] / 100
+    one = Pipeline("ecg", rate_hz=360, units="mV", keep_frames=True, options=StreamOptions(keep_tail=keep_tail))
+    for piece in (x[:5], x[5:2000]):
+        one.push(piece)
+        others = [pickle.loads(pickle.dumps(one)), copy.copy(one), copy.deepcopy(one)]
+    expected = one.push(x[2000:]), one.frames.tobytes(), one.flush()
+    for other in others:
+        assert (other.push(x[2000:]), other.frames.tobytes(), other.flush()) == expected
+        assert pickle.loads(pickle.dumps(other)).position_s == one.position_s
 
 
 def test_a_pickled_model_streams_in_a_process_that_was_spawned() -> None:
