@@ -96,6 +96,11 @@ def test_one_that_was_compiled_for_another_layout(package: Path) -> None:
     assert f"{package / NAME} was compiled for another layout of the plan file" in reason(package)
 
 
+def test_one_that_is_older_than_the_package_under_the_same_layout(package: Path) -> None:
+    (package / NAME).write_bytes(real_core().replace(b"\0crc32\0", b"\0crc33\0"))
+    assert f"{package / NAME} is older than this package: it has no `crc32`" in reason(package)
+
+
 def test_one_that_is_no_python_module(package: Path) -> None:
     compiled(package, "int nothing;\n")
     assert "is not whole: it lacks the symbol `PyInit__native`" in reason(package)

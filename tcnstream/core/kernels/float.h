@@ -42,6 +42,8 @@ typedef int32_t i16v __attribute__((vector_size(64)));
 #ifndef UNROLL_ROW
 #define UNROLL_ROW
 #endif
+/* One position has few sums. */
+#define UNROLL_ALONE _Pragma("GCC unroll 4")
 
 /* As std::min(std::max(y, low), high), with NaN kept: where a comparison fails, y stays. */
 #ifndef CLIP_v4
@@ -187,7 +189,7 @@ PANELS(panel_16, v_of_16, N_OF_16, TILE_16)
         UNROLL for (v = 0; v < N; v++) b[v] = (V){0};                                                            \
         for (k = 0; k < taps; k++) {                                                                             \
             const float *x = (const float *)rows[k];                                                             \
-            UNROLL_ROW for (c = 0; c < depth; c++, w += 16, u += W) {                                            \
+            UNROLL_ALONE for (c = 0; c < depth; c++, w += 16, u += W) {                                          \
                 UNROLL for (v = 0; v < N_OF_16; v++)                                                             \
                     a[v] = ADD_TIMES(v_of_16, a[v], *(const v_of_16 *)(w + v * sizeof(v_of_16) / 4), x[c]);      \
                 UNROLL for (v = 0; v < N; v++)                                                                   \

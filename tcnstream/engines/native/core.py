@@ -12,6 +12,9 @@ from tcnstream.engines.native.layout.headers import fingerprint
 from tcnstream.errors import EngineError
 
 _MODULE = "tcnstream._native"
+_NEWEST = "crc32"
+"""What came into the binding last, under an unchanged layout."""
+
 _OTHER_ENGINES = 'or use engine="interpreter" or engine="reference"'
 _MISSING_SYMBOL = re.compile(
     r"undefined symbol: (?P<elf>\w+)"  # glibc
@@ -35,6 +38,11 @@ def load_core() -> ModuleType:
         raise EngineError(
             f"the native core {core.__file__} was compiled for another layout of the plan file than this package"
             f" writes; remove the file and install tcnstream again, {_OTHER_ENGINES}"
+        )
+    if not hasattr(core, _NEWEST):
+        raise EngineError(
+            f"the native core {core.__file__} is older than this package: it has no `{_NEWEST}`; remove the file and"
+            f" install tcnstream again, {_OTHER_ENGINES}"
         )
     return core
 
