@@ -296,9 +296,11 @@ class _Table:
         return any(seconds_of_day(cell) is not None or is_date(cell) for cell in texts)
 
     def _is_text(self, k: int) -> bool:
-        """Whether a column has words and not a digit."""
-        return any(row[k].casefold() not in MISSING for row in self._rows) and not any(
-            map(str.isdecimal, "".join(row[k] for row in self._rows))
+        """Whether a column has words and not a digit; a single line with words is a sentence and no table."""
+        return (
+            len(self._rows) > 1
+            and any(row[k].casefold() not in MISSING for row in self._rows)
+            and not any(map(str.isdecimal, "".join(row[k] for row in self._rows)))
         )
 
     def _is_index(self, k: int) -> bool:
