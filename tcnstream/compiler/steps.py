@@ -18,7 +18,7 @@ from tcnstream.compiler.prepare import prepared
 from tcnstream.compiler.simplify import simplify
 from tcnstream.compiler.static import Compute, split
 from tcnstream.compiler.timing import timings
-from tcnstream.compiler.validate import validate
+from tcnstream.compiler.validate import check_numbers, validate
 from tcnstream.errors import NotStreamableError
 from tcnstream.tflite.graph import Array, Graph, Op, Tensor
 
@@ -37,6 +37,8 @@ def compile_steps(
     ``compute`` is what an engine gives. What has no plan as frames is a plan of one node, which the file's own
     interpreter runs. Raises ModelError, and NotStreamableError for inputs without a hop.
     """
+    for i in (*steps.graph.inputs, *steps.graph.outputs):
+        check_numbers(steps.graph.tensors[i])
     axes = [_time_of(steps, i, time_axis) for i in steps.inputs]
     hop = _hop(steps, axes)
     try:

@@ -42,7 +42,7 @@ def validate(graph: Graph) -> Graph:
         )
     ops = []
     for i in (*graph.inputs, *graph.outputs):
-        _check_numbers(graph.tensors[i])
+        check_numbers(graph.tensors[i])
     for op in graph.ops:
         record = operations().get(op.kind)
         if record is None or record.rule is None:
@@ -51,7 +51,7 @@ def validate(graph: Graph) -> Graph:
         graph = check(graph, op, record.rule)
         for i in (*op.inputs, *op.outputs):
             if i != ABSENT and not (record.complex_numbers or record.reshapes):
-                _check_numbers(graph.tensors[i])
+                check_numbers(graph.tensors[i])
         made = _folded(graph, op, record)
         if made is None:
             _check_scales(graph, op)
@@ -75,7 +75,8 @@ def _check_scales(graph: Graph, op: Op) -> None:
             )
 
 
-def _check_numbers(tensor: Tensor) -> None:
+def check_numbers(tensor: Tensor) -> None:
+    """NotStreamableError for a tensor of anything but numbers."""
     if tensor.dtype.kind not in _NUMBERS:
         raise NotStreamableError(
             f"`{tensor.name}` is {tensor.dtype}, and only real numbers, integers and conditions are streamed. End the"

@@ -471,7 +471,7 @@ def _check_order(graph: Graph, stored: set[int]) -> None:
     if written := constants.intersection(graph.inputs):
         raise MalformedError(f"input tensor {min(written)} is a constant")
     known = stored | constants | set(graph.inputs) | {ABSENT}
-    fixed = constants | set(graph.inputs)
+    fixed = constants | set(graph.inputs) | {i for i, tensor in enumerate(graph.tensors) if tensor.is_variable}
     for op in graph.ops:
         for i in op.inputs:
             if i not in known:

@@ -424,6 +424,17 @@ def with_tensor(**facts: Any) -> bytes:
         ([chain(Op("SPLIT", (0, 0), (1, 1)))], "operator 0 (SPLIT) writes tensor 1, which has a value already"),
         ([chain(Op("NEG", (0,), (0,)))], "operator 0 (NEG) writes tensor 0, which has a value already"),
         ([chain(Op("NEG", (0,), (1,)))], "output tensor 2 is computed by no operator"),
+        (
+            [
+                Graph(
+                    (tensor("x", 1), dataclasses.replace(tensor("y", 1), is_variable=True)),
+                    (Op("NEG", (0,), (1,)),),
+                    (0,),
+                    (1,),
+                )
+            ],
+            "operator 0 (NEG) writes tensor 1, which has a value already",
+        ),
         ([chain(Op("NEG", (0,), (-1,)))], "its outputs name a tensor"),
         ([Graph((tensor("x", 1),), (), (1,), (0,))], "graph 0: its inputs name a tensor that is none of the graph's 1"),
         ([Graph((tensor("x", 1),), (), (0,), (-1,))], "graph 0: its outputs name a tensor"),

@@ -345,8 +345,18 @@ def judge(content: bytes, rng: np.random.Generator, time_axis: int | None = None
         return "EngineError"
     (first, expected), *others = answers.items()
     for engine, got in others:
-        _compare(first, expected, engine, got)
+        try:
+            _compare(first, expected, engine, got)
+        except AssertionError:
+            if not _rounds_large_numbers(model):
+                raise
+            return "engines a rounding apart"
     return f"{len(answers)} engines equal" if not isinstance(expected, str) else "StreamError"
+
+
+def _rounds_large_numbers(model: tcnstream.Model) -> bool:
+    """Whether what is left of a real quotient may be anything, as it is where a damaged weight makes 1e18."""
+    return any(op.kind in ("FLOOR_DIV", "FLOOR_MOD") for op in model.graph.ops) and model.inputs[0].dtype.kind == "f"
 
 
 def _signal(port: Any, frames: int, rng: np.random.Generator) -> Array:
