@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from tcnstream import ModelError, NotStreamableError
 from tcnstream.compiler.unrolled import roll_up
 from tcnstream.measure.compare import FLOAT_TOLERANCE, chunks
 from tcnstream.measure.verify import verify
-from tcnstream.tflite.graph import Array
+from tcnstream.tflite.graph import Array, Quantization, Tensor
 from tcnstream.tflite.reader import read_model
 from tcnstream.tflite.writer import write_model
 
@@ -214,3 +216,50 @@ def test_it_is_said_that_a_window_forgets_and_a_stream_does_not() -> None:
     assert "each window of the file starts anew" in opened("k3_lstm").summary()
     assert "until reset_all_variables()" in opened("k2_lstm").summary()
     assert opened("k3_causal").recurrence == ""
+
+
+CELLS = 4
+
+
+def with_operands(content: bytes, places: Sequence[int], made: Tensor) -> bytes:
+    """The one operation of a file with ``made`` as its operands ``places``."""
+    (graph,) = read_model(content).graphs
+    (op,) = graph.ops
+    inputs = list(op.inputs)
+    for k in places:
+        inputs[k] = len(graph.tensors)
+    ops = (replace(op, inputs=tuple(inputs)),)
+    return write_model([replace(graph, tensors=(*graph.tensors, made), ops=ops)])
+
+
+def small(shape: tuple[int, ...], dtype: Any) -> Tensor:
+    q = Quantization(np.full(1, 0.01, np.float32), np.zeros(1, np.int64))
+    return Tensor("extra", shape, np.dtype(dtype), q, np.ones(shape, dtype))
+
+
+@pytest.mark.parametrize(
+    ("places", "made"),
+    [
+        ((9, 10, 11), small((CELLS,), np.int16)),
+        ((16,), small((CELLS, CELLS), np.int8)),
+        ((20, 21, 22, 23), small((CELLS,), np.int16)),
+    ],
+    ids=["peepholes", "projection", "layer norms"],
+)
+def test_what_an_integer_lstm_may_not_have_is_said(places: tuple[int, ...], made: Tensor) -> None:
+    told = "is of int8 with peepholes, a projection or layer norms, which have no streaming form here"
+    with pytest.raises(NotStreamableError, match=rf"`UNIDIRECTIONAL_SEQUENCE_LSTM` \(op 0, .*{told}"):
+        tcnstream.load(with_operands(lstm_int8(8, 3, CELLS), places, made))
+
+
+def test_an_integer_svdf_that_remembers_int8_is_refused_in_words() -> None:
+    """As TFLite Micro has it; LiteRT keeps 16 bits."""
+    (graph,) = read_model(svdf_int8(3, 4, 1, 5)).graphs
+    tensors, (op,) = list(graph.tensors), graph.ops
+    weights, kept = op.inputs[2], op.inputs[4]
+    assert tensors[weights].data is not None
+    data = np.clip(np.asarray(tensors[weights].data), -127, 127).astype(np.int8)
+    tensors[weights] = replace(tensors[weights], dtype=data.dtype, data=data)
+    tensors[kept] = replace(tensors[kept], dtype=data.dtype)
+    with pytest.raises(NotStreamableError, match="remembers int8 and weighs them with int8, where LiteRT has int16"):
+        tcnstream.load(write_model([replace(graph, tensors=tuple(tensors))]))
