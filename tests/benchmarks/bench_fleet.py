@@ -97,6 +97,37 @@ def rebuilding() -> None:
     print(f"a state {len(state or b''):26,} bytes")
 
 
+def archive(records: int = 64, frames: int = 7500, times: int = 5) -> None:
+    """Recordings of half a minute in an Arrow batch, beside a pipeline that takes them one by one."""
+    import pyarrow as pa
+
+    from tcnstream.fleet.arrow import segment_batches
+
+    x = recording()[:, 0]
+    signals = [chunk_of(x, key, 0, frames) for key in range(records)]
+    columns = {
+        "id": [f"record {key}" for key in range(records)],
+        "signal": pa.array(signals, pa.list_(pa.float32())),
+        "rate_hz": [RATE_HZ] * records,
+    }
+    batch, segment = pa.RecordBatch.from_pydict(columns), segment_batches("ecg", units="mV")
+    pipeline = Pipeline("ecg", rate_hz=RATE_HZ, units="mV")
+
+    def bare() -> None:
+        for signal in signals:
+            pipeline.reset()
+            pipeline.push(signal)
+            pipeline.flush()
+
+    spent = [0.0, 0.0]
+    for _ in range(1 + times):
+        for k, work in enumerate((bare, lambda: segment(batch))):
+            began_s = time.process_time()
+            work()
+            spent[k] += time.process_time() - began_s
+    print(f"a record of an archive in Arrow batches {spent[1] / spent[0]:6.2f} x a pipeline")
+
+
 def in_flink(keys: int, frames: int, seconds: float) -> None:
     """Processor time of the Java process, which Python runs in: of a job, and beyond one without the operator."""
     from pyflink.common import Configuration, Types, WatermarkStrategy
@@ -161,6 +192,7 @@ def main() -> None:
         (in_flink if told.engine else costs)(told.keys, frames, told.seconds)
     if not told.engine:
         rebuilding()
+        archive()
 
 
 if __name__ == "__main__":
