@@ -597,24 +597,40 @@ class PipelinePool:
         if self._setup.keep_frames:
             for lane in self._lanes.values():
                 lane._made = []
-        groups: dict[int, tuple[list[int], list[Frames]]] = {}
         for k in accepted:
             self._lanes[k]._move()
-        for k, chunk in accepted.items():
-            frames = self._lanes[k]._prepare(chunk)
-            numbers, chunks = groups.setdefault(len(frames), ([], []))
-            numbers.append(k)
-            chunks.append(frames)
         found: dict[int, list[Segment]] = {}
         # Lanes of as many frames go through the engine together.
-        for group, chunks in groups.values():
-            together: Any = np.array(chunks)
-            found |= zip(group, self._take(group, self._pool.push(together, group)), strict=True)
+        for group, frames in self._prepared(accepted):
+            found |= zip(group, self._take(group, self._pool.push(frames, group)), strict=True)
         for k in accepted:
             self._lanes[k]._broken = False
         for k, gap in gaps.items():
             found[k] = self._lanes[k].mark_gap(gap.frames)
         return found
+
+    def _prepared(self, accepted: Mapping[int, Frames]) -> Iterator[tuple[list[int], Any]]:
+        """Lanes that have as many input frames of the model each, with those frames (lanes, n, *frame_shape)."""
+        lengths: dict[int, list[int]] = {}
+        for k, chunk in accepted.items():
+            lengths.setdefault(len(chunk), []).append(k)
+        apart: dict[int, tuple[list[int], list[Frames]]] = {}
+        for length, numbers in lengths.items():
+            lanes = [self._lanes[k] for k in numbers]
+            chunks = np.array([accepted[k] for k in numbers])
+            frames = Preprocessor.push_together([lane._preprocessor for lane in lanes], chunks)
+            if frames is not None:
+                for lane in lanes:
+                    lane._frames_in += length
+                yield numbers, frames.reshape(*frames.shape[:2], *self._setup.frame_shape)
+                continue
+            for k, lane, chunk in zip(numbers, lanes, chunks, strict=True):
+                made = lane._prepare(chunk)
+                group = apart.setdefault(len(made), ([], []))
+                group[0].append(k)
+                group[1].append(made)
+        for numbers, each in apart.values():
+            yield numbers, np.array(each)
 
     def _take(self, group: Sequence[int], answers: Sequence[Any]) -> list[list[Segment]]:
         """What the pool returned -> segments of each lane; labels of all of them in one go."""

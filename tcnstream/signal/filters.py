@@ -101,6 +101,7 @@ class FilterChain:
         if not self._steps or not len(chunk):
             return chunk
         begins, self._started = not self._started, True
+        self._memory = np.ascontiguousarray(self._memory)
         quick = native.filtered(np.ascontiguousarray(chunk), self._table, self._memory, begins)
         if quick is not None:
             return quick
@@ -108,6 +109,27 @@ class FilterChain:
         for channel in range(self.channels):
             filtered[:, channel] = self._filter(chunk[:, channel].tolist(), channel, begins)
         return filtered
+
+    @staticmethod
+    def push_together(chains: Sequence[FilterChain], chunks: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | None:
+        """``push`` of ``chunks[k]`` (n, channels) into ``chains[k]``, which have the same filters, in one call.
+
+        None where only one after the other can be pushed; nothing has moved then.
+        """
+        first, (lanes, count, channels) = chains[0], chunks.shape
+        if not first._steps or not count:
+            return chunks
+        if any(chain._started != first._started for chain in chains):
+            return None
+        # Channels are independent: those of all chains are as many of one.
+        memory = np.concatenate([chain._memory for chain in chains], axis=1)
+        side_by_side = np.ascontiguousarray(chunks.transpose(1, 0, 2)).reshape(count, lanes * channels)
+        quick = native.filtered(side_by_side, first._table, memory, not first._started)
+        if quick is None:
+            return None
+        for at, chain in enumerate(chains):
+            chain._memory, chain._started = memory[:, at * channels : (at + 1) * channels], True
+        return quick.reshape(count, lanes, channels).transpose(1, 0, 2)
 
     def snapshot(self) -> bytes:
         """All that the chain remembers; ``restore`` continues from it, bit for bit."""

@@ -52,6 +52,17 @@ class Preprocessor:
         scaled = chunk if self._factor == 1 else chunk * self._factor
         return self._filters.push(scaled if self._rate is None else self._rate.push(scaled))
 
+    @staticmethod
+    def push_together(alike: Sequence[Preprocessor], chunks: Frames) -> Frames | None:
+        """``push`` of ``chunks[k]`` (n, channels) into ``alike[k]``, which were made with the same arguments, in one
+        call: (lanes, m, channels). None where only one after the other can be pushed; nothing has moved then.
+        """
+        first = alike[0]
+        if first._rate is not None:
+            return None
+        scaled = chunks if first._factor == 1 else chunks * first._factor
+        return FilterChain.push_together([each._filters for each in alike], scaled)
+
     def flush(self) -> Frames:
         """The signal is over: the frames that were waiting for more of it."""
         if self._rate is None:

@@ -98,3 +98,26 @@ def test_companding_keeps_small_values_and_their_order() -> None:
     np.testing.assert_array_equal(few, FilterChain([Compand(0.3)]).push(np.tile(signal(60), (2, 1)))[:60])
     with pytest.raises(ValueError, match="knee above 0"):
         Compand(0.0)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_chains_pushed_together_give_what_each_gives_alone(channels: int) -> None:
+    rng = np.random.default_rng(5)
+    alone = [FilterChain(CHAIN, channels) for _ in range(5)]
+    together = [FilterChain(CHAIN, channels) for _ in range(5)]
+    for step in range(6):
+        chunks = rng.normal(size=(5, 1 + step, channels)).astype(np.float32)
+        wanted = np.array([chain.push(chunk) for chain, chunk in zip(alone, chunks, strict=True)])
+        if step == 3:  # some go a step of their own, and from a snapshot
+            found = np.array([chain.push(chunk) for chain, chunk in zip(together, chunks, strict=True)])
+            together[2].restore(together[2].snapshot())
+        else:
+            made = FilterChain.push_together(together, chunks)
+            assert made is not None
+            found = made
+        np.testing.assert_array_equal(found, wanted)
+        assert [chain.snapshot() for chain in together] == [chain.snapshot() for chain in alone]
+    together[1].reset()  # one that begins stands apart from the others
+    before = [chain.snapshot() for chain in together]
+    assert FilterChain.push_together(together, chunks) is None
+    assert [chain.snapshot() for chain in together] == before
