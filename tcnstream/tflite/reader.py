@@ -270,6 +270,13 @@ class _Reader:
         for i, place in enumerate(graph.tables(_Graph.OPERATORS)):
             self.where = f"operator {i} of {where}"
             ops.append(self.op(self.file.table(place), i, len(tensors)))
+        for op in ops:
+            known = all(i != ABSENT and tensors[i].data is not None for i in op.inputs)
+            for i in op.outputs if known else ():
+                if tensors[i].is_variable:
+                    # What a kernel keeps begins in each run as a constant says, as float16 files start an LSTM.
+                    tensors[i] = dataclasses.replace(tensors[i], is_variable=False)
+                    stored.discard(i)
         for i in unscaled.keys() - {o for op in ops for o in op.outputs}:
             self.where = unscaled[i]
             tensors[i] = scaled_zeros(tensors[i])
