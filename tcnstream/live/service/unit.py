@@ -239,9 +239,9 @@ def _hardened(config: Config) -> Iterator[Entry]:
         "RestrictSUIDSGID",
         "LockPersonality",
         "MemoryDenyWriteExecute",
-        "RemoveIPC",
     ):
         yield key, "yes"
+    yield "# RemoveIPC=yes would take what is kept in shared memory between a kill and the next start", ""
     yield "ProtectProc", "invisible"
     yield "KeyringMode", "private"
     yield "SystemCallArchitectures", "native"
