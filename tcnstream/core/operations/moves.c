@@ -4,15 +4,17 @@
 static int check_move(tcn_checker *c)
 {
     const move_run *run;
-    uint32_t r;
+    uint32_t r, missing = 0;
     ARGUMENTS(move_args);
     REQUIRE(same_frame(c->node), &c->node->up, TCN_VALUE);
-    for (r = 0; r < c->node->n_outputs; r++)
+    for (r = 0; r < c->node->n_outputs; r++) {
         REQUIRE(c->tensors[c->out[r]].dtype == output_of(c)->dtype, &c->node->n_outputs, TCN_VALUE);
+        missing += c->tensors[c->out[r]].bytes;
+    }
     REQUIRE(a->element_bytes > 0 && a->element_bytes * (uint64_t)elements_of(output_of(c)) == output_of(c)->bytes, &a->element_bytes, TCN_VALUE);
     if (a->constant_at)
         REQUIRE(c->node->n_outputs == 1 && holds(c, a->constant_at, output_of(c)->bytes, 1), &a->constant_at, TCN_BOUNDS);
-    if (!a->n_runs)
+    if (a->constant_at && !a->n_runs)
         return TCN_OK;
     REQUIRE(holds(c, a->runs_at, a->n_runs, sizeof(move_run)), &a->runs_at, TCN_BOUNDS);
     run = (const move_run *)(const void *)(c->plan + a->runs_at);
@@ -22,7 +24,9 @@ static int check_move(tcn_checker *c)
         REQUIRE((uint64_t)run[r].begin + run[r].count <= elements_of(input_of(c, run[r].operand)), &run[r].begin, TCN_BOUNDS);
         REQUIRE(run[r].output < c->node->n_outputs, &run[r].output, TCN_BOUNDS);
         REQUIRE((uint64_t)run[r].to + run[r].count <= elements_of(&c->tensors[c->out[run[r].output]]), &run[r].to, TCN_BOUNDS);
+        missing -= run[r].count * a->element_bytes;
     }
+    REQUIRE(a->constant_at || !missing, &a->n_runs, TCN_VALUE);
     return TCN_OK;
 }
 
