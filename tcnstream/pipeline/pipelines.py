@@ -1,51 +1,36 @@
-"""Pipeline: samples of a source go in, labelled segments of time come out.
-
-    samples -> unit, gain -> rate -> filters of the card -> model -> segments
-
-Every step is a stream with a memory, and the pipeline is one too: cut into chunks anyhow, pushed here or continued from
-a snapshot in another process, a signal gives the same segments and the same frames, bit for bit.
-"""
+"""What has a life: a signal that is pushed piece by piece, and many of them side by side."""
 
 from __future__ import annotations
 
-import hashlib
-import math
-import warnings
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
-from numbers import Integral, Real
+from dataclasses import replace
 from operator import index
 from pathlib import Path
-from typing import Any, NoReturn, Protocol, SupportsIndex, TypedDict, Unpack
+from typing import Any, NoReturn, Protocol, SupportsIndex, Unpack
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from tcnstream.compiler.operations.activation import SOFTMAX
 from tcnstream.engines.native import real as native
 from tcnstream.errors import SignalError, StreamError, TcnStreamError
 from tcnstream.model import Model
-from tcnstream.opened import OpenedModel, choose_output, open_model
+from tcnstream.opened import OpenedModel, open_model
 from tcnstream.options import StreamOptions
-from tcnstream.signal.card import Card, card_segmenter, load_card
+from tcnstream.pipeline.setup import DEFAULT_OPTIONS, PipelineArguments, Setup, sound_seconds
+from tcnstream.pipeline.state import PipelineState, Tail, digest, read_snapshot, sealed
+from tcnstream.signal.card import Card
 from tcnstream.signal.preprocess import (
     Preprocessor,
     better_channels,
     must_have_a_sound_rate,
     no_rate,
-    scale,
     too_loud,
 )
-from tcnstream.signal.segments import Segment, Segmenter
+from tcnstream.signal.segments import Segment
 from tcnstream.signal.sources.base import Gap, Recording
-from tcnstream.signal.units import FULL_SCALE, is_said, known
-from tcnstream.spec import TensorSpec
 from tcnstream.stream import Stream, as_array
-from tcnstream.tflite.graph import Shape
 
 Frames = npt.NDArray[np.float32]
 
@@ -57,28 +42,6 @@ _BLOCK_SAMPLES = 1 << 14
 
 GAP = "gap"
 """The label of the segment that stands for missing signal."""
-
-_MAGIC = b"TCNPIPE3"
-_CRC_BYTES = 4
-_DIGEST_BYTES = 4
-MODEL_HASH_BYTES = 8
-_DEFAULT_OPTIONS = StreamOptions()
-
-
-class PipelineArguments(TypedDict, total=False):
-    """The arguments of Pipeline, for what passes them on."""
-
-    card: Card | str | Path | None
-    rate_hz: float | None
-    units: str | None
-    channels: Sequence[int] | None
-    gain: float
-    output: int | str | None
-    low_latency: bool
-    start_s: float
-    segments: bool
-    keep_frames: bool
-    options: StreamOptions
 
 
 class Follower(Protocol):
@@ -131,9 +94,9 @@ class Pipeline:
         start_s: float = 0.0,
         segments: bool = True,
         keep_frames: bool = False,
-        options: StreamOptions = _DEFAULT_OPTIONS,
+        options: StreamOptions = DEFAULT_OPTIONS,
     ) -> None:
-        setup = _Setup.of(
+        setup = Setup.of(
             open_model(model),
             card=card,
             rate_hz=rate_hz,
@@ -159,7 +122,7 @@ class Pipeline:
                 return _at_its_place, (self._setup, self.tail())
         return _at_its_place, (self._setup, self.snapshot())
 
-    def _begin(self, setup: _Setup, stream: Stream) -> None:
+    def _begin(self, setup: Setup, stream: Stream) -> None:
         self._setup, self._stream = setup, stream
         self._gone = self._broken = False
         self._preprocessor = setup.preprocessor()
@@ -175,7 +138,7 @@ class Pipeline:
         self._ended = False
 
     @classmethod
-    def _lane(cls, setup: _Setup, stream: Stream) -> Pipeline:
+    def _lane(cls, setup: Setup, stream: Stream) -> Pipeline:
         lane = cls.__new__(cls)
         lane._begin(setup, stream)
         return lane
@@ -325,7 +288,7 @@ class Pipeline:
 
     def snapshot(self) -> bytes:
         """All that the pipeline remembers, its clock included, for ``restore`` in any process and engine."""
-        return _sealed(self.state(of_tail=False))
+        return sealed(self.state(of_tail=False))
 
     def tail(self) -> bytes:
         """As ``snapshot``, with the model's newest input frames for what its layers remember: 1.4 KB for ``ecg``.
@@ -333,15 +296,15 @@ class Pipeline:
         Raises StreamError for a pipeline that was made without ``StreamOptions(keep_tail=True)``, that has ended, or
         that was restored from a snapshot and has not had so many frames since.
         """
-        return _sealed(self.state(of_tail=True))
+        return sealed(self.state(of_tail=True))
 
     def state(self, *, of_tail: bool) -> PipelineState:
         """What ``tail`` or ``snapshot`` makes bytes of."""
         self._refuse_if_broken()
-        stream: bytes | _Tail
+        stream: bytes | Tail
         if of_tail:
             (frames,) = self._stream.tail_blobs()  # a pipeline's model has one input
-            stream = _Tail(self._stream.frames_in - self._frames_in, frames)
+            stream = Tail(self._stream.frames_in - self._frames_in, frames)
         else:
             stream = self._stream.snapshot()
         return PipelineState(
@@ -358,7 +321,7 @@ class Pipeline:
 
     def _arguments(self, of_tail: bool) -> bytes:
         """What must agree; a snapshot of the layers says itself of which policy they are."""
-        return _digest(self._setup.facts, self._stream.identity if of_tail else "")
+        return digest(self._setup.facts, self._stream.identity if of_tail else "")
 
     def restore(self, blob: bytes) -> None:
         """Continue where ``snapshot`` or ``tail`` was taken, bit for bit, on the clock that it had.
@@ -366,12 +329,12 @@ class Pipeline:
         Raises StreamError for a snapshot that is damaged, or of another model or pipeline; this one is then as before.
         """
         self._refuse_if_gone()
-        self.take_up(_read_snapshot(blob))
+        self.take_up(read_snapshot(blob))
 
     def take_up(self, state: PipelineState) -> None:
         """``restore`` of what ``state`` returned."""
         self._refuse_if_gone()
-        of_tail = isinstance(state.stream, _Tail)
+        of_tail = isinstance(state.stream, Tail)
         if of_tail and state.model != self._setup.model_hash:
             raise StreamError(
                 f"the tail is of another model or policy ({state.model.hex()}) than this pipeline runs"
@@ -395,7 +358,7 @@ class Pipeline:
             ) from error
         before, self._broken = self._broken, True
         try:
-            if isinstance(state.stream, _Tail):
+            if isinstance(state.stream, Tail):
                 self._resume(state.stream, state.frames_in)
             else:
                 self._stream.restore(state.stream)
@@ -406,7 +369,7 @@ class Pipeline:
         self._preprocessor, self._segmenter, self._ended = preprocessor, segmenter, state.ended
         self._made, self._broken = [], False
 
-    def _resume(self, tail: _Tail, frames_in: int) -> None:
+    def _resume(self, tail: Tail, frames_in: int) -> None:
         (spec,) = self.model.inputs
         try:
             frames = np.frombuffer(tail.frames, spec.dtype).reshape(-1, *spec.shape)
@@ -529,7 +492,7 @@ class PipelinePool:
     """
 
     def __init__(self, model: Model | str | Path, lanes: int, **arguments: Unpack[PipelineArguments]) -> None:
-        self._setup = _Setup.of(open_model(model), **arguments)
+        self._setup = Setup.of(open_model(model), **arguments)
         self._pool = self._setup.opened.model.open_pool(lanes, self._setup.options)
         self._lanes = {k: Pipeline._lane(self._setup, self._pool[k]) for k in self._pool.lanes}
 
@@ -558,7 +521,7 @@ class PipelinePool:
 
     def join(self, start_s: float | None = None) -> int:
         """The number of one lane more, at its start; ``start_s`` is the time of its first sample, else the pool's."""
-        setup = self._setup if start_s is None else replace(self._setup, start_s=_seconds(start_s))
+        setup = self._setup if start_s is None else replace(self._setup, start_s=sound_seconds(start_s))
         lane = self._pool.join()
         self._lanes[lane] = Pipeline._lane(setup, self._pool[lane])
         return lane
@@ -672,256 +635,11 @@ def pipeline_for(opened: OpenedModel, recording: Recording, **arguments: Unpack[
         raise SignalError(f"{source} does not say its sample rate, so that seconds are unknown: give --rate")
     arguments |= {"rate_hz": rate_hz, "units": recording.units}
     better = better_channels(recording, "" if opened.card is None else opened.card.units)
-    setup = _Setup.of(opened, source=source, better=better, **arguments)
+    setup = Setup.of(opened, source=source, better=better, **arguments)
     return Pipeline._lane(setup, setup.stream())
 
 
-def _at_its_place(setup: _Setup, snapshot: bytes) -> Pipeline:
+def _at_its_place(setup: Setup, snapshot: bytes) -> Pipeline:
     pipeline = Pipeline._lane(setup, setup.stream())
     pipeline.restore(snapshot)
     return pipeline
-
-
-def _number(name: str, value: float) -> float:
-    if not isinstance(value, Real) or isinstance(value, bool):
-        raise SignalError(f"{name}={value!r}; give a number")
-    return float(value)
-
-
-def _seconds(start_s: float) -> float:
-    if not math.isfinite(seconds := _number("start_s", start_s)):
-        raise SignalError(f"start_s={start_s!r} is no time: give the seconds at which the signal begins")
-    return seconds
-
-
-def _warn_of_what_is_assumed(card: Card, says_rate: bool, units: str | None) -> None:
-    """Of ``units`` an empty string says that nobody knows them."""
-    assumed = [] if says_rate else [(f"{card.rate_hz:g} Hz", f"rate_hz={card.rate_hz:g}")]
-    if units is None and is_said(card.units):
-        assumed.append((card.units, f"units={card.units!r}"))
-    if assumed:
-        taken, to_say = (" and ".join(words) for words in zip(*assumed, strict=True))
-        text = f"the samples are taken for {taken}, as {card.name} asks for: give {to_say}, or what they are"
-        warnings.warn(text, UserWarning, stacklevel=4)
-
-
-def _listed(values: object) -> list[object]:
-    """The members of a sequence; of anything else one that is no number."""
-    return list(values) if isinstance(values, Sequence | np.ndarray) and not isinstance(values, str) else [None]
-
-
-@dataclass(frozen=True)
-class _Setup:
-    """What a pipeline is made of, and all lanes of a pool share."""
-
-    opened: OpenedModel
-    source: str
-    spec: TensorSpec
-    rate_hz: float | None
-    channels: tuple[int, ...] | None
-    factor: float
-    low_latency: bool
-    start_s: float
-    segments: bool
-    keep_frames: bool
-    options: StreamOptions
-
-    @classmethod
-    def of(
-        cls,
-        opened: OpenedModel,
-        *,
-        source: str = "the signal",
-        better: Sequence[str] = (),
-        card: Card | str | Path | None = None,
-        rate_hz: float | None = None,
-        units: str | None = None,
-        channels: Sequence[int] | None = None,
-        gain: float = 1.0,
-        output: int | str | None = None,
-        low_latency: bool = False,
-        start_s: float = 0.0,
-        segments: bool = True,
-        keep_frames: bool = False,
-        options: StreamOptions = _DEFAULT_OPTIONS,
-    ) -> _Setup:
-        """Checks what a user says. ``source`` is the signal's name in errors, ``better`` names other channels of it."""
-        if card is not None and not isinstance(card, Card | str | Path):
-            raise SignalError(f"card={card!r}; give a Card or the path of one")
-        if units is not None and not isinstance(units, str):
-            raise SignalError(f"units={units!r}; give the name of a unit, such as 'mV'")
-        if rate_hz is not None:
-            rate_hz = _number("rate_hz", rate_hz)
-        if channels is not None and not all(isinstance(number, Integral) for number in _listed(channels)):
-            raise SignalError(f"channels={channels!r}; give the numbers of the channels, counted from 0")
-        if card is not None:
-            opened = replace(opened, card=card if isinstance(card, Card) else load_card(card))
-        card, count, name = opened.card, opened.channels, opened.path.name
-        if len(opened.model.inputs) != 1:
-            raise SignalError(
-                f"{name} has {len(opened.model.inputs)} inputs and a pipeline takes one signal: "
-                "use Model.stream, with one chunk per input to push"
-            )
-        if channels is not None and (len(channels) != count or min(channels) < 0):
-            raise SignalError(f"{name} takes {count} channel(s), and channels={list(channels)} are chosen")
-        must_have_a_sound_rate(source, rate_hz)
-        says_rate = rate_hz is not None
-        if rate_hz is None and card is not None:
-            rate_hz = card.rate_hz
-        if rate_hz is None and segments:
-            raise SignalError(f"{name} has no card, so that seconds are unknown: give rate_hz")
-        if card is not None:
-            _warn_of_what_is_assumed(card, says_rate, units)
-        start_s, gain = _seconds(start_s), _number("gain", gain)
-        if not isinstance(options, StreamOptions):
-            raise SignalError(f"options={options!r}; give a StreamOptions, or leave it out")
-        return cls(
-            opened=opened,
-            source=source,
-            spec=choose_output(opened, output),
-            rate_hz=None if rate_hz is None else float(rate_hz),
-            channels=None if channels is None else tuple(map(index, channels)),
-            factor=float(scale(source, units or "", "" if card is None else card.units, gain, better)),
-            low_latency=low_latency,
-            start_s=start_s,
-            segments=segments,
-            keep_frames=keep_frames,
-            options=options,
-        )
-
-    @cached_property
-    def wanted_units(self) -> str:
-        return "" if self.opened.card is None else self.opened.card.units
-
-    @cached_property
-    def takes_full_scale(self) -> bool:
-        return known(self.wanted_units) == FULL_SCALE
-
-    @cached_property
-    def channel_count(self) -> int:
-        return self.opened.channels
-
-    @cached_property
-    def frame_shape(self) -> Shape:
-        """Of the model's input."""
-        return self.opened.model.inputs[0].shape
-
-    @cached_property
-    def values(self) -> int:
-        """Numbers in a frame of the output."""
-        return math.prod(self.spec.shape)
-
-    @cached_property
-    def output(self) -> int:
-        return self.opened.model.outputs.index(self.spec)
-
-    @cached_property
-    def frames_hz(self) -> float | None:
-        return self.preprocessor().frames_hz
-
-    @cached_property
-    def model_hash(self) -> bytes:
-        """The beginning of the file's SHA-256."""
-        return bytes.fromhex(self.opened.model.file.sha256[: 2 * MODEL_HASH_BYTES])
-
-    @cached_property
-    def facts(self) -> str:
-        """What must agree for a snapshot to be understood; the model says its own."""
-        segmenter = self.segmenter(0.0)
-        facts = (
-            self.rate_hz,
-            self.frames_hz,
-            self.channels,
-            self.factor,
-            self.low_latency,
-            self.output,
-            None if self.opened.card is None else self.opened.card.preprocessing,
-            None if segmenter is None else segmenter.rules,
-        )
-        return repr(facts)
-
-    def stream(self) -> Stream:
-        return self.opened.model.open(self.options)
-
-    def preprocessor(self) -> Preprocessor:
-        card = self.opened.card
-        return Preprocessor(
-            self.opened.channels,
-            factor=self.factor,
-            from_hz=self.rate_hz,
-            to_hz=None if card is None else card.rate_hz,
-            filters=() if card is None else card.preprocessing,
-            low_latency=self.low_latency,
-        )
-
-    def seconds(self, start_s: float, frames: int) -> float:
-        """The time of a source frame."""
-        return start_s if self.rate_hz is None else start_s + frames / self.rate_hz
-
-    def segmenter(self, begin_s: float) -> Segmenter | None:
-        """For a signal whose first sample stands at ``begin_s``.
-
-        A frame lasts as long as it takes the next one to follow, half of that before and half after its centre. Input
-        frame 0 lasts from ``begin_s`` on for one period.
-        """
-        if not self.segments:
-            return None
-        frames_hz, spec, card = self.frames_hz, self.spec, self.opened.card
-        assert frames_hz is not None
-        frame_hz = frames_hz * float(spec.rate)
-        start_s = begin_s + float(spec.offset + (1 - 1 / spec.rate) / 2) / frames_hz
-        if card is not None:
-            return card_segmenter(card, frame_hz, start_s, begin_s)
-        labels = tuple(str(number) for number in range(math.prod(spec.shape)))
-        plan = self.opened.model.plan
-        tensor = plan.outputs[self.output]
-        is_softmax = any(node.kind == SOFTMAX.kind and tensor in node.outputs for node in plan.nodes)
-        return Segmenter(labels, frame_hz, probabilities=is_softmax, start_s=start_s, not_before_s=begin_s)
-
-
-@lru_cache(maxsize=64)
-def _digest(*facts: str) -> bytes:
-    return hashlib.sha256(repr(facts).encode()).digest()[:_DIGEST_BYTES]
-
-
-class _Tail(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
-    """``frames`` are the model's newest input frames, in its own numbers, little-endian; it has had ``more_frames``
-    more than the source had samples."""
-
-    more_frames: int
-    frames: bytes
-
-
-class PipelineState(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
-    """All that a pipeline remembers. ``model`` begins the hash of its file, ``arguments`` are a digest, ``stream`` is a
-    snapshot, or the newest input frames."""
-
-    model: bytes
-    arguments: bytes
-    start_s: float
-    begin_frames: int
-    frames_in: int
-    ended: bool
-    preprocessor: bytes
-    segmenter: bytes
-    stream: bytes | _Tail
-
-
-def _sealed(state: PipelineState) -> bytes:
-    body = msgspec.msgpack.encode(state)
-    return _MAGIC + zlib.crc32(body).to_bytes(_CRC_BYTES, "little") + body
-
-
-def _read_snapshot(blob: bytes) -> PipelineState:
-    if not isinstance(blob, bytes | bytearray | memoryview):
-        raise StreamError(f"a snapshot is bytes and this is {type(blob).__name__}; pass what snapshot() returned")
-    blob = bytes(blob)
-    crc, body = blob[len(_MAGIC) :][:_CRC_BYTES], blob[len(_MAGIC) + _CRC_BYTES :]
-    if not blob.startswith(_MAGIC):
-        raise StreamError("the bytes are no snapshot of a Pipeline; pass what snapshot() returned")
-    if zlib.crc32(body).to_bytes(_CRC_BYTES, "little") != crc:
-        raise StreamError("the snapshot is damaged: its checksum does not match; take a new one")
-    try:
-        return msgspec.msgpack.decode(body, type=PipelineState)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise StreamError(f"the bytes are no snapshot ({error}); take a new one") from error
