@@ -223,3 +223,50 @@ def test_a_cut_is_seen_in_the_last_page_of_ogg_and_in_rf64(tmp_path: Path) -> No
     assert not open_recording(tmp_path / "x.ogg").remark
     assert "cut short" in open_recording(file(tmp_path, content[:-1], "y.ogg")).remark
     assert "cut short" in open_recording(file(tmp_path, rf64(PCM[16])[:-100])).remark
+
+
+def flac_that_says(path: Path, frames: int) -> None:
+    """Into the 36 bits of STREAMINFO that are for all samples of a channel; 0 is "unknown"."""
+    content = bytearray(path.read_bytes())
+    content[21] = content[21] & 0xF0 | frames >> 32
+    content[22:26] = (frames & 0xFFFFFFFF).to_bytes(4, "big")
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize(("frames", "said"), [(2, 1), (4096, 4095), (5000, 4096), (FRAMES, 1), (FRAMES, FRAMES - 1)])
+def test_flac_holds_more_than_it_says(tmp_path: Path, frames: int, said: int, channels: int) -> None:
+    """It was read short without a word."""
+    x = np.repeat((NOISE[:frames] / 32768)[:, None], channels, axis=1)
+    path = tmp_path / "x.flac"
+    soundfile.write(path, x, 16000)
+    flac_that_says(path, said)
+    recording = open_recording(path, channels=channels)
+    assert recording.frames == frames
+    assert recording.remark == f"its header says {said:,} frames (more is there): read to the end of the file"
+    np.testing.assert_allclose(read(recording), x, atol=1e-7)
+
+
+@pytest.mark.parametrize("tag", [b"", b"TAG" + bytes(125), b"APETAGEX" + bytes(60)])
+def test_flac_that_is_whole_is_not_called_cut(tmp_path: Path, tag: bytes) -> None:
+    path = tmp_path / "x.flac"
+    soundfile.write(path, NOISE / 32768, 16000)
+    path.write_bytes(path.read_bytes() + tag)
+    recording = open_recording(path)
+    assert recording.remark == "" and len(read(recording)) == FRAMES
+    flac_that_says(path, 0)
+    recording = open_recording(path)
+    assert recording.remark == "" and len(read(recording)) == FRAMES
+
+
+@pytest.mark.parametrize("lost", [1, 2, 100, 5000])
+def test_flac_of_unknown_length_that_was_cut_is_called_so(tmp_path: Path, lost: int) -> None:
+    path = tmp_path / "x.flac"
+    soundfile.write(path, NOISE / 32768, 16000)
+    flac_that_says(path, 0)
+    path.write_bytes(path.read_bytes()[:-lost])
+    recording = open_recording(path)
+    assert recording.remark == "cut short: its last block is not whole"
+    got = read(recording)[:, 0]
+    assert 0 < len(got) < FRAMES
+    np.testing.assert_allclose(got, (NOISE / 32768)[: len(got)], atol=1e-7)

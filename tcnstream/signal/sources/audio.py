@@ -20,6 +20,7 @@ from tcnstream.signal.sources.base import (
     choose_channels,
     must_exist,
 )
+from tcnstream.signal.sources.flac import find_flac
 from tcnstream.signal.sources.mpeg import find_mpeg
 from tcnstream.signal.sources.riff import UNKNOWN_FROM, Sound, View
 from tcnstream.signal.sources.sound_headers import find_sound
@@ -50,6 +51,16 @@ def read_audio(path: Path, channels: Channels) -> Recording:
         remarks.append("cut short: it holds less than it says")
     elif (sound is not None and sound.is_cut) or _cut_short(file.extra_info):
         remarks.append("cut short: it holds less than it says")
+    elif file.format == "FLAC" and (flac := find_flac(path)) is not None:
+        says_less = 0 < flac.said_frames < flac.there_frames
+        if says_less or flac.is_tagged:
+            file.close()
+            file = _opened(path, View(path, flac.head, len(flac.head), flac.end_bytes))
+        if says_less:
+            said = f"its header says {flac.said_frames:,} frames (more is there): read to the end of the file"
+            remarks.append(said)
+        if flac.is_cut and not flac.said_frames:
+            remarks.append("cut short: its last block is not whole")
     elif file.format == "OGG" and not _ends_with_its_last_page(path):
         remarks.append("cut short: its last page is not the end")
     elif file.format == "MP3" and (mpeg := find_mpeg(path)) is not None:
