@@ -22,7 +22,7 @@ from firmware_bridge.boards.build import FIRMWARE, build, core_library, run_make
 from firmware_bridge.boards.program import Program
 from firmware_bridge.boards.table import BOARDS
 from firmware_bridge.check.run import check
-from firmware_bridge.cli import app
+from firmware_bridge.cli.app import app
 from firmware_bridge.errors import RefusedError, TargetError
 from firmware_bridge.link.messages import MESSAGES, BeginRequest, ChunkRequest, CommitRequest, Kind, Object
 from firmware_bridge.link.session import Link

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import tcnstream
 from firmware_bridge.boards.program import Program
-from firmware_bridge.cli import app
+from firmware_bridge.cli.app import app
 from firmware_bridge.errors import BridgeError
 from tcnstream.errors import TcnStreamError
 

@@ -138,6 +138,7 @@ def test_ctrl_c_at_any_moment_of_short_calls(engine: str) -> None:
         stream.reset()
         stream.push(x[:300])
         n = rng.choice((1, 60, 900))
+        before = stream.frames_in
         try:
             with ctrl_c_after(rng.uniform(2e-6, 3e-4 if engine == "native" else 5e-3)):
                 for _ in range(20):

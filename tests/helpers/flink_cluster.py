@@ -56,8 +56,10 @@ class Cluster:
             "taskmanager.numberOfTaskSlots": 1,
             "jobmanager.scheduler": "adaptive",
             "jobmanager.adaptive-scheduler.resource-wait-timeout": "60 s",
-            "jobmanager.adaptive-scheduler.executing.resource-stabilization-timeout": "1 s",
-            "jobmanager.adaptive-scheduler.executing.cooldown-after-rescaling": "1 s",
+            "jobmanager.adaptive-scheduler.executing.resource-stabilization-timeout": "10 s",
+            # A rescale that interrupts a worker while its Python starts leaves that worker without Python for good
+            # (pemja), so that the job fails there again and again.
+            "jobmanager.adaptive-scheduler.executing.cooldown-after-rescaling": "30 s",
             "heartbeat.interval": 1000,
             "heartbeat.timeout": round(HEARTBEAT_TIMEOUT_S * 1000),
             "python.executable": sys.executable,
