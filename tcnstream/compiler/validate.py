@@ -35,11 +35,7 @@ def validate(graph: Graph) -> Graph:
     Operations of which the compiler knows nothing are left for the lowering, which refuses them by name. Raises
     ModelError where operands, options, types, scales or shapes of an operation do not fit together.
     """
-    if not graph.inputs or not graph.outputs:
-        raise ModelError(
-            f"the model has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs, where both are needed;"
-            " convert the model again"
-        )
+    check_streams_through(graph)
     ops = []
     for i in (*graph.inputs, *graph.outputs):
         check_numbers(graph.tensors[i])
@@ -63,6 +59,15 @@ def validate(graph: Graph) -> Graph:
                 tensors[o] = scaled_zeros(known)
             graph = dataclasses.replace(graph, tensors=tuple(tensors))
     return dataclasses.replace(graph, ops=tuple(ops))
+
+
+def check_streams_through(graph: Graph) -> None:
+    """ModelError for a graph without inputs or without outputs."""
+    if not graph.inputs or not graph.outputs:
+        raise ModelError(
+            f"the model has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs, where both are needed;"
+            " convert the model again"
+        )
 
 
 def _check_scales(graph: Graph, op: Op) -> None:

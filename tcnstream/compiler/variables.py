@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from tcnstream.compiler.plan import StepGraph
+from tcnstream.compiler.validate import check_streams_through
 from tcnstream.errors import ModelError, NotStreamableError
 from tcnstream.tflite.graph import ABSENT, Array, Graph, ModelFile, Op, Tensor
 
@@ -19,13 +20,15 @@ from tcnstream.tflite.graph import ABSENT, Array, Graph, ModelFile, Op, Tensor
 def explicit(file: ModelFile) -> StepGraph:
     """The main graph with its variables as inputs and outputs, and what they start as.
 
-    Raises NotStreamableError or ModelError for a model whose variables cannot be made explicit.
+    A length that the file leaves open is 1, as it states it. Raises NotStreamableError or ModelError for a model whose
+    variables cannot be made explicit.
     """
     main = file.main
+    check_streams_through(main)
     for graph in file.graphs:
         _check_ends(graph)
     start = _start(file)
-    tensors, ops = list(main.tensors), []
+    tensors, ops = [replace(t, open_axes=()) for t in main.tensors], list[Op]()
     names: dict[int, str] = {}
     value: dict[str, int] = {}
     same: dict[int, int] = {}

@@ -340,7 +340,7 @@ def _check_types(graph: Graph, op: Op, rule: Rule) -> None:
         hybrid = values.dtype == np.float32 and weights.dtype == np.int8 and weights.is_constant
         if weights.dtype.kind != values.dtype.kind and not hybrid:
             raise _wrong(graph, op, f"weighs {values.dtype} with {weights.dtype}")
-        if weights.dtype.kind == "i" and weights.quantization is None:
+        if weights.dtype.kind in "iu" and weights.quantization is None:
             raise _wrong(graph, op, f"has integer weights `{weights.name}` without a scale")
         q = weights.quantization
         if rule.channel_axis is not None and q is not None and q.per_channel and q.axis != rule.channel_axis:

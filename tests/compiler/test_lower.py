@@ -369,6 +369,10 @@ UNSOUND: dict[str, bytes] = {
     ),
     "an axis to squeeze that is not there": operation("SQUEEZE", ["x"], (1, 12, 4), squeeze_dims=(7,)),
     "axes to turn around twice": operation("REVERSE_V2", ["x", np.array([3, -1], np.int32)], (1, 12, 1, 4)),
+    "a statistic that drops the axis that the file states": operation(
+        "MEAN", ["x", np.array([3], np.int32)], (1, 12, 1, 1), keep_dims=False
+    ),
+    "a reshape whose shape is left out": operation("RESHAPE", ["x", -1], (1, 12, 4)),
     "a reshape to another size": operation("RESHAPE", ["x", np.array([1, 12, 5], np.int32)], (1, 12, 5)),
 }
 
@@ -389,6 +393,19 @@ def test_a_model_without_an_end(ends: str) -> None:
         graph = dataclasses.replace(graph, outputs=())
     with pytest.raises(ModelError, match="where both are needed; convert the model again"):
         tcnstream.load(write_model([graph]))
+
+
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+def test_an_axis_that_grows_beside_a_kernel_over_every_frame_is_refused_by_name(padding: str) -> None:
+    """Frames of (6, 1, 2) became (12, 3), not (12, 2, 3): the axis that the kernel does not weigh was taken for 1."""
+    net = Net()
+    x, weights = net.input((1, 6, 1, 2), 0), net.constant(np.ones((3, 2, 1, 2)), np.float32)
+    y = net.value((1, 12, 2, 3), 0, 1.0)
+    shape = net.constant(y.shape, np.int32)
+    net.op("TRANSPOSE_CONV", [shape, weights, x.index], [y], padding=padding, stride_h=2, stride_w=2)
+    net.output(y)
+    with pytest.raises(NotStreamableError, match="makes 2 places out of one"):
+        tcnstream.load(net.content(), time_axis=0)
 
 
 def test_scales_along_another_axis_than_the_filters() -> None:

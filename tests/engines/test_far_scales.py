@@ -255,6 +255,21 @@ def test_operands_whose_scales_do_not_fit_are_no_sound_model(
         tcnstream.load(one_operation(kind, [tensor(FRAMES8, np.int8, **Q8), *operands], output))
 
 
+@pytest.mark.parametrize(("source", "target"), [((np.int32,), (np.int16, 0.1)), ((np.int16, 0.1), (np.int32,))])
+def test_integers_that_are_rescaled_have_scales(source: tuple[Any, ...], target: tuple[Any, ...]) -> None:
+    """A stream was opened, and noticed it at the first frame."""
+    with pytest.raises(ModelError, match="is int32 and needs one scale"):
+        tcnstream.load(one_operation("QUANTIZE", [tensor(FRAMES8, *source)], tensor(FRAMES8, *target)))
+
+
+def test_uint8_weights_have_a_scale() -> None:
+    """As those of int8; a stream was opened, and noticed it at the first frame."""
+    x, y = tensor(FRAMES8, np.uint8, **Q8), tensor((1, 9, 3), np.uint8, **Q8)
+    weights = tensor((3, 2), np.uint8, data=np.ones((3, 2), np.uint8))
+    with pytest.raises(ModelError, match="without a scale"):
+        tcnstream.load(one_operation("FULLY_CONNECTED", [x, weights], y, keep_num_dims=True))
+
+
 def test_uint8_that_are_moved_keep_their_scale() -> None:
     """Only where signals are put side by side do the kernels for uint8 rescale; LiteRT refuses this file."""
     pads = tensor((3, 2), np.int32, data=[[0, 0], [1, 1], [0, 0]])

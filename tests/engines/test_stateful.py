@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -189,11 +190,16 @@ def test_what_tensorflow_writes_with_variables_streams(name: str, engine: str) -
 # --- crafted files -----------------------------------------------------------------------------
 
 
-def crafted(ops: Sequence[Op], start: Sequence[Op] | None = None, state_shape: tuple[int, ...] = (1, 2)) -> bytes:
-    """Tensors: 0 x (1, 2), 1 handle, 2 what is read, 3 the sum (output), 4 a second read, 5 another sum."""
+def crafted(
+    ops: Sequence[Op],
+    start: Sequence[Op] | None = None,
+    state_shape: tuple[int, ...] = (1, 2),
+    shape: tuple[int, ...] = (1, 2),
+) -> bytes:
+    """Tensors of ``shape``: 0 x, 1 handle, 2 what is read, 3 the sum (output), 4 a second read, 5 another sum."""
     f32 = np.dtype(np.float32)
-    tensors = [Tensor("x", (1, 2), f32), Tensor("h", (), OBJECT)]
-    tensors += [Tensor(f"t{k}", (1, 2), f32) for k in range(2, 6)]
+    tensors = [Tensor("x", shape, f32), Tensor("h", (), OBJECT)]
+    tensors += [Tensor(f"t{k}", shape, f32) for k in range(2, 6)]
     main = Graph(tuple(tensors), tuple(ops), (0,), (3,), "main")
     zeros = Tensor("zeros", state_shape, f32, None, np.ones(state_shape, np.float32))
     inner = [Op("VAR_HANDLE", (), (0,), VARIABLE), Op("ASSIGN_VARIABLE", (0, 1), ())] if start is None else start
@@ -255,6 +261,25 @@ def test_variables_that_cannot_be_made_explicit_are_refused_by_name() -> None:
         tcnstream.load(crafted(wrong, state_shape=(1, 3)))
     with pytest.raises(NotStreamableError, match="has no time on axis 2"):
         tcnstream.load(crafted([ONCE, HANDLE, READ, SUM]), time_axis=2)
+
+
+def test_variables_without_an_output_are_no_model() -> None:
+    whole = read_model(crafted([ONCE, HANDLE, READ, SUM, Op("ASSIGN_VARIABLE", (1, 3), ())])).graphs
+    with pytest.raises(ModelError, match="1 inputs and 0 outputs, where both are needed"):
+        tcnstream.load(write_model([replace(whole[0], outputs=()), *whole[1:]]))
+
+
+@every_engine
+def test_a_step_is_as_short_as_a_file_with_variables_states_it(engine: str) -> None:
+    """The frames of an open length were counted as 1 at the input and as 5040 at the output."""
+    ops = [ONCE, HANDLE, READ, SUM, Op("ASSIGN_VARIABLE", (1, 3), ())]
+    whole = read_model(crafted(ops, None, (1, 1, 2), (1, 1, 2)))
+    main = whole.main
+    opened = replace(main, tensors=(replace(main.tensors[0], open_axes=(1,)), *main.tensors[1:]))
+    model = Model(replace(whole, graphs=(opened, *whole.graphs[1:])))
+    frames = np.arange(10, dtype=np.float32).reshape(5, 2)
+    assert model.window_frames == 1
+    np.testing.assert_array_equal(drive(model.stream(engine), frames, [2]), 1 + np.cumsum(frames, axis=0))
 
 
 def test_wrong_dense_kernels_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,8 +41,13 @@ class SoftmaxOptions(Options):
 
 
 def _quantized(o: Operands) -> Shapes:
-    made = o.graph.tensors[o.op.outputs[0]]
+    """Integers of any length need a scale, so that they stand for real numbers."""
+    source, made = o.tensor(0), o.graph.tensors[o.op.outputs[0]]
     require(made.dtype.kind in "iu", f"`{made.name}` is {made.dtype}, not integers")
+    for tensor in (source, made):
+        one_scale = tensor.quantization is not None and not tensor.quantization.per_channel
+        fits = one_scale if tensor.dtype.kind in "iu" else tensor.dtype == np.float32
+        require(fits, f"`{tensor.name}` is {tensor.dtype} and needs one scale")
     return same(o)
 
 

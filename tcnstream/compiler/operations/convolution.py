@@ -123,6 +123,10 @@ def _transpose_convolution(lw: Lowering, op: Op) -> None:
         data = np.ascontiguousarray(data.transpose(0, 2, 1, 3))
     out = lw.shape(op.outputs[0])
     t, f = (2, 1) if axes.swap else (1, 2)
+    if axes.axis not in (1, 2) and out[t] != 1:
+        lw.refuse(
+            op, f"makes {out[t]} places out of one, along an axis that is neither time nor the one that it weighs"
+        )
     stride = axes.of(op, "stride_{}")
     kernel = data.shape[1:3]
     pads = [0, 0]

@@ -18,7 +18,7 @@ from tcnstream.compiler.operations import operations
 from tcnstream.compiler.operations.time import TIME_PAD, TIME_UNFOLD, TIME_WINDOW
 from tcnstream.compiler.picks import BACKWARDS, FORWARDS_ALONE, joined, pick, settle, settle_tensor
 from tcnstream.compiler.plan import Options, Window
-from tcnstream.tflite.graph import Array, Op, Shape, Tensor
+from tcnstream.tflite.graph import ABSENT, Array, Op, Shape, Tensor
 from tcnstream.tflite.validate import (
     ANY_NUMBER,
     WHOLE,
@@ -70,6 +70,7 @@ def _same_size(o: Operands, shape: Shape) -> Shapes:
 
 
 def _reshaped(o: Operands) -> Shapes:
+    require(ABSENT not in o.op.inputs, "its shape is left out")
     if not o.leaves_lengths_open or not (target := o.known_integers(1)):
         return _same_size(o, o.out())
     rest = math.prod(n for n in target if n != -1)

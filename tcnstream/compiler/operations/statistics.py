@@ -51,7 +51,7 @@ def _statistic_shapes(o: Operands) -> Shapes:
     gone = {axis_of(shape, axis) for axis in o.integers(1)}
     kept = tuple(1 if a in gone else n for a, n in enumerate(shape))
     left = tuple(n for a, n in enumerate(shape) if a not in gone)
-    return (kept if len(o.out()) == len(shape) else left,)
+    return (kept if o.op.options.get("keep_dims") else left,)
 
 
 def _extreme_shapes(o: Operands) -> Shapes:
