@@ -95,9 +95,16 @@ def access_window(
         f_begin, f_end = same_padding(shape[f], kernel[1], stride[1], dilation[1])
     else:
         pad_begin, pad_end, f_begin, f_end = 0, 0, 0, 0
+    refuse_growth(lw, op, axes, 1 + abs(pad_begin) + abs(pad_end or 0))
     refuse_longer(lw, op, (kernel[1] - 1) * dilation[1] + 1, shape[f] + f_begin + f_end)
     window = Window(1, stride[0], (kernel[0] - 1) * dilation[0] + 1, pad_begin, pad_end)
     return window, (f_begin, f_end)
+
+
+def refuse_growth(lw: Lowering, op: Op, axes: Axes, places: int) -> None:
+    """Where time is neither height nor width, and what a frame has beside the axis of a window becomes ``places``."""
+    if axes.axis not in (1, 2) and places != 1:
+        lw.refuse(op, f"makes {places} places of one, beside the axis along which its window goes over a frame")
 
 
 def refuse_longer(lw: Lowering, op: Op, extent: int, places: int) -> None:

@@ -21,6 +21,9 @@ from tcnstream.tflite.shapes import same_padding
 MOST_VALUES = 1 << 27
 """Values of one tensor, or under one window: half a gigabyte of float32, far more than any signal needs."""
 
+MOST_INTEGERS = 1 << 22
+"""Values of an operand that says where something goes: a few, or one for each value that is gathered."""
+
 ANY_NUMBER = 1 << 16
 """As many operands as a file may hold."""
 
@@ -65,6 +68,7 @@ ACTIVATION = OptionRule(str)
 class Rule:
     """What a file must hold for one operation.
 
+    ``shapes`` are those of its outputs; ``demands`` refuses what no shape shows.
     ``operands`` are the fewest and the most; those beyond the fewest may be left out, unless there may be
     ``ANY_NUMBER``. ``values`` is the operand that carries the values, ``weights`` the one that weighs them, whose
     scales, if it has several, go along ``channel_axis``, and ``bias`` the one that is added to the sums;
@@ -77,6 +81,7 @@ class Rule:
     operands: tuple[int, int] = (1, 1)
     several_outputs: bool = False
     shapes: Callable[[Operands], Shapes] = field(default_factory=lambda: same)
+    demands: Callable[[Operands], None] = lambda o: None
     options: Mapping[str, OptionRule] = field(default_factory=dict)
     values: int = 0
     weights: int | None = None
@@ -129,6 +134,7 @@ def check(graph: Graph, op: Op, rule: Rule) -> Graph:
         if name in op.options and not option.admits(op.options[name]):
             raise _wrong(graph, op, f"has {name}={op.options[name]!r}")
     try:
+        rule.demands(Operands(graph, op))
         expected = rule.shapes(Operands(graph, op))
     except _UnknownError:
         expected = None
@@ -199,6 +205,12 @@ def require(fits: bool, what: str) -> None:
         raise _DoesNotFitError(what)
 
 
+def require_scale(tensor: Tensor) -> None:
+    """Refuses the operation, in a rule, unless ``tensor`` has one scale."""
+    q = tensor.quantization
+    require(q is not None and not q.per_channel, f"`{tensor.name}` is {tensor.dtype} and needs one scale")
+
+
 class Operands:
     """The operands of one operation, as its rule reads them."""
 
@@ -248,7 +260,9 @@ class Operands:
         if tensor.data is None:
             raise _UnknownError
         require(count in (None, tensor.data.size), f"`{tensor.name}` has {tensor.data.size} values")
-        return list(map(int, tensor.data.reshape(-1).tolist()))
+        require(tensor.data.size <= MOST_INTEGERS, f"`{tensor.name}` has {tensor.data.size} values")
+        integers: list[int] = tensor.data.reshape(-1).tolist()
+        return integers
 
     def count_option(self, name: str) -> int:
         """An option whose rule is COUNT."""

@@ -23,6 +23,8 @@ from hypothesis import strategies as st
 
 import tcnstream
 from tcnstream import ModelError, NotStreamableError, TcnStreamError
+from tcnstream.engines.base import ENGINES
+from tcnstream.tflite import validate
 from tcnstream.tflite.graph import Graph, Op, Quantization, Tensor
 from tcnstream.tflite.reader import read_model
 from tcnstream.tflite.writer import write_model
@@ -372,6 +374,12 @@ UNSOUND: dict[str, bytes] = {
     "a statistic that drops the axis that the file states": operation(
         "MEAN", ["x", np.array([3], np.int32)], (1, 12, 1, 1), keep_dims=False
     ),
+    "the place of an extreme as a real number": operation(
+        "ARG_MAX", ["x", np.array([3], np.int32)], (1, 12, 1), output_type="INT64"
+    ),
+    "strides in no list": operation("STRIDED_SLICE", [np.ones(3, np.float32), *np.int32([0, 2, 1])], (2,)),
+    "a slice from no list": operation("SLICE", [np.ones(3, np.float32), *np.int32([0, 2])], (2,)),
+    "paddings in a flat list": operation("PAD", ["x", np.zeros(8, np.int32)], (1, 12, 1, 4)),
     "a reshape whose shape is left out": operation("RESHAPE", ["x", -1], (1, 12, 4)),
     "a reshape to another size": operation("RESHAPE", ["x", np.array([1, 12, 5], np.int32)], (1, 12, 5)),
 }
@@ -395,6 +403,14 @@ def test_a_model_without_an_end(ends: str) -> None:
         tcnstream.load(write_model([graph]))
 
 
+def test_more_indices_than_a_memory_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A damaged count of frames made forty million of them, each of which took a Python integer."""
+    monkeypatch.setattr(validate, "MOST_INTEGERS", 3)
+    content = operation("GATHER", ["x", np.zeros(4, np.int32)], (1, 12, 1, 4), axis=3)
+    with pytest.raises(ModelError, match="has 4 values"):
+        tcnstream.load(content)
+
+
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
 def test_an_axis_that_grows_beside_a_kernel_over_every_frame_is_refused_by_name(padding: str) -> None:
     """Frames of (6, 1, 2) became (12, 3), not (12, 2, 3): the axis that the kernel does not weigh was taken for 1."""
@@ -404,8 +420,55 @@ def test_an_axis_that_grows_beside_a_kernel_over_every_frame_is_refused_by_name(
     shape = net.constant(y.shape, np.int32)
     net.op("TRANSPOSE_CONV", [shape, weights, x.index], [y], padding=padding, stride_h=2, stride_w=2)
     net.output(y)
-    with pytest.raises(NotStreamableError, match="makes 2 places out of one"):
+    with pytest.raises(NotStreamableError, match="makes 2 places of one"):
         tcnstream.load(net.content(), time_axis=0)
+
+
+@pytest.mark.parametrize("kind", ["RESIZE_NEAREST_NEIGHBOR", "RESIZE_BILINEAR"])
+@pytest.mark.parametrize("shape", [(1, 2, 1, 2), (1, 1, 1, 2)])
+def test_an_axis_that_is_resized_beside_the_one_of_every_frame_is_refused_by_name(kind: str, shape: Any) -> None:
+    """Frames of (2, 1, 2) were repeated in time, to (2, 2), not made (2, 5, 2)."""
+    net = Net()
+    x, size = net.input((9, *shape[1:]), 0), (shape[1], 5) if shape[1] > 1 else (5, 1)
+    y = net.value((9, *size, 2), 0, 1.0)
+    net.op(kind, [x.index, net.constant(size, np.int32)], [y])
+    net.output(y)
+    with pytest.raises(NotStreamableError, match="makes 5 places of one"):
+        tcnstream.load(net.content(), time_axis=0)
+
+
+@pytest.mark.parametrize("kind", ["RESIZE_NEAREST_NEIGHBOR", "RESIZE_BILINEAR"])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_frame_of_one_place_is_resized(kind: str, engine: str) -> None:
+    net = Net()
+    x, y = net.input((9, 1, 1, 2), 0), net.value((9, 1, 11, 2), 0, 1.0)
+    net.op(kind, [x.index, net.constant((1, 11), np.int32)], [y])
+    net.output(y)
+    frames = np.random.default_rng(0).normal(0, 1, (9, 1, 1, 2)).astype(np.float32)
+    made = tcnstream.load(net.content(), time_axis=0).stream(engine).push(frames)
+    np.testing.assert_array_equal(made, np.repeat(frames, 11, axis=2))
+
+
+def test_the_length_of_a_complex_number_is_real() -> None:
+    tensors = (
+        Tensor("x", (4, 1, 16), np.dtype(np.float32)),
+        Tensor("length", (2,), np.dtype(np.int32), data=np.array([1, 16], np.int32)),
+        Tensor("bins", (4, 1, 9), np.dtype(np.complex64)),
+        Tensor("y", (4, 1, 9), np.dtype(np.bool_)),
+    )
+    ops = (Op("RFFT2D", (0, 1), (2,)), Op("COMPLEX_ABS", (2,), (3,), index=1))
+    with pytest.raises(ModelError, match="`y` is bool, not real numbers"):
+        tcnstream.load(write_model([Graph(tensors, ops, (0,), (3,))]), time_axis=0)
+
+
+def test_a_cut_that_leaves_nothing_of_a_frame_is_refused_by_name() -> None:
+    """A file of nothing but 1s states 1 for a length of 0 as well."""
+    net = Net()
+    x = net.input((1, 1, 1))
+    begin, end, strides = (net.constant(v, np.int32) for v in ([0, 0, 1], [1, 1, 1], [1, 1, 1]))
+    net.output(one(net, "STRIDED_SLICE", x, (1, 1, 1), begin, end, strides, begin_mask=3, end_mask=3))
+    with pytest.raises(NotStreamableError, match="cuts nothing out of a frame"):
+        tcnstream.load(net.content(), time_axis=1)
 
 
 def test_scales_along_another_axis_than_the_filters() -> None:

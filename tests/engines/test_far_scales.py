@@ -262,6 +262,32 @@ def test_integers_that_are_rescaled_have_scales(source: tuple[Any, ...], target:
         tcnstream.load(one_operation("QUANTIZE", [tensor(FRAMES8, *source)], tensor(FRAMES8, *target)))
 
 
+@pytest.mark.parametrize(("kind", "dtype"), [("LESS", np.int8), ("GREATER", np.uint8), ("EQUAL", np.int16)])
+def test_integers_that_are_compared_by_their_scales_have_them(kind: str, dtype: Any) -> None:
+    """LiteRT ends the process, or leaves the answer as it was in memory."""
+    output = tensor(FRAMES8, np.bool_)
+    for first, second in ({}, Q8), (Q8, {}):
+        operands = [tensor(FRAMES8, dtype, **first), tensor((2,), dtype, data=[3, 4], **second)]
+        with pytest.raises(ModelError, match="needs one scale"):
+            tcnstream.load(one_operation(kind, operands, output))
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [
+        ("SQRT", np.bool_),
+        ("FLOOR", np.int32),
+        ("NEG", np.bool_),
+        ("LOGICAL_NOT", np.float32),
+        ("L2_NORMALIZATION", np.int32),
+    ],
+)
+def test_a_function_of_another_type_is_no_sound_model(kind: str, dtype: Any) -> None:
+    """A stream was opened, and noticed it at the first frame, or numpy did."""
+    with pytest.raises(ModelError, match=f"is {np.dtype(dtype)}"):
+        tcnstream.load(one_operation(kind, [tensor(FRAMES8, dtype)], tensor(FRAMES8, dtype)))
+
+
 def test_uint8_weights_have_a_scale() -> None:
     """As those of int8; a stream was opened, and noticed it at the first frame."""
     x, y = tensor(FRAMES8, np.uint8, **Q8), tensor((1, 9, 3), np.uint8, **Q8)

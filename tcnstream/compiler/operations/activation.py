@@ -16,7 +16,7 @@ from tcnstream.compiler.operations.elementwise import DIV, MAXIMUM
 from tcnstream.compiler.operations.statistics import Statistic, StatisticOptions
 from tcnstream.compiler.plan import ActivationOptions, Options
 from tcnstream.tflite.graph import Array, Op, Tensor
-from tcnstream.tflite.validate import FLAG, REAL, Operands, Rule, Shapes, one_of, require, same
+from tcnstream.tflite.validate import FLAG, REAL, Operands, Rule, Shapes, one_of, require, require_scale, same
 
 
 @dataclass(frozen=True)
@@ -44,20 +44,19 @@ def _quantized(o: Operands) -> Shapes:
     """Integers of any length need a scale, so that they stand for real numbers."""
     source, made = o.tensor(0), o.graph.tensors[o.op.outputs[0]]
     require(made.dtype.kind in "iu", f"`{made.name}` is {made.dtype}, not integers")
+    require(source.dtype.kind in "iu" or source.dtype == np.float32, f"`{source.name}` is {source.dtype}")
     for tensor in (source, made):
-        one_scale = tensor.quantization is not None and not tensor.quantization.per_channel
-        fits = one_scale if tensor.dtype.kind in "iu" else tensor.dtype == np.float32
-        require(fits, f"`{tensor.name}` is {tensor.dtype} and needs one scale")
+        if tensor.dtype != np.float32:
+            require_scale(tensor)
     return same(o)
 
 
 def _dequantized(o: Operands) -> Shapes:
     """Constants may have a scale per channel; they are folded."""
     tensor = o.tensor(0)
-    q = tensor.quantization
-    one_scale = q is not None and not q.per_channel
-    fits = tensor.is_constant or tensor.dtype == np.float16 or (one_scale and tensor.dtype.kind in "iu")
-    require(fits, f"`{tensor.name}` is {tensor.dtype} and needs one scale")
+    if not tensor.is_constant and tensor.dtype != np.float16:
+        require(tensor.dtype.kind in "iu", f"`{tensor.name}` is {tensor.dtype}, not integers")
+        require_scale(tensor)
     made = o.graph.tensors[o.op.outputs[0]].dtype
     require(made.kind == "f", f"it gives real numbers, not {made}")
     return same(o)
@@ -107,7 +106,15 @@ def _along_last_axis(lw: Lowering, op: Op) -> None:
 def _function(
     kind: str, *types: str, of: Callable[[Array], Array] | None = None, shapes: Callable[[Operands], Shapes] = same
 ) -> Operation:
-    """A function of one value, without options; ``of`` is what it computes of constants without a scale."""
+    """A function of one value, without options; ``of`` is what it computes of constants without a scale.
+
+    Without an integer type among ``types`` it has none, and so for real numbers and conditions.
+    """
+    kinds = {np.dtype(name).kind for name in types}
+
+    def demands(o: Operands) -> None:
+        tensor = o.tensor(0)
+        require(tensor.dtype.kind.replace("u", "i") in kinds, f"`{tensor.name}` is {tensor.dtype}")
 
     def fold(op: Op, inputs: list[Tensor], output: Tensor) -> Array:
         assert of is not None
@@ -116,13 +123,18 @@ def _function(
     plain = None if of is None else fold
     return Operation(
         kind,
-        Rule(shapes=shapes),
+        Rule(shapes=shapes, demands=demands),
         lower=_pointwise,
         types=types,
         fold=plain,
         folds_plain_numbers=True,
         batch=batch_rules.kept,
     )
+
+
+def _has_lengths(o: Operands) -> None:
+    tensor = o.tensor(0)
+    require(tensor.dtype in (np.float32, np.int8, np.uint8), f"`{tensor.name}` is {tensor.dtype}")
 
 
 _LEAST_LENGTH = np.array([1e-6], np.float32)
@@ -197,7 +209,7 @@ DEQUANTIZE = Operation(
 
 L2_NORMALIZATION = Operation(
     "L2_NORMALIZATION",
-    Rule(options={"fused_activation_function": one_of("NONE")}),
+    Rule(demands=_has_lengths, options={"fused_activation_function": one_of("NONE")}),
     lower=_unit_length,
     types=("int8",),
     batch=batch_rules.along_last,

@@ -13,7 +13,7 @@ from tcnstream.compiler.operation import Operation, from_file, multiply_adds_per
 from tcnstream.compiler.operations.dense import FULLY_CONNECTED
 from tcnstream.compiler.patches import lies_across, patches
 from tcnstream.compiler.plan import ActivationOptions, Node, Plan, Window
-from tcnstream.compiler.spatial import PADDING, STRIDES, SpatialOptions, access_window, spatial
+from tcnstream.compiler.spatial import PADDING, STRIDES, SpatialOptions, access_window, refuse_growth, spatial
 from tcnstream.tflite.graph import Op
 from tcnstream.tflite.validate import COUNT, Operands, Rule, Shapes, require
 
@@ -123,10 +123,7 @@ def _transpose_convolution(lw: Lowering, op: Op) -> None:
         data = np.ascontiguousarray(data.transpose(0, 2, 1, 3))
     out = lw.shape(op.outputs[0])
     t, f = (2, 1) if axes.swap else (1, 2)
-    if axes.axis not in (1, 2) and out[t] != 1:
-        lw.refuse(
-            op, f"makes {out[t]} places out of one, along an axis that is neither time nor the one that it weighs"
-        )
+    refuse_growth(lw, op, axes, out[t])
     stride = axes.of(op, "stride_{}")
     kernel = data.shape[1:3]
     pads = [0, 0]

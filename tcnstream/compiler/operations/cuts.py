@@ -48,7 +48,8 @@ _MASKS = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_ax
 
 def _padded(o: Operands) -> Shapes:
     shape = o.shape(0)
-    pads = o.integers(1, count=2 * len(shape))
+    require(o.shape(1) == (len(shape), 2), f"paddings of shape {o.shape(1)} around {shape}")
+    pads = o.integers(1)
     require(min(pads, default=0) >= 0, f"paddings {pads[:8]} around {shape}")
     return (tuple(n + p + q for n, p, q in zip(shape, pads[::2], pads[1::2], strict=True)),)
 
@@ -109,6 +110,7 @@ def _padding(lw: Lowering, op: Op, fill: float | int, mode: str = "") -> None:
 
 
 def _sliced(o: Operands) -> Shapes:
+    require(all(len(o.shape(k)) == 1 for k in (1, 2)), "a begin and a size that are no lists")
     shape = o.shape(0)
     made = []
     for n, b, s in zip(shape, o.integers(1, count=len(shape)), o.integers(2, count=len(shape)), strict=True):
@@ -118,6 +120,7 @@ def _sliced(o: Operands) -> Shapes:
 
 
 def _strided(o: Operands) -> Shapes:
+    require(all(len(o.shape(k)) == 1 for k in (1, 2, 3)), "a begin, an end and strides that are no lists")
     shape, begin = o.shape(0), o.integers(1)
     end, stride = o.integers(2, count=len(begin)), o.integers(3, count=len(begin))
     require(0 not in stride, "a stride of 0")
@@ -181,6 +184,8 @@ def _cut(lw: Lowering, op: Op, index: Sequence[slice | int | None]) -> None:
     if frame != tuple(e - b for b, e in zip(begins, ends, strict=True)) or not set(strides) <= {1}:
         options = SliceOptions(tuple(begins), tuple(ends), tuple(strides))
         cut_shape = tuple(len(range(*s)) for s in zip(begins, ends, strides, strict=True))
+        if 0 in cut_shape:
+            lw.refuse(op, "cuts nothing out of a frame")
         like, frames, kind = lw.graph.tensors[i], stream.window_frames, STRIDED_SLICE.kind
         value, _ = lw.step(op, [(value, frame)], like, cut_shape, frames, kind, options=options)
     made = replace(stream, value=value, axis=out_axis)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from tcnstream.compiler.operations.time import TIME_PAD, TIME_REPEAT
 from tcnstream.compiler.picks import scaled, settle, summed
 from tcnstream.compiler.plan import ActivationOptions, Options, Window
 from tcnstream.tflite.graph import Array, Op, Tensor
-from tcnstream.tflite.validate import ACTIVATION, FLAG, Rule, broadcast
+from tcnstream.tflite.validate import ACTIVATION, FLAG, Operands, Rule, broadcast, require_scale
 
 
 @dataclass(frozen=True)
@@ -131,11 +131,25 @@ def _chosen(op: Op, inputs: list[Tensor], output: Tensor) -> Array:
 
 
 _ACTIVATED = {"fused_activation_function": ACTIVATION}
+
+
+def _compared(*scaled: str) -> Callable[[Operands], None]:
+    """TFLite compares integers of these types by their scales, and ends the process without."""
+
+    def demands(o: Operands) -> None:
+        for tensor in (o.tensor(0), o.tensor(1)):
+            if tensor.dtype.name in scaled:
+                require_scale(tensor)
+
+    return demands
+
+
 _PAIR = Rule(operands=(2, 2), shapes=broadcast, alike=True)
 _PRODUCT = Rule(operands=(2, 2), shapes=broadcast, options=_ACTIVATED, alike=True)
 _SUM = Rule(operands=(2, 2), shapes=broadcast, options=_ACTIVATED | {"pot_scale_int16": FLAG}, alike=True)
 _RAW = Rule(operands=(2, 2), shapes=broadcast, alike=True, scaled=False)
-_COMPARISON = Rule(operands=(2, 2), shapes=broadcast, alike=True, retyped=True, scaled=False)
+_COMPARISON = replace(_RAW, demands=_compared("int8", "uint8"), retyped=True)
+_EQUALITY = replace(_COMPARISON, demands=_compared("int8", "uint8", "int16"))
 _SELECTION = Rule(operands=(3, 3), shapes=broadcast, values=1, scaled=False)
 _ALL = ("float32", "int8", "int16", "int32", "int64")
 
@@ -160,7 +174,7 @@ ADD = _two("ADD", _SUM, _ALL, np.add, SumOptions, _sum((1, 1)))
 MUL = _two("MUL", _PRODUCT, _ALL, np.multiply, ActivationOptions, _product)
 DIV = _two("DIV", _PRODUCT, ("float32", "int8", "int32"), _divided, ActivationOptions)
 MAXIMUM = _two("MAXIMUM", _RAW, _ALL, np.maximum)
-EQUAL = _two("EQUAL", _COMPARISON, (*_ALL, "bool"), np.equal)
+EQUAL = _two("EQUAL", _EQUALITY, (*_ALL, "bool"), np.equal)
 SELECT_V2 = Operation("SELECT_V2", _SELECTION, lower=_join, types=_ALL, fold=_chosen, folds_plain_numbers=True)
 
 SUB = _two("SUB", _SUM, _ALL, np.subtract, SumOptions, _sum((1, -1)))
@@ -168,7 +182,7 @@ MINIMUM = _two("MINIMUM", _RAW, _ALL, np.minimum)
 LOGICAL_AND = _two("LOGICAL_AND", _PAIR, ("bool",), np.logical_and)
 LESS = _two("LESS", _COMPARISON, _ALL, np.less)
 
-NOT_EQUAL = _two("NOT_EQUAL", _COMPARISON, (*_ALL, "bool"), np.not_equal)
+NOT_EQUAL = _two("NOT_EQUAL", _EQUALITY, (*_ALL, "bool"), np.not_equal)
 POW = _two("POW", _PAIR, ("float32", "int32"), np.power)
 FLOOR_DIV = _two("FLOOR_DIV", _RAW, ("float32", "int8", "int16", "int32"), np.floor_divide)
 FLOOR_MOD = _two("FLOOR_MOD", _RAW, _ALL, np.mod)

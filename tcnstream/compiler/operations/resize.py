@@ -16,7 +16,7 @@ from tcnstream.compiler.operations.time import RESAMPLE_ONE, TIME_REPEAT
 from tcnstream.compiler.plan import Options, Window
 from tcnstream.compiler.resampling import resample
 from tcnstream.compiler.selection import interpolated
-from tcnstream.compiler.spatial import Axes, spatial
+from tcnstream.compiler.spatial import Axes, refuse_growth, spatial
 from tcnstream.tflite.graph import Op
 from tcnstream.tflite.validate import FLAG, Operands, Rule, Shapes
 
@@ -41,6 +41,7 @@ def _resize(lw: Lowering, op: Op) -> None:
     axes = spatial(lw, op, i, (1, 1))
     t, f = (2, 1) if axes.swap else (1, 2)
     options = from_file(ResizeOptions, op)
+    refuse_growth(lw, op, axes, out[t])
     if out[t] % shape[t] or out[f] % shape[f]:
         lw.refuse(op, f"resizes {shape[t]} frames to {out[t]}, which is no whole multiple")
     if options.align_corners:
@@ -48,7 +49,7 @@ def _resize(lw: Lowering, op: Op) -> None:
     ratio_t, ratio_f = out[t] // shape[t], out[f] // shape[f]
     operand = axes.operand
     if ratio_t == 1:
-        return lw.emit(op, [operand], axes.axis, options=options)
+        return lw.emit(op, [operand], axes.axis, options=options, frame=axes.frame(out))
     if ratio_f > 1:
         frame = (shape[f] * ratio_f, shape[3])
         operand = lw.step(op, [operand], lw.graph.tensors[i], frame, shape[t], op.kind, options=options)
@@ -67,6 +68,7 @@ def _interpolate(lw: Lowering, op: Op) -> None:
     axes = spatial(lw, op, i, (1, 1))
     t, f = (2, 1) if axes.swap else (1, 2)
     options = from_file(ResizeOptions, op)
+    refuse_growth(lw, op, axes, out[t])
     like = lw.graph.tensors[i]
     if like.dtype not in (np.float32, np.int8, np.int16):
         lw.refuse(op, f"interpolates {like.dtype} frames, where only float32, int8 and int16 ones are")
@@ -88,7 +90,7 @@ def _interpolate(lw: Lowering, op: Op) -> None:
         frame = (out[f], shape[3])
         kind = RESIZE_NEAREST_NEIGHBOR.kind
         if ratio == 1:
-            return lw.emit(op, [operand], axes.axis, kind=kind, options=ResizeOptions())
+            return lw.emit(op, [operand], axes.axis, kind=kind, options=ResizeOptions(), frame=axes.frame(out))
         operand = lw.step(op, [operand], like, frame, shape[t], kind, options=ResizeOptions())
     if ratio == 1:
         return lw.alias(op, i, axes.axis)

@@ -82,7 +82,12 @@ def _imaginary(lw: Lowering, op: Op) -> None:
     lw.streams[op.outputs[0]] = replace(stream, value=imaginary, imaginary=None)
 
 
-_OF_COMPLEX = Rule(retyped=True, scaled=False)
+def _makes_real_numbers(o: Operands) -> None:
+    made = o.graph.tensors[o.op.outputs[0]]
+    require(made.dtype == np.float32, f"`{made.name}` is {made.dtype}, not real numbers")
+
+
+_OF_COMPLEX = Rule(demands=_makes_real_numbers, retyped=True, scaled=False)
 
 OPERATIONS = (
     Operation(

@@ -16,7 +16,7 @@ from tcnstream.compiler.operations.layout import AxisOptions
 from tcnstream.compiler.operations.time import TIME_REDUCE
 from tcnstream.compiler.plan import Options
 from tcnstream.tflite.graph import Array, Op, Tensor
-from tcnstream.tflite.validate import FLAG, Operands, Rule, Shapes, axis_of
+from tcnstream.tflite.validate import FLAG, Operands, Rule, Shapes, axis_of, require
 
 
 class Statistic(Enum):
@@ -55,7 +55,8 @@ def _statistic_shapes(o: Operands) -> Shapes:
 
 
 def _extreme_shapes(o: Operands) -> Shapes:
-    shape = o.shape(0)
+    shape, made = o.shape(0), o.graph.tensors[o.op.outputs[0]]
+    require(made.dtype in (np.int32, np.int64), f"`{made.name}` is {made.dtype}, not places")
     axis = axis_of(shape, o.integers(1, count=1)[0])
     return ((*shape[:axis], *shape[axis + 1 :]),)
 
