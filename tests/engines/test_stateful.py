@@ -240,6 +240,22 @@ def test_the_output_itself_may_be_remembered() -> None:
     assert stream_of(content).tolist() == [[1, 2], [3, 5], [7, 10], [13, 17]]
 
 
+@every_engine
+@pytest.mark.parametrize("outputs", [(3, 0), (0, 3), (0,)])
+def test_the_input_itself_may_be_an_output(outputs: tuple[int, ...], engine: str) -> None:
+    """The interpreter's frames of it came a second time, behind those that had arrived."""
+    shape = (1, 1, 2)
+    file = read_model(crafted([ONCE, HANDLE, READ, SUM, Op("ASSIGN_VARIABLE", (1, 3), ())], None, shape, shape))
+    model = Model(replace(file, graphs=(replace(file.main, outputs=outputs), *file.graphs[1:])))
+    frames = np.arange(10, dtype=np.float32).reshape(5, 2)
+    expected = {0: frames, 3: 1 + np.cumsum(frames, axis=0)}
+    stream = model.stream(engine)
+    parts = [stream.push(frames[k : k + 1]) for k in range(5)]
+    for k, o in enumerate(outputs):
+        got = np.concatenate([part[k] if isinstance(part, tuple) else part for part in parts])
+        np.testing.assert_array_equal(got, expected[o])
+
+
 def unmodified_flat(content: bytes, x: Array) -> Array:
     interpreter = runtime.open_interpreter(content, exact=True)
     (source,), (sink,) = interpreter.get_input_details(), interpreter.get_output_details()

@@ -53,7 +53,10 @@ class StepExecutor(StateExecutor):
         memories = [memory_of(self._interpreter, d["index"]) for d in self._interpreter.get_input_details()]
         results = [memory_of(self._interpreter, d["index"]) for d in self._interpreter.get_output_details()]
         ends = len(steps.inputs), len(steps.outputs)
-        self._inputs, self._outputs = memories[: ends[0]], results[: ends[1]]
+        self._inputs = memories[: ends[0]]
+        # An output that is an input arrives by itself.
+        made = zip(plan.outputs, results[: ends[1]], strict=True)
+        self._outputs = [(o, memory) for o, memory in made if o not in plan.inputs]
         written = {plan.tensors[read].name: written for read, written in plan.states.items()}
         names = [steps.graph.tensors[before].name for before, _, _ in steps.states]
         self._written = [written.get(name) for name in names]
@@ -69,18 +72,22 @@ class StepExecutor(StateExecutor):
 
     def run(self, state: State, goal: list[int]) -> None:
         """As ``StateExecutor.run``; new output frames appear with every complete hop."""
-        outputs = self.plan.outputs
-        per_step = [max(1, m.size // max(1, self._size(o))) for m, o in zip(self._outputs, outputs, strict=True)]
-        begin, end = state.have[outputs[0]] // per_step[0], goal[outputs[0]] // per_step[0]
-        if end > begin:
-            with self._lock:
-                made = self._run_steps(state, begin, end)
-            unseen = list(state.have)
-            for i in made.keys() - set(outputs):
-                unseen[i] = end - 1
-            state.complete(unseen)
-            state.produce(made.items())
+        if self._outputs:
+            o, memory = self._outputs[0]
+            per_step = max(1, memory.size // max(1, self._size(o)))
+            self._take_steps(state, state.have[o] // per_step, goal[o] // per_step)
         state.complete(goal)
+
+    def _take_steps(self, state: State, begin: int, end: int) -> None:
+        if end <= begin:
+            return
+        with self._lock:
+            made = self._run_steps(state, begin, end)
+        unseen = list(state.have)
+        for i in made.keys() - set(self.plan.outputs):
+            unseen[i] = end - 1
+        state.complete(unseen)
+        state.produce(made.items())
 
     def _size(self, i: int) -> int:
         return math.prod(self.plan.tensors[i].shape)
@@ -93,12 +100,12 @@ class StepExecutor(StateExecutor):
                 memory[...] = start
             else:
                 memory[...] = state.queues[i].read(begin - 1, begin).reshape(memory.shape)
-        frames = [np.empty((end - begin, *memory.shape), memory.dtype) for memory in self._outputs]
+        frames = [np.empty((end - begin, *memory.shape), memory.dtype) for _, memory in self._outputs]
         for step in range(begin, end):
             for memory, i in zip(self._inputs, plan.inputs, strict=True):
                 memory[...] = state.queues[i].read(step * hop, (step + 1) * hop).reshape(memory.shape)
             self._interpreter.invoke()
-            for made, memory in zip(frames, self._outputs, strict=True):
+            for made, (_, memory) in zip(frames, self._outputs, strict=True):
                 made[step - begin] = memory
             for before, after in zip(self._before, self._after, strict=True):
                 before[...] = after
@@ -106,8 +113,8 @@ class StepExecutor(StateExecutor):
         for i, memory in zip(self._written, self._before, strict=True):
             if i is not None and i not in plan.inputs:
                 newest[i] = memory.copy().reshape(1, *plan.tensors[i].shape)
-        outputs = zip(plan.outputs, frames, strict=True)
-        return newest | {o: made.reshape(-1, *plan.tensors[o].shape) for o, made in outputs}
+        outputs = zip(self._outputs, frames, strict=True)
+        return newest | {o: made.reshape(-1, *plan.tensors[o].shape) for (o, _), made in outputs}
 
 
 def _with_axes(graph: Graph) -> Graph:
