@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from tcnstream.compiler.batch_rules import Follow
 from tcnstream.compiler.lowering import Lowering
-from tcnstream.compiler.plan import Node, Options, Plan
+from tcnstream.compiler.plan import ActivationOptions, Node, Options, Plan
 from tcnstream.tflite.graph import Array, Op, OptionValue, Tensor
 from tcnstream.tflite.validate import Rule
 
@@ -120,4 +120,7 @@ def from_file(family: type[O], op: Op) -> O:
 
 def to_file(options: Options) -> dict[str, OptionValue]:
     """The inverse of ``from_file``, for families whose fields are all the schema's."""
-    return {_NAME_IN_FILE.get(f.name, f.name): getattr(options, f.name) for f in dataclasses.fields(options)}
+    values = {_NAME_IN_FILE.get(f.name, f.name): getattr(options, f.name) for f in dataclasses.fields(options)}
+    if isinstance(options, ActivationOptions):
+        values[_NAME_IN_FILE["activation"]] = options.activation_in_file
+    return values

@@ -66,11 +66,20 @@ class Options:
         return ""
 
 
+UNBOUNDED = "UNBOUNDED"
+"""No activation and no limit: an infinity stays one, where NONE makes the largest number of it."""
+
+
 @dataclass(frozen=True)
 class ActivationOptions(Options):
-    """``activation`` is the schema's name of the function that is applied last, such as RELU6."""
+    """``activation`` is the schema's name of the function that is applied last, such as RELU6, or UNBOUNDED."""
 
     activation: str = "NONE"
+
+    @property
+    def activation_in_file(self) -> str:
+        """The schema has no name for UNBOUNDED: an operation of a file ends at the largest number."""
+        return "NONE" if self.activation == UNBOUNDED else self.activation
 
 
 NO_OPTIONS = Options()

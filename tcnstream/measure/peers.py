@@ -175,7 +175,9 @@ class _OnnxWriter:
         write = self.convolution if node.kind in _CONVOLVED else self.frame_by_frame
         made = write(node, result)
         options = node.options
-        activation = options.activation if isinstance(options, ActivationOptions) else ActivationOptions.activation
+        activation = (
+            options.activation_in_file if isinstance(options, ActivationOptions) else ActivationOptions.activation
+        )
         self.activation(node, made, self.names[result], activation)
 
     def unsupported(self, node: Node) -> EngineError:

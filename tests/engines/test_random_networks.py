@@ -202,7 +202,7 @@ def test_delay_and_receptive_field_of_random_networks_are_reached(layers: list[L
 
 
 def keeps_infinities(model: Model) -> bool:
-    """Whether it has a rectified recurrence, whose sums may be infinite; those of an operation alone are finite."""
+    """Whether it has a rectified recurrence, whose sums may be infinite, as those of the interpreter's may not."""
     ops = [op for op in model.graph.ops if op.kind == "UNIDIRECTIONAL_SEQUENCE_RNN"]
     return any(op.options["fused_activation_function"] == "RELU" for op in ops)
 
@@ -217,13 +217,13 @@ def test_what_is_no_number_goes_where_the_reference_kernels_let_it(special: floa
         model = tcnstream.load(network.content)
         if model.inputs[0].dtype != np.float32 or model.plan.steps is not None:
             continue
-        if not np.isnan(special) and keeps_infinities(model):
-            continue
         judged += 1
         signal = signals(model.inputs, network.window)
         signal[0].reshape(network.window, -1)[network.window // 3, 0] = special
         expected = offline(network, signal, model)
         for engine in engines_here(model):
+            if engine == "interpreter" and keeps_infinities(model):
+                continue
             got = streamed(open_stream(model, engine=engine), signal, [network.window])
             assert_frames(
                 tuple(y[-len(o) :] for y, o in zip(got, expected, strict=True)), expected, 1e-5, f"{engine}, {number}"

@@ -84,6 +84,37 @@ def test_a_layer_goes_on_where_the_window_ends(layer: str) -> None:
             assert_frames((whole,), expected, FLOAT_TOLERANCE, f"{engine}, {sizes[:3]}")
 
 
+ENDLESS = {
+    "rnn without activation": lambda: rnn(9, 3, 5, activation="NONE"),
+    "rectified rnn": lambda: rnn(9, 3, 5, activation="RELU"),
+    "svdf": lambda: svdf(3, 4, 2, 3),
+    "rectified svdf": lambda: svdf(3, 4, 2, 3, activation="RELU"),
+    "lstm": lambda: lstm(9, 3, 5),
+    "rectified lstm": lambda: lstm(9, 3, 5, activation="RELU"),
+    "lstm with norms": lambda: lstm(9, 3, 5, norm=True),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "special"),
+    # A norm's mean of numbers near the largest overflows in the kernel's float32, not in float64.
+    [(n, v) for n in ENDLESS for v in (np.inf, -np.inf, np.nan, 3e38) if (n, v) != ("lstm with norms", 3e38)],
+)
+def test_a_layer_keeps_an_infinity_where_its_kernel_does(name: str, special: float) -> None:
+    """It held the largest number, as an operation of its own does, and went on from there."""
+    content = ENDLESS[name]()
+    model = tcnstream.load(content)
+    (axis,) = model.plan.input_axes
+    assert axis is not None
+    x = np.random.default_rng(1).standard_normal((18, *model.inputs[0].shape)).astype(np.float32)
+    x[4].reshape(-1)[0] = special
+    expected = (whole_answer(content, x, axis),)
+    for engine in ("reference", "native"):
+        stream = model.stream(engine)
+        whole = np.concatenate([stream.push(x[:7]), stream.push(x[7:]), stream.flush()]).reshape(18, -1)
+        assert_frames((whole,), expected, FLOAT_TOLERANCE, engine)
+
+
 @pytest.mark.parametrize("content", [LAYERS["plain"](), svdf(3, 4, 2, 5), lstm_int8(8, 3, 4), svdf_int8(3, 4, 2, 5)])
 def test_a_layer_keeps_the_contract(content: bytes) -> None:
     model = tcnstream.load(content)

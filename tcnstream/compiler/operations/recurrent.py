@@ -23,7 +23,7 @@ from tcnstream.compiler.operations.elementwise import ADD, MAXIMUM, MINIMUM, MUL
 from tcnstream.compiler.operations.layout import SPLIT, AxisOptions
 from tcnstream.compiler.operations.statistics import Statistic, StatisticOptions
 from tcnstream.compiler.operations.time import state
-from tcnstream.compiler.plan import SAME_FRAME, ActivationOptions, Node, Options, Plan, Window
+from tcnstream.compiler.plan import SAME_FRAME, UNBOUNDED, ActivationOptions, Node, Options, Plan, Window
 from tcnstream.tflite.graph import ABSENT, Array, Op, Shape, Tensor
 from tcnstream.tflite.validate import ACTIVATION, COUNT, FLAG, REAL, Operands, Rule, Shapes, require
 
@@ -179,17 +179,16 @@ class _Steps:
         tensor = like or Tensor(f"{self.like.name}/constant", values.shape, values.dtype)
         return self.lw.add_constant(tensor, values), values.shape
 
-    def dense(self, x: Value, weights: Array, bias: Array | None) -> Value:
+    def dense(self, x: Value, weights: Array, bias: Array | None, limit: str = "NONE") -> Value:
         rest = (ABSENT, ()) if bias is None else self.constant(bias)
-        return self.made(
-            FULLY_CONNECTED.kind, [x, self.constant(weights), rest], weights.shape[:1], options=ActivationOptions()
-        )
+        operands, options = [x, self.constant(weights), rest], ActivationOptions(activation=limit)
+        return self.made(FULLY_CONNECTED.kind, operands, weights.shape[:1], options=options)
 
-    def sum(self, a: Value, b: Value) -> Value:
-        return self.add(ADD.kind, a, b, options=SumOptions())
+    def sum(self, a: Value, b: Value, limit: str = "NONE") -> Value:
+        return self.add(ADD.kind, a, b, options=SumOptions(activation=limit))
 
-    def product(self, a: Value, b: Value) -> Value:
-        return self.add(MUL.kind, a, b, options=ActivationOptions())
+    def product(self, a: Value, b: Value, limit: str = "NONE") -> Value:
+        return self.add(MUL.kind, a, b, options=ActivationOptions(activation=limit))
 
     def function(self, kind: str, x: Value, like: Tensor | None = None) -> Value:
         return x if kind == "NONE" else self.add(kind, x, options=Options(), like=like)
@@ -233,10 +232,11 @@ class _Steps:
     def normalised(self, x: Value, scale: Array) -> Value:
         """``x`` with mean 0 and variance 1, times ``scale``; source: ``MeanStddevNormalization``."""
         mean = self._mean(x)
-        centred = self.add(SUB.kind, x, mean, options=SumOptions())
-        variance = self.sum(self._mean(self.product(centred, centred)), self._scalar(_NORM_LEAST_VARIANCE))
-        unit = self.product(centred, self.function(RSQRT.kind, variance))
-        return self.product(unit, self.constant(scale))
+        centred = self.add(SUB.kind, x, mean, options=SumOptions(activation=UNBOUNDED))
+        mean_square = self._mean(self.product(centred, centred, UNBOUNDED))
+        variance = self.sum(mean_square, self._scalar(_NORM_LEAST_VARIANCE), UNBOUNDED)
+        unit = self.product(centred, self.function(RSQRT.kind, variance), UNBOUNDED)
+        return self.product(unit, self.constant(scale), UNBOUNDED)
 
     def _mean(self, x: Value) -> Value:
         return self.made(Statistic.MEAN.value, [x], (1,), options=StatisticOptions(Statistic.MEAN, (1,)))
@@ -381,24 +381,27 @@ def _float_lstm(lw: Lowering, op: Op) -> None:
     cells, units = of_state[0].shape
     activation, with_norm = _activation(lw, op), norms[-1] is not None
     hidden, cell = (steps.fed_back(*_start(lw, op, k, n), x) for k, n in ((_HIDDEN, units), (_CELL, cells)))
-    from_input = steps.dense(x, np.concatenate(of_input), None if with_norm else np.concatenate(biases))
-    summed = steps.sum(from_input, steps.dense(hidden, np.concatenate(of_state), None))
+    # Without norms the kernel sums by ``FULLY_CONNECTED``, which ends at the largest number.
+    limit = UNBOUNDED if with_norm else "NONE"
+    from_input = steps.dense(x, np.concatenate(of_input), None if with_norm else np.concatenate(biases), limit)
+    summed = steps.sum(from_input, steps.dense(hidden, np.concatenate(of_state), None, limit), limit)
     sums = dict(zip(gates, steps.split(summed, len(gates)), strict=True))
 
     def gate(g: int, looks_at: Value | None) -> Value:
         value, peephole = sums[g], None if g == 2 else peepholes[min(g, 2)]
         if peephole is not None and looks_at is not None:
-            value = steps.sum(value, steps.product(steps.constant(peephole), looks_at))
+            value = steps.sum(value, steps.product(steps.constant(peephole), looks_at, UNBOUNDED), UNBOUNDED)
         if (norm := norms[gates.index(g)]) is not None:
-            value = steps.sum(steps.normalised(value, norm), steps.constant(biases[gates.index(g)]))
+            value = steps.sum(steps.normalised(value, norm), steps.constant(biases[gates.index(g)]), UNBOUNDED)
         return steps.activation(activation if g == 2 else LOGISTIC.kind, value)
 
     forget = gate(1, cell)
     one = steps.constant(np.ones(1, np.float32))
     entry = gate(0, cell) if 0 in gates else steps.add(SUB.kind, one, forget, options=SumOptions())
-    fresh = steps.sum(steps.product(forget, cell), steps.product(gate(2, None), entry))
+    kept, new = steps.product(forget, cell, UNBOUNDED), steps.product(gate(2, None), entry, UNBOUNDED)
+    fresh = steps.sum(kept, new, UNBOUNDED)
     fresh = steps.clipped(fresh, _limit(op, "cell_clip"))
-    made = steps.product(gate(3, fresh), steps.activation(activation, fresh))
+    made = steps.product(gate(3, fresh), steps.activation(activation, fresh), UNBOUNDED)
     projection = _optional(lw, op, _PROJECTION)
     if projection is not None:
         made = steps.dense(made, projection, _optional(lw, op, _PROJECTION_BIAS))
@@ -413,8 +416,9 @@ def _rnn(lw: Lowering, op: Op) -> None:
     steps, x, stream = _begin(lw, op)
     recurrent = lw.constant(op, 2)
     hidden = steps.fed_back(*_start(lw, op, 4, len(recurrent)), x)
-    from_input = steps.dense(x, lw.constant(op, 1), lw.constant(op, 3))
-    made = steps.activation(_activation(lw, op), steps.sum(from_input, steps.dense(hidden, recurrent, None)))
+    from_input = steps.dense(x, lw.constant(op, 1), lw.constant(op, 3), UNBOUNDED)
+    summed = steps.sum(from_input, steps.dense(hidden, recurrent, None, UNBOUNDED), UNBOUNDED)
+    made = steps.activation(_activation(lw, op), summed)
     steps.keep(hidden, made)
     _end(lw, op, made, stream)
 
@@ -431,13 +435,13 @@ def _svdf(lw: Lowering, op: Op) -> None:
     filters, memory = over_time.shape
     rank = op.integer("rank", 1)
     window = Window(extent=memory, pad_begin=memory - 1)
-    features = steps.dense(x, lw.constant(op, 1), None)
+    features = steps.dense(x, lw.constant(op, 1), None, UNBOUNDED)
     kernel = steps.constant(np.ascontiguousarray(over_time.T.reshape(memory, 1, filters)))
     made = steps.made(
         DEPTHWISE_CONV_2D.kind,
         [(features[0], (1, filters)), kernel, (ABSENT, ())],
         (1, filters),
-        options=ConvolutionOptions(),
+        options=ConvolutionOptions(activation=UNBOUNDED),
         window=window,
     )
     made = (made[0], (filters,))
@@ -447,7 +451,7 @@ def _svdf(lw: Lowering, op: Op) -> None:
             Statistic.SUM.value, [ranks], (filters // rank,), options=StatisticOptions(Statistic.SUM, (2,))
         )
     if bias is not None:
-        made = steps.sum(made, steps.constant(bias))
+        made = steps.sum(made, steps.constant(bias), UNBOUNDED)
     _end(lw, op, steps.activation(_activation(lw, op), made), stream)
 
 

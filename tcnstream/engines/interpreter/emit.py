@@ -88,7 +88,7 @@ def _convolved(step: StepGraph, node: Node, work: Work, taps: int, kernel: int, 
         "stride_w": options.stride_f,
         "dilation_h_factor": dilation,
         "dilation_w_factor": options.dilation_f,
-        "fused_activation_function": options.activation,
+        "fused_activation_function": options.activation_in_file,
         **own,
     }
     return step.op(
@@ -136,7 +136,7 @@ def _transpose_convolution(step: StepGraph, node: Node, work: Work) -> list[int]
         "padding": "VALID",
         "stride_h": up,
         "stride_w": stride_f,
-        "fused_activation_function": own.activation,
+        "fused_activation_function": own.activation_in_file,
         **_sums(step, node),
     }
     whole = step.op(node.kind, operands, out, shape, options)
@@ -157,7 +157,7 @@ def _pool(step: StepGraph, node: Node, work: Work) -> list[int]:
         "stride_w": own.stride_f,
         "filter_height": own.filter_t,
         "filter_width": own.filter_f,
-        "fused_activation_function": own.activation,
+        "fused_activation_function": own.activation_in_file,
     }
     x = step.read(node, work, 0)
     return [step.op(node.kind, [x], _output(step, node), _shape_out(step, node, work), options)]
@@ -173,7 +173,7 @@ def _dense_rows(step: StepGraph, node: Node, rows: int) -> int:
     out = weights.shape[0]
     matrix = step.plan_constant(node.inputs[1], (out, math.prod(weights.shape[1:])))
     shape = (*step.tensors[rows].shape[:-1], out)
-    activation = node.options_of(ActivationOptions).activation
+    activation = node.options_of(ActivationOptions).activation_in_file
     options: dict[str, OptionValue] = {
         "keep_num_dims": True,
         "fused_activation_function": activation,

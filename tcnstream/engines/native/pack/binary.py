@@ -10,11 +10,16 @@ import numpy as np
 
 from tcnstream.compiler.operations.elementwise import SumOptions
 from tcnstream.engines.native.layout import Binary, BinaryOp, Kind
-from tcnstream.engines.native.pack.context import Context, Packed, float_range, packs, range_or_zero
+from tcnstream.engines.native.pack.context import Context, Packed, packs, range_or_zero
 from tcnstream.engines.native.pack.operands import operand_blobs
 from tcnstream.engines.reference.kernels import KernelContext
 from tcnstream.engines.reference.kernels.context import is_quantized, scale_of, zero_point_of
-from tcnstream.engines.reference.kernels.fixed_point import checked_log2, integer_range, quantize_multiplier
+from tcnstream.engines.reference.kernels.fixed_point import (
+    checked_log2,
+    float_range,
+    integer_range,
+    quantize_multiplier,
+)
 
 _SCALED_COMPARISONS = {BinaryOp.EQUAL: (np.int8, np.int16), BinaryOp.NOT_EQUAL: (np.int8, np.int16)}
 _UNCLIPPED = (-(1 << 31), (1 << 31) - 1)
@@ -43,7 +48,7 @@ def _fixed(real: Any) -> tuple[int, int]:
 def _packed(context: Context, kind: Kind, op: BinaryOp, numbers: _Numbers) -> Packed:
     dtype = context.facts.tensor(0).dtype
     (c0, c1), (i0, i1) = operand_blobs(context, (dtype, dtype))
-    low_f, high_f = float_range(context.facts)
+    low_f, high_f = float_range(context.facts.activation)
     arguments = Binary(
         elements=math.prod(context.target.shape),
         constant=(c0, c1),

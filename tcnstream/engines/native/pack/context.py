@@ -7,20 +7,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, TypeAlias
 
-import numpy as np
-
 from tcnstream.compiler.operations.convolution import ConvolutionOptions
 from tcnstream.compiler.plan import Node, Plan
 from tcnstream.engines.native.layout import Family, Kind
 from tcnstream.engines.native.layout.records import Record
 from tcnstream.engines.reference.kernels import KernelContext
 from tcnstream.engines.reference.kernels.context import facts_of, is_quantized
-from tcnstream.engines.reference.kernels.fixed_point import CLIPS, activation_range
+from tcnstream.engines.reference.kernels.fixed_point import activation_range
 from tcnstream.engines.registry import Registry
 from tcnstream.errors import EngineError
 from tcnstream.tflite.graph import Tensor
-
-F32_MAX = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,12 +85,6 @@ packs = PACKERS.enter
 def range_or_zero(facts: KernelContext) -> tuple[int, int]:
     """The least and the greatest integer that an activation lets through, (0, 0) for what has no scale."""
     return activation_range(facts, facts.activation, facts.output) if is_quantized(facts.output) else (0, 0)
-
-
-def float_range(facts: KernelContext) -> tuple[float, float]:
-    """``CalculateActivationRange``: infinities become the largest finite number."""
-    low, high = CLIPS.get(facts.activation, (None, None))
-    return (-F32_MAX if low is None else low), (F32_MAX if high is None else high)
 
 
 class Frequency(NamedTuple):

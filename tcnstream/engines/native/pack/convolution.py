@@ -28,7 +28,6 @@ from tcnstream.engines.native.pack.context import (
     Context,
     Frequency,
     Packed,
-    float_range,
     frequency,
     packs,
     range_or_zero,
@@ -42,7 +41,7 @@ from tcnstream.engines.reference.kernels.context import (
     weight_zero_point,
     zero_point_of,
 )
-from tcnstream.engines.reference.kernels.fixed_point import quantize_multiplier
+from tcnstream.engines.reference.kernels.fixed_point import float_range, quantize_multiplier
 from tcnstream.engines.signed import WEIGHTS
 from tcnstream.tflite.graph import Array
 
@@ -212,7 +211,7 @@ def _convolution(
     else:
         bias_bytes = spread(np.zeros(outputs, np.float32) if bias is None else bias.astype(np.float32)).tobytes()
     low, high = range_or_zero(facts)
-    low_f, high_f = (-math.inf, math.inf) if sets else float_range(facts)
+    low_f, high_f = (-math.inf, math.inf) if sets else float_range(facts.activation)
     packed = [
         np.ascontiguousarray(w).tobytes() if depthwise else _conv_weights(w, groups, fours=quantized)
         for w in sets or (weights,)

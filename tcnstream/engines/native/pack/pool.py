@@ -6,7 +6,8 @@ import numpy as np
 
 from tcnstream.compiler.operations.pool import PoolOptions
 from tcnstream.engines.native.layout import Kind, Pool, PoolOp
-from tcnstream.engines.native.pack.context import Context, Packed, float_range, packs, range_or_zero
+from tcnstream.engines.native.pack.context import Context, Packed, packs, range_or_zero
+from tcnstream.engines.reference.kernels.fixed_point import float_range
 
 
 def _pool(context: Context, op: PoolOp) -> Packed:
@@ -15,7 +16,7 @@ def _pool(context: Context, op: PoolOp) -> Packed:
         raise context.unsupported(f"{context.source.dtype}")
     f_in, channels = context.node.views[0]
     low, high = range_or_zero(facts)
-    low_f, high_f = float_range(facts)
+    low_f, high_f = float_range(facts.activation)
     arguments = Pool(
         taps_t=options.filter_t,
         taps_f=options.filter_f,

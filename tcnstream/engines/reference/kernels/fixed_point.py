@@ -7,9 +7,12 @@ values. Sources: ``tflite/kernels/internal/{common.cc,quantization_util.cc}``,
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
+from tcnstream.compiler.plan import UNBOUNDED
 from tcnstream.engines.reference.kernels.context import Doubles, Ints, KernelContext, Reals, scale_of, zero_point_of
 from tcnstream.tflite.graph import Tensor
 
@@ -141,10 +144,17 @@ def clip_to_output(context: KernelContext, values: Ints) -> Ints:
 
 
 def clip_floats(values: Reals, activation: str) -> npt.NDArray[np.float32]:
-    """``CalculateActivationRange`` applied to float32: infinities become the largest finite number."""
-    low, high = CLIPS.get(activation, (None, None))
-    limits = np.finfo(np.float32)
+    """``values`` rounded to float32 and within ``float_range``."""
+    low, high = float_range(activation)
     with np.errstate(over="ignore"):
         rounded: npt.NDArray[np.float32] = values.astype(np.float32)
-    at_least = np.maximum(rounded, limits.min if low is None else np.float32(low))
-    return np.minimum(at_least, limits.max if high is None else np.float32(high))
+    return np.minimum(np.maximum(rounded, np.float32(low)), np.float32(high))
+
+
+def float_range(activation: str) -> tuple[float, float]:
+    """``CalculateActivationRange`` for float32: unless unbounded, infinities become the largest finite number."""
+    if activation == UNBOUNDED:
+        return -math.inf, math.inf
+    low, high = CLIPS.get(activation, (None, None))
+    limits = np.finfo(np.float32)
+    return float(limits.min if low is None else low), float(limits.max if high is None else high)
