@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from tcnstream.cli.options import FileOptions, JsonOption, ModelArgument, grouped
-from tcnstream.cli.show import print_json, say, show_table
+from tcnstream.cli.show import print_json, say, show_table, time_taken
 from tcnstream.compiler.examine import Examination, Refusal, Seen, examine
 from tcnstream.errors import ModelError, NotStreamableError, SignalError
 from tcnstream.model import Model
@@ -268,7 +268,7 @@ def _sentences(opened: OpenedModel, rate_hz: float | None) -> list[str]:
     if line := _signatures(model.file):
         lines.append(line)
     if not model.is_stateful:
-        lines.append(_time(model))
+        lines.append(time_taken(model))
     if model.batch > 1:
         lines.append(
             f"the file takes a batch of {model.batch}, whose entries nothing mixes: a stream is the first one."
@@ -301,15 +301,6 @@ def _sentences(opened: OpenedModel, rate_hz: float | None) -> list[str]:
         others = f" And {len(lacks) - 1} more." if len(lacks) > 1 else ""
         lines.append(f"Not for the native engine, so another one runs it whole: {lacks[0]}.{others}")
     return lines
-
-
-def _time(model: Model) -> str:
-    """Which axis of the file's inputs was taken for time."""
-    shapes = [model.graph.tensors[i].shape for i in model.file_inputs]
-    taken = ", ".join(f"axis {a} of {shape}" for a, shape in zip(model.plan.input_axes, shapes, strict=True))
-    others = sorted({axes[0] for axes in model.plan.other_axes if axes[0] is not None})
-    also = f"; it would stream along axis {' or '.join(map(str, others))}, too (--time-axis)" if others else ""
-    return f"time is {taken}{also}."
 
 
 def _stands(spec: TensorSpec, rate_hz: float | None) -> str:

@@ -13,6 +13,8 @@ from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from tcnstream.model import Model
+
 # A table in a file or a pipe must not be cut to the 80 columns of a terminal that is not there.
 # Names of a file's tensors are text like any other, brackets and all.
 out = Console(markup=False, highlight=False, width=None if sys.stdout is not None and sys.stdout.isatty() else 160)
@@ -39,6 +41,15 @@ def show_table(*choices: Table) -> None:
 def say(text: str) -> None:
     """One sentence of the answer; the terminal wraps it, a pipe gets it whole."""
     out.print(text, soft_wrap=True)
+
+
+def time_taken(model: Model) -> str:
+    """Which axis of the file's inputs was taken for time."""
+    shapes = [model.graph.tensors[i].shape for i in model.file_inputs]
+    taken = ", ".join(f"axis {a} of {shape}" for a, shape in zip(model.plan.input_axes, shapes, strict=True))
+    others = sorted({axes[0] for axes in model.plan.other_axes if axes[0] is not None})
+    also = f"; it would stream along axis {' or '.join(map(str, others))}, too (--time-axis)" if others else ""
+    return f"time is {taken}{also}."
 
 
 def note(text: str) -> None:

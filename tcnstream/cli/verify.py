@@ -17,7 +17,7 @@ from tcnstream.cli.options import (
     StreamingOptions,
     grouped,
 )
-from tcnstream.cli.show import note, print_json, progress_bar, say, show_table
+from tcnstream.cli.show import note, print_json, progress_bar, say, show_table, time_taken
 from tcnstream.errors import SignalError
 from tcnstream.measure.verify import OwnWindow, VerifyReport
 from tcnstream.measure.verify import verify as compare
@@ -68,10 +68,14 @@ def verify(
             static=streaming.fixed,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
+    plan = opened.model.plan
     if json:
-        print_json({"file": str(opened.path), "passed": report.passed, **asdict(report)})
+        axes = {"time_axes": list(plan.input_axes), "other_time_axes": [list(axes) for axes in plan.other_axes]}
+        print_json({"file": str(opened.path), "passed": report.passed, **axes, **asdict(report)})
     else:
         _show(opened.path.name, report, opened.model.outputs[0].dtype.kind == "f")
+        if plan.other_axes:
+            say(f"{opened.path.name}: {time_taken(opened.model)}")
     if not report.passed:
         raise typer.Exit(1)
 

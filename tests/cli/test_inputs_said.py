@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from helpers.installed import need_interpreter
 from helpers.netfile import Net
-from helpers.paths import DATA
+from helpers.paths import DATA, MODELS
 
 import tcnstream
 from tcnstream.engines.interpreter.export import export_streaming
@@ -159,3 +159,16 @@ def test_inspect_says_which_entry_of_a_batch_is_the_stream(call: Call) -> None:
     )
     assert json.loads(call("inspect", path, "--json")[1])["batch"] == 4
     assert tcnstream.load(CONVERTED / "k3_two_in.tflite").batch == 1
+
+
+def test_verify_says_which_axis_is_time_where_another_would_do(call: Call) -> None:
+    """It passed along either one, and nobody was told that electrodes had been taken for time."""
+    need_interpreter()
+    path = MODELS / "spectro.f32.tflite"
+    plan = tcnstream.load(path).plan
+    (axis,), ((other,),) = plan.input_axes, plan.other_axes
+    said = plain(call("verify", path, "--chunkings", 1)[1])
+    assert f"time is axis {axis} of (1, " in said and f"it would stream along axis {other}, too (--time-axis)" in said
+    assert "too (--time-axis)" not in plain(call("verify", path, "--chunkings", 1, "--time-axis", axis)[1])
+    facts = json.loads(call("verify", path, "--chunkings", 1, "--json")[1])
+    assert (facts["time_axes"], facts["other_time_axes"]) == ([axis], [[other]])
