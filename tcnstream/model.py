@@ -76,11 +76,11 @@ class Model:
     """
 
     def __init__(self, file: ModelFile, time_axis: int | None = None, states: Mapping[str, str] | None = None) -> None:
-        self.file = file
         self.time_axis = time_axis
         self.signature = None if file.signature is None else file.signature.name
         self._states_said = None if states is None else dict(states)
         self._compiled = compile_model(file, time_axis, states, _compute_whole)
+        self.file = file = self._compiled.file
         self.plan = self._compiled.plan
         self._timings = facts = timings(self.plan)
         places = alignments(self.plan)

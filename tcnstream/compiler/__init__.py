@@ -24,7 +24,7 @@ from tcnstream.compiler.simplify import simplify
 from tcnstream.compiler.static import Compute, split
 from tcnstream.compiler.steps import compile_steps
 from tcnstream.compiler.time_axis import lower_along_time, slides
-from tcnstream.compiler.variables import explicit
+from tcnstream.compiler.variables import explicit, without_idle
 from tcnstream.compiler.window import is_open
 from tcnstream.errors import ModelError, NotStreamableError
 from tcnstream.tflite.graph import Array, Graph, ModelFile
@@ -34,6 +34,7 @@ from tcnstream.tflite.graph import Array, Graph, ModelFile
 class Compiled:
     """A file's streaming program, and which of its inputs are no signals.
 
+    ``file`` is without the variables that no output depends on.
     ``static`` are tensors of the main graph that have no time, ``states`` inputs that feed an output back.
     """
 
@@ -82,6 +83,7 @@ def compile_model(
     their shapes where the file does not stream otherwise. Raises what ``compile`` raises, ModelError for ``states``
     that do not fit.
     """
+    file = without_idle(file)
     if file.is_stateful:
         if states:
             raise ModelError("states: the file has variables of its own, and remembers by itself; leave states out")

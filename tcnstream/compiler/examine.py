@@ -18,6 +18,7 @@ from tcnstream.compiler.prepare import prepared
 from tcnstream.compiler.static import split
 from tcnstream.compiler.time_axis import Axes, choices
 from tcnstream.compiler.timing import timings
+from tcnstream.compiler.variables import without_idle
 from tcnstream.errors import ModelError, NotStreamableError
 from tcnstream.tflite.graph import Graph, ModelFile, Op, Shape
 
@@ -67,6 +68,8 @@ class Examination:
 
 def examine(file: ModelFile, time_axis: int | None = None) -> Examination:
     """All that can be said of a file that ``compile_model`` refuses. Raises nothing of its own."""
+    with contextlib.suppress(ModelError):
+        file = without_idle(file)
     if file.is_stateful:
         return Examination((), tuple(_unexamined(file.main)), tuple(_known(file.main)))
     try:

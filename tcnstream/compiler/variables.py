@@ -90,6 +90,55 @@ def explicit(file: ModelFile) -> StepGraph:
     return StepGraph(graph, tuple(start[name] for name in states))
 
 
+def without_idle(file: ModelFile) -> ModelFile:
+    """The file without the variables that no output depends on, as the seeds of dropout are that Keras counts on.
+
+    What is left may be a graph without variables, which streams as any other. The rest of the file is as it was.
+    """
+    main = file.main
+    if not file.is_stateful or _reads_elsewhere(file):
+        return file
+    for graph in file.graphs:
+        _check_ends(graph)
+    names = {op.outputs[0]: _variable_name(op) for op in main.ops if op.kind == "VAR_HANDLE"}
+    needed, variables = _needed(main, names)
+    if variables >= set(names.values()):
+        return file
+
+    def stays(op: Op) -> bool:
+        if op.kind == "CALL_ONCE":
+            return bool(variables)
+        if op.kind in _ENDS:
+            return _name_of(names, op) in variables if op.inputs else names[op.outputs[0]] in variables
+        return not needed.isdisjoint(op.outputs)
+
+    kept = replace(main, ops=tuple(op for op in main.ops if stays(op)))
+    return replace(file, graphs=tuple(kept if graph is main else graph for graph in file.graphs))
+
+
+def _reads_elsewhere(file: ModelFile) -> bool:
+    """Whether graphs that other operations call have to do with variables."""
+    once = {op.options.get("init_subgraph_index") for op in file.main.ops if op.kind == "CALL_ONCE"}
+    others = (g for k, g in enumerate(file.graphs) if g is not file.main and k not in once)
+    return any(op.kind in _ENDS for graph in others for op in graph.ops)
+
+
+def _needed(main: Graph, names: dict[int, str]) -> tuple[set[int], set[str]]:
+    """The tensors and the variables on which outputs depend, in this invocation or in a later one."""
+    needed, variables = set(main.outputs), set[str]()
+    while True:
+        before = len(needed), len(variables)
+        for op in reversed(main.ops):
+            if op.kind == "ASSIGN_VARIABLE":
+                if _name_of(names, op) in variables:
+                    needed.add(op.inputs[1])
+            elif not needed.isdisjoint(op.outputs):
+                needed.update(i for i in op.inputs if i != ABSENT)
+                variables.update(names[i] for i in op.inputs if i in names)
+        if before == (len(needed), len(variables)):
+            return needed, variables
+
+
 _ENDS = {"VAR_HANDLE": (0, 1), "READ_VARIABLE": (1, 1), "ASSIGN_VARIABLE": (2, 0), "CALL_ONCE": (0, 0)}
 """How many operands and outputs the operations on variables have."""
 

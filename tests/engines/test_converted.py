@@ -27,7 +27,7 @@ CONVERTED = DATA / "converted"
 REFUSED = {
     "k3_batchNone": "is read before anything was assigned to it; the converter left the weights out as variables",
     "lt_lstm_bi": "begins a recurrent layer that steps backwards",
-    "lt_circular": "differs from frame to frame of the window",
+    "lt_circular": "differs from frame to frame of the window, as circular padding",
     "o2t_n_ln": "is `FlexErf`, a kernel of TensorFlow itself",
     "o2t_reflect": "mirrored in",
 }
@@ -132,8 +132,30 @@ def test_a_refusal_names_the_axis_that_it_assumed() -> None:
         tcnstream.load(net.content())
 
 
+def test_a_refusal_names_the_only_axis_and_the_axis_that_would_do() -> None:
+    alone = Net()
+    x = alone.input((1, 1, 6))
+    alone.output(alone.same(x, "REVERSE_V2", x.shape, 1, alone.constant([2], np.int32)))
+    with pytest.raises(NotStreamableError, match=r"Time is taken to be axis 2 of the input \(1, 1, 6\)\.\)"):
+        tcnstream.load(alone.content())
+
+    other = Net()
+    x = other.input((1, 8, 6))
+    other.output(other.same(x, "REVERSE_V2", x.shape, 1, other.constant([1], np.int32)))
+    with pytest.raises(NotStreamableError, match="if axis 2 is time it streams: time_axis=2"):
+        tcnstream.load(other.content())
+    assert tcnstream.load(other.content(), time_axis=2).plan.input_axes == (2,)
+
+
 def test_a_named_axis_is_taken_as_it_is() -> None:
     assert tcnstream.load(CONVERTED / "k3_eegnet.i8.tflite", time_axis=1).plan.input_axes == (1,)
+
+
+def test_seeds_of_dropout_are_no_state_of_a_stream() -> None:
+    """Keras 3 counts them on in variables that no output depends on."""
+    opened = model("k3_lstm_dropout")
+    assert not opened.is_stateful
+    assert opened.native_lacks() == []
 
 
 def test_a_policy_needs_a_window_that_the_file_leaves_open() -> None:
