@@ -218,9 +218,10 @@ def test_static_values_that_do_not_fit_are_refused(static: Any, why: str) -> Non
         tcnstream.load(CONVERTED / "m2_static.tflite").stream(static=static)
 
 
-def test_a_row_that_a_table_does_not_have_is_refused() -> None:
-    with pytest.raises(StreamError, match="the number of a row that its table does not have"):
-        model("static_embedding").stream(static={"spk_id": [7]})
+@pytest.mark.parametrize(("row", "looked_up"), [(7, 7), (-6, -1)])  # Keras counts rows from the end, too
+def test_a_row_that_a_table_does_not_have_is_refused(row: int, looked_up: int) -> None:
+    with pytest.raises(StreamError, match=f"a row that its table does not have: {looked_up} in a table of 5"):
+        model("static_embedding").stream(static={"spk_id": [row]})
 
 
 def test_chunks_of_different_rates_must_be_of_one_time() -> None:
