@@ -8,19 +8,13 @@ why and the way out; 130 that it was interrupted; 141 that nobody reads its outp
 from __future__ import annotations
 
 import os
-import re
 import sys
 import warnings
 from typing import TextIO
 
 from tcnstream.cli import descriptors, interrupts
+from tcnstream.cli.wording import as_options
 from tcnstream.errors import TcnStreamError
-
-_PARAMETER = re.compile(
-    r"""\b(?P<name>calibration|engine|rounding|signature|time_axis|time_pooling)=(['"](?P<value>[^'"]*)['"])?"""
-)
-_MAPPING = re.compile(r"""\b(?P<name>states|static)=\{(?P<pairs>[^}]*)\}""")
-_PAIR = re.compile(r"""['"](?P<name>[^'"]*)['"]: (['"](?P<value>[^'"]*)['"])?""")
 
 
 def main() -> None:
@@ -38,7 +32,7 @@ def main() -> None:
             sys.exit(141)
         raise
     except TcnStreamError as error:
-        _stop(_MAPPING.sub(_options, _PARAMETER.sub(_option, str(error))))
+        _stop(as_options(str(error)))
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _stop(f"{where}{error.strerror or error}; check the path, its permissions and the space left")
@@ -66,17 +60,6 @@ def _warn(
     """A person gets the sentence of a warning, without the line of code that gave it; of other packages nothing."""
     if issubclass(category, RuntimeWarning):
         print(f"tcnstream: note: {message}", file=sys.stderr)
-
-
-def _option(parameter: re.Match[str]) -> str:
-    """An argument of the library, as a person gives it here: ``time_axis=`` is ``--time-axis``."""
-    return f"--{parameter['name'].replace('_', '-')} {parameter['value'] or ''}".rstrip()
-
-
-def _options(parameter: re.Match[str]) -> str:
-    """A mapping of the library as a person gives it here: ``states={'h': 'o'}`` is ``--states h=o``."""
-    pairs = [(pair["name"], pair["value"] or "...") for pair in _PAIR.finditer(parameter["pairs"])]
-    return " ".join(f"--{parameter['name']} {name}={value}" for name, value in pairs) or f"--{parameter['name']} none"
 
 
 def _stop(sentence: str) -> None:

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from tcnstream.cli.options import FileOptions, JsonOption, ModelArgument, grouped
 from tcnstream.cli.show import print_json, say, show_table, time_taken
+from tcnstream.cli.wording import as_options
 from tcnstream.compiler.examine import Examination, Refusal, Seen, examine
 from tcnstream.errors import ModelError, NotStreamableError, SignalError
 from tcnstream.model import Model
@@ -135,7 +136,7 @@ def _refused_sentences(name: str, file: ModelFile, seen: Examination, refusals: 
         yield f"time as {axes}: comes to {reached}."
     yield f"{len(refusals)} in the way" + (", of the choice that comes furthest:" if seen.choices else ":")
     for k, refusal in enumerate(refusals):
-        yield f"{k + 1}. {refusal.text}"
+        yield f"{k + 1}. {as_options(refusal.text)}"
 
 
 def _signatures(file: ModelFile) -> str:

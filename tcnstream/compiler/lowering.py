@@ -14,6 +14,9 @@ from tcnstream.errors import NotStreamableError
 from tcnstream.tflite.graph import ABSENT, Array, Graph, Op, Quantization, Shape, Tensor
 from tcnstream.tflite.validate import has_short_sums
 
+_CHOOSING = ("SELECT", "SELECT_V2")
+"""Operations whose first operand says which of the others is taken."""
+
 
 @dataclass(frozen=True, eq=False)
 class Picked:
@@ -263,6 +266,13 @@ class Lowering:
         if axis is not None:
             first = np.take(data, [0], axis=axis)
             if not np.array_equal(data, np.broadcast_to(first, data.shape), equal_nan=data.dtype.kind == "f"):
+                if op.kind in _CHOOSING and i == op.inputs[0]:
+                    self.refuse(
+                        op,
+                        f"chooses by the constant `{tensor.name}`, which differs from frame to frame of the window, as"
+                        " circular padding and masks over time do, so it has no value on an endless signal",
+                        "Train with padding by zeros, by reflection or by the last value, and without such a mask",
+                    )
                 self.refuse(
                     op,
                     f"uses the constant `{tensor.name}`, which differs from frame to frame of the window,"

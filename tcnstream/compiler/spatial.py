@@ -67,6 +67,8 @@ def spatial(lw: Lowering, op: Op, i: int, kernel: Shape) -> Axes:
         return Axes("w", "h", True, (value, (shape[1], shape[3])), stream.axis)
     if stream.axis == 0:
         return lw.refuse(op, "works on two axes of every frame")
+    if stream.axis == 3:
+        return lw.refuse_axis(op, f"sums over axis 3 of {shape}, which is taken for time and stands where channels do")
     return lw.refuse_axis(op, "works on two axes after time has gone, so that another axis may be time")
 
 

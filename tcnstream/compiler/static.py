@@ -160,11 +160,7 @@ def known(graph: Graph, compute: Compute | None) -> Graph:
 
 
 def _step(graph: Graph, op: Op, read: Sequence[int]) -> _Step:
-    """How one operation on static values is computed: as what it is of constants, where it only moves them; else as a
-    frame; else as frames along the first axis that will do."""
-    record = operations().get(op.kind)
-    if record is not None and record.fold is not None and not record.folds_plain_numbers:
-        return _Step(op)
+    """How one operation on static values is computed: as a frame; else as frames along the first axis that will do."""
     alone = dataclasses.replace(graph, ops=(op,), inputs=tuple(dict.fromkeys(read)), outputs=op.outputs)
     rank = max(len(graph.tensors[i].shape) for i in read)
     refusal = None
@@ -173,5 +169,8 @@ def _step(graph: Graph, op: Op, read: Sequence[int]) -> _Step:
             return _Step(op, lower(alone, [axis] * len(alone.inputs)), axis)
         except NotStreamableError as e:
             refusal = refusal or e
+    record = operations().get(op.kind)
+    if record is not None and record.fold is not None and not record.folds_plain_numbers:
+        return _Step(op)
     assert refusal is not None
     raise refusal

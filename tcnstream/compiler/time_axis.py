@@ -42,6 +42,7 @@ def lower_along_time(graph: Graph, time_axis: int | None = None, compute: Comput
     usual = tuple(_usual(graph, i) for i in graph.inputs)
     plans: list[tuple[Axes, Plan]] = []
     unusual: list[tuple[Axes, Plan]] = []
+    passed_over: list[Axes] = []
     refusals: list[tuple[Axes, NotStreamableError]] = []
     timeless = 0
     for axes in itertools.islice(choices(graph, time_axis), _MOST_TRIES):
@@ -55,8 +56,10 @@ def lower_along_time(graph: Graph, time_axis: int | None = None, compute: Comput
             continue
         if time_axis is not None or all(a in (u, None) for a, u in zip(axes, usual, strict=True)) or slides(plan):
             plans.append((axes, plan))
-        elif _keeps_time(plan):
-            unusual.append((axes, plan))
+        else:
+            passed_over.append(axes)
+            if _keeps_time(plan):
+                unusual.append((axes, plan))
     longer = [(axes, plan) for axes, plan in unusual if all(plan.window_frames > p.window_frames for _, p in plans)]
     if plans and longer and not any(slides(plan) or _keeps_time(plan) for _, plan in plans):
         # Along the usual axis all of the window goes into each answer, along a longer one it does not.
@@ -66,9 +69,11 @@ def lower_along_time(graph: Graph, time_axis: int | None = None, compute: Comput
         others = tuple(plan.input_axes for other, plan in plans if plan is not best and _rivals(other, axes))
         return replace(best, other_axes=others)
     axes, refusal = max(refusals, key=lambda tried: -1 if tried[1].op_index is None else tried[1].op_index)
-    if len(refusals) == 1:
-        raise refusal
-    raise NotStreamableError(f"{refusal} ({_assumed(graph, axes)})", refusal.op_index) from refusal
+    others = [other for other in passed_over if _rivals(other, axes)] if len(graph.inputs) == 1 else []
+    way_out = "; time_axis= names another" if len(refusals) + len(passed_over) > 1 else ""
+    if others:
+        way_out = f"; if axis {others[0][0]} is time it streams: time_axis={others[0][0]}"
+    raise NotStreamableError(f"{refusal} ({_assumed(graph, axes)}{way_out}.)", refusal.op_index) from refusal
 
 
 def _lowered(graph: Graph, axes: Axes, compute: Compute | None) -> Plan:
@@ -123,7 +128,7 @@ def _assumed(graph: Graph, axes: Axes) -> str:
     (i, axis), *_ = ((i, axis) for i, axis in zip(graph.inputs, axes, strict=True) if axis is not None)
     static = [graph.tensors[i].name for i, axis in zip(graph.inputs, axes, strict=True) if axis is None]
     without = f", and {' and '.join(f'`{name}`' for name in static)} to have none" if static else ""
-    return f"Time is taken to be axis {axis} of the input {graph.tensors[i].shape}{without}; time_axis= names another."
+    return f"Time is taken to be axis {axis} of the input {graph.tensors[i].shape}{without}"
 
 
 def choices(graph: Graph, time_axis: int | None) -> Iterator[Axes]:

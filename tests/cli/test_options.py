@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from firmware_bridge.cli.app import app as bridge
 from tcnstream.cli.app import app as tcnstream_app
 from tcnstream.cli.options import FileOptions, ReadingOptions, StreamingOptions, grouped
+from tcnstream.cli.wording import as_options
 
 
 @dataclass(frozen=True)
@@ -49,3 +50,8 @@ def test_a_command_has_all_of_a_group_or_none(group):
                 assert has == names, command.callback
                 found += 1
     assert found >= 3
+
+
+def test_sentences_of_the_library_name_options_of_the_command_line() -> None:
+    said = "name it with time_axis=; time_axis=2; engine='native'; states={'h': 'o'}"
+    assert as_options(said) == "name it with --time-axis; --time-axis 2; --engine native; --states h=o"

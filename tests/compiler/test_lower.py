@@ -146,6 +146,18 @@ def aligned_corners(net: Net, x: Value) -> Value:
     return one(net, "RESIZE_NEAREST_NEIGHBOR", four, (1, 24, 1, 4), size, align_corners=True)
 
 
+def bilinear_corners(net: Net, x: Value) -> Value:
+    four = net.reshape(x, (1, 12, 1, 4), 1)
+    return one(net, "RESIZE_BILINEAR", four, (1, 24, 1, 4), net.constant([24, 1], np.int32), align_corners=True)
+
+
+def masked_in_time(net: Net, x: Value) -> Value:
+    mask = net.constant((np.arange(12) < 8).reshape(1, 12, 1), np.bool_)
+    y = net.value(x.shape, 1, 1.0)
+    net.op("SELECT_V2", [mask, x.index, net.constant(np.zeros((1, 1, 1)), np.float32)], [y])
+    return y
+
+
 def no_whole_multiple(net: Net, x: Value) -> Value:
     four = net.reshape(x, (1, 12, 1, 4), 1)
     return one(net, "RESIZE_NEAREST_NEIGHBOR", four, (1, 18, 1, 4), net.constant([18, 1], np.int32))
@@ -188,6 +200,8 @@ REFUSED: list[tuple[Chain, str, str]] = [
     (frames_of_two_rates, "MUL", "joins a statistic over 5 frames with others over 12"),
     (bilinear, "RESIZE_BILINEAR", "resizes 12 frames to 17, which is no whole multiple"),
     (aligned_corners, "RESIZE_NEAREST_NEIGHBOR", "aligns the corners of the window"),
+    (bilinear_corners, "RESIZE_BILINEAR", "each of 23 steps is 11/23 of a frame: it depends on the length"),
+    (masked_in_time, "SELECT_V2", "as circular padding and masks over time do"),
     (no_whole_multiple, "RESIZE_NEAREST_NEIGHBOR", "resizes 12 frames to 18, which is no whole multiple"),
     (sum_from_the_end, "CUMSUM", "sums from the end of the window"),
     (spectrum, "RFFT2D", "transforms the whole window at once"),

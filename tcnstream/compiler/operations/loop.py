@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from tcnstream.compiler.lowering import Lowering, TimedTensor, frame_shape
 from tcnstream.compiler.operation import Operation
-from tcnstream.compiler.operations.time import state
+from tcnstream.compiler.operations.time import STEPS_FOR_A_WINDOW, state
 from tcnstream.tflite.graph import Op
 from tcnstream.tflite.validate import ANY_NUMBER, WHOLE, Operands, Rule, Shapes
 
@@ -25,8 +25,11 @@ def _why(op: Op) -> str:
 
 def _read(lw: Lowering, op: Op) -> None:
     i = op.inputs[0]
-    if lw.stream(op, i).axis != 0:
-        lw.refuse_axis(op, f"steps along axis 0 of {lw.shape(i)}, which is not time")
+    axis, loop = lw.stream(op, i).axis, replace(op, kind="WHILE")
+    if axis is None:
+        lw.refuse(loop, STEPS_FOR_A_WINDOW)
+    if axis != 0:
+        lw.refuse_axis(loop, f"steps along axis 0 of {lw.shape(i)}, which is not time")
     lw.alias(op, i, None)
 
 

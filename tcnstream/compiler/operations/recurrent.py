@@ -22,7 +22,7 @@ from tcnstream.compiler.operations.dense import FULLY_CONNECTED
 from tcnstream.compiler.operations.elementwise import ADD, MAXIMUM, MINIMUM, MUL, SUB, SumOptions
 from tcnstream.compiler.operations.layout import SPLIT, AxisOptions
 from tcnstream.compiler.operations.statistics import Statistic, StatisticOptions
-from tcnstream.compiler.operations.time import state
+from tcnstream.compiler.operations.time import STEPS_FOR_A_WINDOW, state
 from tcnstream.compiler.plan import SAME_FRAME, UNBOUNDED, ActivationOptions, Node, Options, Plan, Window
 from tcnstream.tflite.graph import ABSENT, Array, Op, Shape, Tensor
 from tcnstream.tflite.validate import ACTIVATION, COUNT, FLAG, REAL, Operands, Rule, Shapes, require
@@ -261,7 +261,7 @@ def _begin(lw: Lowering, op: Op) -> tuple[_Steps, Value, TimedTensor]:
     if stream.axis is not None and stream.axis != time:
         lw.refuse_axis(op, f"steps along axis {time} of {shape}, which is not time")
     if stream.axis is None and (len(shape) == 3 or stream.window_frames != 1):
-        lw.refuse(op, "steps once for a whole window, and not from frame to frame")
+        lw.refuse(op, STEPS_FOR_A_WINDOW)
     if math.prod(shape) != (1 if stream.axis is None else shape[stream.axis]) * shape[-1]:
         lw.refuse(op, f"steps through a batch of several sequences, {shape}")
     made = lw.graph.tensors[op.outputs[0]]

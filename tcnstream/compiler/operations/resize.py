@@ -116,7 +116,16 @@ def _between(lw: Lowering, op: Op, axes: Axes, options: ResizeOptions) -> None:
     if like.dtype == np.float32 and shape[f] == out[f] and made > 1:
         found = interpolated(index, np.stack([1 - rest, rest], 1), frames)
     if found is None:
-        lw.refuse(op, f"resizes {frames} frames to {made}, which is no whole multiple")
+        what = f"{frames} frames to {made}"
+        if corners:
+            whole = f", or to {(frames - 1) * (made // frames) + 1} frames" if made > frames else ""
+            lw.refuse(
+                op,
+                f"resizes {what} corner upon corner, so that each of {made - 1} steps is {ratio} of a frame: it depends"
+                " on the length of the window",
+                f"Train with a resizing that does not align corners{whole}",
+            )
+        lw.refuse(op, f"resizes {what}, which is no whole multiple")
     value = resample(lw, op, axes.operand, *found, like, made)
     lw.streams[op.outputs[0]] = replace(lw.streams[i], value=value, window_frames=made)
 

@@ -28,6 +28,9 @@ class GraphOptions(Options):
         return f'the {engine} engine lacks a step of this model, of which the {self.refusal} Use engine="interpreter"'
 
 
+STEPS_FOR_A_WINDOW = "steps once for a whole window, and not from frame to frame"
+"""Why a recurrent layer behind a layer that has taken time away is refused."""
+
 RESAMPLE_ONE = 1024
 """The weight 1 of a TIME_RESAMPLE of integers, whose weights are integers, too."""
 
