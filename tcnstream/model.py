@@ -329,9 +329,10 @@ class Model:
     def native_lacks(self) -> list[str]:
         """One sentence for every operation that keeps the native engine from running this model; empty if none does.
 
-        An operation over all of time counts as its trailing stand-in.
+        An operation over all of time counts as its trailing stand-in, over whatever frames.
         """
-        return [str(error) for error in unsupported_parts(apply_policy(self.plan, parse_policy("trailing")))]
+        plan = replace(self.plan, window_is_open=False)
+        return [str(error) for error in unsupported_parts(apply_policy(plan, parse_policy("trailing")))]
 
     def _given(self, options: StreamOptions, lanes: int | None = None) -> list[tuple[Array, ...]]:
         """The values of static inputs and of states at the start, for each of ``lanes`` streams (None: for one)."""

@@ -15,6 +15,7 @@ from tcnstream.cli.options import FileOptions, JsonOption, ModelArgument, groupe
 from tcnstream.cli.show import print_json, say, show_table, time_taken
 from tcnstream.cli.wording import as_options
 from tcnstream.compiler.examine import Examination, Refusal, Seen, examine
+from tcnstream.compiler.window import written
 from tcnstream.errors import ModelError, NotStreamableError, SignalError
 from tcnstream.model import Model
 from tcnstream.opened import OpenedModel
@@ -125,7 +126,7 @@ def _seen_table(operations: Sequence[Seen], label_width: int) -> Table:
 
 
 def _refused_sentences(name: str, file: ModelFile, seen: Examination, refusals: Sequence[Refusal]) -> Iterator[str]:
-    ends = " and ".join(f"{file.name_of(i)} {file.main.tensors[i].shape}" for i in file.main.inputs)
+    ends = " and ".join(f"{file.name_of(i)} {written(file.main.tensors[i])}" for i in file.main.inputs)
     yield f"{name}: no streaming form. Inputs: {ends}."
     if line := _signatures(file):
         yield line

@@ -13,6 +13,7 @@ from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from tcnstream.compiler.window import written
 from tcnstream.model import Model
 
 # A table in a file or a pipe must not be cut to the 80 columns of a terminal that is not there.
@@ -45,7 +46,7 @@ def say(text: str) -> None:
 
 def time_taken(model: Model) -> str:
     """Which axis of the file's inputs was taken for time."""
-    shapes = [model.graph.tensors[i].shape for i in model.file_inputs]
+    shapes = [written(model.graph.tensors[i]) for i in model.file_inputs]
     taken = ", ".join(f"axis {a} of {shape}" for a, shape in zip(model.plan.input_axes, shapes, strict=True))
     others = sorted({axes[0] for axes in model.plan.other_axes if axes[0] is not None})
     also = f"; it would stream along axis {' or '.join(map(str, others))}, too (--time-axis)" if others else ""

@@ -11,9 +11,11 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tcnstream.compiler.batch import batch_of, first_of_batch
 from tcnstream.compiler.lower import lower_operation, take_inputs
 from tcnstream.compiler.lowering import Lowering, TimedTensor, frame_shape
 from tcnstream.compiler.operations import operations
+from tcnstream.compiler.picks import settle_tensor
 from tcnstream.compiler.prepare import prepared
 from tcnstream.compiler.static import split
 from tcnstream.compiler.time_axis import Axes, choices
@@ -95,6 +97,8 @@ def _examined(graph: Graph, axes: Axes) -> tuple[list[Seen], list[Refusal]]:
     seen: list[Seen] = []
     static = [i for i, axis in zip(graph.inputs, axes, strict=True) if axis is None]
     try:
+        if (batch := batch_of([graph.tensors[i] for i in graph.inputs], axes)) > 1:
+            graph = first_of_batch(graph, batch)
         graph = split(graph, static).rest if static else graph
         lw = Lowering(graph)
         take_inputs(lw, [axis for axis in axes if axis is not None])
@@ -110,6 +114,12 @@ def _examined(graph: Graph, axes: Axes) -> tuple[list[Seen], list[Refusal]]:
             what = "refused"
             _assume(lw, op)
         seen.append(_seen(lw, op, what))
+    for o in graph.outputs:  # frames that were picked stand for nothing in the plan until they are asked for
+        try:
+            settle_tensor(lw, o)
+        except NotStreamableError as e:
+            refusals.append(Refusal(e.op_index, str(e)))
+    refusals = list(dict.fromkeys(refusals))
     if not refusals:
         try:
             timings(lw.plan())

@@ -74,11 +74,11 @@ def apply_policy(plan: Plan, policy: Policy | None, constants: Sequence[Array] =
     if policy is None:
         node = needy[0]
         statistic = node.options_of(StatisticOptions).statistic
-        frames = plan.windows[node.inputs[0]]
+        all_frames = "all frames" if plan.window_is_open else f"all {plan.windows[node.inputs[0]]} frames"
         others = f", and {len(needy) - 1} more like it" if len(needy) > 1 else ""
         raise NotStreamableError(
             f"`{node.kind_in_file}` (op {node.index}, `{node.label}`) {_DOES[statistic]}"
-            f" all {frames} frames of the window{others}, so it has no exact streaming form. {_WAYS_OUT}."
+            f" {all_frames} of the window{others}, so it has no exact streaming form. {_WAYS_OUT}."
         )
     if policy.kind == "frozen":
         return freeze(plan, constants)

@@ -20,7 +20,7 @@ from tcnstream.compiler.plan import Node, Plan
 from tcnstream.compiler.spatial import SpatialOptions
 from tcnstream.compiler.static import Compute, split
 from tcnstream.compiler.timing import timings
-from tcnstream.compiler.window import open_time_axes
+from tcnstream.compiler.window import open_time_axes, written
 from tcnstream.errors import NotStreamableError
 from tcnstream.tflite.graph import ABSENT, Graph
 
@@ -69,10 +69,10 @@ def lower_along_time(graph: Graph, time_axis: int | None = None, compute: Comput
         others = tuple(plan.input_axes for other, plan in plans if plan is not best and _rivals(other, axes))
         return replace(best, other_axes=others)
     axes, refusal = max(refusals, key=lambda tried: -1 if tried[1].op_index is None else tried[1].op_index)
-    others = [other for other in passed_over if _rivals(other, axes)] if len(graph.inputs) == 1 else []
+    found = [other for other in passed_over if _rivals(other, axes)] if len(graph.inputs) == 1 else []
     way_out = "; time_axis= names another" if len(refusals) + len(passed_over) > 1 else ""
-    if others:
-        way_out = f"; if axis {others[0][0]} is time it streams: time_axis={others[0][0]}"
+    if found:
+        way_out = f"; if axis {found[0][0]} is time it streams: time_axis={found[0][0]}"
     raise NotStreamableError(f"{refusal} ({_assumed(graph, axes)}{way_out}.)", refusal.op_index) from refusal
 
 
@@ -128,7 +128,7 @@ def _assumed(graph: Graph, axes: Axes) -> str:
     (i, axis), *_ = ((i, axis) for i, axis in zip(graph.inputs, axes, strict=True) if axis is not None)
     static = [graph.tensors[i].name for i, axis in zip(graph.inputs, axes, strict=True) if axis is None]
     without = f", and {' and '.join(f'`{name}`' for name in static)} to have none" if static else ""
-    return f"Time is taken to be axis {axis} of the input {graph.tensors[i].shape}{without}"
+    return f"Time is taken to be axis {axis} of the input {written(graph.tensors[i])}{without}"
 
 
 def choices(graph: Graph, time_axis: int | None) -> Iterator[Axes]:

@@ -28,6 +28,12 @@ def open_time_axes(tensor: Tensor) -> tuple[int, ...]:
     return tuple(axis for axis in tensor.open_axes if axis > 0 or len(tensor.shape) == 1)
 
 
+def written(tensor: Tensor) -> str:
+    """The shape of an input as a person reads it: (1, any, 3) where a length is left open."""
+    sizes = ["any" if axis in tensor.open_axes else str(n) for axis, n in enumerate(tensor.shape)]
+    return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
+
+
 def settle(graph: Graph) -> Graph:
     """The graph with numbers for the open lengths of its inputs: a batch of 1, a window of OPEN_WINDOW_FRAMES."""
     tensors = list(graph.tensors)

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 import tcnstream
 from tcnstream import ModelError, NotStreamableError, TcnStreamError
+from tcnstream.compiler.examine import examine
 from tcnstream.engines.base import ENGINES
 from tcnstream.tflite import validate
 from tcnstream.tflite.graph import Graph, Op, Quantization, Tensor
@@ -208,6 +209,19 @@ REFUSED: list[tuple[Chain, str, str]] = [
     (backwards, "BIDIRECTIONAL_SEQUENCE_LSTM", "steps backwards through the window"),
     (foreign, "CUSTOM", "is the custom operation `Wavelet`, whose code is not in the file"),
 ]
+
+
+def test_what_is_picked_at_the_end_of_a_refused_file_is_in_the_way_too() -> None:
+    seen = examine(read_model(file_of(lambda net, x: backwards_slice(net, sum_from_the_end(net, x)))))
+    assert [refusal.text.split("`")[1] for refusal in seen.refusals] == ["CUMSUM", "STRIDED_SLICE"]
+
+
+def test_what_mixes_a_batch_is_all_that_is_in_the_way_of_it() -> None:
+    net = Net()
+    x = net.input((3, 12, 4))
+    net.output(net.same(x, "MEAN", (1, 12, 4), 1, net.constant([0], np.int32), keep_dims=True))
+    (refusal,) = examine(read_model(net.content())).refusals
+    assert "`MEAN` (op 0" in refusal.text and "mixes the 3 entries of the batch" in refusal.text
 
 
 @pytest.mark.parametrize(("chain", "kind", "why"), REFUSED, ids=[chain.__name__ for chain, _, _ in REFUSED])

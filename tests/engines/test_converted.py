@@ -22,6 +22,7 @@ from tcnstream import ModelError, NotStreamableError, StreamError
 from tcnstream.compiler.policies import apply_policy, parse_policy
 from tcnstream.measure.compare import FLOAT_TOLERANCE, chunk_sizes, chunks
 from tcnstream.tflite.graph import Array
+from tcnstream.tflite.reader import read_model
 
 CONVERTED = DATA / "converted"
 REFUSED = {
@@ -164,6 +165,19 @@ def test_a_policy_needs_a_window_that_the_file_leaves_open() -> None:
     with pytest.raises(StreamError, match="leaves open; say over how many frames, as 'trailing:400'"):
         apply_policy(plan, parse_policy("trailing"))
     apply_policy(plan, parse_policy("trailing:400"))
+
+
+def test_statistics_over_an_open_window_are_refused_without_a_number_of_frames() -> None:
+    net = Net()
+    x = net.input((1, 40, 3))
+    net.output(net.same(x, "MEAN", (1, 3), None, net.constant([1], np.int32)))
+    file = read_model(net.content())
+    tensors = list(file.main.tensors)
+    tensors[x.index] = replace(tensors[x.index], open_axes=(1,))
+    opened = tcnstream.Model(replace(file, graphs=(replace(file.main, tensors=tuple(tensors)),)))
+    assert opened.native_lacks() == []
+    with pytest.raises(NotStreamableError, match="averages all frames of the window"):
+        opened.stream()
 
 
 def _each(frames: Any) -> tuple[Array, ...]:

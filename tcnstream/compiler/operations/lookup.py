@@ -47,9 +47,10 @@ def look_up(lw: Lowering, op: Op, position: int = 0) -> None:
     lw.emit(op, [picks, (constant, rows.shape)], stream.axis, kind=BATCH_MATMUL.kind, options=MatrixOptions())
 
 
-def check_rows(op: Op, table: Tensor, numbers: Array) -> None:
+def check_rows(op: Op, table: Tensor, given: Array) -> None:
     """Raises IndexError for numbers that no row of a table has, at which LiteRT stops."""
     axis = op.integer("axis", 0) % len(table.shape)
+    numbers = given.astype(np.int64)
     missing = numbers[(numbers < 0) | (numbers >= table.shape[axis])]
     if missing.size:
         raise IndexError(f"{missing.flat[0]} in a table of {table.shape[axis]}")
