@@ -95,6 +95,8 @@ class Operation:
     """Reads frames picked from a window before it is known what they add up to; for others they are settled."""
     skips_padding: bool = False
     """Padding does not count: it is not the constant ``Node.fill``."""
+    table: int | None = None
+    """Which operand is a table, where the other one has the numbers of its rows."""
     cuts_frames: bool = False
     """Makes several frames out of one, of which the file does not say which stands where the one stood."""
     remembers_all: bool = False

@@ -25,9 +25,6 @@ from tcnstream.tflite.graph import ABSENT, Array, Graph, Op, Tensor
 Compute: TypeAlias = Callable[[Plan, Sequence[Array]], Sequence[Array]]
 """All frames of every output of a plan, (m, *frame_shape), for a whole signal, (n, *frame_shape) per input."""
 
-_TABLE = {"GATHER": 0, "EMBEDDING_LOOKUP": 1}
-"""Which operand of a look-up is the table; the other one has the numbers of its rows."""
-
 
 @dataclass(frozen=True, eq=False)
 class _Step:
@@ -39,8 +36,9 @@ class _Step:
 
     def outputs(self, tensors: Sequence[Tensor], known: Mapping[int, Array], compute: Compute) -> list[Array]:
         """What the operation gives, in the file's shapes."""
-        if self.op.kind in _TABLE and (numbers := self.op.inputs[1 - _TABLE[self.op.kind]]) in known:
-            check_rows(self.op, tensors[self.op.inputs[_TABLE[self.op.kind]]], known[numbers])
+        table = operations()[self.op.kind].table
+        if table is not None and (numbers := self.op.inputs[1 - table]) in known:
+            check_rows(self.op, tensors[self.op.inputs[table]], known[numbers])
         shapes = [tensors[o].shape for o in self.op.outputs]
         if self.plan is None:
             operands = [_constant(tensors[i], known.get(i)) for i in self.op.inputs if i != ABSENT]

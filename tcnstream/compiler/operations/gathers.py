@@ -117,6 +117,7 @@ GATHER = Operation(
     types=("float32", "int8", "int16"),
     batch=batch_rules.gathered,
     takes_picked=True,
+    table=0,
 )
 
 

@@ -111,7 +111,12 @@ def _embedding(lw: Lowering, op: Op) -> None:
 
 
 OPERATIONS = (
-    Operation("EMBEDDING_LOOKUP", Rule(operands=(2, 2), shapes=_embedded, values=1, scaled=False), lower=_embedding),
+    Operation(
+        "EMBEDDING_LOOKUP",
+        Rule(operands=(2, 2), shapes=_embedded, values=1, scaled=False),
+        lower=_embedding,
+        table=1,
+    ),
     Operation(
         "ONE_HOT",
         Rule(operands=(4, 4), shapes=_spread_out, options={"axis": WHOLE}, values=2, scaled=False),

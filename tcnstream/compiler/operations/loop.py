@@ -25,7 +25,7 @@ def _why(op: Op) -> str:
 
 def _read(lw: Lowering, op: Op) -> None:
     i = op.inputs[0]
-    axis, loop = lw.stream(op, i).axis, replace(op, kind="WHILE")
+    axis, loop = lw.stream(op, i).axis, replace(op, kind=WHILE.kind)
     if axis is None:
         lw.refuse(loop, STEPS_FOR_A_WINDOW)
     if axis != 0:
