@@ -32,6 +32,13 @@ def first_of_batch(graph: Graph, batch: int) -> Graph:
     return _Batch(graph, batch).taken()
 
 
+def batch_axes(graph: Graph, batch: int) -> list[int | None]:
+    """Where the batch lies in each output, whose first entry is the outer part of that axis; None: it has none."""
+    followed = _Batch(graph, batch)
+    followed.taken()
+    return [followed.axis.get(o) for o in graph.outputs]
+
+
 class _Batch:
     """A graph whose batch is being followed: ``axis`` says where it lies, in every tensor that has it."""
 

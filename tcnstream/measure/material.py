@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tcnstream.compiler.batch import batch_of
+from tcnstream.compiler.batch import batch_axes, batch_of
 from tcnstream.compiler.feedback import Pair, zeros
+from tcnstream.compiler.prepare import prepared
 from tcnstream.model import Model
 from tcnstream.spec import TensorSpec
 from tcnstream.tflite.graph import Array, Graph
@@ -75,4 +76,7 @@ def first_entries(model: Model, answers: list[Array]) -> list[Array]:
     """What the file answers for the first entry of its batch."""
     tensors = [model.graph.tensors[i] for i in model.file_inputs]
     batch = batch_of(tensors, model.plan.input_axes)
-    return [y[: len(y) // batch] for y in answers] if batch > 1 else answers
+    if batch == 1:
+        return answers
+    axes = batch_axes(prepared(model.graph), batch)
+    return [y if axis is None else np.split(y, batch, axis)[0] for y, axis in zip(answers, axes, strict=True)]

@@ -181,7 +181,7 @@ def _own_window(model: Model, stream: Stream, inputs: list[Array], offline: list
         window = [x[start * k : (start + size) * k] for x, k in zip(inputs, model.input_steps, strict=True)]
         arrays = in_file_order(model, file_arrays(model, window, stream.static))
         with contextlib.suppress(EngineError, RuntimeError, ValueError):
-            answers = run_offline(model.file.content, arrays, signature=model.signature)
+            answers = first_entries(model, run_offline(model.file.content, arrays, signature=model.signature))
     for k, (o, axis, spec) in enumerate(zip(plan.outputs, plan.output_axes, model.outputs, strict=True)):
         timing = facts[o]
         if timing is None or axis is None:

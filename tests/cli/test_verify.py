@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers.paths import MODELS, STATEFUL
+from helpers.netfile import Net
+from helpers.paths import DATA, MODELS, STATEFUL
 
 import tcnstream
 from tcnstream.measure.verify import verify
@@ -65,3 +66,14 @@ def test_a_wrong_weight_is_found_with_frame_and_tensor() -> None:
     assert difference.operation == f"CONV_2D (op {node.index})"
     assert difference.tensor == model.plan.tensors[node.outputs[0]].name
     assert difference.expected != difference.got
+
+
+def test_a_batch_is_compared_with_the_first_of_its_entries() -> None:
+    assert verify(tcnstream.load(DATA / "converted" / "k3b_b4.tflite")).passed
+
+
+def test_a_batch_that_ends_behind_time_is_compared_with_the_first_of_its_entries() -> None:
+    net = Net()
+    x = net.input((3, 40, 4))
+    net.output(net.transpose(x, (1, 0, 2)))
+    assert verify(tcnstream.load(net.content())).passed
