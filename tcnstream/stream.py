@@ -490,7 +490,10 @@ class Stream:
 
 
 def as_array(values: npt.ArrayLike) -> Array:
-    """A user's values as an array; StreamError for rows of different lengths."""
+    """A user's values as an array; StreamError for rows of different lengths, and for a value that a mask hides."""
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        first = np.argwhere(np.ma.getmaskarray(values))[0].tolist()
+        raise StreamError(f"the chunk is masked at {first}, where it has no value: fill it first")
     try:
         return np.asarray(values)
     except ValueError:

@@ -386,6 +386,7 @@ class Pipeline:
         if (
             setup.channels is None
             and isinstance(samples, np.ndarray)
+            and not isinstance(samples, np.ma.MaskedArray)
             and native.is_finite(samples)
             and samples.ndim == 2
             and samples.shape[1] == setup.channel_count

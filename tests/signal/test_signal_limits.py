@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from helpers.heartbeats import RATE_HZ, made_ecg, qrs_found
 from helpers.paths import ROOT
 
-from tcnstream import Pipeline
+import tcnstream
+from tcnstream import Pipeline, StreamError
+from tcnstream.signal.card import find_model
 
 SIGNAL, BEATS = made_ecg()
 TIMES = np.arange(len(SIGNAL)) / RATE_HZ
@@ -109,3 +112,20 @@ def test_a_signal_shorter_than_the_receptive_field_is_one_however_it_comes(
         np.testing.assert_array_equal(made, answers[0][1])
     if model == "ecg":
         assert len(made) == -(-samples * 250 // rate_hz)
+
+
+def test_what_a_mask_hides_is_no_sample() -> None:
+    """The number behind the mask went into the model."""
+    x = np.ma.masked_array(np.ones((9, 1), np.float32), mask=np.arange(9)[:, None] == 4)
+    model = tcnstream.load(find_model("ecg.f32")[0])
+    calls: list[Callable[[], object]] = [
+        lambda: model.stream("reference").push(x),
+        lambda: model.stream("native").push(x),
+        lambda: model.pool(2).push([x, x[:0]]),
+        lambda: Pipeline("ecg", rate_hz=250, units="mV").push(x),
+        lambda: Pipeline("ecg", rate_hz=250, units="mV").push(x[:, 0]),
+    ]
+    for call in calls:
+        with pytest.raises(StreamError, match=r"masked at \[4.*fill it first"):
+            call()
+    Pipeline("ecg", rate_hz=250, units="mV").push(x[:4])
