@@ -14,9 +14,6 @@ from tcnstream.errors import NotStreamableError
 from tcnstream.tflite.graph import ABSENT, Array, Graph, Op, Quantization, Shape, Tensor
 from tcnstream.tflite.validate import has_short_sums
 
-_CHOOSING = ("SELECT", "SELECT_V2")
-"""Operations whose first operand says which of the others is taken."""
-
 
 @dataclass(frozen=True, eq=False)
 class Picked:
@@ -266,7 +263,7 @@ class Lowering:
         if axis is not None:
             first = np.take(data, [0], axis=axis)
             if not np.array_equal(data, np.broadcast_to(first, data.shape), equal_nan=data.dtype.kind == "f"):
-                if op.kind in _CHOOSING and i == op.inputs[0]:
+                if data.dtype.kind == "b":
                     self.refuse(
                         op,
                         f"chooses by the constant `{tensor.name}`, which differs from frame to frame of the window, as"
