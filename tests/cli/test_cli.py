@@ -689,6 +689,7 @@ class Press:
         if name == "{module}.cli.app":
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Press())
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what it starts in the background ignore it
 sys.argv = ["x", "--help"]
 from {module}.cli import main
 main()

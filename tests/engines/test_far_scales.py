@@ -164,7 +164,9 @@ def test_a_bias_counts_in_steps_of_the_products_whatever_its_own_scale(bias_scal
     sums = signal.astype(np.int64) @ weights.T + [100_000, -200_000]
     for engine in ENGINES:
         got = model.stream(engine).push(signal)
-        assert np.abs(got - sums * (1e-4 * 0.01 / 1e-3)).max() <= 0.51
+        exact = sums * (1e-4 * 0.01 / 1e-3)
+        # Sums of 64 bits are rescaled by a multiplier of 16 bits, in some versions.
+        assert np.all(np.abs(got - exact) <= 0.5 + np.abs(exact) * 2**-16)
     report = verify(model, (signal,), chunkings=1)
     reasons = {check.note for check in report.checks if check.name.startswith("file")}
     assert report.passed and all(("scale_diff" in reason) == (bias_scale > 2e-5) for reason in reasons), reasons
