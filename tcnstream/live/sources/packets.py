@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tcnstream.live.tables.table import Table
+from tcnstream.signal.crc import crc
 
 COUNTER = "counter"
 _TYPES = {"u8": 1, "u16": 2, "u24": 3, "u32": 4, "i8": 1, "i16": 2, "i24": 3, "i32": 4, "f32": 4}
@@ -37,22 +38,13 @@ def _xor8(body: bytes) -> bytes:
     return bytes([value])
 
 
-def _crc(body: bytes, polynomial: int, bits: int, value: int) -> bytes:
-    top, mask = 1 << (bits - 1), (1 << bits) - 1
-    for byte in body:
-        value ^= byte << (bits - 8)
-        for _ in range(8):
-            value = ((value << 1) ^ polynomial if value & top else value << 1) & mask
-    return value.to_bytes(bits // 8, "little")
-
-
 CHECKS: dict[str, tuple[int, Callable[[bytes], bytes]]] = {
     "none": (0, lambda body: b""),
     "sum8": (1, _sum8),
     "sum16": (2, _sum16),
     "xor8": (1, _xor8),
-    "crc8": (1, lambda body: _crc(body, 0x07, 8, 0)),
-    "crc16-ccitt": (2, lambda body: _crc(body, 0x1021, 16, 0xFFFF)),
+    "crc8": (1, lambda body: crc(body, 0x07, 8).to_bytes(1, "little")),
+    "crc16-ccitt": (2, lambda body: crc(body, 0x1021, 16, 0xFFFF).to_bytes(2, "little")),
 }
 """Name -> bytes, and what they must be for the bytes before them."""
 

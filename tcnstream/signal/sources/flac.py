@@ -8,9 +8,10 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from itertools import islice
 from pathlib import Path
+
+from tcnstream.signal.crc import crc
 
 _MARK = b"fLaC"
 _TAGS = (b"TAG", b"ID3", b"APETAGEX")
@@ -70,7 +71,7 @@ def _ends(tail: bytes, most_frames: int) -> tuple[int, int] | None:
         ends = (end for end, number in later if number == first + frames)
         # What looks like a head within a block is none: the checksum up to it does not hold.
         for end in (len(tail), *ends, *_tags_behind(tail, at)):
-            if _checksum(tail[at:end], _OF_BLOCKS, 16) == 0:
+            if crc(tail[at:end], _OF_BLOCKS, 16) == 0:
                 return first + frames, end
         later.append((at, first))
     return None
@@ -103,7 +104,7 @@ def _head(start: bytes) -> tuple[int, int, bool] | None:
     except (StopIteration, KeyError):
         return None
     length = len(start) - len(bytes(head))
-    return None if number is None or _checksum(start[:length], _OF_HEADS, 8) else (number, frames, bool(mark & 1))
+    return None if number is None or crc(start[:length], _OF_HEADS, 8) else (number, frames, bool(mark & 1))
 
 
 def _coded(head: Iterator[int]) -> int | None:
@@ -123,22 +124,3 @@ def _coded(head: Iterator[int]) -> int | None:
 
 def _number(head: Iterator[int], count: int) -> int:
     return int.from_bytes([next(head) for _ in range(count)], "big")
-
-
-def _checksum(content: bytes, polynomial: int, bits: int) -> int:
-    """Of content that ends with its checksum: 0 where that holds."""
-    table, mask, value = _table(polynomial, bits), (1 << bits) - 1, 0
-    for byte in content:
-        value = (value << 8 ^ table[value >> bits - 8 ^ byte]) & mask
-    return value
-
-
-@cache
-def _table(polynomial: int, bits: int) -> tuple[int, ...]:
-    top, mask, table = 1 << bits - 1, (1 << bits) - 1, []
-    for byte in range(256):
-        entry = byte << bits - 8
-        for _ in range(8):
-            entry = (entry << 1 ^ (polynomial if entry & top else 0)) & mask
-        table.append(entry)
-    return tuple(table)
