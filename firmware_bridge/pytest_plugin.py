@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from firmware_bridge.targets import Target, WindowsReport
 
 
-_OF_THE_MODEL = ("rounding", "time_pooling", "time_axis", "signature", "states", "static")
-"""Options of ``hil_check`` that say how the model is opened."""
+_OF_THE_FILE = ("time_axis", "signature", "states")
+_OF_THE_PROGRAM = ("rounding", "time_pooling", "static")
+"""Options of ``hil_check`` that say how the model is opened, and what a board runs of it."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -111,7 +112,7 @@ def _check_windows(target: Target, model: Any, signal: Any, options: dict[str, A
     from firmware_bridge.targets import check_windows
     from tcnstream.opened import open_model
 
-    opened = open_model(model, *(options.pop(name, None) for name in ("time_axis", "signature", "states")))
+    opened = open_model(model, *(options.pop(name, None) for name in _OF_THE_FILE))
     frames = read_signal(opened, signal)[0] if isinstance(signal, (str, Path)) else signal
     try:
         return check_windows(target, opened.model, frames, **options)
@@ -127,11 +128,13 @@ def _check_board(
     signal: Any,
     options: dict[str, Any],
 ) -> CheckReport:
-    from firmware_bridge.check.recordings import open_program, read_signal
+    from firmware_bridge.boards.program import Program
+    from firmware_bridge.check.recordings import read_signal
     from firmware_bridge.check.run import check
+    from tcnstream.opened import open_model
 
-    made = {name: options.pop(name) for name in _OF_THE_MODEL if name in options}
-    opened, program = open_program(model, **made)
+    opened = open_model(model, *(options.pop(name, None) for name in _OF_THE_FILE))
+    program = Program.of(opened.model, **{name: options.pop(name) for name in _OF_THE_PROGRAM if name in options})
     frames, rate_hz = read_signal(opened, signal) if isinstance(signal, (str, Path)) else (signal, None)
     if target.kind.flashed_first:
         board = stack.enter_context(closing(_connected(request.config, target, program)))

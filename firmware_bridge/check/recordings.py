@@ -2,39 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from firmware_bridge.boards.program import Program
 from firmware_bridge.errors import BridgeError
-from tcnstream.model import Model
-from tcnstream.opened import OpenedModel, open_input, open_model, prepare_for
+from tcnstream.opened import OpenedModel, open_input, prepare_for
 from tcnstream.signal.card import find_model
 from tcnstream.signal.sources.base import AS_IT_SAYS, ReadOptions
 from tcnstream.tflite.graph import Array
-
-
-def open_program(
-    model: Model | str | Path,
-    *,
-    rounding: str = "litert",
-    time_pooling: str | None = None,
-    calibration: Any = None,
-    time_axis: int | None = None,
-    signature: str | None = None,
-    states: Mapping[str, str] | None = None,
-    static: Mapping[str, npt.ArrayLike] | None = None,
-) -> tuple[OpenedModel, Program]:
-    """A model (or a .tflite, a card, a shipped model's name) and what a board runs of it; see ``tcnstream.load``."""
-    opened = open_model(model, time_axis, signature, states)
-    made = Program.of(
-        opened.model, time_pooling=time_pooling, calibration=calibration, rounding=rounding, static=static
-    )
-    return opened, made
 
 
 def model_files(model: str) -> tuple[Path, ...]:
