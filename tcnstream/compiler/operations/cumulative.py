@@ -61,7 +61,8 @@ def _beside_time(lw: Lowering, op: Op, i: int, axis: int) -> None:
 
 
 def _folded(op: Op, inputs: list[Tensor], output: Tensor) -> Array:
-    values, axis = np.moveaxis(data_of(inputs[0]), int(data_of(inputs[1]).item()), 0), int(data_of(inputs[1]).item())
+    axis = int(data_of(inputs[1]).item())
+    values = np.moveaxis(data_of(inputs[0]), axis, 0)
     turned = values[::-1] if op.options.get("reverse") else values
     made = np.cumsum(turned, 0, dtype=output.dtype)
     if op.options.get("exclusive"):

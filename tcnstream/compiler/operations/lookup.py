@@ -65,9 +65,12 @@ def _is_at(lw: Lowering, op: Op, x: Value, frame: Shape, places: Array) -> Value
 
 
 def _chosen(lw: Lowering, op: Op, there: Value, like: Tensor, yes: Array, no: Array) -> Value:
-    constants = [(lw.add_constant(replace(like, name=""), values), values.shape) for values in (yes, no)]
-    frames = lw.windows[there[0]]
-    return lw.step(op, [there, *constants], like, there[1], frames, SELECT_V2.kind, options=Options())
+    operands, frames = [there, *_constants(lw, like, yes, no)], lw.windows[there[0]]
+    return lw.step(op, operands, like, there[1], frames, SELECT_V2.kind, options=Options())
+
+
+def _constants(lw: Lowering, like: Tensor, *values: Array) -> list[Value]:
+    return [(lw.add_constant(replace(like, name=""), data), data.shape) for data in values]
 
 
 def _spread_out(o: Operands) -> Shapes:
@@ -94,8 +97,7 @@ def _one_hot(lw: Lowering, op: Op) -> None:
     there = _is_at(lw, op, (stream.value, spread), frame, places)
     like = lw.graph.tensors[op.outputs[0]]
     yes, no = (lw.constant(op, k).reshape(1) for k in (2, 3))
-    constants = [(lw.add_constant(replace(like, name=""), values), values.shape) for values in (yes, no)]
-    lw.emit(op, [there, *constants], axis, kind=SELECT_V2.kind, options=Options())
+    lw.emit(op, [there, *_constants(lw, like, yes, no)], axis, kind=SELECT_V2.kind, options=Options())
 
 
 def _embedded(o: Operands) -> Shapes:
