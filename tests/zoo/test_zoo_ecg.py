@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,27 +73,33 @@ def record_of(waves: tuple[Wave, ...], name: str = "1") -> Record:
     return Record(name, 500.0, ("i", "ii"), np.stack([x, -x], axis=1), (waves, waves))
 
 
+def write_record(folder: Path, record: Record) -> None:
+    """As LUDB lays a record out."""
+    signal, symbol_of = record.signal.astype(np.float64), {P: "p", QRS: "N", T: "t"}
+    wfdb.wrsamp(
+        record.name,
+        500,
+        ["mV", "mV"],
+        list(record.leads),
+        signal,
+        fmt=["16", "16"],
+        comments=list(record.diagnoses),
+        write_dir=str(folder),
+    )
+    for lead, waves in zip(record.leads, record.waves, strict=True):
+        times = [(w.onset_s, w.peak_s, w.offset_s) for w in waves]
+        symbols = [s for w in waves for s in ("(", symbol_of[w.label], ")")]
+        samples = np.array([round(s * 500) for three in times for s in three if s is not None])
+        wfdb.wrann(record.name, lead, samples, symbol=symbols, fs=500, write_dir=str(folder))
+
+
 @pytest.fixture
 def ludb(tmp_path: Path) -> Path:
     """Two tiny records as LUDB lays them out."""
     data = tmp_path / "data"
     data.mkdir()
     for name, number in (("1", 9), ("7", 10)):
-        record = record_of(beats(number), name)
-        wfdb.wrsamp(
-            name,
-            500,
-            ["mV", "mV"],
-            list(record.leads),
-            record.signal.astype(np.float64),
-            fmt=["16", "16"],
-            write_dir=str(data),
-        )
-        for lead, waves in zip(record.leads, record.waves, strict=True):
-            times = [(w.onset_s, w.peak_s, w.offset_s) for w in waves]
-            symbols = [s for w in waves for s in ("(", {P: "p", QRS: "N", T: "t"}[w.label], ")")]
-            samples = np.array([round(s * 500) for three in times for s in three if s is not None])
-            wfdb.wrann(name, lead, samples, symbol=symbols, fs=500, write_dir=str(data))
+        write_record(data, record_of(beats(number), name))
     return tmp_path
 
 
@@ -107,6 +114,28 @@ def test_a_record_comes_back_as_it_was_written(ludb: Path) -> None:
             pytest.approx(wave.onset_s, abs=0.002),
             pytest.approx(wave.offset_s, abs=0.002),
         )
+
+
+@pytest.mark.parametrize(
+    ("diagnosis", "expected"),
+    [
+        ("Rhythm: Sinus rhythm.", 0),
+        ("Complete left bundle branch block.", 0),
+        ("Left ventricular hypertrophy.", 0),
+        ("UNIpolar ventricular pacing.", 0),
+        ("Atrial extrasystole, type: single PAC.", 0),
+        ("Ventricular extrasystole, type: couplet.", UNKNOWN),
+        ("III degree AV-block.", UNKNOWN),
+    ],
+)
+def test_a_diagnosis_tells_which_beats_are_not_of_ventricular_origin(
+    tmp_path: Path, diagnosis: str, expected: int
+) -> None:
+    write_record(tmp_path, replace(record_of(beats(9)), diagnoses=("<age>: 51", "<diagnoses>:", diagnosis)))
+    assert diagnosis in read_record(tmp_path, "1").diagnoses
+    example = ludb_example(read_record(tmp_path, "1"))
+    assert set(np.unique(example.ventricular[example.label == QRS])) == {expected}
+    assert set(np.unique(example.ventricular[example.label != QRS])) == {UNKNOWN} and not example.is_ectopic
 
 
 def test_the_list_of_records_names_what_is_there(ludb: Path) -> None:
@@ -604,7 +633,7 @@ def test_one_command_trains_a_model_and_says_whom_it_never_saw(ludb: Path, tmp_p
     assert result.exit_code == 0, result.output
     assert (tmp_path / "out" / "ecg.unseen").read_text() == "ludb/7"
     card = load_card(tmp_path / "out" / "ecg.toml")
-    # LUDB says of no beat where it comes from, so there are no marks to learn.
+    # LUDB says of no beat that it is of ventricular origin, so there are no marks to learn.
     assert card.labels == LABELS and card.marks == () and card.training_data.startswith("1 records of ludb")
     assert tcnstream.load(tmp_path / "out" / card.file).outputs[0].shape == (len(LABELS),)
     refused = CliRunner().invoke(app, [*call, "--held=7"])

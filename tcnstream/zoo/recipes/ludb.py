@@ -18,6 +18,8 @@ from tcnstream.errors import MissingExtraError, SignalError
 
 LABELS = ("none", "p", "qrs", "t")
 _SYMBOLS = {"p": 1, "N": 2, "t": 3}
+_VENTRICULAR = ("ventricular extrasystole", "iii degree av-block", "idioventricular")
+"""A third-degree block leaves the ventricles their own rhythm."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,19 @@ class Wave:
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """``signal`` (samples, leads) float32 in mV; ``waves[lead]`` in order of time."""
+    """``signal`` (samples, leads) float32 in mV; ``waves[lead]`` in order of time; ``diagnoses`` in LUDB's words."""
 
     name: str
     rate_hz: float
     leads: tuple[str, ...]
     signal: npt.NDArray[np.float32]
     waves: tuple[tuple[Wave, ...], ...]
+    diagnoses: tuple[str, ...] = ()
+
+    @property
+    def has_ventricular_beats(self) -> bool:
+        """Whether a beat may come from a ventricle: LUDB says of a record that it has such beats, not which."""
+        return any(word in each.lower() for each in self.diagnoses for word in _VENTRICULAR)
 
 
 def record_names(folder: Path) -> list[str]:
@@ -84,6 +92,7 @@ def read_record(folder: Path, name: str) -> Record:
         leads=tuple(record.sig_name),
         signal=record.p_signal.astype(np.float32),
         waves=tuple(waves_of(a.symbol, [float(s / record.fs) for s in a.sample]) for a in annotations),
+        diagnoses=tuple(line.strip() for line in record.comments),
     )
 
 

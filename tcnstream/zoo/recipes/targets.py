@@ -11,6 +11,8 @@ network that was trained on LUDB (the *teacher*), which looks at every lead at s
   eighth of its largest, at least 112 ms and at most 300 ms, and no P wave begins or ends in the 100 ms before it; one
   farther off and still in front of a ventricular beat counts nothing.
 * Ventricular flutter counts nothing.
+* In LUDB no beat is of ventricular origin (a paced one is not, as in MIT-BIH); of records whose diagnosis names such
+  beats nothing is known.
 """
 
 from __future__ import annotations
@@ -90,7 +92,8 @@ def ludb_example(record: Record) -> Example:
         first, last = waves[0].start_s, waves[-1].end_s
         weight[lead, int(np.ceil(first * record.rate_hz)) : int(last * record.rate_hz) + 1] = 1
         _draw(waves, record.rate_hz, label[lead], weight[lead])
-    return Example(signal, record.rate_hz, label, weight, np.full(label.shape, UNKNOWN, np.int8))
+    ventricular = np.where((label == QRS) & (not record.has_ventricular_beats), 0, UNKNOWN).astype(np.int8)
+    return Example(signal, record.rate_hz, label, weight, ventricular)
 
 
 def beats_example(record: BeatRecord, teacher: Teacher) -> Example:

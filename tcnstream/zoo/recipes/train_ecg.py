@@ -305,7 +305,7 @@ def _train(
     task = progress.add_task("training", total=1.0, loss="")
     trained = fit(network, windows, recipe, log, progress, task, out / f"{name}.npz")
     training = f"{', '.join(facts)}, all leads, seed {recipe.seed}, {trained.steps} steps; noise of NSTDB"
-    # LUDB says of no beat where it comes from.
+    # LUDB says of no beat that it is of ventricular origin.
     marks = MARKS if any(source.name != "ludb" for source in sources) else ()
     write_models(trained, stages, windows, marks, training, name, out)
     unseen = [r.removeprefix("ludb/") for r in sorted(held) if r.startswith("ludb/")]
