@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import re
 import signal as os_signal
 import subprocess
@@ -21,6 +22,7 @@ import pytest
 from helpers.bridge_tools import MODELS, a_board, program, signal, with_plugin
 from typer.testing import CliRunner
 
+import tcnstream
 from firmware_bridge.boards import devices
 from firmware_bridge.check.run import check
 from firmware_bridge.check.shadow import Shadow
@@ -547,3 +549,25 @@ def test_a_named_board_that_is_not_there_is_a_failure(
 
 def test_errors_of_the_line_are_one_tree() -> None:
     assert issubclass(LinkError, BridgeError)
+
+
+def _command(*arguments: object) -> subprocess.Popen[bytes]:
+    line = "from firmware_bridge.cli import main; main()"
+    environment = os.environ | {"PYTHONPATH": str(Path(tcnstream.__file__).parents[1])}
+    command = [sys.executable, "-P", "-c", line, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+
+
+def test_a_sentence_names_the_options_of_the_command_not_the_library_s_arguments(recording: Path) -> None:
+    model = MODELS / "spectro.f32.tflite"
+    with _command("check", model, "--target", "host", "--input", recording, "--time-axis", 9) as process:
+        _, said = process.communicate()
+    assert process.returncode == 2
+    assert b"name one with --time-axis" in said and b"time_axis" not in said
+
+
+def test_a_closed_pipe_is_not_the_answer_that_a_comparison_did_not_hold(recording: Path) -> None:
+    with _command("check", MODELS / f"{SMALL}.tflite", "--target", "host", "--input", recording, "--json") as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait() == 141
