@@ -35,41 +35,7 @@ _MOST_OGG_PAGE_BYTES = 27 + 255 + 255 * 255
 def read_audio(path: Path, channels: Channels) -> Recording:
     """Samples from -1 to 1, at the file's rate; all that the file holds, whatever its header says of the length."""
     sound = find_sound(must_exist(path))
-    try:
-        file = _opened(path)
-    except SignalError:
-        if sound is None or not sound.subtype or not sound.there_bytes:
-            raise
-        file = _bare(path, sound)
-    remarks = []
-    if sound is not None and sound.is_open_ended:
-        file, remark = _to_the_end(path, file, sound)
-        remarks.append(remark)
-    elif sound is not None and sound.is_cut and not sound.subtype and sound.size_at:
-        file.close()
-        file = _in_whole_blocks(path, sound)
-        remarks.append("cut short: it holds less than it says")
-    elif (sound is not None and sound.is_cut) or _cut_short(file.extra_info):
-        remarks.append("cut short: it holds less than it says")
-    elif file.format == "FLAC" and (flac := find_flac(path)) is not None:
-        says_less = 0 < flac.said_frames < flac.there_frames
-        if says_less or flac.is_tagged:
-            file.close()
-            file = _opened(path, View(path, flac.head, len(flac.head), flac.end_bytes))
-        if says_less:
-            said = f"its header says {flac.said_frames:,} frames (more is there): read to the end of the file"
-            remarks.append(said)
-        if flac.is_cut and not flac.said_frames:
-            remarks.append("cut short: its last block is not whole")
-    elif file.format == "OGG" and not _ends_with_its_last_page(path):
-        remarks.append("cut short: its last page is not the end")
-    elif file.format == "MP3" and (mpeg := find_mpeg(path)) is not None:
-        if not mpeg.says_count:
-            file.close()
-            file = _opened(path, View(path, mpeg.counted(), mpeg.begin_bytes, mpeg.end_bytes))
-            file.read(mpeg.silent_frames)
-        if mpeg.is_cut:
-            remarks.append("cut short: its last MPEG frame is not whole")
+    file, remarks = _whole(path, sound)
     if not file.frames and path.stat().st_size > _EMPTY_FROM_BYTES and (sound is None or sound.is_open_ended):
         raise SignalError(
             f"{path} says that it holds no sound and has {path.stat().st_size:,} bytes: its recorder did not finish "
@@ -101,6 +67,65 @@ def read_audio(path: Path, channels: Channels) -> Recording:
         remark="; ".join(remarks),
         available_units=(FULL_SCALE,) * file.channels,
     )
+
+
+def _whole(path: Path, sound: Sound | None) -> tuple[Any, list[str]]:
+    """The opened file, so that reading it gives all that is there, and what is to be said of that.
+
+    ``sound`` is what the headers of WAV and its like say; None for other kinds of file.
+    """
+    try:
+        file = _opened(path)
+    except SignalError:
+        if sound is None or not sound.subtype or not sound.there_bytes:
+            raise
+        file = _bare(path, sound)
+    if sound is not None and sound.is_open_ended:
+        file, remark = _to_the_end(path, file, sound)
+        return file, [remark]
+    if sound is not None and sound.is_cut and not sound.subtype and sound.size_at:
+        file.close()
+        return _in_whole_blocks(path, sound), [_LESS_THAN_SAID]
+    if (sound is not None and sound.is_cut) or _cut_short(file.extra_info):
+        return file, [_LESS_THAN_SAID]
+    by_format = _BY_FORMAT.get(file.format)
+    return (file, []) if by_format is None else by_format(path, file)
+
+
+def _whole_flac(path: Path, file: Any) -> tuple[Any, list[str]]:
+    flac = find_flac(path)
+    if flac is None:
+        return file, []
+    remarks = []
+    says_less = 0 < flac.said_frames < flac.there_frames
+    if says_less or flac.is_tagged:
+        file.close()
+        file = _opened(path, View(path, flac.head, len(flac.head), flac.end_bytes))
+    if says_less:
+        remarks.append(f"its header says {flac.said_frames:,} frames (more is there): read to the end of the file")
+    if flac.is_cut and not flac.said_frames:
+        remarks.append("cut short: its last block is not whole")
+    return file, remarks
+
+
+def _whole_ogg(path: Path, file: Any) -> tuple[Any, list[str]]:
+    return file, [] if _ends_with_its_last_page(path) else ["cut short: its last page is not the end"]
+
+
+def _whole_mp3(path: Path, file: Any) -> tuple[Any, list[str]]:
+    mpeg = find_mpeg(path)
+    if mpeg is None:
+        return file, []
+    if not mpeg.says_count:
+        file.close()
+        file = _opened(path, View(path, mpeg.counted(), mpeg.begin_bytes, mpeg.end_bytes))
+        file.read(mpeg.silent_frames)
+    return file, ["cut short: its last MPEG frame is not whole"] if mpeg.is_cut else []
+
+
+_LESS_THAN_SAID = "cut short: it holds less than it says"
+_BY_FORMAT = {"FLAC": _whole_flac, "OGG": _whole_ogg, "MP3": _whole_mp3}
+"""How a file whose length is not that of its samples is read to its end, by libsndfile's name of its format."""
 
 
 def _opened(path: Path, view: View | None = None, **raw: Any) -> Any:
