@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import signal
 import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack
 from types import FrameType
 from typing import Any
 
@@ -21,16 +19,18 @@ from tcnstream.live.clock import WallClock, iso
 from tcnstream.live.comparison import Comparison
 from tcnstream.live.config import Config, StreamConfig, read_config
 from tcnstream.live.delay import Bins
-from tcnstream.live.feed import Before, Feed
+from tcnstream.live.feed import Feed
 from tcnstream.live.hub import Hub
-from tcnstream.live.journal import Checkpoint, Journal, boot_id
+from tcnstream.live.journal import Journal, boot_id
 from tcnstream.live.lanes import Lane, LiveWorker, ReplayWorker, Worker
 from tcnstream.live.logs import Log
 from tcnstream.live.memory import kept_folder, let_go
+from tcnstream.live.restart import Left
+from tcnstream.live.running import Running
 from tcnstream.live.sinks import open_sink
 from tcnstream.live.sinks.base import Sink
 from tcnstream.live.sinks.jsonl import JsonlSink
-from tcnstream.live.sources import ends, kind_named, open_source
+from tcnstream.live.sources import ends, open_source
 from tcnstream.live.sources.base import Live, Replay, Wanted
 from tcnstream.live.systemd import Systemd
 from tcnstream.live.told import StreamFacts
@@ -41,38 +41,6 @@ from tcnstream.pipeline import PipelinePool
 from tcnstream.signal.units import FULL_SCALE, known
 
 _SINKS_END_S = 5.0
-_SAME_BOOT_TOLERANCE_S, _OTHER_BOOT_TOLERANCE_S = 0.05, 2.0
-
-
-@dataclass
-class Running:
-    """A stream that runs, with all that belongs to it."""
-
-    config: StreamConfig
-    identity: str
-    lane: Lane
-    worker: Worker
-    feed: Feed | None = None
-
-    def leave_board(self) -> None:
-        """The chain moves no more; what was found last is still told."""
-        if self.lane.board is not None:
-            self.lane.board.close()
-            self.worker.publish([self.lane])
-
-    @property
-    def is_over(self) -> bool:
-        """Nothing more will come of it."""
-        return self.lane.chain.ended or bool(self.lane.failed)
-
-
-@dataclass
-class _Tail:
-    """What a live stream wrote after its last checkpoint."""
-
-    next_seq: int = 0
-    next_frame: int = 0
-    epoch: int = 0
 
 
 class Daemon:
@@ -91,7 +59,6 @@ class Daemon:
         self._workers: list[Worker] = []
         self._models: dict[str, OpenedModel] = {}
         self._pools: dict[object, PipelinePool] = {}
-        self._tails: dict[str, _Tail] = {}
         self._signals: list[int] = []
         self._woken = threading.Event()
         self._systemd = Systemd()
@@ -115,8 +82,7 @@ class Daemon:
     def _begin(self) -> None:
         self._journal = Journal(self.config.state, self.config.checkpoint.quota_bytes)
         self._kept = kept_folder(self.config.state)
-        self._before = self._journal.streams()
-        self._same_boot = self._journal.boot() == boot_id()
+        self._left = Left(self._journal.streams(), same_boot=self._journal.boot() == boot_id())
         self.checkpoints = Checkpoints(self._journal, self.hub.sinks, self.config.checkpoint, self.log)
         sources = {name: self._open(stream) for name, stream in self.config.streams.items()}
         self._web = None if self.config.page.host is None else Web(self.config.page, self, self.log)
@@ -145,12 +111,8 @@ class Daemon:
         """What only another start could mend, by place: the watchdog is not fed then."""
         wrong: dict[str, str] = {}
         for name, running in self.running.items():
-            if running.lane.failed:
-                wrong[f"stream.{name}"] = running.lane.failed
-            elif running.feed is not None and not running.feed.is_well():
-                wrong[f"stream.{name}"] = "its source's thread is gone, or delivers nothing and does not know why"
-            elif not running.worker.thread.is_alive() and not running.lane.chain.ended:
-                wrong[f"stream.{name}"] = "its worker is gone"
+            if trouble := running.trouble():
+                wrong[f"stream.{name}"] = trouble
         for name, sink in self.hub.sinks.items():
             if not sink.is_alive():
                 wrong[f"sink.{name}"] = "its thread is gone"
@@ -209,7 +171,7 @@ class Daemon:
                 self._end_stream(name)
         self.config = config
         self._change_sinks(before)
-        self._before, self._same_boot, self._tails = self._journal.streams(), True, {}
+        self._left = Left(self._journal.streams(), same_boot=True)
         self._start(sources)
         self.log.info("config.read", streams=len(self.running), changed=len(new))
         self._systemd.ready(f"{len(self.running)} streams")
@@ -264,41 +226,10 @@ class Daemon:
             sink.keep_at(self._kept / f"{sink.config.name}.lines")
 
     def _recover_files(self) -> None:
-        """Files go back to the last checkpoint, but for what live streams wrote since, which nobody can give again."""
-        for name, sink in self.hub.sinks.items():
+        for sink in self.hub.sinks.values():
             if isinstance(sink, JsonlSink):
-                positions = {
-                    stream: checkpoint.files[name]
-                    for stream, checkpoint in self._before.items()
-                    if name in checkpoint.files and stream in self.config.streams
-                }
-                if positions:
-                    self._recover(sink, positions)
+                self._left.recover(sink, self.config.streams)
             sink.start()
-
-    def _recover(self, sink: JsonlSink, positions: Mapping[str, tuple[int, int]]) -> None:
-        begin = min(positions.values())
-        all_bytes = len(sink.file.tail(begin))
-        offsets = {stream: all_bytes - len(sink.file.tail(position)) for stream, position in positions.items()}
-
-        def keep(offset: int, line: bytes) -> bool:
-            try:
-                fields = json.loads(line)
-                stream = fields["stream"]
-            except (ValueError, KeyError, TypeError):
-                return True
-            if stream not in offsets or offset < offsets[stream]:
-                return True
-            if _is_replayed(self.config.streams[stream]):
-                return False
-            tail = self._tails.setdefault(stream, _Tail())
-            tail.next_seq = max(tail.next_seq, int(fields["seq"]) + 1)
-            tail.epoch = max(tail.epoch, int(fields["epoch"]))
-            rate_frames = int(fields.get("first_frame", fields["frame"])) + int(fields.get("frames", 0))
-            tail.next_frame = max(tail.next_frame, rate_frames)
-            return True
-
-        sink.recover(begin, keep)
 
     def _start(self, sources: Mapping[str, Replay | Live]) -> None:
         """Streams of the configuration that do not run yet, with their sources."""
@@ -308,9 +239,9 @@ class Daemon:
         for names in self._side_by_side(replays):
             together = ReplayWorker(self.hub, f"replay {names[0]}", self._failed, self._woken.set)
             for name in names:
-                lane, identity = self._lane(name, replays[name], together)
-                together.add(lane, replays[name])
-                started.append(Running(self.config.streams[name], identity, lane, together))
+                running = self._running(name, replays[name], together)
+                together.add(running.lane, replays[name])
+                started.append(running)
             workers.append(together)
         for name, source in sources.items():
             if isinstance(source, Live):
@@ -321,9 +252,9 @@ class Daemon:
                         self.hub, f"live {model}", self._failed, self._woken.set
                     )
                     workers.append(live)
-                lane, identity = self._lane(name, source, live)
-                feed = self._feed(name, source, lane, live)
-                started.append(Running(self.config.streams[name], identity, lane, live, feed))
+                running = self._running(name, source, live)
+                running.feed = self._feed(name, source, running.lane, live)
+                started.append(running)
         self.running |= {running.config.name: running for running in started}
         self.checkpoints.watch([Watched(each.lane, each.worker, each.identity) for each in started])
         self._workers += workers
@@ -346,52 +277,18 @@ class Daemon:
             groups.append((ties, [*(each for _, names in touching for each in names), name]))
         return [sorted(names, key=list(replays).index) for _, names in groups]
 
-    def _lane(self, name: str, source: Replay | Live, worker: Worker) -> tuple[Lane, str]:
+    def _running(self, name: str, source: Replay | Live, worker: Worker) -> Running:
         stream = self.config.streams[name]
         opened = self._models[stream.model]
-        rate_hz = source.rate_hz
-        if rate_hz is None and isinstance(source, Replay):
-            raise SignalError(f"stream.{name}: {stream.source.uri} does not say its sample rate: add ?rate=HZ")
-        key: tuple[object, ...] = (
-            id(worker),
-            stream.model,
-            rate_hz,
-            source.units,
-            stream.gain,
-            stream.output,
-            stream.engine,
-        )
-        key += (name,) if stream.board else ()  # what a board follows is pushed alone
-        if key in self._pools:
-            pool = self._pools[key]
-            number = pool.join()
-        else:
-            try:
-                with warnings.catch_warnings(record=True) as assumed:
-                    warnings.simplefilter("always")
-                    pool = self._pools[key] = PipelinePool(
-                        opened.model,
-                        1,
-                        card=opened.card,
-                        rate_hz=rate_hz,
-                        units=source.units or None,
-                        gain=stream.gain,
-                        output=stream.output,
-                        options=StreamOptions(stream.engine),
-                    )
-            except TcnStreamError as error:
-                raise SignalError(f"stream.{name}: {error}") from error
-            for warning in assumed:
-                self.log.warn("stream.assumed", stream=name, what=str(warning.message))
-            number = 0
+        pool, number = self._place(stream, source, worker)
         stamp = _Stamp()
         chain = Chain(stream, pool[number], stamp, replayed=isinstance(source, Replay), units=source.units)
-        facts = (stream.text, source.identity if isinstance(source, Replay) else "", opened.model.file.sha256)
-        identity = hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
         if isinstance(source, Replay) and source.start_unix_s is not None:
             start_s, chain_hz = source.start_unix_s, chain.rate_hz
             stamp.of = lambda frame: iso(start_s + frame / chain_hz)
-        self._restore(chain, identity)
+        facts = (stream.text, source.identity if isinstance(source, Replay) else "", opened.model.file.sha256)
+        identity = hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
+        self._left.restore(chain, identity, self.log)
         kept = any(self.hub.sinks[sink].wants_samples for sink in stream.sinks)
         board = None
         if stream.board:
@@ -399,25 +296,44 @@ class Daemon:
                 board = Comparison(stream.board, chain, self.log, lambda: self._show_state(name))
             except TcnStreamError as error:
                 raise SignalError(f"stream.{name}.board: {error}") from error
-        return Lane(chain, pool, number, is_kept=kept, board=board), identity
+        return Running(stream, opened, identity, Lane(chain, pool, number, is_kept=kept, board=board), worker)
 
-    def _restore(self, chain: Chain, identity: str) -> None:
-        before = self._before.get(chain.config.name)
-        if before is None:
-            return
-        tail = self._tails.get(chain.config.name, _Tail())
-        if before.identity == identity and (chain.replayed or (before.clean and not tail.next_seq)):
-            with suppress(TcnStreamError, ValueError):
-                chain.restore(before.state)
-                chain.next_seq = max(chain.next_seq, before.reserved_seq)
-                return
-            self.log.warn("journal.state", stream=chain.config.name, why="it is of another program or model")
-        seq = max(before.reserved_seq, tail.next_seq)
-        epoch = max(before.epoch, tail.epoch)
-        if chain.replayed:
-            chain.begin_at(0, epoch + 1, seq)
-        else:
-            chain.begin_at(max(before.next_frame, tail.next_frame), epoch, seq)
+    def _place(self, stream: StreamConfig, source: Replay | Live, worker: Worker) -> tuple[PipelinePool, int]:
+        """A pool of the worker's whose lanes are pushed as this stream is, and the stream's lane in it."""
+        if source.rate_hz is None and isinstance(source, Replay):
+            raise SignalError(f"stream.{stream.name}: {stream.source.uri} does not say its sample rate: add ?rate=HZ")
+        key: tuple[object, ...] = (
+            id(worker),
+            stream.model,
+            source.rate_hz,
+            source.units,
+            stream.gain,
+            stream.output,
+            stream.engine,
+            stream.name if stream.board else "",  # what a board follows is pushed alone
+        )
+        if key in self._pools:
+            pool = self._pools[key]
+            return pool, pool.join()
+        opened = self._models[stream.model]
+        try:
+            with warnings.catch_warnings(record=True) as assumed:
+                warnings.simplefilter("always")
+                pool = self._pools[key] = PipelinePool(
+                    opened.model,
+                    1,
+                    card=opened.card,
+                    rate_hz=source.rate_hz,
+                    units=source.units or None,
+                    gain=stream.gain,
+                    output=stream.output,
+                    options=StreamOptions(stream.engine),
+                )
+        except TcnStreamError as error:
+            raise SignalError(f"stream.{stream.name}: {error}") from error
+        for warning in assumed:
+            self.log.warn("stream.assumed", stream=stream.name, what=str(warning.message))
+        return pool, 0
 
     def _feed(self, name: str, source: Live, lane: Lane, worker: LiveWorker) -> Feed:
         chain = lane.chain
@@ -430,22 +346,13 @@ class Daemon:
             self.wall,
             self.log,
             lambda: self._show_state(name),
-            self._since(chain, self._before.get(name)),
+            self._left.since(chain),
         )
         stamp = chain.stamp
         assert isinstance(stamp, _Stamp)
         stamp.of = feed.utc
         chain.synchronised = lambda: self.wall.synchronised
         return feed
-
-    def _since(self, chain: Chain, before: Checkpoint | None) -> Before | None:
-        if before is None or before.ended:
-            return None
-        arrived_s, tolerance_s = before.monotonic_s, _SAME_BOOT_TOLERANCE_S
-        if not self._same_boot:
-            arrived_s, tolerance_s = time.monotonic() - (time.time() - before.unix_s), _OTHER_BOOT_TOLERANCE_S
-        arrived_s += (chain.next_frame - before.next_frame) / chain.rate_hz
-        return Before(chain.next_frame, arrived_s, tolerance_s)
 
     # Running and ending ------------------------------------------------------------------------------------------
 
@@ -456,61 +363,19 @@ class Daemon:
     def _show_state(self, name: str) -> None:
         running = self.running.get(name)
         if running is not None:
-            self.hub.set_state(name, running.config.sinks, self._state_of(running))
+            self.hub.set_state(name, running.config.sinks, running.state())
 
     def states(self) -> dict[str, Mapping[str, Any]]:
         """What is known of each stream."""
-        return {name: self._state_of(running) for name, running in list(self.running.items())}
+        return {name: running.state() for name, running in list(self.running.items())}
 
     def streams(self) -> dict[str, StreamFacts]:
         """What does not change of each stream."""
-        return {name: self._facts_of(running) for name, running in list(self.running.items())}
+        return {name: running.facts() for name, running in list(self.running.items())}
 
     def delays(self) -> dict[str, Bins]:
         """How long events of each stream took."""
         return {name: running.lane.delay.bins() for name, running in list(self.running.items())}
-
-    def _facts_of(self, running: Running) -> StreamFacts:
-        chain, opened = running.lane.chain, self._models[running.config.model]
-        card = opened.card
-        labels = chain.pipeline.labels
-        return StreamFacts(
-            running.config.name,
-            opened.path.stem,
-            running.config.source.uri,
-            labels,
-            card.segments.background if card is not None else "",
-            chain.rate_hz,
-            chain.units,
-            opened.channels,
-            None if card is None else card.look_ahead_ms / 1000,
-        )
-
-    def _state_of(self, running: Running) -> Mapping[str, Any]:
-        """What is known of a stream, for status, health and the page."""
-        facts, feed = running.lane.chain.facts, running.feed
-        arrived_s = running.lane.chain.arrived_s
-        state = "failed" if running.lane.failed else "ended" if facts.ended else "up"
-        says = running.lane.failed
-        if feed is not None and state == "up":
-            state, says = ("up" if feed.state.is_up else "down"), feed.state.says
-        return {
-            "type": "status",
-            "stream": running.config.name,
-            "state": state,
-            "says": says,
-            "source": running.config.source.uri,
-            "epoch": facts.epoch,
-            "next_frame": facts.next_frame,
-            "next_seq": facts.next_seq,
-            "gaps": facts.gaps,
-            "missing_frames": facts.missing_frames,
-            "behind_s": round(running.lane.behind_s, 3),
-            "age_s": round(time.monotonic() - arrived_s, 3) if arrived_s else None,
-            "drift_ppm": None if feed is None else round(feed.state.drift_ppm, 1),
-            "reconnects": 0 if feed is None else feed.state.reconnects,
-            "board": None if running.lane.board is None else running.lane.board.state(),
-        }
 
     def _stop(self) -> None:
         self._systemd.stopping()
@@ -545,10 +410,6 @@ class _Stamp:
 
 def _unknown(frame: int) -> str | None:
     return None
-
-
-def _is_replayed(stream: StreamConfig) -> bool:
-    return kind_named(stream.source.kind).replayable
 
 
 _SIGNALS: Sequence[int] = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
