@@ -7,7 +7,7 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +83,7 @@ def read_stages(path: Path) -> list[TcnParams]:
 
 def fit(
     network: Network,
-    windows: Batches,
+    windows: Callable[[int], Batches],
     recipe: Recipe,
     log: Log,
     progress: Progress,
@@ -92,8 +92,9 @@ def fit(
 ) -> Trained:
     """AdamW (Loshchilov & Hutter, arXiv:1711.05101) along half a cosine, with averaged parameters at the end.
 
-    The statistics of the batch norms are measured anew for the averaged parameters. ``kept`` is a .npz that has the
-    parameters so far, every 500 steps and at the end.
+    ``windows`` are those of a seed. The statistics of the batch norms are measured anew for the averaged parameters, on
+    windows of the next seed: how many of the first are drawn ahead and never used is a matter of time. ``kept`` is a
+    .npz that has the parameters so far, every 500 steps and at the end.
     """
     parameters = network.parameters
     average = parameters.copy()
@@ -101,7 +102,7 @@ def fit(
     losses: list[float] = []
     began = time.monotonic()
     step, done = 0, 0.0
-    with _drawn_ahead(windows, recipe.lanes) as batches:
+    with _drawn_ahead(windows(recipe.seed), recipe.lanes) as batches:
         while done < 1:
             step += 1
             minutes = (time.monotonic() - began) / 60
@@ -126,11 +127,17 @@ def fit(
                 losses.clear()
             if kept is not None and step % 500 == 0:
                 np.savez(kept, parameters=average, statistics=network.statistics)
-    measured = np.mean([network.measure(windows.draw(recipe.lanes)[0], average) for _ in range(24)], axis=0)
-    trained = Trained(network, average, measured.astype(np.float32), step)
+    trained = Trained(network, average, measured_statistics(network, average, windows(recipe.seed + 1), recipe), step)
     if kept is not None:
         np.savez(kept, parameters=trained.parameters, statistics=trained.statistics)
     return trained
+
+
+def measured_statistics(network: Network, parameters: Floats, windows: Batches, recipe: Recipe) -> Floats:
+    """The batch norms' statistics of ``parameters``, the mean over 24 steps' windows."""
+    each = [network.measure(windows.draw(recipe.lanes)[0], parameters) for _ in range(24)]
+    measured: Floats = np.mean(each, axis=0).astype(np.float32)
+    return measured
 
 
 @contextmanager

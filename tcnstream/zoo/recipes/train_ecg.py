@@ -14,6 +14,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -298,16 +299,16 @@ def _train(
         log.write(database=source.name, records=used)
     log.write(recipe=asdict(recipe), params=json.loads(params.read_text(encoding="utf-8")), held=sorted(held))
     noises = None if noise is None else load_noise(noise)
-    windows = Windows(examples, noises, recipe.frames, recipe.seed)
+    windows = partial(Windows, examples, noises, recipe.frames)
     network = Network(channels, units, recipe.seed, classes=len(LABELS) + len(MARKS), marks=len(MARKS))
     if start is not None:
-        network.adopt(folded_weights(start), windows.draw(4 * recipe.lanes)[0])
+        network.adopt(folded_weights(start), windows(recipe.seed + 1).draw(4 * recipe.lanes)[0])
     task = progress.add_task("training", total=1.0, loss="")
     trained = fit(network, windows, recipe, log, progress, task, out / f"{name}.npz")
     training = f"{', '.join(facts)}, all leads, seed {recipe.seed}, {trained.steps} steps; noise of NSTDB"
     # LUDB says of no beat that it is of ventricular origin.
     marks = MARKS if any(source.name != "ludb" for source in sources) else ()
-    write_models(trained, stages, windows, marks, training, name, out)
+    write_models(trained, stages, windows(recipe.seed + 2), marks, training, name, out)
     unseen = [r.removeprefix("ludb/") for r in sorted(held) if r.startswith("ludb/")]
     for source in sources:
         if source.name == "ludb" and unseen:

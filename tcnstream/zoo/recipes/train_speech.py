@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
@@ -232,7 +233,7 @@ def _run(console: Console, cache: Path, out: Path, params: Path, name: str, hour
             halves.append(joined(made))
         mixtures, kept_aside = halves
         task = progress.add_task("training", total=1.0, loss="")
-        trained = fit(network, MixtureWindows(mixtures, recipe.seed), recipe, log, progress, task)
+        trained = fit(network, partial(MixtureWindows, mixtures), recipe, log, progress, task)
     np.savez(out / f"{name}.npz", parameters=trained.parameters, statistics=trained.statistics)
     facts = {what: round(value, 4) for what, value in scores_of(trained, kept_aside).items()}
     log.write(steps=trained.steps, kept_aside=facts)
