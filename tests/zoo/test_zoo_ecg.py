@@ -451,14 +451,14 @@ def typed_record(symbols: str, rhythm: str = "N", name: str = "100") -> BeatReco
     )
 
 
-def told_waves(record: BeatRecord, miss: int | None = None) -> Callable[[np.ndarray], np.ndarray]:
-    """A teacher that knows the waves of ``beats``, but for the QRS of one."""
+def told_waves(record: BeatRecord, miss: int | None = None, kind: int = QRS) -> Callable[[np.ndarray], np.ndarray]:
+    """A teacher that knows the waves of ``beats``, but for one wave of one beat."""
 
     def teach(lead: np.ndarray) -> np.ndarray:
         logits = np.zeros((len(lead), 4), np.float32)
         logits[:, 0] = 5
         for number, wave in enumerate(beats(len(record.beats))):
-            if number // 3 != miss or wave.label != QRS:
+            if number // 3 != miss or wave.label != kind:
                 logits[round(wave.start_s * 250) : round(wave.end_s * 250) + 1, wave.label] = 10
         return logits
 
@@ -479,6 +479,23 @@ def test_beats_decide_where_the_teacher_does_not() -> None:
     lost = BeatRecord("1", 250.0, ("MLII",), unseen.signal[:, :1], unseen.beats[:3] + unseen.beats[4:], ())
     gone = beats_example(lost, told_waves(unseen))
     assert gone.label[0][round(unseen.beats[3].time_s * 250)] != QRS
+
+
+@pytest.mark.parametrize("symbol", "NRL")
+def test_a_wave_in_front_of_a_beat_stays_where_the_atria_go_before_it(symbol: str) -> None:
+    record = typed_record(f"NNN{symbol}NN")
+    example = beats_example(record, told_waves(record))
+    wave = beats(6)[9]
+    middle = round((wave.start_s + wave.end_s) / 2 * 250)
+    assert wave.label == P and (example.label[:, middle] == P).all() and (example.weight[:, middle] == 1).all()
+
+
+@pytest.mark.parametrize(("symbol", "rhythm", "known"), [("N", "N", 0), ("L", "N", 0), ("N", "AFIB", 1), ("V", "N", 1)])
+def test_nothing_is_known_where_the_teacher_sees_no_p_that_must_be_there(symbol: str, rhythm: str, known: int) -> None:
+    record = typed_record(f"NNN{symbol}NN", rhythm)
+    example = beats_example(record, told_waves(record, miss=3, kind=P))
+    before = round(beats(6)[10].start_s * 250) - 20
+    assert example.label[0, before] == 0 and example.weight[0, before] == known
 
 
 def test_fibrillation_has_no_p_and_flutter_of_the_ventricles_teaches_nothing() -> None:

@@ -7,6 +7,7 @@ waves.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,6 @@ def rhythms_of(annotation: Any, duration_s: float) -> tuple[Rhythm, ...]:
     return tuple(Rhythm(start, end, name) for (start, name), end in zip(marks, following, strict=True))
 
 
-def is_within(rhythms: tuple[Rhythm, ...], names: frozenset[str], time_s: float) -> bool:
+def is_within(rhythms: Sequence[Rhythm], names: frozenset[str], time_s: float) -> bool:
     """Whether the heart is in one of these rhythms then."""
     return any(r.start_s <= time_s < r.end_s and r.name in names for r in rhythms)

@@ -8,8 +8,11 @@ network that was trained on LUDB (the *teacher*), which looks at every lead at s
 * A beat that the teacher does not see is a QRS for 28 ms around its R peak; of the rest around it nothing is known.
 * A QRS of the teacher's without a beat is none. In atrial fibrillation and flutter a P wave is none.
 * A beat of a wide type (ventricular, paced, a bundle branch blocked) is a QRS for as long as the slope is above an
-  eighth of its largest, at least 112 ms and at most 300 ms, and no P wave begins or ends in the 100 ms before it; one
-  farther off and still in front of a ventricular beat counts nothing.
+  eighth of its largest, at least 112 ms and at most 300 ms. In the 100 ms before a ventricular or a paced one there is
+  no P wave; one farther off and still in front of a ventricular beat counts nothing. Before a blocked one a P wave that
+  runs into it may be its upstroke, and counts nothing.
+* The atria go before a beat that comes from above the ventricles, whether the teacher sees that or not: where it sees
+  no P wave in front of such a beat, nothing is known, but in atrial fibrillation and flutter.
 * Ventricular flutter counts nothing.
 * In LUDB no beat is of ventricular origin (a paced one is not, as in MIT-BIH); of records whose diagnosis names such
   beats nothing is known.
@@ -26,7 +29,7 @@ import numpy.typing as npt
 import soxr
 
 from tcnstream.zoo.recipes.ludb import LABELS, Record, Wave
-from tcnstream.zoo.recipes.mitdb import WIDE, Beat, BeatRecord, Rhythm
+from tcnstream.zoo.recipes.mitdb import WIDE, Beat, BeatRecord, Rhythm, is_within
 from tcnstream.zoo.recipes.qtdb import QtRecord
 from tcnstream.zoo.recipes.signals import RATE_HZ, conditioned
 
@@ -43,6 +46,11 @@ GAINS = (1.0, 0.5, 0.3)
 
 _WITHOUT_P = frozenset({"AFIB", "AFL"})
 _WITHOUT_WAVES = frozenset({"VFL"})
+_BLOCKED = frozenset("LRB")
+"""Beats that come through one bundle branch alone."""
+_AFTER_ATRIA = frozenset("NAaS") | _BLOCKED
+"""Beats in front of which the atria beat, though a wave of theirs may lie in the T wave or be too small to see."""
+_LONGEST_PR, _SHORTEST_P = round(0.36 * RATE_HZ), round(0.032 * RATE_HZ)
 _LEAST_WIDE, _MOST_WIDE = round(0.112 * RATE_HZ), round(0.3 * RATE_HZ)
 
 
@@ -192,11 +200,15 @@ def _typed(signal: Doubles, beats: Sequence[Beat], rhythms: Sequence[Rhythm], vo
         for frame, beat in zip(at.tolist(), beats, strict=True):
             if near < frame < len(label) - near:
                 start, end = (
-                    _wide(frame, bends, label, weight) if beat.symbol in WIDE else _narrow(frame, label, weight)
+                    _wide(frame, beat, bends, label, weight) if beat.symbol in WIDE else _narrow(frame, label, weight)
                 )
                 if beat.ventricular:
                     before = slice(max(start - 50, 0), start)
                     weight[before][label[before] == P] = 0
+                elif beat.symbol in _AFTER_ATRIA and not is_within(rhythms, _WITHOUT_P, beat.time_s):
+                    before = slice(max(start - _LONGEST_PR, 0), start)
+                    if not any(b - a >= _SHORTEST_P for a, b in runs_of(label[before], P)):
+                        weight[before][(label[before] == 0) | (label[before] == P)] = 0
                 ventricular[start:end] = UNKNOWN if beat.ventricular is None else beat.ventricular
         for rhythm in rhythms:
             if rhythm.name in _WITHOUT_WAVES:
@@ -225,7 +237,7 @@ def _narrow(frame: int, label: Labels, weight: Floats) -> tuple[int, int]:
     return frame - 3, frame + 4
 
 
-def _wide(frame: int, bends: Doubles, label: Labels, weight: Floats) -> tuple[int, int]:
+def _wide(frame: int, beat: Beat, bends: Doubles, label: Labels, weight: Floats) -> tuple[int, int]:
     """A wide QRS from its slopes; where the teacher ends it elsewhere, nothing is known."""
     steepest = frame - 20 + int(bends[frame - 20 : frame + 21].argmax())
     enough = bends[steepest] / 8
@@ -241,8 +253,13 @@ def _wide(frame: int, bends: Doubles, label: Labels, weight: Floats) -> tuple[in
         else:
             end += 1
     end = min(end, start + _MOST_WIDE)
-    label[start - 25 : start][label[start - 25 : start] != T] = 0
-    weight[start - 25 : start] = np.where(label[start - 25 : start] == T, 0, 1)
+    if beat.symbol in _BLOCKED:
+        weight[start - 25 : start][label[start - 25 : start] == QRS] = 0
+        if P in label[start - 5 : start]:
+            weight[start - 25 : start] = 0
+    else:
+        label[start - 25 : start][label[start - 25 : start] != T] = 0
+        weight[start - 25 : start] = np.where(label[start - 25 : start] == T, 0, 1)
     behind = label[end : end + 25]
     weight[end : end + 25][(behind == QRS) | (behind == P)] = 0
     label[start:end], weight[start:end] = QRS, 1
