@@ -1,9 +1,9 @@
-"""Training of small separable networks on a processor, ten times as fast as through a framework.
+"""Training of small separable networks on a processor, five times as fast as through a framework.
 
-XLA, TensorFlow and PyTorch take 5 to 30 thousand frames per second and core for the gradients of a network of thin,
-dilated depthwise convolutions; ``separable.c``, compiled here with the system's C compiler, takes 150 thousand.
-What it trains is exactly what ``tcnstream.zoo.tcn`` builds from ``mb`` blocks with batch norm, and the weights are
-handed to that Keras model by layer name.
+Keras on JAX or PyTorch takes 8 to 36 thousand frames per second and core for the gradients of a network of thin,
+dilated depthwise convolutions; ``separable.c``, compiled here with the system's C compiler, takes 180 thousand
+(``tcnstream/docs/models.md``). What it trains is exactly what ``tcnstream.zoo.tcn`` builds from ``mb`` blocks with
+batch norm, and the weights are handed to that Keras model by layer name.
 """
 
 from __future__ import annotations
