@@ -37,7 +37,14 @@ from tcnstream.zoo.recipes.filterbank import FRAME_SAMPLES, RATE_HZ
 from tcnstream.zoo.recipes.frame_scores import auc, f1
 from tcnstream.zoo.recipes.mixing import FRAME_HZ, LABELS, SPEECH, active, level
 from tcnstream.zoo.recipes.noises import noise
-from tcnstream.zoo.recipes.speech_material import SONGS, VALIDATION_SONGS, as_float, fetch, read_pcm, read_songs
+from tcnstream.zoo.recipes.speech_material import (
+    EVALUATION_PACKAGES,
+    EVALUATION_SONGS,
+    as_float,
+    fetch,
+    read_pcm,
+    read_songs,
+)
 
 Floats = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
@@ -164,8 +171,8 @@ def _pcm(signal: Floats) -> npt.NDArray[np.int16]:
 def read_sets(cache: Path) -> dict[str, list[Judged]]:
     """The recordings by the names of the table's columns; fetched into ``cache`` where they are not there."""
     clean = pocketsphinx_recordings(cache)
-    fetch(cache, SONGS)
-    songs = [song for song in read_songs(cache) if song.name in VALIDATION_SONGS]
+    fetch(cache, EVALUATION_PACKAGES)
+    songs = [song for song in read_songs(cache, EVALUATION_PACKAGES) if song.name in EVALUATION_SONGS]
     sets = {"pyannote sample": [pyannote_sample(cache)], "pocketsphinx": clean}
     for snr_db in MIXED_DB:
         rng = np.random.default_rng(2024)

@@ -24,12 +24,15 @@ FLOOR = 1e-8
 """Added to every band's power, where a sine of full scale has 1: 80 dB down. Far below it sums in float32 are noise."""
 
 
+def centres_hz() -> npt.NDArray[np.float64]:
+    """(BANDS,), evenly spaced on O'Shaughnessy's mel scale."""
+    lowest, highest = 2595 * np.log10(1 + np.array([LOWEST_HZ, HIGHEST_HZ]) / 700)
+    return np.asarray(700 * (10 ** (np.linspace(lowest, highest, BANDS) / 2595) - 1))
+
+
 def kernel() -> Floats:
     """(TAPS, 2 * BANDS): the bands' cosines, then their sines; a sine of amplitude 1 on a band's centre has power 1."""
-    # O'Shaughnessy's mel scale.
-    lowest, highest = 2595 * np.log10(1 + np.array([LOWEST_HZ, HIGHEST_HZ]) / 700)
-    mel = np.linspace(lowest, highest, BANDS)
-    centre_hz = 700 * (10 ** (mel / 2595) - 1)
+    centre_hz = centres_hz()
     width_hz = np.gradient(centre_hz)
     # What the window makes of a steady tone is wide enough for the low bands.
     sweep_hz = np.maximum(width_hz - 1.5 * RATE_HZ / TAPS, 0)
@@ -42,8 +45,8 @@ def kernel() -> Floats:
     return np.concatenate([pair.real, pair.imag], axis=1).astype(np.float32)
 
 
-def levels(signal: Floats) -> Floats:
-    """(samples,) -> (frames, BANDS), a frame for every FRAME_SAMPLES; what is left over at the end is dropped.
+def pairs(signal: Floats) -> Floats:
+    """(samples,) -> (frames, 2 * BANDS), a frame for every FRAME_SAMPLES; what is left over at the end is dropped.
 
     Frame k is centred on the samples from ``k * FRAME_SAMPLES`` on; the signal is zero outside.
     """
@@ -51,9 +54,19 @@ def levels(signal: Floats) -> Floats:
     before = (TAPS - FRAME_SAMPLES) // 2
     padded = np.pad(signal[: frames * FRAME_SAMPLES], before)
     windows = np.lib.stride_tricks.sliding_window_view(padded, TAPS)[::FRAME_SAMPLES]
-    pairs = np.square(windows @ kernel())
-    power = pairs[:, :BANDS] + pairs[:, BANDS:] + np.float32(FLOOR)
+    return np.asarray(windows @ kernel(), np.float32)
+
+
+def compressed(filtered: Floats) -> Floats:
+    """What ``pairs`` gives, (..., 2 * BANDS), as levels (..., BANDS)."""
+    squares = np.square(filtered)
+    power = squares[..., :BANDS] + squares[..., BANDS:] + np.float32(FLOOR)
     return np.asarray(np.sqrt(np.sqrt(np.sqrt(power))), np.float32)
+
+
+def levels(signal: Floats) -> Floats:
+    """(samples,) -> (frames, BANDS)."""
+    return compressed(pairs(signal))
 
 
 def front_end(window_frames: int) -> Any:

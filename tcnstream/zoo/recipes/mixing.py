@@ -1,6 +1,6 @@
-"""Training windows for the speech segmenter: who speaks, plays and rustles when, in which room, through which device.
+"""Stems for training the speech segmenter: a voice, music or noise alone, in which room and through which device.
 
-Labels come from the clean recordings, before anything is mixed to them.
+Labels come from the clean recordings, before anything happens to them. ``blending.py`` lays stems on each other.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import soxr
-from scipy import fft, ndimage
+from scipy import fft
 
 from tcnstream.zoo.recipes.filterbank import FRAME_SAMPLES, RATE_HZ
-from tcnstream.zoo.recipes.noises import band, noise, room, tune
+from tcnstream.zoo.recipes.noises import band, noise, room, scaled, tune
 from tcnstream.zoo.recipes.speech_material import Clip, Material, as_float
 
 Floats = npt.NDArray[np.float32]
@@ -22,9 +22,10 @@ Flags = npt.NDArray[np.bool_]
 LABELS = ("other", "speech", "music")
 OTHER, SPEECH, MUSIC = range(3)
 FRAME_HZ = RATE_HZ / FRAME_SAMPLES
-SNR_DB = (-5.0, 30.0)
-TUNE_SHARE = 0.25
+TUNE_SHARE = 0.2
 """Of the music is made up; the rest are songs."""
+SOUNDS_SHARE = 0.3
+"""Of the noise has recorded sounds in it; the rest is made up."""
 
 QUIET_DB = 36.0
 """Speech this far below a recording's loud parts (the 95th percentile of its frames) is silence."""
@@ -36,12 +37,11 @@ _TAIL_SAMPLES = 2 * RATE_HZ
 
 
 @dataclass(frozen=True, eq=False)
-class Window:
-    """``signal`` (samples,), a ``label`` (frames,) for every FRAME_SAMPLES and how much each one counts."""
+class Stem:
+    """``signal`` (samples,), of mean square 1 where it ``sounds`` (frames,)."""
 
     signal: Floats
-    label: npt.NDArray[np.int8]
-    weight: Floats
+    sounds: Flags
 
 
 def frame_db(signal: Floats) -> Floats:
@@ -79,40 +79,49 @@ def hung_over(loud: Flags) -> Flags:
 
 
 class Mixer:
-    """Draws windows from the material; equal seeds draw equal windows."""
+    """Draws stems from the material; equal seeds draw equal stems."""
 
     def __init__(self, material: Material, seed: int, window_s: float = 10.0) -> None:
         self._rng = np.random.default_rng(seed)
         self._voices = list(material.voices.values())
-        # A voice with ten times the recordings is drawn about twice as often.
-        share = np.array([sum(len(clip.samples) for clip in clips) for clips in self._voices]) ** 0.35
+        # A voice with ten times the recordings is drawn about three times as often.
+        share = np.array([sum(len(clip.samples) for clip in clips) for clips in self._voices]) ** 0.5
         self._share = share / share.sum()
-        self._songs = material.songs
+        self._songs, self._sounds = material.songs, material.sounds
         self.frames = round(window_s * FRAME_HZ)
         self._samples = self.frames * FRAME_SAMPLES
 
-    def draw(self) -> Window:
-        """One window."""
+    def speech(self) -> Stem:
+        """One voice, in half of the stems in a room."""
+        line, spoken = self._line()
+        return self._stem(self._worn(self._through(line, 0.5)), spoken)
+
+    def music(self) -> Stem:
+        """A tune or a piece of a song."""
+        music, played = self._music()
+        return self._stem(self._worn(self._through(music, 0.2)), played)
+
+    def noise(self) -> Stem:
+        """Made up, or recorded sounds with it. It always sounds."""
         rng = self._rng
-        speech, spoken = np.zeros(self._samples, np.float32), np.zeros(self.frames, bool)
-        for _ in range(int(rng.choice([0, 1, 2], p=[0.2, 0.67, 0.13]))):
-            line, said = self._line()
-            speech += self._through(line, 0.5)
-            spoken |= said
-        loudness = level(speech, spoken)
-        music, played = self._music() if rng.random() < 0.55 else (np.zeros_like(speech), np.zeros_like(spoken))
-        if played.any():
-            music = self._through(music, 0.2)
-            music *= np.float32(loudness * 10 ** (-rng.uniform(*SNR_DB) / 20) / level(music, played))
-        # Where neither is, the noise is as loud as it would be otherwise.
-        reference = loudness if spoken.any() or not played.any() else level(music, played)
-        behind = noise(rng, self._samples) * np.float32(reference * 10 ** (-rng.uniform(*SNR_DB) / 20))
-        if played.any() and level(music, played) < level(behind, ~np.zeros_like(spoken)):
-            # Music below the noise is nothing that anybody would call music.
-            behind *= np.float32(rng.uniform(0.05, 1) * level(music, played) / level(behind, played))
-        mixture = self._through(speech + music + (behind if rng.random() < 0.9 else 0), 0.0)
-        label = np.where(spoken, SPEECH, np.where(played, MUSIC, OTHER)).astype(np.int8)
-        return Window(self._recorded(mixture), label, self._weight(spoken))
+        signal = noise(rng, self._samples)
+        if self._sounds and rng.random() < SOUNDS_SHARE:
+            signal = np.float32(rng.uniform(0, 0.5)) * signal + scaled(self._row_of_sounds())
+        return self._stem(self._through(signal, 0.2), np.ones(self.frames, bool))
+
+    def _stem(self, signal: Floats, sounds: Flags) -> Stem:
+        return Stem(signal / np.float32(level(signal, sounds)), sounds)
+
+    def _row_of_sounds(self) -> Floats:
+        rng = self._rng
+        signal = np.zeros(self._samples, np.float32)
+        at = 0
+        while at < self._samples:
+            sound = scaled(as_float(self._sounds[rng.integers(len(self._sounds))].samples))
+            room_for = self._samples - at
+            signal[at : at + len(sound)] += np.float32(np.exp(rng.normal(0, 0.5))) * sound[:room_for]
+            at += int(rng.exponential(0.7) * RATE_HZ) + len(sound) // 2
+        return signal
 
     def _line(self) -> tuple[Floats, Flags]:
         """One voice, its recordings in any order with pauses between them; slower or faster, which moves its pitch."""
@@ -165,28 +174,17 @@ class Mixer:
             spectrum *= fft.rfft(room(rng), samples)
         return np.asarray(fft.irfft(spectrum, samples)[: self._samples], np.float32)
 
-    def _recorded(self, mixture: Floats) -> Floats:
-        """At any level, with the noise and the steps of a converter."""
+    def _worn(self, signal: Floats) -> Floats:
+        """Some recordings are overdriven, some come through a telephone: mu-law of 8 bits (ITU-T G.711)."""
         rng = self._rng
-        peak = float(np.abs(mixture).max())
-        signal = mixture * np.float32(10 ** (rng.uniform(-36, 0) / 20) / max(peak, 1e-9))
-        if rng.random() < 0.05:
-            signal = signal * np.float32(rng.uniform(1, 6))
-        if rng.random() < 0.7:
-            signal = signal + (10 ** (rng.uniform(-95, -60) / 20) * rng.standard_normal(len(signal))).astype(np.float32)
-        if rng.random() < 0.08:
-            # mu-law of 8 bits (ITU-T G.711), as telephones have it.
-            bent = np.sign(signal) * np.log1p(255 * np.minimum(np.abs(signal), 1)) / np.log(256)
-            bent = np.round(bent * 127) / 127
-            signal = (np.sign(bent) * np.expm1(np.abs(bent) * np.log(256)) / 255).astype(np.float32)
-        return (np.round(signal * 32768).clip(-32768, 32767) / 32768).astype(np.float32)
-
-    def _weight(self, spoken: Flags) -> Floats:
-        """Where exactly speech begins and ends is a matter of taste."""
-        border = np.flatnonzero(np.diff(spoken.astype(np.int8)))
-        near = np.zeros(self.frames, bool)
-        near[border] = True
-        return np.where(ndimage.binary_dilation(near, iterations=3), 0.4, 1.0).astype(np.float32)
+        kind, peak = rng.random(), max(float(np.abs(signal).max()), 1e-9)
+        if kind < 0.05:
+            return (signal / peak * np.float32(rng.uniform(1, 6))).clip(-1, 1)
+        if kind < 0.15:
+            loud = signal * np.float32(10 ** (rng.uniform(-30, 0) / 20) / peak)
+            bent = np.round(np.sign(loud) * np.log1p(255 * np.abs(loud)) / np.log(256) * 127) / 127
+            return np.asarray(np.sign(bent) * np.expm1(np.abs(bent) * np.log(256)) / 255, np.float32)
+        return signal
 
 
 def _piece(rng: np.random.Generator, clip: Clip) -> Floats:

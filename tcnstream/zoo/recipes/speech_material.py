@@ -1,7 +1,8 @@
-"""Recordings for training the speech segmenter, from Debian's archive: voices, songs, synthetic voices.
+"""Recordings for training the speech segmenter, from Debian's archive: voices, songs, sounds, synthetic voices.
 
 Packages are fetched with ``apt-get download`` and unpacked into a cache folder; nothing is installed. G.722, the 16 kHz
-form of Asterisk's prompts, is decoded by PyAV (extra ``train``); the synthetic voices are spoken by ``espeak-ng``.
+form of Asterisk's prompts, is decoded by PyAV (extra ``train``); the synthetic voices are spoken by ``espeak-ng`` and
+``flite``. A song counts as music whether anybody sings in it or not.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import re
 import shutil
 import subprocess
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +31,45 @@ from tcnstream.zoo.recipes.filterbank import RATE_HZ
 Pcm = npt.NDArray[np.int16]
 
 PROMPTS = {f"asterisk-core-sounds-{language}-g722": language for language in ("en", "es", "fr", "it", "ru")}
-SONGS = ("asterisk-moh-opsound-g722", "extremetuxracer-data", "frozen-bubble-data", "lincity-ng-data")
-PACKAGES = (*PROMPTS, *SONGS, "klettres-data", "alsa-utils")
+STORIES = ("fillets-ng-data-cs", "fillets-ng-data-nl")
+"""A play for two fish and a crab, each with a voice of its own, in sentences."""
+_ACTORS = ("hs", "m", "v")
+WORDS = {"klettres-data": r"klettres/(\w+)/", "ktuberling-data": r"sounds/(\w+)/"}
+"""Where the language is in the path of a word."""
+_SENTENCES = {"cq_ref", "forig", "g3plx", "hts", "kristoff", "mmt1", "morig", "ve9qrp", "vk5qi"}
+"""The speech among the examples of codec2."""
+_SENTENCES_RATE_HZ = 8000
+SONGS = (
+    "asterisk-moh-opsound-g722",
+    "extremetuxracer-data",
+    "frozen-bubble-data",
+    "lincity-ng-data",
+    "hyperrogue-music",
+    "singularity-music",
+    "colobot-common-sounds",
+    "amoebax-data",
+    "btanks-data",
+    "fillets-ng-data",
+    "hedgewars-data",
+    "wesnoth-1.16-music",
+)
+SOUNDS = ("colobot-common-sounds", "extremetuxracer-data", "frozen-bubble-data")
+"""Machines, steps, splashes: what is short in packages without voices."""
+VOICES = (*PROMPTS, *STORIES, *WORDS, "alsa-utils", "codec2-examples")
+PACKAGES = tuple(dict.fromkeys((*VOICES, *SONGS, *SOUNDS)))
 
-VALIDATION_VOICES = {"klettres-hu", "klettres-nl", "klettres-tn", "espeak-de"}
-VALIDATION_SONGS = {"macroform-the_simplicity", "02 - Robert van Herk - City Blues"}
+EVALUATION_PACKAGES = ("asterisk-moh-opsound-g722", "lincity-ng-data")
+EVALUATION_SONGS = {"macroform-the_simplicity", "02 - Robert van Herk - City Blues"}
+"""Of the evaluation's music; no network learns from them, and none is chosen by them."""
+VALIDATION_VOICES = {"klettres-hu", "klettres-nl", "klettres-tn", "ktuberling-pt", "espeak-de", "codec2-examples"}
 
 _NO_SPEECH = re.compile(r"silence/|(^|/)(beep|beeperr|\w+-2tone|confbridge-(join|leave)|tt-monkeys)$")
 _LEAST_S = 0.1
 _SONG_S = 20.0
 """What is shorter is a jingle or a noise."""
+_STRETCHES, _STRETCH_S = 3, 25.0
+"""Of a long song: so many stretches of this length, the first one from its beginning, the others spread over it."""
+_SOUND_S = (0.05, 12.0)
 
 # Article 1 of the Universal Declaration of Human Rights.
 _TEXTS = {
@@ -51,6 +82,22 @@ _TEXTS = {
     "pt": "Todos os seres humanos nascem livres e iguais em dignidade e em direitos. São dotados de razão.",
     "pl": "Wszyscy ludzie rodzą się wolni i równi pod względem swej godności i swych praw. Są obdarzeni rozumem.",
 }
+_ENGLISH = (
+    "Everyone has the right to life, liberty and security of person.",
+    "No one shall be held in slavery or servitude. It shall be prohibited in all its forms.",
+    "All are equal before the law, and are entitled without any discrimination to equal protection.",
+    "No one shall be subjected to arbitrary arrest, detention or exile.",
+    "Everyone has the right to freedom of movement and residence within the borders of each state.",
+    "Everyone has the right to leave any country, including his own, and to return to his country.",
+    "Everyone has the right to a nationality. Everyone has the right to own property.",
+    "Everyone has the right to freedom of thought, conscience and religion.",
+    "The will of the people shall be the basis of the authority of government.",
+    "Everyone, who works, has the right to just and favourable remuneration.",
+    "Everyone has the right to rest and leisure, including periodic holidays with pay.",
+    "Everyone has the right to education. Education shall be free.",
+)
+"""Sentences of articles 3 to 26 of the same."""
+_FLITE_VOICES = ("awb", "kal16", "rms", "slt")
 _VARIANTS = ("m1", "m2", "m3", "m4", "m5", "m6", "m7", "f1", "f2", "f3", "f4", "f5")
 
 
@@ -65,19 +112,21 @@ class Clip:
 
 @dataclass(frozen=True)
 class Material:
-    """Clean speech by voice, and songs."""
+    """Clean speech by voice, songs, and sounds that are neither."""
 
     voices: dict[str, list[Clip]]
     songs: list[Clip]
+    sounds: list[Clip]
 
     def split(self, validation: bool) -> Material:
-        """The part to train on or the one kept aside: whole voices and songs, and every tenth recording of the rest."""
+        """The part to train on or the one kept aside: whole voices, and every tenth recording, song and sound."""
         voices = {
             voice: [c for c in clips if (voice in VALIDATION_VOICES or _tenth(c.name)) == validation]
             for voice, clips in self.voices.items()
         }
-        songs = [song for song in self.songs if (song.name in VALIDATION_SONGS) == validation]
-        return Material({voice: clips for voice, clips in voices.items() if clips}, songs)
+        songs = [s for s in self.songs if s.name not in EVALUATION_SONGS and _tenth(s.name) == validation]
+        sounds = [sound for sound in self.sounds if _tenth(sound.name) == validation]
+        return Material({voice: clips for voice, clips in voices.items() if clips}, songs, sounds)
 
 
 def _tenth(name: str) -> bool:
@@ -87,8 +136,9 @@ def _tenth(name: str) -> bool:
 def refuse_missing_tools() -> None:
     """What reading the material will need; said before hours are spent. Raises SignalError or MissingExtraError."""
     _decoder()
-    if shutil.which("espeak-ng") is None:
-        raise SignalError("the synthetic voices are spoken by espeak-ng, which is not here: apt-get install espeak-ng")
+    for program in ("espeak-ng", "flite"):
+        if shutil.which(program) is None:
+            raise SignalError(f"synthetic voices are spoken by {program}, which is not here: apt-get install {program}")
 
 
 def fetch(cache: Path, packages: Iterable[str] = PACKAGES) -> None:
@@ -125,23 +175,75 @@ def read_material(cache: Path) -> Material:
     voices: dict[str, list[Clip]] = {}
     for clip in _spoken_clips(cache):
         voices.setdefault(clip.source, []).append(clip)
-    return Material(voices, read_songs(cache))
+    return Material(voices, read_songs(cache, SONGS, _stretches), list(_sounds(cache)))
 
 
-def read_songs(cache: Path) -> list[Clip]:
-    """The songs of the fetched packages."""
-    clips = (clip for package in SONGS for clip in _clips(package, _files(cache, package, ".g722", ".ogg")))
-    return [clip for clip in clips if len(clip.samples) > _SONG_S * RATE_HZ]
+def read_songs(cache: Path, packages: Iterable[str], read: Callable[[Path], Pcm] | None = None) -> list[Clip]:
+    """The songs of fetched packages, whole or as ``read`` reads them."""
+    paths = ((package, _files(cache, package, ".g722", ".ogg", ".wav")) for package in packages)
+    return [
+        clip
+        for package, files in paths
+        for clip in _clips(package, (path for path in files if _length_s(path) > _SONG_S), read)
+    ]
+
+
+def _length_s(path: Path) -> float:
+    if path.suffix == ".g722":
+        # 64 kbit/s.
+        return path.stat().st_size / 8000
+    with _opened(path) as file:
+        return float(file.frames / file.samplerate)
+
+
+def _opened(path: Path) -> soundfile.SoundFile:
+    try:
+        return soundfile.SoundFile(path)
+    except soundfile.LibsndfileError as error:
+        raise SignalError(f"{path} cannot be read: {error}") from error
+
+
+def _stretches(path: Path) -> Pcm:
+    """A long song cut down, so that each one counts about the same and little of it is decoded."""
+    if path.suffix == ".g722":
+        return read_pcm(path)
+    with _opened(path) as file:
+        each = int(_STRETCH_S * file.samplerate)
+        last = file.frames - each
+        if last < _STRETCHES * each:
+            return read_pcm(path)
+        pieces = []
+        for number in range(_STRETCHES):
+            file.seek(last * number // (_STRETCHES - 1))
+            pieces.append(file.read(each, dtype="float32", always_2d=True).mean(axis=1))
+        return to_pcm(np.concatenate(pieces), file.samplerate)
+
+
+def _sounds(cache: Path) -> Iterator[Clip]:
+    shortest, longest = _SOUND_S
+    for package in SOUNDS:
+        files = _files(cache, package, ".ogg", ".wav")
+        yield from _clips(package, (path for path in files if shortest < _length_s(path) < longest))
 
 
 def _spoken_clips(cache: Path) -> Iterator[Clip]:
     for package, language in PROMPTS.items():
         yield from _clips(f"asterisk-{language}", _files(cache, package, ".g722"))
-    for folder in sorted((cache / "klettres-data" / "usr" / "share" / "klettres").iterdir()):
-        yield from _clips(f"klettres-{folder.name}", sorted(folder.rglob("*.ogg")))
+    for package in STORIES:
+        paths = _files(cache, package, ".ogg")
+        for actor in _ACTORS:
+            yield from _clips(f"{package}-{actor}", [path for path in paths if f"-{actor}-" in path.stem])
+    for package, pattern in WORDS.items():
+        for path in _files(cache, package, ".ogg", ".wav"):
+            if match := re.search(pattern, str(path)):
+                yield from _clips(f"{package.removesuffix('-data')}-{match[1]}", [path])
     words = [path for path in _files(cache, "alsa-utils", ".wav") if path.stem != "Noise"]
     yield from _clips("alsa-utils", words)
-    yield from _synthetic(cache / "espeak-ng")
+    for path in _files(cache, "codec2-examples", ".raw"):
+        if path.stem in _SENTENCES:
+            samples = as_float(np.fromfile(path, "<i2"))
+            yield Clip("codec2-examples", path.stem, to_pcm(samples, _SENTENCES_RATE_HZ))
+    yield from _spoken_by_programs(cache)
 
 
 def _files(cache: Path, package: str, *endings: str) -> list[Path]:
@@ -151,9 +253,9 @@ def _files(cache: Path, package: str, *endings: str) -> list[Path]:
     return [path for path in found if not _NO_SPEECH.search(str(path.with_suffix("")))]
 
 
-def _clips(source: str, paths: Iterable[Path]) -> Iterator[Clip]:
+def _clips(source: str, paths: Iterable[Path], read: Callable[[Path], Pcm] | None = None) -> Iterator[Clip]:
     for path in paths:
-        samples = read_pcm(path)
+        samples = (read or read_pcm)(path)
         # The archive has some files without a sound in them.
         if len(samples) > _LEAST_S * RATE_HZ:
             yield Clip(source, path.stem, samples)
@@ -163,11 +265,8 @@ def read_pcm(path: Path) -> Pcm:
     """One channel at RATE_HZ, whatever the file's rate and channels."""
     if path.suffix == ".g722":
         return _decode_g722(path)
-    try:
-        samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise SignalError(f"{path} cannot be read: {error}") from error
-    return to_pcm(samples.mean(axis=1), rate_hz)
+    with _opened(path) as file:
+        return to_pcm(file.read(dtype="float32", always_2d=True).mean(axis=1), file.samplerate)
 
 
 def to_pcm(samples: npt.NDArray[np.float32], rate_hz: float) -> Pcm:
@@ -193,31 +292,31 @@ def _decode_g722(path: Path) -> Pcm:
     return np.concatenate([np.zeros(0, np.int16), *pieces])
 
 
-def _synthetic(folder: Path) -> Iterator[Clip]:
-    """Every language in every variant, at speeds and pitches of their own."""
-    folder.mkdir(exist_ok=True)
+def _spoken_by_programs(cache: Path) -> Iterator[Clip]:
+    """espeak-ng in every language and variant, at speeds and pitches of their own, and the voices of flite."""
+    jobs: list[tuple[str, str, list[str]]] = []
+    for number, (language, variant) in enumerate(product(_TEXTS, _VARIANTS)):
+        manner = ["-s", str(120 + 37 * number % 90), "-p", str(20 + 29 * number % 60), "-v", f"{language}+{variant}"]
+        command = ["espeak-ng", *manner, "--stdout", _TEXTS[language]]
+        jobs.append((f"espeak-{language}", f"espeak-ng/{language}-{variant}.wav", command))
+    for voice, (number, text) in product(_FLITE_VOICES, enumerate(_ENGLISH)):
+        command = ["flite", "-voice", voice, "-t", text, "-o", "/dev/stdout"]
+        jobs.append((f"flite-{voice}", f"flite/{voice}-{number}.wav", command))
 
-    def speak(number: int, language: str, variant: str) -> Clip:
-        path = folder / f"{language}-{variant}.wav"
+    def speak(job: tuple[str, str, list[str]]) -> Clip:
+        source, file, command = job
+        path = cache / file
         if not path.is_file():
-            manner = [
-                "-s",
-                str(120 + 37 * number % 90),
-                "-p",
-                str(20 + 29 * number % 60),
-                "-v",
-                f"{language}+{variant}",
-            ]
-            path.write_bytes(_mended(_run(["espeak-ng", *manner, "--stdout", _TEXTS[language]])))
-        return Clip(f"espeak-{language}", path.stem, read_pcm(path))
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(_mended(_run(command)))
+        return Clip(source, path.stem, read_pcm(path))
 
-    jobs = [(language, variant) for language in _TEXTS for variant in _VARIANTS]
     with ThreadPoolExecutor(2) as pool:
-        yield from pool.map(speak, range(len(jobs)), *zip(*jobs, strict=True))
+        yield from pool.map(speak, jobs)
 
 
 def _mended(wav: bytes) -> bytes:
-    """What espeak-ng writes to a pipe says in its header that it is 2 GB long."""
+    """What these programs write to a pipe does not say in its header how long it is."""
     samples = np.frombuffer(wav[44 : len(wav) - len(wav) % 2], "<i2")
     rate_hz = int.from_bytes(wav[24:28], "little")
     file = io.BytesIO()
