@@ -259,6 +259,13 @@ def test_recordings_are_read_at_16_khz_as_one_channel(tmp_path: Path) -> None:
         read_pcm(tmp_path / "y.wav")
 
 
+def test_every_source_has_its_licence() -> None:
+    assert set(speech_material.LICENCES) == set(speech_material.PACKAGES)
+    said = speech_material.sources()
+    aside = speech_material.VALIDATION_VOICES
+    assert all(f"{p} ({speech_material.LICENCES[p]})" in said for p in speech_material.PACKAGES if p not in aside)
+
+
 def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SignalError, match=r"asterisk-moh-opsound-g722 holds no recordings: delete that folder"):
         speech_material.read_songs(tmp_path, speech_material.SONGS)

@@ -58,6 +58,28 @@ SOUNDS = ("colobot-common-sounds", "extremetuxracer-data", "frozen-bubble-data")
 VOICES = (*PROMPTS, *STORIES, *WORDS, "alsa-utils", "codec2-examples")
 PACKAGES = tuple(dict.fromkeys((*VOICES, *SONGS, *SOUNDS)))
 
+LICENCES = {
+    **dict.fromkeys(PROMPTS, "CC BY-SA 3.0"),
+    **dict.fromkeys(STORIES, "GPL-2"),
+    "alsa-utils": "GPL-2",
+    "amoebax-data": "Free Art License 1.2",
+    "asterisk-moh-opsound-g722": "CC BY-SA 3.0",
+    "btanks-data": "GPL-2+",
+    "codec2-examples": "LGPL-2.1",
+    "colobot-common-sounds": "GPL-3+",
+    "extremetuxracer-data": "GPL-2+",
+    "fillets-ng-data": "GPL-2",
+    "frozen-bubble-data": "GPL-2",
+    "hedgewars-data": "GPL-2, GFDL 1.3, CC BY-SA 3.0",
+    "hyperrogue-music": "CC BY-SA 3.0, CC BY 3.0, GPL-2+",
+    "klettres-data": "GPL-2+",
+    "ktuberling-data": "GPL-2+",
+    "lincity-ng-data": "GPL-2+",
+    "singularity-music": "CC BY-SA 3.0",
+    "wesnoth-1.16-music": "GPL-2+",
+}
+"""Of the recordings, as the packages' copyright files give them."""
+
 EVALUATION_PACKAGES = ("asterisk-moh-opsound-g722", "lincity-ng-data")
 EVALUATION_SONGS = {"macroform-the_simplicity", "02 - Robert van Herk - City Blues"}
 """Of the evaluation's music; no network learns from them, and none is chosen by them."""
@@ -168,6 +190,18 @@ def _run(command: list[str], folder: Path | None = None) -> bytes:
     if made.returncode:
         raise SignalError(f"{' '.join(command)} failed: {made.stderr.decode(errors='replace').strip()[-300:]}")
     return made.stdout
+
+
+def sources() -> str:
+    """All that the recipe learns from, with its licence, for a card."""
+
+    def named(packages: Iterable[str]) -> str:
+        return ", ".join(f"{package} ({LICENCES[package]})" for package in packages if package not in VALIDATION_VOICES)
+
+    return (
+        f"voices: {named(VOICES)}, spoken by espeak-ng and flite; music: {named(SONGS)}, made; "
+        f"noise: made, {named(SOUNDS)}"
+    )
 
 
 def read_material(cache: Path) -> Material:

@@ -33,13 +33,11 @@ from tcnstream.zoo.recipes.frame_scores import auc, f1
 from tcnstream.zoo.recipes.mixing import FRAME_HZ, LABELS, MUSIC, SPEECH, Mixer
 from tcnstream.zoo.recipes.separable import Network, to_keras, units_of
 from tcnstream.zoo.recipes.speech_material import (
-    SONGS,
-    SOUNDS,
-    VOICES,
     Material,
     fetch,
     read_material,
     refuse_missing_tools,
+    sources,
 )
 
 Floats = npt.NDArray[np.float32]
@@ -165,10 +163,8 @@ def write_models(trained: Trained, stages: list[Any], stems: Stems, name: str, o
     network = trained.network
     front = to_tflite(front_end(WINDOW_FRAMES))
     body = to_keras(stages, network.keras_weights(trained.parameters, trained.statistics), WINDOW_FRAMES)
-    training = (
-        f"Mixtures of {stems.hours:.1f} h each of voices ({', '.join(VOICES)}, espeak-ng, flite), music "
-        f"({', '.join(SONGS)}) and noise (made, {', '.join(SOUNDS)}); seed {seed}, {trained.steps} steps"
-    )
+    amount = f"{stems.hours:.1f} h each of voices, music and noise"
+    training = f"Mixtures of {amount}; {sources()}; seed {seed}, {trained.steps} steps"
     heard = calibration(Blender(stems, seed).windows(CHOSEN_WINDOWS)[0], seed)
     for kind, card in (("f32", f"{name}.f32"), ("i8", name)):
         file = f"{name}.{kind}.tflite"
@@ -191,7 +187,7 @@ def main(
     name: Annotated[str, typer.Option(help="The name of the model.")] = "speech",
     hours: Annotated[float, typer.Option(help="Of voices, of music and of noise to mix.", min=0.01)] = 4.0,
     seed: Annotated[int, typer.Option(help="Of the weights and the mixtures.")] = 1,
-    steps: Annotated[int, typer.Option(help="Steps of training.", min=1)] = 40_000,
+    steps: Annotated[int, typer.Option(help="Steps of training.", min=1)] = 28_000,
     minutes: Annotated[float | None, typer.Option(help="Train for so long, whatever the steps.", min=0.01)] = None,
     lanes: Annotated[int, typer.Option(help="Windows of 10 s per step.", min=1)] = 8,
 ) -> None:
