@@ -597,19 +597,17 @@ class PipelinePool:
             yield numbers, np.array(each)
 
     def _take(self, group: Sequence[int], answers: Sequence[Any]) -> list[list[Segment]]:
-        """What the pool returned -> segments of each lane; labels of all of them in one go."""
+        """What the pool returned -> segments of each lane; numbers of all of them in one go."""
         setup, lanes = self._setup, [self._lanes[k] for k in group]
-        first = lanes[0]._segmenter
-        if first is None or setup.keep_frames or len(group) == 1:
+        if not setup.segments or setup.keep_frames or len(group) == 1:
             return [lane._take(answer) for lane, answer in zip(lanes, answers, strict=True)]
         frames = [answer[setup.output] if isinstance(answer, tuple) else answer for answer in answers]
         real = setup.spec.dequantize(np.concatenate(frames))
-        labels, likely = first.labelled(real.reshape(len(real), setup.values))
-        found, begin = [], 0
+        real, found, begin = real.reshape(len(real), setup.values), [], 0
         for lane, made in zip(lanes, frames, strict=True):
             assert lane._segmenter is not None
             end = begin + len(made)
-            found.append(lane._segmenter.push_labelled(labels[begin:end], [column[begin:end] for column in likely]))
+            found.append(lane._segmenter.push(real[begin:end]))
             begin = end
         return found
 

@@ -7,6 +7,7 @@ in the compiled core, and probabilities are counted in ``PARTS``: their sums are
 from __future__ import annotations
 
 import math
+from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
@@ -21,30 +22,39 @@ _LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
 """fdlibm's two parts of ln 2: small integers times the first are exact."""
 _LOG2_E = 1.4426950408889634
 _MOST_LIKELY = 256.0
+_LONGEST_FRAMES = 1 << 13
+"""Of a run: its sums stay within 64 bits."""
 
 Floats = npt.NDArray[np.float64]
 
 
-def labelled(
+def label_runs(
     frames: npt.NDArray[np.float32], labels: int, background: int, probabilities: bool
-) -> tuple[list[int], list[list[int]]]:
-    """Of each frame (n, values) the label, which is the first one of the largest ``labels`` values, and in PARTS how
-    likely it is, 0 for that of ``background``; then, for each value behind the labels, how likely that mark is.
+) -> list[tuple[int, ...]]:
+    """Neighbouring frames (n, values) of one label, in order: (label, how many, sums over them).
 
-    Values are logits, or ``probabilities`` already. What is no number has the probability 0.
+    A frame's label is the first one of the largest ``labels`` values. The sums are, in PARTS, how likely the label is,
+    and, for each value behind the labels, how likely that mark is; 0 in runs of ``background``. A long run comes in
+    pieces. Values are logits, or ``probabilities`` already. What is no number has the probability 0.
     """
-    quick = native.labelled(frames, labels, background, probabilities, PARTS)
+    quick = native.label_runs(frames, labels, background, probabilities, PARTS, _LONGEST_FRAMES)
     if quick is not None:
-        best, *columns = quick
-        return best, columns
+        return quick
     values = frames.astype(np.float64)
     numbers = frames[:, :labels].argmax(axis=1)
     with np.errstate(invalid="ignore"):
         likely = [values[np.arange(len(values)), numbers] if probabilities else _softmax(values[:, :labels], numbers)]
-        likely[0] = np.where(numbers == background, 0.0, likely[0])
         for mark in values[:, labels:].T:
             likely.append(mark if probabilities else 1.0 / (1.0 + exponential(-mark)))
-    return numbers.tolist(), [_in_parts(column) for column in likely]
+    parts = [np.where(numbers == background, 0, _in_parts(column)) for column in likely]
+    runs, begin = [], 0
+    for label, same in groupby(numbers.tolist()):
+        end = begin + len(list(same))
+        while begin < end:
+            stop = min(end, begin + _LONGEST_FRAMES)
+            runs.append((label, stop - begin, *(int(column[begin:stop].sum()) for column in parts)))
+            begin = stop
+    return runs
 
 
 def exponential(x: Floats) -> Floats:
@@ -67,7 +77,7 @@ def _softmax(values: Floats, best: npt.NDArray[np.int64]) -> Floats:
     return 1.0 / total
 
 
-def _in_parts(likely: Floats) -> list[int]:
+def _in_parts(likely: Floats) -> npt.NDArray[np.int64]:
     bounded = np.clip(np.nan_to_num(likely, nan=0.0), -_MOST_LIKELY, _MOST_LIKELY)
-    parts: list[int] = np.rint(bounded * PARTS).astype(np.int64).tolist()
+    parts: npt.NDArray[np.int64] = np.rint(bounded * PARTS).astype(np.int64)
     return parts

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from itertools import groupby
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from tcnstream.errors import SignalError
-from tcnstream.signal.likelihood import PARTS, labelled
+from tcnstream.signal.likelihood import PARTS, label_runs
 
 
 @dataclass(frozen=True)
@@ -48,11 +47,6 @@ class _Run:
     end: int
     frames: int
     sums: list[int]
-
-    def add(self, columns: Sequence[Sequence[int]]) -> None:
-        """What some of the frames say."""
-        for number, column in enumerate(columns):
-            self.sums[number] += sum(column)
 
     def take(self, later: _Run) -> None:
         """Goes on up to the end of a later run of the same label."""
@@ -179,32 +173,20 @@ class Segmenter:
 
         Returns what is final.
         """
-        return self.push_labelled(*self.labelled(np.ascontiguousarray(frames, np.float32)))
-
-    def push_labelled(self, labels: list[int], likely: Sequence[Sequence[int]]) -> list[Segment]:
-        """``push`` of what ``labelled`` says of frames."""
-        run, count = self._open, len(labels)
-        if run is not None and labels.count(run.label) == count:  # mostly
-            self._frame += count
-            run.end = self._frame
-            run.frames += count
-            if run.label != self._background:
-                run.add(likely)
-            return self._final() if self._pending else []
-        at = max(0, min(-self._frame, len(labels)))
-        self._frame += at
-        for label, same in groupby(labels[at:]):
-            end = at + len(list(same))
+        values = np.ascontiguousarray(frames, np.float32)
+        self._must_fit(values)
+        if self._frame < 0:
+            early = min(-self._frame, len(values))
+            values, self._frame = values[early:], self._frame + early
+        for label, count, *sums in label_runs(values, len(self.labels), self._background, self.probabilities):
             run = self._open
             if run is None or run.label != label:
                 run = self._begin(label)
-            self._frame += end - at
+            self._frame += count
             run.end = self._frame
-            run.frames += end - at
-            if label != self._background:
-                run.add([column[at:end] for column in likely])
-            at = end
-        return self._final()
+            run.frames += count
+            run.sums = [a + b for a, b in zip(run.sums, sums, strict=True)]
+        return self._final() if self._pending else []
 
     def flush(self) -> list[Segment]:
         """Ends the signal: the segments that were waiting for more."""
@@ -238,11 +220,7 @@ class Segmenter:
         runs = [*self._pending, *([] if self._open is None or self._open.label == self._background else [self._open])]
         return max(self.not_before_s, self.start_s + (runs[0].start if runs else self._frame) / self.rate_hz)
 
-    def labelled(self, frames: npt.NDArray[np.float32]) -> tuple[list[int], list[list[int]]]:
-        """As ``likelihood.labelled``: each frame's label, by number, its probability, and those of its marks.
-
-        The frames may be of any signals with the same rules.
-        """
+    def _must_fit(self, frames: npt.NDArray[np.float32]) -> None:
         count = len(self.labels)
         if frames.ndim != 2 or frames.shape[1] != count + len(self.marks):
             marks = f" and {len(self.marks)} marks ({', '.join(self.marks)})" if self.marks else ""
@@ -250,7 +228,6 @@ class Segmenter:
                 f"frames of shape {frames.shape[1:]} do not fit {count} labels ({', '.join(self.labels)}){marks}: "
                 "correct the labels of the card"
             )
-        return labelled(frames, count, self._background, self.probabilities)
 
     def _begin(self, label: int) -> _Run:
         """The run that the next frame opens."""

@@ -15,7 +15,8 @@ from tcnstream.errors import StreamError
 from tcnstream.model import load
 from tcnstream.signal.card import shipped_models
 from tcnstream.signal.filters import Clip, FilterChain, Gain, Offset, Sos
-from tcnstream.signal.likelihood import PARTS, exponential, labelled
+from tcnstream.signal import likelihood
+from tcnstream.signal.likelihood import PARTS, exponential, label_runs
 from tcnstream.spec import TensorSpec
 from tcnstream.tflite.graph import Quantization
 
@@ -117,13 +118,15 @@ def test_a_push_that_is_refused_moves_nothing() -> None:
     background=st.integers(-1, 2),
     probabilities=st.booleans(),
 )
-def test_labels_have_the_bits_of_numpy(values: list[float], marks: int, background: int, probabilities: bool) -> None:
-    frames = np.resize(np.array([*values, 1.5], np.float32), (12, 3 + marks))
+def test_runs_have_the_bits_of_numpy(values: list[float], marks: int, background: int, probabilities: bool) -> None:
+    frames = np.repeat(np.resize(np.array([*values, 1.5], np.float32), (12, 3 + marks)), [1, 2, 9] * 4, axis=0)
     with pytest.MonkeyPatch.context() as patch:
-        quick = labelled(frames, 3, background, probabilities)
-        assert real.labelled(frames, 3, background, probabilities, PARTS) is not None
+        patch.setattr(likelihood, "_LONGEST_FRAMES", 4)
+        quick = label_runs(frames, 3, background, probabilities)
+        assert real.label_runs(frames, 3, background, probabilities, PARTS, 4) == quick
         without_core(patch)
-        assert labelled(frames, 3, background, probabilities) == quick
+        assert label_runs(frames, 3, background, probabilities) == quick
+    assert sum(count for _, count, *_ in quick) == len(frames) and max(count for _, count, *_ in quick) <= 4
 
 
 def test_the_exponential_is_that_of_numpy_but_for_the_last_bits() -> None:

@@ -143,7 +143,7 @@ int has_integers(const real_scale *scale);
 
 /* 0, or -1 at a NaN, which has no integer. */
 int quantize(const float *from, Py_ssize_t n, const real_scale *scale, void *to);
-PyObject *real_labels(PyObject *module, PyObject *const *args, Py_ssize_t n_args);
+PyObject *real_runs(PyObject *module, PyObject *const *args, Py_ssize_t n_args);
 extern PyMethodDef real_methods[];
 
 /* push.c */

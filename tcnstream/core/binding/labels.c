@@ -5,7 +5,7 @@
 
 #include "binding.h"
 
-enum { MOST_VALUES = 4096 };
+enum { MOST_VALUES = 4096, MOST_MARKS = 16 };
 
 #define LARGEST_EXPONENT 700.0
 #define LOG2_E 1.4426950408889634
@@ -51,12 +51,12 @@ static int largest_of(const float *x, int n)
     return best;
 }
 
-static PyObject *in_parts(double likely, double parts)
+static int64_t in_parts(double likely, double parts)
 {
     if (likely != likely)
         likely = 0;
     likely = likely < -MOST_LIKELY ? -MOST_LIKELY : likely > MOST_LIKELY ? MOST_LIKELY : likely;
-    return PyLong_FromLongLong((long long)((likely * parts + ROUNDS) - ROUNDS));
+    return (int64_t)((likely * parts + ROUNDS) - ROUNDS);
 }
 
 static double softmax_at(const float *x, int n, int best)
@@ -68,14 +68,41 @@ static double softmax_at(const float *x, int n, int best)
     return 1.0 / total;
 }
 
-/* labels(frames, labels, background, probabilities, parts) -> [labels of frames, likely, marks ...], or None. */
-PyObject *real_labels(PyObject *module, PyObject *const *args, Py_ssize_t n_args)
+/* What a frame of `label` adds to a run's sums: how likely the label is, then how likely each mark. */
+static void add_frame(const float *x, int labels, int values, int label, int are_likely, double parts, int64_t *sums)
 {
-    const NumpyArray *x = n_args == 5 ? plain_array(args[0], TCN_F32) : NULL;
-    Py_ssize_t frame, column, n;
-    long values, labels, background, are_likely;
+    int k;
+    sums[0] += in_parts(are_likely ? x[label] : softmax_at(x, labels, label), parts);
+    for (k = labels; k < values; k++)
+        sums[1 + k - labels] += in_parts(are_likely ? x[k] : 1.0 / (1.0 + exponential(-(double)x[k])), parts);
+}
+
+/* Appends (label, frames, sums...). */
+static int append_run(PyObject *runs, long label, int64_t frames, const int64_t *sums, int n)
+{
+    PyObject *run = PyTuple_New(2 + n);
+    int k, failed;
+    for (k = 0; run && k < 2 + n; k++) {
+        PyObject *number = PyLong_FromLongLong(k == 0 ? label : k == 1 ? frames : sums[k - 2]);
+        if (!number || PyTuple_SetItem(run, k, number))
+            Py_CLEAR(run);
+    }
+    if (!run)
+        return -1;
+    failed = PyList_Append(runs, run);
+    Py_DECREF(run);
+    return failed;
+}
+
+/* runs(frames, labels, background, probabilities, parts, longest) -> [(label, frames, sums...)], or None. */
+PyObject *real_runs(PyObject *module, PyObject *const *args, Py_ssize_t n_args)
+{
+    const NumpyArray *x = n_args == 6 ? plain_array(args[0], TCN_F32) : NULL;
+    Py_ssize_t frame = 0, n;
+    long values, labels, background, are_likely, longest;
+    int64_t sums[1 + MOST_MARKS];
     double parts;
-    PyObject *columns;
+    PyObject *runs;
     (void)module;
     if (!x || x->rank != 2)
         Py_RETURN_NONE;
@@ -83,41 +110,26 @@ PyObject *real_labels(PyObject *module, PyObject *const *args, Py_ssize_t n_args
     background = PyLong_AsLong(args[2]);
     are_likely = PyObject_IsTrue(args[3]);
     parts = PyFloat_AsDouble(args[4]);
+    longest = PyLong_AsLong(args[5]);
     if (PyErr_Occurred())
         return NULL;
     n = x->shape[0];
-    if (labels < 1 || labels > x->shape[1] || x->shape[1] > MOST_VALUES)
+    if (labels < 1 || labels > x->shape[1] || x->shape[1] > MOST_VALUES || x->shape[1] - labels > MOST_MARKS)
         Py_RETURN_NONE;
     values = (long)x->shape[1];
-    columns = PyList_New(2 + values - labels);
-    for (column = 0; columns && column < 2 + values - labels; column++) {
-        PyObject *list = PyList_New(n);
-        if (!list)
-            Py_CLEAR(columns);
-        else
-            PyList_SetItem(columns, column, list);
-    }
-    for (frame = 0; columns && frame < n; frame++) {
+    runs = PyList_New(0);
+    while (runs && frame < n) {
         const float *at = (const float *)(const void *)x->data + frame * values;
-        const int best = largest_of(at, (int)labels);
-        for (column = 0; columns && column < 2 + values - labels; column++) {
-            PyObject *number;
-            if (column == 0) {
-                number = PyLong_FromLong(best);
-            } else if (column == 1) {
-                const double likely = best == background ? 0
-                                      : are_likely       ? at[best]
-                                                         : softmax_at(at, (int)labels, best);
-                number = in_parts(likely, parts);
-            } else {
-                const double mark = at[labels + column - 2];
-                number = in_parts(are_likely ? mark : 1.0 / (1.0 + exponential(-mark)), parts);
-            }
-            if (!number)
-                Py_CLEAR(columns);
-            else
-                PyList_SetItem(PyList_GetItem(columns, column), frame, number);
-        }
+        const Py_ssize_t begin = frame;
+        const int label = largest_of(at, (int)labels);
+        memset(sums, 0, sizeof sums);
+        do {
+            if (label != background)
+                add_frame(at, (int)labels, (int)values, label, (int)are_likely, parts, sums);
+            at += values;
+        } while (++frame < n && frame - begin < longest && largest_of(at, (int)labels) == label);
+        if (append_run(runs, label, frame - begin, sums, (int)(1 + values - labels)))
+            Py_CLEAR(runs);
     }
-    return columns;
+    return runs;
 }

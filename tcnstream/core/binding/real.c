@@ -245,7 +245,7 @@ PyMethodDef real_methods[] = {
     {"finite", real_finite, METH_O, "finite(x): whether no float32 is infinite or missing."},
     {"filter", FAST(real_filter),
      "filter(x, steps, memory, float32, begins): (n, channels) through the steps of a card; the memory moves."},
-    {"labels", FAST(real_labels),
-     "labels(frames, labels, background, probabilities, parts): labels of frames, how likely they are, their marks."},
+    {"runs", FAST(real_runs),
+     "runs(frames, labels, background, probabilities, parts, longest): neighbouring frames of one label, with sums."},
     {"crc32", crc32_of, METH_VARARGS, "crc32(bytes, start=0): as zlib.crc32."},
     {NULL, NULL, 0, NULL}};

@@ -57,12 +57,12 @@ def filtered(
     return made
 
 
-def labelled(
-    frames: npt.NDArray[np.float32], labels: int, background: int, probabilities: bool, parts: int
-) -> list[list[int]] | None:
-    """As ``signal.segments.labelled``."""
+def label_runs(
+    frames: npt.NDArray[np.float32], labels: int, background: int, probabilities: bool, parts: int, longest: int
+) -> list[tuple[int, ...]] | None:
+    """As ``signal.likelihood.label_runs``."""
     core = _core()
-    columns: list[list[int]] | None = (
-        None if core is None else core.labels(frames, labels, background, probabilities, float(parts))
+    runs: list[tuple[int, ...]] | None = (
+        None if core is None else core.runs(frames, labels, background, probabilities, float(parts), longest)
     )
-    return columns
+    return runs
