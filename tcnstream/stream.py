@@ -20,7 +20,7 @@ from tcnstream.engines.base import Executor, PushInto, QuickPush
 from tcnstream.errors import StreamError
 from tcnstream.given import Given, given_values, pack, unpack
 from tcnstream.spec import TensorSpec
-from tcnstream.tails import NewestFrames
+from tcnstream.tails import KeptBytes, NewestFrames, kept_bytes
 from tcnstream.tflite.graph import Array
 
 
@@ -34,7 +34,8 @@ class Stream:
 
     ``inputs`` and ``outputs`` say what frames look like, ``input_steps`` how many frames of each input belong together
     (1, but where rates differ), ``rate_hz`` is the input's sample rate (None: unknown).
-    ``executor`` computes, ``memory`` is what the stream remembers in that engine's form, and ``identity`` names the
+    ``keeps_tail`` says whether ``tail`` can be asked for. ``executor`` computes, ``quick`` is its push as it is used
+    most (None: it has none), ``memory`` is what the stream remembers in that engine's form, and ``identity`` names the
     model and policy that a snapshot belongs to: for pools, tests and tools; whoever changes a memory breaks its stream.
     """
 
@@ -52,14 +53,12 @@ class Stream:
         self.outputs = outputs
         self.rate_hz = None if rate_hz is None else sample_rate(rate_hz)
         self._given = given
+        self.keeps_tail = keep_tail
         self._newest: NewestFrames | None = None
         self._direct_push: PushInto | None = None
-        self._quick_push: QuickPush | None = None
+        self.quick: QuickPush | None = None
         self._lock = threading.Lock()
         self._run_on(executor, identity)
-        if keep_tail:
-            self._newest = NewestFrames(executor.plan, self._sure_tail())
-            self._direct_push = None
 
     def _run_on(self, executor: Executor, identity: str) -> None:
         self.executor = executor
@@ -67,15 +66,17 @@ class Stream:
         self.identity = identity
         self.input_steps = executor.plan.input_steps or (1,) * len(self.inputs)
         in_turn = max(self.input_steps) > 1
-        self._direct_push = None if in_turn or self._newest is not None else executor.direct_push(self.memory)
-        self._quick_push = None if in_turn else self._quick(executor)
+        tail = self._sure_tail() if self.keeps_tail else None
+        keep_bytes = [0] * len(self.inputs) if tail is None else kept_bytes(executor.plan, tail)
+        self._direct_push = None if in_turn or self.keeps_tail else executor.direct_push(self.memory)
+        self.quick = None
+        if not in_turn and len(self.inputs) == len(self.outputs) == 1:
+            (source,), (made,), (most,) = self.inputs, self.outputs, keep_bytes
+            self.quick = executor.quick_push(self.memory, source.shape, made.shape, source.quantization, most)
+        if tail is not None:
+            keepers = [KeptBytes(most) for most in keep_bytes] if self.quick is None else [self.quick]
+            self._newest = NewestFrames(executor.plan, tail, keepers)
         self._broken = False
-
-    def _quick(self, executor: Executor) -> QuickPush | None:
-        if len(self.inputs) != 1 or len(self.outputs) != 1:
-            return None
-        (source,), (made,) = self.inputs, self.outputs
-        return executor.quick_push(self.memory, source.shape, made.shape, source.quantization)
 
     def another(self, static: Mapping[str, npt.ArrayLike] | None = None) -> Stream:
         """One more stream of the same model, engine and policy, at its start.
@@ -138,9 +139,9 @@ class Stream:
         return self.memory.live_bytes()
 
     @property
-    def keeps_tail(self) -> bool:
-        """Whether ``tail`` can be asked for."""
-        return self._newest is not None
+    def is_broken(self) -> bool:
+        """Whether an earlier call failed midway, so that only ``reset`` and ``restore`` go on."""
+        return self._broken
 
     def push(self, *chunks: Array, **named: Array) -> Array | tuple[Array, ...]:
         """Take in frames, return every output frame that they make possible.
@@ -155,22 +156,11 @@ class Stream:
         (``frames_in`` tells which), or broken: it then asks for ``reset`` or ``restore``.
         """
         with self._alone():
-            if self._quick_push is not None and len(chunks) == 1 and not named and not self._broken:
-                made = self._quick_push(chunks[0]) if self._newest is None else self._pushed_and_kept(chunks[0])
+            if self.quick is not None and len(chunks) == 1 and not named and not self._broken:
+                made = self.quick.push(chunks[0])
                 if made is not None:
                     return made
             return self._pushed(self.accept(*chunks, **named))
-
-    def _pushed_and_kept(self, chunk: Array) -> Array | None:
-        """The quick push of a stream that keeps its newest frames; None, and nothing has moved, as of that."""
-        assert self._quick_push is not None and self._newest is not None
-        frames = as_frames(self.inputs[0], chunk)
-        self._broken = True
-        made = self._quick_push(frames)
-        if made is not None:
-            self._newest.take((frames,))
-        self._broken = False
-        return made
 
     def push_into(self, x: Array | tuple[Array, ...], out: Array | tuple[Array, ...]) -> int | tuple[int, ...]:
         """As ``push``, into arrays of the caller's; in the native engine nothing is allocated.
@@ -329,13 +319,13 @@ class Stream:
         that was opened without ``keep_tail``, that has ended, or that was restored and has not had so many since.
         """
         with self._alone():
-            newest = zip(self.inputs, self._sure_newest().frames(), strict=True)
+            newest = zip(self.inputs, self._sure_newest().frames(self.memory.pushed_frames), strict=True)
             return one_or_all([frames.reshape(-1, *spec.shape) for spec, frames in newest])
 
     def tail_blobs(self) -> list[bytes]:
         """``tail`` as the bytes of each input's frames."""
         with self._alone():
-            return self._sure_newest().blobs()
+            return self._sure_newest().blobs(self.memory.pushed_frames)
 
     def _sure_newest(self) -> NewestFrames:
         self._refuse_if_over("tail")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -54,8 +54,24 @@ class PushInto(Protocol):
         """Arguments, result and errors as those of ``Stream.push_into``."""
 
 
-QuickPush: TypeAlias = Callable[[Array], Array | None]
-"""``Stream.push`` of one array as it is used most; None, and nothing has moved, for what an engine does not take so."""
+class Keeper(Protocol):
+    """Keeps the newest bytes of what it is given, as many as it was made for."""
+
+    def keep(self, frames: bytes, /) -> None:
+        """These are newer than all before."""
+
+    def forget(self) -> None:
+        """Nothing is kept."""
+
+    def newest(self, n: int, /) -> bytes:
+        """The last ``n`` bytes."""
+
+
+class QuickPush(Keeper, Protocol):
+    """``Stream.push`` as it is used most, on one memory; keeps the newest of the input frames that it pushes."""
+
+    def push(self, x: Array, /) -> Array | None:
+        """The frames that ``x`` makes possible; None, and nothing has moved, for what an engine does not take so."""
 
 
 class LanePool(Protocol):
@@ -99,11 +115,11 @@ class Executor(Protocol):
         """The engine's own ``push_into`` on this memory; None if it has none, so that a Stream uses ``advance``."""
 
     def quick_push(
-        self, memory: Any, in_shape: Shape, out_shape: Shape, quantization: Quantization | None
+        self, memory: Any, in_shape: Shape, out_shape: Shape, quantization: Quantization | None, keep_bytes: int
     ) -> QuickPush | None:
         """The engine's own ``push`` on this memory, for frames of those shapes; None if it has none.
 
-        ``quantization`` is that of the input, for chunks of real numbers.
+        ``quantization`` is that of the input, for chunks of real numbers; so many bytes of input are kept.
         """
 
     def new_pool(self, memories: Sequence[Any]) -> LanePool | None:
@@ -135,7 +151,7 @@ class StateExecutor(ABC):
         return None
 
     def quick_push(
-        self, memory: State, in_shape: Shape, out_shape: Shape, quantization: Quantization | None
+        self, memory: State, in_shape: Shape, out_shape: Shape, quantization: Quantization | None, keep_bytes: int
     ) -> QuickPush | None:
         return None
 

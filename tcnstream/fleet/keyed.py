@@ -206,7 +206,7 @@ class _Live:
             self._next_seq,
             self._next_row,
             self._next_frame,
-            b"" if self._last is None else self._last.tobytes(),
+            None if self._last is None else self._last.tobytes(),
             self._filled,
             self._pipeline.state(of_tail=self._pipeline.keeps_tail),
         )

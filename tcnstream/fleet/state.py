@@ -1,6 +1,6 @@
 """A key's state as bytes: what is kept between two calls, on any machine.
 
-The format, all of it little-endian: ``TCNK``, a version (one byte, 2), a CRC-32 of what follows (4 bytes), and a
+The format, all of it little-endian: ``TCNK``, a version (one byte, 3), a CRC-32 of what follows (4 bytes), and a
 MessagePack array of the fields of ``KeyState`` in their order. ``pipeline`` is the array of a ``PipelineState``, with
 the model's newest input frames or a snapshot of its layers, whichever is smaller for the model.
 """
@@ -14,7 +14,7 @@ import msgspec
 from tcnstream.errors import StreamError
 from tcnstream.pipeline import PipelineState
 
-_MAGIC = b"TCNK\x02"
+_MAGIC = b"TCNK\x03"
 _CRC_BYTES = 4
 
 
@@ -28,7 +28,7 @@ class KeyState(msgspec.Struct, array_like=True, forbid_unknown_fields=True, froz
     next_seq: int
     next_row: int
     next_frame: int
-    last: bytes
+    last: bytes | None
     filled: list[tuple[float, float]]
     pipeline: PipelineState
 

@@ -9,8 +9,8 @@ a snapshot in another process, a signal gives the same segments and the same fra
 from __future__ import annotations
 
 from tcnstream.pipeline.pipelines import GAP, Follower, Frames, Pipeline, PipelinePool, pipeline_for
-from tcnstream.pipeline.setup import MODEL_HASH_BYTES, PipelineArguments
-from tcnstream.pipeline.state import PipelineState
+from tcnstream.pipeline.setup import PipelineArguments
+from tcnstream.pipeline.state import MODEL_HASH_BYTES, PipelineState
 
 __all__ = [
     "GAP",

@@ -19,7 +19,7 @@ from tcnstream.model import Model
 from tcnstream.opened import OpenedModel, open_model
 from tcnstream.options import StreamOptions
 from tcnstream.pipeline.setup import DEFAULT_OPTIONS, PipelineArguments, Setup, sound_seconds
-from tcnstream.pipeline.state import PipelineState, Tail, digest, read_snapshot, sealed
+from tcnstream.pipeline.state import MODEL_HASH_BYTES, PipelineState, Tail, digest, read_snapshot, sealed
 from tcnstream.signal.card import Card
 from tcnstream.signal.preprocess import (
     Preprocessor,
@@ -129,6 +129,23 @@ class Pipeline:
         self._start_s = setup.start_s
         self._follower: Follower | None = None
         self._at(0)
+        self._chain = self._chained()
+
+    def _chained(self) -> native.Chain | None:
+        """What takes most chunks in one call; None where there is more to do than scale, filter, push and label."""
+        setup, quick, filters = self._setup, self._stream.quick, self._preprocessor.filters
+        rules = None if self._segmenter is None else self._segmenter.run_rules
+        if (
+            quick is None
+            or setup.answer is None
+            or setup.channels is not None
+            or setup.takes_full_scale
+            or self._preprocessor.converts_rate
+            or (rules is not None and setup.keep_frames)
+        ):
+            return None
+        factor = float(self._preprocessor.factor)
+        return native.chain(quick, setup.channel_count, factor, filters.table, filters.memory, setup.answer, rules)
 
     def _at(self, begin_frames: int) -> None:
         """The signal begins (again) at a source frame; all before it is over."""
@@ -222,11 +239,35 @@ class Pipeline:
         """
         if isinstance(samples, Gap):
             return self.mark_gap(samples.frames)
+        if self._chain is not None and not (self._ended or self._broken or self._gone) and self._follower is None:
+            quick = self._pushed_at_once(self._chain, samples)
+            if quick is not None:
+                return quick
         chunk = self._accept(samples)
         self._move()
         found = []
         for at in range(0, max(1, len(chunk)), _BLOCK_SAMPLES):
             found += self._take(self._through(self._prepare(chunk[at : at + _BLOCK_SAMPLES])))
+        self._broken = False
+        return found
+
+    def _pushed_at_once(self, chain: native.Chain, samples: Any) -> list[Segment] | None:
+        """``push`` in one call of the core; None, and nothing has moved, of what it does not take."""
+        filters, segmenter = self._preprocessor.filters, self._segmenter
+        if segmenter is not None and segmenter.is_early:
+            return None
+        self._broken = True
+        made = chain.push(samples, not filters.started)
+        if made is None:
+            self._broken = False
+            return None
+        filters.started = True
+        self._frames_in += len(samples)
+        found: list[Segment] = []
+        if segmenter is not None:
+            found = segmenter.push_runs(made)
+        elif self._setup.keep_frames:
+            self._made = [made.reshape(-1, *self._setup.spec.shape)]
         self._broken = False
         return found
 
@@ -308,20 +349,19 @@ class Pipeline:
         else:
             stream = self._stream.snapshot()
         return PipelineState(
-            self._setup.model_hash,
-            self._arguments(of_tail),
+            self._facts(of_tail),
             self._start_s or 0,
             self._begin_frames,
             self._frames_in,
             self._ended,
-            self._preprocessor.snapshot(),
-            b"" if self._segmenter is None else self._segmenter.snapshot(),
+            *self._preprocessor.snapshot(),
+            None if self._segmenter is None else self._segmenter.state(),
             stream,
         )
 
-    def _arguments(self, of_tail: bool) -> bytes:
+    def _facts(self, of_tail: bool) -> bytes:
         """What must agree; a snapshot of the layers says itself of which policy they are."""
-        return digest(self._setup.facts, self._stream.identity if of_tail else "")
+        return self._setup.model_hash + digest(self._setup.facts, self._stream.identity if of_tail else "")
 
     def restore(self, blob: bytes) -> None:
         """Continue where ``snapshot`` or ``tail`` was taken, bit for bit, on the clock that it had.
@@ -340,7 +380,7 @@ class Pipeline:
                 f"the tail is of another model or policy ({state.model.hex()}) than this pipeline runs"
                 f" ({self._setup.model_hash.hex()}); restore it into one of the same"
             )
-        if state.arguments != self._arguments(of_tail):
+        if state.facts[MODEL_HASH_BYTES:] != self._facts(of_tail)[MODEL_HASH_BYTES:]:
             raise StreamError(
                 "the snapshot is of a pipeline with another rate, unit, filter, output, labels or policy: restore it "
                 "into one that was made with the same arguments"
@@ -349,8 +389,8 @@ class Pipeline:
         begin_s = self._setup.seconds(state.start_s, state.begin_frames)
         segmenter = self._setup.segmenter(begin_s)
         try:
-            preprocessor.restore(state.preprocessor)
-            if segmenter is not None:
+            preprocessor.restore(state.rate, state.filters)
+            if segmenter is not None and state.segmenter is not None:
                 segmenter.restore(state.segmenter)
         except (TcnStreamError, ValueError, msgspec.MsgspecError) as error:
             raise StreamError(
@@ -363,10 +403,11 @@ class Pipeline:
             else:
                 self._stream.restore(state.stream)
         except StreamError:
-            self._broken = before
+            self._broken = before or self._stream.is_broken
             raise
         self._start_s, self._begin_frames, self._frames_in = state.start_s, state.begin_frames, state.frames_in
         self._preprocessor, self._segmenter, self._ended = preprocessor, segmenter, state.ended
+        self._chain = self._chained()
         self._made, self._broken = [], False
 
     def _resume(self, tail: Tail, frames_in: int) -> None:

@@ -18,6 +18,7 @@ from tcnstream.compiler.operations.activation import SOFTMAX
 from tcnstream.errors import SignalError
 from tcnstream.opened import OpenedModel, choose_output
 from tcnstream.options import StreamOptions
+from tcnstream.pipeline.state import MODEL_HASH_BYTES
 from tcnstream.signal.card import Card, card_segmenter, load_card
 from tcnstream.signal.preprocess import (
     Preprocessor,
@@ -30,7 +31,6 @@ from tcnstream.spec import TensorSpec
 from tcnstream.stream import Stream
 from tcnstream.tflite.graph import Shape
 
-MODEL_HASH_BYTES = 8
 DEFAULT_OPTIONS = StreamOptions()
 
 
@@ -154,6 +154,16 @@ class Setup:
     @cached_property
     def output(self) -> int:
         return self.opened.model.outputs.index(self.spec)
+
+    @cached_property
+    def answer(self) -> tuple[float, int] | None:
+        """Scale and zero point of the output, 0 for real numbers; None for integers that stand for none."""
+        quantization = self.spec.quantization
+        if self.spec.dtype.kind == "f":
+            return 0.0, 0
+        if quantization is None:
+            return None
+        return float(quantization.scale.flat[0]), int(quantization.zero_point.flat[0])
 
     @cached_property
     def frames_hz(self) -> float | None:

@@ -9,13 +9,16 @@ from functools import lru_cache
 import msgspec
 
 from tcnstream.errors import StreamError
+from tcnstream.signal.segments import SegmenterState
 
-_MAGIC = b"TCNPIPE3"
+_MAGIC = b"TCNPIPE4"
 _CRC_BYTES = 4
 _DIGEST_BYTES = 4
 
+MODEL_HASH_BYTES = 8
 
-class Tail(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+
+class Tail(msgspec.Struct, array_like=True, forbid_unknown_fields=True, frozen=True):
     """``frames`` are the model's newest input frames, in its own numbers, little-endian; it has had ``more_frames``
     more than the source had samples."""
 
@@ -23,19 +26,25 @@ class Tail(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     frames: bytes
 
 
-class PipelineState(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
-    """All that a pipeline remembers. ``model`` begins the hash of its file, ``arguments`` are a digest, ``stream`` is a
-    snapshot, or the newest input frames."""
+class PipelineState(msgspec.Struct, array_like=True, forbid_unknown_fields=True, frozen=True):
+    """All that a pipeline remembers. ``facts`` are the beginning of the hash of the model's file and a digest of the
+    arguments, ``rate`` and ``filters`` what stands before the model remembers, ``stream`` a snapshot, or the newest
+    input frames."""
 
-    model: bytes
-    arguments: bytes
+    facts: bytes
     start_s: float
     begin_frames: int
     frames_in: int
     ended: bool
-    preprocessor: bytes
-    segmenter: bytes
+    rate: bytes | None
+    filters: bytes
+    segmenter: SegmenterState | None
     stream: bytes | Tail
+
+    @property
+    def model(self) -> bytes:
+        """The beginning of the hash of the model's file."""
+        return self.facts[:MODEL_HASH_BYTES]
 
 
 def sealed(state: PipelineState) -> bytes:

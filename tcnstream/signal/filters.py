@@ -82,27 +82,31 @@ _Step: TypeAlias = tuple[float, float, float, float, float, float]
 
 
 class FilterChain:
-    """Runs ``filters`` over a stream of ``channels`` independent channels."""
+    """Runs ``filters`` over a stream of ``channels`` independent channels.
+
+    ``table`` has a row of six numbers a step, as ``core/binding/real.c`` takes them; ``memory`` (sections, channels, 2)
+    is one array for as long as the chain lives, and ``started`` is False before the first sample.
+    """
 
     def __init__(self, filters: Sequence[Filter] = (), channels: int = 1) -> None:
         self.filters = tuple(filters)
         self.channels = channels
         self._steps = tuple(step for each in self.filters for step in _steps_of(each))
-        self._table = np.array(self._steps, np.float64).reshape(-1, 6)
-        self.reset()
+        self.table = np.array(self._steps, np.float64).reshape(-1, 6)
+        self.memory = np.zeros((sum(step[0] >= _SECTION for step in self._steps), channels, 2))
+        self.started = False
 
     def reset(self) -> None:
         """Back to before the first sample."""
-        self._memory = np.zeros((sum(step[0] >= _SECTION for step in self._steps), self.channels, 2))
-        self._started = False
+        self.memory[:] = 0
+        self.started = False
 
     def push(self, chunk: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """``chunk`` (n, channels) float32 -> (n, channels) float32."""
         if not self._steps or not len(chunk):
             return chunk
-        begins, self._started = not self._started, True
-        self._memory = np.ascontiguousarray(self._memory)
-        quick = native.filtered(np.ascontiguousarray(chunk), self._table, self._memory, begins)
+        begins, self.started = not self.started, True
+        quick = native.filtered(np.ascontiguousarray(chunk), self.table, self.memory, begins)
         if quick is not None:
             return quick
         filtered = np.empty(chunk.shape, np.float32)
@@ -119,28 +123,34 @@ class FilterChain:
         first, (lanes, count, channels) = chains[0], chunks.shape
         if not first._steps or not count:
             return chunks
-        if any(chain._started != first._started for chain in chains):
+        if any(chain.started != first.started for chain in chains):
             return None
         # Channels are independent: those of all chains are as many of one.
-        memory = np.concatenate([chain._memory for chain in chains], axis=1)
+        memory = np.concatenate([chain.memory for chain in chains], axis=1)
         side_by_side = np.ascontiguousarray(chunks.transpose(1, 0, 2)).reshape(count, lanes * channels)
-        quick = native.filtered(side_by_side, first._table, memory, not first._started)
+        quick = native.filtered(side_by_side, first.table, memory, not first.started)
         if quick is None:
             return None
         for at, chain in enumerate(chains):
-            chain._memory, chain._started = memory[:, at * channels : (at + 1) * channels], True
+            chain.memory[:], chain.started = memory[:, at * channels : (at + 1) * channels], True
         return quick.reshape(count, lanes, channels).transpose(1, 0, 2)
 
     def snapshot(self) -> bytes:
-        """All that the chain remembers; ``restore`` continues from it, bit for bit."""
-        return bytes([self._started]) + self._memory.tobytes()
+        """All that the chain remembers, without the zeros at the end; ``restore`` continues from it, bit for bit."""
+        return (bytes([self._mark + self.started]) + self.memory.tobytes()).rstrip(b"\0")
 
     def restore(self, blob: bytes) -> None:
-        """Raises SignalError if the snapshot has no such length: it comes from another chain."""
-        if len(blob) != 1 + self._memory.nbytes:
+        """Raises SignalError if the snapshot is not of as much memory: it comes from another chain."""
+        whole = blob.ljust(1 + self.memory.nbytes, b"\0")
+        if len(blob) > 1 + self.memory.nbytes or whole[0] & ~1 != self._mark:
             raise SignalError("this snapshot is of another preprocessing: restore it with the card it came from")
-        self._started = bool(blob[0])
-        self._memory = np.frombuffer(blob[1:]).reshape(self._memory.shape).copy()
+        self.started = bool(whole[0] & 1)
+        self.memory[:] = np.frombuffer(whole[1:]).reshape(self.memory.shape)
+
+    @property
+    def _mark(self) -> int:
+        """How much is remembered, as a snapshot's first byte says it beside ``started``."""
+        return 2 * min(127, self.memory.size // 2)
 
     def _filter(self, samples: list[float], channel: int, begins: bool) -> list[float]:
         """One channel through all steps."""
@@ -156,7 +166,7 @@ class FilterChain:
             elif kind == _COMPAND:
                 samples = [x / (1.0 + abs(x) / numbers[0]) for x in samples]
             else:
-                memory = self._memory[section, channel]
+                memory = self.memory[section, channel]
                 steady = begins and kind == _SECTION_STEADY
                 memory[:] = _filter_section(samples, numbers, memory.tolist(), steady)
                 section += 1

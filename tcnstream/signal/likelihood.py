@@ -37,7 +37,7 @@ def label_runs(
     and, for each value behind the labels, how likely that mark is; 0 in runs of ``background``. A long run comes in
     pieces. Values are logits, or ``probabilities`` already. What is no number has the probability 0.
     """
-    quick = native.label_runs(frames, labels, background, probabilities, PARTS, _LONGEST_FRAMES)
+    quick = native.label_runs(frames, *rules_of(labels, background, probabilities))
     if quick is not None:
         return quick
     values = frames.astype(np.float64)
@@ -55,6 +55,11 @@ def label_runs(
             runs.append((label, stop - begin, *(int(column[begin:stop].sum()) for column in parts)))
             begin = stop
     return runs
+
+
+def rules_of(labels: int, background: int, probabilities: bool) -> tuple[int, int, bool, float, int]:
+    """The numbers by which the compiled core makes runs."""
+    return labels, background, probabilities, float(PARTS), _LONGEST_FRAMES
 
 
 def exponential(x: Floats) -> Floats:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -37,11 +36,11 @@ class Preprocessor:
         filters: Sequence[Filter] = (),
         low_latency: bool = False,
     ) -> None:
-        self._factor = np.float32(factor)
+        self.factor = np.float32(factor)
         self._rate: RateConverter | None = None
         if from_hz is not None and to_hz is not None:
             self._rate = RateConverter(from_hz, to_hz, channels, low_latency)
-        self._filters = FilterChain(filters, channels)
+        self.filters = FilterChain(filters, channels)
         self.frames_hz = from_hz if self._rate is None else self._rate.to_hz
         self.waits_s = 0.0 if self._rate is None else self._rate.waits_s
         if self._rate is not None and self._rate.ratio == 1:
@@ -49,8 +48,13 @@ class Preprocessor:
 
     def push(self, chunk: Chunk) -> Frames:
         """The frames that ``chunk`` makes possible."""
-        scaled = chunk if self._factor == 1 else chunk * self._factor
-        return self._filters.push(scaled if self._rate is None else self._rate.push(scaled))
+        scaled = chunk if self.factor == 1 else chunk * self.factor
+        return self.filters.push(scaled if self._rate is None else self._rate.push(scaled))
+
+    @property
+    def converts_rate(self) -> bool:
+        """Whether frames come at another rate than samples; else ``factor`` and ``filters`` are all that is done."""
+        return self._rate is not None
 
     @staticmethod
     def push_together(alike: Sequence[Preprocessor], chunks: Frames) -> Frames | None:
@@ -60,32 +64,32 @@ class Preprocessor:
         first = alike[0]
         if first._rate is not None:
             return None
-        scaled = chunks if first._factor == 1 else chunks * first._factor
-        return FilterChain.push_together([each._filters for each in alike], scaled)
+        scaled = chunks if first.factor == 1 else chunks * first.factor
+        return FilterChain.push_together([each.filters for each in alike], scaled)
 
     def flush(self) -> Frames:
         """The signal is over: the frames that were waiting for more of it."""
         if self._rate is None:
-            return np.zeros((0, self._filters.channels), np.float32)
-        return self._filters.push(self._rate.flush())
+            return np.zeros((0, self.filters.channels), np.float32)
+        return self.filters.push(self._rate.flush())
 
     def reset(self) -> None:
         """Back to before the first sample."""
-        self._filters.reset()
+        self.filters.reset()
         if self._rate is not None:
             self._rate.reset()
 
-    def snapshot(self) -> bytes:
-        """All that is remembered; ``restore`` continues from it, bit for bit."""
-        rate = b"" if self._rate is None else self._rate.snapshot()
-        return msgspec.msgpack.encode((rate, self._filters.snapshot()))
+    def snapshot(self) -> tuple[bytes | None, bytes]:
+        """All that the rate's conversion and the filters remember; ``restore`` continues from it, bit for bit."""
+        return None if self._rate is None else self._rate.snapshot(), self.filters.snapshot()
 
-    def restore(self, blob: bytes) -> None:
+    def restore(self, rate: bytes | None, filters: bytes) -> None:
         """Raises TcnStreamError or ValueError for a snapshot that is damaged or of another preprocessing."""
-        rate, filters = msgspec.msgpack.decode(blob, type=tuple[bytes, bytes])
-        if self._rate is not None:
+        if (self._rate is None) != (rate is None):
+            raise SignalError("this snapshot is of another rate")
+        if self._rate is not None and rate is not None:
             self._rate.restore(rate)
-        self._filters.restore(filters)
+        self.filters.restore(filters)
 
 
 _MOST_HZ = 1e9

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcnstream.errors import SignalError
-from tcnstream.signal.likelihood import PARTS, label_runs
+from tcnstream.signal.likelihood import PARTS, label_runs, rules_of
 
 
 @dataclass(frozen=True)
@@ -55,37 +56,23 @@ class _Run:
         self.sums = [a + b for a, b in zip(self.sums, later.sums, strict=True)]
 
 
-class _Kept(msgspec.Struct, array_like=True):
-    """A run in a snapshot, in few bytes: its place counted back from the next frame, and how much of it is gaps.
+class SegmenterState(msgspec.Struct, array_like=True, forbid_unknown_fields=True, frozen=True):
+    """What a Segmenter remembers, in few bytes: runs in their order, the last one of which is open if ``is_open``.
 
-    ``sums`` have as many bytes each as the largest needs.
+    ``runs`` have four numbers each: the label, the first frame and the one behind the last, counted back from
+    ``frame``, which is the next one, and how much of the length is gaps. ``sums`` are those of all runs, little-endian,
+    with as many bytes each as the largest needs; only those that a segment of such a label says. ``marks`` counts what
+    the model marks.
     """
 
-    label: int
-    start: int
-    end: int
-    gaps: int
-    sums: bytes
-
-    @classmethod
-    def of(cls, run: _Run, frame: int) -> _Kept:
-        length = run.end - run.start
-        width = max(total.bit_length() for total in run.sums) // 8 + 1
-        sums = b"".join([total.to_bytes(width, "little", signed=True) for total in run.sums])
-        return cls(run.label, frame - run.start, frame - run.end, length - run.frames, sums)
-
-    def run(self, frame: int, count: int) -> _Run:
-        length, width = self.start - self.end, max(1, len(self.sums) // count)
-        pieces = [self.sums[at : at + width] for at in range(0, len(self.sums), width)]
-        sums = [int.from_bytes(piece, "little", signed=True) for piece in pieces]
-        return _Run(self.label, frame - self.start, frame - self.end, length - self.gaps, sums)
-
-
-class _State(msgspec.Struct, array_like=True):
     frame: int
     marks: int
-    open: _Kept | None
-    pending: list[_Kept]
+    is_open: bool
+    runs: list[int]
+    sums: bytes
+
+
+_RUN_NUMBERS = 4
 
 
 class Segmenter:
@@ -126,6 +113,15 @@ class Segmenter:
         self._background = self.labels.index(background) if background in self.labels else -1
         # A thousandth of a frame forgives that 0.04 s * 250 Hz is not quite 10.
         self._min_frames = [(min_duration_s or {}).get(label, 0.0) * rate_hz - 1e-3 for label in self.labels]
+        # Which sums a segment says: of the marks the ventricular one for a QRS alone.
+        self._said = [
+            [
+                number
+                for number, mark in enumerate((None, *self.marks))
+                if at != self._background and (mark != VENTRICULAR or label == _QRS)
+            ]
+            for at, label in enumerate(self.labels)
+        ]
         self._gap_frames = [(merge_gap_s or {}).get(label, 0.0) * rate_hz + 1e-3 for label in self.labels]
         self.reset()
 
@@ -148,25 +144,45 @@ class Segmenter:
         self._frame = -self.label_delay_frames
         self._open: _Run | None = None
         self._pending: list[_Run] = []
+        self._look_at: float = self._frame
 
-    def snapshot(self) -> bytes:
+    def state(self) -> SegmenterState:
         """All that the segmenter remembers; ``restore`` continues from it."""
-        frame, opened = self._frame, self._open
-        kept = None if opened is None else _Kept.of(opened, frame)
-        return msgspec.msgpack.encode(
-            _State(frame, len(self.marks), kept, [_Kept.of(run, frame) for run in self._pending])
-        )
+        frame, kept = self._frame, self._pending
+        if self._open is not None:
+            kept = [*kept, self._open]
+        runs: list[int] = []
+        sums: list[int] = []
+        for run in kept:
+            start, end = frame - run.start, frame - run.end
+            runs += run.label, start, end, start - end - run.frames
+            sums += [run.sums[number] for number in self._said[run.label]]
+        width = max(max(sums).bit_length(), min(sums).bit_length()) // 8 + 1 if sums else 0
+        packed = b"".join([total.to_bytes(width, "little", signed=True) for total in sums])
+        return SegmenterState(frame, len(self.marks), self._open is not None, runs, packed)
 
-    def restore(self, blob: bytes) -> None:
-        """Raises ValueError for a snapshot that is damaged or of other labels."""
-        state = msgspec.msgpack.decode(blob, type=_State)
-        kept = [*state.pending, *([] if state.open is None else [state.open])]
-        if state.marks != len(self.marks) or any(not 0 <= run.label < len(self.labels) for run in kept):
-            raise ValueError("the snapshot is of other labels")
-        runs = [run.run(state.frame, 1 + len(self.marks)) for run in kept]
+    def restore(self, state: SegmenterState) -> None:
+        """Raises ValueError for a state that is of other labels."""
+        numbers = [state.runs[at : at + _RUN_NUMBERS] for at in range(0, len(state.runs), _RUN_NUMBERS)]
+        if state.marks != len(self.marks) or any(
+            len(each) != _RUN_NUMBERS or not 0 <= each[0] < len(self.labels) for each in numbers
+        ):
+            raise ValueError("the state is of other labels")
+        said = [(run, number) for run, each in enumerate(numbers) for number in self._said[each[0]]]
+        width = len(state.sums) // max(1, len(said))
+        if width * len(said) != len(state.sums) or (state.is_open and not numbers):
+            raise ValueError("the state has no such sums")
+        sums = [[0] * (1 + len(self.marks)) for _ in numbers]
+        for at, (run, number) in enumerate(said):
+            piece = state.sums[at * width : (at + 1) * width]
+            sums[run][number] = int.from_bytes(piece, "little", signed=True)
         self._frame = state.frame
-        self._open = None if state.open is None else runs.pop()
-        self._pending = runs
+        self._pending = [
+            _Run(label, state.frame - start, state.frame - end, start - end - gaps, sums[at])
+            for at, (label, start, end, gaps) in enumerate(numbers)
+        ]
+        self._open = self._pending.pop() if state.is_open else None
+        self._look_at = self._frame
 
     def push(self, frames: npt.ArrayLike) -> list[Segment]:
         """``frames`` (n, labels + marks): logits, or probabilities if the Segmenter was told so.
@@ -178,7 +194,21 @@ class Segmenter:
         if self._frame < 0:
             early = min(-self._frame, len(values))
             values, self._frame = values[early:], self._frame + early
-        for label, count, *sums in label_runs(values, len(self.labels), self._background, self.probabilities):
+        return self.push_runs(label_runs(values, len(self.labels), self._background, self.probabilities))
+
+    @property
+    def run_rules(self) -> tuple[int, int, bool, float, int]:
+        """How frames become what ``push_runs`` takes."""
+        return rules_of(len(self.labels), self._background, self.probabilities)
+
+    @property
+    def is_early(self) -> bool:
+        """Whether the next frame is to be ignored, as the first ``label_delay_frames`` are."""
+        return self._frame < 0
+
+    def push_runs(self, runs: Sequence[Sequence[int]]) -> list[Segment]:
+        """``push`` of frames of which ``label_runs`` says so, and of which none is to be ignored."""
+        for label, count, *sums in runs:
             run = self._open
             if run is None or run.label != label:
                 run = self._begin(label)
@@ -186,7 +216,7 @@ class Segmenter:
             run.end = self._frame
             run.frames += count
             run.sums = [a + b for a, b in zip(run.sums, sums, strict=True)]
-        return self._final() if self._pending else []
+        return self._final() if self._frame >= self._look_at else []
 
     def flush(self) -> list[Segment]:
         """Ends the signal: the segments that were waiting for more."""
@@ -233,6 +263,7 @@ class Segmenter:
         """The run that the next frame opens."""
         self._close()
         self._open = _Run(label, self._frame, self._frame, 0, [0] * (1 + len(self.marks)))
+        self._look_at = self._frame
         return self._open
 
     def _close(self) -> None:
@@ -259,26 +290,33 @@ class Segmenter:
 
     def _final(self) -> list[Segment]:
         found: list[Segment] = []
-        while self._pending and not self._may_grow():
+        while (until := self._grows_until()) <= self._frame:
             found.extend(self._segment(self._pending.pop(0)))
+        self._look_at = until
         return found
 
-    def _may_grow(self) -> bool:
-        """Whether a frame to come may still join the first waiting run, or a frame that is there already."""
+    def _grows_until(self) -> float:
+        """The frame from which on no frame to come, nor one that is there already, may join the first waiting run, if
+        no other run begins before it; infinity where none waits."""
+        if not self._pending:
+            return math.inf
         first = self._pending[0]
         for run in self._pending[1:]:
             if run.label == first.label or self._long(run):
-                return False
-        end, opened = self._frame, self._open
-        if opened is not None and opened.label != self._background:
-            if opened.label == first.label:
-                end = opened.start
-            elif self._long(opened):
-                return False
-        return end - first.end <= self._gap_frames[first.label]
+                return self._frame
+        opened, until = self._open, math.floor(first.end + self._gap_frames[first.label]) + 1
+        if opened is None or opened.label == self._background:
+            return until
+        if opened.label == first.label:
+            return math.inf if opened.start < until else self._frame
+        return min(until, opened.start + self._least_frames(opened))
 
     def _long(self, run: _Run) -> bool:
-        return run.end - run.start >= max(1.0, self._min_frames[run.label])
+        return run.end - run.start >= self._least_frames(run)
+
+    def _least_frames(self, run: _Run) -> int:
+        """From how many frames on a run is a segment."""
+        return max(1, math.ceil(self._min_frames[run.label]))
 
     def _segment(self, run: _Run) -> Iterator[Segment]:
         if self._long(run):

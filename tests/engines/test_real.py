@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from tcnstream.engines.native import real
 from tcnstream.errors import StreamError
 from tcnstream.model import load
+from tcnstream.signal import likelihood
 from tcnstream.signal.card import shipped_models
 from tcnstream.signal.filters import Clip, FilterChain, Gain, Offset, Sos
-from tcnstream.signal import likelihood
 from tcnstream.signal.likelihood import PARTS, exponential, label_runs
 from tcnstream.spec import TensorSpec
 from tcnstream.tflite.graph import Quantization

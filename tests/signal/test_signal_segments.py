@@ -62,7 +62,7 @@ def test_any_cut_gives_the_segments_of_the_definition(
         step = cuts[turn % len(cuts)] if any(cuts) else 1
         found += segmenter.push(frames[at : at + step])
         at, turn = at + step, turn + 1
-        blob, provisional = segmenter.snapshot(), segmenter.provisional
+        blob, provisional = segmenter.state(), segmenter.provisional
         assert [provisional] == (segmenter.flush() or [None])[-1:]
         segmenter.restore(blob)
     found += segmenter.flush()
@@ -128,11 +128,11 @@ def test_marks_are_means_over_the_segment_and_a_ventricular_one_is_of_a_qrs() ->
     assert [s.noise for s in found] == pytest.approx([0.5, 0], abs=1e-3)
     first, second = (Segmenter(LABELS, 10.0, background="none", marks=("ventricular", "noise")) for _ in range(2))
     some = first.push(frames[:4])
-    second.restore(first.snapshot())
+    second.restore(first.state())
     assert second.provisional is not None and second.provisional.ventricular == pytest.approx(1, abs=1e-3)
     assert [*some, *second.push(frames[4:]), *second.flush()] == found
     with pytest.raises(ValueError, match="other labels"):
-        Segmenter(LABELS, 10.0).restore(first.snapshot())
+        Segmenter(LABELS, 10.0).restore(first.state())
     with pytest.raises(SignalError, match=r"4 labels .* and 2 marks \(ventricular, noise\)"):
         whole.push(labels)
     assert whole.rules != Segmenter(LABELS, 10.0, background="none").rules

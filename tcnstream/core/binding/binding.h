@@ -140,13 +140,67 @@ typedef struct {
 
 /* Whether such a scale can be meant: what lies far beyond 16 bits is then beyond its limits. */
 int has_integers(const real_scale *scale);
+int is_integer(int dtype);
 
 /* 0, or -1 at a NaN, which has no integer. */
 int quantize(const float *from, Py_ssize_t n, const real_scale *scale, void *to);
-PyObject *real_runs(PyObject *module, PyObject *const *args, Py_ssize_t n_args);
+void dequantize(const void *from, Py_ssize_t n, const real_scale *scale, float *to);
+int all_finite(const float *x, Py_ssize_t n);
+
+/* The steps of a card, records of six numbers, over (n, channels); `memory` is (sections, channels, 2) and moves on. */
+typedef struct {
+    const double *steps;
+    Py_ssize_t n_steps, sections;
+} filter_steps;
+filter_steps read_steps(const Py_buffer *steps);
+void filter(const filter_steps *steps, const float *x, Py_ssize_t n, Py_ssize_t channels, double *memory, int begins,
+            float *to);
 extern PyMethodDef real_methods[];
 
+/* labels.c: how frames get labels, as signal/likelihood.py says */
+enum { MOST_VALUES = 4096, MOST_MARKS = 16 };
+typedef struct {
+    int values, labels, background, are_likely;
+    double parts;
+    Py_ssize_t longest;
+} label_rules;
+
+/* 0 for rules that are not taken. */
+int sound_rules(const label_rules *rules);
+
+/* A list of the runs in `n` frames of `values` numbers. */
+PyObject *runs_of(const float *frames, Py_ssize_t n, const label_rules *rules);
+PyObject *real_runs(PyObject *module, PyObject *const *args, Py_ssize_t n_args);
+
 /* push.c */
+enum { MOST_RANK = 8 };
+
+typedef struct {
+    PyObject_HEAD
+    StreamObject *stream;
+    int in_rank, out_rank; /* of a chunk: frames, *frame */
+    Py_ssize_t in_shape[MOST_RANK], out_shape[MOST_RANK];
+    PyObject *out_dtype;
+    real_scale scale;
+    int quantizes;
+    uint8_t *kept;           /* the newest input frames end at `kept_end` */
+    size_t most_kept, kept_end;
+} PushObject;
+
+extern PyTypeObject *push_type;
 extern PyType_Spec push_spec;
+
+/* Memory for that many output frames, or NULL. */
+typedef void *(*place)(void *context, int64_t frames);
+
+/* Whether the stream takes so many frames now. */
+int takes(const PushObject *self, Py_ssize_t frames);
+
+/* Frames in the plan's own numbers into the stream; how many come out, to where `to` says. -1, with an exception or
+ * without one, where nothing has moved. */
+int64_t advance(PushObject *self, const void *frames, int64_t n, place to, void *context);
+
+/* chain.c */
+extern PyType_Spec chain_spec;
 
 #endif

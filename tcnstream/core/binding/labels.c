@@ -5,8 +5,6 @@
 
 #include "binding.h"
 
-enum { MOST_VALUES = 4096, MOST_MARKS = 16 };
-
 #define LARGEST_EXPONENT 700.0
 #define LOG2_E 1.4426950408889634
 #define LN2_HIGH 6.93147180369123816490e-01
@@ -69,12 +67,12 @@ static double softmax_at(const float *x, int n, int best)
 }
 
 /* What a frame of `label` adds to a run's sums: how likely the label is, then how likely each mark. */
-static void add_frame(const float *x, int labels, int values, int label, int are_likely, double parts, int64_t *sums)
+static void add_frame(const float *x, const label_rules *r, int label, int64_t *sums)
 {
     int k;
-    sums[0] += in_parts(are_likely ? x[label] : softmax_at(x, labels, label), parts);
-    for (k = labels; k < values; k++)
-        sums[1 + k - labels] += in_parts(are_likely ? x[k] : 1.0 / (1.0 + exponential(-(double)x[k])), parts);
+    sums[0] += in_parts(r->are_likely ? x[label] : softmax_at(x, r->labels, label), r->parts);
+    for (k = r->labels; k < r->values; k++)
+        sums[1 + k - r->labels] += in_parts(r->are_likely ? x[k] : 1.0 / (1.0 + exponential(-(double)x[k])), r->parts);
 }
 
 /* Appends (label, frames, sums...). */
@@ -94,42 +92,50 @@ static int append_run(PyObject *runs, long label, int64_t frames, const int64_t 
     return failed;
 }
 
+int sound_rules(const label_rules *r)
+{
+    return r->labels >= 1 && r->values >= r->labels && r->values <= MOST_VALUES && r->values - r->labels <= MOST_MARKS &&
+           r->longest >= 1;
+}
+
+PyObject *runs_of(const float *frames, Py_ssize_t n, const label_rules *r)
+{
+    int64_t sums[1 + MOST_MARKS];
+    PyObject *runs = PyList_New(0);
+    Py_ssize_t frame = 0;
+    while (runs && frame < n) {
+        const float *at = frames + frame * r->values;
+        const Py_ssize_t begin = frame;
+        const int label = largest_of(at, r->labels);
+        memset(sums, 0, sizeof sums);
+        do {
+            if (label != r->background)
+                add_frame(at, r, label, sums);
+            at += r->values;
+        } while (++frame < n && frame - begin < r->longest && largest_of(at, r->labels) == label);
+        if (append_run(runs, label, frame - begin, sums, 1 + r->values - r->labels))
+            Py_CLEAR(runs);
+    }
+    return runs;
+}
+
 /* runs(frames, labels, background, probabilities, parts, longest) -> [(label, frames, sums...)], or None. */
 PyObject *real_runs(PyObject *module, PyObject *const *args, Py_ssize_t n_args)
 {
     const NumpyArray *x = n_args == 6 ? plain_array(args[0], TCN_F32) : NULL;
-    Py_ssize_t frame = 0, n;
-    long values, labels, background, are_likely, longest;
-    int64_t sums[1 + MOST_MARKS];
-    double parts;
-    PyObject *runs;
+    label_rules rules;
     (void)module;
-    if (!x || x->rank != 2)
+    if (!x || x->rank != 2 || x->shape[1] > MOST_VALUES)
         Py_RETURN_NONE;
-    labels = PyLong_AsLong(args[1]);
-    background = PyLong_AsLong(args[2]);
-    are_likely = PyObject_IsTrue(args[3]);
-    parts = PyFloat_AsDouble(args[4]);
-    longest = PyLong_AsLong(args[5]);
+    rules.values = (int)x->shape[1];
+    rules.labels = (int)PyLong_AsLong(args[1]);
+    rules.background = (int)PyLong_AsLong(args[2]);
+    rules.are_likely = PyObject_IsTrue(args[3]);
+    rules.parts = PyFloat_AsDouble(args[4]);
+    rules.longest = PyLong_AsSsize_t(args[5]);
     if (PyErr_Occurred())
         return NULL;
-    n = x->shape[0];
-    if (labels < 1 || labels > x->shape[1] || x->shape[1] > MOST_VALUES || x->shape[1] - labels > MOST_MARKS)
+    if (!sound_rules(&rules))
         Py_RETURN_NONE;
-    values = (long)x->shape[1];
-    runs = PyList_New(0);
-    while (runs && frame < n) {
-        const float *at = (const float *)(const void *)x->data + frame * values;
-        const Py_ssize_t begin = frame;
-        const int label = largest_of(at, (int)labels);
-        memset(sums, 0, sizeof sums);
-        do {
-            if (label != background)
-                add_frame(at, (int)labels, (int)values, label, (int)are_likely, parts, sums);
-            at += values;
-        } while (++frame < n && frame - begin < longest && largest_of(at, (int)labels) == label);
-        if (append_run(runs, label, frame - begin, sums, (int)(1 + values - labels)))
-            Py_CLEAR(runs);
-    }
-    return runs;
+    return runs_of((const float *)(const void *)x->data, x->shape[0], &rules);
 }

@@ -1,10 +1,10 @@
-/* module.c - tcnstream._native: the types Plan, Stream, Pool and Push, and the arithmetic around a plan. */
+/* module.c - tcnstream._native: the types Plan, Stream, Pool, Push and Chain, and the arithmetic around a plan. */
 #include "../layout.h"
 #include "binding.h"
 
 static int module_exec(PyObject *module)
 {
-    PyObject *layout = PyLong_FromUnsignedLong(TCN_LAYOUT), *push_type;
+    PyObject *layout = PyLong_FromUnsignedLong(TCN_LAYOUT), *chain_type;
     int failed = !layout || PyModule_AddObjectRef(module, "LAYOUT", layout);
     Py_XDECREF(layout);
     if (failed || find_errors())
@@ -13,12 +13,14 @@ static int module_exec(PyObject *module)
     plan_type = (PyTypeObject *)PyType_FromSpec(&plan_spec);
     stream_type = (PyTypeObject *)PyType_FromSpec(&stream_spec);
     pool_type = (PyTypeObject *)PyType_FromSpec(&pool_spec);
-    if (!plan_type || !stream_type || !pool_type || PyModule_AddType(module, plan_type) ||
-        PyModule_AddType(module, stream_type) || PyModule_AddType(module, pool_type))
+    push_type = (PyTypeObject *)PyType_FromSpec(&push_spec);
+    if (!plan_type || !stream_type || !pool_type || !push_type || PyModule_AddType(module, plan_type) ||
+        PyModule_AddType(module, stream_type) || PyModule_AddType(module, pool_type) ||
+        PyModule_AddType(module, push_type))
         return -1;
-    push_type = PyType_FromSpec(&push_spec);
-    failed = !push_type || PyModule_AddType(module, (PyTypeObject *)push_type);
-    Py_XDECREF(push_type);
+    chain_type = PyType_FromSpec(&chain_spec);
+    failed = !chain_type || PyModule_AddType(module, (PyTypeObject *)chain_type);
+    Py_XDECREF(chain_type);
     if (failed)
         return -1;
     try_numpy();

@@ -49,7 +49,7 @@ int quantize(const float *from, Py_ssize_t n, const real_scale *s, void *to)
     for (k = 0; k < n; k++)                                                                                            \
         to[k] = ((float)((const type *)from)[k] - zero) * s->scale;
 
-static void dequantize(const void *from, Py_ssize_t n, const real_scale *s, float *to)
+void dequantize(const void *from, Py_ssize_t n, const real_scale *s, float *to)
 {
     const float zero = (float)s->zero_point;
     Py_ssize_t k;
@@ -75,6 +75,8 @@ static const NumpyArray *integers(PyObject *object, real_scale *s)
         array = plain_array(object, s->dtype = dtypes[k]);
     return array;
 }
+
+int is_integer(int dtype) { return dtype == TCN_I8 || dtype == TCN_U8 || dtype == TCN_I16; }
 
 int has_integers(const real_scale *s) { return s->scale > 0 && s->zero_point >= -65536 && s->zero_point <= 65536; }
 
@@ -118,20 +120,22 @@ static PyObject *real_dequantize(PyObject *module, PyObject *const *args, Py_ssi
     return made;
 }
 
+int all_finite(const float *x, Py_ssize_t n)
+{
+    Py_ssize_t k;
+    int all = 1;
+    for (k = 0; k < n; k++)
+        all &= fabsf(x[k]) < INFINITY;
+    return all;
+}
+
 static PyObject *real_finite(PyObject *module, PyObject *object)
 {
     const NumpyArray *x = plain_array(object, TCN_F32);
-    const float *at;
-    Py_ssize_t n, k;
-    int all = 1;
     (void)module;
     if (!x)
         Py_RETURN_NONE;
-    at = (const float *)(const void *)x->data;
-    n = array_elements(x);
-    for (k = 0; k < n; k++)
-        all &= fabsf(at[k]) < INFINITY;
-    return PyBool_FromLong(all);
+    return PyBool_FromLong(all_finite((const float *)(const void *)x->data, array_elements(x)));
 }
 
 /* The filters of a card: one record of six numbers a step, the kind first. */
@@ -189,49 +193,58 @@ static void filter_piece(double *x, Py_ssize_t n, const double *steps, Py_ssize_
     }
 }
 
-/* (n, channels) float32 -> a new array of them. Every sample's arithmetic is the same however the samples are cut. */
+filter_steps read_steps(const Py_buffer *steps)
+{
+    filter_steps read = {steps->buf, steps->len / (Py_ssize_t)(STEP_NUMBERS * sizeof(double)), 0};
+    Py_ssize_t k;
+    for (k = 0; k < read.n_steps; k++)
+        read.sections += read.steps[k * STEP_NUMBERS] >= SECTION;
+    return read;
+}
+
+/* Every sample's arithmetic is the same however the samples are cut. */
+void filter(const filter_steps *steps, const float *x, Py_ssize_t n, Py_ssize_t channels, double *memory, int begins,
+            float *to)
+{
+    double piece[PIECE];
+    Py_ssize_t at, c, k;
+    for (at = 0; at < n; at += PIECE) {
+        const Py_ssize_t many = n - at < PIECE ? n - at : PIECE, first = at * channels;
+        for (c = 0; c < channels; c++) {
+            for (k = 0; k < many; k++)
+                piece[k] = x[first + k * channels + c];
+            filter_piece(piece, many, steps->steps, steps->n_steps, memory + c * 2, channels, begins && at == 0);
+            for (k = 0; k < many; k++)
+                to[first + k * channels + c] = (float)piece[k];
+        }
+    }
+}
+
+/* (n, channels) float32 -> a new array of them. */
 static PyObject *real_filter(PyObject *module, PyObject *const *args, Py_ssize_t n_args)
 {
     const NumpyArray *x = n_args == 5 ? plain_array(args[0], TCN_F32) : NULL;
-    Py_buffer steps = {0}, memory = {0};
+    Py_buffer table = {0}, memory = {0};
     PyObject *made = NULL;
-    Py_ssize_t n, channels, at, c, k, sections = 0;
+    filter_steps steps;
     int begins = n_args == 5 ? PyObject_IsTrue(args[4]) : -1;
-    double piece[PIECE];
     (void)module;
     if (begins < 0 && PyErr_Occurred())
         return NULL;
     if (!x || x->rank != 2)
         Py_RETURN_NONE;
-    n = x->shape[0];
-    channels = x->shape[1];
-    if (PyObject_GetBuffer(args[1], &steps, PyBUF_C_CONTIGUOUS) ||
+    if (PyObject_GetBuffer(args[1], &table, PyBUF_C_CONTIGUOUS) ||
         PyObject_GetBuffer(args[2], &memory, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE))
         goto done;
-    for (k = 0; k < steps.len / (Py_ssize_t)(STEP_NUMBERS * sizeof(double)); k++)
-        sections += ((const double *)steps.buf)[k * STEP_NUMBERS] >= SECTION;
-    if (memory.len != sections * channels * 2 * (Py_ssize_t)sizeof(double)) {
+    steps = read_steps(&table);
+    if (memory.len != steps.sections * x->shape[1] * 2 * (Py_ssize_t)sizeof(double))
         PyErr_SetString(PyExc_ValueError, "the memory is of other filters");
-        goto done;
-    }
-    if (!(made = new_array(2, x->shape, args[3])))
-        goto done;
-    for (at = 0; at < n; at += PIECE) {
-        const Py_ssize_t many = n - at < PIECE ? n - at : PIECE;
-        for (c = 0; c < channels; c++) {
-            const float *from = (const float *)(const void *)x->data + at * channels + c;
-            float *to = (float *)(void *)((NumpyArray *)made)->data + at * channels + c;
-            for (k = 0; k < many; k++)
-                piece[k] = from[k * channels];
-            filter_piece(piece, many, steps.buf, k = steps.len / (Py_ssize_t)(STEP_NUMBERS * sizeof(double)),
-                         (double *)memory.buf + c * 2, channels, begins && at == 0);
-            for (k = 0; k < many; k++)
-                to[k * channels] = (float)piece[k];
-        }
-    }
+    else if ((made = new_array(2, x->shape, args[3])))
+        filter(&steps, (const float *)(const void *)x->data, x->shape[0], x->shape[1], memory.buf, begins,
+               (float *)(void *)((NumpyArray *)made)->data);
 done:
-    if (steps.obj)
-        PyBuffer_Release(&steps);
+    if (table.obj)
+        PyBuffer_Release(&table);
     if (memory.obj)
         PyBuffer_Release(&memory);
     return made;

@@ -81,7 +81,12 @@ class NativeExecutor:
         return push_into
 
     def quick_push(
-        self, memory: NativeMemory, in_shape: Shape, out_shape: Shape, quantization: Quantization | None
+        self,
+        memory: NativeMemory,
+        in_shape: Shape,
+        out_shape: Shape,
+        quantization: Quantization | None,
+        keep_bytes: int,
     ) -> QuickPush | None:
         """Quantized, counted, allocated and computed in one call of the core."""
         if len(self.plan.inputs) != 1 or len(self.plan.outputs) != 1:
@@ -89,8 +94,8 @@ class NativeExecutor:
         scale = (0.0, 0) if quantization is None else (quantization.scale.flat[0], quantization.zero_point.flat[0])
         ((_, dtype),) = self.shapes
         quick: QuickPush = self._core.Push(
-            memory.stream, tuple(in_shape), tuple(out_shape), dtype, float(scale[0]), int(scale[1])
-        ).push
+            memory.stream, tuple(in_shape), tuple(out_shape), dtype, float(scale[0]), int(scale[1]), keep_bytes
+        )
         return quick
 
     def new_pool(self, memories: Sequence[NativeMemory]) -> NativePool:

@@ -7,11 +7,12 @@ same in NumPy, bit for bit.
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from tcnstream.engines.base import QuickPush
 from tcnstream.engines.native.core import load_core
 from tcnstream.errors import EngineError
 from tcnstream.tflite.graph import Array
@@ -58,11 +59,42 @@ def filtered(
 
 
 def label_runs(
-    frames: npt.NDArray[np.float32], labels: int, background: int, probabilities: bool, parts: int, longest: int
+    frames: npt.NDArray[np.float32], labels: int, background: int, probabilities: bool, parts: float, longest: int
 ) -> list[tuple[int, ...]] | None:
     """As ``signal.likelihood.label_runs``."""
     core = _core()
     runs: list[tuple[int, ...]] | None = (
-        None if core is None else core.runs(frames, labels, background, probabilities, float(parts), longest)
+        None if core is None else core.runs(frames, labels, background, probabilities, parts, longest)
     )
     return runs
+
+
+class Chain(Protocol):
+    """All that a pipeline does with a chunk, in one call; its filters' memory is the array that it was made with."""
+
+    def push(self, x: Any, begins: bool, /) -> Any:
+        """The runs, or the real numbers (n, values), that float32 (n, channels) makes possible; None, and nothing has
+        moved, for what is not taken so. ``begins``: x is the first of a signal."""
+
+
+def chain(
+    quick: QuickPush,
+    channels: int,
+    factor: float,
+    steps: npt.NDArray[np.float64],
+    memory: npt.NDArray[np.float64],
+    answer: tuple[float, int],
+    label_rules: tuple[int, int, bool, float, int] | None,
+) -> Chain | None:
+    """``quick`` between the filters of a card and labels; ``answer`` is the output's scale and zero point.
+
+    ``label_rules`` are the numbers that follow the frames in ``label_runs``; None gives real numbers.
+    """
+    core = _core()
+    if core is None or not isinstance(quick, core.Push):
+        return None
+    try:
+        made: Chain = core.Chain(quick, channels, factor, steps, memory, _REAL, *answer, *(label_rules or ()))
+    except ValueError:  # of numbers that it does not take
+        return None
+    return made
