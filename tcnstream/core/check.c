@@ -127,7 +127,7 @@ TCN_RARELY static int check_tensor(tcn_checker *c, uint32_t i)
 }
 
 
-int tcn_check_shifts(tcn_checker *c, uint32_t at, uint32_t count, int32_t least, int32_t most)
+TCN_RARELY int tcn_check_shifts(tcn_checker *c, uint32_t at, uint32_t count, int32_t least, int32_t most)
 {
     const int32_t *shift = (const int32_t *)(const void *)(c->plan + at);
     uint32_t i;
@@ -136,7 +136,7 @@ int tcn_check_shifts(tcn_checker *c, uint32_t at, uint32_t count, int32_t least,
     return TCN_OK;
 }
 
-int tcn_check_groups(tcn_checker *c, const reduce_args *a)
+TCN_RARELY int tcn_check_groups(tcn_checker *c, const reduce_args *a)
 {
     const uint32_t *index = (const uint32_t *)(const void *)(c->plan + a->index_at);
     uint64_t total = (uint64_t)a->outputs * a->count, i;
@@ -148,7 +148,7 @@ int tcn_check_groups(tcn_checker *c, const reduce_args *a)
 }
 
 /* One value in, one value out: the frames have as many elements. */
-int tcn_check_element(tcn_checker *c, const uint32_t *elements)
+TCN_RARELY int tcn_check_element(tcn_checker *c, const uint32_t *elements)
 {
     REQUIRE(same_frame(c->node), &c->node->up, TCN_VALUE);
     REQUIRE(*elements == elements_of(output_of(c)) && *elements == elements_of(input_of(c, 0)), elements, TCN_VALUE);
@@ -157,7 +157,7 @@ int tcn_check_element(tcn_checker *c, const uint32_t *elements)
 
 /* The output's rate follows from that of every input, so no count of frames can run away, and the end of a signal
  * is a bounded number of frames off. */
-static int check_rate(tcn_checker *c)
+TCN_RARELY static int check_rate(tcn_checker *c)
 {
     const tcn_node_record *n = c->node;
     uint32_t i, o;
@@ -225,7 +225,7 @@ TCN_RARELY static int check_node(tcn_checker *c, uint32_t k)
 }
 
 /* The node that is said to write a tensor does. */
-static int check_written(tcn_checker *c, uint32_t i)
+TCN_RARELY static int check_written(tcn_checker *c, uint32_t i)
 {
     const tcn_tensor_record *t = &c->tensors[i];
     const tcn_node_record *n = (const tcn_node_record *)(const void *)(c->plan + c->h->nodes_at) + t->writer;
@@ -240,7 +240,7 @@ static int check_written(tcn_checker *c, uint32_t i)
     return tcn_fail(c, &t->writer, TCN_VALUE);
 }
 
-int tcn_check(const void *plan, size_t size, size_t *position)
+TCN_RARELY int tcn_check(const void *plan, size_t size, size_t *position)
 {
     tcn_checker checked, *c = &checked;
     uint32_t i;

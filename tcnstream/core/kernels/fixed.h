@@ -5,6 +5,13 @@
 
 #include <stdint.h>
 
+/* Where there is little room, one copy in a file serves all that call such a function, and it is compiled for size. */
+#if defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M' && defined(__GNUC__)
+#define TCN_COMPACT static __attribute__((cold, noinline, unused))
+#else
+#define TCN_COMPACT static inline
+#endif
+
 static inline int32_t wrap32(int64_t x) { return (int32_t)(uint32_t)(uint64_t)x; }
 
 /* SaturatingRoundingDoublingHighMul; the one overflow, INT32_MIN squared, saturates */
@@ -23,14 +30,14 @@ static inline int32_t shift_right(int32_t x, int exponent)
 }
 
 /* MultiplyByQuantizedMultiplier of int32 values; rounds twice */
-static inline int32_t multiply_twice(int32_t x, int32_t multiplier, int32_t shift)
+TCN_COMPACT int32_t multiply_twice(int32_t x, int32_t multiplier, int32_t shift)
 {
     int left = shift > 0 ? shift : 0, right = shift > 0 ? 0 : -shift;
     return shift_right(high_mul((int32_t)((uint32_t)x << left), multiplier), right);
 }
 
 /* MultiplyByQuantizedMultiplier of int64 values; keeps 15 bits of the multiplier */
-static inline int32_t multiply_wide(int64_t x, int32_t multiplier, int32_t shift)
+TCN_COMPACT int32_t multiply_wide(int64_t x, int32_t multiplier, int32_t shift)
 {
     int32_t reduced = multiplier < 0x7FFF0000 ? (multiplier + (1 << 15)) >> 16 : 0x7FFF;
     int places = 15 - shift;
@@ -38,7 +45,7 @@ static inline int32_t multiply_wide(int64_t x, int32_t multiplier, int32_t shift
 }
 
 /* high * 2^64 + low to 53 bits, ties to even, as IEEE doubles round; returns the bits and adds the places lost. */
-static inline uint64_t keep_53_bits(uint64_t high, uint64_t low, int32_t *exponent)
+TCN_COMPACT uint64_t keep_53_bits(uint64_t high, uint64_t low, int32_t *exponent)
 {
     uint64_t lost = 0, half;
     while (high || low >> 54) {
@@ -58,7 +65,7 @@ static inline uint64_t keep_53_bits(uint64_t high, uint64_t low, int32_t *expone
 
 /* round((double)x * (mantissa * 2^exponent)): the product as IEEE doubles give it, then to an integer (halves away
  * from zero), within int32. LiteRT's FULLY_CONNECTED does this in floating point. */
-static inline int32_t multiply_exact(int64_t x, int64_t mantissa, int32_t exponent)
+TCN_COMPACT int32_t multiply_exact(int64_t x, int64_t mantissa, int32_t exponent)
 {
     uint64_t m = (uint64_t)mantissa, n = keep_53_bits(0, x < 0 ? 0u - (uint64_t)x : (uint64_t)x, &exponent), low, middle;
     int32_t places;
@@ -78,7 +85,7 @@ static inline int32_t multiply_exact(int64_t x, int64_t mantissa, int32_t expone
 }
 
 /* LUTLookup: linear interpolation between 513 entries with 7 fraction bits */
-static inline int32_t look_up(const int16_t *entry, int32_t x)
+TCN_COMPACT int32_t look_up(const int16_t *entry, int32_t x)
 {
     int32_t index = 256 + (x >> 7), offset = x & 0x7F;
     int32_t slope = (int16_t)(entry[index + 1] - entry[index]);

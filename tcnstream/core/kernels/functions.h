@@ -5,6 +5,7 @@
 
 #include <stdint.h>
 #include "bytes.h"
+#include "fixed.h"
 #ifdef __SSE2__
 #include <emmintrin.h>
 #endif
@@ -23,7 +24,7 @@ static inline uint32_t bits_of_float(float x)
     return bits;
 }
 
-static inline float tcn_exp(float x)
+TCN_COMPACT float tcn_exp(float x)
 {
     float n, r, p;
     int32_t k, half;
@@ -46,13 +47,13 @@ static inline float tcn_exp(float x)
     return p * float_of_bits((uint32_t)(half + 127) << 23) * float_of_bits((uint32_t)(k - half + 127) << 23);
 }
 
-static inline float tcn_logistic(float x)
+TCN_COMPACT float tcn_logistic(float x)
 {
     float e = tcn_exp(x < 0 ? x : -x);
     return (x < 0 ? e : 1.0f) / (1.0f + e);
 }
 
-static inline float tcn_tanh(float x)
+TCN_COMPACT float tcn_tanh(float x)
 {
     float magnitude = x < 0 ? -x : x, e, square, p;
     if (magnitude < 0.625f) {
@@ -72,7 +73,7 @@ static inline float tcn_tanh(float x)
 }
 
 /* natural logarithm, Cephes' logf */
-static inline float tcn_log(float x)
+TCN_COMPACT float tcn_log(float x)
 {
     uint32_t bits;
     int32_t e;
@@ -111,7 +112,7 @@ static inline float tcn_log(float x)
 }
 
 /* 1 - erf(x), within 1.2e-7 of itself: Chebyshev's fit of Numerical Recipes, section 6.2 */
-static inline float tcn_erfc(float x)
+TCN_COMPACT float tcn_erfc(float x)
 {
     float z = x < 0.0f ? -x : x, t = 1.0f / (1.0f + 0.5f * z), p;
     p = 0.17087277f;
@@ -135,7 +136,7 @@ static inline float tcn_trunc(float x)
 }
 
 /* to the nearest integer, halves to the even one */
-static inline float tcn_round_even(float x)
+TCN_COMPACT float tcn_round_even(float x)
 {
     float whole = tcn_trunc(x), rest = x - whole;
     int odd = whole < 8388608.0f && whole > -8388608.0f && ((int32_t)whole & 1);
@@ -145,7 +146,7 @@ static inline float tcn_round_even(float x)
 }
 
 /* sqrt of a positive finite x: an estimate from the exponent and Newton's steps in double */
-static inline double root_of(float x)
+TCN_COMPACT double root_of(float x)
 {
     uint32_t bits = bits_of_float(x);
     double root, a, scale = 1.0;
@@ -179,7 +180,7 @@ static inline float tcn_sqrt(float x)
 #endif
 }
 
-static inline float tcn_rsqrt(float x)
+TCN_COMPACT float tcn_rsqrt(float x)
 {
     if (!(x > 0.0f))
         return x < 0.0f ? float_of_bits(0x7FC00000u) : x != x ? x : float_of_bits(0x7F800000u | (bits_of_float(x) & 0x80000000u));

@@ -2,7 +2,7 @@
 #include "../kernels/functions.h"
 #include "operands.h"
 
-static int check_arg_min_max(tcn_checker *c)
+TCN_RARELY static int check_arg_min_max(tcn_checker *c)
 {
     uint32_t out = output_of(c)->dtype;
     ARGUMENTS(reduce_args);

@@ -1,7 +1,7 @@
 /* binary.c - two operands, element by element; either may be a constant or be spread over the frame. */
 #include "operands.h"
 
-static int check_binary(tcn_checker *c)
+TCN_RARELY static int check_binary(tcn_checker *c)
 {
     const tcn_node_record *n = c->node;
     uint8_t dtypes[2] = {n->dtype, n->dtype};

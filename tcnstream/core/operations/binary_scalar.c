@@ -5,7 +5,7 @@
 
 static int compares(uint32_t op) { return op >= BINARY_EQUAL && op <= BINARY_LOGICAL_OR; }
 
-static int check_binary_scalar(tcn_checker *c)
+TCN_RARELY static int check_binary_scalar(tcn_checker *c)
 {
     const tcn_node_record *n = c->node;
     uint8_t dtypes[2] = {n->dtype, n->dtype};

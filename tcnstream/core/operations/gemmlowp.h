@@ -4,14 +4,14 @@
 
 #include "../kernels/fixed.h"
 
-static inline int32_t saturating_left(int32_t x, int places)
+TCN_COMPACT int32_t saturating_left(int32_t x, int places)
 {
     int32_t limit = (int32_t)((1u << (31 - places)) - 1u);
     return x > limit ? INT32_MAX : x < -limit ? INT32_MIN : left32(x, places);
 }
 
 /* gemmlowp's exp_on_negative_values of Q5.26, as Q0.31 */
-static inline int32_t exp_of_negative(int32_t a)
+TCN_COMPACT int32_t exp_of_negative(int32_t a)
 {
     static const int32_t factor[] = {1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242};
     int32_t within = (a & ((1 << 24) - 1)) - (1 << 24), x, x2, x3, x4, tail, result, remainder;
@@ -29,7 +29,7 @@ static inline int32_t exp_of_negative(int32_t a)
     return a == 0 ? INT32_MAX : result;
 }
 
-static inline int32_t one_over_one_plus(int32_t a)
+TCN_COMPACT int32_t one_over_one_plus(int32_t a)
 {
     int32_t half = (int32_t)(((int64_t)a + INT32_MAX + 1) >> 1), x, k;
     x = add32(1515870810, high_mul(half, -1010580540));
@@ -38,7 +38,7 @@ static inline int32_t one_over_one_plus(int32_t a)
     return saturating_left(x, 1);
 }
 
-static inline int leading_zeros(uint32_t x)
+TCN_COMPACT int leading_zeros(uint32_t x)
 {
     int n = 32;
     while (x) {
@@ -57,7 +57,7 @@ static inline int32_t reciprocal(int32_t x, int integer_bits, int *bits_over_uni
 }
 
 /* log(x) as Q5.26 for x >= 1 in Q12.19: log_x_for_x_greater_than_or_equal_to_1_impl */
-static inline int32_t log_of_at_least_one(int32_t x)
+TCN_COMPACT int32_t log_of_at_least_one(int32_t x)
 {
     const int32_t root_half = 1518500250, fourth_root_half = 1805811301, quarter = 1 << 23;
     int zeros_a = leading_zeros((uint32_t)x), zeros_b = leading_zeros((uint32_t)high_mul(x, root_half)) - 1;

@@ -16,7 +16,7 @@ static inline int32_t high_mul16(int32_t a, int32_t b)
 static inline int32_t left16(int32_t x, int places) { return clip32(left32(x, places), INT16_MIN, INT16_MAX); }
 
 /* exp(a) as Q0.15 for a <= 0 in Q(bits) */
-static int32_t exp_of_negative16(int32_t a, int bits)
+TCN_COMPACT int32_t exp_of_negative16(int32_t a, int bits)
 {
     static const int16_t power[] = {25520, 19875, 12055, 4435, 600, 11, 0}; /* exp(-1/4), exp(-1/2), ... exp(-16) */
     int fraction = 15 - bits, k;
@@ -36,7 +36,7 @@ static int32_t exp_of_negative16(int32_t a, int bits)
 }
 
 /* 2 / (1 + a) as Q2.13 for Q0.15 a in [0, 1] */
-static int32_t newton16(int32_t a)
+TCN_COMPACT int32_t newton16(int32_t a)
 {
     int32_t half_denominator = (a + INT16_MAX + 1) >> 1, x = (int16_t)(23130 + high_mul16(half_denominator, -15420));
     int k;
@@ -46,14 +46,14 @@ static int32_t newton16(int32_t a)
 }
 
 /* 1 / (1 + exp(-a)) as Q0.15 for a in Q(bits) */
-static int32_t logistic16(int32_t a, int bits)
+TCN_COMPACT int32_t logistic16(int32_t a, int bits)
 {
     int32_t positive = left16(newton16(exp_of_negative16(a < 0 ? a : -a, bits)), 1);
     return a == 0 ? 1 << 14 : a > 0 ? positive : INT16_MAX - positive;
 }
 
 /* tanh(a) as Q0.15 for a in Q(bits) */
-static int32_t tanh16(int32_t a, int bits)
+TCN_COMPACT int32_t tanh16(int32_t a, int bits)
 {
     int32_t positive = left16((int16_t)(newton16(exp_of_negative16(a < 0 ? a : -a, bits + 1)) - (1 << 13)), 2);
     return a == 0 ? 0 : a > 0 ? positive : -positive;

@@ -1,7 +1,7 @@
 /* moves.c - what only moves values: within a frame, and from frame to frame. */
 #include "operation.h"
 
-static int check_move(tcn_checker *c)
+TCN_RARELY static int check_move(tcn_checker *c)
 {
     const move_run *run;
     uint32_t r, missing = 0;
@@ -30,7 +30,7 @@ static int check_move(tcn_checker *c)
     return TCN_OK;
 }
 
-static int check_time_move(tcn_checker *c)
+TCN_RARELY static int check_time_move(tcn_checker *c)
 {
     const tcn_node_record *n = c->node;
     uint64_t in = input_of(c, 0)->bytes, out = output_of(c)->bytes;

@@ -1,7 +1,7 @@
 /* operands.c - operands of several operations: their check, their places, their elements. */
 #include "operands.h"
 
-int tcn_check_operands(tcn_checker *c, const uint32_t *constant_at, const uint32_t *index_at, const uint8_t *dtype,
+TCN_RARELY int tcn_check_operands(tcn_checker *c, const uint32_t *constant_at, const uint32_t *index_at, const uint8_t *dtype,
                        uint32_t count, uint32_t elements)
 {
     uint32_t streams = 0, q, i;

@@ -1,7 +1,7 @@
 /* pool.c - the greatest or the mean of a window; what stands in the padding does not count. */
 #include "operation.h"
 
-static int check_pool(tcn_checker *c)
+TCN_RARELY static int check_pool(tcn_checker *c)
 {
     const tcn_node_record *n = c->node;
     ARGUMENTS(pool_args);

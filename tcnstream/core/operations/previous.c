@@ -1,7 +1,7 @@
 /* previous.c - what is fed back: each frame shows the frame before of a tensor that is made later. */
 #include "operation.h"
 
-static int check_previous(tcn_checker *c)
+TCN_RARELY static int check_previous(tcn_checker *c)
 {
     const tcn_tensor_record *shown;
     ARGUMENTS(previous_args);

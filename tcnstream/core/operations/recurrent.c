@@ -3,7 +3,7 @@
 #include "gemmlowp16.h"
 #include "operation.h"
 
-static int check_sums(tcn_checker *c, const sums16_args *a, uint32_t input)
+TCN_RARELY static int check_sums(tcn_checker *c, const sums16_args *a, uint32_t input)
 {
     REQUIRE(a->depth > 0 && a->outputs > 0 && a->depth == elements_of(input_of(c, input)), &a->depth, TCN_VALUE);
     REQUIRE(input_of(c, input)->dtype == TCN_I8, &c->node->dtype, TCN_VALUE);
@@ -14,7 +14,7 @@ static int check_sums(tcn_checker *c, const sums16_args *a, uint32_t input)
     return tcn_check_shifts(c, a->shift_at, a->outputs, -31, 30);
 }
 
-static int check_sums16(tcn_checker *c)
+TCN_RARELY static int check_sums16(tcn_checker *c)
 {
     ARGUMENTS(sums16_args);
     REQUIRE(same_frame(c->node) && output_of(c)->dtype == TCN_I16, &c->node->up, TCN_VALUE);
@@ -22,7 +22,7 @@ static int check_sums16(tcn_checker *c)
     return check_sums(c, a, 0);
 }
 
-static int check_lstm_step(tcn_checker *c)
+TCN_RARELY static int check_lstm_step(tcn_checker *c)
 {
     const tcn_tensor_record *cell;
     ARGUMENTS(sums16_args);
@@ -37,7 +37,7 @@ static int check_lstm_step(tcn_checker *c)
     return check_sums(c, a, 1);
 }
 
-static int check_svdf_filter(tcn_checker *c)
+TCN_RARELY static int check_svdf_filter(tcn_checker *c)
 {
     const tcn_node_record *n = c->node;
     ARGUMENTS(svdf_filter_args);

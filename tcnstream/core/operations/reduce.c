@@ -1,7 +1,7 @@
 /* reduce.c - statistics of one frame. */
 #include "statistics.h"
 
-int tcn_check_statistics(tcn_checker *c)
+TCN_RARELY int tcn_check_statistics(tcn_checker *c)
 {
     const tcn_node_record *n = c->node;
     uint64_t each = n->kind != KIND_TRAILING ? 8

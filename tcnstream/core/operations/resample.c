@@ -49,7 +49,7 @@ static void resample(const tcn_job *j)
     }
 }
 
-static int check_interpolate(tcn_checker *c)
+TCN_RARELY static int check_interpolate(tcn_checker *c)
 {
     const tcn_node_record *n = c->node;
     ARGUMENTS(interpolate_args);

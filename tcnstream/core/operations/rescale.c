@@ -1,7 +1,7 @@
 /* rescale.c - float32 to integers, and integers to another scale or to float32. */
 #include "operation.h"
 
-static int check_rescale(tcn_checker *c)
+TCN_RARELY static int check_rescale(tcn_checker *c)
 {
     const tcn_node_record *n = c->node;
     ARGUMENTS(rescale_args);

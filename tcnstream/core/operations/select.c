@@ -1,7 +1,7 @@
 /* select.c - the second operand where the first holds, else the third. */
 #include "operands.h"
 
-static int check_select(tcn_checker *c)
+TCN_RARELY static int check_select(tcn_checker *c)
 {
     uint8_t dtypes[3] = {TCN_BOOL, output_of(c)->dtype, output_of(c)->dtype};
     ARGUMENTS(select_args);

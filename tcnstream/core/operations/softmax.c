@@ -3,7 +3,7 @@
 #include "gemmlowp.h"
 #include "operation.h"
 
-static int check_softmax(tcn_checker *c)
+TCN_RARELY static int check_softmax(tcn_checker *c)
 {
     const tcn_node_record *n = c->node;
     ARGUMENTS(softmax_args);
@@ -23,7 +23,7 @@ static int check_softmax(tcn_checker *c)
     return TCN_OK;
 }
 
-static void softmax_i8(const softmax_args *a, const int8_t *x, int8_t *y)
+TCN_COMPACT void softmax_i8(const softmax_args *a, const int8_t *x, int8_t *y)
 {
     int32_t most = -128, sum = 0, inverse, places;
     uint32_t c;
@@ -46,13 +46,13 @@ static void softmax_i8(const softmax_args *a, const int8_t *x, int8_t *y)
     }
 }
 
-static int32_t power_i16(const softmax_args *a, const int16_t *table, int32_t difference)
+TCN_COMPACT int32_t power_i16(const softmax_args *a, const int16_t *table, int32_t difference)
 {
     int32_t scaled = add32(multiply_twice(difference, a->multiplier, a->shift), 32767);
     return look_up(table, clip32(scaled, -32768, 32767));
 }
 
-static void softmax_i16(const tcn_program *p, const softmax_args *a, const int16_t *x, int16_t *y)
+TCN_COMPACT void softmax_i16(const tcn_program *p, const softmax_args *a, const int16_t *x, int16_t *y)
 {
     const int16_t *exp_table = IN_PLAN(int16_t, a->exp_at), *inverse_table = IN_PLAN(int16_t, a->inverse_at);
     int32_t most = -32768, sum = 0, inverse, zeros, shifted, places;
@@ -72,7 +72,7 @@ static void softmax_i16(const tcn_program *p, const softmax_args *a, const int16
     }
 }
 
-static void softmax_f32(const softmax_args *a, const float *x, float *y)
+TCN_COMPACT void softmax_f32(const softmax_args *a, const float *x, float *y)
 {
     float most = x[0], sum = 0.0f;
     uint32_t c;
@@ -86,7 +86,7 @@ static void softmax_f32(const softmax_args *a, const float *x, float *y)
         y[c] /= sum;
 }
 
-static void log_softmax_f32(const softmax_args *a, const float *x, float *y)
+TCN_COMPACT void log_softmax_f32(const softmax_args *a, const float *x, float *y)
 {
     float most = x[0], sum = 0.0f, log_of_sum;
     uint32_t c;
@@ -99,7 +99,7 @@ static void log_softmax_f32(const softmax_args *a, const float *x, float *y)
         y[c] = x[c] - most - log_of_sum;
 }
 
-static void log_softmax_i8(const softmax_args *a, const int8_t *x, int8_t *y)
+TCN_COMPACT void log_softmax_i8(const softmax_args *a, const int8_t *x, int8_t *y)
 {
     int32_t most = -128, sum = 0, log_of_sum, least;
     uint32_t c;

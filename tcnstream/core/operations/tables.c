@@ -1,7 +1,7 @@
 /* tables.c - functions of one integer that are looked up. */
 #include "operation.h"
 
-static int check_table(tcn_checker *c)
+TCN_RARELY static int check_table(tcn_checker *c)
 {
     ARGUMENTS(table_args);
     REQUIRE(c->node->dtype == TCN_I8 || c->node->dtype == TCN_U8, &c->node->dtype, TCN_VALUE);
@@ -11,7 +11,7 @@ static int check_table(tcn_checker *c)
     return tcn_check_element(c, &a->elements);
 }
 
-static int check_table16(tcn_checker *c)
+TCN_RARELY static int check_table16(tcn_checker *c)
 {
     ARGUMENTS(table16_args);
     REQUIRE(c->node->dtype == TCN_I16 && output_of(c)->dtype == TCN_I16, &c->node->dtype, TCN_VALUE);

@@ -1,7 +1,7 @@
 /* unary.c - a function of one float32 value. */
 #include "operation.h"
 
-static int check_unary(tcn_checker *c)
+TCN_RARELY static int check_unary(tcn_checker *c)
 {
     ARGUMENTS(unary_args);
     REQUIRE(c->node->dtype == TCN_F32 && output_of(c)->dtype == TCN_F32, &c->node->dtype, TCN_VALUE);

@@ -1,7 +1,7 @@
 /* unary_scalar.c - functions of one value that change its type or have no table: CAST, integers, int16 with a scale. */
 #include "operands.h"
 
-static int check_unary_scalar(tcn_checker *c)
+TCN_RARELY static int check_unary_scalar(tcn_checker *c)
 {
     const tcn_node_record *n = c->node;
     uint32_t out = output_of(c)->dtype;
