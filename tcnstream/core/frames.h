@@ -67,19 +67,19 @@ static inline const uint8_t *padded_frame_at(const tcn_program *p, const tcn_lan
     return frame_at(p, lane, t, f);
 }
 
-/* The ring of a tensor as a node in the steady state reads it. */
+/* The ring of a tensor, which may have none, as a node in the steady state reads it. */
 typedef struct {
+    int32_t next, bytes;   /* where the next frame goes, and of all frames */
     const uint8_t *frames;
-    int32_t next, bytes; /* where the next frame goes, and of all frames */
 } tcn_kept;
 
 static inline tcn_kept kept_of(const tcn_place *at, const tcn_lane_run *lane)
 {
-    tcn_kept kept = {lane->rings, 0, 0};
+    tcn_kept kept = {0, 0, lane->rings};
     if (at->ring != TCN_NONE) {
-        kept.frames += at->ring_at;
         kept.next = (int32_t)(lane->ring_next[at->ring] * at->bytes);
         kept.bytes = (int32_t)(at->ring_frames * at->bytes);
+        kept.frames += at->ring_at;
     }
     return kept;
 }
@@ -88,9 +88,7 @@ static inline tcn_kept kept_of(const tcn_place *at, const tcn_lane_run *lane)
 static inline const uint8_t *kept_frame(const tcn_kept *kept, int32_t back)
 {
     int32_t place = kept->next - back;
-    if (place < 0)
-        place += kept->bytes;
-    return kept->frames + place;
+    return kept->frames + place + (kept->bytes & (place >> 31));
 }
 
 /* Where frame `f` of tensor `t` is made. */

@@ -38,7 +38,7 @@ typedef struct {
     tcn_state *state;
     uint32_t *ring_next; /* [rings] tcn_ring.next of each */
     uint8_t *carries, *rings;
-    const uint8_t **block; /* [tensors] new frames of each */
+    const uint8_t **block; /* [tensors] new frames of each; of all but inputs always in the same place */
     int64_t *have, *goal;  /* [tensors] frames before and after the block */
     int64_t *begin, *end;  /* [tensors] frames that are computed now: `have` to `goal`, but one after the other in a loop */
     int64_t *signal_frames; /* [tensors] frames of the whole signal, once that is known; NULL while it is open */
@@ -57,11 +57,17 @@ struct tcn_single_frame {
     tcn_window_kernel kernel;   /* of a convolution, in panels or in fours */
     tcn_fours_kernel fours;
     const void *args;
-    const tcn_place *in, *out;  /* the first of each */
-    uint32_t in_tensor;
+    const tcn_place *in;        /* of the first operand */
+    uint32_t in_tensor, out_tensor; /* the first of each */
     uint32_t taps;              /* or operands */
     const int32_t *offsets;     /* [taps] bytes from a frame that is read to the first new one of the input */
 };
+
+/* A ring that takes in new frames once a node is done, the last one that reads what they replace. */
+typedef struct {
+    uint32_t node;              /* TCN_NONE behind the last of a program's commits */
+    uint32_t tensor;
+} tcn_commit;
 
 struct tcn_program {
     const uint8_t *plan;
@@ -77,8 +83,7 @@ struct tcn_program {
     uint32_t positions;
     uint32_t positions_at_most; /* of a node with the most taps */
     tcn_place *places;
-    uint32_t *commits;      /* tensors in the order in which their rings take in new frames */
-    uint32_t *commit_until; /* [nodes] end of each node's part of commits */
+    tcn_commit *commits;    /* [rings + 1] in the order of their nodes */
     const void **rows;
     void **outs;
     void *window;           /* for the window of a convolution in fours */
@@ -169,8 +174,8 @@ static inline int whole_steps(const tcn_program *p, int64_t frames, int64_t *ste
 /* Computes the new frames of node `k` in all lanes. */
 void tcn_run_node(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes);
 
-/* The same for one step of each lane in the steady state. */
-void tcn_run_single_frame(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes);
+/* The same for one step of each lane in the steady state, of a node that is not prepared for that. */
+void tcn_run_step(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes);
 
 /* What tcn_run_single_frame does with each node; the steady state must be known. */
 void tcn_prepare_single_frames(tcn_program *p, int32_t *offsets);

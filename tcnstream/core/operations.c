@@ -85,7 +85,7 @@ TCN_RARELY static void count_in_bytes(const tcn_program *p, const tcn_node_recor
     single->args = p->plan + node->args_at;
     single->in_tensor = operands[0];
     single->in = &p->places[operands[0]];
-    single->out = &p->places[operands[node->n_inputs]];
+    single->out_tensor = operands[node->n_inputs];
     for (i = 0; single->run && i < single->taps; i++)
         offsets[i] = (int32_t)((uint32_t)-offsets[i] * p->places[operands[i < node->n_inputs ? i : 0]].bytes);
 }
@@ -125,13 +125,8 @@ static void count_operands(const tcn_program *p, const tcn_node_record *node, tc
     }
 }
 
-void tcn_run_single_frame(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes)
+void tcn_run_step(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes)
 {
-    const tcn_single_frame *single = &p->single_frames[k];
-    if (single->run) {
-        single->run(p, single, lanes, n_lanes);
-        return;
-    }
     if (!p->has_loops)
         count_operands(p, &p->nodes[k], lanes, n_lanes);
     tcn_run_node(p, k, lanes, n_lanes);

@@ -67,8 +67,7 @@ TCN_RARELY static void lay_out(tcn_program *p, arena *a, uint32_t block, uint32_
         p->table = h->max_taps > TABLE_ENTRIES ? h->max_taps : TABLE_ENTRIES;
     p->positions_at_most = p->table / h->max_taps;
     p->places = take(a, h->n_tensors, sizeof *p->places);
-    p->commits = take(a, h->n_tensors, sizeof *p->commits);
-    p->commit_until = take(a, h->n_nodes, sizeof *p->commit_until);
+    p->commits = take(a, (size_t)h->n_rings + 1, sizeof *p->commits);
     p->rows = take(a, p->table, sizeof *p->rows);
     p->outs = take(a, p->positions, sizeof *p->outs);
     p->window = take(a, window_bytes(p), 1);
@@ -104,12 +103,11 @@ TCN_RARELY static void lay_out(tcn_program *p, arena *a, uint32_t block, uint32_
     if (a->at) {
         memset(p->signal_frames, 0, h->n_tensors * sizeof *p->signal_frames);
         memset(p->buffers, 0, 2 * (size_t)p->buffer_bytes);
-        for (k = 0; k < h->n_nodes; k++) {
+        for (k = 0; k < h->n_nodes; k++)
             for (t = 0; t < h->n_tensors; t++)
                 if (p->tensors[t].last_reader == k && p->tensors[t].ring_frames)
-                    p->commits[n++] = t;
-            p->commit_until[k] = n;
-        }
+                    p->commits[n++] = (tcn_commit){k, t};
+        p->commits[n].node = TCN_NONE;
         for (t = 0; t < h->n_tensors; t++) {
             p->places[t].bytes = p->tensors[t].bytes;
             p->places[t].ring_frames = p->tensors[t].ring_frames;

@@ -124,7 +124,8 @@ static void run_block(const tcn_work *work, tcn_lane_run *lanes, uint32_t n_lane
     const tcn_program *p = work->program;
     tcn_hooks *hooks = work->hooks;
     const tcn_header *h = p->header;
-    uint32_t k, l, i, done = 0, looped_until = 0;
+    const tcn_commit *commits = p->commits;
+    uint32_t k, l, i, looped_until = 0;
     for (l = 0; l < n_lanes; l++)
         compute_all(p, &lanes[l]);
     for (k = 0; k < h->n_nodes; k++) {
@@ -135,9 +136,9 @@ static void run_block(const tcn_work *work, tcn_lane_run *lanes, uint32_t n_lane
         } else if (k >= looped_until) {
             run_node(work, k, lanes, n_lanes);
         }
-        for (; done < p->commit_until[k]; done++)
+        for (; commits->node == k; commits++)
             for (l = 0; l < n_lanes; l++)
-                commit(p, &lanes[l], p->commits[done]);
+                commit(p, &lanes[l], commits->tensor);
         if (hooks && hooks->tap_frames) {
             const uint32_t *out = words_at(p->plan, node->operands_at) + node->n_inputs;
             for (i = 0; i < node->n_outputs; i++)
@@ -239,7 +240,9 @@ static void push_step(const tcn_work *work, tcn_lane *lane, uint32_t lanes)
     const tcn_program *p = work->program;
     const tcn_header *h = p->header;
     uint32_t (*clock)(void) = work->hooks ? work->hooks->clock : NULL;
-    uint32_t l, i, k, o, done = 0;
+    const tcn_commit *commits = p->commits;
+    const tcn_single_frame *single = p->single_frames;
+    uint32_t l, i, k, o;
     for (l = 0; l < lanes; l++) {
         tcn_lane_run *run = &p->lanes[l];
         enter_lane(p, run, lane[l].state);
@@ -252,15 +255,18 @@ static void push_step(const tcn_work *work, tcn_lane *lane, uint32_t lanes)
         }
         run->state->frames += p->step;
     }
-    for (k = 0; k < h->n_nodes; k++) {
+    for (k = 0; k < h->n_nodes; k++, single++) {
         uint32_t begin = clock ? clock() : 0;
-        tcn_run_single_frame(p, k, p->lanes, lanes);
-        for (; done < p->commit_until[k]; done++)
+        if (single->run)
+            single->run(p, single, p->lanes, lanes);
+        else
+            tcn_run_step(p, k, p->lanes, lanes);
+        for (; commits->node == k; commits++)
             for (l = 0; l < lanes; l++)
-                if (!TCN_NEEDED(RATES) || p->fresh[p->commits[done]] == 1)
-                    commit_one(p, &p->lanes[l], p->commits[done]);
+                if (!TCN_NEEDED(RATES) || p->fresh[commits->tensor] == 1)
+                    commit_one(p, &p->lanes[l], commits->tensor);
                 else
-                    commit_several(p, &p->lanes[l], p->commits[done]);
+                    commit_several(p, &p->lanes[l], commits->tensor);
         if (clock)
             work->hooks->ticks[k] += clock() - begin;
     }

@@ -14,7 +14,7 @@ TCN_RARELY static int check_binary(tcn_checker *c)
     return tcn_check_operands(c, a->constant_at, a->index_at, dtypes, 2, a->elements);
 }
 
-static void compute(const tcn_program *p, const tcn_node_record *node, const void *x, const void *y, void *to, uint32_t n)
+static inline void compute(const tcn_program *p, const tcn_node_record *node, const void *x, const void *y, void *to, uint32_t n)
 {
     const binary_args *a = ARGS(binary_args);
     if (node->dtype == TCN_F32)
@@ -78,19 +78,22 @@ static inline const void *single_operand(const tcn_program *p, const tcn_lane_ru
     return kept_frame(&kept, back);
 }
 
+static inline void run_single(const tcn_program *p, const tcn_single_frame *single, const tcn_node_record *node, const uint32_t *operands,
+                              const tcn_lane_run *lane)
+{
+    const binary_args *a = single->args;
+    const void *x = a->constant_at[0] ? p->plan + a->constant_at[0] : single_operand(p, lane, *operands++, single->offsets[0]);
+    const void *y = a->constant_at[1] ? p->plan + a->constant_at[1] : single_operand(p, lane, *operands, single->offsets[1]);
+    compute(p, node, x, y, (void *)(uintptr_t)lane->block[single->out_tensor], a->elements);
+}
+
 static void run_single_frame(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n_lanes)
 {
     const tcn_node_record *node = &p->nodes[single - p->single_frames];
     const uint32_t *operands = IN_PLAN(uint32_t, node->operands_at);
-    const tcn_place *out = single->out;
-    const binary_args *a = single->args;
-    uint32_t l;
-    for (l = 0; l < n_lanes; l++) {
-        const uint32_t *in = operands;
-        const void *x = a->constant_at[0] ? p->plan + a->constant_at[0] : single_operand(p, &lanes[l], *in++, single->offsets[0]);
-        const void *y = a->constant_at[1] ? p->plan + a->constant_at[1] : single_operand(p, &lanes[l], *in, single->offsets[1]);
-        compute(p, node, x, y, out->base + out->pitch * lanes[l].index, a->elements);
-    }
+    const tcn_lane_run *end = lanes + n_lanes;
+    for (; lanes < end; lanes++)
+        run_single(p, single, node, operands, lanes);
 }
 
 TCN_RARELY static void prepare_single_frame(const tcn_program *p, const tcn_node_record *node, tcn_single_frame *single, int32_t *offsets)

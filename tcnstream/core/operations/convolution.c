@@ -352,20 +352,26 @@ static void run_transposed(const tcn_job *j)
 static inline void find_single_rows(const tcn_single_frame *single, const tcn_lane_run *lane, const void **rows)
 {
     const tcn_kept kept = kept_of(single->in, lane);
-    const int32_t *back = single->offsets, *last = back + single->taps - 1; /* the others are older */
-    for (; back < last; back++)
-        *rows++ = kept_frame(&kept, *back);
-    *rows = *last ? kept_frame(&kept, *last) : lane->block[single->in_tensor];
+    const int32_t *back = single->offsets;
+    uint32_t older = single->taps - 1; /* all but the last */
+    for (; older; older--)
+        *rows++ = kept_frame(&kept, *back++);
+    *rows = *back ? kept_frame(&kept, *back) : lane->block[single->in_tensor];
+}
+
+/* Where a lane's new frame goes, as the outs of a kernel. */
+static inline void *const *single_out(const tcn_single_frame *single, const tcn_lane_run *lane)
+{
+    return (void *const *)(const void *)&lane->block[single->out_tensor];
 }
 
 /* One frame per lane without a frequency axis: where each tap reads is known beforehand. */
 static void run_single_frame(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n_lanes)
 {
-    const tcn_place *out = single->out;
     uint32_t filled = 0, l;
     for (l = 0; l < n_lanes; l++) {
         find_single_rows(single, &lanes[l], p->rows + filled * single->taps);
-        p->outs[filled++] = out->base + out->pitch * lanes[l].index;
+        p->outs[filled++] = *single_out(single, &lanes[l]);
         if (filled == p->positions_at_most || l + 1 == n_lanes) {
             single->kernel(single->args, p->plan, p->rows, p->outs, filled);
             filled = 0;
@@ -375,19 +381,26 @@ static void run_single_frame(const tcn_program *p, const tcn_single_frame *singl
 
 static void run_single_fours(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n_lanes)
 {
-    const tcn_place *out = single->out;
-    uint32_t l;
-    for (l = 0; l < n_lanes; l++) {
-        find_single_rows(single, &lanes[l], p->rows);
-        p->outs[0] = out->base + out->pitch * lanes[l].index;
-        single->fours(single->args, p->plan, p->rows, p->outs, 1, p->window);
+    const tcn_lane_run *end = lanes + n_lanes;
+    for (; lanes < end; lanes++) {
+        find_single_rows(single, lanes, p->rows);
+        single->fours(single->args, p->plan, p->rows, single_out(single, lanes), 1, p->window);
+    }
+}
+
+/* The same of a window that is the new frame alone. */
+static void run_newest_fours(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n_lanes)
+{
+    const tcn_lane_run *end = lanes + n_lanes;
+    for (; lanes < end; lanes++) {
+        const void *const *rows = (const void *const *)(const void *)&lanes->block[single->in_tensor];
+        single->fours(single->args, p->plan, rows, single_out(single, lanes), 1, p->window);
     }
 }
 
 /* The same where several new frames of the input make one. */
 static void run_single_strided(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n_lanes)
 {
-    const tcn_place *out = single->out;
     uint32_t l, i;
     for (l = 0; l < n_lanes; l++) {
         const tcn_kept kept = kept_of(single->in, &lanes[l]);
@@ -396,11 +409,10 @@ static void run_single_strided(const tcn_program *p, const tcn_single_frame *sin
             int32_t back = single->offsets[i];
             p->rows[i] = back > 0 ? kept_frame(&kept, back) : fresh - back;
         }
-        p->outs[0] = out->base + out->pitch * lanes[l].index;
         if (single->fours)
-            single->fours(single->args, p->plan, p->rows, p->outs, 1, p->window);
+            single->fours(single->args, p->plan, p->rows, single_out(single, &lanes[l]), 1, p->window);
         else
-            single->kernel(single->args, p->plan, p->rows, p->outs, 1);
+            single->kernel(single->args, p->plan, p->rows, single_out(single, &lanes[l]), 1);
     }
 }
 
@@ -414,10 +426,15 @@ TCN_RARELY static void prepare_single_frame(const tcn_program *p, const tcn_node
         return;
     single->kernel = window_kernel(p, node);
     single->fours = fours_kernel(p, node);
-    single->run = TCN_NEEDED(RATES) && p->fresh[operands[0]] != 1 ? run_single_strided : single->fours ? run_single_fours : run_single_frame;
     single->taps = a.taps_t;
     for (i = 0; i < a.taps_t; i++)
         offsets[i] = (int32_t)(lag + (int64_t)i * a.dilation_t);
+    if (TCN_NEEDED(RATES) && p->fresh[operands[0]] != 1)
+        single->run = run_single_strided;
+    else if (!single->fours)
+        single->run = run_single_frame;
+    else
+        single->run = a.taps_t == 1 && lag == 0 ? run_newest_fours : run_single_fours;
 }
 
 const tcn_operation tcn_conv = {tcn_check_convolution, run, prepare_single_frame};
