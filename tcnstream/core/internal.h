@@ -67,6 +67,8 @@ struct tcn_single_frame {
 typedef struct {
     uint32_t node;              /* TCN_NONE behind the last of a program's commits */
     uint32_t tensor;
+    uint32_t fresh;             /* new frames of the tensor in a step of the steady state */
+    uint32_t ring, ring_at, ring_frames, bytes; /* as its tcn_place has them */
 } tcn_commit;
 
 struct tcn_program {

@@ -92,10 +92,20 @@ static inline void ring_copy_frame(uint8_t *to, const uint8_t *frame, uint32_t l
 #endif
     for (; left >= 16; left -= 16, frame += 16, to += 16)
         memcpy(to, frame, 16);
-    for (; left >= 4; left -= 4, frame += 4, to += 4)
+    if (left & 8) {
+        memcpy(to, frame, 8);
+        frame += 8, to += 8;
+    }
+    if (left & 4) {
         memcpy(to, frame, 4);
-    for (; left; left--)
-        *to++ = *frame++;
+        frame += 4, to += 4;
+    }
+    if (left & 2) {
+        memcpy(to, frame, 2);
+        frame += 2, to += 2;
+    }
+    if (left & 1)
+        *to = *frame;
 #endif
 }
 

@@ -53,6 +53,12 @@ static size_t window_bytes(const tcn_program *p)
     return (size_t)most;
 }
 
+static tcn_commit commit_of(const tcn_program *p, uint32_t node, uint32_t t)
+{
+    const tcn_tensor_record *r = &p->tensors[t];
+    return (tcn_commit){node, t, 0, r->ring, r->ring_at, r->ring_frames, r->bytes};
+}
+
 /* Lays the program out in the arena; without memory it only measures. */
 TCN_RARELY static void lay_out(tcn_program *p, arena *a, uint32_t block, uint32_t lanes)
 {
@@ -106,7 +112,7 @@ TCN_RARELY static void lay_out(tcn_program *p, arena *a, uint32_t block, uint32_
         for (k = 0; k < h->n_nodes; k++)
             for (t = 0; t < h->n_tensors; t++)
                 if (p->tensors[t].last_reader == k && p->tensors[t].ring_frames)
-                    p->commits[n++] = (tcn_commit){k, t};
+                    p->commits[n++] = commit_of(p, k, t);
         p->commits[n].node = TCN_NONE;
         for (t = 0; t < h->n_tensors; t++) {
             p->places[t].bytes = p->tensors[t].bytes;
@@ -163,6 +169,7 @@ int tcn_prepare(tcn_work *work, void *scratch, size_t size, const tcn_plan *plan
     const tcn_kernels *kernels = tcn_kernels_for(isa & ~TCN_FUSED);
     arena a = {scratch, 0};
     tcn_program *p;
+    tcn_commit *commit;
     block = block ? block : 1;
     lanes = lanes ? lanes : 1;
     if (!kernels || (header_of(plan)->family != FAMILY_PORTABLE && !kernels->conv_i8_fours && !kernels->depthwise_i8_fours))
@@ -187,6 +194,8 @@ int tcn_prepare(tcn_work *work, void *scratch, size_t size, const tcn_plan *plan
     }
 #endif
     tcn_find_steady_state(p, block);
+    for (commit = p->commits; commit->node != TCN_NONE; commit++)
+        commit->fresh = p->fresh[commit->tensor];
     tcn_prepare_single_frames(p, p->offsets);
     work->plan = plan;
     work->program = p;

@@ -37,16 +37,15 @@ static void commit(const tcn_program *p, const tcn_lane_run *lane, uint32_t t)
     lane->ring_next[p->places[t].ring] = ring_append(&ring, lane->block[t], (uint64_t)(lane->goal[t] - lane->have[t]));
 }
 
-static inline void commit_one(const tcn_program *p, const tcn_lane_run *lane, uint32_t t)
+/* A ring takes in the frames of a step. */
+TCN_APART static void commit_step(const tcn_lane_run *lane, const tcn_commit *c)
 {
-    const tcn_ring ring = ring_of(p, lane, t);
-    lane->ring_next[p->places[t].ring] = ring_append_one(&ring, lane->block[t]);
-}
-
-TCN_RARELY static void commit_several(const tcn_program *p, const tcn_lane_run *lane, uint32_t t)
-{
-    const tcn_ring ring = ring_of(p, lane, t);
-    lane->ring_next[p->places[t].ring] = ring_append(&ring, lane->block[t], p->fresh[t]);
+    uint32_t *next = &lane->ring_next[c->ring];
+    const tcn_ring ring = {lane->rings + c->ring_at, c->ring_frames, c->bytes, *next};
+    if (TCN_NEEDED(RATES) && c->fresh != 1)
+        *next = ring_append(&ring, lane->block[c->tensor], c->fresh);
+    else
+        *next = ring_append_one(&ring, lane->block[c->tensor]);
 }
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -234,15 +233,35 @@ static int has_room(const tcn_program *p, const tcn_lane_run *lane, const int64_
     return 1;
 }
 
-/* One step in every lane, all of them in the steady state: no counting, no edges. */
-static void push_step(const tcn_work *work, tcn_lane *lane, uint32_t lanes)
+/* Every node for one step of each lane. */
+static void run_step(const tcn_work *work, uint32_t lanes)
 {
     const tcn_program *p = work->program;
-    const tcn_header *h = p->header;
     uint32_t (*clock)(void) = work->hooks ? work->hooks->clock : NULL;
     const tcn_commit *commits = p->commits;
     const tcn_single_frame *single = p->single_frames;
-    uint32_t l, i, k, o;
+    uint32_t k, l, n = p->header->n_nodes, begin = 0;
+    for (k = 0; k < n; k++, single++) {
+        if (clock)
+            begin = clock();
+        if (single->run)
+            single->run(p, single, p->lanes, lanes);
+        else
+            tcn_run_step(p, k, p->lanes, lanes);
+        for (; commits->node == k; commits++)
+            for (l = 0; l < lanes; l++)
+                commit_step(&p->lanes[l], commits);
+        if (clock)
+            work->hooks->ticks[k] += clock() - begin;
+    }
+}
+
+/* One step in every lane, all of them in the steady state: no counting, no edges. */
+TCN_APART static void push_step(const tcn_work *work, tcn_lane *lane, uint32_t lanes)
+{
+    const tcn_program *p = work->program;
+    const tcn_header *h = p->header;
+    uint32_t l, i, o;
     for (l = 0; l < lanes; l++) {
         tcn_lane_run *run = &p->lanes[l];
         enter_lane(p, run, lane[l].state);
@@ -255,21 +274,7 @@ static void push_step(const tcn_work *work, tcn_lane *lane, uint32_t lanes)
         }
         run->state->frames += p->step;
     }
-    for (k = 0; k < h->n_nodes; k++, single++) {
-        uint32_t begin = clock ? clock() : 0;
-        if (single->run)
-            single->run(p, single, p->lanes, lanes);
-        else
-            tcn_run_step(p, k, p->lanes, lanes);
-        for (; commits->node == k; commits++)
-            for (l = 0; l < lanes; l++)
-                if (!TCN_NEEDED(RATES) || p->fresh[commits->tensor] == 1)
-                    commit_one(p, &p->lanes[l], commits->tensor);
-                else
-                    commit_several(p, &p->lanes[l], commits->tensor);
-        if (clock)
-            work->hooks->ticks[k] += clock() - begin;
-    }
+    run_step(work, lanes);
     for (l = 0; l < lanes; l++)
         for (o = 0; o < h->n_outputs; o++) {
             uint32_t t = p->ports[h->n_inputs + o].tensor;
@@ -296,21 +301,14 @@ static int all_steady(const tcn_work *work, const tcn_lane *lane, uint32_t lanes
     return 1;
 }
 
-int tcn_push_lanes(const tcn_work *work, tcn_lane *lane, uint32_t lanes, uint32_t *bad)
+/* Any frames of each lane, in blocks. */
+TCN_APART static int push_blocks(const tcn_work *work, tcn_lane *lane, uint32_t lanes, uint32_t *bad)
 {
     const tcn_program *p = work->program;
     const tcn_header *h = p->header;
     uint32_t l, o, i, active;
     int64_t begin, longest = 0, block = work->block;
     int error;
-    if (lanes > work->lanes) {
-        *bad = work->lanes;
-        return TCN_SCRATCH_SIZE;
-    }
-    if (all_steady(work, lane, lanes)) {
-        push_step(work, lane, lanes);
-        return TCN_OK;
-    }
     /* nothing moves before all of it is known to fit; these counts are those of the first block */
     for (l = 0; l < lanes; l++) {
         tcn_lane_run *run = &p->lanes[l];
@@ -353,6 +351,19 @@ int tcn_push_lanes(const tcn_work *work, tcn_lane *lane, uint32_t lanes, uint32_
             deliver(p, &p->lanes[l], lane[p->lanes[l].number].out, lane[p->lanes[l].number].made);
     }
     return TCN_OK;
+}
+
+int tcn_push_lanes(const tcn_work *work, tcn_lane *lane, uint32_t lanes, uint32_t *bad)
+{
+    if (lanes > work->lanes) {
+        *bad = work->lanes;
+        return TCN_SCRATCH_SIZE;
+    }
+    if (all_steady(work, lane, lanes)) {
+        push_step(work, lane, lanes);
+        return TCN_OK;
+    }
+    return push_blocks(work, lane, lanes, bad);
 }
 
 int tcn_push(const tcn_work *work, tcn_state *state, const void *const in[], int64_t n, void *const out[],

@@ -14,7 +14,6 @@ enum { int8_4_outputs = 4, int16_outputs = 4 };
 
 #if __ARM_FEATURE_MVE & 2
 #define LANES 4
-#define TILE_16 1
 #define TILE 2
 #define VECTOR_ADD(x, y) ((v4)vaddq_f32((float32x4_t)(x), (float32x4_t)(y)))
 #define VECTOR_SUB(x, y) ((v4)vsubq_f32((float32x4_t)(x), (float32x4_t)(y)))
@@ -23,11 +22,16 @@ enum { int8_4_outputs = 4, int16_outputs = 4 };
 #define CLIP_v4(y, low, high) ((v4)helium_clip((float32x4_t)(y), low, high))
 I float32x4_t helium_clip(float32x4_t y, float low, float high)
 {
-    y = vpselq_f32(vdupq_n_f32(low), y, vcmpltq_n_f32(y, low));
-    return vpselq_f32(vdupq_n_f32(high), y, vcmpgtq_n_f32(y, high));
+    /* Of a NaN "less" is true here, as the opposite of "greater or equal"; the predicates are gcc's, which must find them. */
+    uint32_t before;
+    __asm("vmrs %1, p0\n\tvpt.f32 gt, %q2, %q0\n\tvorrt %q0, %q2, %q2\n\tvpt.f32 gt, %q0, %q3\n\tvorrt %q0, %q3, %q3\n\tvmsr p0, %1"
+          : "+&w"(y), "=&r"(before) : "w"(vdupq_n_f32(low)), "w"(vdupq_n_f32(high)));
+    return y;
 }
+#define NO_CONV_F32
 #include "float.h"
-#define CONV_F32 conv_f32
+#define FPU_F32
+#define CONV_F32 fpu_conv_f32
 #define DEPTHWISE_F32 depthwise_f32
 #define BINARY_F32 binary_f32
 #endif
@@ -93,6 +97,7 @@ I void some_narrowed(int8_t *to, numbers x, uint32_t n) { vstrbq_p_s32(to, to_in
 #define INT16_AT_ONCE_8 2
 #define DEPTHWISE_I8 depthwise_i8
 #define BINARY_I8 helium_binary_i8
+#define BINARY_I16 helium_binary_i16
 
 #else
 
@@ -130,7 +135,8 @@ I void int8_4_store(int8_4_sums s, int32_t *to) { memcpy(to, s.o, sizeof s.o); }
 #define INT16_AT_ONCE_16 1
 #define INT16_AT_ONCE_8 1
 #define DEPTHWISE_I8 tcn_plain_depthwise_i8
-#define BINARY_I8 binary_i8
+#define BINARY_I8 dsp_binary_i8
+#define BINARY_I16 dsp_binary_i16
 
 #endif
 
@@ -158,14 +164,18 @@ I void int8_4_store(int8_4_sums s, int32_t *to) { memcpy(to, s.o, sizeof s.o); }
 #define BIAS_I8 bias_at
 #include "integer.h"
 
+/* The bits to the left that the reference kernels give the operands of a sum. */
+enum { LEFT_OF_INT8 = 20, LEFT_OF_INT16 = 15 };
+
 /* Both operands of a sum are brought to twice the larger of their scales: to one of them that is a shift. */
 I int is_own_scale(const binary_args *a, int operand) { return a->multiplier[operand] == 1 << 30 && a->shift[operand] == 0; }
 
-/* Whether a sum goes right where it is rescaled, with all of its values below 2^30. */
-I int is_short_sum(const binary_args *a, int op, int own)
+/* Whether a sum goes right where it is rescaled, and twice each of its values fits 32 bits. */
+I int is_short_sum(const binary_args *a, int op, int own, int left)
 {
-    return op == BINARY_ADD && a->left_shift == 20 && is_own_scale(a, own) && a->shift_out < 0 &&
-           (a->shift[1 - own] < 0 || is_own_scale(a, 1 - own));
+    return op == BINARY_ADD && a->left_shift == left && is_own_scale(a, own) && a->shift_out < 0 &&
+           (a->shift[1 - own] < 0 || is_own_scale(a, 1 - own)) &&
+           (left == LEFT_OF_INT8 || (a->zero[0] == 0 && a->zero[1] == 0));
 }
 
 #if defined(__ARM_FEATURE_MVE)
@@ -181,6 +191,6 @@ const tcn_kernels tcn_kernels_base = {
     TCN_ISA_BASE, TCN_KERNEL(CONV_F32, CONV_F32), TCN_KERNEL(CONV_I8, conv_i8), TCN_KERNEL(CONV_I16, conv_i16),
     TCN_KERNEL(DEPTHWISE_F32, DEPTHWISE_F32), TCN_KERNEL(DEPTHWISE_I8, DEPTHWISE_I8),
     TCN_KERNEL(DEPTHWISE_I16, tcn_plain_depthwise_i16), TCN_KERNEL(BINARY_F32, BINARY_F32), TCN_KERNEL(BINARY_I8, BINARY_I8),
-    TCN_KERNEL(BINARY_I16, tcn_plain_binary_i16), TCN_KERNEL(UNARY_F32, tcn_plain_unary_f32),
+    TCN_KERNEL(BINARY_I16, BINARY_I16), TCN_KERNEL(UNARY_F32, tcn_plain_unary_f32),
     TCN_KERNEL(CONV_I8_FOURS, conv_i8_fours), TCN_KERNEL(DEPTHWISE_I8_FOURS, depthwise_i8_fours),
 };

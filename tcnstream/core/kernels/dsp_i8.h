@@ -38,45 +38,53 @@ INLINE int32_t within_int8(int32_t x)
     return x;
 }
 
-/* Sums of values on one scale; an operand whose own scale is that one (times 2) is only shifted. */
-INLINE void sum_loop(const binary_args *a, int own, int other, const int8_t *x, const int8_t *y, int8_t *out, uint32_t n, int both,
-                     int clip)
+/* Sums of n values, int8 or int16 by `left`; an operand whose own scale is that of the sum (times 2) is only shifted, `both`
+ * where both are. */
+INLINE void sum_loop(const binary_args *a, int own, const void *xs, const void *ys, void *outs, uint32_t n, int left, int both, int clip)
 {
-    enum { OWN = 19 }; /* of the 20 bits to the left, and the half that is its multiplier */
+    int other = 1 - own, half = left - 1, wide = left == LEFT_OF_INT16; /* a multiplier of a half is a place less */
     int32_t multiplier = a->multiplier[other], places = -a->shift[other], multiplier_out = a->multiplier_out, places_out = -a->shift_out;
-    int32_t zero_x = left32(sub32(0, a->zero[own]), OWN), zero_y = left32(a->zero[other], both ? OWN : 21), zero_out = a->zero_out;
+    int32_t zero_x = left32(sub32(0, a->zero[own]), half), zero_y = left32(a->zero[other], both ? half : left + 1), zero_out = a->zero_out;
     int32_t low = a->low, high = a->high;
-    const int8_t *end = x + n;
-    while (x < end) {
-        int32_t p = *x++, q = *y++, r;
+    uint32_t i;
+    for (i = 0; i < n; i++) {
+        int32_t p = wide ? ((const int16_t *)xs)[i] : ((const int8_t *)xs)[i], q = wide ? ((const int16_t *)ys)[i] : ((const int8_t *)ys)[i], r;
         if (both)
-            q = add32(sub32(left32(q, OWN), zero_y), zero_x);
+            q = add32(sub32(left32(q, half), zero_y), zero_x);
         else
-            q = shifted_and(high_mul_of_twice(sub32(left32(q, 21), zero_y), multiplier), places, zero_x);
-        r = add32(q, left32(p, OWN));
+            q = shifted_and(high_mul_of_twice(sub32(left32(q, left + 1), zero_y), multiplier), places, zero_x);
+        r = add32(q, left32(p, half));
         r = shifted_and(high_mul_of_twice(left32(r, 1), multiplier_out), places_out, zero_out);
-        *out++ = (int8_t)(clip ? clip32(r, low, high) : within_int8(r));
+        r = clip ? clip32(r, low, high) : within_int8(r);
+        if (wide)
+            ((int16_t *)outs)[i] = (int16_t)r;
+        else
+            ((int8_t *)outs)[i] = (int8_t)r;
     }
 }
 
-static void binary_i8(const binary_args *a, int op, const int8_t *x, const int8_t *y, int8_t *out, uint32_t n)
+static void dsp_binary_i8(const binary_args *a, int op, const int8_t *x, const int8_t *y, int8_t *out, uint32_t n)
 {
-    int own = is_own_scale(a, 0) ? 0 : 1, other = 1 - own;
-    if (!is_short_sum(a, op, own)) {
+    int own = is_own_scale(a, 0) ? 0 : 1;
+    if (!is_short_sum(a, op, own, LEFT_OF_INT8))
         tcn_plain_binary_i8(a, op, x, y, out, n);
-        return;
-    }
-    if (own) {
-        const int8_t *swap = x;
-        x = y;
-        y = swap;
-    }
-    if (is_own_scale(a, other))
-        sum_loop(a, own, other, x, y, out, n, 1, 1);
+    else if (is_own_scale(a, 1 - own))
+        sum_loop(a, own, own ? y : x, own ? x : y, out, n, LEFT_OF_INT8, 1, 1);
     else if (a->low > -128 || a->high < 127)
-        sum_loop(a, own, other, x, y, out, n, 0, 1);
+        sum_loop(a, own, own ? y : x, own ? x : y, out, n, LEFT_OF_INT8, 0, 1);
     else
-        sum_loop(a, own, other, x, y, out, n, 0, 0);
+        sum_loop(a, own, own ? y : x, own ? x : y, out, n, LEFT_OF_INT8, 0, 0);
+}
+
+static void dsp_binary_i16(const binary_args *a, int op, const int16_t *x, const int16_t *y, int16_t *out, uint32_t n)
+{
+    int own = is_own_scale(a, 0) ? 0 : 1;
+    if (!is_short_sum(a, op, own, LEFT_OF_INT16))
+        tcn_plain_binary_i16(a, op, x, y, out, n);
+    else if (is_own_scale(a, 1 - own))
+        sum_loop(a, own, own ? y : x, own ? x : y, out, n, LEFT_OF_INT16, 1, 1);
+    else
+        sum_loop(a, own, own ? y : x, own ? x : y, out, n, LEFT_OF_INT16, 0, 1);
 }
 
 INLINE int32_t with_low(uint32_t x, uint32_t w, int32_t sum)

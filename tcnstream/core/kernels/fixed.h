@@ -37,7 +37,7 @@ TCN_COMPACT int32_t multiply_twice(int32_t x, int32_t multiplier, int32_t shift)
 }
 
 /* MultiplyByQuantizedMultiplier of int64 values; keeps 15 bits of the multiplier */
-TCN_COMPACT int32_t multiply_wide(int64_t x, int32_t multiplier, int32_t shift)
+static inline int32_t multiply_wide(int64_t x, int32_t multiplier, int32_t shift)
 {
     int32_t reduced = multiplier < 0x7FFF0000 ? (multiplier + (1 << 15)) >> 16 : 0x7FFF;
     int places = 15 - shift;

@@ -1,7 +1,7 @@
 /* float.h - float32 kernels on vectors of LANES values, compiled once per instruction set.
  *
  * The including file sets LANES (4, 8 or 16) and TILE_16 and TILE (positions at a time, for panels of 16 outputs and
- * for narrower ones). Vectors are those of GCC and Clang, so the same source serves SSE2, AVX2, AVX-512 and NEON. A
+ * for narrower ones), or NO_CONV_F32 where it has convolutions of its own. Vectors are those of GCC and Clang, so the same source serves SSE2, AVX2, AVX-512 and NEON. A
  * panel of 16 outputs is 16 / LANES vectors; narrower panels use narrower vectors.
  *
  * Outputs lie along the vector, so every sum adds one product after the other in the order of the reference
@@ -37,6 +37,12 @@ typedef int32_t i16v __attribute__((vector_size(64)));
 #define ADD_TIMES(V, sum, x, scalar) VECTOR_ADD(sum, VECTOR_TIMES(x, scalar))
 #endif
 
+static inline float clip_one(float y, float low, float high)
+{
+    y = y < low ? low : y;
+    return y > high ? high : y;
+}
+
 #define UNROLL _Pragma("GCC unroll 16")
 /* Where registers are few, GCC keeps sums in memory once this is unrolled. */
 #ifndef UNROLL_ROW
@@ -65,6 +71,8 @@ CLIP_OF(v16, i16v)
 #endif
 #endif
 
+#ifndef NO_CONV_F32
+
 /* sum of products of one panel for T positions */
 #define PANEL(name, V, N, T)                                                                                     \
     static inline __attribute__((always_inline)) void name(const float *w, const void *const *rows, size_t taps, \
@@ -86,12 +94,6 @@ CLIP_OF(v16, i16v)
         }                                                                                                        \
         UNROLL for (t = 0; t < T; t++) UNROLL for (v = 0; v < N; v++) sum[t][v] = a[t][v];                       \
     }
-
-static inline float clip_one(float y, float low, float high)
-{
-    y = y < low ? low : y;
-    return y > high ? high : y;
-}
 
 /* Bias, activation, and the store of one panel of one position. */
 #define STORE(name, V, N)                                                                                        \
@@ -280,6 +282,8 @@ static void conv_f32(const conv_args *a, const uint8_t *plan, const void *const 
         }
     }
 }
+
+#endif
 
 #if LANES >= 16
 typedef v16 vmax;

@@ -1,65 +1,113 @@
-/* fpu_f32.h - float32 on a Cortex-M whose FPU has no vectors: the sums of a panel stay in its 32 registers.
+/* fpu_f32.h - float32 on a Cortex-M: the sums of a panel stay in registers until its whole window is read.
  *
- * Each sum adds one product after the other, as everywhere; gcc keeps them in memory, for it has no loads of several
- * registers. */
+ * Each sum adds one product after the other, as everywhere. gcc keeps sums in memory where the FPU has no vectors, for it
+ * has no loads of several registers, and makes copies of Helium's eight. */
 
+#if defined(__ARM_FEATURE_MVE)
+/* q0 to q3 are sums, q4 the weights of four outputs, `scratch` the value that they are multiplied by. */
+#define NO_SUM(q) "\tvmov.i32 " #q ", #0\n"
+#define KEPT(q, at) "\tvstrw.32 " #q ", [%[sum], #" #at "]\n"
+#define ADDED(q) "\tvldrw.u32 q4, [%[w]], #16\n\tvmul.f32 q4, q4, %[scratch]\n\tvadd.f32 " #q ", " #q ", q4\n"
+#define NO_SUMS_4 NO_SUM(q0)
+#define NO_SUMS_8 NO_SUMS_4 NO_SUM(q1)
+#define NO_SUMS_16 NO_SUMS_8 NO_SUM(q2) NO_SUM(q3)
+#define KEPT_4 KEPT(q0, 0)
+#define KEPT_8 KEPT_4 KEPT(q1, 16)
+#define KEPT_16 KEPT_8 KEPT(q2, 32) KEPT(q3, 48)
+#define VALUE "\tldr %[scratch], [%[x]], #4\n"
+#define PRODUCTS_4 VALUE ADDED(q0)
+#define PRODUCTS_8 PRODUCTS_4 ADDED(q1)
+#define PRODUCTS_16 PRODUCTS_8 ADDED(q2) ADDED(q3)
+#define EACH_VALUE(products) "\tdls lr, %[depth]\n0:\n" products "\tle lr, 0b\n"
+#define USED "d0", "d1", "d2", "d3", "d4", "d5", "d6", "d7", "d8", "d9", "lr"
+#define no_sums 0
+#else
+/* s0 to s15 are sums, s24 to s31 weights, s16 the value that they are multiplied by, `scratch` how many values are left. */
+#define NO_SUMS_4 "\tvldmia %[none], {s0-s3}\n"
+#define NO_SUMS_8 "\tvldmia %[none], {s0-s7}\n"
+#define NO_SUMS_16 "\tvldmia %[none], {s0-s15}\n"
+static const float no_sums[16];
+#define KEPT_4 "\tvstmia %[sum], {s0-s3}\n"
+#define KEPT_8 "\tvstmia %[sum], {s0-s7}\n"
+#define KEPT_16 "\tvstmia %[sum], {s0-s15}\n"
 #define ADDED(sum, w) "\tvmul.f32 s" #w ", s" #w ", s16\n\tvadd.f32 s" #sum ", s" #sum ", s" #w "\n"
 #define ADDED_4 ADDED(0, 24) ADDED(1, 25) ADDED(2, 26) ADDED(3, 27)
 #define ADDED_8 ADDED_4 ADDED(4, 28) ADDED(5, 29) ADDED(6, 30) ADDED(7, 31)
-#define ADDED_16 ADDED_8 "\tvldmia %1!, {s24-s31}\n" ADDED(8, 24) ADDED(9, 25) ADDED(10, 26) ADDED(11, 27) ADDED(12, 28) \
+#define VALUE "\tvldmia %[x]!, {s16}\n"
+#define PRODUCTS_4 VALUE "\tvldmia %[w]!, {s24-s27}\n" ADDED_4
+#define PRODUCTS_8 VALUE "\tvldmia %[w]!, {s24-s31}\n" ADDED_8
+#define PRODUCTS_16 PRODUCTS_8 "\tvldmia %[w]!, {s24-s31}\n" ADDED(8, 24) ADDED(9, 25) ADDED(10, 26) ADDED(11, 27) ADDED(12, 28) \
     ADDED(13, 29) ADDED(14, 30) ADDED(15, 31)
+#define EACH_VALUE(products) "\tmov %[scratch], %[depth]\n0:\n" products "\tsubs %[scratch], #1\n\tbne 0b\n"
+#define USED "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "s12", "s13", "s14", "s15", "s16", \
+    "s24", "s25", "s26", "s27", "s28", "s29", "s30", "s31"
+#endif
 
-/* Products of `depth` values with their rows of a panel's weights; returns where the weights end. */
-#define ROW(width, first, last, added)                                                                        \
-    INLINE const float *row_##width(const float *x, const float *w, size_t depth, float *sum)                \
-    {                                                                                                         \
-        __asm volatile("vldmia %3, {s0-" last "}\n"                                                           \
-                       "0:\tvldmia %0!, {s16}\n"                                                              \
-                       "\tvldmia %1!, {s24-" first "}\n" added                                                \
-                       "\tsubs %2, #1\n"                                                                      \
-                       "\tbne 0b\n"                                                                           \
-                       "\tvstmia %3, {s0-" last "}"                                                           \
-                       : "+&r"(x), "+&r"(w), "+&r"(depth)                                                     \
-                       : "r"(sum)                                                                             \
-                       : "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "s12", "s13", "s14", \
-                         "s15", "s16", "s24", "s25", "s26", "s27", "s28", "s29", "s30", "s31", "cc", "memory"); \
-        return w;                                                                                             \
+/* Sums of a window, (taps, depth) from `from` of each row on, with the weights (taps, depth, width) of a panel. */
+#define FPU_PANEL(width)                                                                                                    \
+    INLINE void fpu_panel_##width(const void *const *rows, size_t from, size_t taps, size_t depth, const float *w, float *sum) \
+    {                                                                                                                      \
+        const float *x;                                                                                                    \
+        size_t scratch;                                                                                                    \
+        __asm volatile(NO_SUMS_##width "1:\tldr %[x], [%[rows]], #4\n\tadd %[x], %[from]\n" EACH_VALUE(PRODUCTS_##width)    \
+                       "\tsubs %[taps], #1\n\tbne 1b\n" KEPT_##width                                                       \
+                       : [rows] "+&r"(rows), [taps] "+&r"(taps), [w] "+&r"(w), [x] "=&r"(x), [scratch] "=&r"(scratch)      \
+                       : [from] "r"(4 * from), [depth] "r"(depth), [sum] "r"(sum), [none] "r"(no_sums)                     \
+                       : USED, "cc", "memory");                                                                            \
     }
-ROW(4, "s27", "s3", ADDED_4)
-ROW(8, "s31", "s7", ADDED_8)
-ROW(16, "s31", "s15", ADDED_16)
+FPU_PANEL(4)
+FPU_PANEL(8)
+FPU_PANEL(16)
 
+#if !defined(__ARM_FEATURE_MVE)
 /* NaN is kept. */
 INLINE float clipped_f32(float y, float low, float high)
 {
     y = y < low ? low : y;
     return y > high ? high : y;
 }
+#endif
+
+INLINE void fpu_finish(const conv_args *a, const float *sum, const float *bias, float *out, uint32_t n)
+{
+#if defined(__ARM_FEATURE_MVE)
+    int32_t left = (int32_t)n;
+    for (; left > 0; left -= 4, sum += 4, bias += 4, out += 4)
+        vstrwq_p_f32(out, helium_clip(vaddq_f32(vldrwq_f32(sum), vldrwq_f32(bias)), a->low_f, a->high_f), vctp32q((uint32_t)left));
+#else
+    float low = a->low_f, high = a->high_f;
+    uint32_t i;
+    for (i = 0; i < n; i++)
+        out[i] = clipped_f32(sum[i] + bias[i], low, high);
+#endif
+}
 
 static void fpu_conv_f32(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions)
 {
-    uint32_t taps = a->taps_t * a->taps_f, depth = a->channels / a->groups, outputs = a->outputs / a->groups, p, g, begin, k, i;
-    float low = a->low_f, high = a->high_f;
+    uint32_t taps = a->taps_t * a->taps_f, depth = a->channels / a->groups, outputs = a->outputs / a->groups, p, g, begin;
     for (p = 0; p < positions; p++, rows += taps) {
         const float *w = (const float *)(const void *)(plan + a->weights_at), *bias = (const float *)(const void *)(plan + a->bias_at);
         for (g = 0; g < a->groups; g++) {
             float *out = (float *)outs[p] + g * outputs;
             for (begin = 0; begin < outputs;) {
-                uint32_t width = panel_width(outputs - begin), n = outputs - begin < width ? outputs - begin : width;
-                float sum[16] = {0};
-                for (k = 0; k < taps; k++) {
-                    const float *x = (const float *)rows[k] + g * depth;
-                    w = width == 16 ? row_16(x, w, depth, sum) : width == 8 ? row_8(x, w, depth, sum) : row_4(x, w, depth, sum);
-                }
-                for (i = 0; i < n; i++)
-                    out[begin + i] = clipped_f32(sum[i] + bias[i], low, high);
+                uint32_t width = panel_width(outputs - begin);
+                float sum[16];
+                if (width == 16)
+                    fpu_panel_16(rows, g * depth, taps, depth, w, sum);
+                else if (width == 8)
+                    fpu_panel_8(rows, g * depth, taps, depth, w, sum);
+                else
+                    fpu_panel_4(rows, g * depth, taps, depth, w, sum);
+                fpu_finish(a, sum, bias, out + begin, outputs - begin < width ? outputs - begin : width);
                 begin += width;
                 bias += width;
+                w += taps * depth * width;
             }
         }
     }
 }
 
+#if !defined(__ARM_FEATURE_MVE)
 static void fpu_depthwise_f32(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions)
 {
     uint32_t taps = a->taps_t * a->taps_f, channels = a->channels, p, c, k;
@@ -95,3 +143,4 @@ static void fpu_depthwise_f32(const conv_args *a, const uint8_t *plan, const voi
         }
     }
 }
+#endif

@@ -13,32 +13,57 @@ INLINE int32x4_t short_rescaled_n(int32x4_t x, int32_t multiplier, int32x4_t shi
     return vrshlq_s32(vaddq_s32(high, vshrq_n_s32(high, 31)), shift);
 }
 
-/* Values on one scale; an operand whose own scale is that one (times 2) is only shifted. */
-static void sum_i8(const binary_args *a, int own, const int8_t *x, const int8_t *y, int8_t *out, int32_t n)
+/* Sums of n values, int8 or int16 by `left`; an operand whose own scale is that of the sum (times 2) is only shifted. */
+INLINE void sum_loop(const binary_args *a, int own, const void *xs, const void *ys, void *outs, uint32_t n, int left)
 {
-    int other = 1 - own, alike = is_own_scale(a, other); /* what is shifted by 1 first stays as it is */
-    int32_t multiplier = a->multiplier[other], left = alike ? 21 : 20;
-    int32x4_t right = vdupq_n_s32(alike ? -1 : a->shift[other]), right_out = vdupq_n_s32(a->shift_out);
-    int32_t zero_y = sub32(0, a->zero[other]), zero_x = left32(sub32(0, a->zero[own]), 19);
+    int other = 1 - own, wide = left == LEFT_OF_INT16, alike = is_own_scale(a, other);
+    const int8_t *x = xs, *y = ys;
+    int8_t *out = outs;
+    int32_t multiplier = a->multiplier[other], multiplier_out = a->multiplier_out, zero_out = a->zero_out;
+    int32x4_t to_left = vdupq_n_s32(alike ? left - 1 : left), right = vdupq_n_s32(a->shift[other]), right_out = vdupq_n_s32(a->shift_out);
+    int32_t zero_y = sub32(0, a->zero[other]), zero_x = left32(sub32(0, a->zero[own]), left - 1), bytes = wide ? 8 : 4;
     int32x4_t low = vdupq_n_s32(a->low), high = vdupq_n_s32(a->high);
-    for (; n > 0; n -= 4, x += 4, y += 4, out += 4) {
-        mve_pred16_t some = vctp32q((uint32_t)n);
-        int32x4_t p = vshlq_n_s32(vldrbq_z_s32(x, some), 19), q = vaddq_n_s32(vldrbq_z_s32(y, some), zero_y);
-        q = short_rescaled_n(vshlq_r_s32(q, left), multiplier, right);
-        q = vaddq_s32(p, vaddq_n_s32(q, zero_x));
-        q = vaddq_n_s32(short_rescaled_n(q, a->multiplier_out, right_out), a->zero_out);
-        vstrbq_p_s32(out, vminq_s32(vmaxq_s32(q, low), high), some);
+    int32_t rest = (int32_t)n;
+    for (; rest > 0; rest -= 4, x += bytes, y += bytes, out += bytes) {
+        mve_pred16_t some = vctp32q((uint32_t)rest);
+        int32x4_t p = wide ? vldrhq_z_s32((const int16_t *)(const void *)x, some) : vldrbq_z_s32(x, some);
+        int32x4_t q = wide ? vldrhq_z_s32((const int16_t *)(const void *)y, some) : vldrbq_z_s32(y, some);
+        q = vshlq_s32(vaddq_n_s32(q, zero_y), to_left);
+        if (!alike)
+            q = short_rescaled_n(q, multiplier, right);
+        q = vaddq_s32(vshlq_n_s32(p, left - 1), vaddq_n_s32(q, zero_x));
+        q = vaddq_n_s32(short_rescaled_n(q, multiplier_out, right_out), zero_out);
+        q = vminq_s32(vmaxq_s32(q, low), high);
+        if (wide)
+            vstrhq_p_s32((int16_t *)(void *)out, q, some);
+        else
+            vstrbq_p_s32(out, q, some);
     }
+}
+
+/* Whose scale is that of the sum, -1 where there is no short way. */
+INLINE int owner_of(const binary_args *a, int op, int left)
+{
+    int own = is_own_scale(a, 0) ? 0 : 1;
+    return is_short_sum(a, op, own, left) ? own : -1;
 }
 
 static void helium_binary_i8(const binary_args *a, int op, const int8_t *x, const int8_t *y, int8_t *out, uint32_t n)
 {
-    if (is_own_scale(a, 0) && is_short_sum(a, op, 0))
-        sum_i8(a, 0, x, y, out, (int32_t)n);
-    else if (is_own_scale(a, 1) && is_short_sum(a, op, 1))
-        sum_i8(a, 1, y, x, out, (int32_t)n);
+    int own = owner_of(a, op, LEFT_OF_INT8);
+    if (own >= 0)
+        sum_loop(a, own, own ? y : x, own ? x : y, out, n, LEFT_OF_INT8);
     else
         binary_i8(a, op, x, y, out, n);
+}
+
+static void helium_binary_i16(const binary_args *a, int op, const int16_t *x, const int16_t *y, int16_t *out, uint32_t n)
+{
+    int own = owner_of(a, op, LEFT_OF_INT16);
+    if (own >= 0)
+        sum_loop(a, own, own ? y : x, own ? x : y, out, n, LEFT_OF_INT16);
+    else
+        tcn_plain_binary_i16(a, op, x, y, out, n);
 }
 
 /* The window (taps, channels) side by side. */
@@ -111,52 +136,101 @@ static void conv_i8_fours(const fours_args *a, const uint8_t *plan, const void *
     }
 }
 
+/* The sums of 16 channels: even ones in twos, then odd ones, as two widenings leave them. */
+typedef struct { int32x4_t a, b, c, d; } sixteen_sums;
+
+/* Four vectors of words, the second one 16 bytes after the first, without an address of its own in a register. */
+INLINE sixteen_sums sixteen_words(const int32_t *from)
+{
+    sixteen_sums s;
+    __asm("vldrw.u32 %q0, [%4]\n\tvldrw.u32 %q1, [%4, #16]\n\tvldrw.u32 %q2, [%4, #32]\n\tvldrw.u32 %q3, [%4, #48]"
+          : "=&w"(s.a), "=&w"(s.b), "=&w"(s.c), "=&w"(s.d) : "r"(from), "m"(*(const int32_t(*)[16])from));
+    return s;
+}
+
+/* Products of two taps at a time, which fit 16 bits together: the writer of the plan has seen to it. gcc would keep one of
+ * the eight vectors in memory. `first` says whether all channels are there or only those of the predicate. */
+#define ADD_PAIRS(name, first)                                                                                             \
+    INLINE void name(const void *const **rows, uint32_t pairs, uint32_t c, const int8_t **w, sixteen_sums *s)              \
+    {                                                                                                                      \
+        const int8_t *one, *other;                                                                                         \
+        int16x8_t even, odd, x, v;                                                                                         \
+        __asm volatile("dls lr, %[pairs]\n"                                                                                \
+                       "0:\tldrd %[one], %[other], [%[rows]], #8\n"                                                        \
+                       "\tadd %[one], %[c]\n"                                                                              \
+                       "\tadd %[other], %[c]\n"                                                                            \
+                       first "%q[odd], [%[one]]\n"                                                                         \
+                       "\tvldrb.u8 %q[x], [%[w]], #16\n"                                                                   \
+                       "\tvmullb.s8 %q[even], %q[odd], %q[x]\n"                                                            \
+                       "\tvmullt.s8 %q[odd], %q[odd], %q[x]\n"                                                             \
+                       first "%q[x], [%[other]]\n"                                                                         \
+                       "\tvldrb.u8 %q[v], [%[w]], #16\n"                                                                   \
+                       "\tvmullb.s8 %q[x], %q[x], %q[v]\n"                                                                 \
+                       "\tvadd.i16 %q[even], %q[even], %q[x]\n"                                                            \
+                       first "%q[x], [%[other]]\n"                                                                         \
+                       "\tvmullt.s8 %q[x], %q[x], %q[v]\n"                                                                 \
+                       "\tvadd.i16 %q[odd], %q[odd], %q[x]\n"                                                              \
+                       "\tvmovlb.s16 %q[x], %q[even]\n"                                                                    \
+                       "\tvadd.i32 %q[a], %q[a], %q[x]\n"                                                                  \
+                       "\tvmovlt.s16 %q[x], %q[even]\n"                                                                    \
+                       "\tvadd.i32 %q[b], %q[b], %q[x]\n"                                                                  \
+                       "\tvmovlb.s16 %q[x], %q[odd]\n"                                                                     \
+                       "\tvadd.i32 %q[C], %q[C], %q[x]\n"                                                                  \
+                       "\tvmovlt.s16 %q[x], %q[odd]\n"                                                                     \
+                       "\tvadd.i32 %q[d], %q[d], %q[x]\n"                                                                  \
+                       "\tle lr, 0b"                                                                                       \
+                       : [rows] "+&r"(*rows), [w] "+&r"(*w), [one] "=&r"(one), [other] "=&r"(other), [even] "=&w"(even), [odd] "=&w"(odd), \
+                         [x] "=&w"(x), [v] "=&w"(v), [a] "+&w"(s->a), [b] "+&w"(s->b), [C] "+&w"(s->c), [d] "+&w"(s->d)     \
+                       : [pairs] "r"(pairs), [c] "r"(c)                                                                    \
+                       : "lr", "memory");                                                                                  \
+    }
+ADD_PAIRS(add_pairs_of_16, "\tvldrb.u8 ")
+ADD_PAIRS(add_pairs_of_some, "\tvpst\n\tvldrbt.u8 ")
+
 /* Up to 16 channels of all positions; `some` are there, unless it is known that all are. */
 INLINE void depthwise_sixteen(const int8_t *weights, const int32_t *bias, const int32_t *multiplier, const int8_t *shift, const fours_args *a,
-                              const void *const *row, void *const *outs, uint32_t positions, uint32_t c, int all, mve_pred16_t some)
+                              const void *const *rows, void *const *outs, uint32_t positions, uint32_t c, int all, mve_pred16_t some)
 {
-    uint32_t taps = a->taps, p, k;
-    int8x16_t low = vdupq_n_s8((int8_t)a->low), high = vdupq_n_s8((int8_t)a->high);
-    int16x8_t zero = vdupq_n_s16((int16_t)a->zero_out);
-    for (p = 0; p < positions; p++, row += taps) {
-        const int8_t *w = weights, *from;
-        int32x4_t s0 = vldrwq_s32(bias), s1 = vldrwq_s32(bias + 4), s2 = vldrwq_s32(bias + 8), s3 = vldrwq_s32(bias + 12);
+    void *const *end = outs + positions;
+    uint32_t taps = a->taps;
+    for (; outs < end; outs++) {
+        sixteen_sums s = sixteen_words(bias), by;
+        const int8_t *w = weights;
         int16x8_t even, odd;
-        int8x16_t x, v;
-        for (k = 0; k < taps; k += 2, w += 32) {
-            from = (const int8_t *)row[k] + c;
+        int8x16_t x;
+        if (taps > 1 && all)
+            add_pairs_of_16(&rows, taps / 2, c, &w, &s);
+        else if (taps > 1)
+            add_pairs_of_some(&rows, taps / 2, c, &w, &s);
+        if (taps & 1) {
+            const int8_t *from = (const int8_t *)*rows++ + c;
+            int8x16_t v = vldrbq_s8(w);
             x = all ? vldrbq_s8(from) : vldrbq_z_s8(from, some);
-            v = vldrbq_s8(w);
             even = vmullbq_int_s8(x, v);
             odd = vmulltq_int_s8(x, v);
-            if (k + 1 < taps) {
-                from = (const int8_t *)row[k + 1] + c;
-                x = all ? vldrbq_s8(from) : vldrbq_z_s8(from, some);
-                v = vldrbq_s8(w + 16);
-                even = vaddq_s16(even, vmullbq_int_s8(x, v));
-                odd = vaddq_s16(odd, vmulltq_int_s8(x, v));
-            }
-            s0 = vaddq_s32(s0, vmovlbq_s16(even));
-            s1 = vaddq_s32(s1, vmovltq_s16(even));
-            s2 = vaddq_s32(s2, vmovlbq_s16(odd));
-            s3 = vaddq_s32(s3, vmovltq_s16(odd));
+            s.a = vaddq_s32(s.a, vmovlbq_s16(even));
+            s.b = vaddq_s32(s.b, vmovltq_s16(even));
+            s.c = vaddq_s32(s.c, vmovlbq_s16(odd));
+            s.d = vaddq_s32(s.d, vmovltq_s16(odd));
         }
-        s0 = short_rescaled(s0, vldrwq_s32(multiplier), vldrbq_s32(shift));
-        s1 = short_rescaled(s1, vldrwq_s32(multiplier + 4), vldrbq_s32(shift + 4));
-        s2 = short_rescaled(s2, vldrwq_s32(multiplier + 8), vldrbq_s32(shift + 8));
-        s3 = short_rescaled(s3, vldrwq_s32(multiplier + 12), vldrbq_s32(shift + 12));
+        by = sixteen_words(multiplier);
+        s.a = short_rescaled(s.a, by.a, vldrbq_s32(shift));
+        s.b = short_rescaled(s.b, by.b, vldrbq_s32(shift + 4));
+        s.c = short_rescaled(s.c, by.c, vldrbq_s32(shift + 8));
+        s.d = short_rescaled(s.d, by.d, vldrbq_s32(shift + 12));
         /* what saturates in 16 bits is beyond the limits of 8 with any zero point */
-        even = vqaddq_s16(vqmovntq_s32(vqmovnbq_s32(zero, s0), s1), zero);
-        odd = vqaddq_s16(vqmovntq_s32(vqmovnbq_s32(zero, s2), s3), zero);
-        x = vminq_s8(vmaxq_s8(vqmovntq_s16(vqmovnbq_s16(low, even), odd), low), high);
+        even = vqaddq_n_s16(vqmovntq_s32(vqmovnbq_s32(vreinterpretq_s16_s32(s.a), s.a), s.b), a->zero_out);
+        odd = vqaddq_n_s16(vqmovntq_s32(vqmovnbq_s32(vreinterpretq_s16_s32(s.c), s.c), s.d), a->zero_out);
+        x = vqmovntq_s16(vqmovnbq_s16(vreinterpretq_s8_s16(even), even), odd);
+        x = vminq_s8(vmaxq_s8(x, vdupq_n_s8((int8_t)a->low)), vdupq_n_s8((int8_t)a->high));
         if (all)
-            vstrbq_s8((int8_t *)outs[p] + c, x);
+            vstrbq_s8((int8_t *)*outs + c, x);
         else
-            vstrbq_p_s8((int8_t *)outs[p] + c, x, some);
+            vstrbq_p_s8((int8_t *)*outs + c, x, some);
     }
 }
 
-/* 16 channels at once. The products of two taps are added in 16 bits, which the writer of the plan has seen to. */
+/* 16 channels at once. */
 static void depthwise_i8_fours(const fours_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions,
                                void *window)
 {

@@ -403,7 +403,7 @@ static void depthwise_i8(const conv_args *a, const uint8_t *plan, const void *co
         depthwise_i8_part(a, plan, rows, outs, positions, c, channels - c);
 }
 
-static void binary_i8(const binary_args *a, int op, const int8_t *x, const int8_t *y, int8_t *out, uint32_t n)
+TCN_APART static void binary_i8(const binary_args *a, int op, const int8_t *x, const int8_t *y, int8_t *out, uint32_t n)
 {
     uint32_t i = 0;
     if (op == BINARY_ADD || op == BINARY_SUB || op == BINARY_MUL) {

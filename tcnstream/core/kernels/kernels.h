@@ -68,6 +68,13 @@ typedef struct {
 #define TCN_KERNEL(name, function) (function)
 #endif
 
+/* Where the registers of a loop are worth a call of its own. */
+#ifdef __GNUC__
+#define TCN_APART __attribute__((noinline))
+#else
+#define TCN_APART
+#endif
+
 /* Plain C: what the others are measured against, and what they use for shapes for which they have nothing */
 #define TCN_PLAIN_WINDOW(name) \
     void name(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions)
