@@ -73,15 +73,19 @@ typedef struct {
     const uint8_t *frames;
 } tcn_kept;
 
+static inline tcn_kept kept_in_ring(const tcn_place *at, const tcn_lane_run *lane)
+{
+    tcn_kept kept;
+    kept.next = (int32_t)(lane->ring_next[at->ring] * at->bytes);
+    kept.bytes = (int32_t)(at->ring_frames * at->bytes);
+    kept.frames = lane->rings + at->ring_at;
+    return kept;
+}
+
 static inline tcn_kept kept_of(const tcn_place *at, const tcn_lane_run *lane)
 {
-    tcn_kept kept = {0, 0, lane->rings};
-    if (at->ring != TCN_NONE) {
-        kept.next = (int32_t)(lane->ring_next[at->ring] * at->bytes);
-        kept.bytes = (int32_t)(at->ring_frames * at->bytes);
-        kept.frames += at->ring_at;
-    }
-    return kept;
+    const tcn_kept none = {0, 0, lane->rings};
+    return at->ring == TCN_NONE ? none : kept_in_ring(at, lane);
 }
 
 /* The frame that stands `back` > 0 bytes before the next one, no more than the ring has. */

@@ -19,13 +19,13 @@ enum { int8_4_outputs = 4, int16_outputs = 4 };
 #define VECTOR_SUB(x, y) ((v4)vsubq_f32((float32x4_t)(x), (float32x4_t)(y)))
 #define VECTOR_MUL(x, y) ((v4)vmulq_f32((float32x4_t)(x), (float32x4_t)(y)))
 #define VECTOR_TIMES(x, scalar) ((v4)vmulq_n_f32((float32x4_t)(x), scalar))
-#define CLIP_v4(y, low, high) ((v4)helium_clip((float32x4_t)(y), low, high))
-I float32x4_t helium_clip(float32x4_t y, float low, float high)
+#define CLIP_v4(y, low, high) ((v4)helium_clip((float32x4_t)(y), vdupq_n_f32(low), vdupq_n_f32(high)))
+I float32x4_t helium_clip(float32x4_t y, float32x4_t low, float32x4_t high)
 {
     /* Of a NaN "less" is true here, as the opposite of "greater or equal"; the predicates are gcc's, which must find them. */
     uint32_t before;
     __asm("vmrs %1, p0\n\tvpt.f32 gt, %q2, %q0\n\tvorrt %q0, %q2, %q2\n\tvpt.f32 gt, %q0, %q3\n\tvorrt %q0, %q3, %q3\n\tvmsr p0, %1"
-          : "+&w"(y), "=&r"(before) : "w"(vdupq_n_f32(low)), "w"(vdupq_n_f32(high)));
+          : "+&w"(y), "=&r"(before) : "w"(low), "w"(high));
     return y;
 }
 #define NO_CONV_F32

@@ -4,21 +4,23 @@
  * has no loads of several registers, and makes copies of Helium's eight. */
 
 #if defined(__ARM_FEATURE_MVE)
-/* q0 to q3 are sums, q4 the weights of four outputs, `scratch` the value that they are multiplied by. */
+/* q0 to q3 are sums, q4 the weights of four outputs, `one` and `scratch` two values that they are multiplied by. */
 #define NO_SUM(q) "\tvmov.i32 " #q ", #0\n"
 #define KEPT(q, at) "\tvstrw.32 " #q ", [%[sum], #" #at "]\n"
-#define ADDED(q) "\tvldrw.u32 q4, [%[w]], #16\n\tvmul.f32 q4, q4, %[scratch]\n\tvadd.f32 " #q ", " #q ", q4\n"
+#define ADDED(q, value) "\tvldrw.u32 q4, [%[w]], #16\n\tvmul.f32 q4, q4, %[" #value "]\n\tvadd.f32 " #q ", " #q ", q4\n"
 #define NO_SUMS_4 NO_SUM(q0)
 #define NO_SUMS_8 NO_SUMS_4 NO_SUM(q1)
 #define NO_SUMS_16 NO_SUMS_8 NO_SUM(q2) NO_SUM(q3)
 #define KEPT_4 KEPT(q0, 0)
 #define KEPT_8 KEPT_4 KEPT(q1, 16)
 #define KEPT_16 KEPT_8 KEPT(q2, 32) KEPT(q3, 48)
-#define VALUE "\tldr %[scratch], [%[x]], #4\n"
-#define PRODUCTS_4 VALUE ADDED(q0)
-#define PRODUCTS_8 PRODUCTS_4 ADDED(q1)
-#define PRODUCTS_16 PRODUCTS_8 ADDED(q2) ADDED(q3)
-#define EACH_VALUE(products) "\tdls lr, %[depth]\n0:\n" products "\tle lr, 0b\n"
+#define PRODUCTS_4(value) ADDED(q0, value)
+#define PRODUCTS_8(value) PRODUCTS_4(value) ADDED(q1, value)
+#define PRODUCTS_16(value) PRODUCTS_8(value) ADDED(q2, value) ADDED(q3, value)
+#define EACH_VALUE(products)                                                                                               \
+    "\tlsrs lr, %[depth], #1\n\tbeq 2f\n\tdls lr, lr\n"                                                                    \
+    "0:\tldrd %[one], %[scratch], [%[x]], #8\n" products(one) products(scratch) "\tle lr, 0b\n"                            \
+    "2:\ttst %[depth], #1\n\tbeq 3f\n\tldr %[one], [%[x]]\n" products(one) "3:\n"
 #define USED "d0", "d1", "d2", "d3", "d4", "d5", "d6", "d7", "d8", "d9", "lr"
 #define no_sums 0
 #else
@@ -34,11 +36,11 @@ static const float no_sums[16];
 #define ADDED_4 ADDED(0, 24) ADDED(1, 25) ADDED(2, 26) ADDED(3, 27)
 #define ADDED_8 ADDED_4 ADDED(4, 28) ADDED(5, 29) ADDED(6, 30) ADDED(7, 31)
 #define VALUE "\tvldmia %[x]!, {s16}\n"
-#define PRODUCTS_4 VALUE "\tvldmia %[w]!, {s24-s27}\n" ADDED_4
-#define PRODUCTS_8 VALUE "\tvldmia %[w]!, {s24-s31}\n" ADDED_8
-#define PRODUCTS_16 PRODUCTS_8 "\tvldmia %[w]!, {s24-s31}\n" ADDED(8, 24) ADDED(9, 25) ADDED(10, 26) ADDED(11, 27) ADDED(12, 28) \
+#define PRODUCTS_4() VALUE "\tvldmia %[w]!, {s24-s27}\n" ADDED_4
+#define PRODUCTS_8() VALUE "\tvldmia %[w]!, {s24-s31}\n" ADDED_8
+#define PRODUCTS_16() PRODUCTS_8() "\tvldmia %[w]!, {s24-s31}\n" ADDED(8, 24) ADDED(9, 25) ADDED(10, 26) ADDED(11, 27) ADDED(12, 28) \
     ADDED(13, 29) ADDED(14, 30) ADDED(15, 31)
-#define EACH_VALUE(products) "\tmov %[scratch], %[depth]\n0:\n" products "\tsubs %[scratch], #1\n\tbne 0b\n"
+#define EACH_VALUE(products) "\tmov %[scratch], %[depth]\n0:\n" products() "\tsubs %[scratch], #1\n\tbne 0b\n"
 #define USED "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "s12", "s13", "s14", "s15", "s16", \
     "s24", "s25", "s26", "s27", "s28", "s29", "s30", "s31"
 #endif
@@ -48,10 +50,10 @@ static const float no_sums[16];
     INLINE void fpu_panel_##width(const void *const *rows, size_t from, size_t taps, size_t depth, const float *w, float *sum) \
     {                                                                                                                      \
         const float *x;                                                                                                    \
-        size_t scratch;                                                                                                    \
+        size_t scratch, one;                                                                                               \
         __asm volatile(NO_SUMS_##width "1:\tldr %[x], [%[rows]], #4\n\tadd %[x], %[from]\n" EACH_VALUE(PRODUCTS_##width)    \
                        "\tsubs %[taps], #1\n\tbne 1b\n" KEPT_##width                                                       \
-                       : [rows] "+&r"(rows), [taps] "+&r"(taps), [w] "+&r"(w), [x] "=&r"(x), [scratch] "=&r"(scratch)      \
+                       : [rows] "+&r"(rows), [taps] "+&r"(taps), [w] "+&r"(w), [x] "=&r"(x), [scratch] "=&r"(scratch), [one] "=&r"(one) \
                        : [from] "r"(4 * from), [depth] "r"(depth), [sum] "r"(sum), [none] "r"(no_sums)                     \
                        : USED, "cc", "memory");                                                                            \
     }
@@ -71,9 +73,11 @@ INLINE float clipped_f32(float y, float low, float high)
 INLINE void fpu_finish(const conv_args *a, const float *sum, const float *bias, float *out, uint32_t n)
 {
 #if defined(__ARM_FEATURE_MVE)
-    int32_t left = (int32_t)n;
-    for (; left > 0; left -= 4, sum += 4, bias += 4, out += 4)
-        vstrwq_p_f32(out, helium_clip(vaddq_f32(vldrwq_f32(sum), vldrwq_f32(bias)), a->low_f, a->high_f), vctp32q((uint32_t)left));
+    float32x4_t low = vdupq_n_f32(a->low_f), high = vdupq_n_f32(a->high_f);
+    for (; n >= 4; n -= 4, sum += 4, bias += 4, out += 4)
+        vstrwq_f32(out, helium_clip(vaddq_f32(vldrwq_f32(sum), vldrwq_f32(bias)), low, high));
+    if (n)
+        vstrwq_p_f32(out, helium_clip(vaddq_f32(vldrwq_f32(sum), vldrwq_f32(bias)), low, high), vctp32q(n));
 #else
     float low = a->low_f, high = a->high_f;
     uint32_t i;

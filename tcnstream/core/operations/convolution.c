@@ -349,9 +349,8 @@ static void run_transposed(const tcn_job *j)
 }
 
 /* Where a lane's new frame reads its input: older frames in the ring, the newest in the block. */
-static inline void find_single_rows(const tcn_single_frame *single, const tcn_lane_run *lane, const void **rows)
+static inline void find_single_rows(const tcn_single_frame *single, const tcn_lane_run *lane, tcn_kept kept, const void **rows)
 {
-    const tcn_kept kept = kept_of(single->in, lane);
     const int32_t *back = single->offsets;
     uint32_t older = single->taps - 1; /* all but the last */
     for (; older; older--)
@@ -366,11 +365,11 @@ static inline void *const *single_out(const tcn_single_frame *single, const tcn_
 }
 
 /* One frame per lane without a frequency axis: where each tap reads is known beforehand. */
-static void run_single_frame(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n_lanes)
+static void run_lanes(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n_lanes)
 {
     uint32_t filled = 0, l;
     for (l = 0; l < n_lanes; l++) {
-        find_single_rows(single, &lanes[l], p->rows + filled * single->taps);
+        find_single_rows(single, &lanes[l], kept_of(single->in, &lanes[l]), p->rows + filled * single->taps);
         p->outs[filled++] = *single_out(single, &lanes[l]);
         if (filled == p->positions_at_most || l + 1 == n_lanes) {
             single->kernel(single->args, p->plan, p->rows, p->outs, filled);
@@ -379,23 +378,34 @@ static void run_single_frame(const tcn_program *p, const tcn_single_frame *singl
     }
 }
 
+static void run_single_frame(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n_lanes)
+{
+    if (n_lanes > 1) {
+        run_lanes(p, single, lanes, n_lanes);
+        return;
+    }
+    find_single_rows(single, lanes, kept_of(single->in, lanes), p->rows);
+    single->kernel(single->args, p->plan, p->rows, single_out(single, lanes), 1);
+}
+
+/* The same in fours; a window that is more than the new frame has a ring. */
 static void run_single_fours(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n_lanes)
 {
     const tcn_lane_run *end = lanes + n_lanes;
-    for (; lanes < end; lanes++) {
-        find_single_rows(single, lanes, p->rows);
+    do {
+        find_single_rows(single, lanes, kept_in_ring(single->in, lanes), p->rows);
         single->fours(single->args, p->plan, p->rows, single_out(single, lanes), 1, p->window);
-    }
+    } while (++lanes < end);
 }
 
 /* The same of a window that is the new frame alone. */
 static void run_newest_fours(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n_lanes)
 {
     const tcn_lane_run *end = lanes + n_lanes;
-    for (; lanes < end; lanes++) {
+    do {
         const void *const *rows = (const void *const *)(const void *)&lanes->block[single->in_tensor];
         single->fours(single->args, p->plan, rows, single_out(single, lanes), 1, p->window);
-    }
+    } while (++lanes < end);
 }
 
 /* The same where several new frames of the input make one. */
