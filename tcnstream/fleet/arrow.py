@@ -17,7 +17,7 @@ import numpy as np
 from tcnstream.errors import MissingExtraError, SignalError, StreamError, TcnStreamError
 from tcnstream.opened import OpenedModel, open_model
 from tcnstream.pipeline import Pipeline, PipelineArguments
-from tcnstream.signal.segments import Segment
+from tcnstream.signal.segments import MARKS, Segment
 
 try:
     import pyarrow as pa
@@ -33,16 +33,22 @@ SCHEMA = pa.schema(
         pa.field("end_s", pa.float64()),
         pa.field("label", pa.string()),
         pa.field("probability", pa.float64()),
+        *(pa.field(mark, pa.float64()) for mark in MARKS),
     ]
 )
-"""What comes out: a row a segment, in the order of recordings and of time."""
+"""What comes out: a row a segment, in the order of recordings and of time. The marks (``ventricular``, ``noise``) are
+what Segment says, null where the model does not."""
 
 _COLUMNS = ("id", "signal", "rate_hz")
 
 
 def row_batch(made: Iterable[tuple[str, list[Segment]]]) -> pa.RecordBatch:
     """The rows of recordings, each an id and its segments."""
-    rows = [(name, each.start_s, each.end_s, each.label, each.probability) for name, found in made for each in found]
+    rows = [
+        (name, each.start_s, each.end_s, each.label, each.probability, *(getattr(each, mark) for mark in MARKS))
+        for name, found in made
+        for each in found
+    ]
     columns = zip(*rows, strict=True) if rows else ((),) * len(SCHEMA)
     return pa.record_batch(
         [pa.array(values, field.type) for values, field in zip(columns, SCHEMA, strict=True)], SCHEMA

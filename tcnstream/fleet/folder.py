@@ -44,10 +44,12 @@ _ROW_GROUP_ROWS = 1 << 16
 _AHEAD = 2
 """Batches that wait for a worker, so that none stands idle and few are in memory."""
 
-_FORMAT = 1
+_FORMAT = 2
 """Of the parts: those of another number are made anew."""
 
 _FACTS = b"tcnstream"
+_FAILED = ".failed.csv"
+_FAILED_HEAD = ("id", "reason")
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,11 @@ def segment_folder(
     in a hidden folder beside ``output``, and the same call goes on from them. Else as ``open_model``.
     """
     own = {output.resolve(), failed_file(output).resolve()}
-    names = [name for name in recordings_below(folder) if (folder / name).resolve() not in own]
+    names = [
+        name
+        for name in recordings_below(folder)
+        if (folder / name).resolve() not in own and not _is_failed_file(folder / name)
+    ]
     if not names:
         raise SignalError(f"{folder} holds no recording: give a folder with files that can be read one by one")
     parts = output.parent / f".{output.name}.parts"
@@ -117,7 +123,15 @@ def segment_folder(
 
 def failed_file(output: Path) -> Path:
     """Where the recordings stand that could not be segmented, with the reason; there is none where all went well."""
-    return output.with_suffix(".failed.csv")
+    return output.with_suffix(_FAILED)
+
+
+def _is_failed_file(path: Path) -> bool:
+    """Whether a run has written it, perhaps one with another output."""
+    if not path.name.endswith(_FAILED):
+        return False
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        return stream.readline().rstrip("\n") == ",".join(_FAILED_HEAD)
 
 
 def _batches(folder: Path, names: Sequence[str], parts: Path, task: Task) -> Iterator[_Batch]:
@@ -236,5 +250,5 @@ def _write_failed(path: Path, failed: Sequence[tuple[str, str]]) -> None:
         path.unlink(missing_ok=True)
         return
     text = io.StringIO()
-    csv.writer(text).writerows([("id", "reason"), *failed])
+    csv.writer(text).writerows([_FAILED_HEAD, *failed])
     write_file(path, text.getvalue().encode())

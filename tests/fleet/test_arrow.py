@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import warnings
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
 from multiprocessing import get_context
 from typing import Any
 
@@ -33,20 +34,12 @@ def recordings(count: int = 6) -> Any:
     )
 
 
-def expected(batch: Any) -> list[dict[str, Any]]:
+def expected(batch: Any, model: str = "ecg") -> list[dict[str, Any]]:
     rows = []
     for row in batch.to_pylist():
-        pipeline = Pipeline("ecg", rate_hz=row["rate_hz"])
+        pipeline = Pipeline(model, rate_hz=row["rate_hz"])
         for each in pipeline.push(np.array(row["signal"], np.float32)) + pipeline.flush():
-            rows.append(
-                {
-                    "id": row["id"],
-                    "start_s": each.start_s,
-                    "end_s": each.end_s,
-                    "label": each.label,
-                    "probability": each.probability,
-                }
-            )
+            rows.append({"id": row["id"], **asdict(each)})
     return rows
 
 
@@ -59,7 +52,17 @@ def test_batches_tables_frames_and_iterators_give_the_segments_of_a_pipeline() -
     table = segment(pa.Table.from_batches([batch.slice(0, 2), batch.slice(2)]))
     assert table.schema == SCHEMA and table.to_pylist() == rows
     assert [row for part in segment(iter([batch.slice(0, 5), batch.slice(5)])) for row in part.to_pylist()] == rows
-    assert segment(batch.to_pandas()).to_dict("records") == rows
+    assert pa.Table.from_pandas(segment(batch.to_pandas()), SCHEMA).to_pylist() == rows
+
+
+def test_marks_of_a_model_are_columns_and_null_where_a_model_has_none() -> None:
+    batch = recordings(2)
+    rows = segment_batches("ecg_beats")(batch).to_pylist()
+    assert rows == expected(batch, "ecg_beats") and all(row["noise"] is not None for row in rows)
+    assert {row["ventricular"] is None for row in rows} == {True, False}
+    assert {(row["ventricular"], row["noise"]) for row in segment_batches("ecg_fast")(batch).to_pylist()} == {
+        (None, None)
+    }
 
 
 def test_a_pool_of_processes_takes_it_as_it_is() -> None:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from helpers.installed import need_program
-from helpers.paths import ECG, ROOT
+from helpers.paths import ROOT
+from helpers.patients import RATE_HZ, expected, identity, messages
 
 from tcnstream import StreamError
-from tcnstream.fleet import Keyed, Row
-from tcnstream.signal.sources import open_recording
+from tcnstream.fleet import Keyed
 
 pytest.importorskip("pyflink", reason="the extra flink is not installed")
 
@@ -24,9 +22,6 @@ from pyflink.common import Configuration
 
 from tcnstream.fleet.flink import TcnProcess, configure
 from tcnstream.fleet.flink.job import main, read_job
-
-RATE_HZ = 360.0
-CHUNK_FRAMES = 90
 
 JOB = """
 model = "ecg"
@@ -46,34 +41,6 @@ interval_s = 2
 """
 
 
-def messages(file: int) -> Iterator[tuple[str, int, npt.NDArray[np.float32]]]:
-    """Three patients side by side; one loses a chunk, all get some twice."""
-    x = np.concatenate([chunk for chunk in open_recording(ECG).chunks if isinstance(chunk, np.ndarray)])[:, 0]
-    for seq in range(40):
-        for patient in range(3):
-            at = (3 * file + patient) * 500 + seq * CHUNK_FRAMES
-            if (patient, seq) != (1, 20):
-                for _ in range(2 if (seq + patient) % 17 == 5 else 1):
-                    yield f"bed {file}.{patient}", seq, x[at : at + CHUNK_FRAMES]
-
-
-def expected() -> list[dict[str, Any]]:
-    """What one Keyed gives for all of it, ends included."""
-    keyed, states, rows = Keyed("ecg", rate_hz=RATE_HZ, units="mV"), dict[str, bytes](), list[Row]()
-    for file in range(2):
-        for key, seq, samples in messages(file):
-            states[key], made = keyed.step(key, states.get(key), [(seq, samples)])
-            rows += made
-    for key, state in states.items():
-        rows += keyed.end(key, state)[1]
-    assert keyed.counts.gaps == 2 and keyed.counts.duplicates > 5
-    return sorted((asdict(row) for row in rows), key=_identity)
-
-
-def _identity(row: dict[str, Any]) -> tuple[str, int, int]:
-    return row["key"], row["epoch"], row["number"]
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "in").mkdir()
@@ -91,7 +58,7 @@ def test_a_job_of_files_gives_the_rows_of_the_keyed_operator(folder: Path) -> No
     assert main([str(folder / "job.toml")]) == 0
     files = [file for file in (folder / "out").rglob("*.jsonl") if not file.name.startswith(".")]
     rows = [json.loads(line) for file in files for line in file.read_text().splitlines()]
-    assert sorted(rows, key=_identity) == expected()
+    assert sorted(rows, key=identity) == expected()
 
 
 @pytest.mark.parametrize(
@@ -102,6 +69,9 @@ def test_a_job_of_files_gives_the_rows_of_the_keyed_operator(folder: Path) -> No
         ('"ecg"', '"nobody"', "there is no model"),
         ("600", "-1", "seconds above 0"),
         ("rate_hz = 360", "rate_hz = ", "job.toml: "),
+        ("/in", "/inn", "and there is no such file or folder"),
+        ("/out", "/job.toml", "sink.path names"),
+        ("/checkpoints", "/job.toml/checkpoints", "which cannot be written to: Not a directory"),
     ],
 )
 def test_what_is_wrong_with_a_job_is_one_sentence(

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,7 @@ def expected(folder: Path, names: Sequence[str]) -> list[dict[str, Any]]:
     for name in names:
         pipeline = Pipeline("ecg", rate_hz=360.0, units="mV")
         for each in pipeline.push(np.load(folder / name)) + pipeline.flush():
-            row = {"id": name, "start_s": each.start_s, "end_s": each.end_s, "label": each.label}
-            rows.append(row | {"probability": each.probability})
+            rows.append({"id": name, **asdict(each)})
     return rows
 
 
@@ -73,6 +73,7 @@ def test_all_recordings_come_out_in_order_and_bad_ones_are_named(folder: Path, t
 
 def test_what_a_run_has_written_into_the_folder_is_no_recording_of_the_next(folder: Path) -> None:
     (folder / "ward 0" / "broken.npy").write_bytes(b"no array")
+    (folder / "other.failed.csv").write_text("id,reason\n0.npy,it is damaged\n")
     output = folder / "segments.parquet"
     for _ in range(2):
         run = ran(folder, output)
@@ -80,6 +81,7 @@ def test_what_a_run_has_written_into_the_folder_is_no_recording_of_the_next(fold
     assert {row["id"] for row in pq.read_table(output).to_pylist()} == set(recordings_below(folder)) - {
         "segments.parquet",
         "segments.failed.csv",
+        "other.failed.csv",
         "ward 0/broken.npy",
     }
 

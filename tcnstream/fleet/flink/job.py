@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -81,6 +82,7 @@ class Job(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     limit_s: float = 0.04
     seq_counts: Literal["chunks", "frames"] = "chunks"
     idle_s: float | None = None
+    takes_over: str | None = None
     name: str = "tcnstream"
     parallelism: int = 1
     checkpoints: CheckpointsTable | None = None
@@ -143,6 +145,7 @@ def build(job: Job, environment: StreamExecutionEnvironment) -> None:
         rate_hz=job.rate_hz,
         units=job.units,
         gain=job.gain,
+        takes_over=job.takes_over,
     )
     lines = environment.from_source(_source(job.source), WatermarkStrategy.no_watermarks(), "messages")
     messages = lines.flat_map(Read(), MESSAGES).name("read").uid("read")
@@ -154,7 +157,8 @@ def build(job: Job, environment: StreamExecutionEnvironment) -> None:
 def environment_of(job: Job) -> StreamExecutionEnvironment:
     """Where the job runs: here, or on the cluster whose ``flink run`` started this.
 
-    Raises StreamError for a jar that is not there, or for rows that no checkpoint would ever commit.
+    Raises StreamError for a jar or, where the job runs here, a folder that is not there or cannot be written, and for
+    rows that no checkpoint would ever commit.
     """
     for jar in job.jars:
         if not Path(jar).is_file():
@@ -162,6 +166,8 @@ def environment_of(job: Job) -> StreamExecutionEnvironment:
     endless = not isinstance(job.source, Files) or job.source.watch_s is not None
     if job.checkpoints is None and (endless or isinstance(job.sink, Kafka)):
         raise StreamError("rows become final with checkpoints, and this job has none: add [checkpoints] with path")
+    if _GATEWAY not in os.environ:
+        _refuse_bad_places(job)
     configuration = Configuration()
     if job.checkpoints is None:
         configure(configuration)
@@ -247,6 +253,30 @@ def _to_sink(lines: DataStream, sink: Files | Kafka) -> None:
             .build()
         )
     lines.sink_to(made).name("rows").uid("rows")
+
+
+def _refuse_bad_places(job: Job) -> None:
+    """What Flink would say in a page of Java, and some of it only after minutes."""
+    if isinstance(job.source, Files) and (folder := _here(job.source.path)) is not None and not folder.exists():
+        raise StreamError(f"source.path names {folder}, and there is no such file or folder")
+    written = {"checkpoints.path": None if job.checkpoints is None else job.checkpoints.path}
+    if isinstance(job.sink, Files):
+        written["sink.path"] = job.sink.path
+    for name, address in written.items():
+        folder = None if address is None else _here(address)
+        if folder is None:
+            continue
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise StreamError(f"{name} names {folder}, which cannot be written to: {error.strerror}") from error
+
+
+def _here(address: str) -> Path | None:
+    """The path on this machine; None of another kind of address."""
+    scheme, separator, rest = address.rpartition("://")
+    return Path(rest).absolute() if not separator or scheme == "file" else None
 
 
 def _line(row: Mapping[str, Any]) -> str:
