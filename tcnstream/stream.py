@@ -129,6 +129,12 @@ class Stream:
         return self.memory.pushed_frames * self.input_steps[0]
 
     @property
+    def frames_out(self) -> tuple[int, ...]:
+        """Frames of each output that have come out since the start or the last reset."""
+        made = counts(self.executor.plan, self.memory.pushed_frames, self.memory.ended)
+        return tuple(int(made[o]) for o in self.executor.plan.outputs)
+
+    @property
     def ended(self) -> bool:
         """Whether the signal is over: flushed, and not reset since."""
         return self.memory.ended
@@ -287,8 +293,7 @@ class Stream:
                 f" {given.dtype} {given.shape}"
             )
         m = len(given) if returned else int(given)
-        state = self.memory
-        out = counts(self.executor.plan, state.pushed_frames, state.ended)[self.executor.plan.outputs[index]]
+        out = self.frames_out[index]
         if m > out > 0:
             raise StreamError(
                 f"{m} frames are asked for, and {out} have come out of `{spec.name}`; name others by number, as"

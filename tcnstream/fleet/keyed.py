@@ -77,6 +77,7 @@ class KeyedArguments(PipelineArguments, total=False):
     seq_counts: Counted
     joined_frames: int
     cached: int
+    takes_over: Model | str | Path | None
 
 
 @dataclass
@@ -95,7 +96,8 @@ class Keyed:
     out. ``seq_counts``: a sequence number is that of a chunk ("chunks", all of one length, by which a gap is measured)
     or of its first sample ("frames"). ``on_gap``: "reset" ends the stretch and begins a new epoch, "hold" and
     "interpolate" fill at most ``limit_s`` seconds in. ``joined_frames`` bounds what one push takes. ``cached`` is how
-    many pipelines stay alive. ``counts`` says what was met.
+    many pipelines stay alive. ``takes_over`` is an older model of the same input, whose states are taken as well: the
+    key goes on in the new model, as ``Pipeline.take_over`` says. ``counts`` says what was met.
 
     Raises SignalError and StreamError as Pipeline does, StreamError for an unknown word.
     """
@@ -110,6 +112,7 @@ class Keyed:
         seq_counts: Counted = "chunks",
         joined_frames: int = 4096,
         cached: int = 10_000,
+        takes_over: Model | str | Path | None = None,
         **arguments: Unpack[PipelineArguments],
     ) -> None:
         for name, word, known in (
@@ -122,9 +125,13 @@ class Keyed:
         if joined_frames < 1 or cached < 0:
             raise StreamError(f"joined_frames={joined_frames}, cached={cached}; at least 1 and 0")
         opened = open_model(model)
+        self.older: dict[bytes, Pipeline] = {}
+        if takes_over is not None:
+            older = open_model(takes_over)
+            self.older[_hash_of(older)] = _new_pipeline(older, emit, _keeps_tail(older.model), arguments)
         self.emit, self.joined_frames, self._cached = emit, joined_frames, cached
         self.rule, self.seq_counts = GapRule(on_gap, limit_s), seq_counts
-        self._model = bytes.fromhex(opened.model.file.sha256[: 2 * MODEL_HASH_BYTES])
+        self._model = _hash_of(opened)
         self._new_pipeline = partial(_new_pipeline, opened, emit, _keeps_tail(opened.model), arguments)
         self.counts = Counts()
         self._live: OrderedDict[Hashable, _Live] = OrderedDict()
@@ -154,9 +161,9 @@ class Keyed:
         try:
             if live is None:
                 live = self._spare.pop() if self._spare else _Live(self, self._new_pipeline())
-            if state is None or live.key != key or live.state != state:
-                live.begin(key, None if state is None else unpack(state, self._model))
             live.rows = []
+            if state is None or live.key != key or live.state != state:
+                live.begin(key, None if state is None else unpack(state, self._model, *self.older))
             work(live)
             live.state = pack(live.known())
         except BaseException:
@@ -192,12 +199,21 @@ class _Live:
             self._last: Samples | None = None
             self._filled: list[tuple[float, float]] = []
             return
-        self._pipeline.take_up(known.pipeline)
+        waited: list[Segment] = []
+        older = self._keyed.older.get(known.pipeline.model)
+        if older is None:
+            self._pipeline.take_up(known.pipeline)
+        else:
+            older.take_up(known.pipeline)
+            waited = self._pipeline.take_over(older)
         self._keyed.counts.rebuilt += 1
         self._epoch, self._next_seq = known.epoch, known.next_seq
         self._next_row, self._next_frame = known.next_row, known.next_frame
         self._last = np.frombuffer(known.last, "<f4") if known.last else None
         self._filled = known.filled
+        if older is not None:
+            self._next_frame = self._pipeline.frames_out
+            self._add(waited)
 
     def known(self) -> KeyState:
         """What is remembered now."""
@@ -305,6 +321,10 @@ class _Live:
         if self._filled:
             settled_s = self._pipeline.settled_s
             self._filled = [stretch for stretch in self._filled if settled_s is not None and stretch[1] > settled_s]
+
+
+def _hash_of(opened: OpenedModel) -> bytes:
+    return bytes.fromhex(opened.model.file.sha256[: 2 * MODEL_HASH_BYTES])
 
 
 def _keeps_tail(model: Model) -> bool:

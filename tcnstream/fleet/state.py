@@ -39,8 +39,8 @@ def pack(state: KeyState) -> bytes:
     return _MAGIC + zlib.crc32(body).to_bytes(_CRC_BYTES, "little") + body
 
 
-def unpack(blob: bytes, model: bytes) -> KeyState:
-    """The inverse of ``pack``; StreamError for what is damaged, or the state of another model."""
+def unpack(blob: bytes, model: bytes, *older: bytes) -> KeyState:
+    """The inverse of ``pack``; StreamError for what is damaged, or the state of another model than these."""
     if not isinstance(blob, bytes | bytearray | memoryview):
         raise StreamError(f"a key's state is bytes and this is {type(blob).__name__}; pass what step() returned")
     blob = bytes(blob)
@@ -54,9 +54,9 @@ def unpack(blob: bytes, model: bytes) -> KeyState:
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise StreamError(f"the bytes are no state of a key ({error}); pass what step() returned") from error
     theirs = state.pipeline.model
-    if theirs != model:
+    if theirs not in (model, *older):
         raise StreamError(
-            f"the state is of the model {theirs.hex()}, this one is {model.hex()}: run the old model until its"
-            " streams end, or begin the new one without a state"
+            f"the state is of the model {theirs.hex()}, this one is {model.hex()}: name the old model in takes_over,"
+            " run it until its streams end, or begin the new one without a state"
         )
     return state

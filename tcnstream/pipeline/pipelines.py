@@ -410,6 +410,40 @@ class Pipeline:
         self._chain = self._chained()
         self._made, self._broken = [], False
 
+    def take_over(self, old: Pipeline) -> list[Segment]:
+        """Continue the signal of a pipeline of another model, from its newest input frames.
+
+        The network says from here on what it would have said had it had the signal from the start; segments begin
+        here, and what waited in ``old`` is returned as far as it was known. Raises StreamError where the two do not
+        take the same input (rate, unit, filters, quantization), where ``old`` keeps no tail, or remembers fewer frames
+        than this model needs; this pipeline is then as before.
+        """
+        self._refuse_if_gone()
+        ours, theirs = self._setup.input_facts, old._setup.input_facts
+        if ours != theirs:
+            raise StreamError(
+                f"the signal of {old._setup.opened.path.name} goes on in a model that takes the same input, and"
+                f" {self._setup.opened.path.name} takes another: {theirs} and {ours}; begin without a state"
+            )
+        (frames,) = (old._stream.tail(),)
+        assert isinstance(frames, np.ndarray)  # a pipeline's model has one input
+        segmenter = self._setup.segmenter(self._setup.seconds(old._start_s, old._begin_frames))
+        preprocessor = self._setup.preprocessor()
+        preprocessor.restore(*old._preprocessor.snapshot())
+        self._stream.resume(frames, old._stream.frames_in)
+        if segmenter is not None:
+            segmenter.skip(self.frames_out)
+        self._start_s, self._begin_frames, self._frames_in = old._start_s, old._begin_frames, old._frames_in
+        self._preprocessor, self._segmenter, self._ended = preprocessor, segmenter, False
+        self._chain = self._chained()
+        self._made, self._broken = [], False
+        return old._close()
+
+    @property
+    def frames_out(self) -> int:
+        """Output frames that have come out since the signal began."""
+        return self._stream.frames_out[self._setup.output]
+
     def _resume(self, tail: Tail, frames_in: int) -> None:
         (spec,) = self.model.inputs
         try:

@@ -190,6 +190,19 @@ class Setup:
         )
         return repr(facts)
 
+    @cached_property
+    def input_facts(self) -> tuple[object, ...]:
+        """What the model's input frames follow from, samples apart."""
+        (spec,) = self.opened.model.inputs
+        number = (
+            None
+            if spec.quantization is None
+            else (spec.quantization.scale.flat[0], spec.quantization.zero_point.flat[0])
+        )
+        filters = None if self.opened.card is None else self.opened.card.preprocessing
+        source = self.rate_hz, self.frames_hz, self.channels, self.factor, self.low_latency
+        return *source, filters, spec.shape, spec.dtype, number
+
     def stream(self) -> Stream:
         return self.opened.model.open(self.options)
 

@@ -146,6 +146,11 @@ class Segmenter:
         self._pending: list[_Run] = []
         self._look_at: float = self._frame
 
+    def skip(self, frames: int) -> None:
+        """So many frames are over, which somebody else has labelled; for a segmenter at its start."""
+        self._frame += frames
+        self._look_at = self._frame
+
     def state(self) -> SegmenterState:
         """All that the segmenter remembers; ``restore`` continues from it."""
         frame, kept = self._frame, self._pending

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -221,6 +222,47 @@ def test_the_state_of_another_model_is_refused_with_both_hashes(ecg: Samples) ->
     state, _ = Keyed("ecg", rate_hz=RATE_HZ).step("bed", None, messages(ecg, 25)[:10])
     with pytest.raises(StreamError, match=r"is of the model [0-9a-f]{16}, this one is [0-9a-f]{16}"):
         Keyed("ecg_fast", rate_hz=RATE_HZ).step("bed", state, [])
+
+
+def test_a_new_model_takes_over_the_states_of_an_old_one(ecg: Samples) -> None:
+    """From there on it says what it would have said had it had the signal from the start."""
+    many, cut, card = messages(ecg, 25), 160, load_card(shipped_models()["ecg_fast"])
+    state, _ = Keyed("ecg", rate_hz=RATE_HZ, emit="frames", card=card).step("bed", None, many[:cut])
+    new = Keyed("ecg_fast", rate_hz=RATE_HZ, emit="frames", card=card, takes_over="ecg")
+    state, made = new.step("bed", state, many[cut : cut + 5])
+    _, more = Keyed("ecg_fast", rate_hz=RATE_HZ, emit="frames", card=card).step("bed", state, many[cut + 5 :])
+    rows = [row for row in (*made, *more) if isinstance(row, FramesRow)]
+    always = Pipeline("ecg_fast", rate_hz=RATE_HZ, segments=False, keep_frames=True)
+    always.push(ecg)
+    assert rows[0].first_frame > 1500 and {row.epoch for row in rows} == {0}
+    assert np.array_equal(np.concatenate([row.frames for row in rows]), always.frames[rows[0].first_frame :])
+
+
+def test_what_waited_in_the_old_model_comes_out_and_segments_begin_anew(ecg: Samples, tmp_path: Path) -> None:
+    """A file with a byte more is another model, with the same network."""
+    card = shipped_models()["ecg_fast"]
+    older = tmp_path / load_card(card).file
+    older.write_bytes((card.parent / older.name).read_bytes() + b"\0")
+    (tmp_path / card.name).write_bytes(card.read_bytes())
+    many, cut = messages(ecg, 25), 160
+    state, before = Keyed(older, rate_hz=RATE_HZ).step("bed", None, many[:cut])
+    new = Keyed("ecg_fast", rate_hz=RATE_HZ, takes_over=older)
+    after_state, after = new.step("bed", state, many[cut:])
+    assert new.step("bed", state, many[cut:]) == (after_state, after), "the state and messages alone say it"
+    both = [row for row in (*before, *after) if isinstance(row, SegmentRow)]
+    assert [row.number for row in both] == list(range(len(both)))
+    pipeline = Pipeline("ecg_fast", rate_hz=RATE_HZ)
+    always = {(s.start_s, s.end_s, s.label) for s in pipeline.push(ecg)}
+    later = {(r.start_s, r.end_s, r.label) for r in both if r.start_s > (cut + 15) * 25 / RATE_HZ}
+    assert len(later) > 10 and later <= always
+
+
+def test_a_model_of_another_input_takes_nothing_over(ecg: Samples) -> None:
+    state, _ = Keyed("ecg_fast.f32", rate_hz=RATE_HZ).step("bed", None, messages(ecg, 25)[:100])
+    with pytest.raises(StreamError, match=r"goes on in a model that takes the same input"):
+        Keyed("ecg_fast", rate_hz=RATE_HZ, takes_over="ecg_fast.f32").step("bed", state, [])
+    with pytest.raises(StreamError, match="name the old model in takes_over"):
+        Keyed("ecg_fast", rate_hz=RATE_HZ, takes_over="ecg").step("bed", state, [])
 
 
 @pytest.mark.parametrize("wrong", [{"emit": "rows"}, {"on_gap": "rest"}, {"seq_counts": "s"}, {"cached": -1}])
