@@ -3,17 +3,19 @@
 #define TCN_FRAMES_H
 
 #include "internal.h"
-#include "ring.h"
 
 /* The ring of tensor `t`, which has one, in the state of a lane. */
 static inline tcn_ring ring_of(const tcn_program *p, const tcn_lane_run *lane, uint32_t t)
 {
     const tcn_place *at = &p->places[t];
     tcn_ring ring;
-    ring.frames = lane->rings + at->ring_at;
+    ring.frames = lane->rings + (size_t)at->ring_at * LANES_BESIDE(lane) + (size_t)at->bytes * LANE_BESIDE(lane);
     ring.capacity = at->ring_frames;
     ring.frame_bytes = at->bytes;
     ring.next = lane->ring_next[at->ring];
+#ifdef RINGS_SIDE_BY_SIDE
+    ring.pitch = at->bytes * lane->lanes;
+#endif
     return ring;
 }
 
@@ -71,27 +73,37 @@ static inline const uint8_t *padded_frame_at(const tcn_program *p, const tcn_lan
 typedef struct {
     int32_t next, bytes;   /* where the next frame goes, and of all frames */
     const uint8_t *frames;
+#ifdef RINGS_SIDE_BY_SIDE
+    int32_t lanes;
+#endif
 } tcn_kept;
 
 static inline tcn_kept kept_in_ring(const tcn_place *at, const tcn_lane_run *lane)
 {
     tcn_kept kept;
-    kept.next = (int32_t)(lane->ring_next[at->ring] * at->bytes);
-    kept.bytes = (int32_t)(at->ring_frames * at->bytes);
-    kept.frames = lane->rings + at->ring_at;
+    kept.next = (int32_t)(lane->ring_next[at->ring] * (at->bytes * LANES_BESIDE(lane)));
+    kept.bytes = (int32_t)(at->ring_frames * (at->bytes * LANES_BESIDE(lane)));
+    kept.frames = lane->rings + (size_t)at->ring_at * LANES_BESIDE(lane) + (size_t)at->bytes * LANE_BESIDE(lane);
+#ifdef RINGS_SIDE_BY_SIDE
+    kept.lanes = (int32_t)lane->lanes;
+#endif
     return kept;
 }
 
 static inline tcn_kept kept_of(const tcn_place *at, const tcn_lane_run *lane)
 {
+#ifdef RINGS_SIDE_BY_SIDE
+    const tcn_kept none = {0, 0, lane->rings, 1};
+#else
     const tcn_kept none = {0, 0, lane->rings};
+#endif
     return at->ring == TCN_NONE ? none : kept_in_ring(at, lane);
 }
 
-/* The frame that stands `back` > 0 bytes before the next one, no more than the ring has. */
+/* The frame that stands `back` > 0 bytes of its own lane before the next one, no more than the ring has. */
 static inline const uint8_t *kept_frame(const tcn_kept *kept, int32_t back)
 {
-    int32_t place = kept->next - back;
+    int32_t place = kept->next - back * (int32_t)LANES_BESIDE(kept);
     return kept->frames + place + (kept->bytes & (place >> 31));
 }
 

@@ -5,6 +5,7 @@
 #include "kernels/bytes.h"
 
 #include "kernels/kernels.h"
+#include "ring.h"
 
 /* What runs once for a plan is compiled for size. */
 #ifdef __GNUC__
@@ -20,8 +21,20 @@ struct tcn_state {
     uint32_t ended;
     int64_t frames; /* pushed since the start */
     const tcn_plan *plan;
-    /* then: uint32_t ring_next[n_rings]; carries; rings */
+#ifdef RINGS_SIDE_BY_SIDE
+    uint8_t *beside;     /* NULL, or where the rings of several lanes stand side by side */
+    uint32_t lanes, lane; /* so many there, and which of them this is; 1 and 0 */
+#endif
+    /* then: uint32_t ring_next[n_rings]; carries; rings, but for those that stand beside others */
 };
+
+#ifdef RINGS_SIDE_BY_SIDE
+#define LANES_BESIDE(it) ((it)->lanes)
+#define LANE_BESIDE(it) ((it)->lane)
+#else
+#define LANES_BESIDE(it) 1u
+#define LANE_BESIDE(it) 0u
+#endif
 
 /* Where a tensor's frames are while a block is computed: new ones in `block`, older ones in the ring. */
 typedef struct {
@@ -38,6 +51,9 @@ typedef struct {
     tcn_state *state;
     uint32_t *ring_next; /* [rings] tcn_ring.next of each */
     uint8_t *carries, *rings;
+#ifdef RINGS_SIDE_BY_SIDE
+    uint32_t lanes, lane;  /* as in the state */
+#endif
     const uint8_t **block; /* [tensors] new frames of each; of all but inputs always in the same place */
     int64_t *have, *goal;  /* [tensors] frames before and after the block */
     int64_t *begin, *end;  /* [tensors] frames that are computed now: `have` to `goal`, but one after the other in a loop */
@@ -136,12 +152,36 @@ static inline uint32_t carries_at(const tcn_header *h)
 /* On a line of the cache, as the frames of rings that are whole lines long are then, too. */
 static inline uint32_t rings_at(const tcn_header *h) { return (carries_at(h) + h->carry_bytes + 63u) & ~63u; }
 
+/* The rings of a state, of which tensor t's begins at ring_at * lanes + bytes * lane. */
+static inline uint8_t *rings_of(const tcn_header *h, const tcn_state *state)
+{
+#ifdef RINGS_SIDE_BY_SIDE
+    if (state->beside)
+        return state->beside;
+#endif
+    return (uint8_t *)(uintptr_t)state + rings_at(h);
+}
+
+static inline tcn_ring ring_among(uint8_t *rings, uint32_t lanes, uint32_t lane, uint32_t at, uint32_t capacity, uint32_t bytes, uint32_t next)
+{
+#ifdef RINGS_SIDE_BY_SIDE
+    return (tcn_ring){rings + (size_t)at * lanes + (size_t)bytes * lane, capacity, bytes, next, bytes * lanes};
+#else
+    (void)lanes, (void)lane;
+    return (tcn_ring){rings + at, capacity, bytes, next};
+#endif
+}
+
 static inline void enter_lane(const tcn_program *p, tcn_lane_run *lane, tcn_state *state)
 {
     lane->state = state;
     lane->ring_next = (uint32_t *)(void *)((uint8_t *)state + sizeof *state);
     lane->carries = (uint8_t *)state + carries_at(p->header);
-    lane->rings = (uint8_t *)state + rings_at(p->header);
+    lane->rings = rings_of(p->header, state);
+#ifdef RINGS_SIDE_BY_SIDE
+    lane->lanes = state->lanes;
+    lane->lane = state->lane;
+#endif
     lane->signal_frames = NULL;
 }
 

@@ -8,12 +8,27 @@
 #include <stdint.h>
 #include <string.h>
 
+/* A host may keep the rings of several lanes side by side: frames of other lanes stand between two of one ring, and those
+ * that lanes in step read are neighbours. A microcontroller has no use for it. */
+#if !defined(__ARM_ARCH_PROFILE) || __ARM_ARCH_PROFILE != 'M'
+#define RINGS_SIDE_BY_SIDE
+#endif
+
 typedef struct {
-    uint8_t *frames;      /* (capacity, frame_bytes) */
+    uint8_t *frames;      /* (capacity, pitch) */
     uint32_t capacity;    /* 1 to INT32_MAX */
     uint32_t frame_bytes;
     uint32_t next;        /* which frame the next one replaces */
+#ifdef RINGS_SIDE_BY_SIDE
+    uint32_t pitch;       /* bytes from a frame to the next one, at least frame_bytes */
+#endif
 } tcn_ring;
+
+#ifdef RINGS_SIDE_BY_SIDE
+#define RING_PITCH(r) ((r)->pitch)
+#else
+#define RING_PITCH(r) ((r)->frame_bytes)
+#endif
 
 /* Where in the circle the frame of an age stands; what no ring has kept (of a plan that is not valid) is some frame. */
 static inline uint32_t ring_place(const tcn_ring *r, uint32_t age)
@@ -29,7 +44,7 @@ static inline uint32_t ring_place(const tcn_ring *r, uint32_t age)
 
 static inline const uint8_t *ring_frame(const tcn_ring *r, uint32_t age)
 {
-    return r->frames + (size_t)ring_place(r, age) * r->frame_bytes;
+    return r->frames + (size_t)ring_place(r, age) * RING_PITCH(r);
 }
 
 /* The same for an age that is known to be at most `capacity`. */
@@ -38,13 +53,15 @@ static inline const uint8_t *ring_kept_frame(const tcn_ring *r, uint32_t age)
     int32_t place = (int32_t)(r->next - age);
     if (place < 0)
         place += (int32_t)r->capacity;
-    return r->frames + (size_t)place * r->frame_bytes;
+    return r->frames + (size_t)place * RING_PITCH(r);
 }
 
 /* How many frames stand side by side from that of an age on, towards the newest. */
 static inline uint32_t ring_run(const tcn_ring *r, uint32_t age)
 {
     uint32_t run = age;
+    if (RING_PITCH(r) != r->frame_bytes)
+        return 1;
     if (age > r->next) {
         run = r->capacity - ring_place(r, age);
         if (run > age)
@@ -53,18 +70,39 @@ static inline uint32_t ring_run(const tcn_ring *r, uint32_t age)
     return run;
 }
 
-/* The frame that stands `step_bytes` (at most the ring) behind another, in the order of time. */
+/* The frame that stands `step_bytes` (of whole pitches, at most the ring) behind another, in the order of time. */
 static inline const uint8_t *ring_later(const tcn_ring *r, const uint8_t *frame, size_t step_bytes)
 {
-    size_t all = (size_t)r->capacity * r->frame_bytes;
+    size_t all = (size_t)r->capacity * RING_PITCH(r);
     frame += step_bytes;
     return frame >= r->frames + all ? frame - all : frame;
 }
+
+#ifdef RINGS_SIDE_BY_SIDE
+/* ring_append where frames of other lanes stand in between. */
+static inline uint32_t ring_append_apart(const tcn_ring *r, const uint8_t *frames, uint64_t n)
+{
+    uint32_t next = r->next;
+    if (n > r->capacity) {
+        frames += (size_t)(n - r->capacity) * r->frame_bytes;
+        n = r->capacity;
+    }
+    for (; n; n--, frames += r->frame_bytes) {
+        memcpy(r->frames + (size_t)next * r->pitch, frames, r->frame_bytes);
+        next = next + 1 == r->capacity ? 0 : next + 1;
+    }
+    return next;
+}
+#endif
 
 /* Takes in `n` frames; returns the new `next`. */
 static inline uint32_t ring_append(const tcn_ring *r, const uint8_t *frames, uint64_t n)
 {
     uint32_t few, until_end;
+#ifdef RINGS_SIDE_BY_SIDE
+    if (r->pitch != r->frame_bytes)
+        return ring_append_apart(r, frames, n);
+#endif
     if (n >= r->capacity) {
         memcpy(r->frames, frames + (size_t)(n - r->capacity) * r->frame_bytes, (size_t)r->capacity * r->frame_bytes);
         return 0;
@@ -112,7 +150,7 @@ static inline void ring_copy_frame(uint8_t *to, const uint8_t *frame, uint32_t l
 /* Takes in one frame; returns the new `next`. */
 static inline uint32_t ring_append_one(const tcn_ring *r, const uint8_t *frame)
 {
-    ring_copy_frame(r->frames + (size_t)r->next * r->frame_bytes, frame, r->frame_bytes);
+    ring_copy_frame(r->frames + (size_t)r->next * RING_PITCH(r), frame, r->frame_bytes);
     return r->next + 1 == r->capacity ? 0 : r->next + 1;
 }
 
@@ -120,6 +158,14 @@ static inline uint32_t ring_append_one(const tcn_ring *r, const uint8_t *frame)
 static inline void ring_copy(const tcn_ring *r, uint8_t *to)
 {
     size_t split = (size_t)r->next * r->frame_bytes, all = (size_t)r->capacity * r->frame_bytes;
+#ifdef RINGS_SIDE_BY_SIDE
+    uint32_t age;
+    if (r->pitch != r->frame_bytes) {
+        for (age = r->capacity; age; age--, to += r->frame_bytes)
+            memcpy(to, ring_kept_frame(r, age), r->frame_bytes);
+        return;
+    }
+#endif
     memcpy(to, r->frames + split, all - split);
     memcpy(to + all - split, r->frames, split);
 }

@@ -31,8 +31,7 @@ int tcn_snapshot(const tcn_state *state, void *blob)
     to += sizeof head;
     for (i = 0; i < h->n_tensors; i++) {
         if (t[i].ring_frames) {
-            uint8_t *frames = (uint8_t *)(uintptr_t)state + rings_at(h) + t[i].ring_at;
-            const tcn_ring ring = {frames, t[i].ring_frames, t[i].bytes, next[t[i].ring]};
+            const tcn_ring ring = ring_among(rings_of(h, state), LANES_BESIDE(state), LANE_BESIDE(state), t[i].ring_at, t[i].ring_frames, t[i].bytes, next[t[i].ring]);
             ring_copy(&ring, to + t[i].ring_at);
         }
     }
@@ -79,9 +78,10 @@ int tcn_restore(const tcn_work *work, tcn_state *state, const void *blob, size_t
     state->ended = head.ended;
     state->frames = head.frames;
     for (i = 0; i < h->n_tensors; i++)
-        if (t[i].ring_frames)
-            memcpy((uint8_t *)state + rings_at(h) + t[i].ring_at, from + t[i].ring_at,
-                   (size_t)t[i].ring_frames * t[i].bytes);
+        if (t[i].ring_frames) {
+            const tcn_ring ring = ring_among(rings_of(h, state), LANES_BESIDE(state), LANE_BESIDE(state), t[i].ring_at, t[i].ring_frames, t[i].bytes, 0);
+            ring_append(&ring, from + t[i].ring_at, t[i].ring_frames);
+        }
     memcpy((uint8_t *)state + carries_at(h), from + h->ring_bytes, h->carry_bytes);
     enter_lane(p, lane, state);
     tcn_count_frames(p, state->frames, lane->have);

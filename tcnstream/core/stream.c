@@ -11,6 +11,11 @@ int tcn_init(tcn_state *state, size_t size, const tcn_plan *plan)
         return TCN_STATE_SIZE;
     state->magic = TCN_STATE_MAGIC;
     state->plan = plan;
+#ifdef RINGS_SIDE_BY_SIDE
+    state->beside = NULL;
+    state->lanes = 1;
+    state->lane = 0;
+#endif
     return tcn_reset(state);
 }
 
@@ -41,7 +46,11 @@ static void commit(const tcn_program *p, const tcn_lane_run *lane, uint32_t t)
 TCN_APART static void commit_step(const tcn_lane_run *lane, const tcn_commit *c)
 {
     uint32_t *next = &lane->ring_next[c->ring];
+#ifdef RINGS_SIDE_BY_SIDE
+    const tcn_ring ring = ring_among(lane->rings, lane->lanes, lane->lane, c->ring_at, c->ring_frames, c->bytes, *next);
+#else
     const tcn_ring ring = {lane->rings + c->ring_at, c->ring_frames, c->bytes, *next};
+#endif
     if (TCN_NEEDED(RATES) && c->fresh != 1)
         *next = ring_append(&ring, lane->block[c->tensor], c->fresh);
     else

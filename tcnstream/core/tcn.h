@@ -157,6 +157,13 @@ typedef struct {
 /* All lanes or, on an error, none; *bad is then the lane at fault. `lanes` at most those that were prepared. */
 int tcn_push_lanes(const tcn_work *work, tcn_lane *lane, uint32_t lanes, uint32_t *bad);
 
+/* On a host, lanes of a pool may keep their frames side by side, where lanes in step find them sooner: `rings` are
+ * tcn_rings_size(plan, lanes) bytes, 64-aligned, for all of them (0: they are too many), and `to` are tcn_beside_size(plan)
+ * bytes that take the place of the state `from`, at any point of its signal. Such a state is used as any other. */
+size_t tcn_beside_size(const tcn_plan *plan);
+size_t tcn_rings_size(const tcn_plan *plan, uint32_t lanes);
+int tcn_move_beside(tcn_state *to, const tcn_state *from, void *rings, uint32_t lane, uint32_t lanes);
+
 /* Snapshots: little-endian, the same bytes on every target that runs the same plan ------------------------------- */
 
 size_t tcn_snapshot_size(const tcn_plan *plan);

@@ -48,10 +48,17 @@ int borrow(PlanObject *self, uint32_t block, uint32_t lanes, tcn_work *work);
 void give_back(PlanObject *self, tcn_work *work);
 
 /* stream.c */
+/* Where the rings of several streams stand side by side; gone with the last of them. */
+typedef struct {
+    void *memory;
+    uint32_t streams;
+} shared_rings;
+
 typedef struct {
     PyObject_HEAD
     PlanObject *plan;
     tcn_state *state;
+    shared_rings *beside;    /* NULL: the state has its rings to itself */
     Py_ssize_t release_from; /* frames from which a push lets other threads run */
     Py_ssize_t piece;        /* frames of a long push between two looks for Ctrl-C */
     int busy;                /* between enter and leave */
@@ -64,6 +71,9 @@ typedef struct {
 /* Around what may let other threads run; the GIL is held here. */
 static inline void enter(StreamObject *stream) { stream->busy = 1; }
 static inline void leave(StreamObject *stream) { stream->busy = 0; }
+
+/* Moves the rings of streams of one plan, which nobody uses now, side by side. Without memory for it they stay where they are. */
+void stand_side_by_side(StreamObject *const *streams, uint32_t n);
 
 extern PyTypeObject *stream_type;
 extern PyType_Spec stream_spec;

@@ -3,7 +3,11 @@
 
 PyTypeObject *pool_type;
 
-enum { GROUP = 32 }; /* lanes that go through a node together */
+enum {
+    GROUP = 32,         /* lanes that go through a node together */
+    FEWEST_BESIDE = 8,  /* lanes whose rings are worth a place side by side */
+    MOST_BESIDE = 4,    /* frames of a push up to which it is: long chunks read long runs of a ring of their own */
+};
 
 typedef struct {
     PyObject_HEAD
@@ -127,6 +131,21 @@ static int push_groups(const PoolObject *self, const tcn_work *work, const call_
     return TCN_OK;
 }
 
+/* Before their first short push together, lanes of a group that have their rings to themselves get a place side by side. */
+static void find_places(const PoolObject *self, const row_lanes *rows, Py_ssize_t begin, Py_ssize_t end)
+{
+    Py_ssize_t k, l;
+    for (k = begin; k < end; k += GROUP) {
+        StreamObject *alone[GROUP];
+        uint32_t n = 0;
+        for (l = k; l < end && l < k + GROUP; l++)
+            if (!self->lanes[lane_of(rows, l)]->beside)
+                alone[n++] = self->lanes[lane_of(rows, l)];
+        if (n >= FEWEST_BESIDE)
+            stand_side_by_side(alone, n);
+    }
+}
+
 /* Nothing moves before every lane is known to take its frames. */
 static int all_ready(const PoolObject *self, const tcn_work *work, const call_views *v, const row_lanes *rows,
                      Py_ssize_t begin, Py_ssize_t end, Py_ssize_t *bad)
@@ -225,6 +244,8 @@ static PyObject *pool_push_into(PyObject *object, PyObject *const *args, Py_ssiz
                      " thread its own, or lock around it",
                      lane_of(&rows, entered));
     } else {
+        if (v.n > 0 && v.n <= MOST_BESIDE)
+            find_places(self, &rows, begin, end);
         block = v.n < 1 ? 1 : v.n < (int64_t)self->plan->block ? (uint32_t)v.n : self->plan->block;
         if (!borrow(self->plan, block, GROUP, &work)) {
             PyThreadState *released = PyEval_SaveThread();

@@ -32,6 +32,14 @@ static PyObject *stream_new(PyTypeObject *type, PyObject *args, PyObject *keywor
     return (PyObject *)self;
 }
 
+static void leave_rings(shared_rings *rings)
+{
+    if (!rings || --rings->streams)
+        return;
+    release(rings->memory);
+    PyMem_Free(rings);
+}
+
 static void stream_dealloc(PyObject *object)
 {
     StreamObject *self = (StreamObject *)object;
@@ -40,9 +48,34 @@ static void stream_dealloc(PyObject *object)
     PyMem_Free(self->hooks.ticks);
     release(self->hooks.tap_frames);
     release(self->state);
+    leave_rings(self->beside);
     Py_XDECREF((PyObject *)self->plan);
     free_object(object);
     Py_DECREF(type);
+}
+
+void stand_side_by_side(StreamObject *const *streams, uint32_t n)
+{
+    const tcn_plan *plan = streams[0]->plan->plan;
+    const size_t size = tcn_rings_size(plan, n);
+    shared_rings *rings = size ? PyMem_Malloc(sizeof *rings) : NULL;
+    uint32_t k;
+    if (!rings)
+        return;
+    rings->streams = 1; /* this call, until it ends */
+    rings->memory = claim(size);
+    for (k = 0; rings->memory && k < n; k++) {
+        tcn_state *to = claim(tcn_beside_size(plan));
+        if (!to || tcn_move_beside(to, streams[k]->state, rings->memory, k, n)) {
+            release(to);
+            break;
+        }
+        release(streams[k]->state);
+        streams[k]->state = to;
+        streams[k]->beside = rings;
+        rings->streams++;
+    }
+    leave_rings(rings);
 }
 
 /* While a push of another thread runs without the GIL, nobody else may use its stream. */

@@ -209,7 +209,7 @@ static inline void find_rows(const tcn_job *j, const tcn_lane_run *lane, int64_t
         offset += i * step;
     }
     if (i < count && offset < 0) {
-        size_t stride = (size_t)step * at->bytes;
+        size_t stride = (size_t)step * at->bytes * LANES_BESIDE(lane);
         if (at->ring == TCN_NONE || step > at->ring_frames) {
             for (; i < count && offset < 0; i++, offset += step)
                 rows[i * taps] = frame_at(p, lane, j->in[0], frame + i * step);
@@ -364,12 +364,39 @@ static inline void *const *single_out(const tcn_single_frame *single, const tcn_
     return (void *const *)(const void *)&lane->block[single->out_tensor];
 }
 
+#ifdef RINGS_SIDE_BY_SIDE
+/* Whether a lane's frames of a tensor stand behind those of the lane before, which is as far. */
+static inline int stands_behind(const tcn_place *in, const tcn_lane_run *lane)
+{
+    const tcn_lane_run *before = lane - 1;
+    return lane->lane && lane->lane == before->lane + 1 && lane->rings == before->rings && in->ring != TCN_NONE &&
+           lane->ring_next[in->ring] == before->ring_next[in->ring];
+}
+
+/* find_single_rows from what it found for the lane before. */
+static inline void find_rows_behind(const tcn_single_frame *single, const tcn_lane_run *lane, const void **rows)
+{
+    const void *const *before = rows - single->taps;
+    const uint32_t last = single->taps - 1;
+    uint32_t i;
+    for (i = 0; i < single->taps; i++)
+        rows[i] = (const uint8_t *)before[i] + single->in->bytes;
+    if (!single->offsets[last])
+        rows[last] = lane->block[single->in_tensor];
+}
+#endif
+
 /* One frame per lane without a frequency axis: where each tap reads is known beforehand. */
 static void run_lanes(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n_lanes)
 {
     uint32_t filled = 0, l;
     for (l = 0; l < n_lanes; l++) {
-        find_single_rows(single, &lanes[l], kept_of(single->in, &lanes[l]), p->rows + filled * single->taps);
+#ifdef RINGS_SIDE_BY_SIDE
+        if (filled && stands_behind(single->in, &lanes[l]))
+            find_rows_behind(single, &lanes[l], p->rows + filled * single->taps);
+        else
+#endif
+            find_single_rows(single, &lanes[l], kept_of(single->in, &lanes[l]), p->rows + filled * single->taps);
         p->outs[filled++] = *single_out(single, &lanes[l]);
         if (filled == p->positions_at_most || l + 1 == n_lanes) {
             single->kernel(single->args, p->plan, p->rows, p->outs, filled);

@@ -44,6 +44,9 @@ _MOST_PIECE_FRAMES = 1 << 17
 _LEAST_LANES_PER_THREAD = 64
 """Fewer lanes are done before a second thread has begun."""
 
+_LANES_TOGETHER = 32
+"""GROUP of ``core/binding/pool.c``: so many go through a node together, their rings side by side."""
+
 
 class NativeExecutor:
     """Runs plans whose operations the core has; EngineError names the first one that it lacks.
@@ -234,7 +237,7 @@ class NativePool:
             return counted
         # Room is certain and what may still refuse is a lane that has ended, which must move none: asked first.
         self._pool.push_into(tuple(a[:, :0] for a in x), out, counted, lanes, 0, rows, True)
-        cuts = [rows * k // threads for k in range(threads + 1)]
+        cuts = [*(rows * k // threads // _LANES_TOGETHER * _LANES_TOGETHER for k in range(threads)), rows]
         self._pool.stop(False)
         parts = []
         try:
