@@ -204,10 +204,10 @@ def test_the_high_pass_is_3_db_down_at_half_a_hertz() -> None:
     np.testing.assert_allclose(gain, [0, np.sqrt(0.5), 1], atol=1e-3)
 
 
-def windows(seed: int = 3, examples: int = 2) -> Windows:
+def windows(seed: int = 3, examples: int = 2, frames: int = 800) -> Windows:
     rng = np.random.default_rng(0)
     noise = {"ma": rng.normal(size=(2, 4000)).astype(np.float32)}
-    return Windows([([ludb_example(record_of(beats(10))) for _ in range(examples)], 1.0)], noise, 800, seed)
+    return Windows([([ludb_example(record_of(beats(10))) for _ in range(examples)], 1.0)], noise, frames, seed)
 
 
 def test_windows_follow_their_seed() -> None:
@@ -367,6 +367,24 @@ def test_training_learns_and_follows_its_seed(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(Windows, "draw", lambda windows, lanes: (time.sleep(0.02), at_once(windows, lanes))[1])
     for kept, again in zip(first, train(), strict=True):
         np.testing.assert_array_equal(kept, again)
+
+
+@needs_compiler
+def test_the_files_lean_to_p_waves_and_to_ventricular_beats(tmp_path: Path) -> None:
+    pytest.importorskip("keras", reason="Keras converts what was trained")
+    from tcnstream.zoo.recipes.fitting import Trained
+    from tcnstream.zoo.recipes.separable import Network, folded_weights, units_of
+    from tcnstream.zoo.recipes.train_ecg import P_BIAS, V_BIAS, write_models
+
+    params = stage_params()
+    channels, units = units_of(params)
+    network = Network(channels, units, seed=1, classes=6, marks=2)
+    statistics = network.measure(windows().draw(1)[0], network.parameters)
+    learned = network.parameters[network.parts["head.b"][0]].copy()
+    trained = Trained(network, network.parameters, statistics, 1)
+    write_models(trained, params, windows(frames=1000), MARKS, "nothing", "m", tmp_path)
+    leans = folded_weights(tmp_path / "m.f32.tflite")[-1][1] - learned
+    np.testing.assert_allclose(leans, [0, P_BIAS, 0, 0, V_BIAS, 0], atol=1e-6)
 
 
 @pytest.mark.parametrize(("file", "look_ahead"), [("ecg", 50), ("ecg_fast", 10)])
