@@ -424,10 +424,40 @@ def test_a_cautious_network_calls_little_music_speech(material: Material) -> Non
     calm = train_speech.cautious(eager, levels, label)
     before, after = (train_speech.scores_of(each, levels, label) for each in (eager, calm))
     assert before["music_called_speech"] > 0.1
-    assert after["music_called_speech"] == pytest.approx(train_speech.MUSIC_AS_SPEECH, abs=0.005)
-    assert after["speech_auc"] == pytest.approx(before["speech_auc"], abs=1e-4)
+    # The songs here are steady tones, whose frames come over the border many at a time.
+    assert after["music_called_speech"] == pytest.approx(train_speech.MUSIC_AS_SPEECH, abs=0.01)
+    moved = calm.parameters != parameters
+    assert moved.sum() == 1 and moved[network.parts["head.b"][0]][MUSIC]
     again = train_speech.cautious(calm, levels, label)
     np.testing.assert_allclose(again.parameters, calm.parameters, atol=1e-3)
+
+
+def test_a_training_stops_within_its_schedule(material: Material, tmp_path: Path) -> None:
+    from functools import partial
+
+    from rich.console import Console
+
+    from tcnstream.zoo.recipes.fitting import Log, Recipe, fit, progress_bars, read_stages
+    from tcnstream.zoo.recipes.separable import Network, units_of
+
+    channels, units = units_of(read_stages(MODELS / "speech.params.json"))
+    windows = partial(Blender, stems_of(material, 5))
+    with progress_bars(Console(stderr=True)) as progress:
+        task = progress.add_task("training", total=1.0, loss="")
+        whole, part = (
+            fit(
+                Network(channels, units, 1, BANDS, len(LABELS)),
+                windows,
+                Recipe(steps=steps, stop=stop, lanes=2, frames=400),
+                Log(tmp_path / "log"),
+                progress,
+                task,
+            )
+            for steps, stop in ((3, None), (1000, 3))
+        )
+    assert whole.steps == part.steps == 3
+    # The rates of the two schedules are not the same.
+    assert not np.array_equal(whole.parameters, part.parameters)
 
 
 @pytest.mark.train

@@ -27,11 +27,15 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a training run is told. ``minutes`` sets the length by the clock instead of ``steps``."""
+    """What a training run is told. ``minutes`` sets the length by the clock instead of ``steps``.
+
+    ``stop`` ends it after so many of the steps, with the rate of learning that they have there.
+    """
 
     seed: int = 1
     steps: int = 15_000
     minutes: float | None = None
+    stop: int | None = None
     lanes: int = 8
     frames: int = 2000
     rate: float = 4e-3
@@ -103,7 +107,7 @@ def fit(
     began = time.monotonic()
     step, done = 0, 0.0
     with _drawn_ahead(windows(recipe.seed), recipe.lanes) as batches:
-        while done < 1:
+        while done < 1 and step != recipe.stop:
             step += 1
             minutes = (time.monotonic() - began) / 60
             done = min(1.0, step / recipe.steps if recipe.minutes is None else minutes / recipe.minutes)

@@ -30,7 +30,7 @@ from tcnstream.zoo.recipes.commands import told
 from tcnstream.zoo.recipes.filterbank import BANDS, FRAME_SAMPLES, RATE_HZ, TAPS, front_end
 from tcnstream.zoo.recipes.fitting import Log, Recipe, Trained, fit, progress_bars, read_stages, require_keras
 from tcnstream.zoo.recipes.frame_scores import auc, f1
-from tcnstream.zoo.recipes.mixing import FRAME_HZ, LABELS, MUSIC, SPEECH, Mixer
+from tcnstream.zoo.recipes.mixing import FRAME_HZ, LABELS, MUSIC, OTHER, SPEECH, Mixer
 from tcnstream.zoo.recipes.separable import Network, to_keras, units_of
 from tcnstream.zoo.recipes.speech_material import (
     Material,
@@ -47,8 +47,8 @@ WINDOW_FRAMES = 200
 MOST_IN_A_PART = 60
 """Windows of each kind that one process makes at a time."""
 CHOSEN_WINDOWS = 200
-"""Of recordings kept aside, to set the bias of speech by, and as many others to judge by."""
-MUSIC_AS_SPEECH = 0.03
+"""Of recordings kept aside, to set the bias of music by, and as many others to judge by."""
+MUSIC_AS_SPEECH = 0.02
 MIN_DURATION_S = {"speech": 0.1, "music": 0.5}
 MERGE_GAP_S = {"speech": 0.25, "music": 0.5}
 
@@ -83,18 +83,19 @@ def made_stems(material: Material, parts: int, windows: int, seed: int, advance:
 
 
 def cautious(trained: Trained, levels: Floats, label: npt.NDArray[np.int8]) -> Trained:
-    """The same network, slower to say speech: of the music in windows without a voice it takes MUSIC_AS_SPEECH for it.
+    """The same network, slower to call music speech: of the music in windows without a voice at most MUSIC_AS_SPEECH.
 
-    Only the bias of speech goes down, and only if it must; which frame sounds more like speech than another stays.
+    Only the bias of music goes up, and only if it must; between speech and noise nothing changes.
     """
     logits = trained.network.predict(levels, trained.parameters, trained.statistics)
-    others = np.delete(logits, SPEECH, axis=-1).max(axis=-1)
+    speech = logits[..., SPEECH]
+    ahead = np.where(speech > logits[..., OTHER], speech - logits[..., MUSIC], -np.inf)
     music = (label == MUSIC) & ~(label == SPEECH).any(axis=1, keepdims=True)
     if not music.any():
         return trained
-    excess = float(np.quantile((logits[..., SPEECH] - others)[music], 1 - MUSIC_AS_SPEECH))
+    excess = float(np.quantile(ahead[music], 1 - MUSIC_AS_SPEECH, method="lower"))
     parameters = trained.parameters.copy()
-    parameters[trained.network.parts["head.b"][0]][SPEECH] -= max(0.0, excess)
+    parameters[trained.network.parts["head.b"][0]][MUSIC] += max(0.0, excess)
     return replace(trained, parameters=parameters)
 
 
@@ -188,6 +189,7 @@ def main(
     hours: Annotated[float, typer.Option(help="Of voices, of music and of noise to mix.", min=0.01)] = 4.0,
     seed: Annotated[int, typer.Option(help="Of the weights and the mixtures.")] = 1,
     steps: Annotated[int, typer.Option(help="Steps of training.", min=1)] = 28_000,
+    stop: Annotated[int | None, typer.Option(help="End after so many of the steps.", min=1)] = None,
     minutes: Annotated[float | None, typer.Option(help="Train for so long, whatever the steps.", min=0.01)] = None,
     lanes: Annotated[int, typer.Option(help="Windows of 10 s per step.", min=1)] = 8,
 ) -> None:
@@ -197,7 +199,7 @@ def main(
     """
     console = Console(stderr=True)
     with told(console):
-        recipe = Recipe(seed=seed, steps=steps, minutes=minutes, lanes=lanes, frames=1000)
+        recipe = Recipe(seed=seed, steps=steps, stop=stop, minutes=minutes, lanes=lanes, frames=1000)
         _run(console, cache, out, params, name, hours, recipe)
 
 
