@@ -82,6 +82,8 @@ def test_what_is_wrong_with_a_job_is_one_sentence(
     assert main([str(path)]) == 2
     said = capsys.readouterr().err
     assert says in said and "Traceback" not in said
+    assert main([str(folder / "jop.toml")]) == 2
+    assert "jop.toml cannot be read: No such file" in capsys.readouterr().err
 
 
 def test_a_job_with_kafka_is_built_up_to_the_connector_that_is_not_there(

@@ -125,9 +125,11 @@ def message_of(element: tuple[str, int, int, bytes]) -> tuple[int, Any]:
 
 
 def read_job(path: Path) -> Job:
-    """The job in a file. Raises StreamError for what is no job, naming the key."""
+    """The job in a file. Raises StreamError for what is no job, naming the key, or cannot be read."""
     try:
         return msgspec.toml.decode(path.read_bytes(), type=Job)
+    except OSError as error:
+        raise StreamError(f"the job {path} cannot be read: {error.strerror}") from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise StreamError(f"{path}: {error}") from error
 
