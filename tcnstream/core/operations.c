@@ -20,7 +20,7 @@ int tcn_has_kernel(const tcn_node_record *node)
         return 1;
     switch (node->kind) {
     case KIND_CONV:
-        return node->op == CONV_FOURS ? TCN_NEEDS_CONV_I8_FOURS : of_conv[node->dtype];
+        return node->op != CONV_FOURS ? of_conv[node->dtype] : node->dtype == TCN_I16 ? TCN_NEEDS_CONV_I16_FOURS : TCN_NEEDS_CONV_I8_FOURS;
     case KIND_DEPTHWISE:
         return node->op == CONV_FOURS ? TCN_NEEDS_DEPTHWISE_I8_FOURS : of_depthwise[node->dtype];
     case KIND_TRANSPOSE_CONV:

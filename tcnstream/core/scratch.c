@@ -47,7 +47,7 @@ static size_t window_bytes(const tcn_program *p)
         uint64_t bytes;
         if (node->kind != KIND_CONV || node->op != CONV_FOURS)
             continue;
-        bytes = tcn_fours_window_bytes((const fours_args *)(const void *)(p->plan + node->args_at));
+        bytes = tcn_fours_window_bytes((const fours_args *)(const void *)(p->plan + node->args_at), node->dtype == TCN_I16 ? 2 : 1);
         most = bytes > most ? bytes : most;
     }
     return (size_t)most;
@@ -172,7 +172,7 @@ int tcn_prepare(tcn_work *work, void *scratch, size_t size, const tcn_plan *plan
     tcn_commit *commit;
     block = block ? block : 1;
     lanes = lanes ? lanes : 1;
-    if (!kernels || (header_of(plan)->family != FAMILY_PORTABLE && !kernels->conv_i8_fours && !kernels->depthwise_i8_fours))
+    if (!kernels || (header_of(plan)->family != FAMILY_PORTABLE && !kernels->conv_i8_fours && !kernels->depthwise_i8_fours && !kernels->conv_i16_fours))
         return TCN_ISA;
     if (((uintptr_t)scratch & 63) != 0 || !scratch)
         return TCN_ALIGNMENT;

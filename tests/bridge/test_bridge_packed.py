@@ -54,6 +54,20 @@ NETWORKS: dict[str, tuple[Sequence[Layer], dict[str, Any]]] = {
         [conv(4, 3, kernel_f=3), depthwise(4, 3, kernel_f=2), conv(5, 2, stride_f=2), conv(6, 2, kind="GROUPED")],
         {"channels": 2, "bins": 7},
     ),
+    "wide": (
+        [
+            conv(5, 3),
+            conv(16, 1),
+            layer("residual", inner=[conv(16, 3)], kind="ADD"),
+            conv(7, 1, activation="RELU"),
+            conv(33, 2),
+            conv(18, 1, stride=2),
+            conv(8, 1),
+            conv(3, 4, dilation=3, padding="causal"),
+        ],
+        {"channels": 1, "dtype": "int16"},
+    ),
+    "wide places": ([conv(4, 3, kernel_f=3), conv(5, 2, stride_f=2)], {"channels": 2, "bins": 7, "dtype": "int16"}),
     "sums": (
         [
             conv(19, 3),
@@ -71,7 +85,7 @@ def test_packed_kernels_give_the_reference_s_bits(board: str) -> None:
     """Whole networks of odd shapes, in pushes of one frame and of many, on the board and in the reference engine."""
     with a_board(board) as connected:
         for name, (layers, options) in NETWORKS.items():
-            network = build(layers, 64, dtype="int8", seed=7, **options)
+            network = build(layers, 64, **{"dtype": "int8", "seed": 7, **options})
             model = tcnstream.load(network.content)
             (x,) = signals(model.inputs, 64, seed=1)
             stream = model.stream(engine="reference")

@@ -193,4 +193,5 @@ const tcn_kernels tcn_kernels_base = {
     TCN_KERNEL(DEPTHWISE_I16, tcn_plain_depthwise_i16), TCN_KERNEL(BINARY_F32, BINARY_F32), TCN_KERNEL(BINARY_I8, BINARY_I8),
     TCN_KERNEL(BINARY_I16, BINARY_I16), TCN_KERNEL(UNARY_F32, tcn_plain_unary_f32),
     TCN_KERNEL(CONV_I8_FOURS, conv_i8_fours), TCN_KERNEL(DEPTHWISE_I8_FOURS, depthwise_i8_fours),
+    TCN_KERNEL(CONV_I16_FOURS, conv_i16_fours),
 };

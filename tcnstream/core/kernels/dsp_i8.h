@@ -1,4 +1,4 @@
-/* dsp_i8.h - int8 on a Cortex-M with the DSP extension and no Helium (M4, M7, M33).
+/* dsp_i8.h - int8 and int16 on a Cortex-M with the DSP extension and no Helium (M4, M7, M33).
  *
  * In C gcc splits a widening with rotation into two instructions and a rounding shift into five, so these are spelt. */
 
@@ -143,6 +143,28 @@ static void widen_window(const void *const *rows, uint32_t taps, uint32_t channe
     }
 }
 
+/* The same of int16, which need no widening. */
+static void gather_wide_window(const void *const *rows, uint32_t taps, uint32_t channels, uint32_t *to, uint32_t apart)
+{
+    int16_t *at = (int16_t *)(void *)to;
+    uint32_t k, c, i = 0;
+    for (k = 0; k < taps; k++) {
+        const int16_t *x = (const int16_t *)rows[k];
+        if (channels % 4 == 0)
+            for (c = 0; c < channels; c += 4, x += 4, to += apart) {
+                uint64_t four = four_int16(x);
+                uint32_t first = (uint32_t)four, second = (uint32_t)(four >> 32);
+                to[0] = (first & 0xFFFFu) | second << 16;
+                to[1] = first >> 16 | (second & 0xFFFF0000u);
+            }
+        else
+            for (c = 0; c < channels; c++, i++)
+                at[(i >> 2) * 2 * apart + ((i & 1) << 1) + (i >> 1 & 1)] = x[c];
+    }
+    for (; i % 4; i++)
+        at[(i >> 2) * 2 * apart + ((i & 1) << 1) + (i >> 1 & 1)] = 0;
+}
+
 /* Sums of four outputs of one position: x are widened fours up to `end`, w the weights of the four outputs for each. */
 INLINE const uint32_t *four_sums(const uint32_t *x, const uint32_t *end, const uint32_t *w, int32_t *sum)
 {
@@ -265,6 +287,58 @@ INLINE void conv_fours(const fours_args *a, const uint8_t *plan, const void *con
     if (p < positions) {
         widen_window(rows, taps, channels, window, 2);
         conv_one(window, blocks, w, &f, a->outputs, outs[p], clip);
+    }
+}
+
+/* The upper half of the product, rounded, is what the writer of the plan has shifted the multiplier for. */
+INLINE void finish_wide(int32_t sum, int32_t multiplier, const finishing *f, int16_t *out)
+{
+    *out = (int16_t)clip32(add32(high_mul_of_twice(sum, multiplier), f->zero), f->low, f->high);
+}
+
+static void conv_one_wide(const uint32_t *window, uint32_t blocks, const uint32_t *w, const finishing *f, uint32_t outputs, int16_t *out)
+{
+    uint32_t o, i;
+    for (o = 0; o < outputs; o += 4) {
+        int32_t sum[4] = {f->bias[o], f->bias[o + 1], f->bias[o + 2], f->bias[o + 3]};
+        w = four_sums(window, window + 2 * blocks, w, sum);
+        for (i = 0; i < 4 && o + i < outputs; i++)
+            finish_wide(sum[i], f->multiplier[o + i], f, out + o + i);
+    }
+}
+
+static void conv_two_wide(const uint32_t *window, uint32_t blocks, const uint32_t *w, const finishing *f, uint32_t outputs, int16_t *out,
+                          int16_t *next)
+{
+    uint32_t o, from = 2; /* words that the other two of the four outputs are away */
+    for (o = 0; o < outputs; o += 2) {
+        int32_t sum[4] = {f->bias[o], f->bias[o + 1]};
+        two_sums_of_two(window, window + 4 * blocks, w, sum);
+        w += from;
+        from = 4 * blocks - from;
+        finish_wide(sum[0], f->multiplier[o], f, out + o);
+        finish_wide(sum[2], f->multiplier[o], f, next + o);
+        if (o + 1 < outputs) {
+            finish_wide(sum[1], f->multiplier[o + 1], f, out + o + 1);
+            finish_wide(sum[3], f->multiplier[o + 1], f, next + o + 1);
+        }
+    }
+}
+
+static void conv_i16_fours(const fours_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions,
+                           void *window)
+{
+    uint32_t taps = a->taps, channels = a->channels, blocks = (taps * channels + 3) / 4, p = 0, *to = window;
+    const uint32_t *w = (const uint32_t *)(const void *)(plan + a->weights_at);
+    const finishing f = finishing_of(a, plan);
+    for (; p + 2 <= positions; p += 2, rows += 2 * taps) {
+        gather_wide_window(rows, taps, channels, to, 4);
+        gather_wide_window(rows + taps, taps, channels, to + 2, 4);
+        conv_two_wide(to, blocks, w, &f, a->outputs, outs[p], outs[p + 1]);
+    }
+    if (p < positions) {
+        gather_wide_window(rows, taps, channels, to, 2);
+        conv_one_wide(to, blocks, w, &f, a->outputs, outs[p]);
     }
 }
 

@@ -1,4 +1,4 @@
-/* helium_i8.h - int8 on Helium (M55, M85). */
+/* helium_i8.h - int8 and int16 on Helium (M55, M85). */
 
 /* high_mul, then shift_right by 1 to 31 places: vrshl rounds halves up, so a half below zero must begin lower. */
 INLINE int32x4_t short_rescaled(int32x4_t x, int32x4_t multiplier, int32x4_t shift)
@@ -132,6 +132,56 @@ static void conv_i8_fours(const fours_args *a, const uint8_t *plan, const void *
                 vstrbq_s32(out, y);
             else
                 vstrbq_p_s32(out, y, vctp32q((uint32_t)left));
+        }
+    }
+}
+
+/* four_sums of 8 int16 at once, whose weights are widened as they are loaded. */
+INLINE const int8_t *four_wide_sums(const int16_t *x, const int8_t *w, uint32_t blocks, const int32_t *bias, int32x4_t *sums)
+{
+    int32_t a = bias[0], b = bias[1], c = bias[2], d = bias[3];
+    int16x8_t values, weights;
+    __asm volatile("dls lr, %8\n"
+                   "0:\tvldrh.u16 %q6, [%0], #16\n"
+                   "\tvldrb.s16 %q7, [%1], #8\n"
+                   "\tvmladava.s16 %2, %q6, %q7\n"
+                   "\tvldrb.s16 %q7, [%1], #8\n"
+                   "\tvmladava.s16 %3, %q6, %q7\n"
+                   "\tvldrb.s16 %q7, [%1], #8\n"
+                   "\tvmladava.s16 %4, %q6, %q7\n"
+                   "\tvldrb.s16 %q7, [%1], #8\n"
+                   "\tvmladava.s16 %5, %q6, %q7\n"
+                   "\tle lr, 0b"
+                   : "+&r"(x), "+&r"(w), "+&Te"(a), "+&Te"(b), "+&Te"(c), "+&Te"(d), "=&w"(values), "=&w"(weights)
+                   : "r"(blocks)
+                   : "lr", "memory");
+    __asm("vmov %q0[2], %q0[0], %1, %3\n\tvmov %q0[3], %q0[1], %2, %4" : "=&w"(*sums) : "r"(a), "r"(b), "r"(c), "r"(d));
+    return w;
+}
+
+/* An output is the upper half of the product, rounded: the writer of the plan has shifted the multiplier for that. */
+static void conv_i16_fours(const fours_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions,
+                           void *window)
+{
+    uint32_t taps = a->taps, channels = a->channels, blocks = (taps * channels + 7) / 8, p;
+    int32x4_t low = vdupq_n_s32(a->low), high = vdupq_n_s32(a->high);
+    int gathered = taps > 1 || channels % 8 != 0;
+    const tcn_columns columns = tcn_columns_of(a, plan, (a->outputs + 3) & ~3u);
+    for (p = 0; p < positions; p++, rows += taps) {
+        const int16_t *x = rows[0];
+        const int8_t *w = (const int8_t *)(plan + a->weights_at);
+        const int32_t *bias = columns.bias, *multiplier = columns.multiplier;
+        int32_t left = (int32_t)a->outputs, zero = a->zero_out;
+        int16_t *out = outs[p];
+        if (gathered) {
+            gather_window(rows, taps, 2 * channels, window);
+            x = window;
+        }
+        for (; left > 0; left -= 4, bias += 4, multiplier += 4, out += 4) {
+            int32x4_t y;
+            w = four_wide_sums(x, w, blocks, bias, &y);
+            y = vaddq_n_s32(vrmulhq_s32(y, vldrwq_s32(multiplier)), zero);
+            vstrhq_p_s32(out, vminq_s32(vmaxq_s32(y, low), high), vctp32q((uint32_t)left));
         }
     }
 }

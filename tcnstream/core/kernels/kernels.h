@@ -50,7 +50,7 @@ typedef struct {
     void (*binary_i8)(const binary_args *a, int op, const int8_t *x, const int8_t *y, int8_t *out, uint32_t n);
     void (*binary_i16)(const binary_args *a, int op, const int16_t *x, const int16_t *y, int16_t *out, uint32_t n);
     void (*unary_f32)(const unary_args *a, int op, const float *x, float *out, uint32_t n);
-    tcn_fours_kernel conv_i8_fours, depthwise_i8_fours; /* NULL but for the family of processors that has them */
+    tcn_fours_kernel conv_i8_fours, depthwise_i8_fours, conv_i16_fours; /* NULL but for the family of processors that has them */
 } tcn_kernels;
 
 /* In the place of two of a table's kernels, for who takes float32 sums that are rounded once per product, not twice:
@@ -128,11 +128,11 @@ void tcn_plain_unary_f32(const unary_args *a, int op, const float *x, float *out
 #define TCN_FAMILY_HERE FAMILY_PORTABLE
 #endif
 
-/* What the bytes of a window take once they are gathered: as they are, or of two positions widened to 16 bits. */
-static inline uint64_t tcn_fours_window_bytes(const fours_args *a)
+/* What a window of values of `item` bytes takes once it is gathered: as it is, or of two positions with 16 bits a value. */
+static inline uint64_t tcn_fours_window_bytes(const fours_args *a, uint32_t item)
 {
-    uint64_t bytes = (uint64_t)a->taps * a->channels;
-    return TCN_FAMILY_HERE == FAMILY_DSP ? (bytes + 3) / 4 * 16 : (bytes + 15) / 16 * 16;
+    uint64_t values = (uint64_t)a->taps * a->channels;
+    return TCN_FAMILY_HERE == FAMILY_DSP ? (values + 3) / 4 * 16 : (values * item + 15) / 16 * 16;
 }
 
 extern const tcn_kernels tcn_kernels_plain;

@@ -180,5 +180,5 @@ I void some_narrowed(int8_t *to, numbers x, uint32_t n)
 
 const tcn_kernels KERNELS = {
     ISA, conv_f32, conv_i8, conv_i16, depthwise_f32, depthwise_i8, tcn_plain_depthwise_i16, binary_f32, binary_i8,
-    tcn_plain_binary_i16, tcn_plain_unary_f32, NULL, NULL,
+    tcn_plain_binary_i16, tcn_plain_unary_f32, NULL, NULL, NULL,
 };

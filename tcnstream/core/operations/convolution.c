@@ -42,12 +42,13 @@ static conv_shape shape_of(const tcn_program *p, const tcn_node_record *node)
 TCN_RARELY static int check_fours(tcn_checker *c)
 {
     const tcn_node_record *n = c->node;
-    int helium = c->h->family == FAMILY_HELIUM, depthwise = n->kind == KIND_DEPTHWISE;
-    uint32_t block = helium ? 16 : 4, at_once = depthwise ? block : 4, i, taps_t, f_in = 1, f_out = 1;
+    int helium = c->h->family == FAMILY_HELIUM, depthwise = n->kind == KIND_DEPTHWISE, wide = n->dtype == TCN_I16;
+    uint32_t block = !helium ? 4 : wide ? 8 : 16, at_once = depthwise ? block : 4, i, taps_t, f_in = 1, f_out = 1;
     uint64_t outputs, weights;
     const int8_t *shift;
     ARGUMENTS(fours_args);
-    REQUIRE(n->op == CONV_FOURS && c->h->family != FAMILY_PORTABLE && n->dtype == TCN_I8 && output_of(c)->dtype == TCN_I8, &n->op, TCN_VALUE);
+    REQUIRE(n->op == CONV_FOURS && c->h->family != FAMILY_PORTABLE && output_of(c)->dtype == n->dtype, &n->op, TCN_VALUE);
+    REQUIRE(n->dtype == TCN_I8 || (wide && !depthwise), &n->dtype, TCN_VALUE);
     REQUIRE(n->up == 1 && n->edge == EDGE_FILL, &n->up, TCN_VALUE);
     REQUIRE(a->taps > 0 && a->taps <= c->h->max_taps, &a->taps, TCN_BOUNDS);
     REQUIRE(a->dilation_t > 0 && a->dilation_t <= MOST_FRAMES, &a->dilation_t, TCN_VALUE);
@@ -63,7 +64,7 @@ TCN_RARELY static int check_fours(tcn_checker *c)
         REQUIRE(x->dilation_f <= MOST_FRAMES, &x->dilation_f, TCN_VALUE);
         REQUIRE(x->stride_f > 0 && x->stride_f <= MOST_FRAMES, &x->stride_f, TCN_VALUE);
         REQUIRE(x->pad_f > -MOST_FRAMES && x->pad_f < MOST_FRAMES, &x->pad_f, TCN_VALUE);
-        REQUIRE(holds(c, x->edge_f_at, a->channels, 1), &x->edge_f_at, TCN_BOUNDS);
+        REQUIRE(holds(c, x->edge_f_at, a->channels, wide ? 2 : 1), &x->edge_f_at, TCN_BOUNDS);
         taps_t /= x->taps_f;
         f_in = x->f_in;
         f_out = x->f_out;
@@ -166,6 +167,8 @@ static tcn_fours_kernel fours_kernel(const tcn_program *p, const tcn_node_record
 {
     if (!is_fours(node))
         return NULL;
+    if (node->dtype == TCN_I16)
+        return p->kernels->conv_i16_fours;
     return node->kind == KIND_DEPTHWISE ? p->kernels->depthwise_i8_fours : p->kernels->conv_i8_fours;
 }
 

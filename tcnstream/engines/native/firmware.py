@@ -6,7 +6,7 @@ what is written at every frame in TCM. Nothing in the folder refers to this pack
 
 from __future__ import annotations
 
-from tcnstream.engines.native.layout import ConvOp, Family, Fours, Header, Kind, NodeRecord
+from tcnstream.engines.native.layout import ConvOp, Dtype, Family, Fours, Header, Kind, NodeRecord
 from tcnstream.engines.native.layout.headers import CORE
 from tcnstream.engines.native.only import only_header
 from tcnstream.engines.native.planfile import Room, read_facts
@@ -20,10 +20,13 @@ def window_bytes(content: bytes) -> int:
     """Scratch that a plan takes beyond the portable one: the widest window as its family of processors gathers it."""
     head = Header.read(content)
     nodes = [NodeRecord.read(content, head.nodes_at + k * NodeRecord.size) for k in range(head.n_nodes)]
-    windows = [Fours.read(content, n.args_at) for n in nodes if n.kind == Kind.CONV and n.op == ConvOp.FOURS]
-    # As tcn_fours_window_bytes has it: bytes as they are, or four of two positions widened to 16 bits.
-    block_bytes = 16 if head.family == Family.HELIUM else 4
-    most = max((-(-w.taps * w.channels // block_bytes) * 16 for w in windows), default=0)
+    fours = [n for n in nodes if n.kind == Kind.CONV and n.op == ConvOp.FOURS]
+    windows = [(Fours.read(content, n.args_at), 2 if n.dtype == Dtype.I16 else 1) for n in fours]
+    # As tcn_fours_window_bytes has it: values as they are, or four of two positions as 16 bits.
+    most = max(
+        (-(-w.taps * w.channels // (16 // item if head.family == Family.HELIUM else 4)) * 16 for w, item in windows),
+        default=0,
+    )
     return -(-most // _BLOB_BYTES) * _BLOB_BYTES
 
 

@@ -20,6 +20,7 @@ KERNELS = (
     "UNARY_F32",
     "CONV_I8_FOURS",
     "DEPTHWISE_I8_FOURS",
+    "CONV_I16_FOURS",
 )
 """The members of ``tcn_kernels`` in ``core/kernels/kernels.h``."""
 

@@ -441,13 +441,15 @@ class FoursAxis(Record, c="fours_axis"):
 
 
 class Fours(Record, c="fours_args"):
-    """CONV and DEPTHWISE of CONV_FOURS: for a family of processors, int8, SHORT and one group.
+    """CONV and DEPTHWISE of CONV_FOURS: for a family of processors, one group, int8 and SHORT; CONV of int16 and WIDE.
 
     CONV weights:       (outputs / 4, taps * channels / block, 4, block), each quotient rounded up
     DEPTHWISE weights:  DSP (outputs / 4, taps, 4), HELIUM (outputs / 16, taps, 16)
-    The block is 4 bytes on DSP and 16 on HELIUM. Columns are i32 biases with the input zero point folded in, i32
-    multipliers, and i8 shifts, on DSP places to the right, on HELIUM the negative; each of them has whole fours of
-    outputs (HELIUM's DEPTHWISE: sixteens, in the order 0 4 8 12, 2 6 10 14, 1 5 9 13, 3 7 11 15).
+    The block is 4 bytes on DSP and 16 on HELIUM, 8 for int16. Columns are i32 biases with the input zero point folded
+    in, i32 multipliers, and i8 shifts, on DSP places to the right, on HELIUM the negative; each of them has whole fours
+    of outputs (HELIUM's DEPTHWISE: sixteens, in the order 0 4 8 12, 2 6 10 14, 1 5 9 13, 3 7 11 15). The accumulators
+    of int16 fit 32 bits, as the plan's writer has found; its shifts are 0 and its multipliers are shifted so that an
+    output is the rounded upper half of the product.
     """
 
     taps: U32 = doc("along time and frequency together")

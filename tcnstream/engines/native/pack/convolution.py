@@ -32,7 +32,7 @@ from tcnstream.engines.native.pack.context import (
     packs,
     range_or_zero,
 )
-from tcnstream.engines.native.pack.family import is_short, packed_for
+from tcnstream.engines.native.pack.family import is_short, packed_for, packed_int16
 from tcnstream.engines.reference.kernels.context import (
     has_wide_sums,
     is_quantized,
@@ -184,24 +184,28 @@ def _convolution(
         rescale, multipliers, shifts = _rescale(context, outputs)
         if dtype == np.int8 and rescale == Rescale.TWICE and is_short(weights, axes, whole, shifts):
             rescale = Rescale.SHORT
-            if context.family != Family.PORTABLE and kind in (Kind.CONV, Kind.DEPTHWISE) and not sets:
+        arrays = None
+        if context.family != Family.PORTABLE and kind in (Kind.CONV, Kind.DEPTHWISE) and not sets:
+            if rescale == Rescale.SHORT:
                 arrays = packed_for(context.family, kind, weights, channels, groups, whole, multipliers, shifts)
-                if arrays is not None:
-                    low, high = range_or_zero(facts)
-                    edge_f = np.full(channels, zero_in, item).tobytes()
-                    fours = Fours(
-                        taps=kt * kf,
-                        dilation_t=dilation_t,
-                        channels=channels,
-                        outputs=outputs,
-                        weights=arrays.weights,
-                        columns=arrays.columns,
-                        axis=_fours_axis(kf, frequency, places, edge_f),
-                        zero_out=zero_out,
-                        low=low,
-                        high=high,
-                    )
-                    return Packed(kind, context.streams, fours, ConvOp.FOURS, taps=kt * kf)
+            elif dtype == np.int16 and rescale == Rescale.WIDE and kind == Kind.CONV:
+                arrays = packed_int16(context.family, weights, groups, whole, multipliers, shifts)
+        if arrays is not None:
+            low, high = range_or_zero(facts)
+            edge_f = np.full(channels, zero_in, item).tobytes()
+            fours = Fours(
+                taps=kt * kf,
+                dilation_t=dilation_t,
+                channels=channels,
+                outputs=outputs,
+                weights=arrays.weights,
+                columns=arrays.columns,
+                axis=_fours_axis(kf, frequency, places, edge_f),
+                zero_out=zero_out,
+                low=low,
+                high=high,
+            )
+            return Packed(kind, context.streams, fours, ConvOp.FOURS, taps=kt * kf)
         multiplier, shift = spread(multipliers).tobytes(), spread(shifts).tobytes()
         if dtype == np.int8:
             bias_bytes = spread(whole.astype(np.int32)).tobytes()

@@ -10,7 +10,9 @@ from tcnstream.engines.native.layout import Family, Kind
 from tcnstream.tflite.graph import Array
 
 BLOCK_BYTES = {Family.DSP: 4, Family.HELIUM: 16}
-"""Bytes of weights of one output that the processor takes at once."""
+"""Bytes of weights of one output that the processor takes at once, with int8 activations."""
+INT16_BLOCK_BYTES = {Family.DSP: 4, Family.HELIUM: 8}
+"""The same with int16 activations."""
 
 _LIMIT = 1 << 30
 _FOURS = 4
@@ -37,6 +39,33 @@ def is_short(weights: Array, axes: tuple[int, ...], bias: Array, shifts: Array) 
     return bool(np.less(shifts, 0).all() and np.less(greatest, _LIMIT).all() and np.greater(least, -_LIMIT).all())
 
 
+def upper_half_multipliers(weights: Array, bias: Array, multiplier: Array, shift: Array) -> Array | None:
+    """Multipliers (outputs,) of int16 outputs: each is ``(accumulator * multiplier + 2**31) >> 32``.
+
+    The same bits as the reference's product of 64 bits with 15 bits of the multiplier. None where an accumulator may
+    not fit 32 bits, or a shift leaves no such multiplier. ``weights`` are (outputs, kt, kf, C), ``bias`` (outputs,).
+    """
+    w = weights.astype(np.int64)
+    greatest = bias + np.maximum(32767 * w, -32768 * w).sum(axis=(1, 2, 3))
+    least = bias + np.minimum(32767 * w, -32768 * w).sum(axis=(1, 2, 3))
+    limit = 1 << 31
+    if greatest.max() >= limit or least.min() < -limit or shift.max() > -1 or shift.min() < -17:
+        return None
+    wide = multiplier.astype(np.int64)
+    reduced = np.where(wide < 0x7FFF0000, (wide + (1 << 15)) >> 16, 0x7FFF)
+    return reduced << (17 + shift.astype(np.int64))
+
+
+def packed_int16(
+    family: Family, weights: Array, groups: int, bias: Array, multiplier: Array, shift: Array
+) -> Arrays | None:
+    """A convolution (O, kt, kf, C) of int16 activations for a family; None where it stays in panels."""
+    multipliers = upper_half_multipliers(weights, bias, multiplier, shift)
+    if groups != 1 or multipliers is None:
+        return None
+    return _convolution(family, INT16_BLOCK_BYTES[family], weights, bias, multipliers, np.zeros_like(shift))
+
+
 def packed_for(
     family: Family, kind: Kind, weights: Array, channels: int, groups: int, bias: Array, multiplier: Array, shift: Array
 ) -> Arrays | None:
@@ -56,8 +85,14 @@ def packed_for(
         return _fours(family, groups_of, at_once, list(lanes), bias, multiplier, shift)
     if groups != 1:
         return None
-    rows = _padded(weights.reshape(len(weights), -1), 1, BLOCK_BYTES[family])  # (outputs, taps * channels)
-    blocks = _padded(rows, 0, _FOURS).reshape(-1, _FOURS, rows.shape[1] // BLOCK_BYTES[family], BLOCK_BYTES[family])
+    return _convolution(family, BLOCK_BYTES[family], weights, bias, multiplier, shift)
+
+
+def _convolution(
+    family: Family, block_bytes: int, weights: Array, bias: Array, multiplier: Array, shift: Array
+) -> Arrays:
+    rows = _padded(weights.reshape(len(weights), -1), 1, block_bytes)  # (outputs, taps * channels)
+    blocks = _padded(rows, 0, _FOURS).reshape(-1, _FOURS, rows.shape[1] // block_bytes, block_bytes)
     return _fours(family, blocks.transpose(0, 2, 1, 3), _FOURS, list(range(_FOURS)), bias, multiplier, shift)
 
 
