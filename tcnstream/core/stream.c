@@ -167,6 +167,12 @@ static int fits(const tcn_program *p, const tcn_lane_run *lane)
     return 1;
 }
 
+/* In the steady state of a plan without rates each frame makes as many as any other, and the scratch is laid out for them. */
+static int is_known_to_fit(const tcn_program *p, const tcn_lane_run *lane)
+{
+    return p->step == 1 && lane->state->frames >= p->steady_from;
+}
+
 static void deliver(const tcn_program *p, const tcn_lane_run *lane, void *const *out, int64_t *made)
 {
     uint32_t o;
@@ -348,7 +354,7 @@ TCN_APART static int push_blocks(const tcn_work *work, tcn_lane *lane, uint32_t 
                 tcn_count_frames(p, run->state->frames, run->have);
                 tcn_count_frames(p, run->state->frames + n, run->goal);
             }
-            if (run->state->frames < p->steady_from && !fits(p, run)) {
+            if (!is_known_to_fit(p, run) && !fits(p, run)) {
                 *bad = l;
                 return TCN_VALUE;
             }

@@ -21,10 +21,12 @@ import numpy as np
 import pytest
 from helpers.many_operations import many_operations
 from helpers.many_operations import signal as noise
+from helpers.networks import build, layer
 from helpers.paths import DATA, MODELS, TESTS
 from helpers.singleop import assert_same
 
 import tcnstream
+from tcnstream.engines.native.layout import Growth, Header, TensorRecord
 from tcnstream.engines.native.only import only_header
 from tcnstream.engines.native.planfile import c_header, write_plan
 from tcnstream.errors import EngineError
@@ -295,6 +297,20 @@ def survives_damage(plan: Path, times: int, folder: Path) -> None:
         env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"},
     )
     assert answer.returncode == 0, answer.stderr[:3000]
+
+
+def test_a_push_that_outgrows_what_a_plan_says_is_refused(folder: Path) -> None:
+    """Seven frames that are halved and doubled again may make eight; a plan that says seven does no harm."""
+    inner = [layer("convolution", kernel=3, channels=40)]
+    network = build([layer("hourglass", inner=inner, ratio=2, join_kind="CONCATENATION")], 40, channels=40)
+    content = bytearray(tcnstream.load(network.content).plan_file())
+    head = Header.read(content)
+    for i in range(head.n_tensors):
+        at = TensorRecord.read(content, head.tensors_at + i * TensorRecord.size).growth_at + Growth.offset("extra")
+        content[at : at + 4] = bytes(4)
+    plan = folder / "outgrown.plan"
+    plan.write_bytes(content)
+    survives_damage(plan, 0, folder)
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
