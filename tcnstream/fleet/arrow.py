@@ -7,6 +7,7 @@ Data's ``map_batches`` (a table), Dask's ``map_partitions`` (a data frame), a po
 from __future__ import annotations
 
 import warnings
+from collections import OrderedDict
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -41,9 +42,20 @@ what Segment says, null where the model does not."""
 
 _COLUMNS = ("id", "signal", "rate_hz")
 
+_LISTS = (
+    pa.types.is_list,
+    pa.types.is_large_list,
+    pa.types.is_fixed_size_list,
+    pa.types.is_list_view,
+    pa.types.is_large_list_view,
+)
 
-def row_batch(made: Iterable[tuple[str, list[Segment]]]) -> pa.RecordBatch:
-    """The rows of recordings, each an id and its segments."""
+_MOST_PIPELINES = 16
+"""Of as many rates. An archive may have a rate of its own in every recording, and a converter takes megabytes."""
+
+
+def row_batch(made: Iterable[tuple[str | None, list[Segment]]]) -> pa.RecordBatch:
+    """The rows of recordings, each an id (None: it has none) and its segments."""
     rows = [
         (name, each.start_s, each.end_s, each.label, each.probability, *(getattr(each, mark) for mark in MARKS))
         for name, found in made
@@ -61,23 +73,29 @@ def segment_batches(
     """A function of a batch with the columns ``id``, ``signal`` (list of numbers) and ``rate_hz``; see SegmentBatches.
 
     ``model`` and the arguments are those of Pipeline. ``on_error="skip"`` leaves recordings out that cannot be
-    segmented, with a warning each. Raises StreamError for another word.
+    segmented, with a warning each. Raises StreamError for another word, for ``rate_hz``, which each recording says, or
+    ``segments=False``, and as Pipeline for a model or an argument that cannot be.
     """
     if on_error not in get_args(OnError):
         raise StreamError(f"on_error={on_error!r} is unknown; use {' or '.join(map(repr, get_args(OnError)))}")
-    return SegmentBatches(model, on_error, arguments)
+    if "rate_hz" in arguments or not arguments.get("segments", True):
+        raise StreamError("rate_hz is a column of the batches, and segments are what is made: leave both out")
+    made = SegmentBatches(model, on_error, arguments)
+    made.check()
+    return made
 
 
 class SegmentBatches:
     """Recordings -> segments, each recording from its start to its end; pickled, it is the model's name.
 
     Called with a record batch, a table, a pandas data frame or an iterator of record batches it returns the same kind,
-    with the columns of SCHEMA. Raises SignalError naming the recording that cannot be segmented, or a missing column.
+    with the columns of SCHEMA. An id that is no text becomes one, null stays null. Raises SignalError naming the
+    recording that cannot be segmented, or the column that is missing or of a wrong type.
     """
 
     def __init__(self, model: str | Path, on_error: OnError, arguments: PipelineArguments) -> None:
         self._model, self._on_error, self._arguments = str(model), on_error, arguments
-        self._pipelines: dict[float, Pipeline] = {}
+        self._pipelines: OrderedDict[float, Pipeline] = OrderedDict()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return SegmentBatches, (self._model, self._on_error, self._arguments)
@@ -86,26 +104,37 @@ class SegmentBatches:
     def _opened(self) -> OpenedModel:
         return open_model(self._model)
 
+    def check(self) -> None:
+        """Raises as Pipeline for what would be wrong with every recording."""
+        card = self._opened.card
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # each pipeline says itself what it assumes
+            self._new_pipeline(1.0 if card is None else card.rate_hz)
+
     def __call__(self, batch: Any) -> Any:
         if isinstance(batch, pa.RecordBatch):
             return self._segments(batch)
         if isinstance(batch, pa.Table):
+            _must_have_columns(batch.schema)
             return pa.Table.from_batches([self._segments(part) for part in batch.to_batches()], SCHEMA)
         if hasattr(batch, "columns"):
-            table = pa.Table.from_pandas(batch[list(_COLUMNS)], preserve_index=False)
+            try:
+                table = pa.Table.from_pandas(batch[[name for name in _COLUMNS if name in batch]], preserve_index=False)
+            except pa.ArrowException as error:
+                raise SignalError(f"the data frame is none of recordings: {error}") from error
             return self(table).to_pandas()
+        if not isinstance(batch, Iterable):
+            raise _no_batch(batch)
         return map(self._segments, batch)
 
     def _segments(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        for name in _COLUMNS:
-            if name not in batch.schema.names:
-                raise SignalError(
-                    f"a batch has the columns {', '.join(batch.schema.names)} and lacks {name}: give {_COLUMNS}"
-                )
-        made: list[tuple[str, list[Segment]]] = []
+        if not isinstance(batch, pa.RecordBatch):
+            raise _no_batch(batch)
+        _must_have_columns(batch.schema)
+        made: list[tuple[str | None, list[Segment]]] = []
         for name, signal, rate_hz in zip(*(batch.column(name) for name in _COLUMNS), strict=True):
             try:
-                made.append((str(name.as_py()), self._segment(signal, rate_hz.as_py())))
+                made.append((_text(name.as_py()), self._segment(signal, rate_hz.as_py())))
             except TcnStreamError as error:
                 if self._on_error == "raise":
                     raise SignalError(f"recording {name.as_py()}: {error}") from error
@@ -113,7 +142,7 @@ class SegmentBatches:
         return row_batch(made)
 
     def _segment(self, signal: Any, rate_hz: float | None) -> list[Segment]:
-        if rate_hz is None or signal.values is None:
+        if rate_hz is None or not signal.is_valid:
             raise SignalError("its signal or its rate_hz is null")
         samples = signal.values
         if samples.null_count:
@@ -124,6 +153,36 @@ class SegmentBatches:
 
     def _pipeline(self, rate_hz: float) -> Pipeline:
         if rate_hz not in self._pipelines:
-            told: PipelineArguments = {"card": self._opened.card, **self._arguments, "rate_hz": rate_hz}
-            self._pipelines[rate_hz] = Pipeline(self._opened.model, **told)
+            self._pipelines[rate_hz] = self._new_pipeline(rate_hz)
+            if len(self._pipelines) > _MOST_PIPELINES:
+                self._pipelines.popitem(last=False)
+        self._pipelines.move_to_end(rate_hz)
         return self._pipelines[rate_hz]
+
+    def _new_pipeline(self, rate_hz: float) -> Pipeline:
+        told: PipelineArguments = {"card": self._opened.card, **self._arguments, "rate_hz": rate_hz}
+        return Pipeline(self._opened.model, **told)
+
+
+def _no_batch(batch: object) -> SignalError:
+    return SignalError(f"recordings come in Arrow batches or data frames, and this is {type(batch).__name__}")
+
+
+def _must_have_columns(schema: pa.Schema) -> None:
+    for name in _COLUMNS:
+        if (times := schema.names.count(name)) != 1:
+            what = f"{name} more than once" if times else f"and lacks {name}"
+            raise SignalError(f"a batch has the columns {', '.join(schema.names)} {what}: give {_COLUMNS}")
+    kind = schema.field("signal").type
+    if not any(is_list(kind) for is_list in _LISTS) and not pa.types.is_null(kind):
+        raise SignalError(f"the column signal is of type {kind}: give a list of numbers for each recording")
+
+
+def _text(name: object) -> str | None:
+    """An id as text; bytes are UTF-8, as engines write text without its type."""
+    if isinstance(name, bytes):
+        try:
+            return name.decode()
+        except UnicodeDecodeError:
+            raise SignalError("its id is bytes that are no UTF-8: give text or numbers") from None
+    return None if name is None else str(name)

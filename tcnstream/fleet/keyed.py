@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from numbers import Integral, Real
 from operator import index
 from pathlib import Path
 from typing import Literal, TypeAlias, Unpack, get_args
@@ -29,6 +30,7 @@ from tcnstream.opened import OpenedModel, open_model
 from tcnstream.options import StreamOptions
 from tcnstream.pipeline import MODEL_HASH_BYTES, Frames, Pipeline, PipelineArguments
 from tcnstream.signal.segments import Segment
+from tcnstream.stream import as_array
 
 Emitted: TypeAlias = Literal["segments", "frames"]
 Counted: TypeAlias = Literal["chunks", "frames"]
@@ -122,8 +124,9 @@ class Keyed:
         ):
             if word not in known:
                 raise StreamError(f"{name}={word!r} is unknown; use {' or '.join(map(repr, known))}")
-        if joined_frames < 1 or cached < 0:
-            raise StreamError(f"joined_frames={joined_frames}, cached={cached}; at least 1 and 0")
+        _must_count("joined_frames", joined_frames, 1)
+        _must_count("cached", cached, 0)
+        _must_last("limit_s", limit_s)
         opened = open_model(model)
         self.older: dict[bytes, Pipeline] = {}
         if takes_over is not None:
@@ -231,11 +234,16 @@ class _Live:
         """Push what is new of the messages."""
         waiting: list[Samples] = []
         frames = 0
-        for seq, chunk in messages:
-            missing, samples = self._new(seq, chunk)
+        for message in messages:
+            missing, samples = self._new(message)
             if samples is None:
                 self._keyed.counts.duplicates += 1
                 continue
+            if not len(samples):
+                continue
+            if waiting and samples.shape[1] != waiting[0].shape[1]:
+                self._push(waiting)  # each is checked as if it came alone
+                waiting, frames = [], 0
             if missing:
                 self._keyed.counts.gaps += 1
                 self._push(waiting)
@@ -253,24 +261,37 @@ class _Live:
         self._epoch += 1
         self._next_frame, self._last, self._filled = 0, None, []
 
-    def _new(self, seq: int, chunk: npt.ArrayLike) -> tuple[int, Samples | None]:
-        """How many frames are missing in front of a chunk, and what of it has not been there yet; None of all."""
-        samples = np.asarray(chunk)
+    def _new(self, message: tuple[int, npt.ArrayLike]) -> tuple[int, Samples | None]:
+        """How many frames are missing in front of a chunk, and what of it has not been there yet; None of all.
+
+        An empty chunk never opens a gap, whose length it cannot say: the next one does.
+        """
+        try:
+            seq, chunk = message
+        except (TypeError, ValueError):
+            raise StreamError(f"a message is (sequence number, samples), and got {message!r:.80}") from None
+        samples = as_array(chunk)
         if samples.dtype.kind not in "fiu" or samples.ndim not in (1, 2):
-            raise StreamError(f"message {seq}: samples are real numbers (n,) or (n, channels), and got {samples.dtype}")
-        samples = samples.reshape(len(samples), -1).astype(np.float32, copy=False)
+            raise StreamError(
+                f"message {seq}: samples are real numbers (n,) or (n, channels), and got {samples.dtype} of shape"
+                f" {samples.shape}"
+            )
+        with np.errstate(over="ignore"):  # beyond float32 is infinity, and refused
+            taken = (samples[:, None] if samples.ndim == 1 else samples).astype(np.float32, copy=False)
         try:
             early = index(seq) - self._next_seq
         except TypeError:
             raise StreamError(f"a message's sequence number is an integer, and got {seq!r}") from None
+        if early > 0 and not len(taken):
+            return 0, taken
         if self._keyed.seq_counts == "chunks":
             if early < 0:
                 return 0, None
             self._next_seq += early + 1
-            return early * len(samples), samples
-        if early < 0 and len(samples) <= -early:
+            return early * len(taken), taken
+        if early < 0 and len(taken) <= -early:
             return 0, None
-        new = samples[max(0, -early) :]
+        new = taken[max(0, -early) :]
         self._next_seq += max(0, early) + len(new)
         return max(0, early), new
 
@@ -281,6 +302,11 @@ class _Live:
         if done == "reset" or self._last is None:
             self.cut(missing)
             return samples
+        if samples.shape[1:] != self._last.shape:
+            raise StreamError(
+                f"a gap is filled between samples of as many channels, and they are {len(self._last)} and"
+                f" {samples.shape[1]}"
+            )
         begin_s = self._pipeline.position_s
         if self._keyed.emit == "segments":
             self._filled.append((begin_s, begin_s + missing / rate_hz))
@@ -327,11 +353,21 @@ def _hash_of(opened: OpenedModel) -> bytes:
     return bytes.fromhex(opened.model.file.sha256[: 2 * MODEL_HASH_BYTES])
 
 
+def _must_count(name: str, given: object, least: int) -> None:
+    if not isinstance(given, Integral) or given < least:
+        raise StreamError(f"{name}={given!r}; give an integer from {least} on")
+
+
+def _must_last(name: str, given: object) -> None:
+    if not isinstance(given, Real) or not 0 <= float(given) < math.inf:
+        raise StreamError(f"{name}={given!r}; give seconds from 0 on")
+
+
 def _keeps_tail(model: Model) -> bool:
     """Whether the newest input frames are less than what the layers remember."""
     tail = tail_of(model.plan)
-    (spec,) = model.inputs
-    return tail is not None and tail.most_frames * math.prod(spec.shape) * spec.dtype.itemsize < model.state_bytes
+    frame_bytes = sum(math.prod(spec.shape) * spec.dtype.itemsize for spec in model.inputs)
+    return tail is not None and tail.most_frames * frame_bytes < model.state_bytes
 
 
 def _new_pipeline(opened: OpenedModel, emit: Emitted, keeps_tail: bool, arguments: PipelineArguments) -> Pipeline:

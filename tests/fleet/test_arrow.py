@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from helpers.paths import ECG
 
-from tcnstream import Pipeline, SignalError
+from tcnstream import Pipeline, SignalError, TcnStreamError
 from tcnstream.signal.sources import open_recording
 
 pa = pytest.importorskip("pyarrow", reason="the extra arrow is not installed")
@@ -102,3 +102,64 @@ def test_no_recordings_give_no_rows() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert segment_batches("ecg")(recordings(1).slice(0, 0)).num_rows == 0
+
+
+def one(**columns: Any) -> Any:
+    made = {"id": pa.array(["r"]), "signal": pa.array([[0.0] * 500], pa.list_(pa.float32())), "rate_hz": [250.0]}
+    return pa.RecordBatch.from_pydict(made | columns)
+
+
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+@pytest.mark.parametrize(
+    "signal", [pa.array([1.0]), pa.array(["1"]), pa.array([b"1234"]), pa.array([{"a": 1}]), pa.array([["a"]])]
+)
+def test_a_column_of_a_wrong_type_is_said_and_never_left_out(signal: Any, on_error: Any) -> None:
+    with pytest.raises(SignalError, match=r"signal is of type|real numbers"):
+        segment_batches("ecg", on_error="raise" if pa.types.is_list(signal.type) else on_error)(one(signal=signal))
+
+
+def test_a_recording_may_be_null_whatever_the_type_of_its_column() -> None:
+    with pytest.warns(RuntimeWarning, match="recording r is left out: its signal or its rate_hz is null"):
+        assert segment_batches("ecg", on_error="skip")(one(signal=pa.nulls(1))).num_rows == 0
+    frame = one(signal=pa.nulls(1)).to_pandas()
+    with pytest.raises(SignalError, match="is null"):
+        segment_batches("ecg")(frame)
+    with pytest.raises(SignalError, match="lacks signal"):
+        segment_batches("ecg")(frame[["id", "rate_hz"]])
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pa.list_(pa.float64()), pa.large_list(pa.float32()), pa.list_(pa.float32(), 2000), pa.list_view(pa.float64())],
+)
+def test_lists_of_any_kind_give_the_same(kind: Any) -> None:
+    batch = recordings(3)
+    other = batch.set_column(1, "signal", pa.array(batch.column("signal").to_pylist(), kind))
+    assert segment_batches("ecg")(other) == segment_batches("ecg")(batch)
+
+
+@pytest.mark.parametrize(
+    ("ids", "come_out"),
+    [(pa.array([7]), "7"), (pa.array([None], pa.string()), None), (pa.array([b"bed 7"]), "bed 7")],
+)
+def test_an_id_is_text_or_null(ids: Any, come_out: str | None) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.3, 3000).astype(np.float32)
+    made = segment_batches("ecg")(one(id=ids, signal=pa.array([noise])))
+    assert set(made.column("id").to_pylist()) == {come_out}
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"rate_hz": 250.0}, {"segments": False}, {"units": "furlong"}, {"gain": 0.0}, {"card": "none.toml"}]
+)
+def test_what_would_be_wrong_with_every_recording_is_refused_at_once(wrong: dict[str, Any]) -> None:
+    with pytest.raises(TcnStreamError):
+        segment_batches("ecg", on_error="skip", **wrong)
+    with pytest.raises(TcnStreamError):
+        segment_batches("no model", on_error="skip")
+
+
+def test_an_archive_with_a_rate_of_its_own_in_each_recording_takes_no_more_memory() -> None:
+    segment = segment_batches("ecg", low_latency=True)
+    for rate_hz in [250.0, *np.linspace(200, 300, 40), 250.0]:
+        segment(one(rate_hz=[rate_hz]))
+    assert len(segment._pipelines) <= 16

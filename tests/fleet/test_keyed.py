@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from helpers.paths import ECG
+from helpers.paths import DATA, ECG
 
 import tcnstream
-from tcnstream import Pipeline, StreamError, StreamOptions
+from tcnstream import Pipeline, SignalError, StreamError, StreamOptions
 from tcnstream.fleet import FramesRow, Keyed, Row, SegmentRow
 from tcnstream.signal.card import load_card, shipped_models
 from tcnstream.signal.sources import open_recording
@@ -265,7 +265,20 @@ def test_a_model_of_another_input_takes_nothing_over(ecg: Samples) -> None:
         Keyed("ecg_fast", rate_hz=RATE_HZ, takes_over="ecg").step("bed", state, [])
 
 
-@pytest.mark.parametrize("wrong", [{"emit": "rows"}, {"on_gap": "rest"}, {"seq_counts": "s"}, {"cached": -1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"emit": "rows"},
+        {"on_gap": "rest"},
+        {"seq_counts": "s"},
+        {"cached": -1},
+        {"cached": None},
+        {"joined_frames": "all"},
+        {"limit_s": float("nan")},
+        {"limit_s": float("inf")},
+        {"limit_s": -1},
+    ],
+)
 def test_unknown_words_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(StreamError, match=next(iter(wrong))):
         Keyed("ecg", **wrong)
@@ -278,3 +291,47 @@ def test_options_of_a_pipeline_reach_it(ecg: Samples) -> None:
         run([keyed, native], [[m] for m in messages(ecg[:1000], 100)])[1]
         == run([native], [messages(ecg[:1000], 100)])[1]
     )
+
+
+@pytest.mark.parametrize("on_gap", ["reset", "hold", "interpolate"])
+@pytest.mark.parametrize("counted", ["chunks", "frames"])
+def test_an_empty_chunk_changes_nothing_and_hides_no_gap(ecg: Samples, counted: Any, on_gap: Any) -> None:
+    per, nothing = (1 if counted == "chunks" else 10), np.zeros(0, np.float32)
+    many = [(k * per, x) for k, x in messages(ecg[:3000], 10)]
+    kept = [*many[:150], *many[151:]]
+    with_empty = [(0, nothing)] * (counted == "frames") + [*many[:150], (151 * per, []), *many[151:], (many[3][0], [])]
+    arguments: dict[str, Any] = {"rate_hz": RATE_HZ, "on_gap": on_gap, "seq_counts": counted}
+    expected = run([Keyed("ecg", **arguments)], [kept])
+    assert run([Keyed("ecg", **arguments)], [with_empty]) == expected
+    assert run([Keyed("ecg", **arguments), Keyed("ecg", **arguments)], [[one] for one in with_empty]) == expected
+
+
+def test_an_empty_chunk_has_a_number_of_its_own(ecg: Samples) -> None:
+    cut = [(0, ecg[:100]), (1, np.zeros((0, 1))), (2, ecg[100:150]), (3, []), (4, ecg[150:3000].astype(np.float64))]
+    assert (
+        run([Keyed("ecg", rate_hz=RATE_HZ)], [cut])[1] == run([Keyed("ecg", rate_hz=RATE_HZ)], [[(0, ecg[:3000])]])[1]
+    )
+
+
+@pytest.mark.parametrize("on_gap", ["reset", "hold"])
+def test_what_is_no_message_is_refused_in_a_sentence(ecg: Samples, on_gap: Any) -> None:
+    keyed = Keyed("ecg", rate_hz=RATE_HZ, on_gap=on_gap, limit_s=1)
+    many = messages(ecg, 25)
+    state, _ = keyed.step("bed", None, many[:100])
+    two = np.zeros((25, 2), np.float32)
+    hidden = np.ma.array(ecg[:25], mask=np.arange(25) == 3)
+    no_message: list[Any] = [(100, two), (103, two), (100, [[1], [1, 2]]), (100, hidden), (100, 1.0), (100,), None]
+    for wrong in no_message:
+        for before in ([], many[100:101] if wrong and wrong[0] == 103 else []):
+            with pytest.raises(StreamError):
+                keyed.step("bed", state, [*before, wrong])
+    with pytest.raises(StreamError):
+        keyed.step("bed", state, [many[100], (101, two), many[102]])
+    assert keyed.step("bed", state, many[100:]) == Keyed("ecg", rate_hz=RATE_HZ, on_gap=on_gap, limit_s=1).step(
+        "bed", state, many[100:]
+    )
+
+
+def test_a_model_of_several_inputs_is_refused_in_a_sentence() -> None:
+    with pytest.raises(SignalError, match="2 inputs"):
+        Keyed(DATA / "converted" / "k3_two_in.tflite", rate_hz=RATE_HZ)
