@@ -300,7 +300,7 @@ static void binary_i8_widened(const binary_args *a, int op, const int8_t *x, con
     }
     {
         const int8_t *p = own ? y : x, *q = own ? x : y;
-        const numbers zero_p = same(a->zero[own] * (1 << 19)), zero_q = same(a->zero[1 - own] * (1 << 20));
+        const numbers zero_p = same(left32(a->zero[own], 19)), zero_q = same(left32(a->zero[1 - own], 20));
         for (i = 0; i + 16 <= n; i += 16) {
             numbers r[2];
             __m128i made;
