@@ -10,6 +10,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import pickle
 import shutil
 import signal
@@ -98,11 +99,11 @@ def segment_folder(
     Raises SignalError where there is no recording, or where a worker process dies; then, and at Ctrl-C, the parts stay
     in a hidden folder beside ``output``, and the same call goes on from them. Else as ``open_model``.
     """
-    own = {output.resolve(), failed_file(output).resolve()}
+    own = {os.path.realpath(output), os.path.realpath(failed_file(output))}
     names = [
         name
         for name in recordings_below(folder)
-        if (folder / name).resolve() not in own and not _is_failed_file(folder / name)
+        if os.path.realpath(folder / name) not in own and not _is_failed_file(folder / name)
     ]
     if not names:
         raise SignalError(f"{folder} holds no recording: give a folder with files that can be read one by one")
@@ -198,7 +199,16 @@ def _begin_worker(task: Task) -> None:
 def _kept(batch: _Batch) -> Done | None:
     if not batch.part.exists():
         return None
-    facts = json.loads(pq.read_schema(batch.part).metadata[_FACTS])
+    try:
+        facts = json.loads(pq.read_schema(batch.part).metadata[_FACTS])
+    except (
+        pa.ArrowException,
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+    ):  # a power cut may leave a name without its content
+        return None
     return Done(facts["recordings"], facts["segments"], tuple((name, why) for name, why in facts["failed"]))
 
 
@@ -209,15 +219,20 @@ def _segment_batch(batch: _Batch, task: Task) -> Done:
     failed = []
     for name in batch.names:
         try:
-            made.append((name, _segments(opened, batch.folder / name, task)))
+            made.append((_as_text(name), _segments(opened, batch.folder / name, task)))
         except (TcnStreamError, OSError) as error:
-            failed.append((name, " ".join(str(error).split())))
+            failed.append((_as_text(name), _as_text(" ".join(str(error).split()))))
     rows = row_batch(made)
     done = Done(len(batch.names), rows.num_rows, tuple(failed))
     table = pa.Table.from_batches([rows], SCHEMA.with_metadata({_FACTS: json.dumps(asdict(done))}))
     with new_file(batch.part) as stream:
         pq.write_table(table, stream)
     return done
+
+
+def _as_text(name: str) -> str:
+    """A path of bytes that are no UTF-8, which no column of text can hold, with those as ``\\xfc``."""
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def _segments(opened: OpenedModel, path: Path, task: Task) -> list[Segment]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import subprocess
 import sys
 import time
@@ -19,6 +20,9 @@ from tcnstream import Pipeline
 from tcnstream.signal.sources import open_recording, recordings_below
 
 pq = pytest.importorskip("pyarrow.parquet", reason="the extra arrow is not installed")
+
+from tcnstream.fleet.folder import Task, _batches, segment_folder  # noqa: E402
+from tcnstream.signal.sources.base import ReadOptions  # noqa: E402
 
 
 def command(folder: Path, output: Path, *more: str) -> list[str]:
@@ -137,3 +141,35 @@ def test_what_is_for_one_recording_is_said(folder: Path, tmp_path: Path, more: t
 def test_an_empty_folder_and_jobs_for_a_file_are_said(tmp_path: Path) -> None:
     assert "holds no recording" in ran(tmp_path, tmp_path / "x.parquet").stderr
     assert "--jobs is for a folder" in ran(ECG, tmp_path / "x.csv", "--jobs", "2").stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_pipes_links_and_names_in_another_encoding_are_not_the_end(folder: Path, tmp_path: Path) -> None:
+    os.mkfifo(folder / "pipe.csv")
+    (folder / "loop.csv").symlink_to("loop.csv")
+    (folder / "gone.csv").symlink_to("nowhere.csv")
+    latin = os.fsencode(folder) + b"/M\xfcller.npy"
+    try:
+        (folder / "ward 0" / "00.npy").rename(os.fsdecode(latin))
+    except OSError:
+        pytest.skip("this file system takes names in UTF-8 alone")
+    Path(os.fsdecode(os.fsencode(folder) + b"/bad \xfc.npy")).write_bytes(b"no array")
+    output = tmp_path / "segments.parquet"
+    run = ran(folder, output)
+    assert run.returncode == 1 and "3 of 23 recordings failed" in run.stderr, run.stderr
+    assert "M\\xfcller.npy" in pq.read_table(output).column("id").to_pylist()
+    with (tmp_path / "segments.failed.csv").open(newline="", encoding="utf-8") as file:
+        assert [name for name, _ in csv.reader(file)] == ["id", "bad \\xfc.npy", "gone.csv", "loop.csv"]
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1" + bytes(40) + b"PAR1"])
+def test_a_part_without_its_content_is_made_anew(folder: Path, tmp_path: Path, content: bytes) -> None:
+    whole, output = tmp_path / "whole.parquet", tmp_path / "segments.parquet"
+    parts = tmp_path / ".segments.parquet.parts"
+    task = Task("ecg", None, None, None, ReadOptions(rate_hz=360.0), {})
+    segment_folder(folder, whole, task, jobs=1)
+    parts.mkdir()
+    for batch in _batches(folder, recordings_below(folder), parts, task):
+        batch.part.write_bytes(content)
+    segment_folder(folder, output, task, jobs=1)
+    assert output.read_bytes() == whole.read_bytes()

@@ -80,13 +80,15 @@ def is_folder(source: str) -> bool:
 def recordings_below(folder: Path) -> list[str]:
     """All recordings in ``folder`` and the folders in it, as paths below it, in order.
 
-    Of a record in several files it is the one that names the others. Hidden files and folders are left out.
+    Of a record in several files it is the one that names the others. Hidden files and folders, pipes and devices are
+    left out.
     """
     found: dict[Path, FileKind] = {}
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for path in (Path(place, name) for name in names if not name.startswith(".")):
-            if kind := _kind_by_suffix(path):
+            kind = _kind_by_suffix(path)
+            if kind and (path.is_file() or not path.exists()):  # of a pipe nobody would hear that it never ends
                 found[path] = kind
     parts: set[Path] = set()
     # A header and its signals name each other; a kind's first suffix is that of its headers.
