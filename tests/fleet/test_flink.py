@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ pytest.importorskip("pyflink", reason="the extra flink is not installed")
 from pyflink.common import Configuration
 
 from tcnstream.fleet.flink import TcnProcess, configure
-from tcnstream.fleet.flink.job import main, read_job
+from tcnstream.fleet.flink.job import Read, main, read_job
 
 JOB = """
 model = "ecg"
@@ -139,3 +140,15 @@ def test_a_killed_worker_and_two_new_ones_change_no_row(tmp_path: Path) -> None:
     with cluster(tmp_path / "cluster") as on:
         outcome = trial(on, tmp_path / "job")
     assert outcome.is_exact and outcome.rows > 3000, outcome
+
+
+@pytest.mark.parametrize("seq", [1 << 63, -(1 << 63) - 1, 10**30, "1", 1.5])
+def test_a_number_that_java_cannot_hold_is_counted_and_left_out(seq: Any) -> None:
+    """It would fail the job, and after its restart again."""
+    refused = Mock()
+    context = Mock(**{"get_metrics_group.return_value.add_group.return_value.counter.return_value": refused})
+    read = Read()
+    read.open(context)
+    assert not list(read.flat_map(json.dumps({"key": "bed", "seq": seq, "samples": [0.5]})))
+    refused.inc.assert_called_once()
+    assert list(read.flat_map(json.dumps({"key": "bed", "seq": (1 << 63) - 1, "samples": [0.5]})))

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -92,7 +92,7 @@ class Job(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 class _Message(msgspec.Struct):
     key: str
-    seq: int
+    seq: Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]  # a larger one has no place in Java's long
     samples: list[float | list[float]]
 
 
