@@ -14,13 +14,14 @@ import os
 import pickle
 import shutil
 import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +194,16 @@ _worker_models: list[OpenedModel] = []
 def _begin_worker(task: Task) -> None:
     """Ctrl-C goes to all processes of a terminal; a worker ends its batch, which then counts."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _worker_models[:] = [task.opened()]
+
+
+def _end_with_parent() -> None:
+    """Nobody else tells a worker whose parent was killed: it would wait for work for ever."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _kept(batch: _Batch) -> Done | None:

@@ -202,6 +202,12 @@ class _Live:
             self._last: Samples | None = None
             self._filled: list[tuple[float, float]] = []
             return
+        counted = "chunks" if known.counts_chunks else "frames"
+        if counted != self._keyed.seq_counts:
+            raise StreamError(
+                f"the state's sequence numbers count {counted}, and seq_counts={self._keyed.seq_counts!r} was given:"
+                " the same messages would be taken for others"
+            )
         waited: list[Segment] = []
         older = self._keyed.older.get(known.pipeline.model)
         if older is None:
@@ -223,6 +229,7 @@ class _Live:
         return KeyState(
             self._epoch,
             self._next_seq,
+            self._keyed.seq_counts == "chunks",
             self._next_row,
             self._next_frame,
             None if self._last is None else self._last.tobytes(),

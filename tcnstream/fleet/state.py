@@ -20,12 +20,14 @@ _CRC_BYTES = 4
 
 class KeyState(msgspec.Struct, array_like=True, forbid_unknown_fields=True, frozen=True):
     """``epoch`` counts stretches without a cut, ``next_seq`` is the sequence number that is awaited, ``next_row`` that
-    of the next segment, ``next_frame`` of the next output frame. ``last`` is the newest sample where gaps are filled,
-    float32 per channel, ``filled`` the seconds that were.
+    of the next segment, ``next_frame`` of the next output frame. ``counts_chunks`` says that sequence numbers are those
+    of chunks, not of frames. ``last`` is the newest sample where gaps are filled, float32 per channel, ``filled`` the
+    seconds that were.
     """
 
     epoch: int
     next_seq: int
+    counts_chunks: bool
     next_row: int
     next_frame: int
     last: bytes | None

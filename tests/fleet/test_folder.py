@@ -90,6 +90,18 @@ def test_what_a_run_has_written_into_the_folder_is_no_recording_of_the_next(fold
     }
 
 
+def children_of(pid: int) -> list[int]:
+    """Processes that it started; none where the system does not say."""
+    return [int(child) for task in Path(f"/proc/{pid}/task").glob("*/children") for child in task.read_text().split()]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
 def test_a_run_that_is_killed_goes_on_and_gives_the_same_file(folder: Path, tmp_path: Path) -> None:
     whole, output = tmp_path / "whole.parquet", tmp_path / "segments.parquet"
     assert ran(folder, whole).returncode == 0
@@ -97,8 +109,13 @@ def test_a_run_that_is_killed_goes_on_and_gives_the_same_file(folder: Path, tmp_
     parts = tmp_path / ".segments.parquet.parts"
     while not list(parts.glob("*.parquet")) and killed.poll() is None:
         time.sleep(0.001)
+    workers = children_of(killed.pid)
     killed.kill()
     killed.wait()
+    end = time.monotonic() + 60
+    while any(map(is_alive, workers)) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not any(map(is_alive, workers))
     kept = {part: part.stat().st_mtime_ns for part in parts.glob("[!.]*.parquet")}
     assert 1 <= len(kept) <= 2 and not output.exists()
     changed = folder / "ward 1" / "19.npy"

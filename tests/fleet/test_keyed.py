@@ -191,6 +191,12 @@ def test_a_state_is_little_larger_than_the_newest_frames_or_the_snapshot(ecg: Sa
             assert len(state) <= 1.1 * min(tail, len(stream.snapshot()))
 
 
+def test_the_state_says_what_its_numbers_count(ecg: Samples) -> None:
+    state, _ = Keyed("ecg", rate_hz=RATE_HZ).step("bed", None, messages(ecg, 100)[:3])
+    with pytest.raises(StreamError, match="sequence numbers count chunks, and seq_counts='frames'"):
+        Keyed("ecg", rate_hz=RATE_HZ, seq_counts="frames").step("bed", state, [(300, ecg[300:400])])
+
+
 def test_what_cannot_be_taken_is_refused_and_the_state_stands(ecg: Samples) -> None:
     keyed = Keyed("ecg", rate_hz=RATE_HZ)
     state, _ = keyed.step("bed", None, messages(ecg, 25)[:100])
