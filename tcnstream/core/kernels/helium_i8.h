@@ -199,13 +199,13 @@ INLINE sixteen_sums sixteen_words(const int32_t *from)
 }
 
 /* Products of two taps at a time, which fit 16 bits together: the writer of the plan has seen to it. gcc would keep one of
- * the eight vectors in memory. `first` says whether all channels are there or only those of the predicate. */
-#define ADD_PAIRS(name, first)                                                                                             \
-    INLINE void name(const void *const **rows, uint32_t pairs, uint32_t c, const int8_t **w, sixteen_sums *s)              \
+ * the eight vectors in memory. `first` reads all channels, or those of the predicate that `before` sets from `some`. */
+#define ADD_PAIRS(name, before, first)                                                                                     \
+    INLINE void name(const void *const **rows, uint32_t pairs, uint32_t c, const int8_t **w, sixteen_sums *s, uint32_t some) \
     {                                                                                                                      \
         const int8_t *one, *other;                                                                                         \
         int16x8_t even, odd, x, v;                                                                                         \
-        __asm volatile("dls lr, %[pairs]\n"                                                                                \
+        __asm volatile(before "dls lr, %[pairs]\n"                                                                         \
                        "0:\tldrd %[one], %[other], [%[rows]], #8\n"                                                        \
                        "\tadd %[one], %[c]\n"                                                                              \
                        "\tadd %[other], %[c]\n"                                                                            \
@@ -231,11 +231,11 @@ INLINE sixteen_sums sixteen_words(const int32_t *from)
                        "\tle lr, 0b"                                                                                       \
                        : [rows] "+&r"(*rows), [w] "+&r"(*w), [one] "=&r"(one), [other] "=&r"(other), [even] "=&w"(even), [odd] "=&w"(odd), \
                          [x] "=&w"(x), [v] "=&w"(v), [a] "+&w"(s->a), [b] "+&w"(s->b), [C] "+&w"(s->c), [d] "+&w"(s->d)     \
-                       : [pairs] "r"(pairs), [c] "r"(c)                                                                    \
-                       : "lr", "memory");                                                                                  \
+                       : [pairs] "r"(pairs), [c] "r"(c), [some] "r"(some)                                                  \
+                       : "lr", "memory");                                                                           \
     }
-ADD_PAIRS(add_pairs_of_16, "\tvldrb.u8 ")
-ADD_PAIRS(add_pairs_of_some, "\tvpst\n\tvldrbt.u8 ")
+ADD_PAIRS(add_pairs_of_16, "", "\tvldrb.u8 ")
+ADD_PAIRS(add_pairs_of_some, "\tvmsr p0, %[some]\n", "\tvpst\n\tvldrbt.u8 ")
 
 /* Up to 16 channels of all positions; `some` are there, unless it is known that all are. */
 INLINE void depthwise_sixteen(const int8_t *weights, const int32_t *bias, const int32_t *multiplier, const int8_t *shift, const fours_args *a,
@@ -249,9 +249,9 @@ INLINE void depthwise_sixteen(const int8_t *weights, const int32_t *bias, const 
         int16x8_t even, odd;
         int8x16_t x;
         if (taps > 1 && all)
-            add_pairs_of_16(&rows, taps / 2, c, &w, &s);
+            add_pairs_of_16(&rows, taps / 2, c, &w, &s, some);
         else if (taps > 1)
-            add_pairs_of_some(&rows, taps / 2, c, &w, &s);
+            add_pairs_of_some(&rows, taps / 2, c, &w, &s, some);
         if (taps & 1) {
             const int8_t *from = (const int8_t *)*rows++ + c;
             int8x16_t v = vldrbq_s8(w);
