@@ -4,17 +4,20 @@
  * (of an integer), or the lowest twelve bits of a float's mantissa, are set: a rounding that nobody wants, and
  * one that any operation can have. */
 #define tcn_run_node sound_run_node
-#define tcn_run_single_frame sound_run_single_frame
+#define tcn_run_step sound_run_step
+#define tcn_prepare_single_frames sound_prepare_single_frames
 #include "operations.c"
 #undef tcn_run_node
-#undef tcn_run_single_frame
+#undef tcn_run_step
+#undef tcn_prepare_single_frames
 
 uint32_t bridge_fault_node = BRIDGE_FAULT;
 
 void tcn_run_node(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes);
-void tcn_run_single_frame(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes);
+void tcn_run_step(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes);
+void tcn_prepare_single_frames(tcn_program *p, int32_t *offsets);
 
-static void round_to_odd(const tcn_program *p, const tcn_node_record *node, const tcn_lane_run *lane, int64_t frames)
+static void round_to_odd(const tcn_program *p, const tcn_node_record *node, const tcn_lane_run *lane)
 {
     const uint32_t *out = (const uint32_t *)(const void *)(p->plan + node->operands_at) + node->n_inputs;
     uint32_t o;
@@ -22,7 +25,7 @@ static void round_to_odd(const tcn_program *p, const tcn_node_record *node, cons
         const tcn_tensor_record *t = &p->tensors[out[o]];
         uint32_t item = element_bytes(t->dtype);
         uint8_t *at = p->places[out[o]].base + p->places[out[o]].pitch * lane->index;
-        size_t n = (size_t)(frames < 0 ? lane->goal[out[o]] - lane->have[out[o]] : frames) * (t->bytes / item);
+        size_t n = (size_t)(lane->goal[out[o]] - lane->have[out[o]]) * (t->bytes / item);
         for (; n--; at += item) {
             at[0] |= t->dtype == TCN_F32 ? 0xFF : 1;
             if (t->dtype == TCN_F32)
@@ -31,18 +34,31 @@ static void round_to_odd(const tcn_program *p, const tcn_node_record *node, cons
     }
 }
 
-void tcn_run_node(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes)
+static void spoil(const tcn_program *p, uint32_t k, const tcn_lane_run *lanes, uint32_t n_lanes)
 {
     uint32_t l;
-    sound_run_node(p, k, lanes, n_lanes);
     for (l = 0; k == bridge_fault_node && l < n_lanes; l++)
-        round_to_odd(p, &p->nodes[k], &lanes[l], -1);
+        round_to_odd(p, &p->nodes[k], &lanes[l]);
 }
 
-void tcn_run_single_frame(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes)
+void tcn_run_node(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes)
 {
-    uint32_t l;
-    sound_run_single_frame(p, k, lanes, n_lanes);
-    for (l = 0; k == bridge_fault_node && l < n_lanes; l++)
-        round_to_odd(p, &p->nodes[k], &lanes[l], 1);
+    sound_run_node(p, k, lanes, n_lanes);
+    spoil(p, k, lanes, n_lanes);
+}
+
+void tcn_run_step(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes)
+{
+    sound_run_step(p, k, lanes, n_lanes);
+    spoil(p, k, lanes, n_lanes);
+}
+
+/* No node runs by itself in the steady state, past the fault: any of them may get it over the link. */
+void tcn_prepare_single_frames(tcn_program *p, int32_t *offsets)
+{
+    uint32_t k;
+    sound_prepare_single_frames(p, offsets);
+    for (k = 0; k < p->header->n_nodes; k++)
+        p->single_frames[k].run = NULL;
+    p->needs_counts = 1;
 }
