@@ -1,7 +1,6 @@
 """What the keyed operator costs beside the bare pool, in one run, in processor time.
 
     python -m benchmarks.bench_fleet                   # in tests/
-    python -m benchmarks.bench_fleet flink             # the same in Flink, thread mode: with the extra flink
 
 Ratios hold on a machine with other work, streams per core only on one without.
 """
@@ -9,10 +8,8 @@ Ratios hold on a machine with other work, streams per core only on one without.
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -128,71 +125,15 @@ def archive(records: int = 64, frames: int = 7500, times: int = 5) -> None:
     print(f"a record of an archive in Arrow batches {spent[1] / spent[0]:6.2f} x a pipeline")
 
 
-def in_flink(keys: int, frames: int, seconds: float) -> None:
-    """Processor time of the Java process, which Python runs in: of a job, and beyond one without the operator."""
-    from pyflink.common import Configuration, Types, WatermarkStrategy
-    from pyflink.datastream import FlatMapFunction, MapFunction, StreamExecutionEnvironment
-    from pyflink.datastream.connectors.number_seq import NumberSequenceSource
-
-    from tcnstream.fleet.flink import TcnProcess, configure
-
-    class Play(FlatMapFunction):  # type: ignore[misc]  # PyFlink has no types
-        def open(self, runtime_context: Any) -> None:
-            self._x = recording()[:, 0]
-
-        def flat_map(self, value: int) -> Any:
-            key, seq = value % keys, value // keys
-            yield f"bed {key}", seq, chunk_of(self._x, key, seq, frames).tobytes()
-
-    class Count(MapFunction):  # type: ignore[misc]
-        def map(self, value: Any) -> int:
-            return 1
-
-    total = keys * (int(seconds * RATE_HZ) // frames)
-
-    def job(operates: bool) -> float:
-        environment = StreamExecutionEnvironment.get_execution_environment(configure(Configuration()))
-        environment.set_parallelism(1)
-        numbers = environment.from_source(
-            NumberSequenceSource(0, total - 1), WatermarkStrategy.no_watermarks(), "numbers", Types.LONG()
-        )
-        types = Types.TUPLE([Types.STRING(), Types.LONG(), Types.PRIMITIVE_ARRAY(Types.BYTE())])
-        rows = numbers.flat_map(Play(), types).key_by(lambda message: message[0], key_type=Types.STRING())
-        if operates:
-            process = TcnProcess("ecg", rate_hz=RATE_HZ, units="mV")
-            rows = rows.process(process, process.output_type)
-        rows.map(Count(), Types.LONG()).filter(lambda one: one == 0).print()
-        began_s = java_s()
-        environment.execute("cost")
-        return java_s() - began_s
-
-    job(True)  # Java compiles what runs often
-    whole_s, beside_s = job(True), job(False)
-    for what, cpu_s in (("whole job", whole_s), ("operator alone", whole_s - beside_s)):
-        print(f"Flink, {what:14} {frames:4} samples {total * frames / RATE_HZ / cpu_s:7,.0f} streams per core")
-
-
-def java_s() -> float:
-    """Processor time of this process's children so far."""
-    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    ticks = 0
-    for child in children:
-        user, system = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[11:13]
-        ticks += int(user) + int(system)
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("engine", nargs="?", choices=["flink"])
     parser.add_argument("--keys", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=30.0, help="of signal for each key")
     told = parser.parse_args()
     for frames in (25, 250):
-        (in_flink if told.engine else costs)(told.keys, frames, told.seconds)
-    if not told.engine:
-        rebuilding()
-        archive()
+        costs(told.keys, frames, told.seconds)
+    rebuilding()
+    archive()
 
 
 if __name__ == "__main__":
