@@ -211,13 +211,8 @@ def _kept(batch: _Batch) -> Done | None:
         return None
     try:
         facts = json.loads(pq.read_schema(batch.part).metadata[_FACTS])
-    except (
-        pa.ArrowException,
-        OSError,
-        ValueError,
-        TypeError,
-        KeyError,
-    ):  # a power cut may leave a name without its content
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError):
+        # A power cut may leave a name without its content.
         return None
     return Done(facts["recordings"], facts["segments"], tuple((name, why) for name, why in facts["failed"]))
 
