@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import signal
-import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any
 
@@ -59,8 +59,9 @@ class Daemon:
         self._workers: list[Worker] = []
         self._models: dict[str, OpenedModel] = {}
         self._pools: dict[object, PipelinePool] = {}
-        self._signals: list[int] = []
-        self._woken = threading.Event()
+        # Numbers of signals, and _WOKEN. A signal handler may put one in at any moment: Event.set() would wait for
+        # a lock that the main thread holds itself, now and then.
+        self._news: SimpleQueue[int] = SimpleQueue()
         self._systemd = Systemd()
         self._live_workers: dict[str, LiveWorker] = {}
 
@@ -123,15 +124,15 @@ class Daemon:
         return wrong
 
     def _wait(self) -> None:
-        while True:
-            while self._signals:
-                if self._signals.pop(0) != signal.SIGHUP:
-                    return
+        while not (self._once and all(running.is_over for running in self.running.values())):
+            try:
+                number = self._news.get(timeout=1.0)
+            except Empty:
+                number = _WOKEN
+            if number == signal.SIGHUP:
                 self._reload()
-            if self._once and all(running.is_over for running in self.running.values()):
+            elif number != _WOKEN:
                 return
-            self._woken.wait(1.0)
-            self._woken.clear()
             self._tick()
 
     def _tick(self) -> None:
@@ -142,8 +143,10 @@ class Daemon:
             self._show_state(name)
 
     def _signalled(self, number: int, frame: FrameType | None) -> None:
-        self._signals.append(number)
-        self._woken.set()
+        self._news.put(number)
+
+    def _wake(self) -> None:
+        self._news.put(_WOKEN)
 
     def _reload(self) -> None:
         """Reads the file again. A wrong one changes nothing; streams whose table is unchanged run on untouched."""
@@ -237,7 +240,7 @@ class Daemon:
         started: list[Running] = []
         workers: list[Worker] = []
         for names in self._side_by_side(replays):
-            together = ReplayWorker(self.hub, f"replay {names[0]}", self._failed, self._woken.set)
+            together = ReplayWorker(self.hub, f"replay {names[0]}", self._failed, self._wake)
             for name in names:
                 running = self._running(name, replays[name], together)
                 together.add(running.lane, replays[name])
@@ -248,9 +251,7 @@ class Daemon:
                 model = self.config.streams[name].model
                 live = self._live_workers.get(model)
                 if live is None:
-                    live = self._live_workers[model] = LiveWorker(
-                        self.hub, f"live {model}", self._failed, self._woken.set
-                    )
+                    live = self._live_workers[model] = LiveWorker(self.hub, f"live {model}", self._failed, self._wake)
                     workers.append(live)
                 running = self._running(name, source, live)
                 running.feed = self._feed(name, source, running.lane, live)
@@ -412,4 +413,5 @@ def _unknown(frame: int) -> str | None:
     return None
 
 
+_WOKEN = 0  # no signal has this number
 _SIGNALS: Sequence[int] = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

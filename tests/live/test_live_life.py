@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -74,6 +76,46 @@ def test_systemd_hears_of_it(serve: Callable[..., Served], tmp_path: Path) -> No
         heard.append(hears.recv(1000))
     assert heard[0].startswith(b"READY=1")
     hears.close()
+
+
+SIGNALLED = """
+import os, signal, subprocess, sys
+from pathlib import Path
+from tcnstream.live.config import read_config
+from tcnstream.live.daemon import Daemon
+from tcnstream.live.logs import Log
+
+class Counting(Daemon):
+    heard = 0
+
+    def _reload(self):
+        self.heard += 1
+
+    def _tick(self):
+        pass
+
+daemon = Counting(read_config(Path(sys.argv[1])), Log("logfmt"))
+daemon._started = lambda _: subprocess.Popen([sys.executable, "-c", sys.argv[2], str(os.getpid())])
+daemon.run()
+print(daemon.heard)
+"""
+SIGNALS = """
+import os, random, signal, sys, time
+for number in [signal.SIGHUP] * 20_000 + [signal.SIGTERM]:
+    os.kill(int(sys.argv[1]), number)
+    time.sleep(random.random() * 1e-4)
+"""
+
+
+def test_a_signal_may_come_at_any_moment(tmp_path: Path) -> None:
+    """Also while the main thread begins or ends to wait: it held a lock there that the signal's handler waited for."""
+    (tmp_path / "live.toml").write_text(
+        STREAM.format(name="one", path=ECG, more="").replace("speed=4", "speed=0.01") + LOG.format(path="log.jsonl")
+    )
+    command = [sys.executable, "-c", SIGNALLED, str(tmp_path / "live.toml"), SIGNALS]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert 1000 < int(done.stdout) <= 20_000
 
 
 @pytest.fixture
