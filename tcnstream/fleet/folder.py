@@ -15,6 +15,7 @@ import pickle
 import shutil
 import signal
 import threading
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -46,8 +47,11 @@ _ROW_GROUP_ROWS = 1 << 16
 _AHEAD = 2
 """Batches that wait for a worker, so that none stands idle and few are in memory."""
 
-_FORMAT = 2
+_FORMAT = 3
 """Of the parts: those of another number are made anew."""
+
+_CRC_BYTES = 4
+"""In front of a part's Parquet file: the CRC-32 of it, little-endian."""
 
 _FACTS = b"tcnstream"
 _FAILED = ".failed.csv"
@@ -144,7 +148,7 @@ def _batches(folder: Path, names: Sequence[str], parts: Path, task: Task) -> Ite
         digest = what.copy()
         for name in some:
             digest.update(repr((name, _look(folder / name))).encode())
-        yield _Batch(folder, some, parts / f"{digest.hexdigest()[:32]}.parquet")
+        yield _Batch(folder, some, parts / f"{digest.hexdigest()[:32]}.part")
 
 
 def _look(recording: Path) -> list[tuple[str, int, int]]:
@@ -207,14 +211,31 @@ def _end_with_parent() -> None:
 
 
 def _kept(batch: _Batch) -> Done | None:
-    if not batch.part.exists():
+    table = _read_part(batch.part)
+    if table is None:
         return None
-    try:
-        facts = json.loads(pq.read_schema(batch.part).metadata[_FACTS])
-    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError):
-        # A power cut may leave a name without its content.
-        return None
+    facts = json.loads(table.schema.metadata[_FACTS])
     return Done(facts["recordings"], facts["segments"], tuple((name, why) for name, why in facts["failed"]))
+
+
+def _read_part(part: Path) -> pa.Table | None:
+    """The rows of a part, whose metadata has its ``Done``; None where it is not there, or not as it was written."""
+    try:
+        content = part.read_bytes()
+    except OSError:
+        return None
+    crc, rows = content[:_CRC_BYTES], content[_CRC_BYTES:]
+    # A power cut may leave a name without its content, and a bad disk a footer without its pages.
+    if zlib.crc32(rows).to_bytes(_CRC_BYTES, "little") != crc or not rows:
+        return None
+    return pq.read_table(pa.BufferReader(rows))
+
+
+def _write_part(part: Path, table: pa.Table) -> None:
+    rows = io.BytesIO()
+    pq.write_table(table, rows)
+    content = rows.getvalue()
+    write_file(part, zlib.crc32(content).to_bytes(_CRC_BYTES, "little") + content)
 
 
 def _segment_batch(batch: _Batch, task: Task) -> Done:
@@ -230,8 +251,7 @@ def _segment_batch(batch: _Batch, task: Task) -> Done:
     rows = row_batch(made)
     done = Done(len(batch.names), rows.num_rows, tuple(failed))
     table = pa.Table.from_batches([rows], SCHEMA.with_metadata({_FACTS: json.dumps(asdict(done))}))
-    with new_file(batch.part) as stream:
-        pq.write_table(table, stream)
+    _write_part(batch.part, table)
     return done
 
 
@@ -255,8 +275,10 @@ def _join(parts: Sequence[Path], output: Path) -> None:
         waiting: list[Any] = []
         rows = 0
         for part in parts:
-            table = pq.read_table(part).cast(SCHEMA)
-            waiting.append(table)
+            table = _read_part(part)
+            if table is None:
+                raise SignalError(f"{part} is damaged since it was written: the same command makes it again")
+            waiting.append(table.cast(SCHEMA))
             rows += table.num_rows
             if rows >= _ROW_GROUP_ROWS:
                 writer.write_table(pa.concat_tables(waiting).combine_chunks())

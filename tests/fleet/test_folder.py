@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ import numpy as np
 import pytest
 from helpers.paths import ECG
 
-from tcnstream import Pipeline
+from tcnstream import Pipeline, SignalError
 from tcnstream.signal.sources import open_recording, recordings_below
 
 pq = pytest.importorskip("pyarrow.parquet", reason="the extra arrow is not installed")
 
-from tcnstream.fleet.folder import Task, _batches, segment_folder  # noqa: E402
+from tcnstream.fleet.arrow import SCHEMA  # noqa: E402
+from tcnstream.fleet.folder import Task, _batches, _kept, _read_part, _write_part, segment_folder  # noqa: E402
 from tcnstream.signal.sources.base import ReadOptions  # noqa: E402
 
 
@@ -30,7 +32,7 @@ def command(folder: Path, output: Path, *more: str) -> list[str]:
 
 
 def ran(folder: Path, output: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(folder, output, *more), capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command(folder, output, *more), capture_output=True, text=True, check=False, timeout=600)
 
 
 @pytest.fixture
@@ -107,16 +109,16 @@ def test_a_run_that_is_killed_goes_on_and_gives_the_same_file(folder: Path, tmp_
     assert ran(folder, whole).returncode == 0
     killed = subprocess.Popen(command(folder, output, "--jobs", "1"), stderr=subprocess.DEVNULL)
     parts = tmp_path / ".segments.parquet.parts"
-    while not list(parts.glob("*.parquet")) and killed.poll() is None:
+    while not list(parts.glob("[!.]*")) and killed.poll() is None:
         time.sleep(0.001)
     workers = children_of(killed.pid)
     killed.kill()
     killed.wait()
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while any(map(is_alive, workers)) and time.monotonic() < end:
         time.sleep(0.05)
     assert not any(map(is_alive, workers))
-    kept = {part: part.stat().st_mtime_ns for part in parts.glob("[!.]*.parquet")}
+    kept = {part: part.stat().st_mtime_ns for part in parts.glob("[!.]*")}
     assert 1 <= len(kept) <= 2 and not output.exists()
     changed = folder / "ward 1" / "19.npy"
     np.save(changed, np.load(changed)[:2000])
@@ -179,14 +181,58 @@ def test_pipes_links_and_names_in_another_encoding_are_not_the_end(folder: Path,
         assert [name for name, _ in csv.reader(file)] == ["id", "bad \\xfc.npy", "gone.csv", "loop.csv"]
 
 
-@pytest.mark.parametrize("content", [b"", b"PAR1" + bytes(40) + b"PAR1"])
-def test_a_part_without_its_content_is_made_anew(folder: Path, tmp_path: Path, content: bytes) -> None:
+def flip(part: Path, at: int) -> None:
+    content = bytearray(part.read_bytes())
+    content[at] ^= 0x20
+    part.write_bytes(content)
+
+
+@pytest.mark.parametrize("spoil", [lambda part: part.write_bytes(b""), lambda part: flip(part, 100)])
+def test_a_part_that_is_damaged_is_made_anew(folder: Path, tmp_path: Path, spoil: Callable[[Path], object]) -> None:
+    """By a power cut, which leaves a name alone, or in its pages, behind a footer that is whole."""
     whole, output = tmp_path / "whole.parquet", tmp_path / "segments.parquet"
-    parts = tmp_path / ".segments.parquet.parts"
+    parts, kept = tmp_path / ".segments.parquet.parts", tmp_path / "kept"
     task = Task("ecg", None, None, None, ReadOptions(rate_hz=360.0), {})
+    first = segment_folder(
+        folder,
+        whole,
+        task,
+        jobs=1,
+        told=lambda *_: shutil.copytree(tmp_path / ".whole.parquet.parts", kept, dirs_exist_ok=True),
+    )
+    kept.rename(parts)
+    batches = list(_batches(folder, recordings_below(folder), parts, task))
+    assert sum(_kept(batch).segments for batch in batches) == first.segments
+    for batch in batches:
+        spoil(batch.part)
+    assert segment_folder(folder, output, task, jobs=1) == first
+    assert output.read_bytes() == whole.read_bytes()
+
+
+def test_of_a_part_that_differs_in_a_byte_nothing_is_taken(tmp_path: Path) -> None:
+    part = tmp_path / "x.part"
+    _write_part(part, SCHEMA.empty_table())
+    content = part.read_bytes()
+    assert _read_part(part) == SCHEMA.empty_table()
+    for at in range(len(content)):
+        flip(part, at)
+        assert _read_part(part) is None
+        part.write_bytes(content[:at])
+        assert _read_part(part) is None
+        part.write_bytes(content)
+
+
+def test_a_part_that_is_damaged_while_others_are_made_is_named(folder: Path, tmp_path: Path) -> None:
+    whole, output = tmp_path / "whole.parquet", tmp_path / "segments.parquet"
+    task = Task("ecg", None, None, None, ReadOptions(rate_hz=360.0), {})
+
+    def damage(*_: object) -> None:
+        for part in (tmp_path / ".segments.parquet.parts").glob("[!.]*"):
+            flip(part, 100)
+
     segment_folder(folder, whole, task, jobs=1)
-    parts.mkdir()
-    for batch in _batches(folder, recordings_below(folder), parts, task):
-        batch.part.write_bytes(content)
+    with pytest.raises(SignalError, match="damaged since it was written: the same command makes it again"):
+        segment_folder(folder, output, task, jobs=1, told=damage)
+    assert not output.exists()
     segment_folder(folder, output, task, jobs=1)
     assert output.read_bytes() == whole.read_bytes()
