@@ -330,7 +330,10 @@ class Stream:
     def tail_blobs(self) -> list[bytes]:
         """``tail`` as the bytes of each input's frames."""
         with self._alone():
-            return self._sure_newest().blobs(self.memory.pushed_frames)
+            newest, memory = self._newest, self.memory
+            if newest is None or self._broken or memory.ended:
+                newest = self._sure_newest()
+            return newest.blobs(memory.pushed_frames)
 
     def _sure_newest(self) -> NewestFrames:
         self._refuse_if_over("tail")

@@ -9,22 +9,22 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from numbers import Integral, Real
 from operator import index
 from pathlib import Path
-from typing import Literal, TypeAlias, Unpack, get_args
+from typing import Literal, NamedTuple, TypeAlias, Unpack, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from tcnstream.compiler.tails import tail_of
 from tcnstream.errors import StreamError
-from tcnstream.fleet.state import KeyState, pack, unpack
+from tcnstream.fleet.state import Doubted, KeyState, pack, unpack
 from tcnstream.live.blocks import Lost, Samples
-from tcnstream.live.gaps import POLICIES, GapRule, Policy, fill, overlap_s
+from tcnstream.live.gaps import POLICIES, GapRule, Policy, fill_part, overlap_s
 from tcnstream.model import Model
 from tcnstream.opened import OpenedModel, open_model
 from tcnstream.options import StreamOptions
@@ -34,6 +34,10 @@ from tcnstream.stream import as_array
 
 Emitted: TypeAlias = Literal["segments", "frames"]
 Counted: TypeAlias = Literal["chunks", "frames"]
+
+_REAL = np.dtype(np.float32)
+_NUMBER_BITS = 63
+"""Beside the sign: as engines and brokers hold a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,7 @@ class KeyedArguments(PipelineArguments, total=False):
     on_gap: Policy
     limit_s: float
     seq_counts: Counted
+    most_lost_frames: int
     joined_frames: int
     cached: int
     takes_over: Model | str | Path | None
@@ -84,11 +89,13 @@ class KeyedArguments(PipelineArguments, total=False):
 
 @dataclass
 class Counts:
-    """What a Keyed has met so far: messages that were there already, gaps, pipelines rebuilt from a state."""
+    """What a Keyed has met so far: messages that were there already, gaps, pipelines rebuilt from a state, messages
+    whose number jumped too far and that no other followed."""
 
     duplicates: int = 0
     gaps: int = 0
     rebuilt: int = 0
+    doubted: int = 0
 
 
 class Keyed:
@@ -97,7 +104,9 @@ class Keyed:
     ``model`` and the arguments behind it are those of Pipeline. ``emit`` says whether segments or output frames come
     out. ``seq_counts``: a sequence number is that of a chunk ("chunks", all of one length, by which a gap is measured)
     or of its first sample ("frames"). ``on_gap``: "reset" ends the stretch and begins a new epoch, "hold" and
-    "interpolate" fill at most ``limit_s`` seconds in. ``joined_frames`` bounds what one push takes. ``cached`` is how
+    "interpolate" fill at most ``limit_s`` seconds in. A number that leaves out more than ``most_lost_frames`` is
+    doubted: its message waits in the state until the next one follows it, and a gap stands between; or until one goes
+    on where the numbers were, and then it was false. ``joined_frames`` bounds what one push takes. ``cached`` is how
     many pipelines stay alive. ``takes_over`` is an older model of the same input, whose states are taken as well: the
     key goes on in the new model, as ``Pipeline.take_over`` says. ``counts`` says what was met.
 
@@ -112,6 +121,7 @@ class Keyed:
         on_gap: Policy = "reset",
         limit_s: float = 0.04,
         seq_counts: Counted = "chunks",
+        most_lost_frames: int = 1_000_000,
         joined_frames: int = 4096,
         cached: int = 10_000,
         takes_over: Model | str | Path | None = None,
@@ -124,6 +134,7 @@ class Keyed:
         ):
             if word not in known:
                 raise StreamError(f"{name}={word!r} is unknown; use {' or '.join(map(repr, known))}")
+        _must_count("most_lost_frames", most_lost_frames, 0)
         _must_count("joined_frames", joined_frames, 1)
         _must_count("cached", cached, 0)
         _must_last("limit_s", limit_s)
@@ -133,6 +144,7 @@ class Keyed:
             older = open_model(takes_over)
             self.older[_hash_of(older)] = _new_pipeline(older, emit, _keeps_tail(older.model), arguments)
         self.emit, self.joined_frames, self._cached = emit, joined_frames, cached
+        self.most_lost_frames = most_lost_frames
         self.rule, self.seq_counts = GapRule(on_gap, limit_s), seq_counts
         self._model = _hash_of(opened)
         self._new_pipeline = partial(_new_pipeline, opened, emit, _keeps_tail(opened.model), arguments)
@@ -153,28 +165,37 @@ class Keyed:
         left out are a gap. The same state and messages give the same state and rows, on any worker. Raises StreamError
         for samples that cannot be taken or a state of another model; the state stands.
         """
-        return self._run(key, state, lambda live: live.take(messages))
+        return self._run(key, state, messages)
 
     def end(self, key: Hashable, state: bytes | None) -> tuple[bytes, list[Row]]:
         """The key's signal is over for now (it was idle too long): what was waiting. What follows is a new epoch."""
-        return self._run(key, state, lambda live: live.cut(0))
+        return self._run(key, state, None)
 
-    def _run(self, key: Hashable, state: bytes | None, work: Callable[[_Live], None]) -> tuple[bytes, list[Row]]:
-        live = self._live.pop(key, None)
+    def _run(
+        self, key: Hashable, state: bytes | None, messages: Iterable[tuple[int, npt.ArrayLike]] | None
+    ) -> tuple[bytes, list[Row]]:
+        """``step``, or ``end`` where there are no messages."""
+        try:
+            live = self._live.pop(key, None)
+        except TypeError:
+            raise StreamError(f"a key can be hashed, and {key!r:.80} cannot: give text, bytes or a number") from None
         try:
             if live is None:
                 live = self._spare.pop() if self._spare else _Live(self, self._new_pipeline())
-            live.rows = []
+            rows: list[Row] = []
+            live.rows = rows
             if state is None or live.key != key or live.state != state:
                 live.begin(key, None if state is None else unpack(state, self._model, *self.older))
-            work(live)
-            live.state = pack(live.known())
+            if messages is None:
+                live.end()
+            else:
+                live.take(messages)
+            after = live.state = pack(live.known())
         except BaseException:
             if live is not None:
                 self._free(live)
             raise
         self._live[key] = live
-        after, rows = live.state, live.rows
         if len(self._live) > self._cached:
             self._free(self._live.popitem(last=False)[1])
         return after, rows
@@ -184,6 +205,45 @@ class Keyed:
         self._spare.append(live)
 
 
+class _Message(NamedTuple):
+    """A sequence number and samples (n, channels), float32."""
+
+    seq: int
+    samples: Samples
+
+
+def _read(message: tuple[int, npt.ArrayLike]) -> _Message:
+    """A message as it was given, checked but for its values, which the pipeline looks at."""
+    try:
+        given, chunk = message
+    except (TypeError, ValueError):
+        raise StreamError(f"a message is (sequence number, samples), and got {message!r:.80}") from None
+    try:
+        seq = index(given)
+    except TypeError:
+        raise StreamError(f"a message's sequence number is an integer, and got {given!r:.80}") from None
+    if seq.bit_length() > _NUMBER_BITS:
+        raise StreamError(f"a message's sequence number has 64 bits, and got one of {seq.bit_length()}")
+    if type(chunk) is np.ndarray and chunk.dtype == _REAL and chunk.ndim == 2:
+        return _Message(seq, chunk)
+    samples = as_array(chunk)
+    if samples.dtype.kind not in "fiu" or samples.ndim not in (1, 2):
+        raise StreamError(
+            f"message {seq}: samples are real numbers (n,) or (n, channels), and got {samples.dtype} of shape"
+            f" {samples.shape}"
+        )
+    with np.errstate(over="ignore"):  # beyond float32 is infinity, and refused
+        return _Message(seq, (samples[:, None] if samples.ndim == 1 else samples).astype(np.float32, copy=False))
+
+
+def _kept(message: _Message) -> Doubted:
+    return Doubted(message.seq, message.samples.shape[1], np.ascontiguousarray(message.samples, "<f4").tobytes())
+
+
+def _held(doubted: Doubted) -> _Message:
+    return _Message(doubted.seq, np.frombuffer(doubted.samples, "<f4").reshape(-1, doubted.channels))
+
+
 class _Live:
     """A pipeline and what is known of the key whose signal it has; ``state`` are the bytes that say the same."""
 
@@ -191,7 +251,8 @@ class _Live:
         self.key: Hashable = None
         self.state: bytes | None = None
         self.rows: list[Row] = []
-        self._keyed, self._pipeline = keyed, pipeline
+        self._keyed, self._pipeline, self._keeps_tail = keyed, pipeline, pipeline.keeps_tail
+        self._counts_chunks, self._keeps_last = keyed.seq_counts == "chunks", keyed.rule.policy != "reset"
 
     def begin(self, key: Hashable, known: KeyState | None) -> None:
         """From here on it is where ``known`` says; None is a new key."""
@@ -201,6 +262,7 @@ class _Live:
             self._epoch = self._next_seq = self._next_row = self._next_frame = 0
             self._last: Samples | None = None
             self._filled: list[tuple[float, float]] = []
+            self._doubted: _Message | None = None
             return
         counted = "chunks" if known.counts_chunks else "frames"
         if counted != self._keyed.seq_counts:
@@ -220,6 +282,7 @@ class _Live:
         self._next_row, self._next_frame = known.next_row, known.next_frame
         self._last = np.frombuffer(known.last, "<f4") if known.last else None
         self._filled = known.filled
+        self._doubted = None if known.doubted is None else _held(known.doubted)
         if older is not None:
             self._next_frame = self._pipeline.frames_out
             self._add(waited)
@@ -234,7 +297,8 @@ class _Live:
             self._next_frame,
             None if self._last is None else self._last.tobytes(),
             self._filled,
-            self._pipeline.state(of_tail=self._pipeline.keeps_tail),
+            None if self._doubted is None else _kept(self._doubted),
+            self._pipeline.state(of_tail=self._keeps_tail),
         )
 
     def take(self, messages: Iterable[tuple[int, npt.ArrayLike]]) -> None:
@@ -242,25 +306,28 @@ class _Live:
         waiting: list[Samples] = []
         frames = 0
         for message in messages:
-            missing, samples = self._new(message)
-            if samples is None:
-                self._keyed.counts.duplicates += 1
-                continue
-            if not len(samples):
-                continue
-            if waiting and samples.shape[1] != waiting[0].shape[1]:
-                self._push(waiting)  # each is checked as if it came alone
-                waiting, frames = [], 0
-            if missing:
-                self._keyed.counts.gaps += 1
-                self._push(waiting)
-                waiting, frames, samples = [], 0, self._over(missing, samples)
-            waiting.append(samples)
-            frames += len(samples)
-            if frames >= self._keyed.joined_frames:
-                self._push(waiting)
-                waiting, frames = [], 0
+            for missing, samples in self._certain(_read(message)):
+                if not len(samples):
+                    continue
+                if waiting and samples.shape[1] != waiting[0].shape[1]:
+                    self._push(waiting)  # each is checked as if it came alone
+                    waiting, frames = [], 0
+                if missing:
+                    self._keyed.counts.gaps += 1
+                    self._push(waiting)
+                    waiting, frames = [], 0
+                    self._over(missing, samples)
+                waiting.append(samples)
+                frames += len(samples)
+                if frames >= self._keyed.joined_frames:
+                    self._push(waiting)
+                    waiting, frames = [], 0
         self._push(waiting)
+
+    def end(self) -> None:
+        """The signal is over. A message that is doubted has none behind it any more."""
+        self._doubt(None)
+        self.cut(0)
 
     def cut(self, missing_frames: int) -> None:
         """The epoch ends; the next one begins so many frames later."""
@@ -268,63 +335,85 @@ class _Live:
         self._epoch += 1
         self._next_frame, self._last, self._filled = 0, None, []
 
-    def _new(self, message: tuple[int, npt.ArrayLike]) -> tuple[int, Samples | None]:
-        """How many frames are missing in front of a chunk, and what of it has not been there yet; None of all.
+    def _certain(self, message: _Message) -> tuple[tuple[int, Samples], ...]:
+        """(frames that are missing in front, samples) of what a message makes certain, in order.
+
+        As a receiver of RTP does it (RFC 3550, A.1), which believes a number far from the last one when the next
+        agrees; but the message waits for that, and is not lost.
+        """
+        seq, doubted = message.seq, self._doubted
+        if self._is_near(self._next_seq, message):
+            if doubted is not None and seq >= self._next_seq and len(message.samples):
+                self._doubt(None)
+            return self._new(message)
+        if doubted is not None:
+            if seq == doubted.seq:
+                self._keyed.counts.duplicates += 1
+                return ()
+            if seq > doubted.seq and self._is_near(doubted.seq, message):
+                self._doubted = None
+                return (*self._new(doubted), *self._new(message))
+        self._doubt(message)
+        return ()
+
+    def _is_near(self, seq: int, message: _Message) -> bool:
+        """Whether a message that follows one of number ``seq`` may be believed."""
+        frames = message.seq - seq
+        if self._counts_chunks:
+            frames *= len(message.samples)
+        return frames <= self._keyed.most_lost_frames or not len(message.samples)
+
+    def _doubt(self, message: _Message | None) -> None:
+        """What is doubted from here on; what was, was false."""
+        self._keyed.counts.doubted += self._doubted is not None
+        self._doubted = message
+
+    def _new(self, message: _Message) -> tuple[tuple[int, Samples], ...]:
+        """How many frames are missing in front of a chunk, and what of it has not been there yet.
 
         An empty chunk never opens a gap, whose length it cannot say: the next one does.
         """
-        try:
-            seq, chunk = message
-        except (TypeError, ValueError):
-            raise StreamError(f"a message is (sequence number, samples), and got {message!r:.80}") from None
-        samples = as_array(chunk)
-        if samples.dtype.kind not in "fiu" or samples.ndim not in (1, 2):
-            raise StreamError(
-                f"message {seq}: samples are real numbers (n,) or (n, channels), and got {samples.dtype} of shape"
-                f" {samples.shape}"
-            )
-        with np.errstate(over="ignore"):  # beyond float32 is infinity, and refused
-            taken = (samples[:, None] if samples.ndim == 1 else samples).astype(np.float32, copy=False)
-        try:
-            early = index(seq) - self._next_seq
-        except TypeError:
-            raise StreamError(f"a message's sequence number is an integer, and got {seq!r}") from None
-        if early > 0 and not len(taken):
-            return 0, taken
-        if self._keyed.seq_counts == "chunks":
-            if early < 0:
-                return 0, None
+        samples, early = message.samples, message.seq - self._next_seq
+        count = len(samples)
+        if early > 0 and not count:
+            return ()
+        if early < 0 and (self._counts_chunks or count <= -early):
+            self._keyed.counts.duplicates += 1
+            return ()
+        if self._counts_chunks:
             self._next_seq += early + 1
-            return early * len(taken), taken
-        if early < 0 and len(taken) <= -early:
-            return 0, None
-        new = taken[max(0, -early) :]
-        self._next_seq += max(0, early) + len(new)
-        return max(0, early), new
+            return ((early * count, samples),)
+        if early < 0:
+            samples, early = samples[-early:], 0
+        self._next_seq += early + len(samples)
+        return ((early, samples),)
 
-    def _over(self, missing: int, samples: Samples) -> Samples:
-        """What is to be pushed behind a gap."""
-        rate_hz = self._pipeline.rate_hz or 0.0
-        done = self._keyed.rule.done(Lost(missing, 0, "counter"), rate_hz, self._last)
-        if done == "reset" or self._last is None:
+    def _over(self, missing: int, samples: Samples) -> None:
+        """What is done about a gap in front of ``samples``."""
+        keyed, last = self._keyed, self._last
+        done: Policy = "reset"
+        if missing <= keyed.most_lost_frames:
+            done = keyed.rule.done(Lost(missing, 0, "counter"), self._pipeline.rate_hz or 0.0, last)
+        if done == "reset" or last is None:
             self.cut(missing)
-            return samples
-        if samples.shape[1:] != self._last.shape:
+            return
+        if samples.shape[1:] != last.shape:
             raise StreamError(
-                f"a gap is filled between samples of as many channels, and they are {len(self._last)} and"
-                f" {samples.shape[1]}"
+                f"a gap is filled between samples of as many channels, and they are {len(last)} and {samples.shape[1]}"
             )
-        begin_s = self._pipeline.position_s
-        if self._keyed.emit == "segments":
-            self._filled.append((begin_s, begin_s + missing / rate_hz))
-        return np.concatenate([fill(done, missing, self._last, samples[0]), samples])
+        if keyed.emit == "segments":
+            begin_s = self._pipeline.position_s
+            self._filled.append((begin_s, begin_s + missing / (self._pipeline.rate_hz or 0.0)))
+        for begin in range(0, missing, keyed.joined_frames):
+            end = min(missing, begin + keyed.joined_frames)
+            self._push([fill_part(done, missing, last, samples[0], begin, end)])
 
     def _push(self, waiting: Sequence[Samples]) -> None:
         if not waiting:
             return
         samples = waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
         self._add(self._pipeline.push(samples))
-        if self._keyed.rule.policy != "reset":
+        if self._keeps_last:
             self._last = samples[-1]
 
     def _add(self, found: Sequence[Segment]) -> None:

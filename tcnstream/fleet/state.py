@@ -1,6 +1,6 @@
 """A key's state as bytes: what is kept between two calls, on any machine.
 
-The format, all of it little-endian: ``TCNK``, a version (one byte, 3), a CRC-32 of what follows (4 bytes), and a
+The format, all of it little-endian: ``TCNK``, a version (one byte, 4), a CRC-32 of what follows (4 bytes), and a
 MessagePack array of the fields of ``KeyState`` in their order. ``pipeline`` is the array of a ``PipelineState``, with
 the model's newest input frames or a snapshot of its layers, whichever is smaller for the model.
 """
@@ -14,15 +14,24 @@ import msgspec
 from tcnstream.errors import StreamError
 from tcnstream.pipeline import PipelineState
 
-_MAGIC = b"TCNK\x03"
+_MAGIC = b"TCNK\x04"
 _CRC_BYTES = 4
+_ENCODER = msgspec.msgpack.Encoder()
+
+
+class Doubted(msgspec.Struct, array_like=True, forbid_unknown_fields=True, frozen=True):
+    """A message whose sequence number jumped too far to be believed alone; ``samples`` are float32."""
+
+    seq: int
+    channels: int
+    samples: bytes
 
 
 class KeyState(msgspec.Struct, array_like=True, forbid_unknown_fields=True, frozen=True):
     """``epoch`` counts stretches without a cut, ``next_seq`` is the sequence number that is awaited, ``next_row`` that
     of the next segment, ``next_frame`` of the next output frame. ``counts_chunks`` says that sequence numbers are those
     of chunks, not of frames. ``last`` is the newest sample where gaps are filled, float32 per channel, ``filled`` the
-    seconds that were.
+    seconds that were. ``doubted`` is a message that waits for another to agree with it.
     """
 
     epoch: int
@@ -32,12 +41,13 @@ class KeyState(msgspec.Struct, array_like=True, forbid_unknown_fields=True, froz
     next_frame: int
     last: bytes | None
     filled: list[tuple[float, float]]
+    doubted: Doubted | None
     pipeline: PipelineState
 
 
 def pack(state: KeyState) -> bytes:
     """``state`` as bytes."""
-    body = msgspec.msgpack.encode(state)
+    body = _ENCODER.encode(state)
     return _MAGIC + zlib.crc32(body).to_bytes(_CRC_BYTES, "little") + body
 
 

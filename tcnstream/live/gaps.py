@@ -29,9 +29,14 @@ class GapRule:
 
 def fill(policy: Policy, frames: int, last: Samples, first: Samples) -> Samples:
     """``frames`` samples (frames, channels) between ``last`` and ``first``, each (channels,)."""
+    return fill_part(policy, frames, last, first, 0, frames)
+
+
+def fill_part(policy: Policy, frames: int, last: Samples, first: Samples, begin: int, end: int) -> Samples:
+    """Those from ``begin`` up to ``end`` of what ``fill`` returns."""
     if policy == "hold":
-        return np.repeat(last[None], frames, axis=0)
-    weights = (np.arange(1, frames + 1, dtype=np.float64) / (frames + 1))[:, None]
+        return np.repeat(last[None], end - begin, axis=0)
+    weights = (np.arange(begin + 1, end + 1, dtype=np.float64) / (frames + 1))[:, None]
     return np.asarray(last + (first.astype(np.float64) - last) * weights, np.float32)
 
 

@@ -341,7 +341,8 @@ class Pipeline:
 
     def state(self, *, of_tail: bool) -> PipelineState:
         """What ``tail`` or ``snapshot`` makes bytes of."""
-        self._refuse_if_broken()
+        if self._broken or self._gone:
+            self._refuse_if_broken()
         stream: bytes | Tail
         if of_tail:
             (frames,) = self._stream.tail_blobs()  # a pipeline's model has one input

@@ -95,6 +95,9 @@ class FilterChain:
         self.table = np.array(self._steps, np.float64).reshape(-1, 6)
         self.memory = np.zeros((sum(step[0] >= _SECTION for step in self._steps), channels, 2))
         self.started = False
+        # How much is remembered, as a snapshot's first byte says it, with a bit for ``started``.
+        self._mark = 2 * min(127, self.memory.size // 2)
+        self._heads = bytes([self._mark]), bytes([self._mark + 1])
 
     def reset(self) -> None:
         """Back to before the first sample."""
@@ -137,7 +140,7 @@ class FilterChain:
 
     def snapshot(self) -> bytes:
         """All that the chain remembers, without the zeros at the end; ``restore`` continues from it, bit for bit."""
-        return (bytes([self._mark + self.started]) + self.memory.tobytes()).rstrip(b"\0")
+        return (self._heads[self.started] + self.memory.tobytes()).rstrip(b"\0")
 
     def restore(self, blob: bytes) -> None:
         """Raises SignalError if the snapshot is not of as much memory: it comes from another chain."""
@@ -146,11 +149,6 @@ class FilterChain:
             raise SignalError("this snapshot is of another preprocessing: restore it with the card it came from")
         self.started = bool(whole[0] & 1)
         self.memory[:] = np.frombuffer(whole[1:]).reshape(self.memory.shape)
-
-    @property
-    def _mark(self) -> int:
-        """How much is remembered, as a snapshot's first byte says it beside ``started``."""
-        return 2 * min(127, self.memory.size // 2)
 
     def _filter(self, samples: list[float], channel: int, begins: bool) -> list[float]:
         """One channel through all steps."""

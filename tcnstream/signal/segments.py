@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
+from operator import add
 
 import msgspec
 import numpy as np
@@ -53,7 +54,7 @@ class _Run:
         """Goes on up to the end of a later run of the same label."""
         self.end = later.end
         self.frames += later.frames
-        self.sums = [a + b for a, b in zip(self.sums, later.sums, strict=True)]
+        self.sums = list(map(add, self.sums, later.sums))
 
 
 class SegmenterState(msgspec.Struct, array_like=True, forbid_unknown_fields=True, frozen=True):
@@ -214,13 +215,16 @@ class Segmenter:
     def push_runs(self, runs: Sequence[Sequence[int]]) -> list[Segment]:
         """``push`` of frames of which ``label_runs`` says so, and of which none is to be ignored."""
         for label, count, *sums in runs:
-            run = self._open
-            if run is None or run.label != label:
-                run = self._begin(label)
-            self._frame += count
-            run.end = self._frame
-            run.frames += count
-            run.sums = [a + b for a, b in zip(run.sums, sums, strict=True)]
+            run, begin = self._open, self._frame
+            self._frame = end = begin + count
+            if run is not None and run.label == label:
+                run.end = end
+                run.frames += count
+                run.sums = list(map(add, run.sums, sums))
+                continue
+            self._close()
+            self._open = _Run(label, begin, end, count, sums)
+            self._look_at = begin
         return self._final() if self._frame >= self._look_at else []
 
     def flush(self) -> list[Segment]:
@@ -263,13 +267,6 @@ class Segmenter:
                 f"frames of shape {frames.shape[1:]} do not fit {count} labels ({', '.join(self.labels)}){marks}: "
                 "correct the labels of the card"
             )
-
-    def _begin(self, label: int) -> _Run:
-        """The run that the next frame opens."""
-        self._close()
-        self._open = _Run(label, self._frame, self._frame, 0, [0] * (1 + len(self.marks)))
-        self._look_at = self._frame
-        return self._open
 
     def _close(self) -> None:
         """The open run has ended: it continues a waiting run, or waits itself."""

@@ -341,3 +341,90 @@ def test_what_is_no_message_is_refused_in_a_sentence(ecg: Samples, on_gap: Any) 
 def test_a_model_of_several_inputs_is_refused_in_a_sentence() -> None:
     with pytest.raises(SignalError, match="2 inputs"):
         Keyed(DATA / "converted" / "k3_two_in.tflite", rate_hz=RATE_HZ)
+
+
+def jumping(ecg: Samples, counted: Any, by: int, at: int = 100) -> list[Message]:
+    """Chunks of 25, of which those from ``at`` on have numbers that are ``by`` higher."""
+    per = 1 if counted == "chunks" else 25
+    return [(k * per + (by if k >= at else 0), x) for k, x in messages(ecg[:5000], 25)]
+
+
+@pytest.mark.parametrize("false", [25 * 10**6, 1 << 40, 1 << 62, (1 << 63) - 1])
+@pytest.mark.parametrize("counted", ["chunks", "frames"])
+def test_a_number_that_is_falsely_huge_costs_no_other_message(ecg: Samples, counted: Any, false: int) -> None:
+    """One that follows the numbers so far says that it was false; those that come twice say nothing."""
+    many, arguments = jumping(ecg, counted, 0), {"rate_hz": RATE_HZ, "seq_counts": counted}
+    spoilt = [*many[:100], (false, ecg[:25]), many[7], *many[100:]]
+    expected = run([Keyed("ecg", **arguments)], [many])
+    joined_up, apart = Keyed("ecg", **arguments), Keyed("ecg", **arguments, cached=0)
+    assert run([joined_up], [spoilt]) == expected
+    assert (joined_up.counts.gaps, joined_up.counts.doubted, joined_up.counts.duplicates) == (0, 1, 1)
+    assert run([joined_up, apart], [[one] for one in spoilt]) == expected
+
+
+@pytest.mark.parametrize("on_gap", ["reset", "interpolate"])
+@pytest.mark.parametrize("counted", ["chunks", "frames"])
+def test_a_number_that_jumps_far_and_goes_on_from_there_is_believed(ecg: Samples, counted: Any, on_gap: Any) -> None:
+    """No sample is lost by the doubt, and the gap is as long as the numbers say."""
+    lost = 50_000_000
+    many = jumping(ecg, counted, lost // 25 if counted == "chunks" else lost)
+    arguments: dict[str, Any] = {"rate_hz": RATE_HZ, "seq_counts": counted, "on_gap": on_gap, "limit_s": 1e9}
+    pipeline = Pipeline("ecg", rate_hz=RATE_HZ)
+    wanted = pipeline.push(ecg[:2500]) + pipeline.mark_gap(lost) + pipeline.push(ecg[2500:5000])
+    twice = [*many[:101], many[100], *many[101:]]
+    whole, parts = Keyed("ecg", **arguments), Keyed("ecg", **arguments, cached=0)
+    state, rows = run([whole], [many])
+    assert [(r.start_s, r.label) for r in rows if isinstance(r, SegmentRow)] == [(s.start_s, s.label) for s in wanted]
+    assert (whole.counts.gaps, whole.counts.doubted) == (1, 0)
+    assert run([whole, parts], [[one] for one in twice]) == (state, rows)
+    _, rows = run([whole], [[*many[:101], *many[103:]]])
+    gaps = [row for row in rows if isinstance(row, SegmentRow) and row.label == "gap"]
+    assert len(gaps) == (2 if on_gap == "reset" else 1), "the one behind it is of two chunks, and may be filled"
+
+
+def test_what_is_doubted_at_the_end_of_a_key_was_false(ecg: Samples) -> None:
+    many, keyed = messages(ecg[:2500], 25), Keyed("ecg", rate_hz=RATE_HZ, cached=0)
+    state, _ = keyed.step("bed", None, many)
+    doubting, rows = keyed.step("bed", state, [(1 << 50, ecg[:25])])
+    assert not rows and keyed.step("bed", doubting, [(1 << 50, ecg[:25])])[0] == doubting
+    assert keyed.end("bed", doubting) == keyed.end("bed", state)
+    assert keyed.counts.doubted == 1
+
+
+@pytest.mark.parametrize("seq", [1 << 63, -(1 << 63) - 1, 10**30])
+def test_a_number_of_more_than_64_bits_is_refused(ecg: Samples, seq: int) -> None:
+    with pytest.raises(StreamError, match="sequence number has 64 bits"):
+        Keyed("ecg", rate_hz=RATE_HZ).step("bed", None, [(seq, ecg[:25])])
+
+
+@pytest.mark.parametrize("on_gap", ["hold", "interpolate"])
+def test_a_long_gap_is_filled_in_pieces(ecg: Samples, on_gap: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that one message cannot take all memory, with the same rows."""
+    lost, many = 3000, messages(ecg[:5000], 25)
+    kept = [*many[:50], *[(k + lost // 25, x) for k, x in many[50:]]]
+    arguments: dict[str, Any] = {"rate_hz": RATE_HZ, "on_gap": on_gap, "limit_s": 1e12}
+    expected = run([Keyed("ecg", **arguments)], [kept])
+    small = Keyed("ecg", **arguments, joined_frames=100)
+    pushed, push = [], Pipeline.push
+
+    def noted(pipeline: Pipeline, samples: Any) -> Any:
+        pushed.append(len(samples))
+        return push(pipeline, samples)
+
+    monkeypatch.setattr(Pipeline, "push", noted)
+    assert run([small], [kept]) == expected
+    assert max(pushed) <= 125 and sum(pushed) == 5000 + lost
+    assert not any(isinstance(row, SegmentRow) and row.label == "gap" for row in expected[1])
+
+
+@pytest.mark.parametrize("key", [None, b"\x00\xff", "b\u00e9d \U0001f600", 7, 2.5, ("ward", 3), "x" * 10**6])
+def test_a_key_may_be_anything_that_can_be_hashed(ecg: Samples, key: Any) -> None:
+    keyed, many = Keyed("ecg", rate_hz=RATE_HZ, cached=1), messages(ecg[:3000], 50)
+    state, rows = None, []
+    for at in range(0, len(many), 7):
+        state, more = keyed.step(key, state, many[at : at + 7])
+        keyed.step("another", None, many[:1])
+        rows += more
+    assert rows and {row.key for row in rows} == {key}
+    with pytest.raises(StreamError, match="a key can be hashed"):
+        keyed.step([key], None, many)  # type: ignore[arg-type]

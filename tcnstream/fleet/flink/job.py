@@ -81,6 +81,7 @@ class Job(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     on_gap: Policy = "reset"
     limit_s: float = 0.04
     seq_counts: Literal["chunks", "frames"] = "chunks"
+    most_lost_frames: int = 1_000_000
     idle_s: float | None = None
     takes_over: str | None = None
     name: str = "tcnstream"
@@ -144,6 +145,7 @@ def build(job: Job, environment: StreamExecutionEnvironment) -> None:
         on_gap=job.on_gap,
         limit_s=job.limit_s,
         seq_counts=job.seq_counts,
+        most_lost_frames=job.most_lost_frames,
         rate_hz=job.rate_hz,
         units=job.units,
         gain=job.gain,

@@ -77,7 +77,7 @@ class TcnProcess(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink has no 
     message that cannot be taken (NaN, another number of channels), with a line in the log and a count, where an error
     would fail the job, and after its restart again. Rows have the type ``output_type``; keys are strings there.
 
-    Flink's metrics have ``tcnstream.duplicates``, ``.gaps``, ``.rebuilt`` and ``.refused``.
+    Flink's metrics have ``tcnstream.duplicates``, ``.gaps``, ``.rebuilt``, ``.doubted`` and ``.refused``.
 
     Raises StreamError for a bad argument, at once, and in the worker what ``Keyed`` raises.
     """
@@ -149,7 +149,7 @@ class TcnProcess(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink has no 
     def _keep(self, seen_ms: int, state: bytes) -> None:
         self._state.update(seen_ms.to_bytes(_TIME_BYTES, "little") + state)
         counts = self._keyed.counts
-        counted = counts.duplicates, counts.gaps, counts.rebuilt
+        counted = counts.duplicates, counts.gaps, counts.rebuilt, counts.doubted
         if counted != self._counted:
             for counter, now, before in zip(self._counters, counted, self._counted, strict=True):
                 counter.inc(now - before)
