@@ -97,6 +97,9 @@ struct tcn_program {
 #ifdef TCN_HAS_FUSED
     tcn_kernels with_fused; /* what `kernels` is where fused ones take the place of some */
 #endif
+#ifdef TCN_HAS_SETTLED
+    const void *const *settled_args; /* NULL, or [nodes] in the place of the plan's */
+#endif
     uint32_t table; /* entries of rows */
     uint32_t positions;
     uint32_t positions_at_most; /* of a node with the most taps */

@@ -15,6 +15,12 @@
 
 enum { CANARY = 64 };
 
+#if defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M'
+#define ON_HOST 0 /* and what follows from it is compiled to nothing */
+#else
+#define ON_HOST 1
+#endif
+
 #ifdef __SANITIZE_ADDRESS__
 /* The sanitizer watches the bytes around better than canaries do, reads included. */
 static void *guarded(size_t size, size_t alignment)
@@ -81,11 +87,12 @@ static void must(int error, const char *what)
 
 int main(int argc, char **argv)
 {
-    size_t plan_size, input_size, position, state_size, scratch_size, snapshot_size;
+    size_t plan_size, input_size, position, state_size, scratch_size, snapshot_size, settled_size;
     const tcn_plan *plan;
     const uint8_t *input;
     uint8_t *output, *snapshot;
     tcn_state *state;
+    tcn_settled *settled;
     tcn_work work;
     void *scratch;
     tcn_tensor_facts in, out;
@@ -113,6 +120,13 @@ int main(int argc, char **argv)
     snapshot_size = tcn_snapshot_size(plan);
     snapshot = guarded(snapshot_size, 8);
     must(tcn_prepare(&work, scratch, scratch_size, plan, chunk > 0 && chunk < 64 ? (uint32_t)chunk : 64, 1, isa), "prepare");
+    settled_size = ON_HOST ? tcn_settled_size(plan, isa) : 0;
+    settled = settled_size ? guarded(settled_size, 32) : NULL;
+    if (settled) {
+        tcn_settle(settled, plan, isa);
+        must(tcn_use_settled(&work, settled), "use what is settled");
+        check_canary(settled, settled_size, "settled");
+    }
     must(tcn_init(state, state_size, plan), "init");
     room = 8 * frames + 64;
     output = guarded((size_t)room * out.frame_bytes, 64);

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -231,6 +232,17 @@ def test_a_ring_remembers_its_newest_frames(folder: Path) -> None:
     """``ring.h`` beside the whole history, under sanitizers."""
     answer = subprocess.run([program(SANITIZED, "ring", folder)], capture_output=True, text=True)
     assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="int8 is settled for AVX2 alone")
+def test_settled_rescaling_gives_the_reference_kernels_bits(folder: Path) -> None:
+    """Accumulator by accumulator, of random multipliers, shifts, zero points and limits."""
+    answer = subprocess.run([program(HOST, "settled", folder), "60", "5"], capture_output=True, text=True)
+    if answer.returncode == 77:
+        pytest.skip("this processor has no AVX2")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    settled, with_a_late_step = map(int, answer.stdout.split())
+    assert settled > 30 and with_a_late_step > 0
 
 
 def test_the_example_of_the_manual_compiles_without_casts_and_streams(folder: Path) -> None:

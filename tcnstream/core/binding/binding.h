@@ -37,6 +37,7 @@ typedef struct {
     int isa;
     tcn_work idle[KEPT_WORKS]; /* scratch that no call uses right now */
     uint32_t n_idle;
+    tcn_settled *settled; /* NULL, or what all works of the plan use */
     tcn_tensor_facts in[TCN_MAX_PORTS], out[TCN_MAX_PORTS];
 } PlanObject;
 

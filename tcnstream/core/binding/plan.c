@@ -9,7 +9,7 @@ static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *keywords
     Py_buffer content;
     unsigned int block = 64, i;
     int isa = TCN_ISA_BEST, error;
-    size_t position = 0;
+    size_t position = 0, settled_size;
     PlanObject *self;
     allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
     if (!PyArg_ParseTupleAndKeywords(args, keywords, "y*|Ii", names, &content, &block, &isa))
@@ -42,6 +42,13 @@ static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *keywords
         Py_DECREF(self);
         return NULL;
     }
+    settled_size = tcn_settled_size(self->plan, isa);
+    if (settled_size && !(self->settled = claim(settled_size))) {
+        Py_DECREF(self);
+        return PyErr_NoMemory();
+    }
+    if (self->settled)
+        tcn_settle(self->settled, self->plan, isa);
     for (i = 0; i < tcn_inputs(self->plan); i++)
         tcn_describe_tensor(self->plan, tcn_input_tensor(self->plan, i), &self->in[i]);
     for (i = 0; i < tcn_outputs(self->plan); i++)
@@ -56,6 +63,7 @@ static void plan_dealloc(PyObject *object)
     freefunc free_object = (freefunc)PyType_GetSlot(type, Py_tp_free);
     while (self->n_idle)
         release(self->idle[--self->n_idle].program);
+    release(self->settled);
     release(self->plan);
     free_object(object);
     Py_DECREF(type);
@@ -80,6 +88,8 @@ int borrow(PlanObject *self, uint32_t block, uint32_t lanes, tcn_work *work)
         return -1;
     }
     error = tcn_prepare(work, memory, size, self->plan, block, lanes, self->isa);
+    if (!error && self->settled)
+        error = tcn_use_settled(work, self->settled);
     if (error) {
         release(memory);
         raise_code(error);

@@ -19,81 +19,118 @@ INLINE __m128i clipped_16(__m128i x, const int32_t low, const int32_t high)
     return _mm_min_epi8(_mm_max_epi8(x, _mm_set1_epi8((char)low)), _mm_set1_epi8((char)high));
 }
 
-/* Rows to 16 bits, each padded with zeros to whole fours; eight words behind the last are written as well. */
-static __attribute__((noinline)) void widen(const void *const *rows, size_t n, size_t from, size_t depth, int16_t *to)
+/* Values to 16 bits; up to eight words behind the last are written as well. */
+INLINE void widen(const int8_t *x, size_t n, int16_t *to)
 {
-    const size_t padded = (depth + 3) & ~(size_t)3;
-    const void *const *const end = rows + n;
     size_t c;
-    for (; rows < end; rows++, to += padded) {
-        const int8_t *x = (const int8_t *)*rows + from;
-        for (c = 0; c + 16 <= depth; c += 16)
-            _mm256_storeu_si256((__m256i *)(void *)(to + c), sixteen(x + c));
-        if (c + 8 <= depth) {
-            _mm_storeu_si128((__m128i *)(void *)(to + c), _mm_cvtepi8_epi16(_mm_loadl_epi64((const __m128i *)(const void *)(x + c))));
-            c += 8;
-        }
-        if (c < depth)
-            _mm_storeu_si128((__m128i *)(void *)(to + c), _mm_cvtepi8_epi16(some_bytes(x + c, (uint32_t)(depth - c))));
+    for (c = 0; c + 16 <= n; c += 16)
+        _mm256_storeu_si256((__m256i *)(void *)(to + c), sixteen(x + c));
+    if (c + 8 <= n) {
+        _mm_storeu_si128((__m128i *)(void *)(to + c), _mm_cvtepi8_epi16(_mm_loadl_epi64((const __m128i *)(const void *)(x + c))));
+        c += 8;
     }
+    if (c < n)
+        _mm_storeu_si128((__m128i *)(void *)(to + c), _mm_cvtepi8_epi16(some_bytes(x + c, (uint32_t)(n - c))));
+}
+
+/* Windows of 16 bits: position p reads `depth` words, a multiple of four, for each tap k at x + k * beside + p * depth. */
+typedef struct {
+    const int16_t *x;
+    size_t taps, depth, beside;
+} widened_windows;
+
+/* Of a convolution's channels those that a group reads. */
+typedef struct {
+    size_t from, n;
+    int is_all; /* rows that stand behind each other are one long row */
+} row_part;
+
+/* Rows `apart` from each other, each padded to whole fours. Returns the place behind them. */
+static __attribute__((noinline)) int16_t *widen_rows(const void *const *rows, size_t n, size_t apart, row_part part, int16_t *to)
+{
+    const size_t padded = (part.n + 3) & ~(size_t)3;
+    size_t i = 0, run;
+    for (; i < n; i += run, to += run * padded) {
+        const int8_t *x = (const int8_t *)rows[i * apart];
+        for (run = 1; part.is_all && i + run < n && (const int8_t *)rows[(i + run) * apart] == x + run * part.n; run++) {
+        }
+        widen(x + part.from, run * part.n, to);
+    }
+    return to;
+}
+
+/* Whether the window of each position is that of the position `step` before it, moved by a tap. */
+static int slides_by(const void *const *rows, size_t n, size_t taps, size_t step)
+{
+    const void *const *const end = rows + (n - step) * taps;
+    size_t k;
+    for (; rows < end; rows += taps)
+        for (k = 1; k < taps; k++)
+            if (rows[k] != rows[step * taps + k - 1])
+                return 0;
+    return 1;
+}
+
+/* Each frame once where windows slide by less than there are positions, each tap's frames otherwise. */
+static widened_windows widen_windows(const conv_args *a, const void *const *rows, size_t n, row_part part, int16_t *x)
+{
+    const size_t taps = (size_t)a->taps_t * a->taps_f, padded = (part.n + 3) & ~(size_t)3, step = a->dilation_t;
+    int16_t *to = widen_rows(rows, n, taps, part, x);
+    size_t k;
+    if (taps > 1 && step < n && slides_by(rows, n, taps, step)) {
+        for (k = 1; k < taps; k++)
+            to = widen_rows(rows + (n - step) * taps + k, step, taps, part, to);
+        return (widened_windows){x, taps, padded, step * padded};
+    }
+    for (k = 1; k < taps; k++)
+        to = widen_rows(rows + k, n, taps, part, to);
+    return (widened_windows){x, taps, padded, n * padded};
 }
 
 /* The sums of N times four outputs for T positions, from `bias` on. A register has two partial sums of four outputs. */
-#define WIDENED(name, N, T)                                                                                     \
-    INLINE void name(const int8_t *w, size_t step, const int16_t *x, size_t apart, const int32_t *bias, int32_t *sum, size_t width) \
-    {                                                                                                           \
-        __m256i s[T][N], weight[N];                                                                             \
-        size_t i, t, v;                                                                                         \
-        UNROLL_INT for (v = 0; v < N; v++)                                                                      \
-            UNROLL_INT for (t = 0; t < T; t++) s[t][v] = _mm256_cvtepu32_epi64(_mm_loadu_si128((const __m128i *)(const void *)(bias + 4 * v))); \
-        for (i = 0; i < apart; i += 4, w += step) {                                                             \
+#define ADD_WINDOWS(s, N, T)                                                                                    \
+    __m256i s[T][N], weight[N];                                                                                 \
+    size_t k, t, v;                                                                                             \
+    UNROLL_INT for (v = 0; v < N; v++)                                                                          \
+        UNROLL_INT for (t = 0; t < T; t++) s[t][v] = _mm256_cvtepu32_epi64(_mm_loadu_si128((const __m128i *)(const void *)(bias + 4 * v))); \
+    for (k = 0; k < of.taps; k++) {                                                                             \
+        const int16_t *x = from + k * of.beside, *const end = x + of.depth;                                     \
+        for (; x < end; x += 4, w += step) {                                                                    \
             UNROLL_INT for (v = 0; v < N; v++) weight[v] = sixteen(w + 16 * v);                                 \
             UNROLL_INT for (t = 0; t < T; t++) {                                                                \
-                const __m256i four = int16_at(x + t * apart + i);                                               \
+                const __m256i four = int16_at(x + t * of.depth);                                                \
                 UNROLL_INT for (v = 0; v < N; v++) s[t][v] = _mm256_add_epi32(s[t][v], _mm256_madd_epi16(weight[v], four)); \
             }                                                                                                   \
         }                                                                                                       \
+    }
+
+#define WIDENED(name, N, T)                                                                                     \
+    INLINE void name(const int8_t *w, size_t step, const widened_windows of, const int16_t *from, const int32_t *bias, int32_t *sum) \
+    {                                                                                                           \
+        ADD_WINDOWS(s, N, T)                                                                                    \
         UNROLL_INT for (t = 0; t < T; t++)                                                                      \
-            if (N == 2) {                                                                                       \
-                const __m256i both = _mm256_hadd_epi32(s[t][0], s[t][N - 1]);                                   \
-                _mm256_storeu_si256((__m256i *)(void *)(sum + t * width), _mm256_permute4x64_epi64(both, 0xD8)); \
-            } else {                                                                                            \
-                int8_4_store(s[t][0], sum + t * width);                                                         \
-            }                                                                                                   \
+            if (N == 2)                                                                                         \
+                _mm256_storeu_si256((__m256i *)(void *)(sum + 8 * t), halves_mixed(_mm256_hadd_epi32(s[t][0], s[t][N - 1]))); \
+            else                                                                                                \
+                int8_4_store(s[t][0], sum + 4 * t);                                                             \
     }
 
 #define WIDENED_TILES(name, N)                                                                                  \
     WIDENED(name##_5, N, 5)                                                                                     \
     WIDENED(name##_4, N, 4)                                                                                     \
     WIDENED(name##_1, N, 1)                                                                                     \
-    static __attribute__((noinline)) void name(const int8_t *w, size_t step, const int16_t *x, size_t apart, const int32_t *bias, size_t positions, int32_t *sum, size_t width) \
+    static __attribute__((noinline)) void name(const int8_t *w, size_t step, widened_windows of, const int32_t *bias, size_t positions, int32_t *sum) \
     {                                                                                                           \
         size_t p = 0;                                                                                           \
         for (; p + 5 <= positions; p += 5)                                                                      \
-            name##_5(w, step, x + p * apart, apart, bias, sum + p * width, width);                              \
+            name##_5(w, step, of, of.x + p * of.depth, bias, sum + p * 4 * N);                                  \
         for (; p + 4 <= positions; p += 4)                                                                      \
-            name##_4(w, step, x + p * apart, apart, bias, sum + p * width, width);                              \
+            name##_4(w, step, of, of.x + p * of.depth, bias, sum + p * 4 * N);                                  \
         for (; p < positions; p++)                                                                              \
-            name##_1(w, step, x + p * apart, apart, bias, sum + p * width, width);                              \
+            name##_1(w, step, of, of.x + p * of.depth, bias, sum + p * 4 * N);                                  \
     }
 WIDENED_TILES(widened_8, 2)
 WIDENED_TILES(widened_4, 1)
-
-/* What a panel's sums are brought to outputs by: a vector of eight, two of them, or one of four twice. */
-typedef struct {
-    short_scaling of[2];
-} panel_scaling;
-
-INLINE int panel_scaling_of(panel_scaling *by, const conv_args *a, const uint8_t *plan, uint32_t at, uint32_t width)
-{
-    const int32_t *multiplier = WORDS(plan, a->multiplier_at) + at, *shift = WORDS(plan, a->shift_at) + at;
-    if (a->rescale != RESCALE_SHORT)
-        return 0;
-    if (width == 4)
-        return short_scaling_of(&by->of[0], repeated_4(multiplier), repeated_4(shift), a->zero_out);
-    return short_scaling_of(&by->of[0], loaded(multiplier), loaded(shift), a->zero_out) &&
-           (width == 8 || short_scaling_of(&by->of[1], loaded(multiplier + 8), loaded(shift + 8), a->zero_out));
-}
 
 INLINE void stored(int8_t *to, __m128i y, uint32_t n)
 {
@@ -108,73 +145,126 @@ INLINE void stored(int8_t *to, __m128i y, uint32_t n)
     }
 }
 
-/* The first n outputs of a panel from its sums. */
-static __attribute__((noinline)) void finish_short(const conv_args *a, const panel_scaling *by, const int32_t *sum, uint32_t width, size_t positions,
-                                                   void *const *outs, size_t to, uint32_t n)
+/* Where a panel's outputs go: the first n, from `to` on. */
+typedef struct {
+    void *const *outs;
+    size_t to;
+    uint32_t n;
+    int32_t low, high;
+} panel_outputs;
+
+/* The same of eight outputs that are settled, to bytes with no sum in memory. */
+#define WIDENED_SETTLED(name, T)                                                                                \
+    INLINE void name(const int8_t *w, size_t step, const widened_windows of, const int16_t *from, const int32_t *bias, \
+                     const settled_scaling *by, const panel_outputs *out, size_t p)                             \
+    {                                                                                                           \
+        const __m128i in_order = _mm_setr_epi8(0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15);           \
+        ADD_WINDOWS(s, 2, T)                                                                                    \
+        UNROLL_INT for (t = 0; t < T; t += 2) {                                                                 \
+            const __m256i one = settled(_mm256_hadd_epi32(s[t][0], s[t][1]), by);                               \
+            const __m256i other = t + 1 < T ? settled(_mm256_hadd_epi32(s[t + 1 < T ? t + 1 : t][0], s[t + 1 < T ? t + 1 : t][1]), by) : one; \
+            const __m256i words = _mm256_packs_epi32(one, other);                                               \
+            const __m128i mixed = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)); \
+            const __m128i y = clipped_16(_mm_shuffle_epi8(mixed, in_order), out->low, out->high);               \
+            stored((int8_t *)out->outs[p + t] + out->to, y, out->n);                                            \
+            if (t + 1 < T)                                                                                      \
+                stored((int8_t *)out->outs[p + t + 1] + out->to, _mm_unpackhi_epi64(y, y), out->n);             \
+        }                                                                                                       \
+    }
+WIDENED_SETTLED(widened_settled_6, 6)
+WIDENED_SETTLED(widened_settled_4, 4)
+WIDENED_SETTLED(widened_settled_2, 2)
+WIDENED_SETTLED(widened_settled_1, 1)
+
+static __attribute__((noinline)) void widened_settled(const int8_t *w, size_t step, widened_windows of, const int32_t *bias, settled_scaling by,
+                                                      size_t positions, panel_outputs out)
 {
-    const short_scaling first = by->of[0], second = by->of[1];
-    const int32_t low = a->low, high = a->high;
+    const settled_scaling mixed = settled_mixed(by);
+    size_t p = 0;
+    for (; p + 6 <= positions; p += 6)
+        widened_settled_6(w, step, of, of.x + p * of.depth, bias, &mixed, &out, p);
+    for (; p + 4 <= positions; p += 4)
+        widened_settled_4(w, step, of, of.x + p * of.depth, bias, &mixed, &out, p);
+    for (; p + 2 <= positions; p += 2)
+        widened_settled_2(w, step, of, of.x + p * of.depth, bias, &mixed, &out, p);
+    for (; p < positions; p++)
+        widened_settled_1(w, step, of, of.x + p * of.depth, bias, &mixed, &out, p);
+}
+
+/* What a panel's sums are brought to outputs by in integers: a vector of eight, or one of four twice. */
+INLINE int panel_scaling_of(short_scaling *by, const conv_args *a, const uint8_t *plan, uint32_t at, uint32_t width)
+{
+    const int32_t *multiplier = WORDS(plan, a->multiplier_at) + at, *shift = WORDS(plan, a->shift_at) + at;
+    if (a->rescale != RESCALE_SHORT && a->rescale != RESCALE_SETTLED)
+        return 0;
+    if (width == 4)
+        return short_scaling_of(by, repeated_4(multiplier), repeated_4(shift), a->zero_out);
+    return short_scaling_of(by, loaded(multiplier), loaded(shift), a->zero_out);
+}
+
+/* The first n outputs of eight or four from their sums. */
+static __attribute__((noinline)) void finish_short(short_scaling by, const int32_t *sum, uint32_t width, size_t positions, panel_outputs out)
+{
     size_t t;
-    if (width == 16) {
-        for (t = 0; t < positions; t++, sum += 16)
-            stored((int8_t *)outs[t] + to, clipped_16(narrowed_16(short_rescaled(loaded(sum), first), short_rescaled(loaded(sum + 8), second)), low, high), n);
-    } else if (width == 8) {
-        for (t = 0; t < positions; t++, sum += 8)
-            stored((int8_t *)outs[t] + to, clipped_16(as_bytes(short_rescaled(loaded(sum), first)), low, high), n);
-    } else {
-        for (t = 0; t < positions; t += 2, sum += 8) {
-            const __m128i y = clipped_16(as_bytes(short_rescaled(loaded(sum), first)), low, high);
-            stored((int8_t *)outs[t] + to, y, n);
-            if (t + 1 < positions)
-                stored((int8_t *)outs[t + 1] + to, _mm_srli_si128(y, 4), n);
-        }
+    for (t = 0; t < positions; sum += 8) {
+        const __m128i y = clipped_16(as_bytes(short_rescaled(loaded(sum), by)), out.low, out.high);
+        stored((int8_t *)out.outs[t++] + out.to, y, out.n);
+        if (width == 4 && t < positions)
+            stored((int8_t *)out.outs[t++] + out.to, _mm_srli_si128(y, 4), out.n);
     }
 }
 
-static void widened_panels(const conv_args *a, const uint8_t *plan, const int8_t *w, const int16_t *x, size_t apart, uint32_t at,
-                           size_t positions, void *const *outs, size_t to, uint32_t outputs)
+/* Eight outputs of a panel, or one of four. */
+static void widened_part(const conv_args *a, const uint8_t *plan, const int8_t *w, size_t step, const widened_windows *of, uint32_t at,
+                         uint32_t width, size_t positions, panel_outputs out)
 {
-    static const int32_t nothing[16] = {0};
-    int32_t sum[16 * WIDENED_POSITIONS + 4]; /* an odd number of fours is read to its end */
-    uint32_t width, n, v;
-    for (; outputs > 0; outputs -= n, to += n, at += width, w += apart * width) {
-        const int32_t *bias = WORDS(plan, a->bias_at) + at;
-        panel_scaling by;
-        int is_short;
-        width = panel_width(outputs);
-        n = outputs < width ? outputs : width;
-        is_short = panel_scaling_of(&by, a, plan, at, width);
-        if (!is_short)
-            bias = nothing; /* finish_int8 adds it */
-        for (v = 0; v + 8 <= width; v += 8)
-            widened_8(w + 4 * v, 4 * width, x, apart, bias + v, positions, sum + v, width);
-        if (width == 4)
-            widened_4(w, 16, x, apart, bias, positions, sum, 4);
-        if (is_short)
-            finish_short(a, &by, sum, width, positions, outs, to, n);
-        else
-            finish_int8(a, plan, sum, positions, at, width, outs, to, n);
+    static const int32_t nothing[8] = {0};
+    int32_t sum[8 * WIDENED_POSITIONS + 4]; /* an odd number of fours is read to its end */
+    const int32_t *bias = WORDS(plan, a->bias_at) + at;
+    settled_scaling settled_by;
+    short_scaling by;
+    int is_short;
+    if (width == 8 && settled_scaling_of(&settled_by, a, at)) {
+        widened_settled(w, step, *of, bias, settled_by, positions, out);
+        return;
     }
+    is_short = panel_scaling_of(&by, a, plan, at, width);
+    if (width == 8)
+        widened_8(w, step, *of, is_short ? bias : nothing, positions, sum);
+    else
+        widened_4(w, step, *of, is_short ? bias : nothing, positions, sum);
+    if (is_short)
+        finish_short(by, sum, width, positions, out);
+    else /* which adds the bias */
+        finish_int8(a, plan, sum, positions, at, width, out.outs, out.to, out.n);
 }
 
 static void conv_i8_widened(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions)
 {
     int16_t x[WIDENED_WORDS];
     const size_t taps = (size_t)a->taps_t * a->taps_f, depth = a->channels / a->groups, apart = taps * ((depth + 3) & ~(size_t)3);
-    const uint32_t outputs = a->outputs / a->groups, total = panel_total(outputs);
+    const uint32_t outputs = a->outputs / a->groups;
+    const int is_all = a->groups == 1 && depth % 4 == 0;
     size_t most = (WIDENED_WORDS - 16) / apart, p, n;
-    uint32_t g;
     if (positions == 1 || most < WIDENED_TILE) {
         conv_i8(a, plan, rows, outs, positions);
         return;
     }
     most = most < WIDENED_POSITIONS ? most / WIDENED_TILE * WIDENED_TILE : WIDENED_POSITIONS;
     for (p = 0; p < positions; p += n) {
+        const int8_t *w = (const int8_t *)(plan + a->weights_at);
+        uint32_t g, at = 0, begin, width, v;
         n = positions - p < most ? positions - p : most;
         for (g = 0; g < a->groups; g++) {
-            widen(rows + p * taps, n * taps, g * depth, depth, x);
-            widened_panels(a, plan, (const int8_t *)(plan + a->weights_at) + g * apart * total, x, apart, g * total, n, outs + p,
-                           (size_t)g * outputs, outputs);
+            const widened_windows of = widen_windows(a, rows + p * taps, n, (row_part){g * depth, depth, is_all}, x);
+            for (begin = 0; begin < outputs; begin += width, at += width, w += apart * width) {
+                width = panel_width(outputs - begin);
+                for (v = 0; v < width; v += 8) {
+                    const uint32_t left = outputs - begin - v, part = width < 8 ? width : 8;
+                    widened_part(a, plan, w + 4 * v, 4 * width, &of, at + v, part, n,
+                                 (panel_outputs){outs + p, (size_t)g * outputs + begin + v, left < part ? left : part, a->low, a->high});
+                }
+            }
         }
     }
 }
@@ -189,8 +279,10 @@ static void depthwise_i8_channel(const conv_args *a, const uint8_t *plan, const 
     int32_t sum[8] = {0};
     int8_t kept[16];
     short_scaling by;
+    settled_scaling settled_by;
+    const int is_settled = settled_scaling_of_one(&settled_by, a, c);
     uint32_t p, k, t, n;
-    if (!short_scaling_of(&by, same(WORDS(plan, a->multiplier_at)[c]), same(WORDS(plan, a->shift_at)[c]), a->zero_out)) {
+    if (!is_settled && !short_scaling_of(&by, same(WORDS(plan, a->multiplier_at)[c]), same(WORDS(plan, a->shift_at)[c]), a->zero_out)) {
         depthwise_i8_part(a, plan, rows, outs, positions, c, 1);
         return;
     }
@@ -202,7 +294,7 @@ static void depthwise_i8_channel(const conv_args *a, const uint8_t *plan, const 
                 one = add32(one, ((const int8_t *)rows[k])[c] * weights[(size_t)k * channels]);
             sum[t] = one;
         }
-        stored(kept, clipped_16(as_bytes(short_rescaled(loaded(sum), by)), low, high), 16);
+        stored(kept, clipped_16(as_bytes(is_settled ? settled(loaded(sum), &settled_by) : short_rescaled(loaded(sum), by)), low, high), 16);
         for (t = 0; t < n; t++)
             ((int8_t *)outs[p + t])[c] = kept[t];
     }
@@ -213,20 +305,58 @@ typedef struct {
     __m256i first, second;
 } sixteen_channels;
 
-INLINE sixteen_channels channels_of(const int32_t *p)
+INLINE sixteen_channels channels_among(__m256i low, __m256i high)
 {
-    const numbers low = loaded(p), high = loaded(p + 8);
     return (sixteen_channels){_mm256_permute2x128_si256(low, high, 0x20), _mm256_permute2x128_si256(low, high, 0x31)};
 }
+
+INLINE sixteen_channels channels_of(const int32_t *p) { return channels_among(loaded(p), loaded(p + 8)); }
 
 INLINE sixteen_channels beside(__m256i x, __m256i y)
 {
     return (sixteen_channels){_mm256_unpacklo_epi16(x, y), _mm256_unpackhi_epi16(x, y)};
 }
 
+INLINE void mix_floats(__m256 *low, __m256 *high)
+{
+    const sixteen_channels mixed = channels_among(_mm256_castps_si256(*low), _mm256_castps_si256(*high));
+    *low = _mm256_castsi256_ps(mixed.first);
+    *high = _mm256_castsi256_ps(mixed.second);
+}
+
+/* How sixteen channels are rescaled: as they are settled, or in integers. */
+typedef struct {
+    settled_scaling settled[2];
+    short_scaling in_integers[2];
+} depthwise_scaling;
+
+INLINE int are_settled(depthwise_scaling *by, const conv_args *a, uint32_t c)
+{
+    settled_scaling *s = by->settled;
+    sixteen_channels late;
+    if (!settled_scaling_of(&s[0], a, c) || !settled_scaling_of(&s[1], a, c + 8))
+        return 0;
+    mix_floats(&s[0].scale, &s[1].scale);
+    mix_floats(&s[0].over, &s[1].over);
+    mix_floats(&s[0].under, &s[1].under);
+    late = channels_among(s[0].late, s[1].late);
+    s[0].late = late.first;
+    s[1].late = late.second;
+    s[0].is_any_late |= s[1].is_any_late;
+    s[1].is_any_late = s[0].is_any_late;
+    return 1;
+}
+
+INLINE int are_short(depthwise_scaling *by, const conv_args *a, const uint8_t *plan, uint32_t c)
+{
+    const sixteen_channels multiplier = channels_of(WORDS(plan, a->multiplier_at) + c), shift = channels_of(WORDS(plan, a->shift_at) + c);
+    return short_scaling_of(&by->in_integers[0], multiplier.first, shift.first, a->zero_out) &&
+           short_scaling_of(&by->in_integers[1], multiplier.second, shift.second, a->zero_out);
+}
+
 /* Sixteen channels of T positions; `weights` are those of two taps side by side. */
 #define DEPTHWISE_16(name, T)                                                                                   \
-    INLINE void name(const conv_args *a, const sixteen_channels *weights, sixteen_channels bias, const short_scaling *by, \
+    INLINE void name(const conv_args *a, const sixteen_channels *weights, sixteen_channels bias, const depthwise_scaling *by, int is_settled, \
                      const void *const *rows, uint32_t taps, void *const *outs, uint32_t c)                     \
     {                                                                                                           \
         sixteen_channels sum[T];                                                                                \
@@ -241,7 +371,9 @@ INLINE sixteen_channels beside(__m256i x, __m256i y)
                 sum[t].second = with_products(sum[t].second, both.second, weights->second);                     \
             }                                                                                                   \
         UNROLL_INT for (t = 0; t < T; t++) {                                                                    \
-            const __m256i words = _mm256_packs_epi32(short_rescaled(sum[t].first, by[0]), short_rescaled(sum[t].second, by[1])); \
+            const __m256i first = is_settled ? settled(sum[t].first, &by->settled[0]) : short_rescaled(sum[t].first, by->in_integers[0]); \
+            const __m256i second = is_settled ? settled(sum[t].second, &by->settled[1]) : short_rescaled(sum[t].second, by->in_integers[1]); \
+            const __m256i words = _mm256_packs_epi32(first, second);                                            \
             const __m128i y = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)); \
             stored((int8_t *)outs[t] + c, clipped_16(y, a->low, a->high), 16);                                  \
         }                                                                                                       \
@@ -249,39 +381,64 @@ INLINE sixteen_channels beside(__m256i x, __m256i y)
 DEPTHWISE_16(depthwise_16_of_2, 2)
 DEPTHWISE_16(depthwise_16_of_1, 1)
 
+INLINE void depthwise_16(const conv_args *a, const sixteen_channels *weights, sixteen_channels bias, const depthwise_scaling *by, int is_settled,
+                         const void *const *rows, uint32_t taps, void *const *outs, uint32_t c, uint32_t positions)
+{
+    uint32_t p;
+    for (p = 0; p + 2 <= positions; p += 2)
+        depthwise_16_of_2(a, weights, bias, by, is_settled, rows + (size_t)p * taps, taps, outs + p, c);
+    if (p < positions)
+        depthwise_16_of_1(a, weights, bias, by, is_settled, rows + (size_t)p * taps, taps, outs + p, c);
+}
+
 static void depthwise_i8_widened(const conv_args *args, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions)
 {
     const conv_args one = *args, *a = &one; /* which no output may alias */
     const uint32_t taps = a->taps_t * a->taps_f, channels = a->outputs;
     const int8_t *w = (const int8_t *)(plan + a->weights_at);
-    uint32_t c, p, k;
-    if (a->channels != channels || a->rescale != RESCALE_SHORT || taps > 2 * PAIRS_KEPT) {
-        depthwise_i8(a, plan, rows, outs, positions);
+    uint32_t c, k;
+    if (a->channels != channels || (a->rescale != RESCALE_SHORT && a->rescale != RESCALE_SETTLED) || taps > 2 * PAIRS_KEPT) {
+        depthwise_i8(args, plan, rows, outs, positions);
         return;
     }
     for (c = 0; c + 16 <= channels; c += 16) {
         const sixteen_channels bias = channels_of(WORDS(plan, a->bias_at) + c);
-        const sixteen_channels multiplier = channels_of(WORDS(plan, a->multiplier_at) + c), shift = channels_of(WORDS(plan, a->shift_at) + c);
         sixteen_channels weights[PAIRS_KEPT];
-        short_scaling by[2];
-        if (!short_scaling_of(&by[0], multiplier.first, shift.first, a->zero_out) ||
-            !short_scaling_of(&by[1], multiplier.second, shift.second, a->zero_out)) {
-            depthwise_i8_part(a, plan, rows, outs, positions, c, 8);
-            depthwise_i8_part(a, plan, rows, outs, positions, c + 8, 8);
+        depthwise_scaling by;
+        const int is_settled = are_settled(&by, args, c);
+        if (!is_settled && !are_short(&by, a, plan, c)) {
+            depthwise_i8_part(args, plan, rows, outs, positions, c, 8);
+            depthwise_i8_part(args, plan, rows, outs, positions, c + 8, 8);
             continue;
         }
         for (k = 0; k < taps; k += 2)
             weights[k / 2] = beside(sixteen(w + (size_t)k * channels + c),
                                     k + 1 < taps ? sixteen(w + (size_t)(k + 1) * channels + c) : _mm256_setzero_si256());
-        for (p = 0; p + 2 <= positions; p += 2)
-            depthwise_16_of_2(a, weights, bias, by, rows + (size_t)p * taps, taps, outs + p, c);
-        if (p < positions)
-            depthwise_16_of_1(a, weights, bias, by, rows + (size_t)p * taps, taps, outs + p, c);
+        if (is_settled)
+            depthwise_16(a, weights, bias, &by, 1, rows, taps, outs, c, positions);
+        else
+            depthwise_16(a, weights, bias, &by, 0, rows, taps, outs, c, positions);
     }
     for (; c + 8 <= channels; c += 8)
-        depthwise_i8_part(a, plan, rows, outs, positions, c, 8);
+        depthwise_i8_part(args, plan, rows, outs, positions, c, 8);
     for (; c < channels; c++)
-        depthwise_i8_channel(a, plan, rows, outs, positions, c);
+        depthwise_i8_channel(args, plan, rows, outs, positions, c);
+}
+
+/* A sum or a difference that is settled. */
+static void binary_settled(const tcn_settled_binary *b, const int8_t *x, const int8_t *y, int8_t *out, uint32_t n)
+{
+    const __m256 by_x = _mm256_set1_ps(b->scale[0]), by_y = _mm256_set1_ps(b->scale[1]), offset = _mm256_set1_ps(b->offset);
+    const int32_t low = b->args.low, high = b->args.high;
+    uint32_t i, h;
+    for (i = 0; i + 16 <= n; i += 16) {
+        numbers r[2];
+        UNROLL_INT for (h = 0; h < 2; h++) {
+            const __m256 p = _mm256_cvtepi32_ps(widened(x + i + 8 * h)), q = _mm256_cvtepi32_ps(widened(y + i + 8 * h));
+            r[h] = _mm256_cvtps_epi32(_mm256_fmadd_ps(p, by_x, _mm256_fmadd_ps(q, by_y, offset)));
+        }
+        stored(out + i, clipped_16(narrowed_16(r[0], r[1]), low, high), 16);
+    }
 }
 
 /* A sum of which one operand is at twice the larger scale already: bringing it there is a shift. */
@@ -292,6 +449,14 @@ static void binary_i8_widened(const binary_args *a, int op, const int8_t *x, con
     const int equal = a->multiplier[1 - own] == 1 << 30 && a->shift[1 - own] == 0;
     short_scaling other, by;
     uint32_t i, h;
+    if (a->left_shift == SHIFT_SETTLED) {
+        const tcn_settled_binary *b = (const tcn_settled_binary *)(const void *)a;
+        const uint32_t whole = n / 16 * 16;
+        binary_settled(b, x, y, out, whole);
+        if (whole < n)
+            binary_i8(b->exact, op, x + whole, y + whole, out + whole, n - whole);
+        return;
+    }
     if (op != BINARY_ADD || a->left_shift != 20 || a->multiplier[own] != 1 << 30 || a->shift[own] != 0 ||
         (!short_scaling_of(&other, same(a->multiplier[1 - own]), same(a->shift[1 - own]), 0) && !equal) ||
         !short_scaling_of(&by, same(a->multiplier_out), same(a->shift_out), a->zero_out)) {

@@ -22,6 +22,7 @@
  *   narrowed and some_narrowed saturate, so that only limits within int8 need clipped
  *   repeated_8, repeated_4   where NUMBERS is more: 8 or 4 values, again and again
  *   some_loaded, some_widened, some_pair_of, some_narrowed   of the first n < NUMBERS
+ *   settled_scaling, settled_scaling_of, settled   (HAS_SETTLED) the arithmetic of settled.h
  *
  * IN_ORDER: the processor waits for each result anyway, so one sum at a time is best.
  *
@@ -243,6 +244,17 @@ INLINE size_t finish_side_by_side(const conv_args *a, const int32_t *sum, size_t
 }
 #endif
 
+/* How NUMBERS outputs from `at` on become bytes, if they are `whole`: settled, or by a scaling and a zero point. */
+#ifdef HAS_SETTLED
+#define RESCALING(a, at, whole)                                                                                 \
+    settled_scaling by_settled;                                                                                 \
+    const int is_settled = (whole) && settled_scaling_of(&by_settled, a, at);
+#define RESCALED(x, by, zero) (is_settled ? settled(x, &by_settled) : added(rescaled(x, by), zero))
+#else
+#define RESCALING(a, at, whole)
+#define RESCALED(x, by, zero) added(rescaled(x, by), zero)
+#endif
+
 static void finish_int8(const conv_args *a, const uint8_t *plan, const int32_t *sum, size_t positions, uint32_t at,
                         uint32_t width, void *const *outs, size_t to, uint32_t n)
 {
@@ -273,10 +285,11 @@ static void finish_int8(const conv_args *a, const uint8_t *plan, const int32_t *
         numbers offset = whole ? loaded(bias + i) : some_loaded(bias + i, left);
         scaling by = whole ? scaling_of(loaded(multiplier + i), loaded(shift + i))
                            : scaling_of(some_loaded(multiplier + i, left), some_loaded(shift + i, left));
+        RESCALING(a, at + i, whole)
         for (t = begin; t < positions; t++) {
             numbers x = added(loaded(sum + t * width + i), offset);
             int8_t *out = (int8_t *)outs[t] + to + i;
-            x = added(rescaled(x, by), zero);
+            x = RESCALED(x, by, zero);
             x = clip ? clipped(x, low, high) : x;
             if (left >= NUMBERS)
                 narrowed(out, x);
@@ -371,6 +384,7 @@ INLINE void depthwise_i8_part(const conv_args *a, const uint8_t *plan, const voi
     int clip = a->low > -128 || a->high < 127;
     for (k = 0; k < steps && k < PAIRS_KEPT; k++)
         kept[k] = weights_of(weights, k, taps, channels, n);
+    RESCALING(a, c, n >= NUMBERS)
     for (p = 0; p < positions; p++) {
         const void *const *row = rows + (size_t)p * taps;
         numbers sum = offset;
@@ -380,7 +394,7 @@ INLINE void depthwise_i8_part(const conv_args *a, const uint8_t *plan, const voi
             pairs w = k < PAIRS_KEPT ? kept[k] : weights_of(weights, k, taps, channels, n);
             sum = with_products(sum, n >= NUMBERS ? pair_of(x, y) : some_pair_of(x, y, n), w);
         }
-        sum = added(rescaled(sum, by), zero);
+        sum = RESCALED(sum, by, zero);
         sum = clip ? clipped(sum, low, high) : sum;
         if (n >= NUMBERS)
             narrowed((int8_t *)outs[p] + c, sum);

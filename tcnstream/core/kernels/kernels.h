@@ -145,6 +145,9 @@ extern const tcn_kernels tcn_kernels_dot;
 #if (defined(__x86_64__) && defined(__GNUC__)) || (defined(TCN_ARM_NEON) && defined(__aarch64__))
 #define TCN_HAS_FUSED
 #endif
+#if defined(__x86_64__) && defined(__GNUC__)
+#define TCN_HAS_SETTLED /* kernels that take the arguments of settled.h */
+#endif
 extern const tcn_fused_kernels tcn_fused_avx2;
 extern const tcn_fused_kernels tcn_fused_avx512;
 extern const tcn_fused_kernels tcn_fused_neon;

@@ -253,10 +253,15 @@ I pairs some_pair_of(const int8_t *x, const int8_t *y, uint32_t n) { return side
 
 #endif
 
+#if LANES == 8
+#include "avx2_settled.h"
+#endif
+
 #include "integer.h"
 
 #if LANES == 8
 #include "avx2_i8.h"
+#include "avx2_settle.h"
 #define CONV_I8 conv_i8_widened
 #define DEPTHWISE_I8 depthwise_i8_widened
 #define BINARY_I8 binary_i8_widened

@@ -16,7 +16,7 @@ TCN_RARELY static int check_binary(tcn_checker *c)
 
 static inline void compute(const tcn_program *p, const tcn_node_record *node, const void *x, const void *y, void *to, uint32_t n)
 {
-    const binary_args *a = ARGS(binary_args);
+    const binary_args *a = kernel_args(p, node);
     if (node->dtype == TCN_F32)
         p->kernels->binary_f32(a, node->op, x, y, to, n);
     else if (node->dtype == TCN_I8)

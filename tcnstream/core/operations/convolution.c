@@ -306,7 +306,7 @@ static collector collector_of(const tcn_job *j)
     const tcn_node_record *node = j->node;
     collector c;
     c.j = j;
-    c.args = ARGS(conv_args);
+    c.args = kernel_args(p, node);
     c.shape = shape_of(p, node);
     c.taps = c.shape.taps_t * c.shape.taps_f;
     c.filled = 0;

@@ -13,6 +13,16 @@
 #define ARGS(type) ((const type *)(const void *)(p->plan + node->args_at))
 #define IN_PLAN(type, place) ((const type *)(const void *)(p->plan + (place)))
 
+/* A node's arguments as its kernel takes them: the plan's, or settled ones. */
+static inline const void *kernel_args(const tcn_program *p, const tcn_node_record *node)
+{
+#ifdef TCN_HAS_SETTLED
+    if (p->settled_args)
+        return p->settled_args[node - p->nodes];
+#endif
+    return p->plan + node->args_at;
+}
+
 /* One node and the lanes whose new frames it computes. */
 typedef struct {
     const tcn_program *p;
