@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tcnstream.live.config import CheckpointConfig
@@ -21,11 +21,12 @@ from tcnstream.live.sinks.jsonl import JsonlSink
 
 RESERVED_SEQS = 1_000_000  # a journal that cannot be written for a day must not use one twice
 _LOOK_S = 0.2  # and a quarter of the shortest pace, if that is less
-_SINKS_S = 20.0
+_SINKS_S, _LAST_S, _LOOK_AGAIN_S = 20.0, 8.0, 0.1
+"""How long sinks may take for a checkpoint, and for the last one: systemd waits 30 s for the end of all."""
 _AT_ONCE = 8
 
 
-@dataclass
+@dataclass(eq=False)
 class Watched:
     """A lane with what the journal must know of it."""
 
@@ -47,6 +48,7 @@ class Checkpoints:
         self._watched: list[Watched] = []
         self._boot = boot_id()
         self._stop = threading.Event()
+        # Of what is watched and committed: an older checkpoint never takes the place of a newer one.
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self.trouble = ""
@@ -59,11 +61,12 @@ class Checkpoints:
             self._watched = [*self._watched, *lanes]
         self.checkpoint(lanes)
 
-    def end(self, lane: Lane) -> None:
-        """The last checkpoint of a lane that moves no more."""
+    def end(self, lanes: Collection[Lane]) -> None:
+        """The last checkpoint of lanes that move no more."""
+        gone = {id(lane) for lane in lanes}
         with self._lock:
-            ending = [each for each in self._watched if each.lane is lane]
-            self._watched = [each for each in self._watched if each.lane is not lane]
+            ending = [each for each in self._watched if id(each.lane) in gone]
+            self._watched = [each for each in self._watched if id(each.lane) not in gone]
         self.checkpoint(ending, clean=True)
 
     def start(self) -> None:
@@ -76,14 +79,17 @@ class Checkpoints:
         """The last checkpoint, of chains that move no more."""
         self._stop.set()
         self._thread.join()
-        self.checkpoint(self._watched, clean=True)
+        self.checkpoint(self._watched, clean=True, sinks_s=_LAST_S)
         self._journal.close()
 
     def _run(self) -> None:
         look_s = min(_LOOK_S, self._pace.replayed_s / 4, self._pace.live_s / 4)
         while not self._stop.wait(look_s):
-            for together in self._due():
-                self.checkpoint(together)
+            try:
+                for together in self._due():
+                    self.checkpoint(together, is_due=True)
+            except Exception as error:  # the next one may go well
+                self._has_trouble(f"a checkpoint broke off: {type(error).__name__}: {error}")
 
     def _due(self) -> Iterable[Sequence[Watched]]:
         """Replays of one worker go together, since they write one order of events; of live ones a few at a time."""
@@ -111,24 +117,46 @@ class Checkpoints:
         for lanes in by_worker.values():
             yield from (lanes[begin : begin + _AT_ONCE] for begin in range(0, len(lanes), _AT_ONCE))
 
-    def checkpoint(self, together: Sequence[Watched], clean: bool = False) -> None:
-        """One transaction for lanes of any workers; chains of one worker stand still together."""
+    def checkpoint(
+        self, together: Sequence[Watched], *, clean: bool = False, is_due: bool = False, sinks_s: float = _SINKS_S
+    ) -> None:
+        """One transaction for lanes of any workers; chains of one worker stand still together.
+
+        One that only ``is_due`` is given up at the end, and for lanes that have ended meanwhile: theirs was the last.
+        """
         taken: list[tuple[Watched, Checkpoint]] = []
         marks: dict[str, Mark] = {}
         for worker in {id(each.worker): each.worker for each in together}.values():
             with worker.still():
                 lanes = [each for each in together if each.worker is worker and not each.lane.failed]
+                if is_due:
+                    lanes = self._still_watched(lanes)
                 taken += [(each, self._snapshot(each, clean)) for each in lanes]
                 names = {name for each in lanes for name in each.lane.chain.config.sinks}
                 marks |= {name: self._sinks[name].mark() for name in sorted(names)}
         if not taken:
             return
-        deadline_s = time.monotonic() + _SINKS_S
-        late = [name for name, mark in marks.items() if not mark.wait(max(0.0, deadline_s - time.monotonic()))]
+        until_s = time.monotonic() + sinks_s
+        while late := [name for name, mark in marks.items() if not mark.wait(_LOOK_AGAIN_S)]:
+            if is_due and self._stop.is_set():
+                return
+            if time.monotonic() > until_s:
+                break
         if late:
             self._has_trouble(f"the sinks {', '.join(late)} are behind")
             return
         positions = {name: mark.position for name, mark in marks.items() if mark.position is not None}
+        with self._lock:
+            if is_due:
+                watched = self._still_watched([each for each, _ in taken])
+                taken = [(each, checkpoint) for each, checkpoint in taken if each in watched]
+            self._commit(taken, positions)
+        self._let_go(positions)
+
+    def _still_watched(self, lanes: Sequence[Watched]) -> list[Watched]:
+        return [each for each in lanes if each in self._watched]
+
+    def _commit(self, taken: Sequence[tuple[Watched, Checkpoint]], positions: Mapping[str, Position]) -> None:
         complete = [self._with_files(each, checkpoint, positions) for each, checkpoint in taken]
         outboxes = {name: sink.unsent() for name, sink in list(self._sinks.items()) if sink.sends}
         try:
@@ -143,7 +171,6 @@ class Checkpoints:
         for (each, _), checkpoint in zip(taken, complete, strict=True):
             each.done_s, each.done_frame, each.done_epoch = self.committed_s, checkpoint.next_frame, checkpoint.epoch
             each.reserved_seq, each.files = checkpoint.reserved_seq, checkpoint.files
-        self._let_go(positions)
 
     def _snapshot(self, each: Watched, clean: bool) -> Checkpoint:
         chain = each.lane.chain
@@ -173,7 +200,7 @@ class Checkpoints:
     def _let_go(self, positions: Mapping[str, Position]) -> None:
         """Turned-over files that no stream would go back to."""
         for name in positions:
-            sink = self._sinks[name]
+            sink = self._sinks.get(name)  # it may have been exchanged since it told its position
             if isinstance(sink, JsonlSink):
                 needed = [each.files[name] for each in self._watched if each.files and name in each.files]
                 if needed:

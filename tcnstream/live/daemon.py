@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import signal
+import threading
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from queue import Empty, SimpleQueue
 from types import FrameType
@@ -28,7 +29,7 @@ from tcnstream.live.memory import kept_folder, let_go
 from tcnstream.live.restart import Left
 from tcnstream.live.running import Running
 from tcnstream.live.sinks import open_sink
-from tcnstream.live.sinks.base import Sink
+from tcnstream.live.sinks.base import Sink, SinkConfig
 from tcnstream.live.sinks.jsonl import JsonlSink
 from tcnstream.live.sources import ends, open_source
 from tcnstream.live.sources.base import Live, Replay, Wanted
@@ -41,6 +42,7 @@ from tcnstream.pipeline import PipelinePool
 from tcnstream.signal.units import FULL_SCALE, known
 
 _SINKS_END_S = 5.0
+_FEEDS_END_S, _LAST_FEEDS_END_S = 5.0, 2.0
 
 
 class Daemon:
@@ -58,10 +60,11 @@ class Daemon:
         self.began_s = time.monotonic()
         self._workers: list[Worker] = []
         self._models: dict[str, OpenedModel] = {}
-        self._pools: dict[object, PipelinePool] = {}
+        self._pools: dict[tuple[object, ...], PipelinePool] = {}
         # Numbers of signals, and _WOKEN. A signal handler may put one in at any moment: Event.set() would wait for
         # a lock that the main thread holds itself, now and then.
         self._news: SimpleQueue[int] = SimpleQueue()
+        self._is_to_end = False
         self._systemd = Systemd()
         self._live_workers: dict[str, LiveWorker] = {}
 
@@ -87,10 +90,10 @@ class Daemon:
         self.checkpoints = Checkpoints(self._journal, self.hub.sinks, self.config.checkpoint, self.log)
         sources = {name: self._open(stream) for name, stream in self.config.streams.items()}
         self._web = None if self.config.page.host is None else Web(self.config.page, self, self.log)
-        for sink in self.config.sinks.values():
-            self._add_sink(open_sink(sink, self.log))
+        for name, sink in self.config.sinks.items():
+            self.hub.sinks[name] = self._opened_sink(sink)
         self._recover_files()
-        self._start(sources)
+        self._start(self._make(sources))
         self.checkpoints.start()
         if self._web is not None:
             self._web.start()
@@ -103,7 +106,7 @@ class Daemon:
         wrong = self.stuck()
         if self.checkpoints.trouble:
             wrong["journal"] = self.checkpoints.trouble
-        for name, sink in self.hub.sinks.items():
+        for name, sink in list(self.hub.sinks.items()):
             if trouble := sink.disk_trouble:
                 wrong[f"sink.{name}"] = f"it cannot write, and tries again: {trouble}"
         return wrong
@@ -111,10 +114,10 @@ class Daemon:
     def stuck(self) -> dict[str, str]:
         """What only another start could mend, by place: the watchdog is not fed then."""
         wrong: dict[str, str] = {}
-        for name, running in self.running.items():
+        for name, running in list(self.running.items()):
             if trouble := running.trouble():
                 wrong[f"stream.{name}"] = trouble
-        for name, sink in self.hub.sinks.items():
+        for name, sink in list(self.hub.sinks.items()):
             if not sink.is_alive():
                 wrong[f"sink.{name}"] = "its thread is gone"
         if self._web is not None and not self._web.is_alive():
@@ -129,10 +132,10 @@ class Daemon:
                 number = self._news.get(timeout=1.0)
             except Empty:
                 number = _WOKEN
+            if self._is_to_end:
+                return
             if number == signal.SIGHUP:
                 self._reload()
-            elif number != _WOKEN:
-                return
             self._tick()
 
     def _tick(self) -> None:
@@ -143,6 +146,8 @@ class Daemon:
             self._show_state(name)
 
     def _signalled(self, number: int, frame: FrameType | None) -> None:
+        if number != signal.SIGHUP:
+            self._is_to_end = True  # whatever is to be read again before
         self._news.put(number)
 
     def _wake(self) -> None:
@@ -158,55 +163,85 @@ class Daemon:
                 raise SignalError(f"{before.path.name}: state and [page] change with a restart of the daemon alone")
             if self._once and any(not ends(s.source) for s in config.streams.values()):
                 raise SignalError(f"{before.path.name} has a source without an end, and the daemon runs --once")
-            new = {
-                name: stream
-                for name, stream in config.streams.items()
-                if name not in before.streams or stream.text != before.streams[name].text
-            }
-            sources = {name: self._open(stream) for name, stream in new.items()}
-        except TcnStreamError as error:
+            changed = self._apply(config)
+        except (TcnStreamError, OSError) as error:
             for problem in str(error).splitlines():
                 self.log.info("config.wrong", error=problem)
+            if self.config is not before:
+                self._apply(before)
             self._systemd.ready("the configuration is wrong; what ran before runs on")
             return
-        for name in before.streams:
-            if name in new or name not in config.streams:
-                self._end_stream(name)
-        self.config = config
-        self._change_sinks(before)
-        self._left = Left(self._journal.streams(), same_boot=True)
-        self._start(sources)
-        self.log.info("config.read", streams=len(self.running), changed=len(new))
+        self.log.info("config.read", streams=len(self.running), changed=changed)
         self._systemd.ready(f"{len(self.running)} streams")
 
-    def _end_stream(self, name: str) -> None:
-        """Its last checkpoint is there for whoever goes on with it."""
-        running = self.running.pop(name)
-        if running.feed is not None:
-            running.feed.stop(5.0)
-        with running.worker.still():
-            running.worker.remove(running.lane)
-        running.leave_board()
-        self.checkpoints.end(running.lane)
-        running.lane.pool.leave(running.lane.number)
-        self.hub.forget(name)
+    def _apply(self, config: Config) -> int:
+        """From what runs to what ``config`` says; how many streams begin."""
+        texts = {name: running.config.text for name, running in self.running.items()}
+        new = {name: stream for name, stream in config.streams.items() if stream.text != texts.get(name)}
+        sources = {name: self._open(stream) for name, stream in new.items()}
+        self.config = config
+        self._end_streams([name for name in texts if name in new or name not in config.streams])
+        self._left = Left(self._journal.streams(), same_boot=True)
+        made = self._make(sources)
+        try:
+            self._change_sinks()
+        except BaseException:
+            self._unmake(made)
+            raise
+        self._start(made)
+        return len(new)
 
-    def _change_sinks(self, before: Config) -> None:
+    def _end_streams(self, names: Sequence[str]) -> None:
+        """Their last checkpoint is there for whoever goes on with them."""
+        ending = {name: self.running.pop(name) for name in names}
+        _stop_feeds(ending.values(), _FEEDS_END_S)
+        for running in ending.values():
+            with running.worker.still():
+                running.worker.remove(running.lane)
+        for running in ending.values():
+            running.leave_board()
+        self.checkpoints.end([running.lane for running in ending.values()])
+        for name, running in ending.items():
+            self._leave_pool(running)
+            self.hub.forget(name)
+        self._workers = [each for each in self._workers if not each.is_idle]
+        ids = {id(worker) for worker in self._workers}
+        self._pools = {key: pool for key, pool in self._pools.items() if key[0] in ids}
+
+    def _leave_pool(self, running: Running) -> None:
+        with running.worker.still():
+            running.lane.pool.leave(running.lane.number)
+
+    def _change_sinks(self) -> None:
         """Chains stand still while a sink is exchanged, so that no event falls between."""
         with ExitStack() as still:
             for worker in self._workers:
                 still.enter_context(worker.still())
-            for name, sink in before.sinks.items():
-                if self.config.sinks.get(name) != sink:
-                    self.hub.sinks[name].stop(_SINKS_END_S)
-                    del self.hub.sinks[name]
-            for name, sink in self.config.sinks.items():
-                if name not in self.hub.sinks:
-                    self._add_sink(open_sink(sink, self.log))
-                    self.hub.sinks[name].start()
+            before = {name: sink.config for name, sink in self.hub.sinks.items()}
+            try:
+                self._exchange_sinks(self.config.sinks)
+            except (TcnStreamError, OSError):
+                self._exchange_sinks(before)
+                raise
             for name, running in self.running.items():
                 running.config = running.lane.chain.config = self.config.streams[name]
                 running.lane.is_kept = any(self.hub.sinks[sink].wants_samples for sink in running.config.sinks)
+
+    def _exchange_sinks(self, wanted: Mapping[str, SinkConfig]) -> None:
+        gone = [name for name, sink in self.hub.sinks.items() if wanted.get(name) != sink.config]
+        stopped = {name: self.hub.sinks.pop(name) for name in gone}
+        _stop_sinks(stopped.values())
+        for name, config in wanted.items():
+            if name in self.hub.sinks:
+                continue
+            sink = self._opened_sink(config)
+            sink.start()
+            if name in stopped and stopped[name].config.kind == config.kind:
+                sink.put(stopped[name].left(), may_wait=True)
+            for stream, running in self.running.items():
+                if name in self.config.streams[stream].sinks:
+                    sink.state_changed(stream, running.state())
+            self.hub.sinks[name] = sink
 
     # Opening -----------------------------------------------------------------------------------------------------
 
@@ -220,13 +255,14 @@ class Daemon:
         wanted = Wanted(channels, None if card is None else card.rate_hz, is_sound)
         return open_source(stream.source, wanted)
 
-    def _add_sink(self, sink: Sink) -> None:
-        self.hub.sinks[sink.config.name] = sink
+    def _opened_sink(self, config: SinkConfig) -> Sink:
+        """Not started yet."""
+        sink = open_sink(config, self.log)
         if sink.sends:
-            name = sink.config.name
-            sink.resume(self._journal.outbox(name), self._kept / f"{name}.outbox")
+            sink.resume(self._journal.outbox(config.name), self._kept / f"{config.name}.outbox")
         if isinstance(sink, JsonlSink):
-            sink.keep_at(self._kept / f"{sink.config.name}.lines")
+            sink.keep_at(self._kept / f"{config.name}.lines")
+        return sink
 
     def _recover_files(self) -> None:
         for sink in self.hub.sinks.values():
@@ -234,36 +270,56 @@ class Daemon:
                 self._left.recover(sink, self.config.streams)
             sink.start()
 
-    def _start(self, sources: Mapping[str, Replay | Live]) -> None:
-        """Streams of the configuration that do not run yet, with their sources."""
+    def _make(self, sources: Mapping[str, Replay | Live]) -> list[Running]:
+        """Streams that do not run yet, with their sources: all of them, or none. They do not move before ``_start``."""
+        made: list[Running] = []
+        try:
+            self._make_each(sources, made)
+        except BaseException:
+            self._unmake(made)
+            raise
+        return made
+
+    def _unmake(self, made: Sequence[Running]) -> None:
+        for running in made:
+            with running.worker.still():
+                running.worker.remove(running.lane)
+            running.leave_board()
+            self._leave_pool(running)
+
+    def _start(self, made: Sequence[Running]) -> None:
+        for running in made:
+            running.lane.is_kept = any(self.hub.sinks[sink].wants_samples for sink in running.config.sinks)
+        self.checkpoints.watch([Watched(each.lane, each.worker, each.identity) for each in made])
+        for worker in {id(each.worker): each.worker for each in made}.values():
+            if worker not in self._workers:
+                self._workers.append(worker)
+                worker.start()
+        for running in made:
+            if running.feed is not None:
+                running.feed.start()
+        # Who asks how they are is told of streams that move.
+        self.running |= {running.config.name: running for running in made}
+        for running in made:
+            self._show_state(running.config.name)
+
+    def _make_each(self, sources: Mapping[str, Replay | Live], made: list[Running]) -> None:
         replays = {name: source for name, source in sources.items() if isinstance(source, Replay)}
-        started: list[Running] = []
-        workers: list[Worker] = []
         for names in self._side_by_side(replays):
             together = ReplayWorker(self.hub, f"replay {names[0]}", self._failed, self._wake)
             for name in names:
                 running = self._running(name, replays[name], together)
                 together.add(running.lane, replays[name])
-                started.append(running)
-            workers.append(together)
+                made.append(running)
         for name, source in sources.items():
             if isinstance(source, Live):
                 model = self.config.streams[name].model
                 live = self._live_workers.get(model)
                 if live is None:
                     live = self._live_workers[model] = LiveWorker(self.hub, f"live {model}", self._failed, self._wake)
-                    workers.append(live)
                 running = self._running(name, source, live)
                 running.feed = self._feed(name, source, running.lane, live)
-                started.append(running)
-        self.running |= {running.config.name: running for running in started}
-        self.checkpoints.watch([Watched(each.lane, each.worker, each.identity) for each in started])
-        self._workers += workers
-        for worker in workers:
-            worker.start()
-        for running in started:
-            if running.feed is not None:
-                running.feed.start()
+                made.append(running)
 
     def _side_by_side(self, replays: Mapping[str, Replay]) -> list[list[str]]:
         """Replays that share a file sink, and whether they keep a pace, share a worker: one order of events."""
@@ -290,14 +346,15 @@ class Daemon:
         facts = (stream.text, source.identity if isinstance(source, Replay) else "", opened.model.file.sha256)
         identity = hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
         self._left.restore(chain, identity, self.log)
-        kept = any(self.hub.sinks[sink].wants_samples for sink in stream.sinks)
         board = None
         if stream.board:
             try:
                 board = Comparison(stream.board, chain, self.log, lambda: self._show_state(name))
             except TcnStreamError as error:
+                with worker.still():
+                    pool.leave(number)
                 raise SignalError(f"stream.{name}.board: {error}") from error
-        return Running(stream, opened, identity, Lane(chain, pool, number, is_kept=kept, board=board), worker)
+        return Running(stream, opened, identity, Lane(chain, pool, number, board=board), worker)
 
     def _place(self, stream: StreamConfig, source: Replay | Live, worker: Worker) -> tuple[PipelinePool, int]:
         """A pool of the worker's whose lanes are pushed as this stream is, and the stream's lane in it."""
@@ -315,7 +372,8 @@ class Daemon:
         )
         if key in self._pools:
             pool = self._pools[key]
-            return pool, pool.join()
+            with worker.still():
+                return pool, pool.join()
         opened = self._models[stream.model]
         try:
             with warnings.catch_warnings(record=True) as assumed:
@@ -382,19 +440,13 @@ class Daemon:
         self._systemd.stopping()
         if self._web is not None:
             self._web.stop()
-        for running in self.running.values():
-            if running.feed is not None:
-                running.feed.stop_flag.set()
-        for running in self.running.values():
-            if running.feed is not None:
-                running.feed.stop(2.0)
+        _stop_feeds(self.running.values(), _LAST_FEEDS_END_S)
         for worker in self._workers:
             worker.stop()
         for running in self.running.values():
             running.leave_board()
         self.checkpoints.stop()
-        for sink in self.hub.sinks.values():
-            sink.stop(_SINKS_END_S)
+        _stop_sinks(self.hub.sinks.values())
         let_go(self._kept, self.config.state)
         self.log.info("daemon.ended")
 
@@ -407,6 +459,24 @@ class _Stamp:
 
     def __call__(self, frame: int) -> str | None:
         return self.of(frame)
+
+
+def _stop_feeds(ending: Collection[Running], timeout_s: float) -> None:
+    feeds = [running.feed for running in ending if running.feed is not None]
+    for feed in feeds:
+        feed.stop_flag.set()
+    until_s = time.monotonic() + timeout_s
+    for feed in feeds:
+        feed.stop(max(0.0, until_s - time.monotonic()))
+
+
+def _stop_sinks(sinks: Collection[Sink]) -> None:
+    """All at the same time: one that is stuck takes no time of the others."""
+    ends = [threading.Thread(target=sink.stop, args=(_SINKS_END_S,), daemon=True) for sink in sinks]
+    for end in ends:
+        end.start()
+    for end in ends:
+        end.join()
 
 
 def _unknown(frame: int) -> str | None:

@@ -56,7 +56,15 @@ class Hub:
         self._lock = threading.Lock()
         self.states: dict[str, Mapping[str, Any]] = {}
         self._provisional: dict[str, Mapping[str, Any]] = {}
-        self.published: dict[str, int] = {}
+        self.published: dict[str, int] = dict.fromkeys(EVENT_TYPES, 0)
+
+    def full(self, sinks: Sequence[str], may_wait: bool) -> Sink | None:
+        """One of the sinks that has no room and that such a source waits for."""
+        for name in sinks:
+            sink = self.sinks.get(name)
+            if sink is not None and sink.waits(may_wait) and not sink.wait_for_room(0.0):
+                return sink
+        return None
 
     def publish(self, sinks: Sequence[str], events: Sequence[Event], may_wait: bool) -> None:
         """Final events, those of each stream in order."""
@@ -69,8 +77,9 @@ class Hub:
                 wanted = [event for event in events if event.type in sink.config.events]
             if wanted:
                 sink.put(wanted, may_wait)
-        for event in events:
-            self.published[event.type] = self.published.get(event.type, 0) + 1
+        with self._lock:
+            for event in events:
+                self.published[event.type] += 1
         self.show(events)
 
     def keep(self, sinks: Sequence[str], block: SampleBlock, may_wait: bool) -> None:
@@ -97,7 +106,9 @@ class Hub:
         self.states[stream] = shown = {**state, "provisional": self._provisional.get(stream)}
         if _telling(before) != _telling(state):
             for name in sinks:
-                self.sinks[name].state_changed(stream, state)
+                sink = self.sinks.get(name)  # sinks are exchanged while sources come and go
+                if sink is not None:
+                    sink.state_changed(stream, state)
         self.show([shown])
 
     def provide(self, stream: str, open_segment: Mapping[str, Any] | None) -> None:
@@ -108,7 +119,7 @@ class Hub:
         """
         if open_segment != self._provisional.get(stream):
             if open_segment is None:
-                del self._provisional[stream]
+                self._provisional.pop(stream, None)
             else:
                 self._provisional[stream] = open_segment
             nothing = {"label": None, "start_s": None, "end_s": None}

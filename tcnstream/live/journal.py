@@ -71,7 +71,7 @@ class Checkpoint:
 
 
 class Journal:
-    """Reading is for the start; ``commit`` is for the one thread that checkpoints. It never grows beyond
+    """``commit`` is for the thread that checkpoints; a stream that begins reads, in another one. It never grows beyond
     ``quota_bytes`` (0: what it needs): a checkpoint that does not fit is as one on a full disk."""
 
     def __init__(self, folder: Path, quota_bytes: int = 0) -> None:
@@ -103,31 +103,33 @@ class Journal:
 
     def streams(self) -> dict[str, Checkpoint]:
         """The last checkpoint of every stream."""
-        rows = self._base.execute(
-            "SELECT name, identity, epoch, next_frame, next_seq, reserved_seq, ended, clean, monotonic_s, unix_s,"
-            " files, state FROM stream"
-        )
         with self._lock:
+            rows = self._base.execute(
+                "SELECT name, identity, epoch, next_frame, next_seq, reserved_seq, ended, clean, monotonic_s, unix_s,"
+                " files, state FROM stream"
+            )
             return {row[0]: _checkpoint(row) for row in rows}
 
     def boot(self) -> str:
         """Which start of the machine the monotonic times of the checkpoints belong to."""
-        row = self._base.execute("SELECT value FROM fact WHERE name = 'boot'").fetchone()
+        with self._lock:
+            row = self._base.execute("SELECT value FROM fact WHERE name = 'boot'").fetchone()
         return "" if row is None else str(row[0])
 
     def outbox(self, sink: str) -> list[Unsent]:
         """What a sink had not sent."""
-        rows = self._base.execute(
-            "SELECT stream, seq, topic, payload FROM outbox WHERE sink = ? ORDER BY stream, seq", (sink,)
-        )
-        found = [Unsent(*row) for row in rows]
-        self._kept[sink] = {(each.stream, each.seq) for each in found}
+        with self._lock:
+            rows = self._base.execute(
+                "SELECT stream, seq, topic, payload FROM outbox WHERE sink = ? ORDER BY stream, seq", (sink,)
+            )
+            found = [Unsent(*row) for row in rows]
+            self._kept[sink] = {(each.stream, each.seq) for each in found}
         return found
 
     def commit(self, checkpoints: Iterable[Checkpoint], outboxes: Mapping[str, Sequence[Unsent]], boot: str) -> None:
         """All of it or nothing. Raises sqlite3.Error where the disk is full or gone; the journal can go on later."""
-        kept = dict(self._kept)
         with self._lock:
+            kept = dict(self._kept)
             self._base.execute("BEGIN IMMEDIATE")
             try:
                 self._base.execute(_SAY_BOOT, (boot, boot))
@@ -142,7 +144,7 @@ class Journal:
                 if self._base.in_transaction:
                     self._base.execute("ROLLBACK")
                 raise
-        self._kept = kept
+            self._kept = kept
 
     def _replace(self, sink: str, unsent: Sequence[Unsent], before: set[tuple[str, int]]) -> set[tuple[str, int]]:
         now = {(each.stream, each.seq) for each in unsent}

@@ -32,6 +32,7 @@ from tcnstream.signal.sources.base import Gap
 
 MOST_FRAMES = 4096
 _PACED_S = 0.02
+_LOOK_S = 0.2
 
 
 @dataclass
@@ -78,8 +79,22 @@ class Worker(ABC):
         finally:
             self._gate.release()
 
+    def await_room(self, lanes: Sequence[Lane]) -> None:
+        """Between two steps: until no sink that lanes wait for is full, or the worker is to end."""
+        while not self.stopping.is_set():
+            full = (self.hub.full(chain.config.sinks, chain.replayed) for chain in _chains(lanes))
+            sink = next((each for each in full if each is not None), None)
+            if sink is None:
+                return
+            sink.wait_for_room(_LOOK_S)
+
     def start(self) -> None:
         self.thread.start()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing will ever come of it again."""
+        return False
 
     @abstractmethod
     def stop(self) -> None: ...
@@ -192,14 +207,22 @@ class ReplayWorker(Worker):
         if self.thread.ident is not None:
             self.thread.join()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether all of its replays are removed."""
+        return all(lane.is_gone for lane in self.lanes)
+
     def remove(self, lane: Lane) -> None:
         lane.is_gone = True
+        if self.is_idle:
+            self.stopping.set()
 
     def _run(self) -> None:
         heap: list[_Next] = []
         for order, (lane, replay) in enumerate(self._replays):
-            if not lane.chain.ended:
-                self.guarded(lane, partial(self._begin, heap, order, lane, replay))
+            with self.moving():
+                if not lane.chain.ended:
+                    self.guarded(lane, partial(self._begin, heap, order, lane, replay))
         began_s, first_s = time.monotonic(), min((each.due_s for each in heap), default=0.0)
         while heap and not self.stopping.is_set():
             batch = [heapq.heappop(heap)]
@@ -215,6 +238,7 @@ class ReplayWorker(Worker):
             due_s = min(time.monotonic(), began_s + batch[0].due_s - first_s)
             for each in batch:
                 each.block = replace(each.block, arrived_s=due_s)
+            self.await_room([each.lane for each in batch])
             with self.moving():
                 self.step_guarded([(each.lane, each.block) for each in batch])
                 for each in batch:
@@ -244,6 +268,16 @@ class ReplayWorker(Worker):
         seconds = (block.first_frame + len(block.samples)) / chain.rate_hz
         due_s = seconds if each.speed == float("inf") else seconds / each.speed
         heapq.heappush(heap, _Next(due_s, each.order, each.lane, block, each.rest, each.speed))
+
+
+def _chains(lanes: Sequence[Lane]) -> Iterator[Chain]:
+    """Of the lanes that still move; one where several go to the same sinks."""
+    seen: set[tuple[tuple[str, ...], bool]] = set()
+    for lane in lanes:
+        where = lane.chain.config.sinks, lane.chain.replayed
+        if where not in seen and not (lane.is_gone or lane.failed):
+            seen.add(where)
+            yield lane.chain
 
 
 def _numbered(pieces: Iterator[Samples | Gap], frame: int) -> Iterator[Block]:
@@ -295,7 +329,7 @@ class Intake:
 
     def ready(self) -> bool:
         if not self._blocks:
-            return self.ended and not self.lane.chain.ended
+            return self.ended and not (self.lane.chain.ended or self.lane.failed)
         return self.frames >= self.lane.chain.config.hop_frames or self.ended or not _goes_on(self._blocks[0])
 
     def take(self) -> Block | None:
@@ -367,6 +401,8 @@ class LiveWorker(Worker):
             with self.changed:
                 while not self.stopping.is_set() and not any(intake.ready() for intake in self._intakes):
                     self.changed.wait(1.0)
+                due = [intake.lane for intake in self._intakes if intake.ready()]
+            self.await_room(due)
             with self.moving():
                 with self.changed:
                     taken = [(intake, intake.take()) for intake in self._intakes if intake.ready()]

@@ -58,7 +58,7 @@ def metrics(daemon: Told) -> str:
     add("stream_drift_ppm", "gauge", "source clock against CLOCK_MONOTONIC", drifts)
     published = [({"type": type}, float(count)) for type, count in sorted(daemon.hub.published.items())]
     add("events_total", "counter", "events published since the start", published)
-    sinks = daemon.hub.sinks
+    sinks = dict(daemon.hub.sinks)
     add("sink_waiting", "gauge", "events in the queue", [({"sink": n}, float(s.waiting())) for n, s in sinks.items()])
     taken = [({"sink": name}, float(sink.taken_events)) for name, sink in sinks.items()]
     add("sink_taken_total", "counter", "events written", taken)

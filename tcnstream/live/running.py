@@ -67,11 +67,12 @@ class Running:
     def state(self) -> Mapping[str, Any]:
         """What is known of it now, for status, health and the page."""
         facts, feed = self.lane.chain.facts, self.feed
+        feed_state = None if feed is None else feed.state
         arrived_s = self.lane.chain.arrived_s
         state = "failed" if self.lane.failed else "ended" if facts.ended else "up"
         says = self.lane.failed
-        if feed is not None and state == "up":
-            state, says = ("up" if feed.state.is_up else "down"), feed.state.says
+        if feed_state is not None and state == "up":
+            state, says = ("up" if feed_state.is_up else "down"), feed_state.says
         return {
             "type": "status",
             "stream": self.config.name,
@@ -85,7 +86,7 @@ class Running:
             "missing_frames": facts.missing_frames,
             "behind_s": round(self.lane.behind_s, 3),
             "age_s": round(time.monotonic() - arrived_s, 3) if arrived_s else None,
-            "drift_ppm": None if feed is None else round(feed.state.drift_ppm, 1),
-            "reconnects": 0 if feed is None else feed.state.reconnects,
+            "drift_ppm": None if feed_state is None else round(feed_state.drift_ppm, 1),
+            "reconnects": 0 if feed_state is None else feed_state.reconnects,
             "board": None if self.lane.board is None else self.lane.board.state(),
         }

@@ -43,7 +43,7 @@ class Served:
         except urllib.error.HTTPError as error:
             return dict(json.load(error))
 
-    def wait_for(self, holds: Callable[[], Any], timeout_s: float = 30.0) -> Any:
+    def wait_for(self, holds: Callable[[], Any], timeout_s: float = 90.0) -> Any:
         """Until ``holds()`` is true; the daemon must go on running meanwhile."""
         until_s = time.monotonic() + timeout_s
         while not (found := holds()):
@@ -52,7 +52,7 @@ class Served:
             time.sleep(0.02)
         return found
 
-    def end(self, number: int = signal.SIGTERM, timeout_s: float = 20.0) -> int:
+    def end(self, number: int = signal.SIGTERM, timeout_s: float = 60.0) -> int:
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.process.wait(timeout_s)

@@ -1,7 +1,8 @@
 """What every sink of the daemon shares: a bounded queue, a thread of its own, its own failure.
 
 Chains put events and go on. A sink that cannot write tries again later; what then does not fit into its queue is
-dropped, oldest first, and counted, or the chain waits, as ``full`` says.
+dropped, oldest first, and counted, or the chain waits, as ``full`` says. It waits before a step and never in one: who
+wants chains to stand still, or the end, need not wait for a sink.
 """
 
 from __future__ import annotations
@@ -110,6 +111,10 @@ class Writer(ABC):
     def close(self) -> None:  # noqa: B027
         """All is written."""
 
+    def left(self) -> Sequence[Item]:
+        """What it was given and has not written, before what it was not done with."""
+        return ()
+
 
 class Taken:
     """Which items of a batch a Writer is done with, for those that come again after an error."""
@@ -144,7 +149,15 @@ class Sink(ABC):
 
     @abstractmethod
     def put(self, events: Sequence[Any], may_wait: bool) -> None:
-        """``may_wait`` says whether the source of these events waits, as a file does."""
+        """At once; ``may_wait`` says whether the source of these events waits, as a file does."""
+
+    def waits(self, may_wait: bool) -> bool:
+        """Whether chains of such a source wait for room, so that nothing of theirs is dropped."""
+        return self.config.full == "block" or (self.config.full == "by-source" and may_wait)
+
+    @abstractmethod
+    def wait_for_room(self, timeout_s: float) -> bool:
+        """Whether one event more fits, now or within that time."""
 
     @abstractmethod
     def mark(self) -> Mark: ...
@@ -152,6 +165,10 @@ class Sink(ABC):
     @abstractmethod
     def stop(self, timeout_s: float) -> None:
         """Writes what is queued, for so long at most, and ends."""
+
+    def left(self) -> Sequence[Any]:
+        """After ``stop``: what it could not write, for one that takes its place."""
+        return ()
 
     @abstractmethod
     def waiting(self) -> int:
@@ -217,17 +234,17 @@ class SinkThread(Sink):
         return self._events
 
     def put(self, events: Sequence[Item], may_wait: bool) -> None:
-        full, most = self.config.full, self.config.queue_events
-        waits = full == "block" or (full == "by-source" and may_wait)
         with self._changed:
-            if waits:
-                while self._events >= most and not self._stopping:
-                    self._changed.wait(0.5)
             self._queue.extend(events)
             self._events += len(events)
-            if not waits and self._events > most:
-                self._drop_oldest(self._events - most)
+            if self._events > self.config.queue_events and not self.waits(may_wait):
+                self._drop_oldest(self._events - self.config.queue_events)
             self._changed.notify_all()
+
+    def wait_for_room(self, timeout_s: float) -> bool:
+        most = self.config.queue_events
+        with self._changed:
+            return self._changed.wait_for(lambda: self._events < most, timeout_s)
 
     def _drop_oldest(self, count: int) -> None:
         kept: list[Mark] = []
@@ -252,6 +269,11 @@ class SinkThread(Sink):
             self._give_up_at_s = time.monotonic() + timeout_s
             self._changed.notify_all()
         self._thread.join(timeout_s + 1)
+
+    def left(self) -> Sequence[Item]:
+        with self._changed:
+            queued = [item for item in self._queue if not isinstance(item, Mark)]
+            return [] if self.is_alive() else [*self._writer.left(), *queued]
 
     def _run(self) -> None:
         pause_s = _FIRST_PAUSE_S

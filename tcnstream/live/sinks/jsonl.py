@@ -95,7 +95,8 @@ class RotatedFile:
         left = self._quota_bytes - self._rotate_bytes
         for number in reversed(numbers):
             path = self._numbered(number)
-            left -= path.stat().st_size
+            with suppress(FileNotFoundError):  # the journal's thread makes room too, and so may a person
+                left -= path.stat().st_size
             too_many = number <= self._rotations - self._keep or (self._quota_bytes and left < 0)
             if too_many and number <= self._needed_from:
                 path.unlink(missing_ok=True)
@@ -299,6 +300,9 @@ class JsonlWriter(Writer):
         self.file.close()
         if self.kept is not None:
             self.kept.remove()
+
+    def left(self) -> Sequence[Item]:
+        return [event for event, _ in self._waiting]
 
     def _may_wait(self, events: Sequence[Event]) -> bool:
         if self._waiting_bytes >= _TOGETHER_BYTES or self._every_s == 0:

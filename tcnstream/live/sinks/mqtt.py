@@ -113,9 +113,6 @@ class MqttSink(Sink):
     def put(self, events: Sequence[Event], may_wait: bool) -> None:
         config = self.mqtt
         with self._changed:
-            if config.full == "block":
-                while len(self._outbox) >= config.queue_events and not self._stopping:
-                    self._changed.wait(0.5)
             new = [
                 Unsent(event.stream, event.seq, config.topic_of(event.stream, event.type), event.json())
                 for event in events
@@ -123,7 +120,7 @@ class MqttSink(Sink):
             if not may_wait:  # a replay gives them again
                 self._keep(lambda spool: spool.append(new))
             self._outbox |= {(each.stream, each.seq): each for each in new}
-            while config.full != "block" and len(self._outbox) > config.queue_events:
+            while not self.waits(may_wait) and len(self._outbox) > config.queue_events:
                 key, _ = self._outbox.popitem(last=False)
                 self._sent.discard(key)
                 self.lost_events += 1
@@ -131,6 +128,14 @@ class MqttSink(Sink):
             if self._spool is not None and self._spool.is_large:
                 self._keep(lambda spool: spool.replace(self._outbox.values()))
             self._changed.notify_all()
+
+    def wait_for_room(self, timeout_s: float) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: len(self._outbox) < self.config.queue_events, timeout_s)
+
+    def waits(self, may_wait: bool) -> bool:
+        """What waits is kept, so that a replay goes on."""
+        return self.config.full == "block"
 
     def _keep(self, work: Callable[[Spool], None]) -> None:
         """A full disk stops the spool, not the sending."""
@@ -160,26 +165,31 @@ class MqttSink(Sink):
             self._give_up_at_s = time.monotonic() + (timeout_s if self._connected else 0.0)
             self._changed.notify_all()
         self._thread.join(timeout_s + 2)
-        self._keep(lambda spool: spool.replace(self._outbox.values()) if self._outbox else spool.remove())
+        with self._changed:
+            self._keep(lambda spool: spool.replace(self._outbox.values()) if self._outbox else spool.remove())
 
     def _run(self) -> None:
         pause_s = _FIRST_PAUSE_S
         while not self._ends():
             try:
                 client = self._connect()
+                pause_s = _FIRST_PAUSE_S
+                self._connected, self.trouble = True, ""
+                self._log.info("sink.connected", sink=self.config.name)
+                why = self._serve(client)
             except (OSError, ValueError) as error:
-                self._down(str(error))
+                why = str(error)
+            except Exception as error:  # whatever a broker makes the package stumble over, this thread goes on
+                why = f"{type(error).__name__}: {error}"
+                self._log.error("sink.broke", sink=self.config.name, error=why)
+            was_connected, self._connected = self._connected, False
+            if not why:
+                continue
+            self._down(why)
+            if not was_connected:
                 with self._changed:
                     self._changed.wait_for(lambda: self._stopping, pause_s)
                 pause_s = min(_LONGEST_PAUSE_S, pause_s * 2)
-                continue
-            pause_s = _FIRST_PAUSE_S
-            self._connected, self.trouble = True, ""
-            self._log.info("sink.connected", sink=self.config.name)
-            why = self._serve(client)
-            self._connected = False
-            if why:
-                self._down(why)
 
     def _ends(self) -> bool:
         return self._stopping and (not self._outbox or time.monotonic() > self._give_up_at_s)

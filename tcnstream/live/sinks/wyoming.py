@@ -52,7 +52,7 @@ class WyomingWriter(Writer):
         self._socket = listen_to(config.host, config.port, f"sink.{config.name}.listen", _MOST_BYTES)
         self.port = int(self._socket.getsockname()[1])
         self._clients: set[asyncio.StreamWriter] = set()
-        self._loop = asyncio.new_event_loop()
+        self._loop, self._ended = asyncio.new_event_loop(), asyncio.Event()
         self._thread = threading.Thread(target=self._run, name=f"wyoming {config.name}", daemon=True)
         self._thread.start()
         log.info("wyoming.started", sink=config.name, port=self.port)
@@ -65,7 +65,7 @@ class WyomingWriter(Writer):
                     self._loop.call_soon_threadsafe(self._tell, message)
 
     def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._ended.set)
         self._thread.join(2.0)
 
     def _message(self, type: str, data: dict[str, Any]) -> bytes:
@@ -75,14 +75,18 @@ class WyomingWriter(Writer):
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(asyncio.start_server(self._serve, sock=self._socket, limit=_MOST_BYTES))
-        self._loop.run_forever()
-        server.close()
+        self._loop.run_until_complete(self._until_the_end())
         tasks = asyncio.all_tasks(self._loop)
         for task in tasks:
             task.cancel()
         self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         self._loop.close()
+
+    async def _until_the_end(self) -> None:
+        """Which may come before the server has begun."""
+        server = await asyncio.start_server(self._serve, sock=self._socket, limit=_MOST_BYTES)
+        await self._ended.wait()
+        server.close()
 
     def _tell(self, message: bytes) -> None:
         for client in list(self._clients):

@@ -10,6 +10,8 @@ import asyncio
 import logging
 import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tcnstream.live.address import LOOPBACK, listen_to
@@ -88,19 +90,29 @@ class Web:
             for task in beside:
                 task.cancel()
 
+    @contextmanager
+    def _going_on(self) -> Iterator[None]:
+        """What goes wrong once is said, and tried again at the next turn: without it the page would stand still."""
+        try:
+            yield
+        except Exception as error:
+            self._log.error("web.broke", error=f"{type(error).__name__}: {error}")
+
     async def _collect(self) -> None:
         while True:
-            self._history.collect()
+            with self._going_on():
+                self._history.collect()
             await asyncio.sleep(1 / TURNS_HZ)
 
     async def _tidy(self) -> None:
         """Who is closed and does not read would keep the connection until it does."""
         closing: set[Any] = set()
         while True:
-            lines = {each.transport for each in self._server.server_state.connections}
-            for line in (still_closing := {line for line in lines if line.is_closing()}) & closing:
-                line.abort()
-            closing = still_closing
+            with self._going_on():
+                lines = {each.transport for each in self._server.server_state.connections}
+                for line in (still_closing := {line for line in lines if line.is_closing()}) & closing:
+                    line.abort()
+                closing = still_closing
             await asyncio.sleep(1.0)
 
 
