@@ -57,13 +57,17 @@ class ShadowReport:
 
 @dataclass(frozen=True)
 class _Work:
-    """What the board is to do next: frames with the host's answer, or the end, a reset, a state to go on from."""
+    """What the board is to do next: frames with the host's answer, or the end, a reset, a state to go on from.
+
+    ``line`` counts the lines to the board: what was meant for one that failed is not for the next one.
+    """
 
     what: str
     number: int
     chunks: tuple[Array, ...] = ()
     expected: tuple[Array, ...] = ()
     state: bytes = b""
+    line: int = 0
 
 
 class Shadow:
@@ -104,6 +108,7 @@ class Shadow:
         self._guard = threading.Lock()
         self._behind = self._away = board is None
         self._lost = False
+        self._line = 0
         self._closing = threading.Event()
         self._number = 0
         if board is not None:
@@ -174,6 +179,7 @@ class Shadow:
 
     def _follow(self, work: _Work) -> None:
         self._number += 1
+        work = replace(work, line=self._line)
         if self._lost or self._away:
             self._skip(1)
             return
@@ -184,7 +190,7 @@ class Shadow:
             # Caught up: on from what the live stream remembers now, this chunk included.
             self._behind = False
             self._skip(1)
-            self._send(_Work("restore", work.number, state=self._state()))
+            self._send(_Work("restore", work.number, state=self._state(), line=work.line))
             with self._guard:
                 self._report = replace(self._report, resumed=self._report.resumed + 1)
             return
@@ -212,15 +218,16 @@ class Shadow:
     def _work(self) -> None:
         if self._away:
             self._connect()
-        while (work := self._queue.get()) is not None:
+        while not (self._lost and self._closing.is_set()) and (work := self._queue.get()) is not None:
             try:
-                if not self._lost:
+                if work.line != self._line:
+                    self._skip(1)
+                elif not self._lost:
                     self._do(work)
             except Exception as error:  # whatever a line or a tool does, the live stream goes on
                 self._failed(error)
             finally:
                 self._queue.task_done()
-        self._queue.task_done()
 
     def _do(self, work: _Work) -> None:
         assert self._board is not None
@@ -268,6 +275,7 @@ class Shadow:
     def _failed(self, error: Exception) -> None:
         """The line is gone: what waits is skipped, and a board that can be reached again goes on."""
         self._away = True
+        self._line += 1
         self._says(_what(error))
         if self._reopen is None:
             self._lost = True
@@ -292,6 +300,10 @@ class Shadow:
                 pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)
                 continue
             self._board, self._owned = board, True
+            if self._closing.is_set():  # nobody waits for it any more
+                with suppress(BridgeError):
+                    board.close()
+                break
             self._says("")
             self._behind, self._away = True, False
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from threading import Event
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -33,7 +34,13 @@ def twin(
     if convention not in ("validator", "heartkit"):
         raise BridgeError(f"the convention is validator or heartkit, not {convention!r}")
     stop = Event()
-    before = signal.signal(signal.SIGINT, lambda *_: stop.set())
+
+    def end(number: int, frame: FrameType | None) -> None:
+        # Another one within set() would wait for the lock that this one holds.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        stop.set()
+
+    before = signal.signal(signal.SIGINT, end)
     try:
         served = serve_on(
             file.open(model).model,

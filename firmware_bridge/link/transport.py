@@ -152,15 +152,16 @@ def end_process(process: subprocess.Popen[bytes]) -> None:
         process.wait(1.0)
 
 
-_LIBC: Any = None
-with suppress(OSError):
-    _LIBC = ctypes.CDLL(None)
+_PRCTL: Any = None
+"""Looked up here and not in a child, which has the locks of threads that it does not have."""
+with suppress(OSError, AttributeError):
+    _PRCTL = ctypes.CDLL(None).prctl
 
 
 def end_with_parent() -> None:
     """In the child: be ended when the parent is (Linux prctl, PR_SET_PDEATHSIG)."""
-    if _LIBC is not None and hasattr(_LIBC, "prctl"):
-        _LIBC.prctl(1, signal.SIGKILL, 0, 0, 0)
+    if _PRCTL is not None:
+        _PRCTL(1, signal.SIGKILL, 0, 0, 0)
 
 
 def start_process(name: str, command: Sequence[str], on_stdio: bool) -> ProcessTransport:

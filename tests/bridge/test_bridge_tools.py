@@ -370,7 +370,7 @@ def test_a_shadow_compares_behind_a_live_stream() -> None:
             assert np.array_equal(shadow.flush(), expected.flush())
             shadow.reset()
             shadow.push(x[:50])
-            assert shadow.wait(10)
+            assert shadow.wait(60)
         found = shadow.report()
     # flush gives what was held back; 30 frames were before, and 50 came after the reset
     assert found.passed and found.skipped_chunks == 0 and found.frames == found.equal > 380
@@ -390,7 +390,7 @@ def test_a_shadow_that_falls_behind_goes_on_from_the_live_state() -> None:
         for k in range(0, 600, 5):
             shadow.push(x[k : k + 5])
             if k % 100 == 0:
-                assert shadow.wait(10)
+                assert shadow.wait(60)
         shadow.close()
         found = shadow.report()
     assert found.passed and found.skipped_chunks > 10 and found.resumed >= 2 and found.frames > 20
@@ -421,22 +421,81 @@ def test_a_shadow_never_harms_the_live_stream() -> None:
     shadow = Shadow(program(SMALL).model.stream(), first, program(SMALL), reopen=again)
     try:
         shadow.push(x[:20])
-        assert shadow.wait(10)
+        assert shadow.wait(60)
         first.link.transport.process.kill()  # type: ignore[attr-defined]
         shadow.push(x[20:30])
         while not boards:
             assert shadow.report().error in ("", "it is still away") or "hung up" in shadow.report().error
             time.sleep(0.01)
-        assert shadow.wait(10)
+        assert shadow.wait(60)
         for k in range(30, 200, 10):
             shadow.push(x[k : k + 10])
-            assert shadow.wait(10)
+            assert shadow.wait(60)
         found = shadow.report()
     finally:
         shadow.close()
         for opened in (first, *boards):
             opened.close()
     assert found.passed and found.resumed == 1 and found.skipped_chunks > 0 and found.frames > 100
+
+
+def test_what_was_meant_for_a_line_that_failed_is_not_for_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line fails and is there again while the live stream is about to give it a chunk."""
+    x = signal(SMALL, 100)
+    boards = [open_board("host", program(SMALL)) for _ in range(2)]
+    there, hold = threading.Event(), threading.Event()
+    shadow = Shadow(
+        program(SMALL).model.stream(),
+        boards[0],
+        program(SMALL),
+        reopen=lambda: boards[1],
+        on_line=lambda trouble: there.set() if not trouble else None,
+    )
+    try:
+        shadow.push(x[:20])
+        assert shadow.wait(60)
+        send = shadow._send
+
+        def late(work: Any) -> bool:
+            if hold.is_set():
+                return send(work)
+            hold.set()
+            boards[0].link.transport.process.kill()  # type: ignore[attr-defined]
+            send(work)
+            assert there.wait(60)
+            return send(work)
+
+        monkeypatch.setattr(shadow, "_send", late)
+        shadow.push(x[20:50])
+        assert shadow.wait(60)
+        for k in range(50, 100, 10):
+            shadow.push(x[k : k + 10])
+            assert shadow.wait(60)
+        found = shadow.report()
+    finally:
+        shadow.close()
+        for board in boards:
+            board.close()
+    assert found.passed and not found.differences and found.resumed == 1 and found.frames > 10
+
+
+def test_a_board_that_comes_after_the_end_is_closed() -> None:
+    asked, go_on = threading.Event(), threading.Event()
+    boards: list[Any] = []
+
+    def comes_late() -> Any:
+        asked.set()
+        assert go_on.wait(60)
+        boards.append(open_board("host", program(SMALL)))
+        return boards[-1]
+
+    shadow = Shadow(program(SMALL).model.stream(), None, program(SMALL), reopen=comes_late)
+    assert asked.wait(60)
+    shadow.close(0.1)
+    go_on.set()
+    shadow._thread.join(60)
+    assert not shadow._thread.is_alive()
+    assert boards[0].link.transport.process.poll() is not None
 
 
 def test_a_shadow_reports_a_difference() -> None:
