@@ -51,7 +51,8 @@ class NewestFrames:
     def __init__(self, plan: Plan, tail: Tail, keepers: Sequence[Keeper]) -> None:
         self._tail, self._keepers = tail, keepers
         self._tensors = [plan.tensors[i] for i in plan.inputs]
-        self._frame_bytes = [math.prod(tensor.shape) * tensor.dtype.itemsize for tensor in self._tensors]
+        frame_bytes = [math.prod(tensor.shape) * tensor.dtype.itemsize for tensor in self._tensors]
+        self._sized = list(zip(keepers, frame_bytes, strict=True))
         self._known_from = 0
 
     def forget(self, pushed_frames: int) -> None:
@@ -74,7 +75,7 @@ class NewestFrames:
                 f"a stream that was restored knows its newest frames only after {missing} more: push them, or take a"
                 " snapshot"
             )
-        return [keeper.newest(wanted * size) for keeper, size in zip(self._keepers, self._frame_bytes, strict=True)]
+        return [keeper.newest(wanted * frame_bytes) for keeper, frame_bytes in self._sized]
 
     def frames(self, pushed_frames: int) -> tuple[Array, ...]:
         """``blobs`` as arrays (n, *frame_shape)."""

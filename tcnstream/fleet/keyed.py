@@ -165,7 +165,11 @@ class Keyed:
         left out are a gap. The same state and messages give the same state and rows, on any worker. Raises StreamError
         for samples that cannot be taken or a state of another model; the state stands.
         """
-        return self._run(key, state, messages)
+        try:
+            given = iter(messages)
+        except TypeError:
+            raise StreamError(f"messages are pairs (sequence number, samples), and got {messages!r:.80}") from None
+        return self._run(key, state, given)
 
     def end(self, key: Hashable, state: bytes | None) -> tuple[bytes, list[Row]]:
         """The key's signal is over for now (it was idle too long): what was waiting. What follows is a new epoch."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from operator import add
@@ -124,6 +124,13 @@ class Segmenter:
             for at, label in enumerate(self.labels)
         ]
         self._gap_frames = [(merge_gap_s or {}).get(label, 0.0) * rate_hz + 1e-3 for label in self.labels]
+        # From how many frames on a run is a segment, and up to how many two become one.
+        self._least = [max(1, math.ceil(frames)) for frames in self._min_frames]
+        self._widest_gap = [math.floor(frames) for frames in self._gap_frames]
+        # Where a run's sums have the marks, 0 for none.
+        self._ventricular_at, self._noise_at = (
+            1 + self.marks.index(mark) if mark in self.marks else 0 for mark in (VENTRICULAR, NOISE)
+        )
         self.reset()
 
     @property
@@ -230,7 +237,7 @@ class Segmenter:
     def flush(self) -> list[Segment]:
         """Ends the signal: the segments that were waiting for more."""
         self._close()
-        finished = [segment for run in self._pending for segment in self._segment(run)]
+        finished = [self._segment(run) for run in self._pending if self._long(run)]
         self._pending = []
         return finished
 
@@ -246,7 +253,7 @@ class Segmenter:
                 run = joined
                 del waiting[before:]
             waiting.append(run)
-        return next((segment for run in reversed(waiting) for segment in self._segment(run)), None)
+        return next((self._segment(run) for run in reversed(waiting) if self._long(run)), None)
 
     @property
     def reached_s(self) -> float:
@@ -285,7 +292,7 @@ class Segmenter:
         for at in range(len(self._pending) - 1, -1, -1):
             other = self._pending[at]
             if other.label == run.label:
-                return at if run.start - other.end <= self._gap_frames[run.label] else None
+                return at if run.start - other.end <= self._widest_gap[run.label] else None
             if self._long(other):
                 return None
         return None
@@ -293,7 +300,9 @@ class Segmenter:
     def _final(self) -> list[Segment]:
         found: list[Segment] = []
         while (until := self._grows_until()) <= self._frame:
-            found.extend(self._segment(self._pending.pop(0)))
+            run = self._pending.pop(0)
+            if self._long(run):
+                found.append(self._segment(run))
         self._look_at = until
         return found
 
@@ -306,30 +315,23 @@ class Segmenter:
         for run in self._pending[1:]:
             if run.label == first.label or self._long(run):
                 return self._frame
-        opened, until = self._open, math.floor(first.end + self._gap_frames[first.label]) + 1
+        opened, until = self._open, first.end + self._widest_gap[first.label] + 1
         if opened is None or opened.label == self._background:
             return until
         if opened.label == first.label:
             return math.inf if opened.start < until else self._frame
-        return min(until, opened.start + self._least_frames(opened))
+        return min(until, opened.start + self._least[opened.label])
 
     def _long(self, run: _Run) -> bool:
-        return run.end - run.start >= self._least_frames(run)
+        return run.end - run.start >= self._least[run.label]
 
-    def _least_frames(self, run: _Run) -> int:
-        """From how many frames on a run is a segment."""
-        return max(1, math.ceil(self._min_frames[run.label]))
-
-    def _segment(self, run: _Run) -> Iterator[Segment]:
-        if self._long(run):
-            label = self.labels[run.label]
-            probability, *marks = (total / (run.frames * PARTS) for total in run.sums)
-            means = dict(zip(self.marks, marks, strict=True))
-            yield Segment(
-                start_s=max(self.not_before_s, self.start_s + run.start / self.rate_hz),
-                end_s=self.start_s + run.end / self.rate_hz,
-                label=label,
-                probability=probability,
-                ventricular=means.get(VENTRICULAR) if label == _QRS else None,
-                noise=means.get(NOISE),
-            )
+    def _segment(self, run: _Run) -> Segment:
+        label, sums, parts = self.labels[run.label], run.sums, run.frames * PARTS
+        return Segment(
+            max(self.not_before_s, self.start_s + run.start / self.rate_hz),
+            self.start_s + run.end / self.rate_hz,
+            label,
+            sums[0] / parts,
+            sums[self._ventricular_at] / parts if self._ventricular_at and label == _QRS else None,
+            sums[self._noise_at] / parts if self._noise_at else None,
+        )

@@ -17,13 +17,13 @@ from helpers.patients import RATE_HZ, expected, identity, messages
 
 pytest.importorskip("pyflink", reason="the extra flink is not installed")
 
-LIMIT_S = 300.0
+LIMIT_S = 600.0
 
 JOB = """
 model = "ecg"
 rate_hz = {rate_hz}
 units = "mV"
-idle_s = 20
+idle_s = 40
 jars = {jars}
 [source]
 kind = "kafka"

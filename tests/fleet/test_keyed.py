@@ -331,6 +331,9 @@ def test_what_is_no_message_is_refused_in_a_sentence(ecg: Samples, on_gap: Any) 
         for before in ([], many[100:101] if wrong and wrong[0] == 103 else []):
             with pytest.raises(StreamError):
                 keyed.step("bed", state, [*before, wrong])
+    for none in (None, 5):
+        with pytest.raises(StreamError, match="messages are pairs"):
+            keyed.step("bed", state, none)  # type: ignore[arg-type]
     with pytest.raises(StreamError):
         keyed.step("bed", state, [many[100], (101, two), many[102]])
     assert keyed.step("bed", state, many[100:]) == Keyed("ecg", rate_hz=RATE_HZ, on_gap=on_gap, limit_s=1).step(

@@ -31,6 +31,8 @@ def free_port() -> int:
 
 HOME = Path(pyflink.__file__).parent
 HEARTBEAT_TIMEOUT_S = 8.0
+LIMIT_S = 600.0
+"""How long anything may take at most: on a machine with other work a Java takes minutes to start, not seconds."""
 
 
 class Cluster:
@@ -60,6 +62,9 @@ class Cluster:
             # A rescale that interrupts a worker while its Python starts leaves that worker without Python for good
             # (pemja), so that the job fails there again and again.
             "jobmanager.adaptive-scheduler.executing.cooldown-after-rescaling": "30 s",
+            # A worker that is not up by then ends itself for good, and a busy machine takes more than the usual 10 s.
+            "pekko.startup-timeout": f"{LIMIT_S:g} s",
+            "pekko.ask.timeout": "60 s",
             "heartbeat.interval": 1000,
             "heartbeat.timeout": round(HEARTBEAT_TIMEOUT_S * 1000),
             "python.executable": sys.executable,
@@ -81,7 +86,6 @@ class Cluster:
             "OMP_NUM_THREADS": "1",
         }
         self._manager = self._start("jobmanager", "jobmanager")
-        self.wait(lambda: self.ask("/overview") is not None, 120)
 
     def _start(self, script: str, name: str, *more: str) -> subprocess.Popen[bytes]:
         with (self._folder / f"{name}.out").open("wb") as out:
@@ -127,14 +131,14 @@ class Cluster:
         running = [v for v in facts["vertices"] if "tcn" in v["name"] and v["status"] == "RUNNING"]
         return facts["state"], running[0]["parallelism"] if running else 0, counts["counts"]["completed"]
 
-    def wait(self, until: Callable[[], bool], limit_s: float) -> float:
+    def wait(self, until: Callable[[], bool]) -> float:
         """Seconds until it was so; raises TimeoutError with the end of the logs."""
         began_s = time.monotonic()
         while not until():
-            if time.monotonic() - began_s > limit_s:
+            if time.monotonic() - began_s > LIMIT_S:
                 logs = "".join(file.read_text(errors="replace") for file in self._folder.glob("*.out"))
                 causes = sorted(set(re.findall(r"Caused by: .*|Exception: .*", logs)))
-                raise TimeoutError(f"not within {limit_s:g} s; the logs say: {causes[:10]}, and end: {logs[-500:]}")
+                raise TimeoutError(f"not within {LIMIT_S:g} s; the logs say: {causes[:10]}, and end: {logs[-500:]}")
             time.sleep(0.1)
         return time.monotonic() - began_s
 
@@ -149,6 +153,7 @@ class Cluster:
 def cluster(folder: Path) -> Iterator[Cluster]:
     made = Cluster(folder)
     try:
+        made.wait(lambda: made.ask("/overview") is not None)
         yield made
     finally:
         made.close()
