@@ -40,7 +40,7 @@ int tcn_move_beside(tcn_state *to, const tcn_state *from, void *rings, uint32_t 
         old = ring_among(rings_of(h, from), from->lanes, from->lane, t[i].ring_at, t[i].ring_frames, t[i].bytes, next[t[i].ring]);
         made = ring_among(rings, lanes, lane, t[i].ring_at, t[i].ring_frames, t[i].bytes, 0);
         for (age = old.capacity; age; age--) /* all begin at the same place */
-            made.next = ring_append_one(&made, ring_kept_frame(&old, age));
+            ring_append_one(&made, ring_kept_frame(&old, age), &made.next);
         next[t[i].ring] = 0;
     }
     return TCN_OK;

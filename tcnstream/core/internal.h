@@ -28,12 +28,16 @@ struct tcn_state {
     /* then: uint32_t ring_next[n_rings]; carries; rings, but for those that stand beside others */
 };
 
+/* LANES_TOGETHER go through a node of a step before any goes on: a host reads weights once for all of them, a
+ * microcontroller takes one lane after the other. */
 #ifdef RINGS_SIDE_BY_SIDE
 #define LANES_BESIDE(it) ((it)->lanes)
 #define LANE_BESIDE(it) ((it)->lane)
+#define LANES_TOGETHER(lanes) (lanes)
 #else
 #define LANES_BESIDE(it) 1u
 #define LANE_BESIDE(it) 0u
+#define LANES_TOGETHER(lanes) ((void)(lanes), 1u)
 #endif
 
 /* Where a tensor's frames are while a block is computed: new ones in `block`, older ones in the ring. */
@@ -68,7 +72,6 @@ typedef struct tcn_program tcn_program;
 /* How a node computes its one frame of a step in the steady state, where all but the places in the rings is known beforehand. */
 typedef struct tcn_single_frame tcn_single_frame;
 struct tcn_single_frame {
-    /* NULL: the node runs as in any push */
     void (*run)(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n_lanes);
     tcn_window_kernel kernel;   /* of a convolution, in panels or in fours */
     tcn_fours_kernel fours;
@@ -76,16 +79,18 @@ struct tcn_single_frame {
     const tcn_place *in;        /* of the first operand */
     uint32_t in_tensor, out_tensor; /* the first of each */
     uint32_t taps;              /* or operands */
-    const int32_t *offsets;     /* [taps] bytes from a frame that is read to the first new one of the input */
+    const int32_t *offsets;     /* [taps] bytes from a frame that is read to the first new one of the input; then 0 */
 };
 
-/* A ring that takes in new frames once a node is done, the last one that reads what they replace. */
-typedef struct {
-    uint32_t node;              /* TCN_NONE behind the last of a program's commits */
+/* A ring that takes in new frames once a node is done (`after`), the last one that reads what they replace. */
+typedef struct tcn_commit tcn_commit;
+struct tcn_commit {
+    const tcn_single_frame *after; /* the node's; NULL behind the last of a program's commits */
+    void (*take_in)(const tcn_lane_run *lane, const tcn_commit *c); /* in a step of the steady state */
     uint32_t tensor;
     uint32_t fresh;             /* new frames of the tensor in a step of the steady state */
     uint32_t ring, ring_at, ring_frames, bytes; /* as its tcn_place has them */
-} tcn_commit;
+};
 
 struct tcn_program {
     const uint8_t *plan;
@@ -93,6 +98,7 @@ struct tcn_program {
     const tcn_tensor_record *tensors;
     const tcn_node_record *nodes;
     const tcn_description *ports; /* inputs, then outputs */
+    uint32_t carries_at, rings_at; /* in a state */
     const tcn_kernels *kernels;
 #ifdef TCN_HAS_FUSED
     tcn_kernels with_fused; /* what `kernels` is where fused ones take the place of some */
@@ -156,14 +162,16 @@ static inline uint32_t carries_at(const tcn_header *h)
 static inline uint32_t rings_at(const tcn_header *h) { return (carries_at(h) + h->carry_bytes + 63u) & ~63u; }
 
 /* The rings of a state, of which tensor t's begins at ring_at * lanes + bytes * lane. */
-static inline uint8_t *rings_of(const tcn_header *h, const tcn_state *state)
+static inline uint8_t *rings_in(const tcn_state *state, uint32_t at)
 {
 #ifdef RINGS_SIDE_BY_SIDE
     if (state->beside)
         return state->beside;
 #endif
-    return (uint8_t *)(uintptr_t)state + rings_at(h);
+    return (uint8_t *)(uintptr_t)state + at;
 }
+
+static inline uint8_t *rings_of(const tcn_header *h, const tcn_state *state) { return rings_in(state, rings_at(h)); }
 
 static inline tcn_ring ring_among(uint8_t *rings, uint32_t lanes, uint32_t lane, uint32_t at, uint32_t capacity, uint32_t bytes, uint32_t next)
 {
@@ -179,8 +187,8 @@ static inline void enter_lane(const tcn_program *p, tcn_lane_run *lane, tcn_stat
 {
     lane->state = state;
     lane->ring_next = (uint32_t *)(void *)((uint8_t *)state + sizeof *state);
-    lane->carries = (uint8_t *)state + carries_at(p->header);
-    lane->rings = rings_of(p->header, state);
+    lane->carries = (uint8_t *)state + p->carries_at;
+    lane->rings = rings_in(state, p->rings_at);
 #ifdef RINGS_SIDE_BY_SIDE
     lane->lanes = state->lanes;
     lane->lane = state->lane;
@@ -217,12 +225,10 @@ static inline int whole_steps(const tcn_program *p, int64_t frames, int64_t *ste
 }
 
 /* Computes the new frames of node `k` in all lanes. */
-void tcn_run_node(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes);
+void tcn_run_node(const tcn_program *p, uint32_t k, const tcn_lane_run *lanes, uint32_t n_lanes);
 
-/* The same for one step of each lane in the steady state, of a node that is not prepared for that. */
-void tcn_run_step(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes);
-
-/* What tcn_run_single_frame does with each node; the steady state must be known. */
+/* How each ring takes in the frames of a step, and each node runs in it; the steady state must be known. */
+void tcn_prepare_commits(tcn_program *p);
 void tcn_prepare_single_frames(tcn_program *p, int32_t *offsets);
 
 /* Brings the running sums of policies to what the rings hold. */

@@ -37,7 +37,7 @@ int tcn_has_kernel(const tcn_node_record *node)
 }
 #endif
 
-void tcn_run_node(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes)
+void tcn_run_node(const tcn_program *p, uint32_t k, const tcn_lane_run *lanes, uint32_t n_lanes)
 {
     tcn_job j;
     j.p = p;
@@ -90,6 +90,28 @@ TCN_RARELY static void count_in_bytes(const tcn_program *p, const tcn_node_recor
         offsets[i] = (int32_t)((uint32_t)-offsets[i] * p->places[operands[i < node->n_inputs ? i : 0]].bytes);
 }
 
+/* What a node asks of the counts: those of its own operands. */
+static void count_operands(const tcn_program *p, const tcn_node_record *node, const tcn_lane_run *lanes, uint32_t n_lanes)
+{
+    const uint32_t *operands = IN_PLAN(uint32_t, node->operands_at), *end = operands + node->n_inputs + node->n_outputs;
+    for (; operands < end; operands++) {
+        uint32_t t = *operands, l;
+        for (l = 0; l < n_lanes; l++) {
+            lanes[l].have[t] = p->steady_frames[t] + lanes[l].steps * p->fresh[t];
+            lanes[l].goal[t] = lanes[l].have[t] + p->fresh[t];
+        }
+    }
+}
+
+/* A node that is not prepared for a step runs as in any push. */
+static void run_counted(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n_lanes)
+{
+    const uint32_t k = (uint32_t)(single - p->single_frames);
+    if (!p->has_loops)
+        count_operands(p, &p->nodes[k], lanes, n_lanes);
+    tcn_run_node(p, k, lanes, n_lanes);
+}
+
 TCN_RARELY void tcn_prepare_single_frames(tcn_program *p, int32_t *offsets)
 {
     uint32_t k;
@@ -104,30 +126,13 @@ TCN_RARELY void tcn_prepare_single_frames(tcn_program *p, int32_t *offsets)
         if (operation->prepare_single_frame && p->fresh[operands[node->n_inputs]] == 1)
             operation->prepare_single_frame(p, node, single, offsets);
         offsets += single->taps;
+        *offsets++ = 0;
         if (!within_rings(p, node, single))
             single->run = NULL;
-        count_in_bytes(p, node, single, offsets - single->taps);
-        if (!single->run)
+        count_in_bytes(p, node, single, offsets - single->taps - 1);
+        if (!single->run) {
+            single->run = run_counted;
             p->needs_counts = 1;
-    }
-}
-
-/* What a node asks of the counts: those of its own operands. */
-static void count_operands(const tcn_program *p, const tcn_node_record *node, tcn_lane_run *lanes, uint32_t n_lanes)
-{
-    const uint32_t *operands = IN_PLAN(uint32_t, node->operands_at), *end = operands + node->n_inputs + node->n_outputs;
-    for (; operands < end; operands++) {
-        uint32_t t = *operands, l;
-        for (l = 0; l < n_lanes; l++) {
-            lanes[l].have[t] = p->steady_frames[t] + lanes[l].steps * p->fresh[t];
-            lanes[l].goal[t] = lanes[l].have[t] + p->fresh[t];
         }
     }
-}
-
-void tcn_run_step(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes)
-{
-    if (!p->has_loops)
-        count_operands(p, &p->nodes[k], lanes, n_lanes);
-    tcn_run_node(p, k, lanes, n_lanes);
 }

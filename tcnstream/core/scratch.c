@@ -21,10 +21,10 @@ static uint64_t capacity_of(const tcn_program *p, uint32_t t, uint32_t block)
     return TCN_NEEDED(RATES) ? ((uint64_t)block * g->up + g->down - 1) / g->down + g->extra : (uint64_t)block + g->extra;
 }
 
-/* Taps and operands of all nodes. */
+/* Taps or operands of all nodes, and an end of each. */
 static size_t offsets_of(const tcn_program *p)
 {
-    size_t sum = 0;
+    size_t sum = p->header->n_nodes;
     uint32_t k;
     for (k = 0; k < p->header->n_nodes; k++) {
         const tcn_node_record *node = &p->nodes[k];
@@ -56,7 +56,7 @@ static size_t window_bytes(const tcn_program *p)
 static tcn_commit commit_of(const tcn_program *p, uint32_t node, uint32_t t)
 {
     const tcn_tensor_record *r = &p->tensors[t];
-    return (tcn_commit){node, t, 0, r->ring, r->ring_at, r->ring_frames, r->bytes};
+    return (tcn_commit){&p->single_frames[node], NULL, t, 0, r->ring, r->ring_at, r->ring_frames, r->bytes};
 }
 
 /* Lays the program out in the arena; without memory it only measures. */
@@ -113,7 +113,7 @@ TCN_RARELY static void lay_out(tcn_program *p, arena *a, uint32_t block, uint32_
             for (t = 0; t < h->n_tensors; t++)
                 if (p->tensors[t].last_reader == k && p->tensors[t].ring_frames)
                     p->commits[n++] = commit_of(p, k, t);
-        p->commits[n].node = TCN_NONE;
+        p->commits[n].after = NULL;
         for (t = 0; t < h->n_tensors; t++) {
             p->places[t].bytes = p->tensors[t].bytes;
             p->places[t].ring_frames = p->tensors[t].ring_frames;
@@ -150,6 +150,8 @@ static void open_program(tcn_program *p, const tcn_plan *plan)
     p->header = header_of(plan);
     p->tensors = tensors_of(plan);
     p->nodes = nodes_of(plan);
+    p->carries_at = carries_at(p->header);
+    p->rings_at = rings_at(p->header);
     p->ports = (const tcn_description *)(const void *)words_at(plan, p->header->ports_at);
 }
 
@@ -169,7 +171,6 @@ int tcn_prepare(tcn_work *work, void *scratch, size_t size, const tcn_plan *plan
     const tcn_kernels *kernels = tcn_kernels_for(isa & ~TCN_FUSED);
     arena a = {scratch, 0};
     tcn_program *p;
-    tcn_commit *commit;
     block = block ? block : 1;
     lanes = lanes ? lanes : 1;
     if (!kernels || (header_of(plan)->family != FAMILY_PORTABLE && !kernels->conv_i8_fours && !kernels->depthwise_i8_fours && !kernels->conv_i16_fours))
@@ -194,8 +195,7 @@ int tcn_prepare(tcn_work *work, void *scratch, size_t size, const tcn_plan *plan
     }
 #endif
     tcn_find_steady_state(p, block);
-    for (commit = p->commits; commit->node != TCN_NONE; commit++)
-        commit->fresh = p->fresh[commit->tensor];
+    tcn_prepare_commits(p);
     tcn_prepare_single_frames(p, p->offsets);
     work->plan = plan;
     work->program = p;

@@ -74,7 +74,7 @@ static int run(uint32_t capacity, uint32_t bytes, uint32_t lanes)
         uint32_t n = any(2) ? 1 : any(2 * capacity + 2);
         n = n < FRAMES - made ? n : FRAMES - made;
         if (n == 1 && any(2))
-            ring.next = ring_append_one(&ring, history + (size_t)made * bytes);
+            ring_append_one(&ring, history + (size_t)made * bytes, &ring.next);
         else
             ring.next = ring_append(&ring, history + (size_t)made * bytes, n);
         made += n;

@@ -91,7 +91,7 @@ static void run_single_frame(const tcn_program *p, const tcn_single_frame *singl
 {
     const tcn_node_record *node = &p->nodes[single - p->single_frames];
     const uint32_t *operands = IN_PLAN(uint32_t, node->operands_at);
-    const tcn_lane_run *end = lanes + n_lanes;
+    const tcn_lane_run *end = lanes + LANES_TOGETHER(n_lanes);
     for (; lanes < end; lanes++)
         run_single(p, single, node, operands, lanes);
 }

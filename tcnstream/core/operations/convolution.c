@@ -351,14 +351,14 @@ static void run_transposed(const tcn_job *j)
     emit(&c);
 }
 
-/* Where a lane's new frame reads its input: older frames in the ring, the newest in the block. */
+/* Where a lane's new frame reads its input: older frames in the ring, the newest in the block, which stands behind the rows
+ * of a window that does not reach it. */
 static inline void find_single_rows(const tcn_single_frame *single, const tcn_lane_run *lane, tcn_kept kept, const void **rows)
 {
     const int32_t *back = single->offsets;
-    uint32_t older = single->taps - 1; /* all but the last */
-    for (; older; older--)
-        *rows++ = kept_frame(&kept, *back++);
-    *rows = *back ? kept_frame(&kept, *back) : lane->block[single->in_tensor];
+    for (; *back; back++)
+        *rows++ = kept_frame(&kept, *back);
+    *rows = lane->block[single->in_tensor];
 }
 
 /* Where a lane's new frame goes, as the outs of a kernel. */
@@ -410,7 +410,7 @@ static void run_lanes(const tcn_program *p, const tcn_single_frame *single, cons
 
 static void run_single_frame(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n_lanes)
 {
-    if (n_lanes > 1) {
+    if (LANES_TOGETHER(n_lanes) > 1) {
         run_lanes(p, single, lanes, n_lanes);
         return;
     }
@@ -421,17 +421,18 @@ static void run_single_frame(const tcn_program *p, const tcn_single_frame *singl
 /* The same in fours; a window that is more than the new frame has a ring. */
 static void run_single_fours(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n_lanes)
 {
-    const tcn_lane_run *end = lanes + n_lanes;
+    const tcn_lane_run *end = lanes + LANES_TOGETHER(n_lanes);
+    const void **rows = p->rows;
     do {
-        find_single_rows(single, lanes, kept_in_ring(single->in, lanes), p->rows);
-        single->fours(single->args, p->plan, p->rows, single_out(single, lanes), 1, p->window);
+        find_single_rows(single, lanes, kept_in_ring(single->in, lanes), rows);
+        single->fours(single->args, p->plan, rows, single_out(single, lanes), 1, p->window);
     } while (++lanes < end);
 }
 
 /* The same of a window that is the new frame alone. */
 static void run_newest_fours(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n_lanes)
 {
-    const tcn_lane_run *end = lanes + n_lanes;
+    const tcn_lane_run *end = lanes + LANES_TOGETHER(n_lanes);
     do {
         const void *const *rows = (const void *const *)(const void *)&lanes->block[single->in_tensor];
         single->fours(single->args, p->plan, rows, single_out(single, lanes), 1, p->window);
@@ -442,7 +443,7 @@ static void run_newest_fours(const tcn_program *p, const tcn_single_frame *singl
 static void run_single_strided(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n_lanes)
 {
     uint32_t l, i;
-    for (l = 0; l < n_lanes; l++) {
+    for (l = 0; l < LANES_TOGETHER(n_lanes); l++) {
         const tcn_kept kept = kept_of(single->in, &lanes[l]);
         const uint8_t *fresh = lanes[l].block[single->in_tensor];
         for (i = 0; i < single->taps; i++) {

@@ -1,0 +1,100 @@
+/* step.c - one step in the steady state: no counting, no edges, and each node knows beforehand where it reads. */
+#include "push.h"
+
+static inline tcn_ring ring_in(const tcn_lane_run *lane, const tcn_commit *c)
+{
+    return ring_among(lane->rings, LANES_BESIDE(lane), LANE_BESIDE(lane), c->ring_at, c->ring_frames, c->bytes, lane->ring_next[c->ring]);
+}
+
+/* A ring takes in the frames of a step. */
+static void commit_several(const tcn_lane_run *lane, const tcn_commit *c)
+{
+    const tcn_ring ring = ring_in(lane, c);
+    lane->ring_next[c->ring] = ring_append(&ring, lane->block[c->tensor], c->fresh);
+}
+
+static void commit_one(const tcn_lane_run *lane, const tcn_commit *c)
+{
+    const tcn_ring ring = ring_in(lane, c);
+    ring_append_one(&ring, lane->block[c->tensor], &lane->ring_next[c->ring]);
+}
+
+TCN_RARELY void tcn_prepare_commits(tcn_program *p)
+{
+    tcn_commit *c;
+    for (c = p->commits; c->after; c++) {
+        c->fresh = p->fresh[c->tensor];
+        c->take_in = TCN_NEEDED(RATES) && c->fresh != 1 ? commit_several : commit_one;
+    }
+}
+
+/* Apart, for the registers of the loop over the nodes. */
+TCN_APART static void add_ticks(tcn_hooks *hooks, const tcn_program *p, const tcn_single_frame *single, uint32_t ticks)
+{
+    hooks->ticks[single - p->single_frames] += ticks;
+}
+
+/* Every node for one step of each lane. */
+TCN_APART static void run_step(const tcn_work *work, const tcn_lane_run *lanes, uint32_t n_lanes)
+{
+    const tcn_program *p = work->program;
+    tcn_hooks *hooks = work->hooks && work->hooks->clock ? work->hooks : NULL;
+    const tcn_commit *commits = p->commits;
+    const tcn_single_frame *single = p->single_frames;
+    const tcn_single_frame *const end = single + p->header->n_nodes;
+    uint32_t l, begin = 0;
+    for (; single < end; single++) {
+        if (hooks)
+            begin = hooks->clock();
+        single->run(p, single, lanes, n_lanes);
+        for (; commits->after == single; commits++)
+            for (l = 0; l < n_lanes; l++)
+                commits->take_in(&lanes[l], commits);
+        if (hooks)
+            add_ticks(hooks, p, single, hooks->clock() - begin);
+    }
+}
+
+TCN_APART void tcn_push_step(const tcn_work *work, tcn_lane *lane, uint32_t lanes)
+{
+    const tcn_program *p = work->program;
+    const tcn_header *h = p->header;
+    uint32_t l, i, o;
+    for (l = 0; l < lanes; l++) {
+        tcn_lane_run *run = &p->lanes[l];
+        enter_lane(p, run, lane[l].state);
+        for (i = 0; i < h->n_inputs; i++)
+            run->block[p->ports[i].tensor] = lane[l].in[i];
+        if (p->needs_counts && p->has_loops) {
+            tcn_count_frames(p, run->state->frames, run->have);
+            tcn_count_frames(p, run->state->frames + 1, run->goal);
+            tcn_compute_all(p, run);
+        }
+        run->state->frames += p->step;
+    }
+    for (l = 0; l < lanes; l += LANES_TOGETHER(lanes))
+        run_step(work, p->lanes + l, LANES_TOGETHER(lanes));
+    for (l = 0; l < lanes; l++)
+        for (o = 0; o < h->n_outputs; o++) {
+            const uint32_t t = p->ports[h->n_inputs + o].tensor, fresh = p->fresh[t];
+            lane[l].made[o] = fresh;
+            ring_copy_frame(lane[l].out[o], p->lanes[l].block[t], fresh * p->places[t].bytes);
+        }
+}
+
+int tcn_all_steady(const tcn_work *work, const tcn_lane *lane, uint32_t lanes)
+{
+    const tcn_program *p = work->program;
+    uint32_t l, o;
+    if ((work->hooks && work->hooks->tap_frames) || lanes == 0)
+        return 0;
+    for (l = 0; l < lanes; l++) {
+        if (lane[l].n != p->step || lane[l].state->frames < p->steady_from || tcn_usable(work, lane[l].state) ||
+            !whole_steps(p, lane[l].state->frames - p->steady_from, &p->lanes[l].steps))
+            return 0;
+        for (o = 0; o < p->header->n_outputs; o++)
+            if (lane[l].room[o] < p->fresh[p->ports[p->header->n_inputs + o].tensor])
+                return 0;
+    }
+    return 1;
+}
