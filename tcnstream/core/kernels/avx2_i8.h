@@ -3,7 +3,7 @@
 
 /* Of 16 bits, for the windows of some positions: half of a processor's nearest cache. Registers hold the sums of eight
  * outputs for five positions. */
-enum { WIDENED_WORDS = 8192, WIDENED_TILE = 5, WIDENED_POSITIONS = 64 };
+enum { WIDENED_WORDS = TCN_SLIDING_VALUES + 16, WIDENED_TILE = 5, WIDENED_POSITIONS = TCN_SLIDING_POSITIONS };
 
 INLINE __m256i sixteen(const int8_t *p) { return _mm256_cvtepi8_epi16(bytes_at(p)); }
 
@@ -59,32 +59,22 @@ static __attribute__((noinline)) int16_t *widen_rows(const void *const *rows, si
     return to;
 }
 
-/* Whether the window of each position is that of the position `step` before it, moved by a tap. */
-static int slides_by(const void *const *rows, size_t n, size_t taps, size_t step)
+/* The frames of each tap. */
+static widened_windows widen_taps(const void *const *rows, size_t n, size_t taps, row_part part, int16_t *x)
 {
-    const void *const *const end = rows + (n - step) * taps;
+    int16_t *to = x;
     size_t k;
-    for (; rows < end; rows += taps)
-        for (k = 1; k < taps; k++)
-            if (rows[k] != rows[step * taps + k - 1])
-                return 0;
-    return 1;
+    for (k = 0; k < taps; k++)
+        to = widen_rows(rows + k, n, taps, part, to);
+    return (widened_windows){x, taps, (part.n + 3) & ~(size_t)3, (size_t)(to - x) / taps};
 }
 
-/* Each frame once where windows slide by less than there are positions, each tap's frames otherwise. */
-static widened_windows widen_windows(const conv_args *a, const void *const *rows, size_t n, row_part part, int16_t *x)
+/* The frames of all taps, each once: tap k of position p reads frame p + k * step. */
+static widened_windows widen_frames(const void *const *frames, size_t n, size_t taps, size_t step, row_part part, int16_t *x)
 {
-    const size_t taps = (size_t)a->taps_t * a->taps_f, padded = (part.n + 3) & ~(size_t)3, step = a->dilation_t;
-    int16_t *to = widen_rows(rows, n, taps, part, x);
-    size_t k;
-    if (taps > 1 && step < n && slides_by(rows, n, taps, step)) {
-        for (k = 1; k < taps; k++)
-            to = widen_rows(rows + (n - step) * taps + k, step, taps, part, to);
-        return (widened_windows){x, taps, padded, step * padded};
-    }
-    for (k = 1; k < taps; k++)
-        to = widen_rows(rows + k, n, taps, part, to);
-    return (widened_windows){x, taps, padded, n * padded};
+    const size_t padded = (part.n + 3) & ~(size_t)3;
+    widen_rows(frames, n + (taps - 1) * step, 1, part, x);
+    return (widened_windows){x, taps, padded, step * padded};
 }
 
 /* The sums of N times four outputs for T positions, from `bias` on. A register has two partial sums of four outputs. */
@@ -239,33 +229,57 @@ static void widened_part(const conv_args *a, const uint8_t *plan, const int8_t *
         finish_int8(a, plan, sum, positions, at, width, out.outs, out.to, out.n);
 }
 
+/* All outputs of group g, `at` entries into the columns. Returns the entries behind them. */
+static uint32_t widened_group(const conv_args *a, const uint8_t *plan, const widened_windows *of, uint32_t g, uint32_t at, size_t positions, void *const *outs)
+{
+    const uint32_t outputs = a->outputs / a->groups;
+    const size_t apart = of->taps * of->depth;
+    const int8_t *w = (const int8_t *)(plan + a->weights_at) + at * apart;
+    uint32_t begin, width, v;
+    for (begin = 0; begin < outputs; begin += width, at += width, w += apart * width) {
+        width = panel_width(outputs - begin);
+        for (v = 0; v < width; v += 8) {
+            const uint32_t left = outputs - begin - v, part = width < 8 ? width : 8;
+            widened_part(a, plan, w + 4 * v, 4 * width, of, at + v, part, positions,
+                         (panel_outputs){outs, (size_t)g * outputs + begin + v, left < part ? left : part, a->low, a->high});
+        }
+    }
+    return at;
+}
+
+INLINE row_part part_of_group(const conv_args *a, uint32_t g)
+{
+    const size_t depth = a->channels / a->groups;
+    return (row_part){g * depth, depth, a->groups == 1 && depth % 4 == 0};
+}
+
 static void conv_i8_widened(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions)
 {
     int16_t x[WIDENED_WORDS];
     const size_t taps = (size_t)a->taps_t * a->taps_f, depth = a->channels / a->groups, apart = taps * ((depth + 3) & ~(size_t)3);
-    const uint32_t outputs = a->outputs / a->groups;
-    const int is_all = a->groups == 1 && depth % 4 == 0;
-    size_t most = (WIDENED_WORDS - 16) / apart, p, n;
+    size_t most = TCN_SLIDING_VALUES / apart, p, n;
     if (positions == 1 || most < WIDENED_TILE) {
         conv_i8(a, plan, rows, outs, positions);
         return;
     }
     most = most < WIDENED_POSITIONS ? most / WIDENED_TILE * WIDENED_TILE : WIDENED_POSITIONS;
     for (p = 0; p < positions; p += n) {
-        const int8_t *w = (const int8_t *)(plan + a->weights_at);
-        uint32_t g, at = 0, begin, width, v;
+        uint32_t g, at = 0;
         n = positions - p < most ? positions - p : most;
         for (g = 0; g < a->groups; g++) {
-            const widened_windows of = widen_windows(a, rows + p * taps, n, (row_part){g * depth, depth, is_all}, x);
-            for (begin = 0; begin < outputs; begin += width, at += width, w += apart * width) {
-                width = panel_width(outputs - begin);
-                for (v = 0; v < width; v += 8) {
-                    const uint32_t left = outputs - begin - v, part = width < 8 ? width : 8;
-                    widened_part(a, plan, w + 4 * v, 4 * width, &of, at + v, part, n,
-                                 (panel_outputs){outs + p, (size_t)g * outputs + begin + v, left < part ? left : part, a->low, a->high});
-                }
-            }
+            const widened_windows of = widen_taps(rows + p * taps, n, taps, part_of_group(a, g), x);
+            at = widened_group(a, plan, &of, g, at, n, outs + p);
         }
+    }
+}
+
+void tcn_conv_i8_sliding(const conv_args *a, const uint8_t *plan, const void *const *frames, void *const *outs, uint32_t positions)
+{
+    int16_t x[WIDENED_WORDS];
+    uint32_t g, at = 0;
+    for (g = 0; g < a->groups; g++) {
+        const widened_windows of = widen_frames(frames, positions, a->taps_t, a->dilation_t, part_of_group(a, g), x);
+        at = widened_group(a, plan, &of, g, at, positions, outs);
     }
 }
 

@@ -135,6 +135,11 @@ static inline uint64_t tcn_fours_window_bytes(const fours_args *a, uint32_t item
     return TCN_FAMILY_HERE == FAMILY_DSP ? (values + 3) / 4 * 16 : (values * item + 15) / 16 * 16;
 }
 
+/* A conv_i8 of positions that slide along time, frame by frame: tap k of position p reads frames[p + k * dilation]. So
+ * many of them, and of values in their frames, each padded to whole fours, at most. */
+enum { TCN_SLIDING_POSITIONS = 64, TCN_SLIDING_VALUES = 8192 - 16 };
+void tcn_conv_i8_sliding(const conv_args *a, const uint8_t *plan, const void *const *frames, void *const *outs, uint32_t positions);
+
 extern const tcn_kernels tcn_kernels_plain;
 extern const tcn_kernels tcn_kernels_base;
 extern const tcn_kernels tcn_kernels_avx2;
@@ -146,6 +151,7 @@ extern const tcn_kernels tcn_kernels_dot;
 #define TCN_HAS_FUSED
 #endif
 #if defined(__x86_64__) && defined(__GNUC__)
+#define TCN_HAS_SLIDING /* tcn_conv_i8_sliding, beside the kernels of AVX2 */
 #define TCN_HAS_SETTLED /* kernels that take the arguments of settled.h */
 #endif
 extern const tcn_fused_kernels tcn_fused_avx2;

@@ -179,7 +179,12 @@ typedef struct {
     tcn_window_kernel kernel;
     tcn_fours_kernel fours;
     uint32_t taps, filled, most;
+#ifdef TCN_HAS_SLIDING
+    int64_t sliding; /* positions */
+#endif
 } collector;
+
+enum { FEWEST_SLIDING = 16 }; /* shorter runs of several lanes are rather taken together */
 
 static void emit(collector *c)
 {
@@ -231,13 +236,53 @@ static inline void find_rows(const tcn_job *j, const tcn_lane_run *lane, int64_t
     }
 }
 
+#ifdef TCN_HAS_SLIDING
+/* The most positions that may slide at once, 0 where sharing the frames of their windows gains nothing. */
+static int64_t most_sliding(const collector *c)
+{
+    const conv_args *a = c->args;
+    const tcn_node_record *node = c->j->node;
+    const int64_t values = (a->channels + 3) / 4 * 4, shared = (int64_t)(a->taps_t - 1) * a->dilation_t;
+    int64_t most = TCN_SLIDING_VALUES / values - shared;
+    if (c->j->p->kernels->isa != TCN_ISA_AVX2 || node->dtype != TCN_I8 || node->kind != KIND_CONV || node->stride != 1 || a->taps_t == 1 || a->groups != 1)
+        return 0;
+    most = most < c->most ? most : c->most;
+    most = most < TCN_SLIDING_POSITIONS ? most : TCN_SLIDING_POSITIONS;
+    return most > a->dilation_t && most >= FEWEST_SLIDING ? most : 0;
+}
+
+/* Returns the first frame that is not done. */
+static int64_t conv_sliding(collector *c, const tcn_lane_run *lane, int64_t f)
+{
+    const tcn_job *j = c->j;
+    const tcn_program *p = j->p;
+    const tcn_place *to = &p->places[j->out[0]];
+    const uint32_t dilation = c->shape.dilation_t;
+    const int64_t end = lane->end[j->out[0]];
+    int64_t n, i;
+    for (; c->sliding && (n = end - f < c->sliding ? end - f : c->sliding) > dilation && n >= FEWEST_SLIDING; f += n) {
+        uint8_t *out = output_frame_at(p, lane, j->out[0], f);
+        emit(c);
+        find_rows(j, lane, f - j->node->pad_begin, 1, n + (int64_t)(c->taps - 1) * dilation, p->rows, 1);
+        for (i = 0; i < n; i++, out += to->bytes)
+            p->outs[i] = out;
+        tcn_conv_i8_sliding(c->args, p->plan, p->rows, p->outs, (uint32_t)n);
+    }
+    return f;
+}
+#endif
+
 static void conv_frames(collector *c, const tcn_lane_run *lane)
 {
     const tcn_job *j = c->j;
     const tcn_program *p = j->p;
     const tcn_place *to = &p->places[j->out[0]];
     int64_t f = lane->begin[j->out[0]], end = lane->end[j->out[0]], i;
-    uint8_t *out = output_frame_at(p, lane, j->out[0], f);
+    uint8_t *out;
+#ifdef TCN_HAS_SLIDING
+    f = conv_sliding(c, lane, f);
+#endif
+    out = output_frame_at(p, lane, j->out[0], f);
     while (f < end) {
         int64_t n = c->most - c->filled, first = f * j->node->stride - j->node->pad_begin;
         uint32_t k;
@@ -330,6 +375,9 @@ static void run(const tcn_job *j)
         return;
     }
     c = collector_of(j);
+#ifdef TCN_HAS_SLIDING
+    c.sliding = most_sliding(&c);
+#endif
     for (l = 0; l < j->n_lanes; l++) {
         const tcn_lane_run *lane = &j->lanes[l];
         if (!frequency)
