@@ -20,7 +20,7 @@ from tcnstream.errors import ModelError, SignalError
 from tcnstream.signal.card import MODELS, load_card, shipped_models
 from tcnstream.signal.segments import Segment
 from tcnstream.zoo.recipes import delineation, mitdb, qtdb
-from tcnstream.zoo.recipes.augment import MARK_WEIGHTS, MARKS, STRESS_CLEAN_S, Windows, is_stress
+from tcnstream.zoo.recipes.augment import MARK_WEIGHTS, MARKS, STRESS_CLEAN_S, Mix, Windows, is_stress
 from tcnstream.zoo.recipes.beat_scores import BeatCounts, count, stressed
 from tcnstream.zoo.recipes.delineation import Score, both, match, score, total
 from tcnstream.zoo.recipes.evaluate_ecg import (
@@ -239,6 +239,37 @@ def test_labels_stay_on_their_waves_however_time_is_stretched(monkeypatch: pytes
     assert np.all(np.array(inside) > 10 * np.array(outside))
 
 
+def test_hidden_p_waves_are_none_and_the_time_before_a_qrs_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Windows, "_disturb", lambda windows, window: None)
+    monkeypatch.setattr(Windows, "_time_map", lambda *_: (np.array([0.0, 10.0]), np.array([0.0, 10.0])))
+    records = [([ludb_example(record_of(beats(11)))], 1.0)]
+    mix = Mix(fibrillates=0.0, hides_p=1.0)
+    x, target, _ = Windows(records, None, 2000, 2, mix).draw(12)
+    label = target[..., :4].argmax(-1).astype(np.uint8)
+    counts = [(len(runs_of(lane, P)), len(runs_of(lane, QRS))) for lane in label]
+    assert all(q == 10 for _, q in counts) and min(p for p, _ in counts) == 0 < max(p for p, _ in counts) < 10
+    for signal, lane in zip(x, label, strict=True):
+        for start, _ in runs_of(lane, QRS):
+            before = slice(max(start - 45, 0), start - 5)
+            # Where no P wave is labelled before a QRS, none is left to be seen.
+            assert (P in lane[before]) == (np.ptp(signal[before]) > 0.04)
+
+
+def test_smeared_spikes_of_a_pacemaker_are_wide_and_lead_the_ventricles() -> None:
+    examples = [([ludb_example(record_of(beats(11)))], 1.0)]
+    label = np.zeros(2000, np.uint8)
+    for start in range(100, 2000, 200):
+        label[start : start + 25] = QRS
+    widths, leads = set(), []
+    for seed in range(30):
+        spikes = Windows(examples, None, 2000, seed, Mix(smeared=1.0))._spikes(label)
+        height = np.abs(spikes).max()
+        assert 0.04 <= height <= 0.81
+        widths |= {end - start for start, end in runs_of((np.abs(spikes) > height / 2).astype(np.uint8), 1)}
+        leads.append(int(np.argmax(np.abs(spikes) > height / 2)))
+    assert min(widths) >= 2 and max(widths) > 5 and len(set(leads)) > 10
+
+
 def test_records_without_p_are_drawn_more_often() -> None:
     with_p, without = record_of(beats(10)), record_of(tuple(w for w in beats(10) if w.label != P))
     assert not ludb_example(with_p).lacks_p and ludb_example(without).lacks_p
@@ -369,11 +400,11 @@ def test_training_learns_and_follows_its_seed(tmp_path: Path, monkeypatch: pytes
 
 
 @needs_compiler
-def test_the_files_lean_to_p_waves_and_to_ventricular_beats(tmp_path: Path) -> None:
+def test_the_files_lean_to_p_waves_and_to_marks(tmp_path: Path) -> None:
     pytest.importorskip("keras", reason="Keras converts what was trained")
     from tcnstream.zoo.recipes.fitting import Trained
     from tcnstream.zoo.recipes.separable import Network, folded_weights, units_of
-    from tcnstream.zoo.recipes.train_ecg import P_BIAS, V_BIAS, write_models
+    from tcnstream.zoo.recipes.train_ecg import MARK_BIASES, P_BIAS, write_models
 
     params = stage_params()
     channels, units = units_of(params)
@@ -383,7 +414,7 @@ def test_the_files_lean_to_p_waves_and_to_ventricular_beats(tmp_path: Path) -> N
     trained = Trained(network, network.parameters, statistics, 1)
     write_models(trained, params, windows(frames=1000), MARKS, "nothing", "m", tmp_path)
     leans = folded_weights(tmp_path / "m.f32.tflite")[-1][1] - learned
-    np.testing.assert_allclose(leans, [0, P_BIAS, 0, 0, V_BIAS, 0], atol=1e-6)
+    np.testing.assert_allclose(leans, [0, P_BIAS, 0, 0, MARK_BIASES["ventricular"], MARK_BIASES["noise"]], atol=1e-6)
 
 
 @pytest.mark.parametrize(("file", "look_ahead"), [("ecg", 50), ("ecg_fast", 10)])
@@ -678,3 +709,51 @@ def test_one_command_trains_a_model_and_says_whom_it_never_saw(ludb: Path, tmp_p
     assert tcnstream.load(tmp_path / "out" / card.file).outputs[0].shape == (len(LABELS),)
     refused = CliRunner().invoke(app, [*call, "--held=7"])
     assert refused.exit_code == 2 and "say it as mitdb/119" in refused.stderr
+
+
+@needs_compiler
+def test_the_last_parts_go_on_from_the_first_and_their_mean_is_the_network(ludb: Path, tmp_path: Path) -> None:
+    pytest.importorskip("keras", reason="Keras converts what was trained")
+    from tcnstream.zoo.recipes import train_ecg
+
+    app = typer.Typer()
+    app.command()(train_ecg.main)
+    call = ["--name=ecg", f"--ludb={ludb}", "--steps=2", "--last=2", "--frames=1000"]
+    kept = []
+    for out in (tmp_path / "a", tmp_path / "b"):
+        result = CliRunner().invoke(app, [*call, f"--out={out}"])
+        assert result.exit_code == 0, result.output
+        kept.append(dict(np.load(out / "ecg.npz")))
+    assert all(np.array_equal(kept[0][what], kept[1][what]) for what in ("parameters", "statistics"))
+    log = [json.loads(line) for line in (tmp_path / "a" / "ecg.log.jsonl").read_text().splitlines()]
+    assert [line["last"] for line in log if "last" in line] == list(train_ecg.LAST)
+    assert all(line["recipe"]["steps"] == 2 and line["recipe"]["seed"] == 11 for line in log if "last" in line)
+    assert "8 steps" in load_card(tmp_path / "a" / "ecg.toml").training_data
+
+
+@needs_compiler
+def test_the_mean_of_the_last_parts_is_between_them(tmp_path: Path) -> None:
+    from rich.progress import Progress
+
+    from tcnstream.zoo.recipes.fitting import Log, Recipe, Trained, fit
+    from tcnstream.zoo.recipes.separable import Network, Unit
+    from tcnstream.zoo.recipes.train_ecg import LAST_RATE, finished
+
+    network = Network(16, [Unit(5, 1, 2, -1, "0:B1.D1"), Unit(5, 4, 8, 1, "0:B2.D1")], 1, classes=6, marks=2)
+    begin = Trained(network, network.parameters.copy(), network.statistics.copy(), 5)
+    draws = {
+        mix: partial(Windows, [([ludb_example(record_of(beats(11)))], 1.0)], None, 500, mix=Mix(hides_p=mix))
+        for mix in (0.0, 0.9)
+    }
+    recipe, log = Recipe(seed=1, steps=3, lanes=2, frames=500, rate=LAST_RATE), Log(tmp_path / "log")
+    with Progress(disable=True) as progress:
+        mean = finished(begin, {str(k): d for k, d in draws.items()}, recipe, log, progress, tmp_path / "kept.npz")
+        ends = []
+        for draw in draws.values():
+            network.parameters[:] = begin.parameters
+            task = progress.add_task("", total=1.0, loss="")
+            ends.append(fit(network, draw, replace(recipe, seed=11), log, progress, task).parameters)
+    assert not np.array_equal(*ends) and mean.steps == 11
+    np.testing.assert_allclose(mean.parameters, np.mean(ends, axis=0), atol=1e-7)
+    with np.load(tmp_path / "kept.npz") as kept:
+        np.testing.assert_array_equal(kept["parameters"], mean.parameters)

@@ -107,13 +107,33 @@ class _Window:
     noise: npt.NDArray[np.int8]
 
 
+@dataclass(frozen=True)
+class Mix:
+    """How often records are drawn, and the chances of what is done to them.
+
+    Records that lack P waves, and those of which more than one beat in a hundred is ectopic, are drawn so many times as
+    often as others. ``fibrillates``: all P waves go, intervals become irregular, and mostly fibrillation waves come,
+    whose amplitude lies between the two of ``waves_mv``. ``hides_p``: P waves go and nothing else changes, so that it
+    is the wave that tells and not the time before a QRS. ``paces``: a pacemaker's spikes come, and ``smeared`` of these
+    as wide as a recorder's filter makes them. ``noise``: that of an electrode or a muscle comes, little or much.
+    """
+
+    lacks_p: float = 3.0
+    ectopic: float = 2.0
+    fibrillates: float = 0.12
+    waves_mv: tuple[float, float] = (0.005, 0.06)
+    hides_p: float = 0.0
+    paces: float = 0.05
+    smeared: float = 0.0
+    noise: float = 0.55
+
+
 class Windows:
     """Draws windows of ``frames`` frames at 250 Hz; the same seed gives the same windows.
 
     ``sources`` are groups of records and the share of the windows that each gets. Records without P waves are few and
-    their rhythm is what tells that there is none, so they are drawn three times as often, and of the others every
-    eighth loses its P waves, gets irregular intervals and fibrillation waves. Those with ventricular beats are drawn
-    twice as often, and every other window of a long record has one of its rare beats in it.
+    their rhythm is what tells that there is none, so they are drawn more often, and some of the others are made to
+    fibrillate. Every other window of a long record has one of its rare beats in it.
     """
 
     def __init__(
@@ -122,14 +142,18 @@ class Windows:
         noise: Mapping[str, Floats] | None,
         frames: int,
         seed: int,
+        mix: Mix = Mix(),
     ) -> None:
+        self._mix = mix
         self.frames = frames
         self._noises = _noises(noise or {}, frames)
         self._rng = np.random.default_rng(seed)
         self.examples: list[Example] = []
         shares: list[float] = []
         for examples, share in sources:
-            weight = np.array([(3.0 if e.lacks_p else 1.0) * (2.0 if e.is_ectopic else 1.0) for e in examples])
+            weight = np.array(
+                [(mix.lacks_p if e.lacks_p else 1.0) * (mix.ectopic if e.is_ectopic else 1.0) for e in examples]
+            )
             self.examples += examples
             shares += (share * weight / weight.sum()).tolist()
         self._share = np.array(shares) / sum(shares)
@@ -149,7 +173,7 @@ class Windows:
         return bool(self._rng.random() < probability)
 
     def _window(self, example: Example) -> _Window:
-        rng = self._rng
+        rng, mix = self._rng, self._mix
         lead = rng.integers(len(example.signal))
         span = self._span(example)
         signal, label = example.signal[lead, span], example.label[lead, span]
@@ -160,10 +184,16 @@ class Windows:
         if self._chance(chance):
             signal = signal + rng.uniform(-most, most) * example.signal[rng.integers(len(example.signal)), span]
         waves = runs_of(label, P)
-        fibrillates = bool(waves) and self._chance(0.12)
+        fibrillates = bool(waves) and self._chance(mix.fibrillates)
         if fibrillates:
             signal = _without(signal, rate_hz, waves)
             label = np.where(label == P, 0, label).astype(np.uint8)
+        elif waves and mix.hides_p and self._chance(mix.hides_p):
+            share = rng.choice([0.3, 1.0])
+            hidden = [wave for wave in waves if rng.random() < share]
+            signal, label = _without(signal, rate_hz, hidden), label.copy()
+            for first, last in hidden:
+                label[first:last] = 0
         old_s, new_s = self._time_map(label, rate_hz, duration_s, fibrillates)
         judged = np.flatnonzero(weight)
         ends = (judged[0], judged[-1]) if len(judged) else (0, len(label) - 1)
@@ -182,7 +212,7 @@ class Windows:
             # A stream that starts in the middle of a heart beat has no past yet.
             window.weight[:150] = 0
         if fibrillates and self._chance(0.85):
-            window.x = window.x + rng.uniform(0.005, 0.06) * self._fibrillation()
+            window.x = window.x + rng.uniform(*mix.waves_mv) * self._fibrillation()
         self._disturb(window)
         return window
 
@@ -243,7 +273,7 @@ class Windows:
         window.x = window.x * (-gain if self._chance(0.15) else gain)
         if gain < 0.35:
             window.weight[window.label == P] *= 0.3
-        if self._noises and self._chance(0.55):
+        if self._noises and self._chance(self._mix.noise):
             self._add_noise(window)
         x = window.x
         if self._chance(0.3):
@@ -255,7 +285,7 @@ class Windows:
         if self._chance(0.25):
             wander = np.exp(rng.uniform(np.log(0.02), np.log(1.5)))
             x = x + wander * np.sin(2 * np.pi * (rng.uniform(0.1, 0.5) * t + rng.random()))
-        if self._chance(0.05):
+        if self._chance(self._mix.paces):
             x = x + self._spikes(window.label)
         if self._chance(0.1):
             cutoff = rng.uniform(40, 100) / RATE_HZ
@@ -304,10 +334,25 @@ class Windows:
             at = np.array([a - ahead for a, _ in runs_of(label, QRS) if a > ahead], np.int64)
         else:
             at = np.arange(rng.integers(250), n, rng.integers(120, 350))
+        if self._mix.smeared and self._chance(self._mix.smeared):
+            return self._smeared(at)
         spikes[at] = np.exp(rng.uniform(np.log(0.3), np.log(12))) * rng.choice([-1, 1])
         rings = np.convolve(spikes, rng.choice([0.0, 1.0]) * np.array([-0.1, 0.4, 0.0, 0.4, -0.1]), "same")
         swing = np.exp(-np.arange(250) * (2 * np.pi * 0.5 / RATE_HZ)) * (2 * np.pi * 0.5 / RATE_HZ)
         return spikes + rings - np.convolve(spikes, swing)[:n]
+
+    def _smeared(self, at: npt.NDArray[np.int64]) -> Doubles:
+        """Spikes of one shape, 10 to 40 ms wide: some time before ``at``, for the atria, and half the time there."""
+        rng, n = self._rng, self.frames
+        width, t = rng.uniform(1, 4), np.arange(-12, 13)
+        bell = np.exp(-0.5 * np.square(t / width))
+        shape = bell * rng.choice([-1, 1]) + rng.uniform(-0.6, 0.6) * np.gradient(bell) * width
+        size = np.exp(rng.uniform(np.log(0.04), np.log(0.8)))
+        spikes = np.zeros(n)
+        ahead = int(rng.integers(20, 65))
+        spikes[at] = size * rng.choice([0.0, 1.0])
+        spikes[at[at >= ahead] - ahead] = size
+        return np.convolve(spikes, shape / np.abs(shape).max(), "same")
 
     def _lose(self, window: _Window) -> None:
         """The electrode is off: a flat line, or hum and drift, or what it picks up where there is no heart."""
