@@ -23,6 +23,8 @@ RESERVED_SEQS = 1_000_000  # a journal that cannot be written for a day must not
 _LOOK_S = 0.2  # and a quarter of the shortest pace, if that is less
 _SINKS_S, _LAST_S, _LOOK_AGAIN_S = 20.0, 8.0, 0.1
 """How long sinks may take for a checkpoint, and for the last one: systemd waits 30 s for the end of all."""
+_TROUBLED_S = 2.0
+"""How long those may that cannot write now."""
 _AT_ONCE = 8
 
 
@@ -136,11 +138,12 @@ class Checkpoints:
                 marks |= {name: self._sinks[name].mark() for name in sorted(names)}
         if not taken:
             return
-        until_s = time.monotonic() + sinks_s
+        began_s = time.monotonic()
         while late := [name for name, mark in marks.items() if not mark.wait(_LOOK_AGAIN_S)]:
             if is_due and self._stop.is_set():
                 return
-            if time.monotonic() > until_s:
+            waited_s = time.monotonic() - began_s
+            if waited_s > sinks_s or (waited_s > _TROUBLED_S and self._is_hopeless(late)):
                 break
         if late:
             self._has_trouble(f"the sinks {', '.join(late)} are behind")
@@ -152,6 +155,9 @@ class Checkpoints:
                 taken = [(each, checkpoint) for each, checkpoint in taken if each in watched]
             self._commit(taken, positions)
         self._let_go(positions)
+
+    def _is_hopeless(self, late: Sequence[str]) -> bool:
+        return all((sink := self._sinks.get(name)) is None or sink.disk_trouble for name in late)
 
     def _still_watched(self, lanes: Sequence[Watched]) -> list[Watched]:
         return [each for each in lanes if each in self._watched]

@@ -181,6 +181,7 @@ class Daemon:
         sources = {name: self._open(stream) for name, stream in new.items()}
         self.config = config
         self._end_streams([name for name in texts if name in new or name not in config.streams])
+        self._systemd.feed("reads its configuration")
         self._left = Left(self._journal.streams(), same_boot=True)
         made = self._make(sources)
         try:
@@ -188,6 +189,7 @@ class Daemon:
         except BaseException:
             self._unmake(made)
             raise
+        self._systemd.feed("reads its configuration")
         self._start(made)
         return len(new)
 

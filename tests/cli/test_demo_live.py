@@ -38,19 +38,19 @@ def test_demo_live_says_where_the_page_is_and_ends_cleanly(tmp_path: Path) -> No
         line = demo.stdout.readline()
         found = re.fullmatch(r"page: (http://127\.0\.0\.1:(\d+)/)\n", line)
         assert found is not None and found[2] != "8080", line
-        assert b"<title>tcnstream</title>" in urllib.request.urlopen(found[1], timeout=5).read()
+        assert b"<title>tcnstream</title>" in urllib.request.urlopen(found[1], timeout=60).read()
         began_s, streams = time.monotonic(), {}
         while not streams or min(each["next_frame"] / each["rate"] for each in streams.values()) < 2.5:
-            assert time.monotonic() - began_s < 20
+            assert time.monotonic() - began_s < 120
             time.sleep(0.2)
-            told = json.load(urllib.request.urlopen(found[1] + "health", timeout=5))
+            told = json.load(urllib.request.urlopen(found[1] + "health", timeout=60))
             streams = {
                 name: state | {"rate": {"heart": 360, "room": 16000}[name]} for name, state in told["streams"].items()
             }
         took_s = time.monotonic() - began_s
         assert set(streams) == {"heart", "room"} and 1 < took_s < 10  # at the recordings' own pace
         demo.send_signal(signal.SIGINT)
-        _, complaints = demo.communicate(timeout=20)
+        _, complaints = demo.communicate(timeout=90)
     assert demo.returncode == 0 and "Traceback" not in complaints
     assert not list(tmp_path.iterdir())
 

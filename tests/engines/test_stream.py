@@ -186,14 +186,14 @@ def test_two_threads_on_one_stream_are_told_so(floats: Model) -> None:
     class Slow(ReferenceExecutor):
         def advance(self, memory: State, chunks: Sequence[Array] | None) -> list[Array]:
             inside.set()
-            assert go_on.wait(10)
+            assert go_on.wait(60)
             return super().advance(memory, chunks)
 
     stream = Stream(Slow(floats.plan), floats.inputs, floats.outputs, "slow")
     first = threading.Thread(target=stream.push, args=(zeros(4),))
     first.start()
     try:
-        assert inside.wait(10)
+        assert inside.wait(60)
         for call in (lambda: stream.push(zeros(1)), stream.flush, stream.reset, stream.snapshot):
             with pytest.raises(StreamError, match="two threads use one stream at the same time"):
                 call()

@@ -38,7 +38,7 @@ class Served:
         """What the page's server says, whether or not all is well."""
         port = int(self.log.read_text().partition("web.started port=")[2].split()[0])
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=60) as answer:
                 return dict(json.load(answer))
         except urllib.error.HTTPError as error:
             return dict(json.load(error))

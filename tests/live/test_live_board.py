@@ -51,7 +51,7 @@ def faulty(qemu: None) -> None:
 
 def board_of(served: Served) -> dict[str, Any]:
     port = int(served.log.read_text().partition("web.started port=")[2].split()[0])
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=60) as answer:
         assert answer.status == 200  # a board harms no stream
         found: dict[str, Any] = json.load(answer)["streams"]["bed"]["board"]
         return found

@@ -228,7 +228,7 @@ def test_sources_that_stop_and_threads_that_wait_end(tmp_path: Path) -> None:
     put.join(0.3)
     assert put.is_alive() and intake.frames == 300
     stop.set()
-    put.join(5)
+    put.join(60)
     assert not put.is_alive()
 
 

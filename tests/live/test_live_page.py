@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import os
 import re
-import socket
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ import vendor
 from helpers.browser import DESKTOP, PHONE, Tab, chromium
 from helpers.installed import need_program
 from helpers.paths import AUDIO, ROOT
+from helpers.ports import free_port
 from helpers.served import Served
 
 from tcnstream.live.web.routes import PAGE
@@ -42,9 +42,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    return free_port()
 
 
 def config(port: int, *streams: tuple[str, str, str]) -> str:

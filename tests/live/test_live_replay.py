@@ -38,7 +38,7 @@ KEYS = {"type", "stream", "epoch", "seq", "start_s", "end_s", "label", "probabil
 
 def test_once_writes_what_a_pipeline_says(serve: Callable[..., Served], ecg: np.ndarray) -> None:
     served = serve(TWO, "--once")
-    assert served.process.wait(60) == 0, served.log.read_text()
+    assert served.process.wait(180) == 0, served.log.read_text()
     events = served.events()
     assert all(set(event) >= KEYS for event in events)
     pipeline = Pipeline("ecg", rate_hz=360, units="mV")
@@ -53,7 +53,7 @@ def test_once_writes_what_a_pipeline_says(serve: Callable[..., Served], ecg: np.
     assert {e["label"] for e in events if e["stream"] == "room"} == {"speech", "music"}
     written = (served.folder / "segments.jsonl").read_bytes()
     again = serve(None, "--once")
-    assert again.process.wait(60) == 0
+    assert again.process.wait(180) == 0
     assert (served.folder / "segments.jsonl").read_bytes() == written
 
 
@@ -80,7 +80,7 @@ def test_standard_input_ends_whatever_is_in_it(ecg: np.ndarray, tmp_path: Path) 
             '[sink.log]\nkind = "jsonl"\npath = "o.jsonl"\n'
         )
         command = [sys.executable, "-m", "tcnstream", "serve", "--once", str(folder / "live.toml")]
-        answer = subprocess.run(command, input=content, capture_output=True, timeout=60)
+        answer = subprocess.run(command, input=content, capture_output=True, timeout=180)
         assert answer.returncode == code, answer.stderr.decode()
         assert code == 0 or b"the bytes end 1 into a frame of float32" in answer.stderr
         written = (folder / "o.jsonl").read_bytes().splitlines() if (folder / "o.jsonl").exists() else []
@@ -94,7 +94,7 @@ def test_what_is_assumed_of_a_source_is_in_the_log(serve: Callable[..., Served],
     np.save(tmp_path / "x.npy", np.zeros(100, np.float32))
     text = f'[log]\nformat = "json"\n[stream.a]\nsource = "file:{tmp_path / "x.npy"}?rate=250"\nmodel = "ecg"\n'
     served = serve(text, "--once")
-    assert served.process.wait(30) == 0
+    assert served.process.wait(180) == 0
     said = [json.loads(line) for line in served.log.read_text().splitlines()]
     (assumed,) = [entry for entry in said if entry["event"] == "stream.assumed"]
     assert assumed["stream"] == "a" and "mV" in assumed["what"]
@@ -102,7 +102,7 @@ def test_what_is_assumed_of_a_source_is_in_the_log(serve: Callable[..., Served],
 
 def test_a_source_without_an_end_is_no_replay(serve: Callable[..., Served]) -> None:
     served = serve('[stream.a]\nsource = "file:no.npy"\nmodel = "ecg"\n', "--once")
-    assert served.process.wait(30) == 2 and "names no file" in served.log.read_text()
+    assert served.process.wait(180) == 2 and "names no file" in served.log.read_text()
 
 
 @pytest.mark.slow
@@ -138,7 +138,7 @@ replayed = "80 ms"
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])},
-        timeout=150,
+        timeout=500,
     )
     assert answer.returncode == 0, answer.stderr
     facts = json.loads(answer.stdout)
@@ -165,7 +165,7 @@ path = "segments.jsonl"
 """,
         "--once",
     )
-    assert served.process.wait(60) == 0, served.log.read_text()
+    assert served.process.wait(180) == 0, served.log.read_text()
     events = served.events()
     gaps = [e for e in events if e["type"] == "gap"]
     assert [(g["first_frame"], g["frames"], g["tolerance_frames"], g["done"]) for g in gaps] == [

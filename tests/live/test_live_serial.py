@@ -110,7 +110,7 @@ def collect(
     )
     feed.start()
     act(sensor)
-    feed.stop(5)
+    feed.stop(60)
     sensor.close()
     assert not feed.thread.is_alive()
     return taken.blocks
@@ -147,7 +147,7 @@ def test_noise_and_pulled_cables_lose_nothing_unmarked(tmp_path: Path) -> None:
 
 def get(port: int, path: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()

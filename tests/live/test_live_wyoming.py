@@ -91,19 +91,19 @@ def test_hostile_clients_are_let_go_and_others_served(serve: Callable[..., Serve
     port = port_of(served)
     for message in HOSTILE:
         with socket.create_connection(("127.0.0.1", port), 10) as hostile:
-            hostile.settimeout(10)
+            hostile.settimeout(60)
             try:
                 hostile.sendall(message)
                 assert hostile.recv(1000) == b"", message[:40]
             except ConnectionError:
                 pass  # closed while it was still sending
     crowd = [socket.create_connection(("127.0.0.1", port), 10) for _ in range(40)]
-    crowd[-1].settimeout(10)
+    crowd[-1].settimeout(60)
     assert crowd[-1].recv(10) == b""  # more than there is room for
     for each in crowd:
         each.close()
     with socket.create_connection(("127.0.0.1", port), 10) as good:
-        good.settimeout(10)
+        good.settimeout(60)
         good.sendall(b'{"type": "describe"}\n')
         assert json.loads(good.makefile("rb").readline())["type"] == "info"
     assert served.end() == 0 and "Traceback" not in served.log.read_text()
