@@ -327,6 +327,11 @@ class Stream:
             newest = zip(self.inputs, self._sure_newest().frames(self.memory.pushed_frames), strict=True)
             return one_or_all([frames.reshape(-1, *spec.shape) for spec, frames in newest])
 
+    @property
+    def tail_rule(self) -> Tail | None:
+        """How many of the newest input frames ``tail`` gives; None where it cannot be asked for."""
+        return self._sure_tail() if self.keeps_tail else None
+
     def tail_blobs(self) -> list[bytes]:
         """``tail`` as the bytes of each input's frames."""
         with self._alone():

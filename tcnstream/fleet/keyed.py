@@ -346,7 +346,7 @@ class _Live:
         agrees; but the message waits for that, and is not lost.
         """
         seq, doubted = message.seq, self._doubted
-        if self._is_near(self._next_seq, message):
+        if seq == self._next_seq or self._is_near(self._next_seq, message):
             if doubted is not None and seq >= self._next_seq and len(message.samples):
                 self._doubt(None)
             return self._new(message)

@@ -129,7 +129,13 @@ class Pipeline:
         self._start_s = setup.start_s
         self._follower: Follower | None = None
         self._at(0)
+        self._settle()
+
+    def _settle(self) -> None:
+        """What follows from the stream and the filters as they are now."""
         self._chain = self._chained()
+        self._tail_rule = self._stream.tail_rule
+        self._tail_facts = self._facts(of_tail=True)
 
     def _chained(self) -> native.Chain | None:
         """What takes most chunks in one call; None where there is more to do than scale, filter, push and label."""
@@ -343,19 +349,27 @@ class Pipeline:
         """What ``tail`` or ``snapshot`` makes bytes of."""
         if self._broken or self._gone:
             self._refuse_if_broken()
-        stream: bytes | Tail
-        if of_tail:
-            (frames,) = self._stream.tail_blobs()  # a pipeline's model has one input
-            stream = Tail(self._stream.frames_in - self._frames_in, frames)
-        else:
-            stream = self._stream.snapshot()
+        if not of_tail:
+            return self._state(self._facts(of_tail), *self._preprocessor.snapshot(), self._stream.snapshot())
+        if self._chain is not None and self._tail_rule is not None:
+            kept = self._chain.kept(self._tail_rule.least, self._tail_rule.period)
+            if kept is not None:
+                pushed, frames, memory = kept
+                filters = self._preprocessor.filters.snapshot_of(memory)
+                return self._state(self._tail_facts, None, filters, Tail(pushed - self._frames_in, frames))
+        (frames,) = self._stream.tail_blobs()  # a pipeline's model has one input
+        tail = Tail(self._stream.frames_in - self._frames_in, frames)
+        return self._state(self._tail_facts, *self._preprocessor.snapshot(), tail)
+
+    def _state(self, facts: bytes, rate: bytes | None, filters: bytes, stream: bytes | Tail) -> PipelineState:
         return PipelineState(
-            self._facts(of_tail),
+            facts,
             self._start_s or 0,
             self._begin_frames,
             self._frames_in,
             self._ended,
-            *self._preprocessor.snapshot(),
+            rate,
+            filters,
             None if self._segmenter is None else self._segmenter.state(),
             stream,
         )
@@ -408,7 +422,7 @@ class Pipeline:
             raise
         self._start_s, self._begin_frames, self._frames_in = state.start_s, state.begin_frames, state.frames_in
         self._preprocessor, self._segmenter, self._ended = preprocessor, segmenter, state.ended
-        self._chain = self._chained()
+        self._settle()
         self._made, self._broken = [], False
 
     def take_over(self, old: Pipeline) -> list[Segment]:
@@ -436,7 +450,7 @@ class Pipeline:
             segmenter.skip(self.frames_out)
         self._start_s, self._begin_frames, self._frames_in = old._start_s, old._begin_frames, old._frames_in
         self._preprocessor, self._segmenter, self._ended = preprocessor, segmenter, False
-        self._chain = self._chained()
+        self._settle()
         self._made, self._broken = [], False
         return old._close()
 

@@ -140,7 +140,11 @@ class FilterChain:
 
     def snapshot(self) -> bytes:
         """All that the chain remembers, without the zeros at the end; ``restore`` continues from it, bit for bit."""
-        return (self._heads[self.started] + self.memory.tobytes()).rstrip(b"\0")
+        return self.snapshot_of(self.memory.tobytes())
+
+    def snapshot_of(self, memory: bytes) -> bytes:
+        """``snapshot`` by somebody who has read the memory."""
+        return (self._heads[self.started] + memory).rstrip(b"\0")
 
     def restore(self, blob: bytes) -> None:
         """Raises SignalError if the snapshot is not of as much memory: it comes from another chain."""

@@ -169,9 +169,12 @@ class Segmenter:
         for run in kept:
             start, end = frame - run.start, frame - run.end
             runs += run.label, start, end, start - end - run.frames
-            sums += [run.sums[number] for number in self._said[run.label]]
-        width = max(max(sums).bit_length(), min(sums).bit_length()) // 8 + 1 if sums else 0
-        packed = b"".join([total.to_bytes(width, "little", signed=True) for total in sums])
+            for number in self._said[run.label]:
+                sums.append(run.sums[number])
+        packed = b""
+        if sums:
+            width = max(max(sums).bit_length(), min(sums).bit_length()) // 8 + 1
+            packed = b"".join([total.to_bytes(width, "little", signed=True) for total in sums])
         return SegmenterState(frame, len(self.marks), self._open is not None, runs, packed)
 
     def restore(self, state: SegmenterState) -> None:

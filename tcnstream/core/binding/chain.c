@@ -191,7 +191,33 @@ static PyObject *chain_push(PyObject *object, PyObject *const *args, Py_ssize_t 
     Py_RETURN_NONE;
 }
 
+/* How many frames the plan has had, the newest of them that rebuild it (as `Tail.frames` of compiler/tails.py counts
+ * them), and the memory of the filters. None where those frames were not kept, or the signal is over. */
+static PyObject *chain_kept(PyObject *object, PyObject *const *args, Py_ssize_t n_args)
+{
+    const ChainObject *self = (ChainObject *)object;
+    const PushObject *push = self->push;
+    const StreamObject *stream = push->stream;
+    const int64_t least = n_args == 2 ? PyLong_AsLongLong(args[0]) : -1;
+    const int64_t period = n_args == 2 ? PyLong_AsLongLong(args[1]) : 0;
+    int64_t pushed, wanted;
+    if (PyErr_Occurred())
+        return NULL;
+    if (least < 0 || period < 1 || stream->busy || stream->spoiled || tcn_ended(stream->state))
+        Py_RETURN_NONE;
+    pushed = tcn_frames_in(stream->state);
+    wanted = (pushed < least ? pushed : least + (pushed - least) % period) * (int64_t)stream->plan->in[0].frame_bytes;
+    if ((uint64_t)wanted > push->kept_end)
+        Py_RETURN_NONE;
+    return Py_BuildValue(
+        "(LNN)", (long long)pushed,
+        PyBytes_FromStringAndSize((const char *)push->kept + push->kept_end - wanted, (Py_ssize_t)wanted),
+        PyBytes_FromStringAndSize(self->memory.buf, self->memory.len));
+}
+
 static PyMethodDef chain_methods[] = {
+    {"kept", (PyCFunction)(void (*)(void))chain_kept, METH_FASTCALL,
+     "kept(least, period): the frames so far, the newest of them as bytes, the filters' memory; None of what is not kept."},
     {"push", (PyCFunction)(void (*)(void))chain_push, METH_FASTCALL,
      "push(x, begins): the runs, or the real numbers, that x makes possible; None for what is not taken here."},
     {NULL, NULL, 0, NULL}};

@@ -76,6 +76,10 @@ class Chain(Protocol):
         """The runs, or the real numbers (n, values), that float32 (n, channels) makes possible; None, and nothing has
         moved, for what is not taken so. ``begins``: x is the first of a signal."""
 
+    def kept(self, least: int, period: int, /) -> tuple[int, bytes, bytes] | None:
+        """How many frames the stream has had, the newest of them that rebuild it, where its Tail has these numbers, and
+        the filters' memory. None for what was not kept, and after the end."""
+
 
 def chain(
     quick: QuickPush,
