@@ -1,29 +1,18 @@
 /* convolution.c - CONV, DEPTHWISE and TRANSPOSE_CONV: rows of positions are collected and handed to the kernel
  * when the table is full. */
-#include "operation.h"
-
-/* How a window moves along time and frequency, of weights in panels or in fours. */
-typedef struct {
-    uint32_t taps_t, taps_f, dilation_t, dilation_f, stride_f;
-    int32_t pad_f;
-    uint32_t f_in, f_out, channels, outputs;
-    uint32_t edge_f_at;
-} conv_shape;
+#include "convolution.h"
 
 static int is_fours(const tcn_node_record *node)
 {
     return node->op == CONV_FOURS && (node->kind == KIND_CONV || node->kind == KIND_DEPTHWISE);
 }
 
-/* A position is a frame. */
-static int without_frequency(const conv_args *a) { return a->f_out == 1 && a->taps_f == 1 && a->pad_f == 0; }
-
-static int moves_along_frequency(const tcn_program *p, const tcn_node_record *node)
+int tcn_moves_along_frequency(const tcn_program *p, const tcn_node_record *node)
 {
-    return is_fours(node) ? ARGS(fours_args)->axis_at != 0 : !without_frequency(ARGS(conv_args));
+    return is_fours(node) ? ARGS(fours_args)->axis_at != 0 : !tcn_without_frequency(ARGS(conv_args));
 }
 
-static conv_shape shape_of(const tcn_program *p, const tcn_node_record *node)
+conv_shape tcn_shape_of(const tcn_program *p, const tcn_node_record *node)
 {
     const conv_args *a = ARGS(conv_args);
     if (is_fours(node)) {
@@ -38,124 +27,7 @@ static conv_shape shape_of(const tcn_program *p, const tcn_node_record *node)
                         a->channels, a->outputs, a->edge_f_at};
 }
 
-/* A convolution that is packed for a family of processors. */
-TCN_RARELY static int check_fours(tcn_checker *c)
-{
-    const tcn_node_record *n = c->node;
-    int helium = c->h->family == FAMILY_HELIUM, depthwise = n->kind == KIND_DEPTHWISE, wide = n->dtype == TCN_I16;
-    uint32_t block = !helium ? 4 : wide ? 8 : 16, at_once = depthwise ? block : 4, i, taps_t, f_in = 1, f_out = 1;
-    uint64_t outputs, weights;
-    const int8_t *shift;
-    ARGUMENTS(fours_args);
-    REQUIRE(n->op == CONV_FOURS && c->h->family != FAMILY_PORTABLE && output_of(c)->dtype == n->dtype, &n->op, TCN_VALUE);
-    REQUIRE(n->dtype == TCN_I8 || (wide && !depthwise), &n->dtype, TCN_VALUE);
-    REQUIRE(n->up == 1 && n->edge == EDGE_FILL, &n->up, TCN_VALUE);
-    REQUIRE(a->taps > 0 && a->taps <= c->h->max_taps, &a->taps, TCN_BOUNDS);
-    REQUIRE(a->dilation_t > 0 && a->dilation_t <= MOST_FRAMES, &a->dilation_t, TCN_VALUE);
-    REQUIRE(a->channels > 0 && a->channels <= MOST_ELEMENTS && a->outputs > 0 && a->outputs <= MOST_ELEMENTS, &a->channels, TCN_VALUE);
-    REQUIRE(!depthwise || a->channels == a->outputs, &a->outputs, TCN_VALUE);
-    REQUIRE((uint64_t)a->taps * a->channels <= c->h->bytes, &a->taps, TCN_BOUNDS);
-    taps_t = a->taps;
-    if (a->axis_at) {
-        const fours_axis *x = (const fours_axis *)(const void *)(c->plan + a->axis_at);
-        REQUIRE(TCN_NEEDED(PLACES), &a->axis_at, TCN_UNKNOWN);
-        REQUIRE(holds(c, a->axis_at, sizeof *x / 4, 4), &a->axis_at, TCN_BOUNDS);
-        REQUIRE(x->taps_f > 0 && a->taps % x->taps_f == 0, &x->taps_f, TCN_VALUE);
-        REQUIRE(x->dilation_f <= MOST_FRAMES, &x->dilation_f, TCN_VALUE);
-        REQUIRE(x->stride_f > 0 && x->stride_f <= MOST_FRAMES, &x->stride_f, TCN_VALUE);
-        REQUIRE(x->pad_f > -MOST_FRAMES && x->pad_f < MOST_FRAMES, &x->pad_f, TCN_VALUE);
-        REQUIRE(holds(c, x->edge_f_at, a->channels, wide ? 2 : 1), &x->edge_f_at, TCN_BOUNDS);
-        taps_t /= x->taps_f;
-        f_in = x->f_in;
-        f_out = x->f_out;
-    }
-    REQUIRE((uint64_t)f_in * a->channels == elements_of(input_of(c, 0)), &a->channels, TCN_VALUE);
-    REQUIRE((uint64_t)f_out * a->outputs == elements_of(output_of(c)), &a->outputs, TCN_VALUE);
-    REQUIRE((int64_t)(taps_t - 1) * a->dilation_t + 1 <= n->extent, &n->extent, TCN_VALUE);
-    outputs = (uint64_t)(a->outputs + at_once - 1) / at_once * at_once;
-    weights = outputs * (depthwise ? a->taps : (a->taps * a->channels + block - 1) / block * block);
-    REQUIRE(a->weights_at % 16 == 0 && holds(c, a->weights_at, weights, 1), &a->weights_at, TCN_BOUNDS);
-    REQUIRE(holds(c, a->columns_at, outputs / 4 * 9, 4), &a->columns_at, TCN_BOUNDS);
-    shift = (const int8_t *)(c->plan + a->columns_at + 8 * outputs);
-    for (i = 0; i < outputs; i++)
-        REQUIRE(helium ? shift[i] <= 0 && shift[i] >= -31 : shift[i] >= 0 && shift[i] <= 31, shift + i, TCN_VALUE);
-    return TCN_OK;
-}
-
-TCN_RARELY static int check_panels(tcn_checker *c)
-{
-    const tcn_node_record *n = c->node;
-    const tcn_tensor_record *x = input_of(c, 0), *y = output_of(c);
-    uint64_t taps, per_output, weights, sets = n->kind == KIND_RESAMPLE ? (uint64_t)n->up : 1, item = n->dtype == TCN_F32 ? 4 : n->dtype == TCN_I8 ? 1 : 2;
-    uint32_t each;
-    int depthwise = n->kind == KIND_DEPTHWISE || (n->kind == KIND_RESAMPLE && n->op == RESAMPLE_DEPTHWISE);
-    ARGUMENTS(conv_args);
-    REQUIRE(n->dtype <= TCN_I16 && y->dtype == n->dtype, &n->dtype, TCN_VALUE);
-    REQUIRE(a->taps_t > 0 && a->taps_f > 0 && a->taps_t <= 1u << 20 && a->taps_f <= 1u << 20, &a->taps_t, TCN_VALUE);
-    taps = (uint64_t)a->taps_t * a->taps_f;
-    REQUIRE(taps <= c->h->max_taps, &a->taps_t, TCN_BOUNDS);
-    REQUIRE(a->dilation_t > 0 && a->dilation_t <= MOST_FRAMES, &a->dilation_t, TCN_VALUE);
-    REQUIRE(a->dilation_f <= MOST_FRAMES, &a->dilation_f, TCN_VALUE);
-    REQUIRE(a->stride_f > 0 && a->stride_f <= MOST_FRAMES, &a->stride_f, TCN_VALUE);
-    REQUIRE(a->pad_f > -MOST_FRAMES && a->pad_f < MOST_FRAMES, &a->pad_f, TCN_VALUE);
-    REQUIRE(a->channels > 0 && a->channels <= MOST_ELEMENTS && a->outputs > 0 && a->outputs <= MOST_ELEMENTS, &a->channels, TCN_VALUE);
-    REQUIRE(a->groups > 0 && a->channels % a->groups == 0 && a->outputs % a->groups == 0, &a->groups, TCN_VALUE);
-    REQUIRE((uint64_t)a->f_in * a->channels == elements_of(x), &a->f_in, TCN_VALUE);
-    REQUIRE((uint64_t)a->f_out * a->outputs == elements_of(y), &a->f_out, TCN_VALUE);
-    if (n->kind == KIND_TRANSPOSE_CONV) {
-        REQUIRE(n->stride == 1 && a->pad_t < MOST_FRAMES && n->edge == EDGE_FILL, &a->pad_t, TCN_VALUE);
-        /* The taps read what the Window says, which is what the rings keep. */
-        REQUIRE(a->taps_t <= (uint32_t)n->extent && (int64_t)a->pad_t + n->pad_begin == (int64_t)a->taps_t - 1, &a->pad_t, TCN_VALUE);
-    } else if (n->kind == KIND_RESAMPLE) {
-        REQUIRE(n->op <= RESAMPLE_DEPTHWISE && n->dtype == TCN_F32 && (n->edge == EDGE_FILL || n->edge == EDGE_HOLD), &n->op, TCN_VALUE);
-        REQUIRE(a->taps_f == 1 && a->dilation_t == 1 && a->f_out == 1, &a->taps_f, TCN_VALUE);
-        REQUIRE(a->taps_t == ((uint32_t)n->extent - 1) / (uint32_t)n->up + 1, &n->extent, TCN_VALUE);
-    } else {
-        REQUIRE(n->up == 1 && n->edge == EDGE_FILL, &n->up, TCN_VALUE);
-        REQUIRE((int64_t)(a->taps_t - 1) * a->dilation_t + 1 <= n->extent, &n->extent, TCN_VALUE);
-    }
-    REQUIRE(TCN_NEEDED(PLACES) || without_frequency(a), &a->f_out, TCN_UNKNOWN);
-    if (depthwise) {
-        REQUIRE(a->outputs % a->channels == 0, &a->outputs, TCN_VALUE);
-        weights = (uint64_t)a->outputs * (n->dtype == TCN_F32 ? 4 : 1);
-        per_output = a->outputs;
-    } else {
-        uint64_t depth = a->channels / a->groups;
-        each = panel_total(a->outputs / a->groups);
-        if (n->dtype != TCN_F32)
-            depth = (depth + 3) / 4;
-        weights = depth * each * a->groups * 4;
-        per_output = (uint64_t)each * a->groups;
-    }
-    REQUIRE(weights <= c->h->bytes, &a->weights_at, TCN_BOUNDS); /* or the products below may overflow */
-    weights *= taps;
-    if (n->kind == KIND_RESAMPLE)
-        weights = (weights + 63) & ~(uint64_t)63;
-    REQUIRE(a->weights_bytes == weights && a->weights_at % (c->h->family == FAMILY_PORTABLE ? 64 : 16) == 0 && holds(c, a->weights_at, sets * weights, 1), &a->weights_at, TCN_BOUNDS);
-    REQUIRE(holds(c, a->bias_at, per_output, n->dtype == TCN_I16 ? 8 : 4), &a->bias_at, TCN_BOUNDS);
-    REQUIRE(holds(c, a->edge_f_at, a->channels, (uint32_t)item), &a->edge_f_at, TCN_BOUNDS);
-    if (n->dtype == TCN_F32) {
-        REQUIRE(a->rescale == RESCALE_FLOAT, &a->rescale, TCN_VALUE);
-        return TCN_OK;
-    }
-    if (n->dtype == TCN_I8)
-        REQUIRE(holds(c, a->bias_u8_at, per_output, 4), &a->bias_u8_at, TCN_BOUNDS);
-    REQUIRE(a->rescale == RESCALE_EXACT || a->rescale == RESCALE_TWICE || a->rescale == (n->dtype == TCN_I8 ? RESCALE_SHORT : RESCALE_WIDE), &a->rescale, TCN_VALUE);
-    REQUIRE(holds(c, a->multiplier_at, per_output, a->rescale == RESCALE_EXACT ? 8 : 4), &a->multiplier_at, TCN_BOUNDS);
-    REQUIRE(holds(c, a->shift_at, per_output, 4), &a->shift_at, TCN_BOUNDS);
-    return a->rescale == RESCALE_EXACT ? tcn_check_shifts(c, a->shift_at, (uint32_t)per_output, -2000, 2000)
-           : a->rescale == RESCALE_WIDE ? tcn_check_shifts(c, a->shift_at, (uint32_t)per_output, -31, 14)
-           : a->rescale == RESCALE_SHORT ? tcn_check_shifts(c, a->shift_at, (uint32_t)per_output, -31, 0)
-                                        : tcn_check_shifts(c, a->shift_at, (uint32_t)per_output, -31, 30);
-}
-
-TCN_RARELY int tcn_check_convolution(tcn_checker *c)
-{
-    const tcn_node_record *n = c->node;
-    return (n->kind == KIND_CONV || n->kind == KIND_DEPTHWISE) && n->op != CONV_PANELS ? check_fours(c) : check_panels(c);
-}
-
-static tcn_window_kernel window_kernel(const tcn_program *p, const tcn_node_record *node)
+tcn_window_kernel tcn_window_kernel_of(const tcn_program *p, const tcn_node_record *node)
 {
     const tcn_kernels *k = p->kernels;
     if (node->kind == KIND_DEPTHWISE)
@@ -163,7 +35,7 @@ static tcn_window_kernel window_kernel(const tcn_program *p, const tcn_node_reco
     return node->dtype == TCN_F32 ? k->conv_f32 : node->dtype == TCN_I8 ? k->conv_i8 : k->conv_i16;
 }
 
-static tcn_fours_kernel fours_kernel(const tcn_program *p, const tcn_node_record *node)
+tcn_fours_kernel tcn_fours_kernel_of(const tcn_program *p, const tcn_node_record *node)
 {
     if (!is_fours(node))
         return NULL;
@@ -352,13 +224,13 @@ static collector collector_of(const tcn_job *j)
     collector c;
     c.j = j;
     c.args = kernel_args(p, node);
-    c.shape = shape_of(p, node);
+    c.shape = tcn_shape_of(p, node);
     c.taps = c.shape.taps_t * c.shape.taps_f;
     c.filled = 0;
     c.most = c.taps == p->header->max_taps ? p->positions_at_most : p->table / c.taps;
     c.most = c.most < p->positions ? c.most : p->positions;
-    c.kernel = window_kernel(p, node);
-    c.fours = fours_kernel(p, node);
+    c.kernel = tcn_window_kernel_of(p, node);
+    c.fours = tcn_fours_kernel_of(p, node);
     return c;
 }
 
@@ -366,7 +238,7 @@ static void run(const tcn_job *j)
 {
     const tcn_program *p = j->p;
     const tcn_node_record *node = j->node;
-    int frequency = TCN_NEEDED(PLACES) && moves_along_frequency(p, node);
+    int frequency = TCN_NEEDED(PLACES) && tcn_moves_along_frequency(p, node);
     collector c;
     uint32_t l;
     int64_t f;
@@ -399,134 +271,7 @@ static void run_transposed(const tcn_job *j)
     emit(&c);
 }
 
-/* Where a lane's new frame reads its input: older frames in the ring, the newest in the block, which stands behind the rows
- * of a window that does not reach it. */
-static inline void find_single_rows(const tcn_single_frame *single, const tcn_lane_run *lane, tcn_kept kept, const void **rows)
-{
-    const int32_t *back = single->offsets;
-    for (; *back; back++)
-        *rows++ = kept_frame(&kept, *back);
-    *rows = lane->block[single->in_tensor];
-}
-
-/* Where a lane's new frame goes, as the outs of a kernel. */
-static inline void *const *single_out(const tcn_single_frame *single, const tcn_lane_run *lane)
-{
-    return (void *const *)(const void *)&lane->block[single->out_tensor];
-}
-
-#ifdef RINGS_SIDE_BY_SIDE
-/* Whether a lane's frames of a tensor stand behind those of the lane before, which is as far. */
-static inline int stands_behind(const tcn_place *in, const tcn_lane_run *lane)
-{
-    const tcn_lane_run *before = lane - 1;
-    return lane->lane && lane->lane == before->lane + 1 && lane->rings == before->rings && in->ring != TCN_NONE &&
-           lane->ring_next[in->ring] == before->ring_next[in->ring];
-}
-
-/* find_single_rows from what it found for the lane before. */
-static inline void find_rows_behind(const tcn_single_frame *single, const tcn_lane_run *lane, const void **rows)
-{
-    const void *const *before = rows - single->taps;
-    const uint32_t last = single->taps - 1;
-    uint32_t i;
-    for (i = 0; i < single->taps; i++)
-        rows[i] = (const uint8_t *)before[i] + single->in->bytes;
-    if (!single->offsets[last])
-        rows[last] = lane->block[single->in_tensor];
-}
-#endif
-
-/* One frame per lane without a frequency axis: where each tap reads is known beforehand. */
-static void run_lanes(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n_lanes)
-{
-    uint32_t filled = 0, l;
-    for (l = 0; l < n_lanes; l++) {
-#ifdef RINGS_SIDE_BY_SIDE
-        if (filled && stands_behind(single->in, &lanes[l]))
-            find_rows_behind(single, &lanes[l], p->rows + filled * single->taps);
-        else
-#endif
-            find_single_rows(single, &lanes[l], kept_of(single->in, &lanes[l]), p->rows + filled * single->taps);
-        p->outs[filled++] = *single_out(single, &lanes[l]);
-        if (filled == p->positions_at_most || l + 1 == n_lanes) {
-            single->kernel(single->args, p->plan, p->rows, p->outs, filled);
-            filled = 0;
-        }
-    }
-}
-
-static void run_single_frame(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n_lanes)
-{
-    if (LANES_TOGETHER(n_lanes) > 1) {
-        run_lanes(p, single, lanes, n_lanes);
-        return;
-    }
-    find_single_rows(single, lanes, kept_of(single->in, lanes), p->rows);
-    single->kernel(single->args, p->plan, p->rows, single_out(single, lanes), 1);
-}
-
-/* The same in fours; a window that is more than the new frame has a ring. */
-static void run_single_fours(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n_lanes)
-{
-    const tcn_lane_run *end = lanes + LANES_TOGETHER(n_lanes);
-    const void **rows = p->rows;
-    do {
-        find_single_rows(single, lanes, kept_in_ring(single->in, lanes), rows);
-        single->fours(single->args, p->plan, rows, single_out(single, lanes), 1, p->window);
-    } while (++lanes < end);
-}
-
-/* The same of a window that is the new frame alone. */
-static void run_newest_fours(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n_lanes)
-{
-    const tcn_lane_run *end = lanes + LANES_TOGETHER(n_lanes);
-    do {
-        const void *const *rows = (const void *const *)(const void *)&lanes->block[single->in_tensor];
-        single->fours(single->args, p->plan, rows, single_out(single, lanes), 1, p->window);
-    } while (++lanes < end);
-}
-
-/* The same where several new frames of the input make one. */
-static void run_single_strided(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n_lanes)
-{
-    uint32_t l, i;
-    for (l = 0; l < LANES_TOGETHER(n_lanes); l++) {
-        const tcn_kept kept = kept_of(single->in, &lanes[l]);
-        const uint8_t *fresh = lanes[l].block[single->in_tensor];
-        for (i = 0; i < single->taps; i++) {
-            int32_t back = single->offsets[i];
-            p->rows[i] = back > 0 ? kept_frame(&kept, back) : fresh - back;
-        }
-        if (single->fours)
-            single->fours(single->args, p->plan, p->rows, single_out(single, &lanes[l]), 1, p->window);
-        else
-            single->kernel(single->args, p->plan, p->rows, single_out(single, &lanes[l]), 1);
-    }
-}
-
-TCN_RARELY static void prepare_single_frame(const tcn_program *p, const tcn_node_record *node, tcn_single_frame *single, int32_t *offsets)
-{
-    const uint32_t *operands = IN_PLAN(uint32_t, node->operands_at);
-    const conv_shape a = shape_of(p, node);
-    int64_t lag = p->steady_frames[operands[node->n_inputs]] * node->stride - node->pad_begin - p->steady_frames[operands[0]];
-    uint32_t i;
-    if (moves_along_frequency(p, node) || (p->fresh[operands[0]] != 1 && tcn_is_narrow(p, node)))
-        return;
-    single->kernel = window_kernel(p, node);
-    single->fours = fours_kernel(p, node);
-    single->taps = a.taps_t;
-    for (i = 0; i < a.taps_t; i++)
-        offsets[i] = (int32_t)(lag + (int64_t)i * a.dilation_t);
-    if (TCN_NEEDED(RATES) && p->fresh[operands[0]] != 1)
-        single->run = run_single_strided;
-    else if (!single->fours)
-        single->run = run_single_frame;
-    else
-        single->run = a.taps_t == 1 && lag == 0 ? run_newest_fours : run_single_fours;
-}
-
-const tcn_operation tcn_conv = {tcn_check_convolution, run, prepare_single_frame};
-const tcn_operation tcn_depthwise = {tcn_check_convolution, run, prepare_single_frame};
+const tcn_operation tcn_conv = {tcn_check_convolution, run, tcn_prepare_single_convolution};
+const tcn_operation tcn_depthwise = {tcn_check_convolution, run, tcn_prepare_single_convolution};
 
 const tcn_operation tcn_transpose_conv = {tcn_check_convolution, run_transposed, NULL};

@@ -1,0 +1,129 @@
+/* single_convolution.c - convolutions of one new frame per lane, whose taps read where it is known beforehand. */
+#include "convolution.h"
+
+/* Where a lane's new frame reads its input: older frames in the ring, the newest in the block, which stands behind the rows
+ * of a window that does not reach it. */
+static inline void find_single_rows(const tcn_single_frame *single, const tcn_lane_run *lane, tcn_kept kept, const void **rows)
+{
+    const int32_t *back = single->offsets;
+    for (; *back; back++)
+        *rows++ = kept_frame(&kept, *back);
+    *rows = lane->block[single->in_tensor];
+}
+
+/* Where a lane's new frame goes, as the outs of a kernel. */
+static inline void *const *single_out(const tcn_single_frame *single, const tcn_lane_run *lane)
+{
+    return (void *const *)(const void *)&lane->block[single->out_tensor];
+}
+
+#ifdef RINGS_SIDE_BY_SIDE
+/* Whether a lane's frames of a tensor stand behind those of the lane before, which is as far. */
+static inline int stands_behind(const tcn_place *in, const tcn_lane_run *lane)
+{
+    const tcn_lane_run *before = lane - 1;
+    return lane->lane && lane->lane == before->lane + 1 && lane->rings == before->rings && in->ring != TCN_NONE &&
+           lane->ring_next[in->ring] == before->ring_next[in->ring];
+}
+
+/* find_single_rows from what it found for the lane before. */
+static inline void find_rows_behind(const tcn_single_frame *single, const tcn_lane_run *lane, const void **rows)
+{
+    const void *const *before = rows - single->taps;
+    const uint32_t last = single->taps - 1;
+    uint32_t i;
+    for (i = 0; i < single->taps; i++)
+        rows[i] = (const uint8_t *)before[i] + single->in->bytes;
+    if (!single->offsets[last])
+        rows[last] = lane->block[single->in_tensor];
+}
+#endif
+
+/* One frame per lane without a frequency axis: where each tap reads is known beforehand. */
+static void run_lanes(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n_lanes)
+{
+    uint32_t filled = 0, l;
+    for (l = 0; l < n_lanes; l++) {
+#ifdef RINGS_SIDE_BY_SIDE
+        if (filled && stands_behind(single->in, &lanes[l]))
+            find_rows_behind(single, &lanes[l], p->rows + filled * single->taps);
+        else
+#endif
+            find_single_rows(single, &lanes[l], kept_of(single->in, &lanes[l]), p->rows + filled * single->taps);
+        p->outs[filled++] = *single_out(single, &lanes[l]);
+        if (filled == p->positions_at_most || l + 1 == n_lanes) {
+            single->kernel(single->args, p->plan, p->rows, p->outs, filled);
+            filled = 0;
+        }
+    }
+}
+
+static void run_single_frame(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n_lanes)
+{
+    if (LANES_TOGETHER(n_lanes) > 1) {
+        run_lanes(p, single, lanes, n_lanes);
+        return;
+    }
+    find_single_rows(single, lanes, kept_of(single->in, lanes), p->rows);
+    single->kernel(single->args, p->plan, p->rows, single_out(single, lanes), 1);
+}
+
+/* The same in fours; a window that is more than the new frame has a ring. */
+static void run_single_fours(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n_lanes)
+{
+    const tcn_lane_run *end = lanes + LANES_TOGETHER(n_lanes);
+    const void **rows = p->rows;
+    do {
+        find_single_rows(single, lanes, kept_in_ring(single->in, lanes), rows);
+        single->fours(single->args, p->plan, rows, single_out(single, lanes), 1, p->window);
+    } while (++lanes < end);
+}
+
+/* The same of a window that is the new frame alone. */
+static void run_newest_fours(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n_lanes)
+{
+    const tcn_lane_run *end = lanes + LANES_TOGETHER(n_lanes);
+    do {
+        const void *const *rows = (const void *const *)(const void *)&lanes->block[single->in_tensor];
+        single->fours(single->args, p->plan, rows, single_out(single, lanes), 1, p->window);
+    } while (++lanes < end);
+}
+
+/* The same where several new frames of the input make one. */
+static void run_single_strided(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n_lanes)
+{
+    uint32_t l, i;
+    for (l = 0; l < LANES_TOGETHER(n_lanes); l++) {
+        const tcn_kept kept = kept_of(single->in, &lanes[l]);
+        const uint8_t *fresh = lanes[l].block[single->in_tensor];
+        for (i = 0; i < single->taps; i++) {
+            int32_t back = single->offsets[i];
+            p->rows[i] = back > 0 ? kept_frame(&kept, back) : fresh - back;
+        }
+        if (single->fours)
+            single->fours(single->args, p->plan, p->rows, single_out(single, &lanes[l]), 1, p->window);
+        else
+            single->kernel(single->args, p->plan, p->rows, single_out(single, &lanes[l]), 1);
+    }
+}
+
+TCN_RARELY void tcn_prepare_single_convolution(const tcn_program *p, const tcn_node_record *node, tcn_single_frame *single, int32_t *offsets)
+{
+    const uint32_t *operands = IN_PLAN(uint32_t, node->operands_at);
+    const conv_shape a = tcn_shape_of(p, node);
+    int64_t lag = p->steady_frames[operands[node->n_inputs]] * node->stride - node->pad_begin - p->steady_frames[operands[0]];
+    uint32_t i;
+    if (tcn_moves_along_frequency(p, node) || (p->fresh[operands[0]] != 1 && tcn_is_narrow(p, node)))
+        return;
+    single->kernel = tcn_window_kernel_of(p, node);
+    single->fours = tcn_fours_kernel_of(p, node);
+    single->taps = a.taps_t;
+    for (i = 0; i < a.taps_t; i++)
+        offsets[i] = (int32_t)(lag + (int64_t)i * a.dilation_t);
+    if (TCN_NEEDED(RATES) && p->fresh[operands[0]] != 1)
+        single->run = run_single_strided;
+    else if (!single->fours)
+        single->run = run_single_frame;
+    else
+        single->run = a.taps_t == 1 && lag == 0 ? run_newest_fours : run_single_fours;
+}
