@@ -273,7 +273,7 @@ static void conv_i8_widened(const conv_args *a, const uint8_t *plan, const void 
     }
 }
 
-void tcn_conv_i8_sliding(const conv_args *a, const uint8_t *plan, const void *const *frames, void *const *outs, uint32_t positions)
+static void conv_i8_sliding(const conv_args *a, const uint8_t *plan, const void *const *frames, void *const *outs, uint32_t positions)
 {
     int16_t x[WIDENED_WORDS];
     uint32_t g, at = 0;

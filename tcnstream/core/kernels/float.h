@@ -73,9 +73,25 @@ CLIP_OF(v16, i16v)
 
 #ifndef NO_CONV_F32
 
+/* Where the rows of a window stand: `across` from position to position, `down` from tap to tap. */
+#ifdef TCN_HAS_SLIDING
+typedef struct {
+    size_t across, down;
+} row_steps;
+#define STEPS_PARAMETER , row_steps steps
+#define STEPS_ARGUMENT , steps
+#define STEPS_ALONE , (row_steps){0, 1}
+#define ROW_OF(t, k) ((t) * steps.across + (k) * steps.down)
+#else
+#define STEPS_PARAMETER
+#define STEPS_ARGUMENT
+#define STEPS_ALONE
+#define ROW_OF(t, k) ((t) * taps + (k))
+#endif
+
 /* sum of products of one panel for T positions */
 #define PANEL(name, V, N, T)                                                                                     \
-    static inline __attribute__((always_inline)) void name(const float *w, const void *const *rows, size_t taps, \
+    static inline __attribute__((always_inline)) void name(const float *w, const void *const *rows STEPS_PARAMETER, size_t taps, \
                                                            size_t from, size_t depth, V (*sum)[N])                \
     {                                                                                                            \
         V a[T][N], weight[N];                                                                                    \
@@ -83,7 +99,7 @@ CLIP_OF(v16, i16v)
         UNROLL for (t = 0; t < T; t++) UNROLL for (v = 0; v < N; v++) a[t][v] = (V){0};                          \
         for (k = 0; k < taps; k++) {                                                                             \
             const float *x[T];                                                                                   \
-            UNROLL for (t = 0; t < T; t++) x[t] = (const float *)rows[t * taps + k] + from;                      \
+            UNROLL for (t = 0; t < T; t++) x[t] = (const float *)rows[ROW_OF(t, k)] + from;                      \
             UNROLL_ROW for (c = 0; c < depth; c++, w += N * sizeof(V) / 4) {                                     \
                 UNROLL for (v = 0; v < N; v++) weight[v] = *(const V *)(w + v * sizeof(V) / 4);                  \
                 UNROLL for (t = 0; t < T; t++) {                                                                 \
@@ -115,7 +131,7 @@ CLIP_OF(v16, i16v)
 #define PANEL_POSITIONS(name, V, N, T)                                                                           \
     {                                                                                                            \
         V sum[T][N];                                                                                             \
-        name##_##T(w, rows + p * taps, taps, from, depth, sum);                                                  \
+        name##_##T(w, rows + ROW_OF(p, 0) STEPS_ARGUMENT, taps, from, depth, sum);                                                  \
         UNROLL for (t = 0; t < T; t++) name##_store(low, high, bias, sum[t], (float *)outs[p + t] + to, n);      \
         p += T;                                                                                                  \
     }
@@ -128,7 +144,7 @@ CLIP_OF(v16, i16v)
     PANEL(name##_2, V, N, 2)                                                                                     \
     PANEL(name##_1, V, N, 1)                                                                                     \
     STORE(name##_store, V, N)                                                                                    \
-    static void name(const conv_args *a, const float *w, const float *bias, const void *const *rows,             \
+    static void name(const conv_args *a, const float *w, const float *bias, const void *const *rows STEPS_PARAMETER, \
                      void *const *outs, size_t positions, size_t taps, size_t depth, size_t from, size_t to, uint32_t n) \
     {                                                                                                            \
         const float low = a->low_f, high = a->high_f;                                                            \
@@ -237,13 +253,13 @@ static void conv_f32_alone(const conv_args *a, const float *w, const float *bias
         } else
 #endif
         if (width == 16) {
-            panel_16_1(w, rows, taps, 0, depth, sum_16);
+            panel_16_1(w, rows STEPS_ALONE, taps, 0, depth, sum_16);
             panel_16_store(low, high, bias, sum_16[0], out, n);
         } else if (width == 8) {
-            panel_8_1(w, rows, taps, 0, depth, sum_8);
+            panel_8_1(w, rows STEPS_ALONE, taps, 0, depth, sum_8);
             panel_8_store(low, high, bias, sum_8[0], out, n);
         } else {
-            panel_4_1(w, rows, taps, 0, depth, sum_4);
+            panel_4_1(w, rows STEPS_ALONE, taps, 0, depth, sum_4);
             panel_4_store(low, high, bias, sum_4[0], out, n);
         }
         w += taps * depth * width;
@@ -253,8 +269,8 @@ static void conv_f32_alone(const conv_args *a, const float *w, const float *bias
     }
 }
 
-static void conv_f32(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs,
-                     uint32_t positions)
+static void conv_f32_panels(const conv_args *a, const uint8_t *plan, const void *const *rows STEPS_PARAMETER, void *const *outs,
+                                uint32_t positions)
 {
     uint32_t taps = a->taps_t * a->taps_f;
     uint32_t depth = a->groups == 1 ? a->channels : a->channels / a->groups;
@@ -262,26 +278,43 @@ static void conv_f32(const conv_args *a, const uint8_t *plan, const void *const 
     const float *w = (const float *)(const void *)(plan + a->weights_at);
     const float *bias = (const float *)(const void *)(plan + a->bias_at);
     uint32_t g, begin;
-    if (positions == 1 && a->groups == 1) {
-        conv_f32_alone(a, w, bias, rows, (float *)outs[0]);
-        return;
-    }
     for (g = 0; g < a->groups; g++) {
         for (begin = 0; begin < outputs;) {
             uint32_t width = panel_width(outputs - begin), n = outputs - begin < width ? outputs - begin : width;
             uint32_t from = g * depth, to = g * outputs + begin;
             if (width == 16)
-                panel_16(a, w, bias, rows, outs, positions, taps, depth, from, to, n);
+                panel_16(a, w, bias, rows STEPS_ARGUMENT, outs, positions, taps, depth, from, to, n);
             else if (width == 8)
-                panel_8(a, w, bias, rows, outs, positions, taps, depth, from, to, n);
+                panel_8(a, w, bias, rows STEPS_ARGUMENT, outs, positions, taps, depth, from, to, n);
             else
-                panel_4(a, w, bias, rows, outs, positions, taps, depth, from, to, n);
+                panel_4(a, w, bias, rows STEPS_ARGUMENT, outs, positions, taps, depth, from, to, n);
             w += (size_t)taps * depth * width;
             bias += width;
             begin += width;
         }
     }
 }
+
+static void conv_f32(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs,
+                     uint32_t positions)
+{
+    if (positions == 1 && a->groups == 1) {
+        conv_f32_alone(a, (const float *)(const void *)(plan + a->weights_at), (const float *)(const void *)(plan + a->bias_at), rows, (float *)outs[0]);
+        return;
+    }
+#ifdef TCN_HAS_SLIDING
+    conv_f32_panels(a, plan, rows, (row_steps){(size_t)a->taps_t * a->taps_f, 1}, outs, positions);
+#else
+    conv_f32_panels(a, plan, rows, outs, positions);
+#endif
+}
+
+#ifdef TCN_HAS_SLIDING
+static void conv_f32_sliding(const conv_args *a, const uint8_t *plan, const void *const *frames, void *const *outs, uint32_t positions)
+{
+    conv_f32_panels(a, plan, frames, (row_steps){1, a->dilation_t}, outs, positions);
+}
+#endif
 
 #endif
 

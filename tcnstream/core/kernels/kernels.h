@@ -41,6 +41,16 @@ static inline tcn_columns tcn_columns_of(const fours_args *a, const uint8_t *pla
 typedef void (*tcn_fours_kernel)(const fours_args *a, const uint8_t *plan, const void *const *rows, void *const *outs,
                                  uint32_t positions, void *window);
 
+/* Kernels for positions that slide along time are given frames, each once: tap k of position p reads
+ * frames[p + k * dilation]. So many positions and, of int8, so many values, frames padded to whole fours, at most. */
+#if defined(__x86_64__) && defined(__GNUC__)
+#define TCN_HAS_SLIDING
+#define TCN_NO_SLIDING , NULL, NULL
+enum { TCN_SLIDING_POSITIONS = 64, TCN_SLIDING_VALUES = 8192 - 16 };
+#else
+#define TCN_NO_SLIDING
+#endif
+
 typedef struct {
     int isa;
     tcn_window_kernel conv_f32, conv_i8, conv_i16;
@@ -51,12 +61,18 @@ typedef struct {
     void (*binary_i16)(const binary_args *a, int op, const int16_t *x, const int16_t *y, int16_t *out, uint32_t n);
     void (*unary_f32)(const unary_args *a, int op, const float *x, float *out, uint32_t n);
     tcn_fours_kernel conv_i8_fours, depthwise_i8_fours, conv_i16_fours; /* NULL but for the family of processors that has them */
+#ifdef TCN_HAS_SLIDING
+    tcn_window_kernel conv_f32_sliding, conv_i8_sliding; /* or NULL */
+#endif
 } tcn_kernels;
 
-/* In the place of two of a table's kernels, for who takes float32 sums that are rounded once per product, not twice:
+/* In the place of some of a table's kernels, for who takes float32 sums that are rounded once per product, not twice:
  * they are not the reference kernels' bits. */
 typedef struct {
     tcn_window_kernel conv_f32, depthwise_f32;
+#ifdef TCN_HAS_SLIDING
+    tcn_window_kernel conv_f32_sliding;
+#endif
 } tcn_fused_kernels;
 
 /* What a build for some plans alone (TCN_ONLY) does not need is left to the linker to drop. */
@@ -135,11 +151,6 @@ static inline uint64_t tcn_fours_window_bytes(const fours_args *a, uint32_t item
     return TCN_FAMILY_HERE == FAMILY_DSP ? (values + 3) / 4 * 16 : (values * item + 15) / 16 * 16;
 }
 
-/* A conv_i8 of positions that slide along time, frame by frame: tap k of position p reads frames[p + k * dilation]. So
- * many of them, and of values in their frames, each padded to whole fours, at most. */
-enum { TCN_SLIDING_POSITIONS = 64, TCN_SLIDING_VALUES = 8192 - 16 };
-void tcn_conv_i8_sliding(const conv_args *a, const uint8_t *plan, const void *const *frames, void *const *outs, uint32_t positions);
-
 extern const tcn_kernels tcn_kernels_plain;
 extern const tcn_kernels tcn_kernels_base;
 extern const tcn_kernels tcn_kernels_avx2;
@@ -151,7 +162,6 @@ extern const tcn_kernels tcn_kernels_dot;
 #define TCN_HAS_FUSED
 #endif
 #if defined(__x86_64__) && defined(__GNUC__)
-#define TCN_HAS_SLIDING /* tcn_conv_i8_sliding, beside the kernels of AVX2 */
 #define TCN_HAS_SETTLED /* kernels that take the arguments of settled.h */
 #endif
 extern const tcn_fused_kernels tcn_fused_avx2;

@@ -313,6 +313,6 @@ const tcn_kernels tcn_kernels_plain = {
     TCN_KERNEL(DEPTHWISE_F32, tcn_plain_depthwise_f32), TCN_KERNEL(DEPTHWISE_I8, tcn_plain_depthwise_i8),
     TCN_KERNEL(DEPTHWISE_I16, tcn_plain_depthwise_i16),
     TCN_KERNEL(BINARY_F32, tcn_plain_binary_f32), TCN_KERNEL(BINARY_I8, tcn_plain_binary_i8),
-    TCN_KERNEL(BINARY_I16, tcn_plain_binary_i16), TCN_KERNEL(UNARY_F32, tcn_plain_unary_f32), NULL, NULL, NULL,
+    TCN_KERNEL(BINARY_I16, tcn_plain_binary_i16), TCN_KERNEL(UNARY_F32, tcn_plain_unary_f32), NULL, NULL, NULL TCN_NO_SLIDING,
 };
 #endif

@@ -263,19 +263,22 @@ I pairs some_pair_of(const int8_t *x, const int8_t *y, uint32_t n) { return side
 #include "avx2_i8.h"
 #include "avx2_settle.h"
 #define CONV_I8 conv_i8_widened
+#define CONV_I8_SLIDING conv_i8_sliding
 #define DEPTHWISE_I8 depthwise_i8_widened
 #define BINARY_I8 binary_i8_widened
 #elif defined(NUMBERS)
 #define CONV_I8 conv_i8
+#define CONV_I8_SLIDING NULL
 #define DEPTHWISE_I8 depthwise_i8
 #define BINARY_I8 binary_i8
 #else
 #define CONV_I8 conv_i8
+#define CONV_I8_SLIDING NULL
 #define DEPTHWISE_I8 tcn_plain_depthwise_i8
 #define BINARY_I8 tcn_plain_binary_i8
 #endif
 
 const tcn_kernels KERNELS = {
     ISA, conv_f32, CONV_I8, conv_i16, depthwise_f32, DEPTHWISE_I8, tcn_plain_depthwise_i16, binary_f32, BINARY_I8,
-    tcn_plain_binary_i16, tcn_plain_unary_f32, NULL, NULL, NULL,
+    tcn_plain_binary_i16, tcn_plain_unary_f32, NULL, NULL, NULL, conv_f32_sliding, CONV_I8_SLIDING,
 };

@@ -109,17 +109,23 @@ static inline void find_rows(const tcn_job *j, const tcn_lane_run *lane, int64_t
 }
 
 #ifdef TCN_HAS_SLIDING
+static tcn_window_kernel sliding_kernel(const tcn_program *p, const tcn_node_record *node)
+{
+    if (node->kind != KIND_CONV || node->stride != 1)
+        return NULL;
+    return node->dtype == TCN_F32 ? p->kernels->conv_f32_sliding : node->dtype == TCN_I8 ? p->kernels->conv_i8_sliding : NULL;
+}
+
 /* The most positions that may slide at once, 0 where sharing the frames of their windows gains nothing. */
 static int64_t most_sliding(const collector *c)
 {
     const conv_args *a = c->args;
-    const tcn_node_record *node = c->j->node;
     const int64_t values = (a->channels + 3) / 4 * 4, shared = (int64_t)(a->taps_t - 1) * a->dilation_t;
-    int64_t most = TCN_SLIDING_VALUES / values - shared;
-    if (c->j->p->kernels->isa != TCN_ISA_AVX2 || node->dtype != TCN_I8 || node->kind != KIND_CONV || node->stride != 1 || a->taps_t == 1 || a->groups != 1)
+    int64_t most = c->most < TCN_SLIDING_POSITIONS ? c->most : TCN_SLIDING_POSITIONS;
+    if (!sliding_kernel(c->j->p, c->j->node) || a->taps_t == 1 || a->groups != 1)
         return 0;
-    most = most < c->most ? most : c->most;
-    most = most < TCN_SLIDING_POSITIONS ? most : TCN_SLIDING_POSITIONS;
+    if (c->j->node->dtype == TCN_I8 && TCN_SLIDING_VALUES / values - shared < most)
+        most = TCN_SLIDING_VALUES / values - shared;
     return most > a->dilation_t && most >= FEWEST_SLIDING ? most : 0;
 }
 
@@ -130,6 +136,7 @@ static int64_t conv_sliding(collector *c, const tcn_lane_run *lane, int64_t f)
     const tcn_program *p = j->p;
     const tcn_place *to = &p->places[j->out[0]];
     const uint32_t dilation = c->shape.dilation_t;
+    const tcn_window_kernel kernel = sliding_kernel(p, j->node);
     const int64_t end = lane->end[j->out[0]];
     int64_t n, i;
     for (; c->sliding && (n = end - f < c->sliding ? end - f : c->sliding) > dilation && n >= FEWEST_SLIDING; f += n) {
@@ -138,7 +145,7 @@ static int64_t conv_sliding(collector *c, const tcn_lane_run *lane, int64_t f)
         find_rows(j, lane, f - j->node->pad_begin, 1, n + (int64_t)(c->taps - 1) * dilation, p->rows, 1);
         for (i = 0; i < n; i++, out += to->bytes)
             p->outs[i] = out;
-        tcn_conv_i8_sliding(c->args, p->plan, p->rows, p->outs, (uint32_t)n);
+        kernel(c->args, p->plan, p->rows, p->outs, (uint32_t)n);
     }
     return f;
 }
