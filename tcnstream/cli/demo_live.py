@@ -24,7 +24,7 @@ def play_live() -> None:
     with tempfile.TemporaryDirectory(prefix="tcnstream-demo-") as folder:
         path = Path(folder) / "live.toml"
         path.write_text(_config(_free_port()), encoding="utf-8")
-        Daemon(read_config(path), Log(), started=_tell).run()
+        Daemon(read_config(path), Log(), started=_tell).run(then_ends=True)
 
 
 def _tell(address: str | None) -> None:
@@ -43,12 +43,10 @@ def _config(port: int) -> str:
 
 def _free_port() -> int:
     """The usual one, or any other where that is taken."""
-    for port in (_PORT, 0):
-        with socket.socket() as tried:
-            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                tried.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(tried.getsockname()[1])
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind(("127.0.0.1", _PORT))
+        except OSError:
+            return 0
     return _PORT

@@ -40,4 +40,4 @@ def serve(
     if check:
         print(f"{config}: {len(read.streams)} streams, {len(read.sinks)} sinks, all is well")
         return
-    Daemon(read, Log(read.log_format), once).run()
+    Daemon(read, Log(read.log_format), once).run(then_ends=True)

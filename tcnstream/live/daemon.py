@@ -68,8 +68,11 @@ class Daemon:
         self._systemd = Systemd()
         self._live_workers: dict[str, LiveWorker] = {}
 
-    def run(self) -> None:
-        """Raises SignalError where it cannot begin, and at the end of ``once`` where a stream failed."""
+    def run(self, *, then_ends: bool = False) -> None:
+        """Raises SignalError where it cannot begin, and at the end of ``once`` where a stream failed.
+
+        ``then_ends`` says that the process ends behind it: a second SIGTERM then changes nothing of how.
+        """
         previous = {number: signal.signal(number, self._signalled) for number in _SIGNALS}
         try:
             self._begin()
@@ -79,7 +82,7 @@ class Daemon:
                 self._stop()
         finally:
             for number, handler in previous.items():
-                signal.signal(number, handler)
+                signal.signal(number, signal.SIG_IGN if then_ends else handler)
         if failed := [running.lane.failed for running in self.running.values() if running.lane.failed]:
             raise SignalError(failed[0])
 

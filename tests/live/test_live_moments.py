@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 import signal
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +23,17 @@ import pytest
 from helpers.paths import ECG
 from helpers.served import Served
 
+from tcnstream.live.chain import Chain
 from tcnstream.live.checkpoints import Checkpoints
 from tcnstream.live.config import read_config
 from tcnstream.live.daemon import Daemon
 from tcnstream.live.journal import Journal
+from tcnstream.live.lanes import Lane, LiveWorker
 from tcnstream.live.logs import Log
+from tcnstream.live.metrics import metrics
+from tcnstream.live.running import Running
 from tcnstream.live.sinks import open_sink
-from tcnstream.live.sinks.base import Mark, Position
+from tcnstream.live.sinks.base import Mark, Position, SinkThread
 from tcnstream.live.sinks.jsonl import RotatedFile
 from tcnstream.live.sinks.mqtt import MqttSink
 from tcnstream.live.sinks.wyoming import WyomingConfig, WyomingWriter
@@ -292,3 +300,101 @@ def test_the_page_goes_on_behind_what_its_history_stumbles_over(
     one = here('[page]\nlisten = "127.0.0.1:0"\n' + stream() + log())
     assert there.wait(90) and again.wait(90)
     assert one.said("web.broke")
+
+
+@pytest.mark.slow
+def test_signals_that_come_while_it_ends_change_nothing(serve: Callable[..., Served]) -> None:
+    """The second one found a daemon that had given its handlers back, and was the process's end."""
+    served = serve(stream() + log())
+    served.wait_for(lambda: "daemon.started" in served.log.read_text())
+    while served.process.poll() is None:
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            served.process.send_signal(number)
+        time.sleep(1e-3)
+    assert served.process.returncode == 0, served.log.read_text()
+
+
+DEAF = """
+import time
+
+class InputStream:
+    read_available = 0
+
+    def __init__(self, **options):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def read(self, frames):
+        print("reads", flush=True)
+        time.sleep(1e6)
+"""
+PARENT = """
+import os, subprocess, sys
+command = [sys.executable, "-m", "tcnstream.live.sources.heard", "mic", "16000", "1", str(os.getpid())]
+child = subprocess.Popen(command, stdout=subprocess.PIPE)
+child.stdout.readline()
+print(child.pid, flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for processes in /proc")
+def test_a_microphone_that_gives_nothing_outlives_no_daemon(tmp_path: Path) -> None:
+    """Who waits for samples cannot look whether anybody still wants them."""
+    (tmp_path / "sounddevice.py").write_text(DEAF)
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    command = [sys.executable, "-c", PARENT]
+    said = subprocess.run(command, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": path}, timeout=90).stdout
+    child = Path("/proc", said.decode().strip())
+    with suppress(FileNotFoundError):  # it may go between two looks
+        until(lambda: not child.exists() or " Z " in (child / "stat").read_text())
+
+
+def test_what_comes_while_health_and_metrics_are_asked_for_breaks_nothing(
+    here: Callable[[str], Here], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Streams and sinks come in the main thread while the page's thread goes through them."""
+    daemon = here(stream() + log()).daemon
+    running, sink = daemon.running["one"], daemon.hub.sinks["log"]
+    trouble, is_alive, waiting = Running.trouble, SinkThread.is_alive, SinkThread.waiting
+    came: list[str] = []
+
+    def comes() -> None:
+        if len(came) < 3:
+            came.append(f"more {len(came)}")
+            daemon.running[came[-1]], daemon.hub.sinks[came[-1]] = running, sink
+
+    monkeypatch.setattr(Running, "trouble", lambda self: (comes(), trouble(self))[1])
+    monkeypatch.setattr(SinkThread, "is_alive", lambda self: (comes(), is_alive(self))[1])
+    assert not daemon.is_well()
+    came.clear()
+    monkeypatch.setattr(SinkThread, "waiting", lambda self: (comes(), waiting(self))[1])
+    assert "tcnstream_sink_waiting" in metrics(daemon)
+    monkeypatch.undo()
+    daemon.running, daemon.hub.sinks["log"] = {"one": running}, sink
+    for name in [name for name in daemon.hub.sinks if name != "log"]:
+        del daemon.hub.sinks[name]
+
+
+def test_a_stream_that_failed_before_its_end_lets_its_worker_end(
+    here: Callable[[str], Here], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its end was tried again and again, for ever, and whoever waited for the worker with it."""
+    asked: list[Exception] = []
+    one = here(stream() + log())
+    lane = one.daemon.running["one"].lane
+    worker = LiveWorker(one.daemon.hub, "live", lambda lane, error: asked.append(error), lambda: None)
+    intake = worker.add(Lane(lane.chain, lane.pool, lane.number, failed="it broke"))
+    monkeypatch.setattr(Chain, "end", lambda chain: (_ for _ in ()).throw(ValueError("it broke")))
+    intake.end()
+    worker.start()
+    ends = threading.Thread(target=worker.stop, daemon=True)
+    ends.start()
+    ends.join(20)
+    assert not ends.is_alive() and not worker.thread.is_alive() and not asked
+    monkeypatch.undo()

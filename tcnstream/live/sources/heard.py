@@ -1,6 +1,6 @@
 """The child that hears a microphone: PortAudio's samples to standard output, with their times.
 
-    python -m tcnstream.live.sources.heard NAME RATE_HZ CHANNELS
+    python -m tcnstream.live.sources.heard NAME RATE_HZ CHANNELS PARENT
     python -m tcnstream.live.sources.heard                          lists what can be heard
 
 It imports little, since a microphone that comes back should be heard soon.
@@ -12,11 +12,13 @@ import importlib
 import os
 import struct
 import sys
+import threading
 import time
 from typing import Any
 
 _HEAD = struct.Struct("<4sdII")
 _BLOCK_S = 0.02
+_LOOK_S = 0.5
 
 
 def main(arguments: list[str]) -> int:
@@ -33,6 +35,7 @@ def main(arguments: list[str]) -> int:
                 print(f"{device['name']}\t{channels} channels, {rate:g} Hz")
         return 0
     name, rate_hz, channels = arguments[0], float(arguments[1]), int(arguments[2])
+    threading.Thread(target=_end_with, args=(int(arguments[3]),), daemon=True).start()
     try:
         hear(sounddevice, name, rate_hz, channels)
     except (sounddevice.PortAudioError, ValueError) as error:
@@ -43,15 +46,21 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def _end_with(parent: int) -> None:
+    """A microphone that gives nothing would keep the child of a parent that was killed for ever."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK_S)
+    os._exit(0)
+
+
 def hear(sounddevice: Any, name: str, rate_hz: float, channels: int) -> None:
-    """Until the parent is gone."""
+    """For ever."""
     block = max(1, round(rate_hz * _BLOCK_S))
     out = sys.stdout.fileno()
-    parent = os.getppid()
     with sounddevice.InputStream(
         device=name or None, samplerate=rate_hz, channels=channels, dtype="float32", latency="high"
     ) as stream:
-        while os.getppid() == parent:
+        while True:
             fresh = stream.read_available < block
             samples, _ = stream.read(block)
             content = samples.astype("<f4", copy=False).tobytes()

@@ -63,7 +63,9 @@ class Microphone(Live):
     def pieces(self, stop: Flag) -> Iterator[Piece | None]:
         command = [sys.executable, "-m", "tcnstream.live.sources.heard", self._config.device]
         child = subprocess.Popen(
-            [*command, f"{self.rate_hz:g}", str(self._columns)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            [*command, f"{self.rate_hz:g}", str(self._columns), str(os.getpid())],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
         assert child.stdout is not None
         os.set_blocking(child.stdout.fileno(), False)
