@@ -222,6 +222,43 @@ TOGETHER(together_8, v_of_8, N_OF_8, 8)
 TOGETHER(together_4, v4, 1, 4)
 #endif
 
+#if LANES == 8 && defined(FUSED)
+#define HAS_PANEL_24
+/* A panel of 16 and the one of 8 behind it, four positions at a time: three vectors for each value that is brought in.
+ * Returns the positions that are done. */
+static size_t panel_24(const conv_args *a, const float *w, const float *bias, const void *const *rows STEPS_PARAMETER,
+                       void *const *outs, size_t positions, size_t taps, size_t depth, size_t from, size_t to, uint32_t n)
+{
+    enum { T = 4 };
+    const float low = a->low_f, high = a->high_f;
+    size_t p, k, c, t;
+    for (p = 0; p + T <= positions; p += T) {
+        const float *first = w, *second = w + taps * depth * 16;
+        v8 sum[T][3];
+        UNROLL for (t = 0; t < T; t++) sum[t][0] = sum[t][1] = sum[t][2] = (v8){0};
+        for (k = 0; k < taps; k++) {
+            const float *x[T];
+            UNROLL for (t = 0; t < T; t++) x[t] = (const float *)rows[ROW_OF(p + t, k)] + from;
+            UNROLL_ROW for (c = 0; c < depth; c++, first += 16, second += 8) {
+                const v8 weight[3] = {*(const v8 *)first, *(const v8 *)(first + 8), *(const v8 *)second};
+                UNROLL for (t = 0; t < T; t++) {
+                    const float one = x[t][c];
+                    sum[t][0] = ADD_TIMES(v8, sum[t][0], weight[0], one);
+                    sum[t][1] = ADD_TIMES(v8, sum[t][1], weight[1], one);
+                    sum[t][2] = ADD_TIMES(v8, sum[t][2], weight[2], one);
+                }
+            }
+        }
+        UNROLL for (t = 0; t < T; t++) {
+            float *out = (float *)outs[p + t] + to;
+            panel_16_store(low, high, bias, sum[t], out, 16);
+            panel_8_store(low, high, bias + 16, sum[t] + 2, out + 16, n - 16);
+        }
+    }
+    return p;
+}
+#endif
+
 /* One position, without a call for each panel. */
 static void conv_f32_alone(const conv_args *a, const float *w, const float *bias, const void *const *rows, float *out)
 {
@@ -282,6 +319,21 @@ static void conv_f32_panels(const conv_args *a, const uint8_t *plan, const void 
         for (begin = 0; begin < outputs;) {
             uint32_t width = panel_width(outputs - begin), n = outputs - begin < width ? outputs - begin : width;
             uint32_t from = g * depth, to = g * outputs + begin;
+#ifdef HAS_PANEL_24
+            if (width == 16 && outputs - begin > 20 && outputs - begin <= 24) {
+                const uint32_t all = outputs - begin;
+                const size_t done = panel_24(a, w, bias, rows STEPS_ARGUMENT, outs, positions, taps, depth, from, to, all);
+                const void *const *rest = rows + ROW_OF(done, 0);
+                if (done < positions) {
+                    panel_16(a, w, bias, rest STEPS_ARGUMENT, outs + done, positions - done, taps, depth, from, to, 16);
+                    panel_8(a, w + taps * depth * 16, bias + 16, rest STEPS_ARGUMENT, outs + done, positions - done, taps, depth, from, to + 16, all - 16);
+                }
+                w += (size_t)taps * depth * 24;
+                bias += 24;
+                begin = outputs;
+                continue;
+            }
+#endif
             if (width == 16)
                 panel_16(a, w, bias, rows STEPS_ARGUMENT, outs, positions, taps, depth, from, to, n);
             else if (width == 8)
