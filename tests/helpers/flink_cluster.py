@@ -88,16 +88,25 @@ class Cluster:
         self._manager = self._start("jobmanager", "jobmanager")
 
     def _start(self, script: str, name: str, *more: str) -> subprocess.Popen[bytes]:
-        with (self._folder / f"{name}.out").open("wb") as out:
+        with (self._folder / f"{name}.out").open("ab") as out:
             command = ["bash", str(HOME / "bin" / f"{script}.sh"), "start-foreground", *more]
             return subprocess.Popen(command, env=self._env, stdout=out, stderr=out, start_new_session=True)
 
     def start_worker(self) -> int:
         """One more task manager, with one slot; its number."""
         self._started += 1
-        name = f"worker{self._started}"
-        self._workers[self._started] = self._start("taskmanager", name, f"-Dtaskmanager.resource-id={name}")
+        self._workers[self._started] = self._start_worker(self._started)
         return self._started
+
+    def _start_worker(self, number: int) -> subprocess.Popen[bytes]:
+        name = f"worker{number}"
+        return self._start("taskmanager", name, f"-Dtaskmanager.resource-id={name}")
+
+    def _start_again(self) -> None:
+        """Workers that ended by themselves, as whoever runs a cluster does: on a busy machine some do not come up."""
+        for number, process in self._workers.items():
+            if process.poll() is not None:
+                self._workers[number] = self._start_worker(number)
 
     def kill_worker(self, number: int) -> None:
         """SIGKILL to all of it: nothing is said or written any more."""
@@ -135,6 +144,7 @@ class Cluster:
         """Seconds until it was so; raises TimeoutError with the end of the logs."""
         began_s = time.monotonic()
         while not until():
+            self._start_again()
             if time.monotonic() - began_s > LIMIT_S:
                 logs = "".join(file.read_text(errors="replace") for file in self._folder.glob("*.out"))
                 causes = sorted(set(re.findall(r"Caused by: .*|Exception: .*", logs)))

@@ -61,8 +61,10 @@ static double softmax_at(const float *x, int n, int best)
 {
     double total = 0;
     int k;
-    for (k = 0; k < n; k++)
-        total += exponential((double)x[k] - (double)x[best]);
+    for (k = 0; k < n; k++) {
+        const double less = (double)x[k] - (double)x[best];
+        total += less == 0 ? 1.0 : exponential(less); /* which is 1 there, bit for bit */
+    }
     return 1.0 / total;
 }
 
