@@ -8,6 +8,7 @@ import math
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -399,13 +400,17 @@ class Model:
             plan, identity = self._program(options, values)
             return make_executor(options.engine, plan, options.exact, options.rounding), identity
         key: tuple[object, ...] = options.engine, options.time_pooling, options.exact, options.rounding, digest(values)
-        if key not in self._executors:
+        opened = self._executors.get(key)
+        if opened is None:
             plan, identity = self._program(options, values)
-            self._executors[key] = make_executor(options.engine, plan, options.exact, options.rounding), identity
-            if len(self._executors) > _MOST_EXECUTORS:
+            opened = make_executor(options.engine, plan, options.exact, options.rounding), identity
+        # Another thread may ask for a stream, too, and forget one meanwhile.
+        self._executors[key] = opened
+        with suppress(KeyError):
+            self._executors.move_to_end(key)
+            while len(self._executors) > _MOST_EXECUTORS:
                 self._executors.popitem(last=False)
-        self._executors.move_to_end(key)
-        return self._executors[key]
+        return opened
 
 
 def load(

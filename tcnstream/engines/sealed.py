@@ -103,22 +103,32 @@ def does_not_fit() -> StreamError:
     return StreamError("the snapshot does not fit the model that it names; take a new one")
 
 
-_settled: WeakKeyDictionary[Plan, tuple[int, int]] = WeakKeyDictionary()
-_kept: WeakKeyDictionary[Plan, dict[int, tuple[int, ...]]] = WeakKeyDictionary()
+@dataclass(frozen=True, eq=False)
+class _Settled:
+    """From ``start`` pushed frames on what is kept repeats with ``period``; ``phases`` is what is known of it."""
+
+    start: int
+    period: int
+    phases: dict[int, tuple[int, ...]]
+
+
+_settled: WeakKeyDictionary[Plan, _Settled] = WeakKeyDictionary()
+"""Streams of one plan run in several threads: an entry is whole when it is there."""
 
 
 def kept_frames(plan: Plan, pushed_frames: int, ended: bool) -> tuple[int, ...]:
     """For every tensor how many of its newest frames will be read again; none after the end."""
     if ended:
         return (0,) * len(plan.tensors)
-    if plan not in _settled:
-        _settled[plan], _kept[plan] = settled_frames(plan), {}
-    start, period = _settled[plan]
+    settled = _settled.get(plan)
+    if settled is None:
+        settled = _settled[plan] = _Settled(*settled_frames(plan), {})
+    start, period = settled.start, settled.period
     phase = pushed_frames if pushed_frames < start else start + (pushed_frames - start) % period
-    known = _kept[plan]
-    if phase not in known:
-        if len(known) >= _PHASES_KEPT:
-            known.clear()
+    kept = settled.phases.get(phase)
+    if kept is None:
+        if len(settled.phases) >= _PHASES_KEPT:
+            settled.phases.clear()
         have = counts(plan, pushed_frames, ended=False)
-        known[phase] = tuple(h - o for h, o in zip(have, oldest_needed(plan, have), strict=True))
-    return known[phase]
+        kept = settled.phases[phase] = tuple(h - o for h, o in zip(have, oldest_needed(plan, have), strict=True))
+    return kept

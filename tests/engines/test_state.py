@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import random
 import struct
+import threading
 import tracemalloc
 import zlib
 from collections.abc import Callable
@@ -20,6 +22,7 @@ from helpers.paths import MODELS
 
 import tcnstream
 from tcnstream import Model, StreamError
+from tcnstream.engines.sealed import kept_frames
 from tcnstream.engines.state import Queue, State
 from tcnstream.signal.card import shipped_models
 from tcnstream.tflite.graph import Tensor
@@ -248,3 +251,28 @@ def test_engines_write_the_same_bytes(name: str) -> None:
     for stream in streams:
         stream.flush()
     assert len({stream.snapshot() for stream in streams}) == 1
+
+
+@pytest.mark.parametrize("moment", range(1, 7))
+def test_two_threads_may_look_at_one_plan_for_the_first_time(moment: int) -> None:
+    """Streams share their plan: what is noted of it is whole when another thread finds it."""
+    plan = long_memory().plan
+    expected = kept_frames(long_memory().plan, 1000, False)
+    others: list[tuple[int, ...]] = []
+    looks = itertools.count(1)
+
+    class Watched(type(plan)):  # type: ignore[misc]
+        """Another thread looks at it while this one does for the so many-th time."""
+
+        def __hash__(self) -> int:
+            if threading.current_thread() is threading.main_thread() and next(looks) == moment:
+                other = threading.Thread(target=lambda: others.append(kept_frames(plan, 1000, False)))
+                other.start()
+                other.join()
+            return object.__hash__(self)
+
+    object.__setattr__(plan, "__class__", Watched)
+    assert kept_frames(plan, 1000, False) == expected
+    for _ in range(moment):
+        hash(plan)
+    assert others == [expected]
