@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -92,9 +93,19 @@ def test_what_a_run_has_written_into_the_folder_is_no_recording_of_the_next(fold
     }
 
 
-def children_of(pid: int) -> list[int]:
-    """Processes that it started; none where the system does not say."""
-    return [int(child) for task in Path(f"/proc/{pid}/task").glob("*/children") for child in task.read_text().split()]
+KILLED = """
+import multiprocessing, os, runpy, signal
+from tcnstream.fleet import folder
+
+def told(done, total):
+    print(*(worker.pid for worker in multiprocessing.active_children()), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+whole = folder.segment_folder
+folder.segment_folder = lambda *given, **more: whole(*given, **more | {"told": told})
+runpy.run_module("tcnstream", run_name="__main__")
+"""
+"""The command, which is killed as soon as a part is there, and names its workers."""
 
 
 def is_alive(pid: int) -> bool:
@@ -107,13 +118,12 @@ def is_alive(pid: int) -> bool:
 def test_a_run_that_is_killed_goes_on_and_gives_the_same_file(folder: Path, tmp_path: Path) -> None:
     whole, output = tmp_path / "whole.parquet", tmp_path / "segments.parquet"
     assert ran(folder, whole).returncode == 0
-    killed = subprocess.Popen(command(folder, output, "--jobs", "1"), stderr=subprocess.DEVNULL)
+    words = [sys.executable, "-c", KILLED, *command(folder, output, "--jobs", "1")[3:]]
+    killed = subprocess.run(words, capture_output=True, text=True, check=False, timeout=600)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     parts = tmp_path / ".segments.parquet.parts"
-    while not list(parts.glob("[!.]*")) and killed.poll() is None:
-        time.sleep(0.001)
-    workers = children_of(killed.pid)
-    killed.kill()
-    killed.wait()
+    workers = list(map(int, killed.stdout.split()))
+    assert workers
     end = time.monotonic() + 300
     while any(map(is_alive, workers)) and time.monotonic() < end:
         time.sleep(0.05)
