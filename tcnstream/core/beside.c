@@ -20,7 +20,7 @@ int tcn_move_beside(tcn_state *to, const tcn_state *from, void *rings, uint32_t 
 {
     const tcn_header *h;
     const tcn_tensor_record *t;
-    uint32_t *next = (uint32_t *)(void *)((uint8_t *)to + sizeof *to), i, age;
+    uint32_t *next = (uint32_t *)(void *)((uint8_t *)to + sizeof *to), i, age, ring = 0;
     if (from->magic != TCN_STATE_MAGIC)
         return TCN_NO_STATE;
     if (((uintptr_t)to & 7) != 0 || !to || ((uintptr_t)rings & 63) != 0 || !rings)
@@ -37,11 +37,11 @@ int tcn_move_beside(tcn_state *to, const tcn_state *from, void *rings, uint32_t 
         tcn_ring old, made;
         if (!t[i].ring_frames)
             continue;
-        old = ring_among(rings_of(h, from), from->lanes, from->lane, t[i].ring_at, t[i].ring_frames, t[i].bytes, next[t[i].ring]);
+        old = ring_among(rings_of(h, from), from->lanes, from->lane, t[i].ring_at, t[i].ring_frames, t[i].bytes, next[ring]);
         made = ring_among(rings, lanes, lane, t[i].ring_at, t[i].ring_frames, t[i].bytes, 0);
         for (age = old.capacity; age; age--) /* all begin at the same place */
             ring_append_one(&made, ring_kept_frame(&old, age), &made.next);
-        next[t[i].ring] = 0;
+        next[ring++] = 0;
     }
     return TCN_OK;
 }

@@ -73,7 +73,8 @@ TCN_RARELY static int check_header(tcn_checker *c, size_t size)
     REQUIRE(h->ring_bytes <= 1u << 30, &h->ring_bytes, TCN_VALUE);
     REQUIRE(h->carry_bytes <= 1u << 28, &h->carry_bytes, TCN_VALUE);
     REQUIRE(h->max_taps > 0 && h->max_taps <= 1u << 20, &h->max_taps, TCN_VALUE);
-    REQUIRE(h->tensors_at % 16 == 0 && holds(c, h->tensors_at, h->n_tensors, sizeof(tcn_tensor_record)), &h->tensors_at, TCN_BOUNDS);
+    REQUIRE(h->tensors_at % 4 == 0 && h->tensors_at >= sizeof *h && h->tensors_at <= h->bytes &&
+            h->n_tensors <= (h->bytes - h->tensors_at) / sizeof(tcn_tensor_record), &h->tensors_at, TCN_BOUNDS);
     REQUIRE(h->nodes_at % 4 == 0 && h->nodes_at >= sizeof *h && h->nodes_at <= h->bytes &&
             h->n_nodes <= (h->bytes - h->nodes_at) / sizeof(tcn_node_record), &h->nodes_at, TCN_BOUNDS);
     REQUIRE(h->ports_at % 4 == 0 && h->ports_at >= sizeof *h && h->ports_at <= h->bytes &&
@@ -105,7 +106,7 @@ TCN_RARELY static int check_tensor(tcn_checker *c, uint32_t i)
     REQUIRE(t->dtype < sizeof bytes, &t->dtype, TCN_VALUE);
     REQUIRE(t->bytes > 0 && t->bytes <= (uint32_t)MOST_ELEMENTS * bytes[t->dtype] && t->bytes % bytes[t->dtype] == 0, &t->bytes, TCN_VALUE);
     if (t->ring_frames) {
-        REQUIRE(t->ring < h->n_rings && t->ring == c->rings++, &t->ring, TCN_BOUNDS);
+        REQUIRE(c->rings++ < h->n_rings, &t->ring_frames, TCN_BOUNDS);
         REQUIRE(t->ring_at % 4 == 0 && t->ring_at <= h->ring_bytes &&
                 t->ring_frames <= (h->ring_bytes - t->ring_at) / t->bytes, &t->ring_at, TCN_BOUNDS);
         REQUIRE(t->last_reader != TCN_NO_NUMBER, &t->last_reader, TCN_VALUE);

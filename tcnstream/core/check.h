@@ -12,7 +12,7 @@ typedef struct {
     const uint32_t *in, *out;
     uint32_t number; /* of the node */
     uint32_t loop_end;
-    uint32_t rings;  /* seen so far: they are numbered in order */
+    uint32_t rings;  /* seen so far */
     int64_t tail;    /* of the nodes seen so far */
     size_t position; /* of what is wrong */
 } tcn_checker;

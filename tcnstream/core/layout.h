@@ -8,7 +8,7 @@
 
 #define TCN_PLAN_MAGIC "TCNPLAN\n"
 #define TCN_SNAPSHOT_MAGIC "TCNSNAP\n"
-#define TCN_VERSION 4u
+#define TCN_VERSION 5u
 #define TCN_NONE 0xFFFFFFFFu
 #define TCN_NO_NUMBER 0xFFFFu
 #define TCN_SAME INT32_MIN
@@ -160,18 +160,16 @@ TCN_HAS_SIZE(tcn_growth, 12);
 /* A tensor of the plan that is no constant: the nodes that read a constant hold it themselves. */
 typedef struct {
     uint32_t bytes; /* of a frame */
-    uint32_t ring_frames; /* what a stream remembers between two pushes */
+    uint32_t ring_frames; /* what a stream remembers between two pushes; rings are numbered in the order of tensors */
     uint32_t ring_at; /* within the rings of a state */
     uint32_t growth_at; /* tcn_growth */
-    uint16_t ring; /* its number, TCN_NO_NUMBER without one */
     uint16_t slot; /* scratch area; TCN_NO_NUMBER for the model's inputs */
     uint16_t last_reader; /* node after which the ring takes in the new frames; TCN_NO_NUMBER: none */
     uint16_t writer; /* node; TCN_NO_NUMBER for the model's inputs */
     uint8_t dtype; /* TCN_F32 ... */
     uint8_t reserved;
-    uint16_t reserved2;
 } tcn_tensor_record;
-TCN_HAS_SIZE(tcn_tensor_record, 28);
+TCN_HAS_SIZE(tcn_tensor_record, 24);
 
 /* A node: its operation, its operands, its Window (`compiler.plan.Window`) and its arguments. */
 typedef struct {
@@ -228,16 +226,17 @@ TCN_HAS_SIZE(fours_axis, 28);
  *
  * CONV weights:       (outputs / 4, taps * channels / block, 4, block), each quotient rounded up
  * DEPTHWISE weights:  DSP (outputs / 4, taps, 4), HELIUM (outputs / 16, taps, 16)
- * The block is 4 bytes on DSP and 16 on HELIUM, 8 for int16. Columns are i32 biases with the input zero point folded
+ * The block is 4 bytes on DSP and 16 on HELIUM, 8 for int16; the last one of four outputs has as many whole words as
+ * are left. Columns are i32 biases with the input zero point folded
  * in, i32 multipliers, and i8 shifts, on DSP places to the right, on HELIUM the negative; each of them has whole fours
  * of outputs (HELIUM's DEPTHWISE: sixteens, in the order 0 4 8 12, 2 6 10 14, 1 5 9 13, 3 7 11 15). The accumulators
  * of int16 fit 32 bits, as the plan's writer has found; its shifts are 0 and its multipliers are shifted so that an
  * output is the rounded upper half of the product. */
 typedef struct {
-    uint32_t taps; /* along time and frequency together */
-    uint32_t dilation_t;
-    uint32_t channels; /* per frame position */
-    uint32_t outputs; /* per frame position */
+    uint16_t taps; /* along time and frequency together */
+    uint16_t dilation_t;
+    uint16_t channels; /* per frame position */
+    uint16_t outputs; /* per frame position */
     uint32_t weights_at;
     uint32_t columns_at;
     uint32_t axis_at; /* fours_axis; 0: a position is a frame */
@@ -246,7 +245,7 @@ typedef struct {
     int16_t high;
     int16_t reserved;
 } fours_args;
-TCN_HAS_SIZE(fours_args, 36);
+TCN_HAS_SIZE(fours_args, 28);
 
 /* CONV, TRANSPOSE_CONV, DEPTHWISE, RESAMPLE (`up` sets of weights, each of `weights_bytes`, a multiple of 64).
  *
@@ -270,7 +269,7 @@ typedef struct {
     uint32_t weights_at;
     uint32_t weights_bytes;
     uint32_t bias_at; /* f32, i32 (input zero point folded in) or i64 */
-    uint32_t bias_u8_at; /* i8: the same for activations shifted by 128 */
+    uint32_t bias_u8_at; /* i8, portable: the same for activations shifted by 128 */
     uint32_t rescale; /* RESCALE_... */
     uint32_t multiplier_at; /* i32; EXACT: i64 mantissas */
     uint32_t shift_at; /* i32; EXACT: exponents */
@@ -279,7 +278,7 @@ typedef struct {
     int32_t high;
     float low_f;
     float high_f;
-    uint32_t edge_f_at; /* `channels` elements of frequency padding */
+    uint32_t edge_f_at; /* `channels` elements of frequency padding; 0: a position is a frame, which reads none */
     uint32_t pad_t; /* TRANSPOSE_CONV: output frames cut off at the start */
 } conv_args;
 TCN_HAS_SIZE(conv_args, 100);
@@ -520,6 +519,6 @@ TCN_HAS_SIZE(tcn_snapshot_head, 24);
     X(INTERPOLATE, tcn_interpolate)
 #endif
 
-#define TCN_LAYOUT 0x449D28D4u /* of these two headers */
+#define TCN_LAYOUT 0x9A744D0Bu /* of these two headers */
 
 #endif

@@ -56,14 +56,14 @@ static size_t window_bytes(const tcn_program *p)
 static tcn_commit commit_of(const tcn_program *p, uint32_t node, uint32_t t)
 {
     const tcn_tensor_record *r = &p->tensors[t];
-    return (tcn_commit){&p->single_frames[node], NULL, t, 0, r->ring, r->ring_at, r->ring_frames, r->bytes};
+    return (tcn_commit){&p->single_frames[node], NULL, t, 0, p->places[t].ring, r->ring_at, r->ring_frames, r->bytes};
 }
 
 /* Lays the program out in the arena; without memory it only measures. */
 TCN_RARELY static void lay_out(tcn_program *p, arena *a, uint32_t block, uint32_t lanes)
 {
     const tcn_header *h = p->header;
-    uint32_t t, s, l, k, n = 0, most_bytes = 16;
+    uint32_t t, s, l, k, n = 0, ring = 0, most_bytes = 16;
     uint64_t positions = (uint64_t)block * lanes;
     for (k = 0; k < h->n_nodes; k++)
         p->has_loops |= p->nodes[k].loop != 0;
@@ -109,20 +109,20 @@ TCN_RARELY static void lay_out(tcn_program *p, arena *a, uint32_t block, uint32_
     if (a->at) {
         memset(p->signal_frames, 0, h->n_tensors * sizeof *p->signal_frames);
         memset(p->buffers, 0, 2 * (size_t)p->buffer_bytes);
-        for (k = 0; k < h->n_nodes; k++)
-            for (t = 0; t < h->n_tensors; t++)
-                if (p->tensors[t].last_reader == k && p->tensors[t].ring_frames)
-                    p->commits[n++] = commit_of(p, k, t);
-        p->commits[n].after = NULL;
         for (t = 0; t < h->n_tensors; t++) {
             p->places[t].bytes = p->tensors[t].bytes;
             p->places[t].ring_frames = p->tensors[t].ring_frames;
-            p->places[t].ring = p->tensors[t].ring_frames ? p->tensors[t].ring : TCN_NONE;
+            p->places[t].ring = p->tensors[t].ring_frames ? ring++ : TCN_NONE;
             p->places[t].ring_at = p->tensors[t].ring_at;
             p->places[t].base = NULL;
             p->places[t].pitch = 0;
             p->places[t].capacity = 0;
         }
+        for (k = 0; k < h->n_nodes; k++)
+            for (t = 0; t < h->n_tensors; t++)
+                if (p->tensors[t].last_reader == k && p->tensors[t].ring_frames)
+                    p->commits[n++] = commit_of(p, k, t);
+        p->commits[n].after = NULL;
     }
     for (s = 0; s < h->n_slots; s++) {
         size_t most = 0;

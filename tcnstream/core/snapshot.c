@@ -17,7 +17,7 @@ int tcn_snapshot(const tcn_state *state, void *blob)
     tcn_snapshot_head head = {TCN_SNAPSHOT_MAGIC, 0, 0, 0};
     uint8_t *to = blob;
     size_t size;
-    uint32_t i, crc;
+    uint32_t i, ring_number = 0, crc;
     if (state->magic != TCN_STATE_MAGIC)
         return TCN_NO_STATE;
     h = header_of(state->plan);
@@ -31,7 +31,7 @@ int tcn_snapshot(const tcn_state *state, void *blob)
     to += sizeof head;
     for (i = 0; i < h->n_tensors; i++) {
         if (t[i].ring_frames) {
-            const tcn_ring ring = ring_among(rings_of(h, state), LANES_BESIDE(state), LANE_BESIDE(state), t[i].ring_at, t[i].ring_frames, t[i].bytes, next[t[i].ring]);
+            const tcn_ring ring = ring_among(rings_of(h, state), LANES_BESIDE(state), LANE_BESIDE(state), t[i].ring_at, t[i].ring_frames, t[i].bytes, next[ring_number++]);
             ring_copy(&ring, to + t[i].ring_at);
         }
     }

@@ -82,11 +82,24 @@ INLINE void gather_window(const void *const *rows, uint32_t taps, uint32_t chann
     }
 }
 
-/* Four sums with the products of 16 bytes of `x` and 16 weights of each at once; returns where the weights end. gcc keeps
- * one pointer for them, which takes two instructions more a step. */
-INLINE const int8_t *four_sums(const int8_t *x, const int8_t *w, uint32_t blocks, const int32_t *bias, int32x4_t *sums)
+/* Of four outputs. */
+typedef struct { int32_t a, b, c, d; } sums_of_four;
+
+INLINE sums_of_four biases(const int32_t *bias) { return (sums_of_four){bias[0], bias[1], bias[2], bias[3]}; }
+
+INLINE int32x4_t as_vector(sums_of_four s)
 {
-    int32_t a = bias[0], b = bias[1], c = bias[2], d = bias[3];
+    int32x4_t sums;
+    __asm("vmov %q0[2], %q0[0], %1, %3\n\tvmov %q0[3], %q0[1], %2, %4" : "=&w"(sums) : "r"(s.a), "r"(s.b), "r"(s.c), "r"(s.d));
+    return sums;
+}
+
+/* Four sums with the products of 16 bytes of `x` and 16 weights of each at once. gcc keeps
+ * one pointer for them, which takes two instructions more a step. */
+INLINE sums_of_four four_sums(const int8_t *x, const int8_t **weights_at, uint32_t blocks, sums_of_four s)
+{
+    const int8_t *w = *weights_at;
+    int32_t a = s.a, b = s.b, c = s.c, d = s.d;
     int8x16_t bytes, weights;
     __asm volatile("dls lr, %8\n"
                    "0:\tvldrb.u8 %q6, [%0], #16\n"
@@ -102,30 +115,50 @@ INLINE const int8_t *four_sums(const int8_t *x, const int8_t *w, uint32_t blocks
                    : "+&r"(x), "+&r"(w), "+&Te"(a), "+&Te"(b), "+&Te"(c), "+&Te"(d), "=&w"(bytes), "=&w"(weights)
                    : "r"(blocks)
                    : "lr", "memory");
-    __asm("vmov %q0[2], %q0[0], %1, %3\n\tvmov %q0[3], %q0[1], %2, %4" : "=&w"(*sums) : "r"(a), "r"(b), "r"(c), "r"(d));
-    return w;
+    *weights_at = w;
+    return (sums_of_four){a, b, c, d};
 }
 
-/* What stands behind the window is multiplied by 0. */
-static void conv_i8_fours(const fours_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions,
-                          void *window)
+/* The same with the last block, which has `bytes` of weights for each of the four. */
+INLINE sums_of_four with_rest(sums_of_four s, int8x16_t last, const int8_t **weights_at, uint32_t bytes)
 {
-    uint32_t taps = a->taps, channels = a->channels, blocks = (taps * channels + 15) / 16, p;
+    const int8_t *w = *weights_at;
+    s.a = vmladavaq_s8(s.a, last, vldrbq_s8(w));
+    s.b = vmladavaq_s8(s.b, last, vldrbq_s8(w += bytes));
+    s.c = vmladavaq_s8(s.c, last, vldrbq_s8(w += bytes));
+    s.d = vmladavaq_s8(s.d, last, vldrbq_s8(w += bytes));
+    *weights_at = w + bytes;
+    return s;
+}
+
+INLINE void conv_fours(const fours_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions,
+                       void *window, int rest)
+{
+    uint32_t taps = a->taps, channels = a->channels, blocks = taps * channels / 16, values = taps * channels % 16, p;
+    const uint32_t bytes = (values + 3) & ~3u;
     int32x4_t low = vdupq_n_s32(a->low), high = vdupq_n_s32(a->high);
-    int gathered = taps > 1 || channels % 16 != 0;
+    int gathered = taps > 1;
     const tcn_columns columns = tcn_columns_of(a, plan, (a->outputs + 3) & ~3u);
     for (p = 0; p < positions; p++, rows += taps) {
         const int8_t *x = rows[0], *w = (const int8_t *)(plan + a->weights_at), *shift = columns.shift;
         const int32_t *bias = columns.bias, *multiplier = columns.multiplier;
         int32_t left = (int32_t)a->outputs, zero = a->zero_out;
         int8_t *out = outs[p];
+        int8x16_t last = vdupq_n_s8(0);
         if (gathered) {
             gather_window(rows, taps, channels, window);
             x = window;
         }
+        if (rest)
+            last = vldrbq_z_s8(x + 16 * blocks, vctp8q(values));
         for (; left > 0; left -= 4, bias += 4, multiplier += 4, shift += 4, out += 4) {
+            sums_of_four s = biases(bias);
             int32x4_t y;
-            w = four_sums(x, w, blocks, bias, &y);
+            if (!rest || blocks)
+                s = four_sums(x, &w, blocks, s);
+            if (rest)
+                s = with_rest(s, last, &w, bytes);
+            y = as_vector(s);
             y = short_rescaled(y, vldrwq_s32(multiplier), vldrbq_s32(shift));
             y = vminq_s32(vmaxq_s32(vaddq_n_s32(y, zero), low), high);
             if (left >= 4)
@@ -136,10 +169,20 @@ static void conv_i8_fours(const fours_args *a, const uint8_t *plan, const void *
     }
 }
 
-/* four_sums of 8 int16 at once, whose weights are widened as they are loaded. */
-INLINE const int8_t *four_wide_sums(const int16_t *x, const int8_t *w, uint32_t blocks, const int32_t *bias, int32x4_t *sums)
+static void conv_i8_fours(const fours_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions,
+                          void *window)
 {
-    int32_t a = bias[0], b = bias[1], c = bias[2], d = bias[3];
+    if ((uint32_t)a->taps * a->channels % 16)
+        conv_fours(a, plan, rows, outs, positions, window, 1);
+    else
+        conv_fours(a, plan, rows, outs, positions, window, 0);
+}
+
+/* four_sums of 8 int16 at once, whose weights are widened as they are loaded. */
+INLINE sums_of_four four_wide_sums(const int16_t *x, const int8_t **weights_at, uint32_t blocks, sums_of_four s)
+{
+    const int8_t *w = *weights_at;
+    int32_t a = s.a, b = s.b, c = s.c, d = s.d;
     int16x8_t values, weights;
     __asm volatile("dls lr, %8\n"
                    "0:\tvldrh.u16 %q6, [%0], #16\n"
@@ -155,17 +198,30 @@ INLINE const int8_t *four_wide_sums(const int16_t *x, const int8_t *w, uint32_t 
                    : "+&r"(x), "+&r"(w), "+&Te"(a), "+&Te"(b), "+&Te"(c), "+&Te"(d), "=&w"(values), "=&w"(weights)
                    : "r"(blocks)
                    : "lr", "memory");
-    __asm("vmov %q0[2], %q0[0], %1, %3\n\tvmov %q0[3], %q0[1], %2, %4" : "=&w"(*sums) : "r"(a), "r"(b), "r"(c), "r"(d));
-    return w;
+    *weights_at = w;
+    return (sums_of_four){a, b, c, d};
+}
+
+/* with_rest of int16. */
+INLINE sums_of_four with_wide_rest(sums_of_four s, int16x8_t last, const int8_t **weights_at, uint32_t bytes)
+{
+    const int8_t *w = *weights_at;
+    s.a = vmladavaq_s16(s.a, last, vldrbq_s16(w));
+    s.b = vmladavaq_s16(s.b, last, vldrbq_s16(w += bytes));
+    s.c = vmladavaq_s16(s.c, last, vldrbq_s16(w += bytes));
+    s.d = vmladavaq_s16(s.d, last, vldrbq_s16(w += bytes));
+    *weights_at = w + bytes;
+    return s;
 }
 
 /* An output is the upper half of the product, rounded: the writer of the plan has shifted the multiplier for that. */
-static void conv_i16_fours(const fours_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions,
-                           void *window)
+INLINE void conv_wide_fours(const fours_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions,
+                            void *window, int rest)
 {
-    uint32_t taps = a->taps, channels = a->channels, blocks = (taps * channels + 7) / 8, p;
+    uint32_t taps = a->taps, channels = a->channels, blocks = taps * channels / 8, values = taps * channels % 8, p;
+    const uint32_t bytes = (values + 3) & ~3u;
     int32x4_t low = vdupq_n_s32(a->low), high = vdupq_n_s32(a->high);
-    int gathered = taps > 1 || channels % 8 != 0;
+    int gathered = taps > 1;
     const tcn_columns columns = tcn_columns_of(a, plan, (a->outputs + 3) & ~3u);
     for (p = 0; p < positions; p++, rows += taps) {
         const int16_t *x = rows[0];
@@ -173,17 +229,34 @@ static void conv_i16_fours(const fours_args *a, const uint8_t *plan, const void 
         const int32_t *bias = columns.bias, *multiplier = columns.multiplier;
         int32_t left = (int32_t)a->outputs, zero = a->zero_out;
         int16_t *out = outs[p];
+        int16x8_t last = vdupq_n_s16(0);
         if (gathered) {
             gather_window(rows, taps, 2 * channels, window);
             x = window;
         }
+        if (rest)
+            last = vldrhq_z_s16(x + 8 * blocks, vctp16q(values));
         for (; left > 0; left -= 4, bias += 4, multiplier += 4, out += 4) {
+            sums_of_four s = biases(bias);
             int32x4_t y;
-            w = four_wide_sums(x, w, blocks, bias, &y);
+            if (!rest || blocks)
+                s = four_wide_sums(x, &w, blocks, s);
+            if (rest)
+                s = with_wide_rest(s, last, &w, bytes);
+            y = as_vector(s);
             y = vaddq_n_s32(vrmulhq_s32(y, vldrwq_s32(multiplier)), zero);
             vstrhq_p_s32(out, vminq_s32(vmaxq_s32(y, low), high), vctp32q((uint32_t)left));
         }
     }
+}
+
+static void conv_i16_fours(const fours_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions,
+                           void *window)
+{
+    if ((uint32_t)a->taps * a->channels % 8)
+        conv_wide_fours(a, plan, rows, outs, positions, window, 1);
+    else
+        conv_wide_fours(a, plan, rows, outs, positions, window, 0);
 }
 
 /* The sums of 16 channels: even ones in twos, then odd ones, as two widenings leave them. */

@@ -11,7 +11,6 @@ kernels: outputs in panels of 16 (then 8 or 4), the panel's outputs side by side
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 import struct
 import zlib
@@ -207,11 +206,10 @@ def growth(plan: Plan) -> list[tuple[Fraction, int]]:
 
 @dataclass(frozen=True)
 class _Ring:
-    """What a stream keeps of a tensor: so many frames, at a place among all rings, and the ring's number."""
+    """What a stream keeps of a tensor: so many frames, at a place among all rings."""
 
     frames: int
-    at: int
-    number: int
+    at: int = 0
 
 
 class _Writer:
@@ -237,11 +235,14 @@ class _Writer:
         self.tensors_at = self._up(Header.size)
         self.nodes_at = self._up(self.tensors_at + len(self.numbers) * TensorRecord.size)
         self.ports_at = self._up(self.nodes_at + len(plan.nodes) * NodeRecord.size)
-        self.wide_at = self._up(self.ports_at + (len(plan.inputs) + len(plan.outputs)) * Description.size)
+        records_end = self.ports_at + (len(plan.inputs) + len(plan.outputs)) * Description.size
+        self.wide_at = -(-records_end // self.alignment) * self.alignment
         self.words_at = self.wide_at + wide_bytes
 
     def _up(self, size: int) -> int:
-        return -(-size // self.alignment) * self.alignment
+        """Where a section of records begins: of a packed plan behind the one before, for they are words."""
+        alignment = self.alignment if self.family == Family.PORTABLE else _WORD_BYTES
+        return -(-size // alignment) * alignment
 
     def text(self, text: str) -> int:
         """The place of ``text`` among the names; equal texts are kept once."""
@@ -275,7 +276,7 @@ class _Writer:
         ports = b"".join(self.description(i) for i in (*plan.inputs, *plan.outputs))
         loops = {loop.start: len(loop) for loop in plan.loops}
         nodes = b"".join(self.node(k, p, loops.get(k, 0)) for k, p in enumerate(self.packed))
-        rings, ring_bytes, n_rings = self.rings()
+        rings, ring_bytes = self.rings()
         slots = self.slots()
         tensors = b"".join(self.record(i, rings[i], slots[i]) for i in self.numbers)
         self.wide += bytes(-len(self.wide) % _WORD_BYTES)
@@ -308,7 +309,7 @@ class _Writer:
             n_outputs=len(plan.outputs),
             ports_at=self.ports_at,
             n_slots=1 + max((s for s in slots if s != NO_NUMBER), default=-1),
-            n_rings=n_rings,
+            n_rings=sum(ring.frames > 0 for ring in rings),
             ring_bytes=ring_bytes,
             carry_bytes=self.carry_bytes,
             max_taps=max((p.taps for p in self.packed), default=1),
@@ -360,20 +361,19 @@ class _Writer:
         )
         return record.pack(self)
 
-    def rings(self) -> tuple[list[_Ring], int, int]:
-        """A ring per tensor, the bytes of all rings, and how many there are."""
+    def rings(self) -> tuple[list[_Ring], int]:
+        """A ring per tensor, and the bytes of all rings."""
         remembered = zip(self.plan.tensors, remembered_frames(self.plan), strict=True)
         kept = [0 if tensor.data is not None else frames for tensor, frames in remembered]
         frame_bytes = [math.prod(t.shape) * t.dtype.itemsize for t in self.plan.tensors]
-        numbers = itertools.count()
-        made = [_Ring(frames, 0, next(numbers) if frames else NO_NUMBER) for frames in kept]
+        made = [_Ring(frames) for frames in kept]
         end = 0
         # Frames of whole cache lines come first: then none of them lies across two lines.
         for i in sorted((i for i, frames in enumerate(kept) if frames), key=lambda i: -math.gcd(frame_bytes[i], 64)):
             end += -end % max(self.plan.tensors[i].dtype.itemsize, 4)
             made[i] = replace(made[i], at=end)
             end += kept[i] * frame_bytes[i]
-        return made, end, next(numbers)
+        return made, end
 
     def slots(self) -> list[int]:
         """A scratch area per tensor; two that live at the same time never share one."""
@@ -409,7 +409,6 @@ class _Writer:
             ring_frames=ring.frames,
             ring_at=ring.at,
             growth=Growth(up=rate.numerator, down=rate.denominator, extra=extra),
-            ring=ring.number,
             slot=slot,
             last_reader=self.readers[i],
             writer=self.writers[i],

@@ -17,7 +17,7 @@ that is a multiple of 16. Offsets (``..._at`` in C) count bytes from its start, 
     descriptions  of all tensors, then of all nodes, for reports: no board needs them
     names         NUL-terminated UTF-8: the model's identity, and what descriptions call things
 
-What is packed for a family of processors has no descriptions, and sections at multiples of 16.
+What is packed for a family of processors has no descriptions, and no gaps but before data, at a multiple of 16.
 """
 
 from enum import IntEnum
@@ -43,7 +43,7 @@ from tcnstream.engines.native.layout.records import (
 
 MAGIC = b"TCNPLAN\n"
 SNAPSHOT_MAGIC = b"TCNSNAP\n"
-VERSION = 4
+VERSION = 5
 ALIGNMENT = 64
 FAMILY_ALIGNMENT = 16
 NONE = 0xFFFFFFFF
@@ -55,6 +55,8 @@ SAME = -(1 << 31)
 MAX_PORTS = 16
 MAX_OPERANDS = 64
 MAX_RANK = 4
+MOST_IN_FOURS = (1 << 16) - 1
+"""Taps, channels and outputs of a convolution in fours, and its dilation."""
 MOST_INTERPOLATED = 4
 """Frames of which INTERPOLATE makes one."""
 MAX_SOFTMAX_INTEGERS = 2048
@@ -340,16 +342,14 @@ class TensorRecord(Record, c="tcn_tensor_record"):
     """A tensor of the plan that is no constant: the nodes that read a constant hold it themselves."""
 
     bytes: U32 = doc("of a frame")
-    ring_frames: U32 = doc("what a stream remembers between two pushes")
+    ring_frames: U32 = doc("what a stream remembers between two pushes; rings are numbered in the order of tensors")
     ring_at: U32 = doc("within the rings of a state")
     growth: Words = doc("tcn_growth")
-    ring: U16 = doc("its number, TCN_NO_NUMBER without one")
     slot: U16 = doc("scratch area; TCN_NO_NUMBER for the model's inputs")
     last_reader: U16 = doc("node after which the ring takes in the new frames; TCN_NO_NUMBER: none")
     writer: U16 = doc("node; TCN_NO_NUMBER for the model's inputs")
     dtype: U8 = doc("TCN_F32 ...")
     reserved: U8 = 0
-    reserved2: U16 = 0
 
 
 class NodeRecord(Record, c="tcn_node_record"):
@@ -415,7 +415,7 @@ class Conv(Record, c="conv_args"):
     weights: Blob
     weights_bytes: U32
     bias: Blob = doc("f32, i32 (input zero point folded in) or i64")
-    bias_u8: Blob = doc("i8: the same for activations shifted by 128")
+    bias_u8: Blob = doc("i8, portable: the same for activations shifted by 128")
     rescale: U32 = doc("RESCALE_...")
     multiplier: Blob = doc("i32; EXACT: i64 mantissas")
     shift: Blob = doc("i32; EXACT: exponents")
@@ -424,7 +424,7 @@ class Conv(Record, c="conv_args"):
     high: I32
     low_f: F32
     high_f: F32
-    edge_f: Blob = doc("`channels` elements of frequency padding")
+    edge_f: Blob = doc("`channels` elements of frequency padding; 0: a position is a frame, which reads none")
     pad_t: U32 = doc("TRANSPOSE_CONV: output frames cut off at the start", default=0)
 
 
@@ -445,17 +445,18 @@ class Fours(Record, c="fours_args"):
 
     CONV weights:       (outputs / 4, taps * channels / block, 4, block), each quotient rounded up
     DEPTHWISE weights:  DSP (outputs / 4, taps, 4), HELIUM (outputs / 16, taps, 16)
-    The block is 4 bytes on DSP and 16 on HELIUM, 8 for int16. Columns are i32 biases with the input zero point folded
+    The block is 4 bytes on DSP and 16 on HELIUM, 8 for int16; the last one of four outputs has as many whole words as
+    are left. Columns are i32 biases with the input zero point folded
     in, i32 multipliers, and i8 shifts, on DSP places to the right, on HELIUM the negative; each of them has whole fours
     of outputs (HELIUM's DEPTHWISE: sixteens, in the order 0 4 8 12, 2 6 10 14, 1 5 9 13, 3 7 11 15). The accumulators
     of int16 fit 32 bits, as the plan's writer has found; its shifts are 0 and its multipliers are shifted so that an
     output is the rounded upper half of the product.
     """
 
-    taps: U32 = doc("along time and frequency together")
-    dilation_t: U32
-    channels: U32 = doc("per frame position")
-    outputs: U32 = doc("per frame position")
+    taps: U16 = doc("along time and frequency together")
+    dilation_t: U16
+    channels: U16 = doc("per frame position")
+    outputs: U16 = doc("per frame position")
     weights: Blob
     columns: Words
     axis: Words = doc("fours_axis; 0: a position is a frame")

@@ -13,6 +13,7 @@ from tcnstream.compiler.operations.convolution import TRANSPOSE_CONV, Convolutio
 from tcnstream.compiler.operations.dense import BATCH_MATMUL, FULLY_CONNECTED, MatrixOptions
 from tcnstream.compiler.operations.time import ResampleOptions
 from tcnstream.engines.native.layout import (
+    MOST_IN_FOURS,
     MOST_INTERPOLATED,
     Conv,
     ConvOp,
@@ -185,7 +186,8 @@ def _convolution(
         if dtype == np.int8 and rescale == Rescale.TWICE and is_short(weights, axes, whole, shifts):
             rescale = Rescale.SHORT
         arrays = None
-        if context.family != Family.PORTABLE and kind in (Kind.CONV, Kind.DEPTHWISE) and not sets:
+        narrow = max(kt * kf, dilation_t, channels, outputs) <= MOST_IN_FOURS
+        if context.family != Family.PORTABLE and kind in (Kind.CONV, Kind.DEPTHWISE) and not sets and narrow:
             if rescale == Rescale.SHORT:
                 arrays = packed_for(context.family, kind, weights, channels, groups, whole, multipliers, shifts)
             elif dtype == np.int16 and rescale == Rescale.WIDE and kind == Kind.CONV:
@@ -209,7 +211,8 @@ def _convolution(
         multiplier, shift = spread(multipliers).tobytes(), spread(shifts).tobytes()
         if dtype == np.int8:
             bias_bytes = spread(whole.astype(np.int32)).tobytes()
-            bias_u8 = spread((whole - 128 * sums).astype(np.int32)).tobytes()
+            if context.family == Family.PORTABLE:
+                bias_u8 = spread((whole - 128 * sums).astype(np.int32)).tobytes()
         else:
             bias_bytes = spread(whole).tobytes()
     else:
@@ -220,6 +223,7 @@ def _convolution(
         np.ascontiguousarray(w).tobytes() if depthwise else _conv_weights(w, groups, fours=quantized)
         for w in sets or (weights,)
     ]
+    reads_edge = kind == Kind.TRANSPOSE_CONV or _moves_along_frequency(kf, frequency, places)
     weights_bytes = len(packed[0]) + (-len(packed[0]) % 64 if sets else 0)
     arguments = Conv(
         taps_t=kt,
@@ -245,14 +249,18 @@ def _convolution(
         high=high,
         low_f=low_f,
         high_f=high_f,
-        edge_f=np.full(channels, zero_in, item).tobytes(),
+        edge_f=np.full(channels, zero_in, item).tobytes() if reads_edge else None,
         pad_t=pad_t,
     )
     return Packed(kind, context.streams, arguments, ConvOp.PANELS, taps=kt * kf)
 
 
+def _moves_along_frequency(taps_f: int, frequency: Frequency, places: tuple[int, int]) -> bool:
+    return (places[1], taps_f, frequency.pad_begin) != (1, 1, 0)
+
+
 def _fours_axis(taps_f: int, frequency: Frequency, places: tuple[int, int], edge_f: bytes) -> FoursAxis | None:
-    if (places[1], taps_f, frequency.pad_begin) == (1, 1, 0):
+    if not _moves_along_frequency(taps_f, frequency, places):
         return None
     return FoursAxis(
         taps_f=taps_f,

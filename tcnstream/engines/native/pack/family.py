@@ -91,9 +91,12 @@ def packed_for(
 def _convolution(
     family: Family, block_bytes: int, weights: Array, bias: Array, multiplier: Array, shift: Array
 ) -> Arrays:
-    rows = _padded(weights.reshape(len(weights), -1), 1, block_bytes)  # (outputs, taps * channels)
-    blocks = _padded(rows, 0, _FOURS).reshape(-1, _FOURS, rows.shape[1] // block_bytes, block_bytes)
-    return _fours(family, blocks.transpose(0, 2, 1, 3), _FOURS, list(range(_FOURS)), bias, multiplier, shift)
+    rows = _padded(_padded(weights.reshape(len(weights), -1), 1, _FOURS), 0, _FOURS)  # (outputs, taps * channels)
+    fours = rows.reshape(-1, _FOURS, rows.shape[1])
+    whole = rows.shape[1] // block_bytes * block_bytes
+    blocks = fours[:, :, :whole].reshape(len(fours), _FOURS, -1, block_bytes).transpose(0, 2, 1, 3)
+    in_order = np.concatenate([blocks.reshape(len(fours), -1), fours[:, :, whole:].reshape(len(fours), -1)], axis=1)
+    return _fours(family, in_order, _FOURS, list(range(_FOURS)), bias, multiplier, shift)
 
 
 def _fours(
