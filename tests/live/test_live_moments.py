@@ -398,3 +398,16 @@ def test_a_stream_that_failed_before_its_end_lets_its_worker_end(
     ends.join(20)
     assert not ends.is_alive() and not worker.thread.is_alive() and not asked
     monkeypatch.undo()
+
+
+def test_a_sink_that_takes_another_ones_place_knows_how_the_streams_stand(here: Callable[[str], Here]) -> None:
+    """The broker of a new one would hear of a stream when it changes, and of one that runs well never."""
+    pytest.importorskip("paho.mqtt")
+    broker = '[sink.home]\nkind = "mqtt"\nurl = "mqtt://127.0.0.1:{}"\n'
+    both = stream().replace('["log"]', '["log", "home"]') + log()
+    one = here(both + broker.format(1))
+    lane = one.daemon.running["one"].lane
+    one.reload(both + broker.format(2))
+    home = one.daemon.hub.sinks["home"]
+    assert isinstance(home, MqttSink) and home.mqtt.port == 2 and one.daemon.running["one"].lane is lane
+    assert json.loads(home._states["one"])["state"] == "up"
