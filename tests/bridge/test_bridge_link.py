@@ -209,20 +209,33 @@ def test_text_between_frames_becomes_log_lines_and_harms_nothing() -> None:
         spoken = board.link.transport
         ours, theirs = socket.socketpair()
         board.link.transport = SocketTransport(ours, "test")
+        board.link.least_wait_s = 60.0  # a busy machine is no reason to ask again
 
-        def talkative() -> None:
-            with theirs:
-                while request := theirs.recv(65536):
-                    spoken.write(request, 1.0)
-                    theirs.sendall(b"printf: battery 93 %\r\n" + spoken.read(2.0))
+        over = threading.Event()
 
-        helper = threading.Thread(target=talkative, daemon=True)
-        helper.start()
+        def hears() -> None:
+            while request := theirs.recv(65536):
+                spoken.write(request, 60.0)
+
+        def talks() -> None:
+            replies = b""
+            while not over.is_set():
+                replies += spoken.read(0.05)
+                if len(replies) > 1 and replies.endswith(b"\0"):  # between two frames
+                    theirs.sendall(b"printf: battery 93 %\r\n" + replies)
+                    replies = b""
+
+        helpers = [threading.Thread(target=work, daemon=True) for work in (hears, talks)]
+        for helper in helpers:
+            helper.start()
         x = signal(SMALL, 40)
         assert np.array_equal(board.push([x]).outputs[0], program(SMALL).model.stream().push(x))
         assert ("text", "printf: battery 93 %") in board.log and board.link.stats.resends == 0
+        over.set()
         board.link.transport.close()
-        helper.join(2.0)
+        for helper in helpers:
+            helper.join(60.0)
+        theirs.close()
         board.link.transport = spoken
 
 

@@ -556,7 +556,7 @@ def test_a_device_says_who_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
             assert np.array_equal(board.push([x]).outputs[0], program(SMALL).model.stream().push(x))
     finally:
         process.kill()
-        process.wait(5)
+        process.wait(60)
 
 
 def test_the_pytest_plugin(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,7 +71,7 @@ def test_a_board_dies_stalls_and_comes_back_behind_a_stream(
     qemu: None, serve: Callable[..., Served], tmp_path: Path
 ) -> None:
     served = serve(CONFIG.format(page="", path=ECG, speed="max", more="", board=""), "--once")
-    assert served.process.wait(60) == 0
+    assert served.process.wait(180) == 0
     wanted = (tmp_path / "segments.jsonl").read_bytes()
     (tmp_path / "segments.jsonl").unlink()
     board = 'board = "qemu-m4"'

@@ -116,7 +116,7 @@ format = "edf"
 """,
         "--once",
     )
-    assert served.process.wait(60) == 0, served.log.read_text()
+    assert served.process.wait(180) == 0, served.log.read_text()
     assert "sink.failed" not in served.log.read_text()
     records = sorted((tmp_path / "records").glob("*.hea"), key=lambda path: int(path.stem.split("_")[1]))
     read = np.concatenate([wfdb.rdrecord(str(path.with_suffix(""))).p_signal[:, 0] for path in records])
