@@ -4,17 +4,14 @@
  * (of an integer), or the lowest twelve bits of a float's mantissa, are set: a rounding that nobody wants, and
  * one that any operation can have. */
 #define tcn_run_node sound_run_node
-#define tcn_run_step sound_run_step
 #define tcn_prepare_single_frames sound_prepare_single_frames
 #include "operations.c"
 #undef tcn_run_node
-#undef tcn_run_step
 #undef tcn_prepare_single_frames
 
 uint32_t bridge_fault_node = BRIDGE_FAULT;
 
-void tcn_run_node(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes);
-void tcn_run_step(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes);
+void tcn_run_node(const tcn_program *p, uint32_t k, const tcn_lane_run *lanes, uint32_t n_lanes);
 void tcn_prepare_single_frames(tcn_program *p, int32_t *offsets);
 
 static void round_to_odd(const tcn_program *p, const tcn_node_record *node, const tcn_lane_run *lane)
@@ -41,24 +38,24 @@ static void spoil(const tcn_program *p, uint32_t k, const tcn_lane_run *lanes, u
         round_to_odd(p, &p->nodes[k], &lanes[l]);
 }
 
-void tcn_run_node(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes)
+void tcn_run_node(const tcn_program *p, uint32_t k, const tcn_lane_run *lanes, uint32_t n_lanes)
 {
     sound_run_node(p, k, lanes, n_lanes);
     spoil(p, k, lanes, n_lanes);
 }
 
-void tcn_run_step(const tcn_program *p, uint32_t k, tcn_lane_run *const lanes, uint32_t n_lanes)
+static void run_in_step(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n_lanes)
 {
-    sound_run_step(p, k, lanes, n_lanes);
-    spoil(p, k, lanes, n_lanes);
+    run_counted(p, single, lanes, n_lanes);
+    spoil(p, (uint32_t)(single - p->single_frames), lanes, n_lanes);
 }
 
-/* No node runs by itself in the steady state, past the fault: any of them may get it over the link. */
+/* No node runs as it is prepared for the steady state, past the fault: any of them may get it over the link. */
 void tcn_prepare_single_frames(tcn_program *p, int32_t *offsets)
 {
     uint32_t k;
     sound_prepare_single_frames(p, offsets);
     for (k = 0; k < p->header->n_nodes; k++)
-        p->single_frames[k].run = NULL;
+        p->single_frames[k].run = run_in_step;
     p->needs_counts = 1;
 }
