@@ -131,6 +131,10 @@ struct tcn_program {
     tcn_lane alone;         /* what tcn_push makes of its arguments; a stack may be small */
 };
 
+/* Of scratch memory. A plan's C header says how much that is, and holds on every host of 64 bits, whatever its kernels. */
+enum { PROGRAM_BYTES = sizeof(void *) == 8 ? 896 : sizeof(tcn_program) };
+typedef char tcn_program_fits[sizeof(tcn_program) <= PROGRAM_BYTES ? 1 : -1];
+
 static inline const tcn_header *header_of(const tcn_plan *plan) { return (const tcn_header *)(const void *)plan; }
 
 static inline const tcn_tensor_record *tensors_of(const tcn_plan *plan)

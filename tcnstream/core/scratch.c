@@ -160,7 +160,7 @@ size_t tcn_scratch_size(const tcn_plan *plan, uint32_t block, uint32_t lanes)
     tcn_program p;
     arena a = {NULL, 0};
     open_program(&p, plan);
-    take(&a, 1, sizeof p);
+    take(&a, 1, PROGRAM_BYTES);
     lay_out(&p, &a, block ? block : 1, lanes ? lanes : 1);
     return a.used;
 }
@@ -179,7 +179,7 @@ int tcn_prepare(tcn_work *work, void *scratch, size_t size, const tcn_plan *plan
         return TCN_ALIGNMENT;
     if (size < tcn_scratch_size(plan, block, lanes))
         return TCN_SCRATCH_SIZE;
-    p = take(&a, 1, sizeof *p);
+    p = take(&a, 1, PROGRAM_BYTES);
     open_program(p, plan);
     p->kernels = kernels;
     lay_out(p, &a, block, lanes);
