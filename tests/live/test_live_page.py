@@ -117,9 +117,10 @@ def test_known_segments_have_their_colours_at_their_places(
     events = daemon.events()
     seen = {label: 0 for label in colours}
     for end_s in (19.9, 12.0):
-        while float(tab.data("#trace", "to-s")) > end_s + 2.5:
+        while float(shown_s := tab.data("#trace", "to-s")) > end_s + 2.5:
             tab.page.click("#back")
-            tab.page.wait_for_timeout(120)
+            tab.until(lambda shown_s=shown_s: tab.data("#trace", "to-s") != shown_s)
+            tab.page.wait_for_timeout(120)  # the words for those who cannot see it come later
         canvas = Canvas(tab)
         segments = [
             e for e in events if e["type"] == "segment" and canvas.from_s < e["start_s"] and e["end_s"] < canvas.to_s
