@@ -48,7 +48,7 @@ typedef struct {
     uint32_t ring_at;
     uint32_t capacity; /* new frames that the block holds */
     uint8_t *base;     /* block of lane 0; NULL for the model's inputs */
-    size_t pitch;      /* from lane to lane */
+    size_t pitch;      /* from lane to lane; on a host a frame's bytes where the block holds one of each */
 } tcn_place;
 
 typedef struct {
@@ -57,6 +57,7 @@ typedef struct {
     uint8_t *carries, *rings;
 #ifdef RINGS_SIDE_BY_SIDE
     uint32_t lanes, lane;  /* as in the state */
+    uint32_t in_step;      /* lanes from this one on that stand side by side and are at the same place of every ring; in a step of the steady state */
 #endif
     const uint8_t **block; /* [tensors] new frames of each; of all but inputs always in the same place */
     int64_t *have, *goal;  /* [tensors] frames before and after the block */

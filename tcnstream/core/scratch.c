@@ -137,8 +137,12 @@ TCN_RARELY static void lay_out(tcn_program *p, arena *a, uint32_t block, uint32_
                 p->places[t].base = base;
                 p->places[t].pitch = most;
                 p->places[t].capacity = (uint32_t)capacity_of(p, t, block);
+#ifdef RINGS_SIDE_BY_SIDE
+                if (p->places[t].capacity == 1)
+                    p->places[t].pitch = p->places[t].bytes;
+#endif
                 for (l = 0; l < lanes; l++)
-                    p->lanes[l].block[t] = base + most * l;
+                    p->lanes[l].block[t] = base + p->places[t].pitch * l;
             }
     }
 }

@@ -19,6 +19,39 @@ static void commit_one(const tcn_lane_run *lane, const tcn_commit *c)
     ring_append_one(&ring, lane->block[c->tensor], &lane->ring_next[c->ring]);
 }
 
+#ifdef RINGS_SIDE_BY_SIDE
+/* The rings of the first of `n` lanes, and of those that are in step with it, take in their frames. Returns how many. */
+static uint32_t commit_in_step(const tcn_program *p, const tcn_lane_run *lanes, uint32_t n, const tcn_commit *c)
+{
+    const tcn_place *at = &p->places[c->tensor];
+    uint32_t l, next;
+    n = lanes->in_step < n ? lanes->in_step : n;
+    if (n == 1 || c->take_in != commit_one || at->pitch != c->bytes) {
+        c->take_in(lanes, c);
+        return 1;
+    }
+    memcpy(ring_in(lanes, c).frames + (size_t)lanes->ring_next[c->ring] * c->bytes * lanes->lanes, lanes->block[c->tensor], (size_t)n * c->bytes);
+    next = lanes->ring_next[c->ring] + 1 == c->ring_frames ? 0 : lanes->ring_next[c->ring] + 1;
+    for (l = 0; l < n; l++)
+        lanes[l].ring_next[c->ring] = next;
+    return n;
+}
+
+static int stands_behind(const tcn_program *p, const tcn_lane_run *lane, const tcn_lane_run *before)
+{
+    return lane->lane == before->lane + 1 && lane->rings == before->rings &&
+           !memcmp(lane->ring_next, before->ring_next, p->header->n_rings * sizeof *lane->ring_next);
+}
+
+static void find_in_step(const tcn_program *p, uint32_t lanes)
+{
+    tcn_lane_run *lane = &p->lanes[lanes - 1];
+    lane->in_step = 1;
+    for (; lane > p->lanes; lane--)
+        lane[-1].in_step = stands_behind(p, lane, lane - 1) ? lane->in_step + 1 : 1;
+}
+#endif
+
 TCN_RARELY void tcn_prepare_commits(tcn_program *p)
 {
     tcn_commit *c;
@@ -48,8 +81,13 @@ TCN_APART static void run_step(const tcn_work *work, const tcn_lane_run *lanes, 
             begin = hooks->clock();
         single->run(p, single, lanes, n_lanes);
         for (; commits->after == single; commits++)
+#ifdef RINGS_SIDE_BY_SIDE
+            for (l = 0; l < n_lanes; l += commit_in_step(p, &lanes[l], n_lanes - l, commits)) {
+            }
+#else
             for (l = 0; l < n_lanes; l++)
                 commits->take_in(&lanes[l], commits);
+#endif
         if (hooks)
             add_ticks(hooks, p, single, hooks->clock() - begin);
     }
@@ -72,6 +110,9 @@ TCN_APART void tcn_push_step(const tcn_work *work, tcn_lane *lane, uint32_t lane
         }
         run->state->frames += p->step;
     }
+#ifdef RINGS_SIDE_BY_SIDE
+    find_in_step(p, lanes);
+#endif
     for (l = 0; l < lanes; l += LANES_TOGETHER(lanes))
         run_step(work, p->lanes + l, LANES_TOGETHER(lanes));
     for (l = 0; l < lanes; l++)

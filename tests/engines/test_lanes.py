@@ -33,10 +33,10 @@ def _as_tuple(made: Array | tuple[Array, ...]) -> tuple[Array, ...]:
 class _Twins:
     """A pool and as many streams alone, to which everything happens alike."""
 
-    def __init__(self, model: Model, seed: int, **options: Any) -> None:
-        self.model, self.rng = model, np.random.default_rng(seed)
-        self.pool: Pool = model.pool(LANES, engine="native", **options)
-        self.alone: list[Stream] = [model.stream(engine="native", **options) for _ in range(LANES)]
+    def __init__(self, model: Model, seed: int, lanes: int = LANES, **options: Any) -> None:
+        self.model, self.rng, self.lanes = model, np.random.default_rng(seed), lanes
+        self.pool: Pool = model.pool(lanes, engine="native", **options)
+        self.alone: list[Stream] = [model.stream(engine="native", **options) for _ in range(lanes)]
 
     def chunks(self, n: int, lanes: int) -> list[tuple[Array, ...]]:
         return [signals(self.model.inputs, n, int(self.rng.integers(1 << 30))) for _ in range(lanes)]
@@ -62,7 +62,7 @@ class _Twins:
             self.alone[lane].reset()
         elif what == 2:
             blob = self.pool[lane].snapshot()
-            other = int(self.rng.integers(LANES))
+            other = int(self.rng.integers(self.lanes))
             self.pool[other].restore(blob)
             self.alone[other].restore(blob)
         elif what == 3:
@@ -86,13 +86,15 @@ class _Twins:
             assert self.pool[lane].snapshot() == stream.snapshot(), f"lane {lane}"
 
     def run(self, rounds: int) -> None:
-        everyone = list(range(LANES))
+        everyone = list(range(self.lanes))
         for _ in range(rounds):
             n = int(self.rng.choice((1, 1, 1, 2, 3, 9)))
-            some = sorted(self.rng.choice(LANES, int(self.rng.integers(1, LANES + 1)), replace=False).tolist())
+            some = sorted(
+                self.rng.choice(self.lanes, int(self.rng.integers(1, self.lanes + 1)), replace=False).tolist()
+            )
             self.push(n, everyone if self.rng.random() < 0.6 else some)
             if self.rng.random() < 0.4:
-                self.disturb(int(self.rng.integers(LANES)))
+                self.disturb(int(self.rng.integers(self.lanes)))
         self.compare_snapshots()
         for n in (1, 70, 1):
             self.push(n, everyone)
@@ -115,6 +117,14 @@ def test_lanes_of_shipped_models_are_streams_alone(name: str) -> None:
     twins.run(40)
 
 
+@pytest.mark.parametrize("name", ["causal.i8", "nse_lg.f32"])
+@pytest.mark.parametrize("lanes", [1, 3, 31, 33, 64, 65, 150])
+def test_pools_of_any_size_are_streams_alone(lanes: int, name: str) -> None:
+    twins = _Twins(tcnstream.load(MODELS / f"{name}.tflite"), lanes, lanes)
+    twins.push(500, list(range(lanes)))
+    twins.run(12)
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_lanes_of_random_networks_are_streams_alone(seed: int) -> None:
     rng = random.Random(seed)
@@ -130,7 +140,7 @@ def test_lanes_of_random_networks_are_streams_alone(seed: int) -> None:
 
 def test_a_lane_outlives_its_pool() -> None:
     twins = _Twins(tcnstream.load(MODELS / "causal.i8.tflite"), 3)
-    twins.push(1, list(range(LANES)))
+    twins.push(1, list(range(twins.lanes)))
     lane = twins.pool[4]
     del twins.pool
     (chunk,) = twins.chunks(30, 1)

@@ -4,7 +4,8 @@
 PyTypeObject *pool_type;
 
 enum {
-    GROUP = 32,         /* lanes that go through a node together */
+    GROUP = 64,         /* lanes that go through a node together, their rings side by side */
+    GROUP_OF_CHUNKS = 32, /* the same where each has several frames to fill the caches with */
     FEWEST_BESIDE = 8,  /* lanes whose rings are worth a place side by side */
     MOST_BESIDE = 4,    /* frames of a push up to which it is: long chunks read long runs of a ring of their own */
 };
@@ -71,6 +72,8 @@ typedef struct {
     Py_ssize_t n;
 } row_lanes;
 
+static uint32_t group_of(int64_t frames) { return frames <= MOST_BESIDE ? GROUP : GROUP_OF_CHUNKS; }
+
 static Py_ssize_t lane_of(const row_lanes *rows, Py_ssize_t row) { return rows->number ? (Py_ssize_t)rows->number[row] : row; }
 
 /* Groups of lanes, one after the other, without the GIL but for a look for Ctrl-C now and then. TCN_..., or -1: ended
@@ -80,12 +83,13 @@ static int push_groups(const PoolObject *self, const tcn_work *work, const call_
 {
     uint32_t inputs = tcn_inputs(self->plan->plan), outputs = tcn_outputs(self->plan->plan), i, l;
     const int64_t piece = self->lanes[lane_of(rows, begin)]->piece;
+    const Py_ssize_t group = group_of(v->n);
     tcn_lane lanes[GROUP];
     int64_t unseen = 0; /* frames since the last look */
     Py_ssize_t k;
     memset(counts + (size_t)begin * outputs, 0, (size_t)(end - begin) * outputs * sizeof *counts);
-    for (k = begin; k < end; k += GROUP) {
-        uint32_t n = (uint32_t)(end - k < GROUP ? end - k : GROUP), which = 0;
+    for (k = begin; k < end; k += group) {
+        uint32_t n = (uint32_t)(end - k < group ? end - k : group), which = 0;
         int64_t at, step, longest = piece / n > self->plan->block ? piece / n : self->plan->block;
         int error;
         for (l = 0; l < n; l++) {
@@ -247,7 +251,7 @@ static PyObject *pool_push_into(PyObject *object, PyObject *const *args, Py_ssiz
         if (v.n > 0 && v.n <= MOST_BESIDE)
             find_places(self, &rows, begin, end);
         block = v.n < 1 ? 1 : v.n < (int64_t)self->plan->block ? (uint32_t)v.n : self->plan->block;
-        if (!borrow(self->plan, block, GROUP, &work)) {
+        if (!borrow(self->plan, block, group_of(v.n), &work)) {
             PyThreadState *released = PyEval_SaveThread();
             error = check ? all_ready(self, &work, &v, &rows, begin, end, &bad) : TCN_OK;
             if (!error && v.n > 0 && begin < end) {

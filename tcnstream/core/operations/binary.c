@@ -79,21 +79,43 @@ static inline const void *single_operand(const tcn_program *p, const tcn_lane_ru
 }
 
 static inline void run_single(const tcn_program *p, const tcn_single_frame *single, const tcn_node_record *node, const uint32_t *operands,
-                              const tcn_lane_run *lane)
+                              const tcn_lane_run *lane, uint32_t n)
 {
     const binary_args *a = single->args;
     const void *x = a->constant_at[0] ? p->plan + a->constant_at[0] : single_operand(p, lane, *operands++, single->offsets[0]);
     const void *y = a->constant_at[1] ? p->plan + a->constant_at[1] : single_operand(p, lane, *operands, single->offsets[1]);
-    compute(p, node, x, y, (void *)(uintptr_t)lane->block[single->out_tensor], a->elements);
+    compute(p, node, x, y, (void *)(uintptr_t)lane->block[single->out_tensor], n * a->elements);
 }
+
+#ifdef RINGS_SIDE_BY_SIDE
+/* Whether the frames that are read and made stand behind each other for lanes in step. */
+static int is_dense(const tcn_program *p, const tcn_single_frame *single, const tcn_node_record *node, const uint32_t *operands)
+{
+    const binary_args *a = single->args;
+    uint32_t q;
+    for (q = 0; q < 2; q++) {
+        const tcn_place *at = &p->places[operands[q]];
+        if (a->constant_at[q] || (!single->offsets[q] && at->pitch != at->bytes))
+            return 0;
+    }
+    return node->n_inputs == 2 && p->places[single->out_tensor].pitch == p->places[single->out_tensor].bytes;
+}
+#endif
 
 static void run_single_frame(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n_lanes)
 {
     const tcn_node_record *node = &p->nodes[single - p->single_frames];
     const uint32_t *operands = IN_PLAN(uint32_t, node->operands_at);
     const tcn_lane_run *end = lanes + LANES_TOGETHER(n_lanes);
+#ifdef RINGS_SIDE_BY_SIDE
+    if (n_lanes > 1 && is_dense(p, single, node, operands)) {
+        for (; lanes < end; lanes += lanes->in_step)
+            run_single(p, single, node, operands, lanes, lanes->in_step);
+        return;
+    }
+#endif
     for (; lanes < end; lanes++)
-        run_single(p, single, node, operands, lanes);
+        run_single(p, single, node, operands, lanes, 1);
 }
 
 TCN_RARELY static void prepare_single_frame(const tcn_program *p, const tcn_node_record *node, tcn_single_frame *single, int32_t *offsets)

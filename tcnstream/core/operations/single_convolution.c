@@ -18,52 +18,61 @@ static inline void *const *single_out(const tcn_single_frame *single, const tcn_
 }
 
 #ifdef RINGS_SIDE_BY_SIDE
-/* Whether a lane's frames of a tensor stand behind those of the lane before, which is as far. */
-static inline int stands_behind(const tcn_place *in, const tcn_lane_run *lane)
+/* The first `taps` rows again, `apart` bytes further each time, for `lanes` lanes in all. */
+static void repeat_rows(const uint8_t **rows, size_t taps, size_t lanes, size_t apart)
 {
-    const tcn_lane_run *before = lane - 1;
-    return lane->lane && lane->lane == before->lane + 1 && lane->rings == before->rings && in->ring != TCN_NONE &&
-           lane->ring_next[in->ring] == before->ring_next[in->ring];
+    size_t done, n, i;
+    for (done = 1; done < lanes; done += n) {
+        const uint8_t **to = rows + done * taps;
+        n = done < lanes - done ? done : lanes - done;
+        for (i = 0; i < n * taps; i++)
+            to[i] = rows[i] + done * apart;
+    }
 }
 
-/* find_single_rows from what it found for the lane before. */
-static inline void find_rows_behind(const tcn_single_frame *single, const tcn_lane_run *lane, const void **rows)
+/* Windows and outputs of lanes in step: each lane's stand behind those of the lane before. */
+static void find_windows_in_step(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n, uint32_t at)
 {
-    const void *const *before = rows - single->taps;
-    const uint32_t last = single->taps - 1;
-    uint32_t i;
-    for (i = 0; i < single->taps; i++)
-        rows[i] = (const uint8_t *)before[i] + single->in->bytes;
-    if (!single->offsets[last])
-        rows[last] = lane->block[single->in_tensor];
+    const uint32_t taps = single->taps, last = taps - 1;
+    const tcn_place *out = &p->places[single->out_tensor];
+    const void **rows = p->rows + at * taps;
+    uint8_t *to = (uint8_t *)(uintptr_t)lanes->block[single->out_tensor];
+    uint32_t l;
+    find_single_rows(single, lanes, kept_of(single->in, lanes), rows);
+    repeat_rows((const uint8_t **)rows, taps, n, single->in->bytes);
+    if (!single->offsets[last] && single->in->pitch != single->in->bytes)
+        for (l = 1; l < n; l++)
+            rows[l * taps + last] = lanes[l].block[single->in_tensor];
+    for (l = 0; l < n; l++, to += out->pitch)
+        p->outs[at + l] = to;
 }
-#endif
 
-/* One frame per lane without a frequency axis: where each tap reads is known beforehand. */
 static void run_lanes(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n_lanes)
 {
-    uint32_t filled = 0, l;
-    for (l = 0; l < n_lanes; l++) {
-#ifdef RINGS_SIDE_BY_SIDE
-        if (filled && stands_behind(single->in, &lanes[l]))
-            find_rows_behind(single, &lanes[l], p->rows + filled * single->taps);
-        else
-#endif
-            find_single_rows(single, &lanes[l], kept_of(single->in, &lanes[l]), p->rows + filled * single->taps);
-        p->outs[filled++] = *single_out(single, &lanes[l]);
-        if (filled == p->positions_at_most || l + 1 == n_lanes) {
+    uint32_t filled = 0, l, n;
+    for (l = 0; l < n_lanes; l += n) {
+        const uint32_t most = p->positions_at_most - filled < n_lanes - l ? p->positions_at_most - filled : n_lanes - l;
+        n = lanes[l].in_step < most ? lanes[l].in_step : most;
+        find_windows_in_step(p, single, &lanes[l], n, filled);
+        filled += n;
+        if (filled == p->positions_at_most || l + n == n_lanes) {
             single->kernel(single->args, p->plan, p->rows, p->outs, filled);
             filled = 0;
         }
     }
 }
+#endif
 
 static void run_single_frame(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n_lanes)
 {
-    if (LANES_TOGETHER(n_lanes) > 1) {
+#ifdef RINGS_SIDE_BY_SIDE
+    if (n_lanes > 1) {
         run_lanes(p, single, lanes, n_lanes);
         return;
     }
+#else
+    (void)n_lanes;
+#endif
     find_single_rows(single, lanes, kept_of(single->in, lanes), p->rows);
     single->kernel(single->args, p->plan, p->rows, single_out(single, lanes), 1);
 }

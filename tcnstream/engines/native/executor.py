@@ -44,8 +44,8 @@ _MOST_PIECE_FRAMES = 1 << 17
 _LEAST_LANES_PER_THREAD = 64
 """Fewer lanes are done before a second thread has begun."""
 
-_LANES_TOGETHER = 32
-"""GROUP of ``core/binding/pool.c``: so many go through a node together, their rings side by side."""
+_LANES_TOGETHER = 8
+"""FEWEST_BESIDE of ``core/binding/pool.c``: a thread's part are whole neighbourhoods of lanes."""
 
 
 class NativeExecutor:
