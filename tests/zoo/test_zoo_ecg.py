@@ -297,7 +297,7 @@ def stage_params(**changes: object) -> list[object]:
 )
 def test_networks_that_the_step_does_not_train_are_refused(changes: dict[str, object]) -> None:
     params = stage_params(**changes)
-    from tcnstream.zoo.recipes.separable import units_of
+    from tcnstream.zoo.recipes.architecture import units_of
 
     with pytest.raises(ModelError, match="separable: "):
         units_of(params)
@@ -306,7 +306,8 @@ def test_networks_that_the_step_does_not_train_are_refused(changes: dict[str, ob
 @needs_compiler
 @pytest.mark.parametrize("marks", [0, 2])
 def test_gradients_are_those_of_the_loss(marks: int) -> None:
-    from tcnstream.zoo.recipes.separable import Network, Unit
+    from tcnstream.zoo.recipes.architecture import Unit
+    from tcnstream.zoo.recipes.separable import Network
 
     units = [Unit(3, 1, 1, -1, "0:B1.D1"), Unit(3, 2, 2, -1, "0:B2.D1"), Unit(5, 4, 16, 1, "0:B2.D2")]
     network = Network(16, units, seed=2, classes=4 + marks, marks=marks)
@@ -333,7 +334,8 @@ def test_gradients_are_those_of_the_loss(marks: int) -> None:
 def test_a_network_begins_with_the_weights_of_a_file(tmp_path: Path) -> None:
     pytest.importorskip("keras", reason="the file is converted by Keras")
     from tcnstream.zoo.convert import to_tflite
-    from tcnstream.zoo.recipes.separable import Network, folded_weights, to_keras, units_of
+    from tcnstream.zoo.recipes.architecture import units_of
+    from tcnstream.zoo.recipes.separable import Network, folded_weights, to_keras
 
     params = stage_params()
     channels, units = units_of(params)
@@ -355,7 +357,8 @@ def test_a_network_begins_with_the_weights_of_a_file(tmp_path: Path) -> None:
 def test_the_keras_model_computes_what_was_trained() -> None:
     pytest.importorskip("keras", reason="the model that is compared is Keras's")
     params = stage_params()
-    from tcnstream.zoo.recipes.separable import Network, to_keras, units_of
+    from tcnstream.zoo.recipes.architecture import units_of
+    from tcnstream.zoo.recipes.separable import Network, to_keras
 
     channels, units = units_of(params)
     network = Network(channels, units, seed=1)
@@ -372,8 +375,9 @@ def test_the_keras_model_computes_what_was_trained() -> None:
 def test_training_learns_and_follows_its_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from rich.progress import Progress
 
+    from tcnstream.zoo.recipes.architecture import Unit
     from tcnstream.zoo.recipes.fitting import Log, Recipe, fit
-    from tcnstream.zoo.recipes.separable import Network, Unit
+    from tcnstream.zoo.recipes.separable import Network
     from tcnstream.zoo.recipes.train_ecg import scores_of
 
     def train() -> tuple[np.ndarray, np.ndarray]:
@@ -402,8 +406,9 @@ def test_training_learns_and_follows_its_seed(tmp_path: Path, monkeypatch: pytes
 @needs_compiler
 def test_the_files_lean_to_p_waves_and_to_marks(tmp_path: Path) -> None:
     pytest.importorskip("keras", reason="Keras converts what was trained")
+    from tcnstream.zoo.recipes.architecture import units_of
     from tcnstream.zoo.recipes.fitting import Trained
-    from tcnstream.zoo.recipes.separable import Network, folded_weights, units_of
+    from tcnstream.zoo.recipes.separable import Network, folded_weights
     from tcnstream.zoo.recipes.train_ecg import MARK_BIASES, P_BIAS, write_models
 
     params = stage_params()
@@ -419,8 +424,8 @@ def test_the_files_lean_to_p_waves_and_to_marks(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("file", "look_ahead"), [("ecg", 50), ("ecg_fast", 10)])
 def test_the_shipped_parameter_files_keep_their_limits(file: str, look_ahead: int) -> None:
+    from tcnstream.zoo.recipes.architecture import units_of
     from tcnstream.zoo.recipes.fitting import read_stages
-    from tcnstream.zoo.recipes.separable import units_of
 
     channels, units = units_of(read_stages(MODELS / f"{file}.params.json"))
     norms = 1 + 2 * len(units)
@@ -735,8 +740,9 @@ def test_the_last_parts_go_on_from_the_first_and_their_mean_is_the_network(ludb:
 def test_the_mean_of_the_last_parts_is_between_them(tmp_path: Path) -> None:
     from rich.progress import Progress
 
+    from tcnstream.zoo.recipes.architecture import Unit
     from tcnstream.zoo.recipes.fitting import Log, Recipe, Trained, fit
-    from tcnstream.zoo.recipes.separable import Network, Unit
+    from tcnstream.zoo.recipes.separable import Network
     from tcnstream.zoo.recipes.train_ecg import LAST_RATE, finished
 
     network = Network(16, [Unit(5, 1, 2, -1, "0:B1.D1"), Unit(5, 4, 8, 1, "0:B2.D1")], 1, classes=6, marks=2)

@@ -400,8 +400,8 @@ def test_the_evaluation_is_a_command(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 
 def test_a_parameter_file_keeps_the_limits() -> None:
+    from tcnstream.zoo.recipes.architecture import units_of
     from tcnstream.zoo.recipes.fitting import read_stages
-    from tcnstream.zoo.recipes.separable import units_of
 
     channels, units = units_of(read_stages(MODELS / "speech.params.json"))
     assert FRAME_SAMPLES * sum(unit.look_ahead for unit in units) + 180 <= 1600
@@ -411,8 +411,9 @@ def test_a_parameter_file_keeps_the_limits() -> None:
 def test_a_cautious_network_calls_little_music_speech(material: Material) -> None:
     pytest.importorskip("typer", reason="the recipe is a command")
     from tcnstream.zoo.recipes import train_speech
+    from tcnstream.zoo.recipes.architecture import units_of
     from tcnstream.zoo.recipes.fitting import Trained, read_stages
-    from tcnstream.zoo.recipes.separable import Network, units_of
+    from tcnstream.zoo.recipes.separable import Network
 
     channels, units = units_of(read_stages(MODELS / "speech.params.json"))
     network = Network(channels, units, 1, BANDS, len(LABELS))
@@ -437,8 +438,9 @@ def test_a_training_stops_within_its_schedule(material: Material, tmp_path: Path
 
     from rich.console import Console
 
+    from tcnstream.zoo.recipes.architecture import units_of
     from tcnstream.zoo.recipes.fitting import Log, Recipe, fit, progress_bars, read_stages
-    from tcnstream.zoo.recipes.separable import Network, units_of
+    from tcnstream.zoo.recipes.separable import Network
 
     channels, units = units_of(read_stages(MODELS / "speech.params.json"))
     windows = partial(Blender, stems_of(material, 5))

@@ -33,9 +33,11 @@ from tcnstream.signal.segments import Segmenter
 from tcnstream.zoo.recipes import ludb as ludb_files
 from tcnstream.zoo.recipes import mitdb as mitdb_files
 from tcnstream.zoo.recipes import qtdb as qtdb_files
+from tcnstream.zoo.recipes.architecture import Architecture, Step, units_of
 from tcnstream.zoo.recipes.augment import MARKS, Mix, Windows, load_noise
 from tcnstream.zoo.recipes.commands import told
 from tcnstream.zoo.recipes.delineation import Scores, both, score, total
+from tcnstream.zoo.recipes.devices import Device, step_on
 from tcnstream.zoo.recipes.fitting import (
     Batches,
     Log,
@@ -49,7 +51,7 @@ from tcnstream.zoo.recipes.fitting import (
 )
 from tcnstream.zoo.recipes.ludb import LABELS, Record
 from tcnstream.zoo.recipes.persons import fold_of, of_persons
-from tcnstream.zoo.recipes.separable import Network, folded_weights, to_keras, units_of
+from tcnstream.zoo.recipes.separable import Network, folded_weights, to_keras
 from tcnstream.zoo.recipes.signals import KNEE_MV, LIMIT_MV, RATE_HZ, conditioned, highpass, quantised
 from tcnstream.zoo.recipes.targets import Example, P, Teacher, beats_example, ludb_example, qtdb_example
 
@@ -321,6 +323,9 @@ def main(
     rate: Annotated[float, typer.Option(help="The highest learning rate.")] = 3e-3,
     lanes: Annotated[int, typer.Option(help="Windows per step.")] = 4,
     frames: Annotated[int, typer.Option(help="Frames per window.")] = Recipe.frames,
+    device: Annotated[
+        Device, typer.Option(help="Where to train; auto: on an accelerator if JAX sees one.")
+    ] = Device.AUTO,
 ) -> None:
     """Train an ECG segmenter and write it as .tflite files with cards.
 
@@ -329,6 +334,7 @@ def main(
     console = Console(stderr=True)
     with told(console):
         require_keras()
+        step = step_on(device)
         out.mkdir(parents=True, exist_ok=True)
         recipe = Recipe(seed=seed, steps=steps, minutes=minutes, lanes=lanes, frames=frames, rate=rate)
         with progress_bars(console) as progress:
@@ -338,7 +344,7 @@ def main(
             left_out |= fold_of(known, fold) if fold else frozenset()
             (out / f"{name}.unseen").write_text(",".join(sorted(left_out)), encoding="utf-8")
             network = MODELS / f"{name}.params.json" if params is None else params
-            _train(progress, sources, noise, network, start, left_out, name, out, recipe, last)
+            _train(progress, sources, noise, network, start, left_out, name, out, recipe, last, step)
         console.print(f"written to {out}", markup=False, soft_wrap=True)
 
 
@@ -353,6 +359,7 @@ def _train(
     out: Path,
     recipe: Recipe,
     last: int,
+    step: Callable[[Architecture], Step],
 ) -> None:
     log = Log(out / f"{name}.log.jsonl")
     stages = read_stages(params)
@@ -369,7 +376,6 @@ def _train(
         examples[source.name] = read
         facts.append(f"{len(used)} records of {source.name}")
         log.write(database=source.name, records=used)
-    log.write(recipe=asdict(recipe), params=json.loads(params.read_text(encoding="utf-8")), held=sorted(held))
     noises = None if noise is None else load_noise(noise)
 
     def windows_of(part: Part) -> Callable[[int], Windows]:
@@ -377,7 +383,10 @@ def _train(
         return partial(Windows, sources_of, noises, recipe.frames, mix=part.mix)
 
     windows = windows_of(FIRST)
-    network = Network(channels, units, recipe.seed, classes=len(LABELS) + len(MARKS), marks=len(MARKS))
+    network = Network(channels, units, recipe.seed, classes=len(LABELS) + len(MARKS), marks=len(MARKS), step=step)
+    read_params = json.loads(params.read_text(encoding="utf-8"))
+    log.write(recipe=asdict(recipe), params=read_params, held=sorted(held), device=network.step.name)
+    progress.console.print(f"training on: {network.step.name}", markup=False)
     if start is not None:
         network.adopt(folded_weights(start), windows(recipe.seed + 1).draw(4 * recipe.lanes)[0])
     task = progress.add_task("training", total=1.0, loss="")

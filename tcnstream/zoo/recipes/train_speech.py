@@ -25,13 +25,15 @@ import numpy.typing as npt
 import typer
 from rich.console import Console
 
+from tcnstream.zoo.recipes.architecture import Architecture, Step, units_of
 from tcnstream.zoo.recipes.blending import HIGHEST_LEVEL, LOWEST_LEVEL, Blender, Filtered, Stems, filtered, joined
 from tcnstream.zoo.recipes.commands import told
+from tcnstream.zoo.recipes.devices import Device, step_on
 from tcnstream.zoo.recipes.filterbank import BANDS, FRAME_SAMPLES, RATE_HZ, TAPS, front_end
 from tcnstream.zoo.recipes.fitting import Log, Recipe, Trained, fit, progress_bars, read_stages, require_keras
 from tcnstream.zoo.recipes.frame_scores import auc, f1
 from tcnstream.zoo.recipes.mixing import FRAME_HZ, LABELS, MUSIC, OTHER, SPEECH, Mixer
-from tcnstream.zoo.recipes.separable import Network, to_keras, units_of
+from tcnstream.zoo.recipes.separable import Network, to_keras
 from tcnstream.zoo.recipes.speech_material import (
     Material,
     fetch,
@@ -192,6 +194,9 @@ def main(
     stop: Annotated[int | None, typer.Option(help="End after so many of the steps.", min=1)] = None,
     minutes: Annotated[float | None, typer.Option(help="Train for so long, whatever the steps.", min=0.01)] = None,
     lanes: Annotated[int, typer.Option(help="Windows of 10 s per step.", min=1)] = 8,
+    device: Annotated[
+        Device, typer.Option(help="Where to train; auto: on an accelerator if JAX sees one.")
+    ] = Device.AUTO,
 ) -> None:
     """Train the speech segmenter on recordings of Debian packages and write it as .tflite files with cards.
 
@@ -200,20 +205,35 @@ def main(
     console = Console(stderr=True)
     with told(console):
         recipe = Recipe(seed=seed, steps=steps, stop=stop, minutes=minutes, lanes=lanes, frames=1000)
-        _run(console, cache, out, params, name, hours, recipe)
+        require_keras()
+        _run(console, cache, out, params, name, hours, recipe, step_on(device))
 
 
-def _run(console: Console, cache: Path, out: Path, params: Path, name: str, hours: float, recipe: Recipe) -> None:
-    require_keras()
+def _run(
+    console: Console,
+    cache: Path,
+    out: Path,
+    params: Path,
+    name: str,
+    hours: float,
+    recipe: Recipe,
+    step: Callable[[Architecture], Step],
+) -> None:
     out.mkdir(parents=True, exist_ok=True)
     log = Log(out / f"{name}.log.jsonl")
     stages = read_stages(params)
     channels, units = units_of(stages)
-    network = Network(channels, units, recipe.seed, BANDS, len(LABELS))
+    network = Network(channels, units, recipe.seed, BANDS, len(LABELS), step=step)
     refuse_missing_tools()
     fetch(cache)
     material = read_material(cache)
-    log.write(recipe=asdict(recipe), params=json.loads(params.read_text(encoding="utf-8")), hours=hours)
+    console.print(f"training on: {network.step.name}", markup=False)
+    log.write(
+        recipe=asdict(recipe),
+        params=json.loads(params.read_text(encoding="utf-8")),
+        hours=hours,
+        device=network.step.name,
+    )
     with progress_bars(console) as progress:
         windows = max(1, round(hours * 3600 * FRAME_HZ / recipe.frames))
         parts, each = max(1, round(windows / MOST_IN_A_PART)), min(windows, MOST_IN_A_PART)
