@@ -250,7 +250,9 @@ def dependencies(extras: Sequence[str]) -> list[str]:
 
 
 def pip(binaries: Path, *arguments: str) -> None:
-    call([binaries / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments])
+    # Compiling every module of TensorFlow and the others takes as long as unpacking them, and few of them are imported.
+    options = ("--quiet", "--disable-pip-version-check", "--no-compile")
+    call([binaries / "python", "-m", "pip", "install", *options, *arguments])
 
 
 def run(title: str, command: Sequence[str | Path]) -> None:
