@@ -110,7 +110,7 @@ def _firmware(opened: OpenedModel, asked: Asked) -> None:
     for path, part in firmware_files(content, name, room).items():
         (asked.output / path).parent.mkdir(parents=True, exist_ok=True)
         write_file(asked.output / path, part)
-    _say_plan(content, opened, asked, symbol=name)
+    _say_plan(content, opened, asked, symbol=f"{name}_plan", start=f"{name}_start")
 
 
 def _symbol(asked: Asked, default: str) -> str:
@@ -120,7 +120,8 @@ def _symbol(asked: Asked, default: str) -> str:
     return name
 
 
-def _say_plan(content: bytes, opened: OpenedModel, asked: Asked, symbol: str | None) -> None:
+def _say_plan(content: bytes, opened: OpenedModel, asked: Asked, symbol: str | None, start: str | None = None) -> None:
+    """``symbol`` is the array of C that holds the plan, ``start`` the function beside it, where there is a folder."""
     facts = read_facts(content)
     if asked.json:
         # A plan for a family of processors has no names.
@@ -145,6 +146,11 @@ def _say_plan(content: bytes, opened: OpenedModel, asked: Asked, symbol: str | N
         f"{facts.ring_bytes + facts.carry_bytes:,} bytes of queues per stream, rounding {facts.rounding},"
         f" {facts.family}"
     )
+    if start is not None:
+        target = start.removesuffix("_start")
+        say(f"in CMake: add_subdirectory({asked.output}), link to tcnstream::{target}, call {start} of {target}.h")
+        say(f"in Zephyr: ZEPHYR_EXTRA_MODULES={asked.output.absolute()} and CONFIG_TCNSTREAM_{target.upper()}=y")
+        return
     if symbol is not None:
         say(
             f"the array in it: const uint8_t {symbol}[], with {symbol.upper()}_STATE_BYTES and _SCRATCH_BYTES beside it"

@@ -54,8 +54,13 @@ macro(zephyr_include_directories)
 endmacro()
 macro(zephyr_library_named name)
     add_library(${name} STATIC)
+    set_property(GLOBAL APPEND PROPERTY ZEPHYR_LIBS ${name})
     target_link_libraries(${name} PUBLIC zephyr_interface)
     set(library ${name})
+endmacro()
+macro(link_as_zephyr_does app)
+    get_property(libraries GLOBAL PROPERTY ZEPHYR_LIBS)
+    target_link_libraries(${app} PRIVATE -Wl,--whole-archive ${libraries} -Wl,--no-whole-archive)
 endmacro()
 macro(zephyr_library_sources)
     target_sources(${library} PRIVATE ${ARGN})
@@ -69,8 +74,8 @@ endmacro()
 """
 
 
-def exported(model: str | Path, folder: Path, family: str) -> Path:
-    made = folder / "net"
+def exported(model: str | Path, folder: Path, family: str, name: str = "net") -> Path:
+    made = folder / name
     command = [sys.executable, "-m", "tcnstream", "export", model, made, "--to", "firmware", "--family", family]
     subprocess.run(command, check=True, capture_output=True)
     return made
@@ -119,7 +124,7 @@ def test_zephyr_s_build_takes_the_folder_as_a_module(tmp_path: Path) -> None:
     (tmp_path / "CMakeLists.txt").write_text(
         f"cmake_minimum_required(VERSION 3.20)\nproject(app C)\n{ZEPHYR}\n"
         'set(CONFIG_TCNSTREAM_NET y)\nset(CONFIG_TCNSTREAM_NET_PLAN_SECTION ".mram")\nadd_subdirectory(net/zephyr)\n'
-        "add_executable(app main.c)\ntarget_link_libraries(app PRIVATE net)\n"
+        "add_executable(app main.c)\nlink_as_zephyr_does(app)\n"
     )
     app = built(tmp_path, "cortex-m-dsp")
     assert sections(app)[".mram"] > 10_000
@@ -161,6 +166,106 @@ int main(void)
     x = np.random.default_rng(0).integers(-128, 128, (300, 1)).astype(np.int8)
     answer = subprocess.run([tmp_path / "build" / "app"], input=x.tobytes(), capture_output=True, check=True).stdout
     assert answer == model.stream(engine="native").push(x).tobytes()
+
+
+TWO_MODELS = """
+#include <stdio.h>
+#include "first.h"
+#include "second.h"
+
+template <int in_bytes, int out_bytes>
+static int answered(int (*start)(tcn_work *, tcn_state **), int64_t frames)
+{
+    static uint8_t x[64 * in_bytes], y[64 * out_bytes];
+    const void *in[] = {x};
+    void *out[] = {y};
+    int64_t room[] = {64}, made[1];
+    tcn_work work;
+    tcn_state *state;
+    if (start(&work, &state) || fread(x, in_bytes, frames, stdin) != (size_t)frames)
+        return 1;
+    if (tcn_push(&work, state, in, frames, out, room, made))
+        return 1;
+    return fwrite(y, out_bytes, made[0], stdout) != (size_t)made[0];
+}
+
+int main() { return answered<IN_1, OUT_1>(first_start, 64) || answered<IN_2, OUT_2>(second_start, 64); }
+"""
+
+
+def test_models_in_one_program_share_a_core_that_has_what_each_needs(tmp_path: Path) -> None:
+    """Called from C++."""
+    names = {"first": "causal.i8", "second": "spectro.i8"}
+    rng, source, x, answers = np.random.default_rng(0), TWO_MODELS, b"", b""
+    for k, (name, file) in enumerate(names.items(), 1):
+        model = tcnstream.load(MODELS / f"{file}.tflite")
+        exported(MODELS / f"{file}.tflite", tmp_path, "portable", name)
+        frames = rng.integers(-128, 128, (64, *model.inputs[0].shape)).astype(np.int8)
+        source = source.replace(f"IN_{k}", str(frames[0].size)).replace(
+            f"OUT_{k}", str(np.prod(model.outputs[0].shape))
+        )
+        x += frames.tobytes()
+        answers += model.stream(engine="native").push(frames).tobytes()
+    (tmp_path / "main.cpp").write_text(source)
+    (tmp_path / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.20)\nproject(app C CXX)\nadd_subdirectory(first)\nadd_subdirectory(second)\n"
+        "add_executable(app main.cpp)\ntarget_link_libraries(app PRIVATE tcnstream::first tcnstream::second m)\n"
+    )
+    command = [need_program("cmake", "cmake"), "-S", tmp_path, "-B", tmp_path / "build", "-DCMAKE_C_FLAGS=-O1"]
+    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run(["cmake", "--build", tmp_path / "build", "-j2"], check=True, capture_output=True)
+    app = subprocess.run([tmp_path / "build" / "app"], input=x, capture_output=True, check=True)
+    assert app.stdout == answers
+    changed = tmp_path / "second" / "sources.cmake"
+    changed.write_text(re.sub(r"(_CORE_VERSION) \w+", r"\1 0123", changed.read_text()))
+    refused = subprocess.run([*command, "--fresh"], capture_output=True, text=True)
+    assert refused.returncode != 0 and "second has another core than a model that this build took in" in refused.stderr
+
+
+def test_zephyr_s_modules_share_a_core(tmp_path: Path) -> None:
+    """Of two models, each of which links what it needs of it."""
+    exported(MODELS / "causal.i8.tflite", tmp_path, "cortex-m-dsp", "net")
+    exported(MODELS / "spectro.i8.tflite", tmp_path, "cortex-m-dsp", "other")
+    (tmp_path / "main.c").write_text(
+        PUSH.replace('#include "net.h"', '#include "net.h"\n#include "other.h"').replace(
+            "net_start(&work, &state)", "net_start(&work, &state) + other_start(&work, &state)"
+        )
+        + LIBRARY
+    )
+    (tmp_path / "CMakeLists.txt").write_text(
+        f"cmake_minimum_required(VERSION 3.20)\nproject(app C)\n{ZEPHYR}\n"
+        "set(CONFIG_TCNSTREAM_NET y)\nset(CONFIG_TCNSTREAM_OTHER y)\n"
+        "add_subdirectory(net/zephyr)\nadd_subdirectory(other/zephyr)\n"
+        "add_executable(app main.c)\nlink_as_zephyr_does(app)\n"
+    )
+    app = built(tmp_path, "cortex-m-dsp")
+    symbols = subprocess.run(["arm-none-eabi-nm", app], check=True, capture_output=True, text=True).stdout
+    assert all(
+        f" {name}\n" in symbols for name in ("tcn_conv", "tcn_binary", "tcn_depthwise", "net_plan", "other_plan")
+    )
+    assert "softmax" not in symbols
+
+
+@pytest.mark.parametrize(
+    ("family", "flags", "named"),
+    [
+        ("cortex-m-helium", ARM["cortex-m-dsp"], "cortex-m-helium and this build is for cortex-m-dsp"),
+        (
+            "cortex-m-dsp",
+            f"{ARM['cortex-m-helium']} -mfloat-abi=hard",
+            "cortex-m-dsp and this build is for cortex-m-helium",
+        ),
+        ("cortex-m-dsp", "-mcpu=cortex-m0", "cortex-m-dsp and this build is for portable plans"),
+    ],
+)
+def test_a_build_for_another_family_is_refused_with_both_names(
+    family: str, flags: str, named: str, tmp_path: Path
+) -> None:
+    net = exported(MODELS / "nse_lg.i8.tflite", tmp_path, family)
+    compiler = need_program("arm-none-eabi-gcc", "gcc-arm-none-eabi")
+    command = [compiler, *flags.split(), "-mthumb", "-fsyntax-only", f"-I{net}", f"-I{net / 'core'}", net / "net.c"]
+    said = subprocess.run(command, capture_output=True, text=True)
+    assert said.returncode != 0 and f"net is packed for {named}" in said.stderr
 
 
 def test_room_is_left_for_the_widest_window_of_a_family() -> None:

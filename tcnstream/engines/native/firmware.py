@@ -1,14 +1,17 @@
 """A folder that other firmware takes in: a model, what it needs of the core, and how CMake and Zephyr build it.
 
 ``firmware_files`` gives its files. Plan, state and scratch are arrays whose sections the build names: a plan in MRAM,
-what is written at every frame in TCM. Nothing in the folder refers to this package.
+what is written at every frame in TCM. Nothing in the folder refers to this package. Folders of several models in one
+build share one core, that of the first, with what all of them need.
 """
 
 from __future__ import annotations
 
+import hashlib
+
 from tcnstream.engines.native.layout import ConvOp, Dtype, Family, Fours, Header, Kind, NodeRecord
 from tcnstream.engines.native.layout.headers import CORE
-from tcnstream.engines.native.only import only_header
+from tcnstream.engines.native.only import needed_macros, told_header
 from tcnstream.engines.native.planfile import Room, read_facts
 
 _ROOMS = ("", "operations", "kernels")
@@ -39,6 +42,8 @@ def firmware_files(content: bytes, name: str, room: Room) -> dict[str, bytes]:
         if path.suffix in (".c", ".h")
     )
     made = {f"core/{path}": (CORE / path).read_bytes() for path in sources}
+    made["core/only.h"] = told_header().encode()
+    core = hashlib.sha256(b"\0".join(path.encode() + b"\0" + part for path, part in sorted(made.items())))
     values = {
         "name": name,
         "NAME": name.upper(),
@@ -52,9 +57,11 @@ def firmware_files(content: bytes, name: str, room: Room) -> dict[str, bytes]:
             ", ".join(f"0x{b:02x}" for b in content[k : k + 16]) for k in range(0, len(content), 16)
         ),
         "sources": "\n    ".join(f"core/{path}" for path in sources if path.endswith(".c")),
+        "core": core.hexdigest()[:16],
+        "needs": "\n    ".join(f"{name}=1" for name in needed_macros([content])),
+        "made_for": _MADE_FOR[read_facts(content).family].replace("@name@", name),
     }
     texts = {
-        "only.h": only_header([content]),
         f"{name}.h": _filled(_HEADER, values),
         f"{name}.c": _filled(_SOURCE, values),
         "sources.cmake": _filled(_SOURCES, values),
@@ -105,12 +112,30 @@ int @name@_start(tcn_work *work, tcn_state **state);
 #endif
 """
 
+_MADE_FOR = {
+    "portable": "",
+    "cortex-m-dsp": """
+#if defined(__ARM_FEATURE_MVE)
+#error "@name@ is packed for cortex-m-dsp and this build is for cortex-m-helium: export it with --family for this one"
+#elif !defined(__ARM_FEATURE_DSP)
+#error "@name@ is packed for cortex-m-dsp and this build is for portable plans alone: export it without --family"
+#endif
+""",
+    "cortex-m-helium": """
+#if !defined(__ARM_FEATURE_MVE) && defined(__ARM_FEATURE_DSP)
+#error "@name@ is packed for cortex-m-helium and this build is for cortex-m-dsp: export it with --family for this one"
+#elif !defined(__ARM_FEATURE_MVE)
+#error "@name@ is packed for cortex-m-helium and this build is for portable plans alone: export it without --family"
+#endif
+""",
+}
+"""What stops a build for other processors, which would refuse the plan when it starts."""
+
 _SOURCE = """\
 /* @name@.c - the plan, and memory for one stream, in sections that the build names (one that begins with .bss takes no
  * room in flash) or where the linker puts constants and variables. */
 #include "@name@.h"
-
-#define IN_SECTION(name) __attribute__((section(name), aligned(64)))
+@made_for@#define IN_SECTION(name) __attribute__((section(name), aligned(64)))
 #ifdef TCN_PLAN_SECTION
 #define PLAN_PLACE IN_SECTION(TCN_PLAN_SECTION)
 #else
@@ -147,13 +172,23 @@ const uint8_t @name@_plan[@NAME@_PLAN_BYTES] PLAN_PLACE = {
 """
 
 _SOURCES = """\
-# What is compiled, for CMakeLists.txt and zephyr/CMakeLists.txt.
-set(@name@_SOURCES
-    @name@.c
+# What is compiled, for @name@Config.cmake and zephyr/CMakeLists.txt: the core once in a build, and the model.
+set(@name@_CORE_VERSION @core@)
+set(@name@_CORE_SOURCES
     @sources@)
-# The linker leaves out what the model does not need: give it -Wl,--gc-sections.
+list(TRANSFORM @name@_CORE_SOURCES PREPEND "${CMAKE_CURRENT_LIST_DIR}/")
+# The linker leaves out what no model needs: give it -Wl,--gc-sections.
 set(@name@_OPTIONS -ffp-contract=off -ffunction-sections -fdata-sections)
-set(@name@_ONLY "TCN_ONLY=\\"only.h\\"")
+# What this model needs of the core.
+set(@name@_NEEDS
+    @needs@)
+if(TARGET tcnstream_core)
+    get_target_property(tcnstream_core_version tcnstream_core TCNSTREAM_CORE_VERSION)
+    if(NOT tcnstream_core_version STREQUAL @name@_CORE_VERSION)
+        message(FATAL_ERROR "@name@ has another core than a model that this build took in before: export both again, "
+            "with one version of tcnstream")
+    endif()
+endif()
 """
 
 _CMAKE = """\
@@ -170,13 +205,21 @@ _CONFIG = """\
 # The library tcnstream::@name@; see CMakeLists.txt.
 if(NOT TARGET tcnstream::@name@)
     include("${CMAKE_CURRENT_LIST_DIR}/sources.cmake")
-    list(TRANSFORM @name@_SOURCES PREPEND "${CMAKE_CURRENT_LIST_DIR}/")
-    add_library(@name@ STATIC ${@name@_SOURCES})
+    if(NOT TARGET tcnstream_core)
+        add_library(tcnstream_core OBJECT ${@name@_CORE_SOURCES})
+        set_target_properties(tcnstream_core PROPERTIES
+            C_STANDARD 99 C_EXTENSIONS ON TCNSTREAM_CORE_VERSION ${@name@_CORE_VERSION})
+        target_include_directories(tcnstream_core PUBLIC "${CMAKE_CURRENT_LIST_DIR}/core")
+        target_compile_options(tcnstream_core PRIVATE ${@name@_OPTIONS})
+        target_compile_definitions(tcnstream_core PRIVATE "TCN_ONLY=\\"only.h\\"")
+    endif()
+    target_compile_definitions(tcnstream_core PRIVATE ${@name@_NEEDS})
+    add_library(@name@ STATIC "${CMAKE_CURRENT_LIST_DIR}/@name@.c")
     add_library(tcnstream::@name@ ALIAS @name@)
     set_target_properties(@name@ PROPERTIES C_STANDARD 99 C_EXTENSIONS ON)
-    target_include_directories(@name@ PUBLIC "${CMAKE_CURRENT_LIST_DIR}" "${CMAKE_CURRENT_LIST_DIR}/core")
+    target_include_directories(@name@ PUBLIC "${CMAKE_CURRENT_LIST_DIR}")
     target_compile_options(@name@ PRIVATE ${@name@_OPTIONS})
-    target_compile_definitions(@name@ PRIVATE "${@name@_ONLY}")
+    target_link_libraries(@name@ PUBLIC tcnstream_core)
     foreach(part PLAN STATE SCRATCH)
         set(@NAME@_${part}_SECTION "" CACHE STRING "section of the ${part} of @name@; empty: the linker's own")
         if(@NAME@_${part}_SECTION)
@@ -197,12 +240,19 @@ _ZEPHYR = """\
 # For ZEPHYR_EXTRA_MODULES; CONFIG_TCNSTREAM_@NAME@=y links the model.
 if(CONFIG_TCNSTREAM_@NAME@)
     include("${CMAKE_CURRENT_LIST_DIR}/../sources.cmake")
-    list(TRANSFORM @name@_SOURCES PREPEND "${CMAKE_CURRENT_LIST_DIR}/../")
-    zephyr_include_directories("${CMAKE_CURRENT_LIST_DIR}/.." "${CMAKE_CURRENT_LIST_DIR}/../core")
+    if(NOT TARGET tcnstream_core)
+        zephyr_include_directories("${CMAKE_CURRENT_LIST_DIR}/../core")
+        zephyr_library_named(tcnstream_core)
+        zephyr_library_sources(${@name@_CORE_SOURCES})
+        zephyr_library_compile_options(${@name@_OPTIONS})
+        zephyr_library_compile_definitions("TCN_ONLY=\\"only.h\\"")
+        set_target_properties(tcnstream_core PROPERTIES TCNSTREAM_CORE_VERSION ${@name@_CORE_VERSION})
+    endif()
+    target_compile_definitions(tcnstream_core PRIVATE ${@name@_NEEDS})
+    zephyr_include_directories("${CMAKE_CURRENT_LIST_DIR}/..")
     zephyr_library_named(@name@)
-    zephyr_library_sources(${@name@_SOURCES})
+    zephyr_library_sources("${CMAKE_CURRENT_LIST_DIR}/../@name@.c")
     zephyr_library_compile_options(${@name@_OPTIONS})
-    zephyr_library_compile_definitions("${@name@_ONLY}")
     foreach(part PLAN STATE SCRATCH)
         if(NOT "${CONFIG_TCNSTREAM_@NAME@_${part}_SECTION}" STREQUAL "")
             zephyr_library_compile_definitions("TCN_${part}_SECTION=\\"${CONFIG_TCNSTREAM_@NAME@_${part}_SECTION}\\"")

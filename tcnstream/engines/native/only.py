@@ -1,7 +1,8 @@
-"""What a core needs that is built for some plans alone: a header of C that names their operations and kernels.
+"""What a core needs that is built for some plans alone: a header of C that takes the operations and kernels it is told.
 
 The core is compiled with ``-DTCN_ONLY='"FILE"'``; the linker drops the rest (``-ffunction-sections``,
-``-Wl,--gc-sections``). Such a core refuses every plan that asks for more.
+``-Wl,--gc-sections``). Such a core refuses every plan that asks for more. What it is told are macros,
+``TCN_NEEDS_...``, so that a build of several models defines those of each.
 """
 
 from __future__ import annotations
@@ -24,20 +25,42 @@ KERNELS = (
 )
 """The members of ``tcn_kernels`` in ``core/kernels/kernels.h``."""
 
+_TRAITS = ("RATES", "CARRIES", "PLACES")
+"""What else a part of the core is for: several rates, sums that are carried on, windows along the frequency."""
 
-def only_header(plans: Sequence[bytes]) -> str:
-    """The header for these plan files, which are sound."""
+
+def needed_macros(plans: Sequence[bytes]) -> list[str]:
+    """The macros to define for these plan files, which are sound: of operations, kernels and traits."""
     nodes = [node for plan in plans for node in _nodes(plan)]
     kinds = sorted({Kind(node.kind) for node in nodes})
     kernels = {kernel for node in nodes if (kernel := _kernel(node))}
-    operations = [f"    X({kind.name}, tcn_{kind.name.lower()})" for kind in kinds]
-    lines = ["/* What some plans need of the core; see tcnstream/engines/native/only.py. */"]
+    traits = {
+        "RATES": any(node.up != 1 or node.stride != 1 for node in nodes),
+        "CARRIES": Kind.TRAILING in kinds,
+        "PLACES": any(_has_places(plan) for plan in plans),
+    }
+    names = [kind.name for kind in kinds]
+    names += [name for name in KERNELS if name in kernels]
+    names += [name for name in _TRAITS if traits[name]]
+    return [f"TCN_NEEDS_{name}" for name in names]
+
+
+def told_header() -> str:
+    """The header for a core that is told what it needs by macros of the build."""
+    lines = ["/* What some plans need of the core, by the macros TCN_NEEDS_... that are 1. */"]
+    for kind in Kind:
+        lines += [f"#ifdef TCN_NEEDS_{kind.name}", f"#define TCN_WHERE_{kind.name}(entry) entry"]
+        lines += ["#else", f"#define TCN_WHERE_{kind.name}(entry)", "#endif"]
+    operations = [f"    TCN_WHERE_{kind.name}(X({kind.name}, tcn_{kind.name.lower()}))" for kind in Kind]
     lines.append(" \\\n".join(["#define TCN_OPERATIONS(X)", *operations]))
-    lines += [f"#define TCN_NEEDS_{name} {int(name in kernels)}" for name in KERNELS]
-    lines.append(f"#define TCN_NEEDS_RATES {int(any(node.up != 1 or node.stride != 1 for node in nodes))}")
-    lines.append(f"#define TCN_NEEDS_CARRIES {int(Kind.TRAILING in kinds)}")
-    lines.append(f"#define TCN_NEEDS_PLACES {int(any(_has_places(plan) for plan in plans))}")
+    for name in (*KERNELS, *_TRAITS):
+        lines += [f"#ifndef TCN_NEEDS_{name}", f"#define TCN_NEEDS_{name} 0", "#endif"]
     return "\n".join(lines) + "\n"
+
+
+def only_header(plans: Sequence[bytes]) -> str:
+    """The header for these plan files, which are sound; the build need not tell it anything."""
+    return "".join(f"#define {name} 1\n" for name in needed_macros(plans)) + told_header()
 
 
 def _nodes(plan: bytes) -> Iterator[Any]:
