@@ -16,10 +16,10 @@ void tcn_prepare_single_frames(tcn_program *p, int32_t *offsets);
 
 static void round_to_odd(const tcn_program *p, const tcn_node_record *node, const tcn_lane_run *lane)
 {
-    const uint32_t *out = (const uint32_t *)(const void *)(p->plan + node->operands_at) + node->n_inputs;
+    const uint16_t *out = node_operands(p, node) + node->n_inputs;
     uint32_t o;
     for (o = 0; o < node->n_outputs; o++) {
-        const tcn_tensor_record *t = &p->tensors[out[o]];
+        const tcn_frame *t = frame_of(p, out[o]);
         uint32_t item = element_bytes(t->dtype);
         uint8_t *at = p->places[out[o]].base + p->places[out[o]].pitch * lane->index;
         size_t n = (size_t)(lane->goal[out[o]] - lane->have[out[o]]) * (t->bytes / item);

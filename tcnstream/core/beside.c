@@ -19,8 +19,8 @@ size_t tcn_rings_size(const tcn_plan *plan, uint32_t lanes)
 int tcn_move_beside(tcn_state *to, const tcn_state *from, void *rings, uint32_t lane, uint32_t lanes)
 {
     const tcn_header *h;
-    const tcn_tensor_record *t;
-    uint32_t *next = (uint32_t *)(void *)((uint8_t *)to + sizeof *to), i, age, ring = 0;
+    const tcn_ring_record *r;
+    uint32_t *next = (uint32_t *)(void *)((uint8_t *)to + sizeof *to), i, age;
     if (from->magic != TCN_STATE_MAGIC)
         return TCN_NO_STATE;
     if (((uintptr_t)to & 7) != 0 || !to || ((uintptr_t)rings & 63) != 0 || !rings)
@@ -28,20 +28,18 @@ int tcn_move_beside(tcn_state *to, const tcn_state *from, void *rings, uint32_t 
     if (lane >= lanes || !tcn_rings_size(from->plan, lanes))
         return TCN_VALUE;
     h = header_of(from->plan);
-    t = tensors_of(from->plan);
+    r = ring_records_of(from->plan);
     memcpy(to, from, rings_at(h));
     to->beside = rings;
     to->lanes = lanes;
     to->lane = lane;
-    for (i = 0; i < h->n_tensors; i++) {
-        tcn_ring old, made;
-        if (!t[i].ring_frames)
-            continue;
-        old = ring_among(rings_of(h, from), from->lanes, from->lane, t[i].ring_at, t[i].ring_frames, t[i].bytes, next[ring]);
-        made = ring_among(rings, lanes, lane, t[i].ring_at, t[i].ring_frames, t[i].bytes, 0);
+    for (i = 0; i < h->n_rings; i++) {
+        const uint32_t bytes = ring_bytes(from->plan, &r[i]);
+        const tcn_ring old = ring_among(rings_of(h, from), from->lanes, from->lane, r[i].at, r[i].frames, bytes, next[i]);
+        tcn_ring made = ring_among(rings, lanes, lane, r[i].at, r[i].frames, bytes, 0);
         for (age = old.capacity; age; age--) /* all begin at the same place */
             ring_append_one(&made, ring_kept_frame(&old, age), &made.next);
-        next[ring++] = 0;
+        next[i] = 0;
     }
     return TCN_OK;
 }

@@ -52,7 +52,7 @@ static void run_loop(const tcn_work *work, uint32_t first, uint32_t last, tcn_la
         more = 0;
         for (k = first; k <= last; k++) {
             const tcn_node_record *node = &p->nodes[k];
-            const uint32_t *out = words_at(p->plan, node->operands_at) + node->n_inputs;
+            const uint16_t *out = node_operands(p, node) + node->n_inputs;
             int any = 0;
             for (l = 0; l < n_lanes; l++)
                 for (i = 0; i < node->n_outputs; i++) {
@@ -89,13 +89,13 @@ void tcn_run_block(const tcn_work *work, tcn_lane_run *lanes, uint32_t n_lanes)
             for (l = 0; l < n_lanes; l++)
                 commit(p, &lanes[l], commits->tensor);
         if (hooks && hooks->tap_frames) {
-            const uint32_t *out = words_at(p->plan, node->operands_at) + node->n_inputs;
+            const uint16_t *out = node_operands(p, node) + node->n_inputs;
             for (i = 0; i < node->n_outputs; i++)
                 if (out[i] == hooks->tap_tensor)
                     watch(p, &lanes[0], hooks, out[i]);
         }
     }
-    if (hooks && hooks->tap_frames && p->tensors[hooks->tap_tensor].writer == TCN_NO_NUMBER)
+    if (hooks && hooks->tap_frames && hooks->tap_tensor < h->n_inputs)
         watch(p, &lanes[0], hooks, hooks->tap_tensor);
 }
 

@@ -7,12 +7,16 @@
 typedef struct {
     const uint8_t *plan;
     const tcn_header *h;
+    const tcn_frame *frames;
     const tcn_tensor_record *tensors;
-    const tcn_node_record *node; /* which is looked at, and its operands */
-    const uint32_t *in, *out;
+    const tcn_ring_record *rings;
+    tcn_sections behind;
+    const tcn_node_record *node; /* which is looked at, its window and its operands */
+    const tcn_window *window;
+    const uint16_t *in, *out;
     uint32_t number; /* of the node */
+    uint32_t made;   /* tensors, by the nodes seen so far */
     uint32_t loop_end;
-    uint32_t rings;  /* seen so far */
     int64_t tail;    /* of the nodes seen so far */
     size_t position; /* of what is wrong */
 } tcn_checker;
@@ -37,6 +41,9 @@ static inline int tcn_fail(tcn_checker *c, const void *where, int code)
     const type *a = (const type *)(const void *)(c->plan + c->node->args_at);                    \
     REQUIRE(holds(c, c->node->args_at, sizeof *a / 4, 4), &c->node->args_at, TCN_BOUNDS)
 
+/* Whether `size` bytes stand behind them. */
+#define ARGUMENTS_AND(size) holds(c, c->node->args_at, (sizeof *a + (size)) / 4, 4)
+
 /* `count` elements of `size` bytes at an offset: inside of the file, aligned, and not in the header. */
 static inline int holds(const tcn_checker *c, uint32_t at, uint64_t count, uint32_t size)
 {
@@ -44,23 +51,26 @@ static inline int holds(const tcn_checker *c, uint32_t at, uint64_t count, uint3
            count <= ((uint64_t)c->h->bytes - at) / size;
 }
 
-/* Of a frame of a tensor whose record was looked at. */
-static inline uint32_t elements_of(const tcn_tensor_record *t)
+static inline uint32_t elements_of(const tcn_frame *f)
 {
     static const uint8_t bytes[] = TCN_ITEM_BYTES;
-    return t->bytes / bytes[t->dtype];
+    return f->bytes / bytes[f->dtype];
 }
 
-static inline const tcn_tensor_record *input_of(const tcn_checker *c, uint32_t i) { return &c->tensors[c->in[i]]; }
-static inline const tcn_tensor_record *output_of(const tcn_checker *c) { return &c->tensors[c->out[0]]; }
+static inline const tcn_frame *frames_in(const tcn_checker *c, uint32_t tensor) { return &c->frames[c->tensors[tensor].frame]; }
+static inline const tcn_frame *input_of(const tcn_checker *c, uint32_t i) { return frames_in(c, c->in[i]); }
+static inline const tcn_frame *output_of(const tcn_checker *c) { return frames_in(c, c->out[0]); }
 
 /* Frame by frame, without a look at the neighbours. */
-static inline int same_frame(const tcn_node_record *n)
+static inline int same_frame(const tcn_window *n)
 {
     return n->up == 1 && n->stride == 1 && n->extent == 1 && n->pad_begin == 0 && n->pad_end == 0;
 }
 
 static inline int shift_ok(int32_t shift) { return shift >= -31 && shift <= 30; }
+
+/* What a stream remembers of a tensor; NULL for nothing. */
+const tcn_ring_record *tcn_checked_ring(const tcn_checker *c, uint32_t tensor);
 
 /* One value in, one value out: the frames have as many elements. */
 int tcn_check_element(tcn_checker *c, const uint32_t *elements);

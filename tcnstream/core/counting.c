@@ -5,12 +5,12 @@ enum { MOST_STEP = 1 << 24, MOST_STEADY = 1 << 28 };
 
 static int64_t floor_divide(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
 
-static int64_t while_open(const tcn_node_record *r, int64_t n)
+static int64_t while_open(const tcn_window *r, uint32_t edge, int64_t n)
 {
     int64_t places;
-    if (n == 0 || (r->edge == EDGE_REFLECT && n <= r->pad_begin))
+    if (n == 0 || (edge == EDGE_REFLECT && n <= r->pad_begin))
         return 0;
-    if (r->edge == EDGE_SYMMETRIC && n < r->pad_begin)
+    if (edge == EDGE_SYMMETRIC && n < r->pad_begin)
         return 0;
     places = n * r->up + r->pad_begin + (r->pad_end < 0 && r->pad_end != TCN_SAME ? r->pad_end : 0) - r->extent;
     if (TCN_NEEDED(RATES) && r->stride != 1)
@@ -18,7 +18,7 @@ static int64_t while_open(const tcn_node_record *r, int64_t n)
     return places < 0 ? 0 : places + 1;
 }
 
-static int64_t at_end(const tcn_node_record *r, int64_t n)
+static int64_t at_end(const tcn_window *r, int64_t n)
 {
     int64_t places;
     if (n == 0)
@@ -39,10 +39,11 @@ static void fold(const tcn_program *p, int64_t n, int ended, int64_t *count)
         count[p->ports[i].tensor] = n;
     for (k = 0; k < h->n_nodes; k++) {
         const tcn_node_record *node = &p->nodes[k];
-        const uint32_t *operands = words_at(p->plan, node->operands_at);
+        const uint16_t *operands = node_operands(p, node);
+        const tcn_window *window = window_of(p, node);
         int64_t least = INT64_MAX;
         for (i = 0; i < node->n_inputs; i++) {
-            int64_t m = ended ? at_end(node, count[operands[i]]) : while_open(node, count[operands[i]]);
+            int64_t m = ended ? at_end(window, count[operands[i]]) : while_open(window, node->edge, count[operands[i]]);
             least = m < least ? m : least;
         }
         for (i = 0; i < node->n_outputs; i++)
@@ -65,13 +66,13 @@ void tcn_count_frames(const tcn_program *p, int64_t n, int64_t *count)
 void tcn_count_at_end(const tcn_program *p, int64_t n, int64_t *count) { fold(p, n, 1, count); }
 
 /* Frames of an input from which on the frames that a node makes follow from it without a limit. */
-static int64_t linear_from(const tcn_node_record *r)
+static int64_t linear_from(const tcn_window *r, uint32_t edge)
 {
     int64_t cut = r->pad_end < 0 && r->pad_end != TCN_SAME ? -(int64_t)r->pad_end : 0;
     int64_t from = (int64_t)r->extent - 1 - r->pad_begin + cut;
     if (TCN_NEEDED(RATES))
         from = (from + r->up - 1) / r->up;
-    if ((r->edge == EDGE_REFLECT || r->edge == EDGE_SYMMETRIC) && from <= r->pad_begin)
+    if ((edge == EDGE_REFLECT || edge == EDGE_SYMMETRIC) && from <= r->pad_begin)
         from = (int64_t)r->pad_begin + 1;
     return from < 1 ? 1 : from;
 }
@@ -83,11 +84,12 @@ TCN_RARELY static int is_steady(const tcn_program *p, int64_t n, int64_t *count)
     fold(p, n, 0, count);
     for (k = 0; k < p->header->n_nodes; k++) {
         const tcn_node_record *node = &p->nodes[k];
-        const uint32_t *operands = words_at(p->plan, node->operands_at);
+        const uint16_t *operands = node_operands(p, node);
+        const tcn_window *window = window_of(p, node);
         for (i = 0; i < node->n_inputs; i++)
-            if (count[operands[i]] < linear_from(node))
+            if (count[operands[i]] < linear_from(window, node->edge))
                 return 0;
-        if (count[operands[node->n_inputs]] * node->stride < node->pad_begin)
+        if (count[operands[node->n_inputs]] * window->stride < window->pad_begin)
             return 0;
     }
     return 1;
@@ -99,10 +101,10 @@ TCN_RARELY static uint32_t step_of(const tcn_program *p)
     uint64_t step = 1;
     uint32_t t;
     for (t = 0; TCN_NEEDED(RATES) && t < p->header->n_tensors; t++) {
-        uint64_t a = step, b = growth_of(p->plan, &p->tensors[t])->down, rest;
+        uint64_t a = step, b = frame_of(p, t)->down, rest;
         for (; b; a = b, b = rest)
             rest = a % b;
-        step = step / a * growth_of(p->plan, &p->tensors[t])->down;
+        step = step / a * frame_of(p, t)->down;
         if (step > MOST_STEP)
             return 0;
     }
@@ -120,7 +122,7 @@ TCN_RARELY void tcn_find_steady_state(tcn_program *p, uint32_t block)
     if (!p->step || (p->has_loops && p->step > 1))
         return;
     for (t = 0; t < p->header->n_tensors; t++) {
-        const tcn_growth *g = growth_of(p->plan, &p->tensors[t]);
+        const tcn_frame *g = frame_of(p, t);
         uint64_t fresh = (uint64_t)(p->step / g->down) * g->up;
         if (p->has_loops && fresh > 1) /* a loop takes its frames one after the other */
             return;

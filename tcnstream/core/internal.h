@@ -96,7 +96,6 @@ struct tcn_commit {
 struct tcn_program {
     const uint8_t *plan;
     const tcn_header *header;
-    const tcn_tensor_record *tensors;
     const tcn_node_record *nodes;
     const tcn_description *ports; /* inputs, then outputs */
     uint32_t carries_at, rings_at; /* in a state */
@@ -125,6 +124,11 @@ struct tcn_program {
     int64_t *steady_frames; /* [tensors] frames that there are then */
     tcn_single_frame *single_frames; /* [nodes] */
     int32_t *offsets;       /* theirs */
+    const uint16_t *operands;
+    const tcn_window *windows;
+    const tcn_frame *frames;
+    const tcn_tensor_record *tensors;
+    const tcn_ring_record *rings;
     int has_loops;
     int needs_counts;       /* whether some node needs the counts of frames in a push of one step */
     int64_t *signal_frames; /* [tensors] for the lane that is flushed */
@@ -138,25 +142,34 @@ typedef char tcn_program_fits[sizeof(tcn_program) <= PROGRAM_BYTES ? 1 : -1];
 
 static inline const tcn_header *header_of(const tcn_plan *plan) { return (const tcn_header *)(const void *)plan; }
 
+/* Sections of records follow one another. */
+static inline const tcn_frame *frames_of(const tcn_plan *plan) { return (const tcn_frame *)(const void *)(header_of(plan) + 1); }
+
 static inline const tcn_tensor_record *tensors_of(const tcn_plan *plan)
 {
-    return (const tcn_tensor_record *)(const void *)((const uint8_t *)plan + header_of(plan)->tensors_at);
+    return (const tcn_tensor_record *)(const void *)(frames_of(plan) + header_of(plan)->n_frames);
 }
 
-static inline const tcn_node_record *nodes_of(const tcn_plan *plan)
+static inline const tcn_ring_record *ring_records_of(const tcn_plan *plan)
 {
-    return (const tcn_node_record *)(const void *)((const uint8_t *)plan + header_of(plan)->nodes_at);
+    return (const tcn_ring_record *)(const void *)(tensors_of(plan) + header_of(plan)->n_tensors);
 }
 
-static inline const uint32_t *words_at(const void *plan, uint32_t at)
-{
-    return (const uint32_t *)(const void *)((const uint8_t *)plan + at);
-}
+/* Those behind them. */
+typedef struct {
+    const tcn_window *windows;
+    const tcn_node_record *nodes;
+    const tcn_description *ports;
+    const uint16_t *operands;
+} tcn_sections;
 
-static inline const tcn_growth *growth_of(const void *plan, const tcn_tensor_record *t)
-{
-    return (const tcn_growth *)(const void *)words_at(plan, t->growth_at);
-}
+tcn_sections tcn_sections_of(const tcn_plan *plan);
+
+static inline const void *plan_at(const void *plan, uint32_t at) { return (const uint8_t *)plan + at; }
+
+static inline const tcn_frame *frame_of(const tcn_program *p, uint32_t t) { return &p->frames[p->tensors[t].frame]; }
+static inline const uint16_t *node_operands(const tcn_program *p, const tcn_node_record *n) { return p->operands + n->operands; }
+static inline const tcn_window *window_of(const tcn_program *p, const tcn_node_record *n) { return &p->windows[n->window]; }
 
 static inline uint32_t carries_at(const tcn_header *h)
 {
@@ -177,6 +190,12 @@ static inline uint8_t *rings_in(const tcn_state *state, uint32_t at)
 }
 
 static inline uint8_t *rings_of(const tcn_header *h, const tcn_state *state) { return rings_in(state, rings_at(h)); }
+
+/* Of a frame of a ring. */
+static inline uint32_t ring_bytes(const tcn_plan *plan, const tcn_ring_record *r)
+{
+    return frames_of(plan)[tensors_of(plan)[r->tensor].frame].bytes;
+}
 
 static inline tcn_ring ring_among(uint8_t *rings, uint32_t lanes, uint32_t lane, uint32_t at, uint32_t capacity, uint32_t bytes, uint32_t next)
 {
@@ -203,7 +222,7 @@ static inline void enter_lane(const tcn_program *p, tcn_lane_run *lane, tcn_stat
 
 /* The model's input frames by which a node that made all of a signal trails the node before it: its window and its
  * padding, from the rate of the node's input, rounded up. */
-static inline int64_t node_tail(const tcn_node_record *n, const tcn_growth *in)
+static inline int64_t node_tail(const tcn_window *n, const tcn_frame *in)
 {
     int64_t begin = n->pad_begin < 0 ? -(int64_t)n->pad_begin : n->pad_begin;
     int64_t end = n->pad_end == TCN_SAME ? 0 : n->pad_end < 0 ? -(int64_t)n->pad_end : n->pad_end;

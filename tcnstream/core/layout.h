@@ -8,7 +8,7 @@
 
 #define TCN_PLAN_MAGIC "TCNPLAN\n"
 #define TCN_SNAPSHOT_MAGIC "TCNSNAP\n"
-#define TCN_VERSION 5u
+#define TCN_VERSION 6u
 #define TCN_NONE 0xFFFFFFFFu
 #define TCN_NO_NUMBER 0xFFFFu
 #define TCN_SAME INT32_MIN
@@ -126,52 +126,68 @@ typedef struct {
     uint32_t version;
     uint32_t bytes;
     uint32_t crc32; /* of all that follows this field */
-    uint32_t flags; /* PLAN_... */
-    uint32_t n_tensors;
-    uint32_t tensors_at;
-    uint32_t n_nodes;
-    uint32_t nodes_at;
-    uint32_t n_inputs;
-    uint32_t n_outputs;
-    uint32_t ports_at; /* tcn_description [n_inputs + n_outputs], inputs first */
-    uint32_t n_slots; /* scratch areas that tensors share, one after the other */
-    uint32_t n_rings;
+    uint8_t family; /* FAMILY_... */
+    uint8_t flags; /* PLAN_... */
+    uint8_t n_inputs;
+    uint8_t n_outputs;
+    uint16_t n_frames;
+    uint16_t n_tensors;
+    uint16_t n_rings;
+    uint16_t n_windows;
+    uint16_t n_nodes;
+    uint16_t n_operands;
+    uint16_t n_slots; /* scratch areas that tensors share, one after the other */
+    uint16_t reserved;
     uint32_t ring_bytes; /* of one state */
     uint32_t carry_bytes; /* of one state: running sums of policies */
     uint32_t max_taps; /* rows that one output position reads, the largest over the nodes */
-    uint32_t names_at;
-    uint32_t names_bytes;
-    uint32_t identity; /* the model and its policy */
     uint32_t window_frames;
     uint32_t described_at; /* tcn_description [n_tensors], tcn_node_description [n_nodes]; 0: none */
-    uint32_t family; /* FAMILY_... */
+    uint32_t names_at; /* the model and its policy, then other names */
+    uint32_t names_bytes;
     uint32_t program_crc32; /* of the portable plan, whose snapshots these are as well; 0: this is it */
 } tcn_header;
-TCN_HAS_SIZE(tcn_header, 100);
+TCN_HAS_SIZE(tcn_header, 72);
 
-/* b input frames make at most ceil(b * up / down) + extra new frames of a tensor. */
+/* What the frames of tensors have in common.
+ *
+ * b input frames of the model make at most ceil(b * up / down) + extra new ones. */
 typedef struct {
+    uint32_t bytes;
+    uint32_t dtype; /* TCN_F32 ... */
     uint32_t up;
     uint32_t down;
     uint32_t extra;
-} tcn_growth;
-TCN_HAS_SIZE(tcn_growth, 12);
+} tcn_frame;
+TCN_HAS_SIZE(tcn_frame, 20);
 
 /* A tensor of the plan that is no constant: the nodes that read a constant hold it themselves. */
 typedef struct {
-    uint32_t bytes; /* of a frame */
-    uint32_t ring_frames; /* what a stream remembers between two pushes; rings are numbered in the order of tensors */
-    uint32_t ring_at; /* within the rings of a state */
-    uint32_t growth_at; /* tcn_growth */
+    uint16_t frame;
     uint16_t slot; /* scratch area; TCN_NO_NUMBER for the model's inputs */
-    uint16_t last_reader; /* node after which the ring takes in the new frames; TCN_NO_NUMBER: none */
-    uint16_t writer; /* node; TCN_NO_NUMBER for the model's inputs */
-    uint8_t dtype; /* TCN_F32 ... */
-    uint8_t reserved;
 } tcn_tensor_record;
-TCN_HAS_SIZE(tcn_tensor_record, 24);
+TCN_HAS_SIZE(tcn_tensor_record, 4);
 
-/* A node: its operation, its operands, its Window (`compiler.plan.Window`) and its arguments. */
+/* What a stream remembers of a tensor between two pushes. */
+typedef struct {
+    uint32_t frames;
+    uint32_t at; /* within the rings of a state */
+    uint16_t tensor;
+    uint16_t last_reader; /* node after which the ring takes in the new frames */
+} tcn_ring_record;
+TCN_HAS_SIZE(tcn_ring_record, 12);
+
+/* `compiler.plan.Window`. */
+typedef struct {
+    int32_t up;
+    int32_t stride;
+    int32_t extent;
+    int32_t pad_begin;
+    int32_t pad_end; /* TCN_SAME: as many frames as give ceil(frames / stride) */
+} tcn_window;
+TCN_HAS_SIZE(tcn_window, 20);
+
+/* A node: its operation, its operands, its window and its arguments. */
 typedef struct {
     uint8_t kind; /* KIND_... */
     uint8_t op; /* which of the kind's functions */
@@ -180,27 +196,23 @@ typedef struct {
     uint8_t n_inputs;
     uint8_t n_outputs;
     uint16_t loop; /* the first node of a loop: how many nodes go together, frame by frame; 0 for all others */
-    uint32_t operands_at; /* u32 tensor numbers, inputs first */
-    int32_t up;
-    int32_t stride;
-    int32_t extent;
-    int32_t pad_begin;
-    int32_t pad_end; /* TCN_SAME: as many frames as give ceil(frames / stride) */
+    uint16_t operands; /* where they begin among those of all nodes: numbers of tensors, inputs first */
+    uint16_t window;
     uint32_t fill_at; /* a frame of padding of the first input; 0: none */
     uint32_t args_at;
 } tcn_node_record;
-TCN_HAS_SIZE(tcn_node_record, 40);
+TCN_HAS_SIZE(tcn_node_record, 20);
 
 /* A tensor as users see it. */
 typedef struct {
-    uint32_t tensor;
+    uint16_t tensor;
+    uint16_t rank;
     uint32_t name;
-    uint32_t rank;
-    uint32_t shape[4]; /* of a frame */
+    uint32_t shape_at; /* of a frame: u32 [rank] */
     float scale; /* real = scale * (q - zero_point); 0 if not quantized */
     int32_t zero_point;
 } tcn_description;
-TCN_HAS_SIZE(tcn_description, 36);
+TCN_HAS_SIZE(tcn_description, 20);
 
 /* An operation as it stands in the model file. */
 typedef struct {
@@ -210,44 +222,60 @@ typedef struct {
 } tcn_node_description;
 TCN_HAS_SIZE(tcn_node_description, 12);
 
-/* How the window of a `Fours` moves along the axis of frequency, as in `Conv`. */
+/* How a window moves along the axis of frequency; behind the arguments of a convolution. */
 typedef struct {
     uint32_t taps_f;
-    uint32_t dilation_f;
+    uint32_t dilation_f; /* 0: all taps of the frequency read one place, for weights beyond int8 in several parts */
     uint32_t stride_f;
     int32_t pad_f;
     uint32_t f_in;
     uint32_t f_out;
-    uint32_t edge_f_at;
-} fours_axis;
-TCN_HAS_SIZE(fours_axis, 28);
+    uint32_t edge_f_at; /* `channels` elements of padding */
+} axis_args;
+TCN_HAS_SIZE(axis_args, 28);
 
 /* CONV and DEPTHWISE of CONV_FOURS: for a family of processors, one group, int8 and SHORT; CONV of int16 and WIDE.
  *
+ * `weights` begins with columns: i32 biases with the input zero point folded in, i32 multipliers, and i8 shifts, on
+ * DSP places to the right, on HELIUM the negative. Each has whole fours of outputs (HELIUM's DEPTHWISE: sixteens, in
+ * the order 0 4 8 12, 2 6 10 14, 1 5 9 13, 3 7 11 15). The accumulators of int16 fit 32 bits, as the plan's writer has
+ * found; its shifts are 0 and its multipliers are shifted so that an output is the rounded upper half of the product.
+ * Behind the columns, filled up to a multiple of 16 bytes:
  * CONV weights:       (outputs / 4, taps * channels / block, 4, block), each quotient rounded up
  * DEPTHWISE weights:  DSP (outputs / 4, taps, 4), HELIUM (outputs / 16, taps, 16)
  * The block is 4 bytes on DSP and 16 on HELIUM, 8 for int16; the last one of four outputs has as many whole words as
- * are left. Columns are i32 biases with the input zero point folded
- * in, i32 multipliers, and i8 shifts, on DSP places to the right, on HELIUM the negative; each of them has whole fours
- * of outputs (HELIUM's DEPTHWISE: sixteens, in the order 0 4 8 12, 2 6 10 14, 1 5 9 13, 3 7 11 15). The accumulators
- * of int16 fit 32 bits, as the plan's writer has found; its shifts are 0 and its multipliers are shifted so that an
- * output is the rounded upper half of the product. */
+ * are left. */
 typedef struct {
     uint16_t taps; /* along time and frequency together */
     uint16_t dilation_t;
     uint16_t channels; /* per frame position */
     uint16_t outputs; /* per frame position */
     uint32_t weights_at;
-    uint32_t columns_at;
-    uint32_t axis_at; /* fours_axis; 0: a position is a frame */
     int16_t zero_out;
     int16_t low;
     int16_t high;
-    int16_t reserved;
+    uint16_t has_axis; /* as in conv_args */
 } fours_args;
-TCN_HAS_SIZE(fours_args, 28);
+TCN_HAS_SIZE(fours_args, 20);
 
-/* CONV, TRANSPOSE_CONV, DEPTHWISE, RESAMPLE (`up` sets of weights, each of `weights_bytes`, a multiple of 64).
+/* Operands that are no streams as they stand; behind the arguments of BINARY. */
+typedef struct {
+    uint32_t constant_at[2]; /* 0: a stream, else a whole frame of constants */
+    uint32_t index_at[2]; /* 0: as it stands, else u32 [elements], which element of the operand to take */
+} operands_args;
+TCN_HAS_SIZE(operands_args, 16);
+
+/* BINARY of float32: begins as `Binary`. */
+typedef struct {
+    uint32_t elements;
+    uint8_t has_operands;
+    uint8_t reserved[3];
+    float low_f;
+    float high_f;
+} binary_float_args;
+TCN_HAS_SIZE(binary_float_args, 16);
+
+/* CONV, TRANSPOSE_CONV, DEPTHWISE, RESAMPLE (`up` sets of weights, each filled up to a multiple of 64 bytes).
  *
  * A convolution's outputs stand in panels of 16, then 8 or 4 for the rest (`panel_width` in kernels/kernels.h).
  * CONV weights, per group and panel of width w:  f32 (taps, channels, w)
@@ -258,30 +286,24 @@ typedef struct {
     uint32_t taps_t;
     uint32_t taps_f;
     uint32_t dilation_t;
-    uint32_t dilation_f; /* 0: all taps of the frequency read one place, for weights beyond int8 in several parts */
-    uint32_t stride_f;
-    int32_t pad_f;
-    uint32_t f_in;
-    uint32_t f_out;
     uint32_t channels; /* per frame position, over all groups */
     uint32_t groups;
     uint32_t outputs; /* per frame position, over all groups */
     uint32_t weights_at;
-    uint32_t weights_bytes;
     uint32_t bias_at; /* f32, i32 (input zero point folded in) or i64 */
     uint32_t bias_u8_at; /* i8, portable: the same for activations shifted by 128 */
-    uint32_t rescale; /* RESCALE_... */
     uint32_t multiplier_at; /* i32; EXACT: i64 mantissas */
     uint32_t shift_at; /* i32; EXACT: exponents */
-    int32_t zero_out;
-    int32_t low;
-    int32_t high;
+    uint16_t rescale; /* RESCALE_... */
+    int16_t zero_out;
+    int16_t low;
+    int16_t high;
+    uint16_t has_axis; /* 1: an axis_args stands behind, always of TRANSPOSE_CONV; 0: a position is a frame */
+    uint16_t reserved;
     float low_f;
     float high_f;
-    uint32_t edge_f_at; /* `channels` elements of frequency padding; 0: a position is a frame, which reads none */
-    uint32_t pad_t; /* TRANSPOSE_CONV: output frames cut off at the start */
 } conv_args;
-TCN_HAS_SIZE(conv_args, 100);
+TCN_HAS_SIZE(conv_args, 64);
 
 /* POOL (POOL_...). */
 typedef struct {
@@ -299,27 +321,21 @@ typedef struct {
 } pool_args;
 TCN_HAS_SIZE(pool_args, 44);
 
-/* BINARY and BINARY_SCALAR (BINARY_...).
- *
- * BINARY_SCALAR: left_shift 0 compares raw values; multiplier_out 0 is for integers without a scale, and low and high
- * then only count where they are not the ends of int32. */
+/* BINARY (BINARY_...) of int8 and int16. */
 typedef struct {
     uint32_t elements;
-    uint32_t constant_at[2]; /* 0: a stream, else a whole frame of constants */
-    uint32_t index_at[2]; /* 0: as it stands, else u32 [elements], which element of the operand to take */
-    int32_t zero[2];
-    int32_t left_shift;
+    uint8_t has_operands; /* 1: an operands_args stands behind; 0: both are streams as they stand */
+    int8_t shift_out;
+    int16_t left_shift;
     int32_t multiplier[2];
-    int32_t shift[2];
     int32_t multiplier_out;
-    int32_t shift_out;
-    int32_t zero_out;
-    int32_t low;
-    int32_t high;
-    float low_f;
-    float high_f;
+    int16_t zero[2];
+    int16_t zero_out;
+    int16_t low;
+    int16_t high;
+    int8_t shift[2];
 } binary_args;
-TCN_HAS_SIZE(binary_args, 76);
+TCN_HAS_SIZE(binary_args, 32);
 
 /* UNARY (UNARY_...): p0 and p1 are the ends of CLIP; p0 the slope of LEAKY_RELU. */
 typedef struct {
@@ -399,10 +415,30 @@ typedef struct {
 } reduce_args;
 TCN_HAS_SIZE(reduce_args, 40);
 
+/* BINARY_SCALAR (BINARY_...).
+ *
+ * left_shift 0 compares raw values; multiplier_out 0 is for integers without a scale, and low and high then only count
+ * where they are not the ends of int32. */
+typedef struct {
+    uint32_t elements;
+    uint32_t constant_at[2]; /* as in operands_args */
+    uint32_t index_at[2];
+    int32_t zero[2];
+    int32_t left_shift;
+    int32_t multiplier[2];
+    int32_t shift[2];
+    int32_t multiplier_out;
+    int32_t shift_out;
+    int32_t zero_out;
+    int32_t low;
+    int32_t high;
+} binary_scalar_args;
+TCN_HAS_SIZE(binary_scalar_args, 68);
+
 /* SELECT: the condition, what is taken where it holds, what where it does not. */
 typedef struct {
     uint32_t elements;
-    uint32_t constant_at[3]; /* as for binary_args */
+    uint32_t constant_at[3]; /* as in operands_args */
     uint32_t index_at[3];
 } select_args;
 TCN_HAS_SIZE(select_args, 28);
@@ -423,7 +459,8 @@ TCN_HAS_SIZE(unary_scalar_args, 36);
 
 /* PREVIOUS: frame j is frame j - 1 of another tensor, which may be made later; frame 0 stands in the plan. */
 typedef struct {
-    uint32_t shown; /* the tensor */
+    uint16_t shown; /* the tensor */
+    uint16_t reserved;
     uint32_t start_at;
 } previous_args;
 TCN_HAS_SIZE(previous_args, 8);
@@ -519,6 +556,6 @@ TCN_HAS_SIZE(tcn_snapshot_head, 24);
     X(INTERPOLATE, tcn_interpolate)
 #endif
 
-#define TCN_LAYOUT 0x9A744D0Bu /* of these two headers */
+#define TCN_LAYOUT 0x60C82221u /* of these two headers */
 
 #endif

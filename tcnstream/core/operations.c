@@ -42,7 +42,8 @@ void tcn_run_node(const tcn_program *p, uint32_t k, const tcn_lane_run *lanes, u
     tcn_job j;
     j.p = p;
     j.node = &p->nodes[k];
-    j.in = IN_PLAN(uint32_t, j.node->operands_at);
+    j.window = window_of(p, j.node);
+    j.in = node_operands(p, j.node);
     j.out = j.in + j.node->n_inputs;
     j.lanes = lanes;
     j.n_lanes = n_lanes;
@@ -66,7 +67,7 @@ void tcn_each_run(const tcn_job *j, tcn_element_function function)
 /* Looking further back than the rings is unreachable for a valid plan. */
 TCN_RARELY static int within_rings(const tcn_program *p, const tcn_node_record *node, const tcn_single_frame *single)
 {
-    const uint32_t *operands = IN_PLAN(uint32_t, node->operands_at);
+    const uint16_t *operands = node_operands(p, node);
     uint32_t i;
     for (i = 0; i < single->taps; i++) {
         const tcn_place *at = &p->places[operands[i < node->n_inputs ? i : 0]];
@@ -80,7 +81,7 @@ TCN_RARELY static int within_rings(const tcn_program *p, const tcn_node_record *
 /* Offsets of frames as bytes back, from the first new one. */
 TCN_RARELY static void count_in_bytes(const tcn_program *p, const tcn_node_record *node, tcn_single_frame *single, int32_t *offsets)
 {
-    const uint32_t *operands = IN_PLAN(uint32_t, node->operands_at);
+    const uint16_t *operands = node_operands(p, node);
     uint32_t i;
     single->args = p->plan + node->args_at;
     single->in_tensor = operands[0];
@@ -93,7 +94,7 @@ TCN_RARELY static void count_in_bytes(const tcn_program *p, const tcn_node_recor
 /* What a node asks of the counts: those of its own operands. */
 static void count_operands(const tcn_program *p, const tcn_node_record *node, const tcn_lane_run *lanes, uint32_t n_lanes)
 {
-    const uint32_t *operands = IN_PLAN(uint32_t, node->operands_at), *end = operands + node->n_inputs + node->n_outputs;
+    const uint16_t *operands = node_operands(p, node), *end = operands + node->n_inputs + node->n_outputs;
     for (; operands < end; operands++) {
         uint32_t t = *operands, l;
         for (l = 0; l < n_lanes; l++) {
@@ -118,7 +119,7 @@ TCN_RARELY void tcn_prepare_single_frames(tcn_program *p, int32_t *offsets)
     p->needs_counts = 0;
     for (k = 0; k < p->header->n_nodes; k++) {
         const tcn_node_record *node = &p->nodes[k];
-        const uint32_t *operands = IN_PLAN(uint32_t, node->operands_at);
+        const uint16_t *operands = node_operands(p, node);
         const tcn_operation *operation = operations[node->kind];
         tcn_single_frame *single = &p->single_frames[k];
         memset(single, 0, sizeof *single);

@@ -17,7 +17,7 @@ static void *take(arena *a, size_t count, size_t size)
 
 static uint64_t capacity_of(const tcn_program *p, uint32_t t, uint32_t block)
 {
-    const tcn_growth *g = growth_of(p->plan, &p->tensors[t]);
+    const tcn_frame *g = frame_of(p, t);
     return TCN_NEEDED(RATES) ? ((uint64_t)block * g->up + g->down - 1) / g->down + g->extra : (uint64_t)block + g->extra;
 }
 
@@ -53,17 +53,17 @@ static size_t window_bytes(const tcn_program *p)
     return (size_t)most;
 }
 
-static tcn_commit commit_of(const tcn_program *p, uint32_t node, uint32_t t)
+static tcn_commit commit_of(const tcn_program *p, uint32_t ring)
 {
-    const tcn_tensor_record *r = &p->tensors[t];
-    return (tcn_commit){&p->single_frames[node], NULL, t, 0, p->places[t].ring, r->ring_at, r->ring_frames, r->bytes};
+    const tcn_ring_record *r = &p->rings[ring];
+    return (tcn_commit){&p->single_frames[r->last_reader], NULL, r->tensor, 0, ring, r->at, r->frames, p->places[r->tensor].bytes};
 }
 
 /* Lays the program out in the arena; without memory it only measures. */
 TCN_RARELY static void lay_out(tcn_program *p, arena *a, uint32_t block, uint32_t lanes)
 {
     const tcn_header *h = p->header;
-    uint32_t t, s, l, k, n = 0, ring = 0, most_bytes = 16;
+    uint32_t t, s, l, k, r, n = 0, most_bytes = 16;
     uint64_t positions = (uint64_t)block * lanes;
     for (k = 0; k < h->n_nodes; k++)
         p->has_loops |= p->nodes[k].loop != 0;
@@ -103,33 +103,39 @@ TCN_RARELY static void lay_out(tcn_program *p, arena *a, uint32_t block, uint32_
         }
     }
     for (t = 0; t < h->n_tensors; t++)
-        most_bytes = p->tensors[t].bytes > most_bytes ? p->tensors[t].bytes : most_bytes;
+        most_bytes = frame_of(p, t)->bytes > most_bytes ? frame_of(p, t)->bytes : most_bytes;
     p->buffer_bytes = (most_bytes + 63u) & ~63u;
     p->buffers = take(a, 2, p->buffer_bytes);
     if (a->at) {
         memset(p->signal_frames, 0, h->n_tensors * sizeof *p->signal_frames);
         memset(p->buffers, 0, 2 * (size_t)p->buffer_bytes);
         for (t = 0; t < h->n_tensors; t++) {
-            p->places[t].bytes = p->tensors[t].bytes;
-            p->places[t].ring_frames = p->tensors[t].ring_frames;
-            p->places[t].ring = p->tensors[t].ring_frames ? ring++ : TCN_NONE;
-            p->places[t].ring_at = p->tensors[t].ring_at;
+            p->places[t].bytes = frame_of(p, t)->bytes;
+            p->places[t].ring_frames = 0;
+            p->places[t].ring = TCN_NONE;
+            p->places[t].ring_at = 0;
             p->places[t].base = NULL;
             p->places[t].pitch = 0;
             p->places[t].capacity = 0;
         }
+        for (r = 0; r < h->n_rings; r++) {
+            tcn_place *at = &p->places[p->rings[r].tensor];
+            at->ring_frames = p->rings[r].frames;
+            at->ring = r;
+            at->ring_at = p->rings[r].at;
+        }
         for (k = 0; k < h->n_nodes; k++)
-            for (t = 0; t < h->n_tensors; t++)
-                if (p->tensors[t].last_reader == k && p->tensors[t].ring_frames)
-                    p->commits[n++] = commit_of(p, k, t);
+            for (r = 0; r < h->n_rings; r++)
+                if (p->rings[r].last_reader == k)
+                    p->commits[n++] = commit_of(p, r);
         p->commits[n].after = NULL;
     }
     for (s = 0; s < h->n_slots; s++) {
         size_t most = 0;
         uint8_t *base;
         for (t = 0; t < h->n_tensors; t++)
-            if (p->tensors[t].slot == s && capacity_of(p, t, block) * p->tensors[t].bytes > most)
-                most = (size_t)(capacity_of(p, t, block) * p->tensors[t].bytes);
+            if (p->tensors[t].slot == s && capacity_of(p, t, block) * frame_of(p, t)->bytes > most)
+                most = (size_t)(capacity_of(p, t, block) * frame_of(p, t)->bytes);
         most = (most + 63) & ~(size_t)63;
         base = take(a, lanes, most);
         for (t = 0; a->at && t < h->n_tensors; t++)
@@ -149,14 +155,19 @@ TCN_RARELY static void lay_out(tcn_program *p, arena *a, uint32_t block, uint32_
 
 static void open_program(tcn_program *p, const tcn_plan *plan)
 {
+    const tcn_sections s = tcn_sections_of(plan);
     memset(p, 0, sizeof *p);
     p->plan = (const uint8_t *)plan;
     p->header = header_of(plan);
+    p->frames = frames_of(plan);
     p->tensors = tensors_of(plan);
-    p->nodes = nodes_of(plan);
+    p->rings = ring_records_of(plan);
+    p->windows = s.windows;
+    p->nodes = s.nodes;
+    p->ports = s.ports;
+    p->operands = s.operands;
     p->carries_at = carries_at(p->header);
     p->rings_at = rings_at(p->header);
-    p->ports = (const tcn_description *)(const void *)words_at(plan, p->header->ports_at);
 }
 
 size_t tcn_scratch_size(const tcn_plan *plan, uint32_t block, uint32_t lanes)

@@ -68,7 +68,7 @@ static const void *settle_binary(settled_memory *m, const tcn_settlers *by, cons
 
 static size_t settle(const tcn_plan *plan, const tcn_settlers *by, tcn_settled *settled)
 {
-    const tcn_node_record *nodes = nodes_of(plan), *node = nodes;
+    const tcn_node_record *nodes = tcn_sections_of(plan).nodes, *node = nodes;
     const uint32_t n = header_of(plan)->n_nodes;
     settled_memory m = {(uint8_t *)settled, 0};
     take(&m, sizeof *settled + n * sizeof *settled->args);

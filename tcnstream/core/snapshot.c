@@ -12,16 +12,16 @@ size_t tcn_snapshot_size(const tcn_plan *plan)
 int tcn_snapshot(const tcn_state *state, void *blob)
 {
     const tcn_header *h;
-    const tcn_tensor_record *t;
+    const tcn_ring_record *r;
     const uint32_t *next = (const uint32_t *)(const void *)((const uint8_t *)state + sizeof *state);
     tcn_snapshot_head head = {TCN_SNAPSHOT_MAGIC, 0, 0, 0};
     uint8_t *to = blob;
     size_t size;
-    uint32_t i, ring_number = 0, crc;
+    uint32_t i, crc;
     if (state->magic != TCN_STATE_MAGIC)
         return TCN_NO_STATE;
     h = header_of(state->plan);
-    t = tensors_of(state->plan);
+    r = ring_records_of(state->plan);
     size = tcn_snapshot_size(state->plan);
     head.plan_crc32 = program_crc32(h);
     head.ended = state->ended;
@@ -29,11 +29,9 @@ int tcn_snapshot(const tcn_state *state, void *blob)
     memset(to, 0, size);
     memcpy(to, &head, sizeof head);
     to += sizeof head;
-    for (i = 0; i < h->n_tensors; i++) {
-        if (t[i].ring_frames) {
-            const tcn_ring ring = ring_among(rings_of(h, state), LANES_BESIDE(state), LANE_BESIDE(state), t[i].ring_at, t[i].ring_frames, t[i].bytes, next[ring_number++]);
-            ring_copy(&ring, to + t[i].ring_at);
-        }
+    for (i = 0; i < h->n_rings; i++) {
+        const tcn_ring ring = ring_among(rings_of(h, state), LANES_BESIDE(state), LANE_BESIDE(state), r[i].at, r[i].frames, ring_bytes(state->plan, &r[i]), next[i]);
+        ring_copy(&ring, to + r[i].at);
     }
     memcpy(to + h->ring_bytes, (const uint8_t *)state + carries_at(h), h->carry_bytes);
     crc = tcn_crc32(0, blob, size - sizeof crc);
@@ -47,7 +45,7 @@ static int64_t most_frames(const tcn_program *p)
     int64_t most = INT64_MAX >> 8;
     uint32_t k;
     for (k = 0; TCN_NEEDED(RATES) && k < p->header->n_nodes; k++)
-        most /= p->nodes[k].up;
+        most /= window_of(p, &p->nodes[k])->up;
     return most > INT64_MAX >> 20 ? most : INT64_MAX >> 20;
 }
 
@@ -56,7 +54,7 @@ int tcn_restore(const tcn_work *work, tcn_state *state, const void *blob, size_t
     const tcn_program *p = work->program;
     tcn_lane_run *lane = &p->lanes[0];
     const tcn_header *h;
-    const tcn_tensor_record *t;
+    const tcn_ring_record *r;
     const uint8_t *from = blob;
     tcn_snapshot_head head;
     uint32_t i, crc;
@@ -65,7 +63,7 @@ int tcn_restore(const tcn_work *work, tcn_state *state, const void *blob, size_t
     if (state->plan != work->plan)
         return TCN_PLAN;
     h = header_of(state->plan);
-    t = tensors_of(state->plan);
+    r = ring_records_of(state->plan);
     if (size != tcn_snapshot_size(state->plan))
         return TCN_SNAPSHOT;
     memcpy(&head, from, sizeof head);
@@ -77,11 +75,10 @@ int tcn_restore(const tcn_work *work, tcn_state *state, const void *blob, size_t
     tcn_reset(state);
     state->ended = head.ended;
     state->frames = head.frames;
-    for (i = 0; i < h->n_tensors; i++)
-        if (t[i].ring_frames) {
-            const tcn_ring ring = ring_among(rings_of(h, state), LANES_BESIDE(state), LANE_BESIDE(state), t[i].ring_at, t[i].ring_frames, t[i].bytes, 0);
-            ring_append(&ring, from + t[i].ring_at, t[i].ring_frames);
-        }
+    for (i = 0; i < h->n_rings; i++) {
+        const tcn_ring ring = ring_among(rings_of(h, state), LANES_BESIDE(state), LANE_BESIDE(state), r[i].at, r[i].frames, ring_bytes(state->plan, &r[i]), 0);
+        ring_append(&ring, from + r[i].at, r[i].frames);
+    }
     memcpy((uint8_t *)state + carries_at(h), from + h->ring_bytes, h->carry_bytes);
     enter_lane(p, lane, state);
     tcn_count_frames(p, state->frames, lane->have);

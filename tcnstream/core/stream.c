@@ -41,8 +41,9 @@ static int long_enough(const tcn_program *p, const int64_t *count)
     uint32_t k;
     for (k = 0; k < p->header->n_nodes; k++) {
         const tcn_node_record *node = &p->nodes[k];
-        int64_t n = count[words_at(p->plan, node->operands_at)[0]];
-        int32_t shown = node->pad_begin > node->pad_end ? node->pad_begin : node->pad_end;
+        const tcn_window *window = window_of(p, node);
+        int64_t n = count[node_operands(p, node)[0]];
+        int32_t shown = window->pad_begin > window->pad_end ? window->pad_begin : window->pad_end;
         if ((node->edge == EDGE_REFLECT || node->edge == EDGE_SYMMETRIC) && n > 0 &&
             n < (int64_t)shown + (node->edge == EDGE_REFLECT))
             return 0;
@@ -114,11 +115,12 @@ int tcn_push(const tcn_work *work, tcn_state *state, const void *const in[], int
 
 int64_t tcn_flush_frames(const tcn_plan *plan)
 {
-    const tcn_node_record *nodes = nodes_of(plan);
+    const tcn_sections s = tcn_sections_of(plan);
+    const tcn_tensor_record *tensors = tensors_of(plan);
     int64_t sum = 0;
     uint32_t k;
     for (k = 0; k < header_of(plan)->n_nodes; k++)
-        sum += node_tail(&nodes[k], growth_of(plan, &tensors_of(plan)[words_at(plan, nodes[k].operands_at)[0]]));
+        sum += node_tail(&s.windows[s.nodes[k].window], &frames_of(plan)[tensors[s.operands[s.nodes[k].operands]].frame]);
     return sum;
 }
 

@@ -24,8 +24,8 @@ from helpers.paths import DATA, MODELS, TESTS
 import tcnstream
 from firmware_bridge.boards.build import CORE, FIRMWARE
 from firmware_bridge.boards.table import BOARDS
-from tcnstream.engines.native.layout import Conv, ConvOp, Dtype, Fours, FoursAxis, Header, Kind, NodeRecord
-from tcnstream.engines.native.planfile import write_plan
+from tcnstream.engines.native.layout import Axis, Binary, Conv, ConvOp, Dtype, Fours, Kind
+from tcnstream.engines.native.planfile import node_records, write_plan
 from tcnstream.signal.card import find_model
 
 RECORD = DATA / "board_instructions.json"
@@ -141,22 +141,21 @@ class Row:
 
 
 def rows(plan: bytes) -> list[Row]:
-    head = Header.read(plan)
     made = []
-    for k in range(head.n_nodes):
-        node = NodeRecord.read(plan, head.nodes_at + k * NodeRecord.size)
+    for node in node_records(plan):
         kind, work = Kind(node.kind), 0
         if kind in (Kind.CONV, Kind.DEPTHWISE):
             if node.op == ConvOp.FOURS:
                 a = Fours.read(plan, node.args_at)
-                places = FoursAxis.read(plan, a.axis_at).f_out if a.axis_at else 1
+                places = Axis.read(plan, node.args_at + Fours.size).f_out if a.has_axis else 1
                 work = a.taps * places * a.outputs * (a.channels if kind == Kind.CONV else 1)
             else:
                 a = Conv.read(plan, node.args_at)
                 depth = a.channels // a.groups if kind == Kind.CONV else 1
-                work = a.taps_t * a.taps_f * a.f_out * a.outputs * depth
+                places = Axis.read(plan, node.args_at + Conv.size).f_out if a.has_axis else 1
+                work = a.taps_t * a.taps_f * places * a.outputs * depth
         elif kind == Kind.BINARY:
-            work = kind.arguments.read(plan, node.args_at).elements  # type: ignore[union-attr]
+            work = Binary.read(plan, node.args_at).elements
         made.append(Row(kind, node.dtype == Dtype.I8, work))
     return made
 

@@ -14,8 +14,8 @@ import tcnstream
 from firmware_bridge.boards.program import Program
 from firmware_bridge.errors import RefusedError
 from firmware_bridge.link.messages import CommitRequest, Kind, Object
-from tcnstream.engines.native.layout import ConvOp, Header, NodeRecord
-from tcnstream.engines.native.planfile import write_plan
+from tcnstream.engines.native.layout import ConvOp
+from tcnstream.engines.native.planfile import node_records, write_plan
 
 pytestmark = pytest.mark.slow
 
@@ -103,9 +103,7 @@ def test_packed_kernels_give_the_reference_s_bits(board: str) -> None:
 
 def _packed_nodes(model: tcnstream.Model, family: str) -> int:
     content = write_plan(model.plan, family=family)
-    head = Header.read(content)
-    nodes = [NodeRecord.read(content, head.nodes_at + k * NodeRecord.size) for k in range(head.n_nodes)]
-    return sum(node.op == ConvOp.FOURS for node in nodes if node.kind in (1, 2))
+    return sum(node.op == ConvOp.FOURS for node in node_records(content) if node.kind in (1, 2))
 
 
 def _given(board: Any, content: bytes) -> None:

@@ -101,7 +101,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     memcpy(plan, bytes, size);
     if (size >= sizeof(tcn_header)) {
         tcn_header *h = (tcn_header *)(void *)plan;
-        const size_t from = offsetof(tcn_header, flags); /* behind the checksum */
+        const size_t from = offsetof(tcn_header, family); /* behind the checksum */
         if (h->bytes >= from && h->bytes <= size)
             h->crc32 = tcn_crc32(0, plan + from, h->bytes - from);
     }

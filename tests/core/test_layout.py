@@ -10,7 +10,7 @@ import pytest
 
 from tcnstream.engines.native import layout
 from tcnstream.engines.native.layout.headers import CORE, headers
-from tcnstream.engines.native.layout.records import F32, U8, U32, Blob, Record, TensorNumber, Text, Words, doc
+from tcnstream.engines.native.layout.records import F32, I8, U8, U32, Blob, Record, TensorNumber, Text, Words, doc
 
 
 class Example(Record, c="example_args"):
@@ -23,6 +23,7 @@ class Example(Record, c="example_args"):
     label: Text
     scale: F32 = 0.5
     tensor: TensorNumber = 0
+    small: tuple[I8, U8] = (-1, 2)
 
 
 class Written:
@@ -63,7 +64,7 @@ def test_a_record_is_packed_and_read_by_name() -> None:
     assert place.blobs == [(b"abc", 64), (b"w", 4)]
     read = Example.read(b"...." + content, 4)
     assert (read.elements, read.table_at, read.pair, read.words_at) == (3, 1000, (7, 8), (2000, 0))
-    assert (read.label, read.scale, read.tensor) == (4, 0.5, 10)
+    assert (read.label, read.scale, read.tensor, read.small) == (4, 0.5, 10, (-1, 2))
     assert Example.offset("pair") == 8 and Example.offset("scale") == 28
 
 

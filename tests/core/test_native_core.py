@@ -27,9 +27,9 @@ from helpers.paths import DATA, MODELS, TESTS
 from helpers.singleop import assert_same
 
 import tcnstream
-from tcnstream.engines.native.layout import Growth, Header, TensorRecord
+from tcnstream.engines.native.layout import FrameRecord, Header
 from tcnstream.engines.native.only import only_header
-from tcnstream.engines.native.planfile import c_header, write_plan
+from tcnstream.engines.native.planfile import c_header, sections, write_plan
 from tcnstream.errors import EngineError
 from tcnstream.filters.plan import filter_plan
 from tcnstream.filters.polyphase import align
@@ -317,8 +317,8 @@ def test_a_push_that_outgrows_what_a_plan_says_is_refused(folder: Path) -> None:
     network = build([layer("hourglass", inner=inner, ratio=2, join_kind="CONCATENATION")], 40, channels=40)
     content = bytearray(tcnstream.load(network.content).plan_file())
     head = Header.read(content)
-    for i in range(head.n_tensors):
-        at = TensorRecord.read(content, head.tensors_at + i * TensorRecord.size).growth_at + Growth.offset("extra")
+    for i in range(head.n_frames):
+        at = sections(head).frames_at + i * FrameRecord.size + FrameRecord.offset("extra")
         content[at : at + 4] = bytes(4)
     plan = folder / "outgrown.plan"
     plan.write_bytes(content)

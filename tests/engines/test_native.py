@@ -18,8 +18,8 @@ from helpers.paths import MODELS
 import tcnstream
 from tcnstream.engines.native.core import load_core
 from tcnstream.engines.native.executor import NativeExecutor, NativeMemory
-from tcnstream.engines.native.layout import Growth, Header, NodeRecord, TensorRecord
-from tcnstream.engines.native.planfile import stream_numbers
+from tcnstream.engines.native.layout import FrameRecord, Header, NodeRecord, TensorRecord, WindowRecord
+from tcnstream.engines.native.planfile import sections, stream_numbers
 from tcnstream.errors import EngineError, StreamError
 
 try:
@@ -287,15 +287,19 @@ def test_counts_that_run_away_are_refused() -> None:
     """Found by fuzzing: such plans were taken, and their flush went on for as good as ever."""
     model = tcnstream.load(MODELS / "strided.f32.tflite")
     content = model.plan_file()
-    head = Header.read(content)
+    places = sections(Header.read(content))
     k = max(k for k, node in enumerate(model.plan.nodes) if node.kind == "CONV_2D")
-    node_at = head.nodes_at + NodeRecord.size * k
+    node = NodeRecord.read(content, places.nodes_at + NodeRecord.size * k)
+    window_at = places.windows_at + WindowRecord.size * node.window
     number = stream_numbers(model.plan)[model.plan.nodes[k].outputs[0]]
-    made = TensorRecord.read(content, head.tensors_at + TensorRecord.size * number)
+    made = TensorRecord.read(content, places.tensors_at + TensorRecord.size * number)
     unlikely = {
-        "a rate that no node gives": (made.growth_at + Growth.offset("up"), 1 << 18),
-        "a stride that the rates do not know": (node_at + NodeRecord.offset("stride"), 7),
-        "a window of millions of frames at a slow rate": (node_at + NodeRecord.offset("extent"), 1 << 24),
+        "a rate that no node gives": (
+            places.frames_at + FrameRecord.size * made.frame + FrameRecord.offset("up"),
+            1 << 18,
+        ),
+        "a stride that the rates do not know": (window_at + WindowRecord.offset("stride"), 7),
+        "a window of millions of frames at a slow rate": (window_at + WindowRecord.offset("extent"), 1 << 24),
     }
     for value in unlikely.values():
         same = (value[0], struct.unpack_from("<i", content, value[0])[0])

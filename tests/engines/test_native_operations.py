@@ -25,7 +25,7 @@ from tcnstream.engines.native.core import load_core
 from tcnstream.engines.native.executor import NativeExecutor
 from tcnstream.engines.native.layout import Header, NodeRecord
 from tcnstream.engines.native.pack import PACKERS
-from tcnstream.engines.native.planfile import write_plan
+from tcnstream.engines.native.planfile import sections, write_plan
 from tcnstream.engines.reference.executor import ReferenceExecutor
 from tcnstream.engines.state import State
 from tcnstream.errors import EngineError
@@ -123,12 +123,14 @@ def test_an_operand_too_many_is_refused() -> None:
     )
     plan = plan_of(trial)
     content = bytearray(write_plan(plan))
-    node_at = Header.read(content).nodes_at
-    operands_at = NodeRecord.read(content, node_at).operands_at
-    source, made = struct.unpack_from("<2I", content, operands_at)
-    struct.pack_into("<H", content, node_at + NodeRecord.offset("n_inputs"), 2)
-    struct.pack_into("<3I", content, operands_at, source, source, made)
-    checked_from = Header.offset("flags")
+    places = sections(Header.read(content))
+    node_at, operands_at = places.nodes_at, places.operands_at
+    source, made = struct.unpack_from("<2H", content, operands_at)
+    assert not any(content[operands_at + 4 : operands_at + 6]), "there is room for another one"
+    struct.pack_into("<B", content, node_at + NodeRecord.offset("n_inputs"), 2)
+    struct.pack_into("<H", content, Header.offset("n_operands"), 3)
+    struct.pack_into("<3H", content, operands_at, source, source, made)
+    checked_from = Header.offset("family")
     struct.pack_into("<I", content, Header.offset("crc32"), zlib.crc32(content[checked_from:]))
     with pytest.raises(EngineError, match="value that no writer makes"):
         load_core().Plan(bytes(content))

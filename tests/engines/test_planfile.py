@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import struct
 import subprocess
 import zlib
 from pathlib import Path
@@ -14,8 +15,8 @@ from helpers.paths import MODELS, STATEFUL
 import tcnstream
 from tcnstream import EngineError, ModelError, NotStreamableError
 from tcnstream.engines.native.core import load_core
-from tcnstream.engines.native.layout import MAGIC, VERSION, Header
-from tcnstream.engines.native.planfile import c_header, read_facts, stream_numbers
+from tcnstream.engines.native.layout import MAGIC, VERSION, Binary, Conv, Header, Kind
+from tcnstream.engines.native.planfile import c_header, node_records, read_facts, sections, stream_numbers
 from tcnstream.signal.card import find_model
 
 
@@ -37,9 +38,11 @@ def test_it_says_what_the_plan_says(name: str) -> None:
     for told, node in zip(facts.nodes, model.plan.nodes, strict=True):
         assert (told.kind, told.label, told.index) == (node.kind, node.label, node.index)
         assert told.outputs == tuple(numbers[o] for o in node.outputs) and told.window == node.window
-    streams = [tensor for tensor in model.plan.tensors if tensor.data is None]
-    for tensor, had in zip(facts.tensors, streams, strict=True):
-        assert tensor.name == had.name and tensor.dtype == str(had.dtype)
+    streams = [i for i, tensor in enumerate(model.plan.tensors) if tensor.data is None]
+    assert sorted(numbers[i] for i in streams) == list(range(len(facts.tensors)))
+    for i in streams:
+        tensor, had = facts.tensors[numbers[i]], model.plan.tensors[i]
+        assert (tensor.name, tensor.dtype, tensor.shape) == (had.name, str(had.dtype), had.shape)
     assert facts.ring_bytes == pytest.approx(model.state_bytes, rel=0.1)
 
 
@@ -63,7 +66,7 @@ def test_a_plan_for_a_family_says_so_and_another_core_refuses_it(family: str) ->
 
 
 @pytest.mark.parametrize("family", ["cortex-m-dsp", "cortex-m-helium"])
-@pytest.mark.parametrize("name", ["nse_lg.i8", "spectro.i8", "causal.i16", "ecg", "speech"])
+@pytest.mark.parametrize("name", ["nse_lg.i8", "causal.i8", "spectro.i8", "causal.i16", "ecg", "speech"])
 def test_a_plan_for_a_family_is_little_more_than_its_constants(name: str, family: str) -> None:
     model = load(name) if "." in name else tcnstream.load(find_model(name)[0])
     used = {i for node in model.plan.nodes for i in node.inputs if i >= 0}
@@ -85,11 +88,13 @@ def test_a_plan_for_a_family_has_the_numbers_that_a_board_needs_and_no_names(fam
     assert facts.identity == portable.identity
 
 
-def test_sections_are_aligned_and_nothing_follows() -> None:
+def test_records_follow_one_another_weights_are_aligned_and_nothing_follows() -> None:
     content = load("nse_lg.i8").plan_file()
     head = Header.read(content)
     assert head.bytes == len(content)
-    assert all(at % 64 == 0 for at in (head.tensors_at, head.nodes_at, head.ports_at, head.names_at))
+    assert sections(head).frames_at == Header.size and sections(head).nodes_at % 4 == 0
+    weights = [Conv.read(content, n.args_at).weights_at for n in node_records(content) if n.kind == Kind.CONV]
+    assert weights and all(at % 64 == 0 for at in weights)
     assert head.crc32 == zlib.crc32(content[20:])
 
 
@@ -150,3 +155,25 @@ def test_what_the_core_lacks_is_said_before_it_runs() -> None:
     with pytest.raises(EngineError, match="lacks `FLOOR_MOD`") as refused:
         tcnstream.load(STATEFUL / "hold.tflite").plan_file()
     assert str(refused.value) == sentence
+
+
+def test_nodes_share_windows_operands_and_what_their_frames_have_in_common() -> None:
+    """Twelve convolutions and five sums of 16 channels: one after the other, where they are one after the other."""
+    model = load("causal.i8")
+    head = Header.read(model.plan_file(family="cortex-m-helium"))
+    assert head.n_nodes == len(model.plan.nodes) == 17
+    assert head.n_windows == len({node.window for node in model.plan.nodes}) == 6
+    assert head.n_frames == 3 and head.n_tensors == 18
+    assert head.n_operands < sum(len(node.inputs) + len(node.outputs) for node in model.plan.nodes) / 2
+
+
+def test_the_core_refuses_another_version_and_operands_that_are_not_there() -> None:
+    content = bytearray(load("causal.i8").plan_file())
+    sums = [node for node in node_records(bytes(content)) if node.kind == Kind.BINARY]
+    content[sums[0].args_at + Binary.offset("has_operands")] = 1
+    struct.pack_into("<I", content, Header.offset("crc32"), zlib.crc32(content[20:]))
+    with pytest.raises(EngineError, match=r"value that no writer makes|points outside of itself"):
+        load_core().Plan(bytes(content))
+    struct.pack_into("<I", content, Header.offset("version"), VERSION - 1)
+    with pytest.raises(EngineError, match="no plan of this version"):
+        load_core().Plan(bytes(content))

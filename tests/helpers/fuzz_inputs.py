@@ -33,8 +33,16 @@ from tcnstream import Pipeline, StreamOptions
 from tcnstream.engines.base import ENGINES
 from tcnstream.engines.native import layout
 from tcnstream.engines.native.core import load_core
-from tcnstream.engines.native.layout import Description, Header, NodeRecord, TensorRecord
-from tcnstream.engines.native.planfile import read_facts
+from tcnstream.engines.native.layout import (
+    Description,
+    FrameRecord,
+    Header,
+    NodeRecord,
+    RingRecord,
+    TensorRecord,
+    WindowRecord,
+)
+from tcnstream.engines.native.planfile import node_records, read_facts, sections
 from tcnstream.errors import EngineError, ModelError, NotStreamableError, SignalError, StreamError, TcnStreamError
 from tcnstream.live.config import ConfigError, read_config
 from tcnstream.measure.compare import agrees
@@ -98,7 +106,9 @@ def _plan(rng: Rng) -> str:
     for _ in _times(rng):
         if rng.random() < 0.1:
             ports = Description.size * rng.randrange(head.n_inputs + head.n_outputs)
-            struct.pack_into("<I", content, head.ports_at + ports, rng.choice((0, 1, head.n_tensors, 2**32 - 1)))
+            struct.pack_into(
+                "<H", content, sections(head).ports_at + ports, rng.choice((0, 1, head.n_tensors, 2**16 - 1))
+            )
         else:
             _change_record(content, *rng.choice(records), rng)
     if rng.random() < 0.95:
@@ -120,12 +130,14 @@ def _records(content: bytes) -> list[tuple[type[layout.records.Record], int]]:
     """Where the records of a plan file are, those of arguments too."""
     head = Header.read(content)
     found: list[tuple[type[layout.records.Record], int]] = [(Header, 0)]
-    found += [(TensorRecord, head.tensors_at + k * TensorRecord.size) for k in range(head.n_tensors)]
-    found += [(Description, head.ports_at + k * Description.size) for k in range(head.n_inputs + head.n_outputs)]
-    for k in range(head.n_nodes):
-        at = head.nodes_at + k * NodeRecord.size
-        node = NodeRecord.read(content, at)
-        found += [(NodeRecord, at)] * 2
+    places = sections(head)
+    found += [(FrameRecord, places.frames_at + k * FrameRecord.size) for k in range(head.n_frames)]
+    found += [(TensorRecord, places.tensors_at + k * TensorRecord.size) for k in range(head.n_tensors)]
+    found += [(RingRecord, places.rings_at + k * RingRecord.size) for k in range(head.n_rings)]
+    found += [(WindowRecord, places.windows_at + k * WindowRecord.size) for k in range(head.n_windows)]
+    found += [(Description, places.ports_at + k * Description.size) for k in range(head.n_inputs + head.n_outputs)]
+    for k, node in enumerate(node_records(content)):
+        found += [(NodeRecord, places.nodes_at + k * NodeRecord.size)] * 2
         if (arguments := layout.Kind(node.kind).arguments) is not None and 0 < node.args_at <= len(
             content
         ) - arguments.size:

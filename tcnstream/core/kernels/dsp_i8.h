@@ -277,7 +277,7 @@ INLINE void conv_fours(const fours_args *a, const uint8_t *plan, const void *con
                        uint32_t *window, int clip)
 {
     uint32_t taps = a->taps, channels = a->channels, blocks = (taps * channels + 3) / 4, p = 0;
-    const uint32_t *w = (const uint32_t *)(const void *)(plan + a->weights_at);
+    const uint32_t *w = tcn_fours_weights(a, plan, (a->outputs + 3) & ~3u);
     const finishing f = finishing_of(a, plan);
     for (; p + 2 <= positions; p += 2, rows += 2 * taps) {
         widen_window(rows, taps, channels, window, 4);
@@ -329,7 +329,7 @@ static void conv_i16_fours(const fours_args *a, const uint8_t *plan, const void 
                            void *window)
 {
     uint32_t taps = a->taps, channels = a->channels, blocks = (taps * channels + 3) / 4, p = 0, *to = window;
-    const uint32_t *w = (const uint32_t *)(const void *)(plan + a->weights_at);
+    const uint32_t *w = tcn_fours_weights(a, plan, (a->outputs + 3) & ~3u);
     const finishing f = finishing_of(a, plan);
     for (; p + 2 <= positions; p += 2, rows += 2 * taps) {
         gather_wide_window(rows, taps, channels, to, 4);
@@ -378,8 +378,9 @@ INLINE void depthwise_fours(const fours_args *a, const uint8_t *plan, const void
 {
     uint32_t taps = a->taps, channels = a->channels, p, c;
     const finishing f = finishing_of(a, plan);
+    const uint32_t *weights = tcn_fours_weights(a, plan, (a->outputs + 3) & ~3u);
     for (p = 0; p < positions; p++, rows += taps) {
-        const uint32_t *w = (const uint32_t *)(const void *)(plan + a->weights_at);
+        const uint32_t *w = weights;
         for (c = 0; c + 4 <= channels; c += 4, w += taps)
             depthwise_part(rows, taps, c, 4, w, &f, outs[p], clip);
         if (c < channels)

@@ -470,7 +470,7 @@ static void depthwise_f32(const conv_args *a, const uint8_t *plan, const void *c
         out[i] = clip_one(expression, a->low_f, a->high_f);                       \
     }
 
-static void binary_f32(const binary_args *a, int op, const float *x, const float *y, float *out, uint32_t n)
+static void binary_f32(const binary_float_args *a, int op, const float *x, const float *y, float *out, uint32_t n)
 {
     uint32_t i;
     switch (op) {

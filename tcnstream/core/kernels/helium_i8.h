@@ -139,8 +139,9 @@ INLINE void conv_fours(const fours_args *a, const uint8_t *plan, const void *con
     int32x4_t low = vdupq_n_s32(a->low), high = vdupq_n_s32(a->high);
     int gathered = taps > 1;
     const tcn_columns columns = tcn_columns_of(a, plan, (a->outputs + 3) & ~3u);
+    const int8_t *weights = tcn_fours_weights(a, plan, (a->outputs + 3) & ~3u);
     for (p = 0; p < positions; p++, rows += taps) {
-        const int8_t *x = rows[0], *w = (const int8_t *)(plan + a->weights_at), *shift = columns.shift;
+        const int8_t *x = rows[0], *w = weights, *shift = columns.shift;
         const int32_t *bias = columns.bias, *multiplier = columns.multiplier;
         int32_t left = (int32_t)a->outputs, zero = a->zero_out;
         int8_t *out = outs[p];
@@ -223,9 +224,10 @@ INLINE void conv_wide_fours(const fours_args *a, const uint8_t *plan, const void
     int32x4_t low = vdupq_n_s32(a->low), high = vdupq_n_s32(a->high);
     int gathered = taps > 1;
     const tcn_columns columns = tcn_columns_of(a, plan, (a->outputs + 3) & ~3u);
+    const int8_t *weights = tcn_fours_weights(a, plan, (a->outputs + 3) & ~3u);
     for (p = 0; p < positions; p++, rows += taps) {
         const int16_t *x = rows[0];
-        const int8_t *w = (const int8_t *)(plan + a->weights_at);
+        const int8_t *w = weights;
         const int32_t *bias = columns.bias, *multiplier = columns.multiplier;
         int32_t left = (int32_t)a->outputs, zero = a->zero_out;
         int16_t *out = outs[p];
@@ -360,7 +362,7 @@ static void depthwise_i8_fours(const fours_args *a, const uint8_t *plan, const v
     uint32_t taps = a->taps, channels = a->channels, c;
     const tcn_columns columns = tcn_columns_of(a, plan, (channels + 15) & ~15u);
     const int32_t *bias = columns.bias, *multiplier = columns.multiplier;
-    const int8_t *weights = (const int8_t *)(plan + a->weights_at), *shift = columns.shift;
+    const int8_t *weights = tcn_fours_weights(a, plan, (channels + 15) & ~15u), *shift = columns.shift;
     (void)window;
     for (c = 0; c + 16 <= channels; c += 16, weights += 16 * taps)
         depthwise_sixteen(weights, bias + c, multiplier + c, shift + c, a, rows, outs, positions, c, 1, 0);

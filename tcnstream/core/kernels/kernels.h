@@ -31,10 +31,18 @@ typedef struct {
     const int8_t *shift;
 } tcn_columns;
 
+static inline uint32_t tcn_columns_bytes(uint32_t outputs) { return (9 * outputs + 15) & ~15u; }
+
 static inline tcn_columns tcn_columns_of(const fours_args *a, const uint8_t *plan, uint32_t outputs)
 {
-    const int32_t *bias = (const int32_t *)(const void *)(plan + a->columns_at);
+    const int32_t *bias = (const int32_t *)(const void *)(plan + a->weights_at);
     return (tcn_columns){bias, bias + outputs, (const int8_t *)(bias + 2 * (size_t)outputs)};
+}
+
+/* Behind them. */
+static inline const void *tcn_fours_weights(const fours_args *a, const uint8_t *plan, uint32_t outputs)
+{
+    return plan + a->weights_at + tcn_columns_bytes(outputs);
 }
 
 /* The same on CONV_FOURS; `window` has tcn_fours_window_bytes. */
@@ -55,8 +63,8 @@ typedef struct {
     int isa;
     tcn_window_kernel conv_f32, conv_i8, conv_i16;
     tcn_window_kernel depthwise_f32, depthwise_i8, depthwise_i16;
-    /* n elements; a constant operand repeats every `elements` */
-    void (*binary_f32)(const binary_args *a, int op, const float *x, const float *y, float *out, uint32_t n);
+    /* n elements */
+    void (*binary_f32)(const binary_float_args *a, int op, const float *x, const float *y, float *out, uint32_t n);
     void (*binary_i8)(const binary_args *a, int op, const int8_t *x, const int8_t *y, int8_t *out, uint32_t n);
     void (*binary_i16)(const binary_args *a, int op, const int16_t *x, const int16_t *y, int16_t *out, uint32_t n);
     void (*unary_f32)(const unary_args *a, int op, const float *x, float *out, uint32_t n);
@@ -100,7 +108,7 @@ TCN_PLAIN_WINDOW(tcn_plain_conv_i16);
 TCN_PLAIN_WINDOW(tcn_plain_depthwise_f32);
 TCN_PLAIN_WINDOW(tcn_plain_depthwise_i8);
 TCN_PLAIN_WINDOW(tcn_plain_depthwise_i16);
-void tcn_plain_binary_f32(const binary_args *a, int op, const float *x, const float *y, float *out, uint32_t n);
+void tcn_plain_binary_f32(const binary_float_args *a, int op, const float *x, const float *y, float *out, uint32_t n);
 void tcn_plain_binary_i8(const binary_args *a, int op, const int8_t *x, const int8_t *y, int8_t *out, uint32_t n);
 void tcn_plain_binary_i16(const binary_args *a, int op, const int16_t *x, const int16_t *y, int16_t *out, uint32_t n);
 void tcn_plain_unary_f32(const unary_args *a, int op, const float *x, float *out, uint32_t n);

@@ -172,7 +172,7 @@ void tcn_plain_depthwise_f32(const conv_args *a, const uint8_t *plan, const void
 DEPTHWISE_INT(tcn_plain_depthwise_i8, int8_t, int32_t, int32_t, add32, finish_i8)
 DEPTHWISE_INT(tcn_plain_depthwise_i16, int16_t, int64_t, int64_t, add64, finish_i16)
 
-void tcn_plain_binary_f32(const binary_args *a, int op, const float *x, const float *y, float *out, uint32_t n)
+void tcn_plain_binary_f32(const binary_float_args *a, int op, const float *x, const float *y, float *out, uint32_t n)
 {
     uint32_t i;
     float low = a->low_f, high = a->high_f;

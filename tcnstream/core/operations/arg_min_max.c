@@ -6,7 +6,7 @@ TCN_RARELY static int check_arg_min_max(tcn_checker *c)
 {
     uint32_t out = output_of(c)->dtype;
     ARGUMENTS(reduce_args);
-    REQUIRE(same_frame(c->node) && c->node->op <= ARG_MIN, &c->node->op, TCN_VALUE);
+    REQUIRE(same_frame(c->window) && c->node->op <= ARG_MIN, &c->node->op, TCN_VALUE);
     REQUIRE(out == TCN_I32 || out == TCN_I64, &c->node->op, TCN_VALUE);
     return tcn_check_groups(c, a);
 }
@@ -46,7 +46,7 @@ static void arg_min_max(const tcn_job *j, const void *from, void *to, uint32_t f
     const tcn_program *p = j->p;
     const tcn_node_record *node = j->node;
     const reduce_args *a = ARGS(reduce_args);
-    uint32_t out = p->tensors[j->out[0]].dtype, f, o;
+    uint32_t out = frame_of(p, j->out[0])->dtype, f, o;
     int least = node->op == ARG_MIN;
     for (f = 0; f < frames; f++) {
         const uint8_t *x = (const uint8_t *)from + (size_t)f * p->places[j->in[0]].bytes;

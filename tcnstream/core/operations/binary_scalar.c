@@ -10,8 +10,8 @@ TCN_RARELY static int check_binary_scalar(tcn_checker *c)
     const tcn_node_record *n = c->node;
     uint8_t dtypes[2] = {n->dtype, n->dtype};
     uint32_t q;
-    ARGUMENTS(binary_args);
-    REQUIRE(same_frame(n), &n->up, TCN_VALUE);
+    ARGUMENTS(binary_scalar_args);
+    REQUIRE(same_frame(c->window), &c->window->up, TCN_VALUE);
     REQUIRE(n->op <= BINARY_SUB_SHIFTED, &n->op, TCN_VALUE);
     REQUIRE(n->dtype != TCN_F32 || n->op == BINARY_PRELU || (n->op >= BINARY_EQUAL && n->op <= BINARY_GREATER_EQUAL), &n->op, TCN_VALUE);
     REQUIRE(output_of(c)->dtype == (compares(n->op) ? TCN_BOOL : n->dtype), &n->dtype, TCN_VALUE);
@@ -28,7 +28,7 @@ static int64_t divided(int64_t x, int64_t y)
 }
 
 /* integers without a scale: as C computes them, in the type's own width */
-static int64_t plain(const binary_args *a, int op, uint32_t dtype, int64_t x, int64_t y)
+static int64_t plain(const binary_scalar_args *a, int op, uint32_t dtype, int64_t x, int64_t y)
 {
     uint64_t u = (uint64_t)x, v = (uint64_t)y;
     switch (op) {
@@ -84,7 +84,7 @@ static int compared(int op, int64_t x, int64_t y)
 }
 
 /* div.h: a divisor that stands for zero is as good as one step */
-static int32_t quotient(const binary_args *a, int32_t x, int32_t y)
+static int32_t quotient(const binary_scalar_args *a, int32_t x, int32_t y)
 {
     int32_t inverse, scaled;
     int headroom, bits, places;
@@ -102,7 +102,7 @@ static int32_t quotient(const binary_args *a, int32_t x, int32_t y)
 }
 
 /* What has a scale. */
-static int32_t scaled(const binary_args *a, int op, int32_t x, int32_t y)
+static int32_t scaled(const binary_scalar_args *a, int op, int32_t x, int32_t y)
 {
     int32_t r;
     if (op >= BINARY_ADD_SHIFTED) { /* scales that are powers of two: one operand is shifted */
@@ -121,13 +121,13 @@ static int32_t scaled(const binary_args *a, int op, int32_t x, int32_t y)
     return clip32(add32(r, a->zero_out), a->low, a->high);
 }
 
-static int32_t on_one_scale(const binary_args *a, int64_t x, int operand)
+static int32_t on_one_scale(const binary_scalar_args *a, int64_t x, int operand)
 {
     int32_t shifted = left32(sub32((int32_t)x, a->zero[operand]), a->left_shift);
     return multiply_twice(shifted, a->multiplier[operand], a->shift[operand]);
 }
 
-static int64_t binary_of_integers(const binary_args *a, int op, uint32_t dtype, int64_t x, int64_t y)
+static int64_t binary_of_integers(const binary_scalar_args *a, int op, uint32_t dtype, int64_t x, int64_t y)
 {
     if (compares((uint32_t)op))
         return a->left_shift ? compared(op, on_one_scale(a, x, 0), on_one_scale(a, y, 1)) : compared(op, x, y);
@@ -147,8 +147,8 @@ static void binary_scalar_frame(const tcn_job *j, const tcn_operand *o, uint8_t 
 {
     const tcn_program *p = j->p;
     const tcn_node_record *node = j->node;
-    const binary_args *a = ARGS(binary_args);
-    uint32_t out = p->tensors[j->out[0]].dtype, i;
+    const binary_scalar_args *a = ARGS(binary_scalar_args);
+    uint32_t out = frame_of(p, j->out[0])->dtype, i;
     if (node->dtype == TCN_F32 && node->op == BINARY_PRELU && !o[0].index && !o[1].index) {
         prelu_f32((const float *)(const void *)o[0].from, (const float *)(const void *)o[1].from, (float *)(void *)to, a->elements);
         return;
@@ -172,7 +172,7 @@ static void binary_scalar(const tcn_job *j)
 {
     const tcn_program *p = j->p;
     const tcn_node_record *node = j->node;
-    const binary_args *a = ARGS(binary_args);
+    const binary_scalar_args *a = ARGS(binary_scalar_args);
     tcn_operand operands[2];
     uint32_t l;
     int64_t f;

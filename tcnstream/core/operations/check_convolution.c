@@ -1,6 +1,16 @@
 /* check_convolution.c - whether a plan's convolutions are sound. */
 #include "convolution.h"
 
+TCN_RARELY static int check_axis(tcn_checker *c, const axis_args *x, uint32_t channels, uint32_t item)
+{
+    REQUIRE(x->taps_f > 0 && x->taps_f <= 1u << 20, &x->taps_f, TCN_VALUE);
+    REQUIRE(x->dilation_f <= MOST_FRAMES, &x->dilation_f, TCN_VALUE);
+    REQUIRE(x->stride_f > 0 && x->stride_f <= MOST_FRAMES, &x->stride_f, TCN_VALUE);
+    REQUIRE(x->pad_f > -MOST_FRAMES && x->pad_f < MOST_FRAMES, &x->pad_f, TCN_VALUE);
+    REQUIRE(holds(c, x->edge_f_at, channels, item), &x->edge_f_at, TCN_BOUNDS);
+    return TCN_OK;
+}
+
 /* A convolution that is packed for a family of processors. */
 TCN_RARELY static int check_fours(tcn_checker *c)
 {
@@ -9,38 +19,37 @@ TCN_RARELY static int check_fours(tcn_checker *c)
     uint32_t block = !helium ? 4 : wide ? 8 : 16, at_once = depthwise ? block : 4, i, taps_t, f_in = 1, f_out = 1;
     uint64_t outputs, weights;
     const int8_t *shift;
+    int error;
     ARGUMENTS(fours_args);
     REQUIRE(n->op == CONV_FOURS && c->h->family != FAMILY_PORTABLE && output_of(c)->dtype == n->dtype, &n->op, TCN_VALUE);
     REQUIRE(n->dtype == TCN_I8 || (wide && !depthwise), &n->dtype, TCN_VALUE);
-    REQUIRE(n->up == 1 && n->edge == EDGE_FILL, &n->up, TCN_VALUE);
+    REQUIRE(c->window->up == 1 && n->edge == EDGE_FILL, &c->window->up, TCN_VALUE);
     REQUIRE(a->taps > 0 && a->taps <= c->h->max_taps, &a->taps, TCN_BOUNDS);
     REQUIRE(a->dilation_t > 0, &a->dilation_t, TCN_VALUE);
     REQUIRE(a->channels > 0 && a->outputs > 0, &a->channels, TCN_VALUE);
     REQUIRE(!depthwise || a->channels == a->outputs, &a->outputs, TCN_VALUE);
     REQUIRE((uint64_t)a->taps * a->channels <= c->h->bytes, &a->taps, TCN_BOUNDS);
     taps_t = a->taps;
-    if (a->axis_at) {
-        const fours_axis *x = (const fours_axis *)(const void *)(c->plan + a->axis_at);
-        REQUIRE(TCN_NEEDED(PLACES), &a->axis_at, TCN_UNKNOWN);
-        REQUIRE(holds(c, a->axis_at, sizeof *x / 4, 4), &a->axis_at, TCN_BOUNDS);
-        REQUIRE(x->taps_f > 0 && a->taps % x->taps_f == 0, &x->taps_f, TCN_VALUE);
-        REQUIRE(x->dilation_f <= MOST_FRAMES, &x->dilation_f, TCN_VALUE);
-        REQUIRE(x->stride_f > 0 && x->stride_f <= MOST_FRAMES, &x->stride_f, TCN_VALUE);
-        REQUIRE(x->pad_f > -MOST_FRAMES && x->pad_f < MOST_FRAMES, &x->pad_f, TCN_VALUE);
-        REQUIRE(holds(c, x->edge_f_at, a->channels, wide ? 2 : 1), &x->edge_f_at, TCN_BOUNDS);
+    if (a->has_axis) {
+        const axis_args *x = (const axis_args *)(const void *)(a + 1);
+        REQUIRE(TCN_NEEDED(PLACES), &a->has_axis, TCN_UNKNOWN);
+        REQUIRE(ARGUMENTS_AND(sizeof *x), &a->has_axis, TCN_BOUNDS);
+        error = check_axis(c, x, a->channels, wide ? 2 : 1);
+        if (error)
+            return error;
+        REQUIRE(a->taps % x->taps_f == 0, &x->taps_f, TCN_VALUE);
         taps_t /= x->taps_f;
         f_in = x->f_in;
         f_out = x->f_out;
     }
     REQUIRE((uint64_t)f_in * a->channels == elements_of(input_of(c, 0)), &a->channels, TCN_VALUE);
     REQUIRE((uint64_t)f_out * a->outputs == elements_of(output_of(c)), &a->outputs, TCN_VALUE);
-    REQUIRE((int64_t)(taps_t - 1) * a->dilation_t + 1 <= n->extent, &n->extent, TCN_VALUE);
+    REQUIRE((int64_t)(taps_t - 1) * a->dilation_t + 1 <= c->window->extent, &c->window->extent, TCN_VALUE);
     outputs = (uint64_t)(a->outputs + at_once - 1) / at_once * at_once;
-    weights = outputs * (depthwise ? a->taps : ((uint32_t)a->taps * a->channels + 3) / 4 * 4);
+    weights = outputs * (depthwise ? a->taps : ((uint32_t)a->taps * a->channels + 3) / 4 * 4) + tcn_columns_bytes((uint32_t)outputs);
     /* the last block is read as a whole one, too */
     REQUIRE(a->weights_at % 16 == 0 && holds(c, a->weights_at, weights + block, 1), &a->weights_at, TCN_BOUNDS);
-    REQUIRE(holds(c, a->columns_at, outputs / 4 * 9, 4), &a->columns_at, TCN_BOUNDS);
-    shift = (const int8_t *)(c->plan + a->columns_at + 8 * outputs);
+    shift = (const int8_t *)(c->plan + a->weights_at + 8 * outputs);
     for (i = 0; i < outputs; i++)
         REQUIRE(helium ? shift[i] <= 0 && shift[i] >= -31 : shift[i] >= 0 && shift[i] <= 31, shift + i, TCN_VALUE);
     return TCN_OK;
@@ -49,36 +58,43 @@ TCN_RARELY static int check_fours(tcn_checker *c)
 TCN_RARELY static int check_panels(tcn_checker *c)
 {
     const tcn_node_record *n = c->node;
-    const tcn_tensor_record *x = input_of(c, 0), *y = output_of(c);
-    uint64_t taps, per_output, weights, sets = n->kind == KIND_RESAMPLE ? (uint64_t)n->up : 1, item = n->dtype == TCN_F32 ? 4 : n->dtype == TCN_I8 ? 1 : 2;
-    uint32_t each;
-    int depthwise = n->kind == KIND_DEPTHWISE || (n->kind == KIND_RESAMPLE && n->op == RESAMPLE_DEPTHWISE);
+    const tcn_frame *x = input_of(c, 0), *y = output_of(c);
+    uint64_t taps, per_output, weights, sets = n->kind == KIND_RESAMPLE ? (uint64_t)c->window->up : 1, item = n->dtype == TCN_F32 ? 4 : n->dtype == TCN_I8 ? 1 : 2;
+    uint32_t each, f_in = 1, f_out = 1;
+    int error, depthwise = n->kind == KIND_DEPTHWISE || (n->kind == KIND_RESAMPLE && n->op == RESAMPLE_DEPTHWISE);
     ARGUMENTS(conv_args);
     REQUIRE(n->dtype <= TCN_I16 && y->dtype == n->dtype, &n->dtype, TCN_VALUE);
     REQUIRE(a->taps_t > 0 && a->taps_f > 0 && a->taps_t <= 1u << 20 && a->taps_f <= 1u << 20, &a->taps_t, TCN_VALUE);
     taps = (uint64_t)a->taps_t * a->taps_f;
     REQUIRE(taps <= c->h->max_taps, &a->taps_t, TCN_BOUNDS);
     REQUIRE(a->dilation_t > 0 && a->dilation_t <= MOST_FRAMES, &a->dilation_t, TCN_VALUE);
-    REQUIRE(a->dilation_f <= MOST_FRAMES, &a->dilation_f, TCN_VALUE);
-    REQUIRE(a->stride_f > 0 && a->stride_f <= MOST_FRAMES, &a->stride_f, TCN_VALUE);
-    REQUIRE(a->pad_f > -MOST_FRAMES && a->pad_f < MOST_FRAMES, &a->pad_f, TCN_VALUE);
     REQUIRE(a->channels > 0 && a->channels <= MOST_ELEMENTS && a->outputs > 0 && a->outputs <= MOST_ELEMENTS, &a->channels, TCN_VALUE);
     REQUIRE(a->groups > 0 && a->channels % a->groups == 0 && a->outputs % a->groups == 0, &a->groups, TCN_VALUE);
-    REQUIRE((uint64_t)a->f_in * a->channels == elements_of(x), &a->f_in, TCN_VALUE);
-    REQUIRE((uint64_t)a->f_out * a->outputs == elements_of(y), &a->f_out, TCN_VALUE);
+    if (a->has_axis) {
+        const axis_args *axis = (const axis_args *)(const void *)(a + 1);
+        REQUIRE(TCN_NEEDED(PLACES) || n->kind == KIND_TRANSPOSE_CONV, &a->has_axis, TCN_UNKNOWN);
+        REQUIRE(ARGUMENTS_AND(sizeof *axis), &a->has_axis, TCN_BOUNDS);
+        error = check_axis(c, axis, a->channels, (uint32_t)item);
+        if (error)
+            return error;
+        f_in = axis->f_in;
+        f_out = axis->f_out;
+    }
+    REQUIRE(a->taps_f == (a->has_axis ? ((const axis_args *)(const void *)(a + 1))->taps_f : 1), &a->taps_f, TCN_VALUE);
+    REQUIRE((uint64_t)f_in * a->channels == elements_of(x), &a->channels, TCN_VALUE);
+    REQUIRE((uint64_t)f_out * a->outputs == elements_of(y), &a->outputs, TCN_VALUE);
     if (n->kind == KIND_TRANSPOSE_CONV) {
-        REQUIRE(n->stride == 1 && a->pad_t < MOST_FRAMES && n->edge == EDGE_FILL, &a->pad_t, TCN_VALUE);
+        REQUIRE(c->window->stride == 1 && a->has_axis && n->edge == EDGE_FILL, &a->has_axis, TCN_VALUE);
         /* The taps read what the Window says, which is what the rings keep. */
-        REQUIRE(a->taps_t <= (uint32_t)n->extent && (int64_t)a->pad_t + n->pad_begin == (int64_t)a->taps_t - 1, &a->pad_t, TCN_VALUE);
+        REQUIRE(a->taps_t <= (uint32_t)c->window->extent && c->window->pad_begin < (int64_t)a->taps_t, &a->taps_t, TCN_VALUE);
     } else if (n->kind == KIND_RESAMPLE) {
         REQUIRE(n->op <= RESAMPLE_DEPTHWISE && n->dtype == TCN_F32 && (n->edge == EDGE_FILL || n->edge == EDGE_HOLD), &n->op, TCN_VALUE);
-        REQUIRE(a->taps_f == 1 && a->dilation_t == 1 && a->f_out == 1, &a->taps_f, TCN_VALUE);
-        REQUIRE(a->taps_t == ((uint32_t)n->extent - 1) / (uint32_t)n->up + 1, &n->extent, TCN_VALUE);
+        REQUIRE(a->dilation_t == 1 && !a->has_axis && a->groups == (depthwise ? a->channels : 1), &a->groups, TCN_VALUE);
+        REQUIRE(a->taps_t == ((uint32_t)c->window->extent - 1) / (uint32_t)c->window->up + 1, &c->window->extent, TCN_VALUE);
     } else {
-        REQUIRE(n->up == 1 && n->edge == EDGE_FILL, &n->up, TCN_VALUE);
-        REQUIRE((int64_t)(a->taps_t - 1) * a->dilation_t + 1 <= n->extent, &n->extent, TCN_VALUE);
+        REQUIRE(c->window->up == 1 && n->edge == EDGE_FILL, &c->window->up, TCN_VALUE);
+        REQUIRE((int64_t)(a->taps_t - 1) * a->dilation_t + 1 <= c->window->extent, &c->window->extent, TCN_VALUE);
     }
-    REQUIRE(TCN_NEEDED(PLACES) || tcn_without_frequency(a), &a->f_out, TCN_UNKNOWN);
     if (depthwise) {
         REQUIRE(a->outputs % a->channels == 0, &a->outputs, TCN_VALUE);
         weights = (uint64_t)a->outputs * (n->dtype == TCN_F32 ? 4 : 1);
@@ -95,10 +111,8 @@ TCN_RARELY static int check_panels(tcn_checker *c)
     weights *= taps;
     if (n->kind == KIND_RESAMPLE)
         weights = (weights + 63) & ~(uint64_t)63;
-    REQUIRE(a->weights_bytes == weights && a->weights_at % (c->h->family == FAMILY_PORTABLE ? 64 : 16) == 0 && holds(c, a->weights_at, sets * weights, 1), &a->weights_at, TCN_BOUNDS);
+    REQUIRE(a->weights_at % (c->h->family == FAMILY_PORTABLE ? 64 : 16) == 0 && holds(c, a->weights_at, sets * weights, 1), &a->weights_at, TCN_BOUNDS);
     REQUIRE(holds(c, a->bias_at, per_output, n->dtype == TCN_I16 ? 8 : 4), &a->bias_at, TCN_BOUNDS);
-    if (n->kind == KIND_TRANSPOSE_CONV || !tcn_without_frequency(a))
-        REQUIRE(holds(c, a->edge_f_at, a->channels, (uint32_t)item), &a->edge_f_at, TCN_BOUNDS);
     if (n->dtype == TCN_F32) {
         REQUIRE(a->rescale == RESCALE_FLOAT, &a->rescale, TCN_VALUE);
         return TCN_OK;

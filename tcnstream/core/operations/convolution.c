@@ -9,22 +9,31 @@ static int is_fours(const tcn_node_record *node)
 
 int tcn_moves_along_frequency(const tcn_program *p, const tcn_node_record *node)
 {
-    return is_fours(node) ? ARGS(fours_args)->axis_at != 0 : !tcn_without_frequency(ARGS(conv_args));
+    return is_fours(node) ? ARGS(fours_args)->has_axis : ARGS(conv_args)->has_axis;
 }
 
 conv_shape tcn_shape_of(const tcn_program *p, const tcn_node_record *node)
 {
     const conv_args *a = ARGS(conv_args);
-    if (is_fours(node)) {
-        const fours_args *f = ARGS(fours_args);
-        const fours_axis *x = IN_PLAN(fours_axis, f->axis_at);
-        if (TCN_NEEDED(PLACES) && f->axis_at)
-            return (conv_shape){f->taps / x->taps_f, x->taps_f, f->dilation_t, x->dilation_f, x->stride_f, x->pad_f, x->f_in, x->f_out,
-                                f->channels, f->outputs, x->edge_f_at};
-        return (conv_shape){f->taps, 1, f->dilation_t, 1, 1, 0, 1, 1, f->channels, f->outputs, 0};
+    const fours_args *f = ARGS(fours_args);
+    const int fours = is_fours(node);
+    const axis_args *x = fours ? (const axis_args *)(const void *)(f + 1) : (const axis_args *)(const void *)(a + 1);
+    conv_shape s = {0, 1, 0, 1, 1, 0, 1, 1, 0, 0, 0};
+    s.taps_t = fours ? f->taps : a->taps_t;
+    s.dilation_t = fours ? f->dilation_t : a->dilation_t;
+    s.channels = fours ? f->channels : a->channels;
+    s.outputs = fours ? f->outputs : a->outputs;
+    if (fours ? TCN_NEEDED(PLACES) && f->has_axis : a->has_axis) {
+        s.taps_f = x->taps_f;
+        s.dilation_f = x->dilation_f;
+        s.stride_f = x->stride_f;
+        s.pad_f = x->pad_f;
+        s.f_in = x->f_in;
+        s.f_out = x->f_out;
+        s.edge_f_at = x->edge_f_at;
+        s.taps_t /= fours ? x->taps_f : 1;
     }
-    return (conv_shape){a->taps_t, a->taps_f, a->dilation_t, a->dilation_f, a->stride_f, a->pad_f, a->f_in, a->f_out,
-                        a->channels, a->outputs, a->edge_f_at};
+    return s;
 }
 
 tcn_window_kernel tcn_window_kernel_of(const tcn_program *p, const tcn_node_record *node)
@@ -111,7 +120,7 @@ static inline void find_rows(const tcn_job *j, const tcn_lane_run *lane, int64_t
 #ifdef TCN_HAS_SLIDING
 static tcn_window_kernel sliding_kernel(const tcn_program *p, const tcn_node_record *node)
 {
-    if (node->kind != KIND_CONV || node->stride != 1)
+    if (node->kind != KIND_CONV || window_of(p, node)->stride != 1)
         return NULL;
     return node->dtype == TCN_F32 ? p->kernels->conv_f32_sliding : node->dtype == TCN_I8 ? p->kernels->conv_i8_sliding : NULL;
 }
@@ -142,7 +151,7 @@ static int64_t conv_sliding(collector *c, const tcn_lane_run *lane, int64_t f)
     for (; c->sliding && (n = end - f < c->sliding ? end - f : c->sliding) > dilation && n >= FEWEST_SLIDING; f += n) {
         uint8_t *out = output_frame_at(p, lane, j->out[0], f);
         emit(c);
-        find_rows(j, lane, f - j->node->pad_begin, 1, n + (int64_t)(c->taps - 1) * dilation, p->rows, 1);
+        find_rows(j, lane, f - j->window->pad_begin, 1, n + (int64_t)(c->taps - 1) * dilation, p->rows, 1);
         for (i = 0; i < n; i++, out += to->bytes)
             p->outs[i] = out;
         kernel(c->args, p->plan, p->rows, p->outs, (uint32_t)n);
@@ -163,11 +172,11 @@ static void conv_frames(collector *c, const tcn_lane_run *lane)
 #endif
     out = output_frame_at(p, lane, j->out[0], f);
     while (f < end) {
-        int64_t n = c->most - c->filled, first = f * j->node->stride - j->node->pad_begin;
+        int64_t n = c->most - c->filled, first = f * j->window->stride - j->window->pad_begin;
         uint32_t k;
         n = n < end - f ? n : end - f;
         for (k = 0; k < c->taps; k++)
-            find_rows(j, lane, first + (int64_t)k * c->shape.dilation_t, j->node->stride, n,
+            find_rows(j, lane, first + (int64_t)k * c->shape.dilation_t, j->window->stride, n,
                       p->rows + (size_t)c->filled * c->taps + k, c->taps);
         for (i = 0; i < n; i++, out += to->bytes)
             p->outs[c->filled + i] = out;
@@ -185,7 +194,7 @@ static void conv_frame(collector *c, const tcn_lane_run *lane, int64_t frame)
     const tcn_node_record *node = j->node;
     uint32_t item = element_bytes(node->dtype), row = a->channels * item, f, k, q;
     uint8_t *out = output_frame_at(j->p, lane, j->out[0], frame);
-    int64_t first = frame * node->stride - node->pad_begin;
+    int64_t first = frame * j->window->stride - j->window->pad_begin;
     for (f = 0; f < a->f_out; f++) {
         const void **rows = next_position(c, out + (size_t)f * a->outputs * item);
         int64_t place = (int64_t)f * a->stride_f - a->pad_f;
@@ -206,13 +215,13 @@ static void transpose_conv_frame(collector *c, const tcn_lane_run *lane, int64_t
     const conv_shape *a = &c->shape;
     const tcn_node_record *node = j->node;
     const uint8_t *zero = j->p->plan + a->edge_f_at;
-    uint32_t pad_t = ((const conv_args *)c->args)->pad_t;
+    int64_t pad_t = (int64_t)a->taps_t - 1 - j->window->pad_begin;
     uint32_t item = element_bytes(node->dtype), row = a->channels * item, f, k, q;
     uint8_t *out = output_frame_at(j->p, lane, j->out[0], frame);
     for (f = 0; f < a->f_out; f++) {
         const void **rows = next_position(c, out + (size_t)f * a->outputs * item);
         for (k = 0; k < a->taps_t; k++) {
-            int64_t up = node->up, place = frame + pad_t - k;
+            int64_t up = j->window->up, place = frame + pad_t - k;
             int meets = place % up == 0;
             const uint8_t *in = meets ? padded_frame_at(j->p, lane, node, j->in[0], place / up) : zero;
             for (q = 0; q < a->taps_f; q++) {

@@ -14,9 +14,6 @@ typedef struct {
 
 conv_shape tcn_shape_of(const tcn_program *p, const tcn_node_record *node);
 
-/* Of weights in panels: a position is a frame. */
-static inline int tcn_without_frequency(const conv_args *a) { return a->f_out == 1 && a->taps_f == 1 && a->pad_f == 0; }
-
 /* Whether a frame has several positions. */
 int tcn_moves_along_frequency(const tcn_program *p, const tcn_node_record *node);
 

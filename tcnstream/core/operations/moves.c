@@ -6,10 +6,10 @@ TCN_RARELY static int check_move(tcn_checker *c)
     const move_run *run;
     uint32_t r, missing = 0;
     ARGUMENTS(move_args);
-    REQUIRE(same_frame(c->node), &c->node->up, TCN_VALUE);
+    REQUIRE(same_frame(c->window), &c->window->up, TCN_VALUE);
     for (r = 0; r < c->node->n_outputs; r++) {
-        REQUIRE(c->tensors[c->out[r]].dtype == output_of(c)->dtype, &c->node->n_outputs, TCN_VALUE);
-        missing += c->tensors[c->out[r]].bytes;
+        REQUIRE(frames_in(c, c->out[r])->dtype == output_of(c)->dtype, &c->node->n_outputs, TCN_VALUE);
+        missing += frames_in(c, c->out[r])->bytes;
     }
     REQUIRE(a->element_bytes > 0 && a->element_bytes * (uint64_t)elements_of(output_of(c)) == output_of(c)->bytes, &a->element_bytes, TCN_VALUE);
     if (a->constant_at)
@@ -23,7 +23,7 @@ TCN_RARELY static int check_move(tcn_checker *c)
         REQUIRE(input_of(c, run[r].operand)->dtype == output_of(c)->dtype, &run[r].operand, TCN_VALUE);
         REQUIRE((uint64_t)run[r].begin + run[r].count <= elements_of(input_of(c, run[r].operand)), &run[r].begin, TCN_BOUNDS);
         REQUIRE(run[r].output < c->node->n_outputs, &run[r].output, TCN_BOUNDS);
-        REQUIRE((uint64_t)run[r].to + run[r].count <= elements_of(&c->tensors[c->out[run[r].output]]), &run[r].to, TCN_BOUNDS);
+        REQUIRE((uint64_t)run[r].to + run[r].count <= elements_of(frames_in(c, c->out[run[r].output])), &run[r].to, TCN_BOUNDS);
         missing -= run[r].count * a->element_bytes;
     }
     REQUIRE(a->constant_at || !missing, &a->n_runs, TCN_VALUE);
@@ -36,11 +36,11 @@ TCN_RARELY static int check_time_move(tcn_checker *c)
     uint64_t in = input_of(c, 0)->bytes, out = output_of(c)->bytes;
     REQUIRE(n->op <= TIME_REPEAT && output_of(c)->dtype == n->dtype && n->edge != EDGE_CLIP, &n->op, TCN_VALUE);
     if (n->op == TIME_PAD)
-        REQUIRE(in == out && n->up == 1, &n->up, TCN_VALUE);
+        REQUIRE(in == out && c->window->up == 1, &c->window->up, TCN_VALUE);
     else if (n->op == TIME_WINDOW)
-        REQUIRE(in * (uint64_t)n->extent == out && n->up == 1, &n->extent, TCN_VALUE);
+        REQUIRE(in * (uint64_t)c->window->extent == out && c->window->up == 1, &c->window->extent, TCN_VALUE);
     else
-        REQUIRE((n->op == TIME_UNFOLD ? out * (uint64_t)n->up : out) == in && n->stride == 1 && n->edge == EDGE_FILL, &n->up, TCN_VALUE);
+        REQUIRE((n->op == TIME_UNFOLD ? out * (uint64_t)c->window->up : out) == in && c->window->stride == 1 && n->edge == EDGE_FILL, &c->window->up, TCN_VALUE);
     return TCN_OK;
 }
 
@@ -78,12 +78,12 @@ static void time_move(const tcn_job *j)
         for (f = lane->begin[j->out[0]]; f < lane->end[j->out[0]]; f++) {
             uint8_t *out = output_frame_at(p, lane, j->out[0], f);
             if (node->op == TIME_PAD || node->op == TIME_WINDOW) {
-                int64_t first = f * node->stride - node->pad_begin;
-                for (k = 0; k < (node->op == TIME_PAD ? 1 : node->extent); k++)
+                int64_t first = f * j->window->stride - j->window->pad_begin;
+                for (k = 0; k < (node->op == TIME_PAD ? 1 : j->window->extent); k++)
                     memcpy(out + (size_t)k * in_bytes, padded_frame_at(p, lane, node, j->in[0], first + k), in_bytes);
             } else {
-                const uint8_t *in = padded_frame_at(p, lane, node, j->in[0], f / node->up);
-                memcpy(out, in + (node->op == TIME_UNFOLD ? (size_t)(f % node->up) * bytes : 0), bytes);
+                const uint8_t *in = padded_frame_at(p, lane, node, j->in[0], f / j->window->up);
+                memcpy(out, in + (node->op == TIME_UNFOLD ? (size_t)(f % j->window->up) * bytes : 0), bytes);
             }
         }
     }

@@ -17,7 +17,7 @@ static uint32_t windows_at_most(const tcn_program *p, const conv_args *a)
 int tcn_is_narrow(const tcn_program *p, const tcn_node_record *node)
 {
     const conv_args *a = ARGS(conv_args);
-    return node->kind == KIND_CONV && node->dtype == TCN_F32 && a->groups == 1 && a->dilation_t == 1 && a->f_in == 1 &&
+    return node->kind == KIND_CONV && node->dtype == TCN_F32 && a->groups == 1 && a->dilation_t == 1 && !a->has_axis &&
            a->taps_t >= FEWEST_TAPS && a->channels <= MOST_CHANNELS && windows_at_most(p, a) > 0;
 }
 
@@ -52,7 +52,7 @@ void tcn_run_narrow(const tcn_job *j)
         int64_t f;
         for (f = lane->begin[j->out[0]]; f < lane->end[j->out[0]]; f++) {
             uint8_t *copy = copies + (size_t)filled * one.channels * 4;
-            p->rows[filled] = window(j, lane, f * node->stride - node->pad_begin, a->taps_t, copy);
+            p->rows[filled] = window(j, lane, f * j->window->stride - j->window->pad_begin, a->taps_t, copy);
             p->outs[filled++] = output_frame_at(p, lane, j->out[0], f);
             if (filled == most) {
                 p->kernels->conv_f32(&one, p->plan, p->rows, p->outs, filled);

@@ -30,7 +30,7 @@ void tcn_find_operands(const tcn_job *j, const tcn_lane_run *lane, int64_t f, co
                        const uint32_t *index_at, uint32_t count, tcn_operand *made)
 {
     const tcn_program *p = j->p;
-    const uint32_t *in = j->in;
+    const uint16_t *in = j->in;
     uint32_t q;
     for (q = 0; q < count; q++) {
         made[q].from = constant_at[q] ? p->plan + constant_at[q] : frame_at(p, lane, *in++, f);

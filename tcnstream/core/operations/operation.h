@@ -27,7 +27,8 @@ static inline const void *kernel_args(const tcn_program *p, const tcn_node_recor
 typedef struct {
     const tcn_program *p;
     const tcn_node_record *node;
-    const uint32_t *in, *out; /* tensors */
+    const tcn_window *window;
+    const uint16_t *in, *out; /* tensors */
     const tcn_lane_run *lanes;
     uint32_t n_lanes;
 } tcn_job;

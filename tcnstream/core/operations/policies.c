@@ -43,7 +43,7 @@ static void gather_extremes(const tcn_program *p, const tcn_node_record *node, c
 {
     const reduce_args *a = ARGS(reduce_args);
     const uint32_t *index = IN_PLAN(uint32_t, a->index_at);
-    uint32_t n = (uint32_t)node->extent, o;
+    uint32_t n = (uint32_t)window_of(p, node)->extent, o;
     int least = node->op == STATISTIC_MIN;
     for (o = 0; o < a->outputs; o++, index += a->count) {
         int32_t *tree = (int32_t *)(void *)carry + (size_t)2 * n * o;
@@ -61,7 +61,7 @@ static void trailing_extreme(const tcn_job *j, const tcn_lane_run *lane, int64_t
     uint32_t o;
     gather_extremes(p, node, frame_at(p, lane, j->in[0], f), f, carry, f == 0);
     for (o = 0; o < a->outputs; o++) {
-        int32_t best = best_of_tree((const int32_t *)(const void *)carry + (size_t)2 * (uint32_t)node->extent * o);
+        int32_t best = best_of_tree((const int32_t *)(const void *)carry + (size_t)2 * (uint32_t)j->window->extent * o);
         if (node->dtype == TCN_F32)
             ((float *)(void *)out)[o] = float_of_key(best);
         else
@@ -75,7 +75,7 @@ static void trailing_sum(const tcn_job *j, const tcn_lane_run *lane, int64_t f, 
     const tcn_program *p = j->p;
     const tcn_node_record *node = j->node;
     const reduce_args *a = ARGS(reduce_args);
-    int64_t frames = f + 1 < node->extent ? f + 1 : node->extent, count = frames * a->count;
+    int64_t frames = f + 1 < j->window->extent ? f + 1 : j->window->extent, count = frames * a->count;
     uint32_t o;
     gather_sums(p, node, frame_at(p, lane, j->in[0], f), carry, 1);
     for (o = 0; o < a->outputs; o++) {
@@ -86,8 +86,8 @@ static void trailing_sum(const tcn_job *j, const tcn_lane_run *lane, int64_t f, 
             tcn_store_integer(out, node->dtype, o, statistic_of(a, ((const int64_t *)(const void *)carry)[o], count, node->op == STATISTIC_MEAN));
         }
     }
-    if (frames == node->extent)
-        gather_sums(p, node, frame_at(p, lane, j->in[0], f + 1 - node->extent), carry, -1);
+    if (frames == j->window->extent)
+        gather_sums(p, node, frame_at(p, lane, j->in[0], f + 1 - j->window->extent), carry, -1);
 }
 
 static int is_sum(const tcn_node_record *node) { return node->op == STATISTIC_MEAN || node->op == STATISTIC_SUM; }
@@ -166,7 +166,7 @@ void tcn_rebuild_carries(const tcn_program *p, tcn_lane_run *lane)
     uint32_t k;
     for (k = 0; k < p->header->n_nodes; k++) {
         const tcn_node_record *node = &p->nodes[k];
-        const uint32_t *operands = IN_PLAN(uint32_t, node->operands_at);
+        const uint16_t *operands = node_operands(p, node);
         const reduce_args *a = ARGS(reduce_args);
         int sums = is_sum(node);
         uint8_t *carry;
@@ -175,7 +175,7 @@ void tcn_rebuild_carries(const tcn_program *p, tcn_lane_run *lane)
             continue;
         carry = lane->carries + a->carry_at;
         done = lane->have[operands[1]];
-        first = done - node->extent + 1 < 0 ? 0 : done - node->extent + 1;
+        first = done - window_of(p, node)->extent + 1 < 0 ? 0 : done - window_of(p, node)->extent + 1;
         if (sums)
             memset(carry, 0, (size_t)a->outputs * (node->dtype == TCN_F32 ? sizeof(exact_sum) : 8));
         for (f = first; f < done; f++) {

@@ -6,10 +6,10 @@ TCN_RARELY static int check_pool(tcn_checker *c)
     const tcn_node_record *n = c->node;
     ARGUMENTS(pool_args);
     REQUIRE(n->dtype <= TCN_I16 && output_of(c)->dtype == n->dtype, &n->dtype, TCN_VALUE);
-    REQUIRE(n->op <= POOL_AVERAGE_UP && n->up == 1, &n->op, TCN_VALUE);
+    REQUIRE(n->op <= POOL_AVERAGE_UP && c->window->up == 1, &n->op, TCN_VALUE);
     REQUIRE(a->taps_t > 0 && a->taps_f > 0 && a->taps_t <= 1u << 20 && a->taps_f <= 1u << 20 &&
             (uint64_t)a->taps_t * a->taps_f <= c->h->max_taps, &a->taps_t, TCN_BOUNDS);
-    REQUIRE((int64_t)a->taps_t <= n->extent, &n->extent, TCN_VALUE);
+    REQUIRE((int64_t)a->taps_t <= c->window->extent, &c->window->extent, TCN_VALUE);
     REQUIRE(a->stride_f > 0 && a->stride_f <= MOST_FRAMES, &a->stride_f, TCN_VALUE);
     REQUIRE(a->pad_f > -MOST_FRAMES && a->pad_f < MOST_FRAMES, &a->pad_f, TCN_VALUE);
     REQUIRE((uint64_t)a->f_in * a->channels == elements_of(input_of(c, 0)), &a->f_in, TCN_VALUE);
@@ -67,7 +67,7 @@ static void pool(const tcn_job *j)
         const tcn_lane_run *lane = &j->lanes[l];
         for (frame = lane->begin[j->out[0]]; frame < lane->end[j->out[0]]; frame++) {
             uint8_t *out = output_frame_at(p, lane, j->out[0], frame);
-            int64_t first = frame * node->stride - node->pad_begin;
+            int64_t first = frame * j->window->stride - j->window->pad_begin;
             for (f = 0; f < a->f_out; f++) {
                 const void **rows = p->rows;
                 for (k = 0; k < a->taps_t; k++) {

@@ -3,13 +3,15 @@
 
 TCN_RARELY static int check_previous(tcn_checker *c)
 {
-    const tcn_tensor_record *shown;
+    const tcn_frame *shown;
+    const tcn_ring_record *ring;
     ARGUMENTS(previous_args);
-    REQUIRE(same_frame(c->node), &c->node->up, TCN_VALUE);
+    REQUIRE(same_frame(c->window), &c->window->up, TCN_VALUE);
     REQUIRE(a->shown < c->h->n_tensors, &a->shown, TCN_BOUNDS);
-    shown = &c->tensors[a->shown];
+    shown = frames_in(c, a->shown);
+    ring = tcn_checked_ring(c, a->shown);
     REQUIRE(shown->dtype == output_of(c)->dtype && shown->bytes == output_of(c)->bytes &&
-            shown->ring_frames > 0 && shown->last_reader >= c->number, &a->shown, TCN_VALUE);
+            ring && ring->last_reader >= c->number, &a->shown, TCN_VALUE);
     REQUIRE(holds(c, a->start_at, output_of(c)->bytes, 1), &a->start_at, TCN_BOUNDS);
     return TCN_OK;
 }

@@ -17,22 +17,22 @@ TCN_RARELY static int check_sums(tcn_checker *c, const sums16_args *a, uint32_t 
 TCN_RARELY static int check_sums16(tcn_checker *c)
 {
     ARGUMENTS(sums16_args);
-    REQUIRE(same_frame(c->node) && output_of(c)->dtype == TCN_I16, &c->node->up, TCN_VALUE);
+    REQUIRE(same_frame(c->window) && output_of(c)->dtype == TCN_I16, &c->window->up, TCN_VALUE);
     REQUIRE(a->outputs == elements_of(output_of(c)), &a->outputs, TCN_VALUE);
     return check_sums(c, a, 0);
 }
 
 TCN_RARELY static int check_lstm_step(tcn_checker *c)
 {
-    const tcn_tensor_record *cell;
+    const tcn_frame *cell;
     ARGUMENTS(sums16_args);
-    REQUIRE(same_frame(c->node) && c->node->n_inputs == 3 && c->node->n_outputs == 2, &c->node->n_inputs, TCN_VALUE);
+    REQUIRE(same_frame(c->window) && c->node->n_inputs == 3 && c->node->n_outputs == 2, &c->node->n_inputs, TCN_VALUE);
     cell = input_of(c, 2);
     REQUIRE(a->gates == 3 || a->gates == 4, &a->gates, TCN_VALUE);
     REQUIRE((uint64_t)a->gates * elements_of(cell) == a->outputs && elements_of(input_of(c, 0)) == a->outputs, &a->gates, TCN_VALUE);
-    REQUIRE(input_of(c, 0)->dtype == TCN_I16 && cell->dtype == TCN_I16 && c->tensors[c->out[1]].dtype == TCN_I16, &c->node->dtype, TCN_VALUE);
+    REQUIRE(input_of(c, 0)->dtype == TCN_I16 && cell->dtype == TCN_I16 && frames_in(c, c->out[1])->dtype == TCN_I16, &c->node->dtype, TCN_VALUE);
     REQUIRE(output_of(c)->dtype == TCN_I8 && elements_of(output_of(c)) == elements_of(cell) &&
-            elements_of(&c->tensors[c->out[1]]) == elements_of(cell), &a->gates, TCN_VALUE);
+            elements_of(frames_in(c, c->out[1])) == elements_of(cell), &a->gates, TCN_VALUE);
     REQUIRE(a->cell_bits <= 6 && a->clip >= 0 && a->clip <= INT16_MAX && shift_ok(a->shift_out), &a->cell_bits, TCN_VALUE);
     return check_sums(c, a, 1);
 }
@@ -41,10 +41,10 @@ TCN_RARELY static int check_svdf_filter(tcn_checker *c)
 {
     const tcn_node_record *n = c->node;
     ARGUMENTS(svdf_filter_args);
-    REQUIRE(n->up == 1 && n->stride == 1 && n->edge == EDGE_FILL, &n->up, TCN_VALUE);
+    REQUIRE(c->window->up == 1 && c->window->stride == 1 && n->edge == EDGE_FILL, &c->window->up, TCN_VALUE);
     REQUIRE(n->dtype == TCN_I16 && output_of(c)->dtype == TCN_I8 && a->rank > 0, &a->rank, TCN_VALUE);
     REQUIRE((uint64_t)a->rank * elements_of(output_of(c)) == elements_of(input_of(c, 0)), &a->rank, TCN_VALUE);
-    REQUIRE(holds(c, a->weights_at, (uint64_t)elements_of(input_of(c, 0)) * (uint32_t)n->extent, 2), &a->weights_at, TCN_BOUNDS);
+    REQUIRE(holds(c, a->weights_at, (uint64_t)elements_of(input_of(c, 0)) * (uint32_t)c->window->extent, 2), &a->weights_at, TCN_BOUNDS);
     REQUIRE(holds(c, a->bias_at, elements_of(output_of(c)), 4) && shift_ok(a->shift), &a->bias_at, TCN_BOUNDS);
     return TCN_OK;
 }
@@ -129,8 +129,8 @@ static void svdf_filter(const tcn_job *j)
             int8_t *out = (int8_t *)output_frame_at(p, lane, j->out[0], f);
             for (u = 0; u < units; u++) {
                 int32_t sum = IN_PLAN(int32_t, a->bias_at)[u];
-                for (k = 0; k < node->extent; k++) {
-                    const uint8_t *frame = padded_frame_at(p, lane, node, j->in[0], f - node->pad_begin + k);
+                for (k = 0; k < j->window->extent; k++) {
+                    const uint8_t *frame = padded_frame_at(p, lane, node, j->in[0], f - j->window->pad_begin + k);
                     const int16_t *x = (const int16_t *)(const void *)frame + (size_t)u * a->rank;
                     const int16_t *w = IN_PLAN(int16_t, a->weights_at) + (size_t)k * filters + (size_t)u * a->rank;
                     for (i = 0; i < a->rank; i++)

@@ -5,7 +5,7 @@ TCN_RARELY int tcn_check_statistics(tcn_checker *c)
 {
     const tcn_node_record *n = c->node;
     uint64_t each = n->kind != KIND_TRAILING ? 8
-                    : n->op >= STATISTIC_MAX ? 8 * (uint64_t)n->extent
+                    : n->op >= STATISTIC_MAX ? 8 * (uint64_t)c->window->extent
                     : n->dtype == TCN_F32    ? 8 * (TCN_SUM_DIGITS + 3)
                                              : 8;
     int error;
@@ -19,11 +19,12 @@ TCN_RARELY int tcn_check_statistics(tcn_checker *c)
         return error;
     REQUIRE(shift_ok(a->shift) && a->multiplier >= 0, &a->shift, TCN_VALUE);
     if (n->kind == KIND_TRAILING) {
-        REQUIRE(n->edge == EDGE_CLIP && n->up == 1 && n->stride == 1 && n->pad_begin == n->extent - 1 && n->pad_end == 0, &n->edge, TCN_VALUE);
-        /* what the sums take out again must still be in the ring */
-        REQUIRE((int64_t)input_of(c, 0)->ring_frames >= n->extent - 1, &n->extent, TCN_VALUE);
+        const tcn_ring_record *ring = tcn_checked_ring(c, c->in[0]);
+        REQUIRE(n->edge == EDGE_CLIP && c->window->up == 1 && c->window->stride == 1 && c->window->pad_begin == c->window->extent - 1 && c->window->pad_end == 0, &n->edge, TCN_VALUE);
+        /* what the sums take out again must still be there */
+        REQUIRE((ring ? (int64_t)ring->frames : 0) >= c->window->extent - 1, &c->window->extent, TCN_VALUE);
     } else {
-        REQUIRE(same_frame(n), &n->up, TCN_VALUE);
+        REQUIRE(same_frame(c->window), &c->window->up, TCN_VALUE);
     }
     if (n->kind != KIND_REDUCE)
         REQUIRE(a->carry_at % 8 == 0 && a->carry_at <= c->h->carry_bytes && a->outputs * each <= c->h->carry_bytes - a->carry_at, &a->carry_at, TCN_BOUNDS);

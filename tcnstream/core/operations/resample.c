@@ -21,6 +21,13 @@ static const void **read_frames(const tcn_job *j, const tcn_lane_run *lane, int6
     return rows;
 }
 
+/* Of the weights of one place between two input frames. */
+static uint32_t set_bytes(const conv_args *a, uint32_t op)
+{
+    const uint32_t values = op == RESAMPLE_DEPTHWISE ? a->outputs : a->channels * panel_total(a->outputs);
+    return (a->taps_t * values * (uint32_t)sizeof(float) + 63u) & ~63u;
+}
+
 static void resample(const tcn_job *j)
 {
     const tcn_program *p = j->p;
@@ -28,22 +35,23 @@ static void resample(const tcn_job *j)
     const conv_args *a = ARGS(conv_args);
     tcn_window_kernel kernel = node->op == RESAMPLE_DEPTHWISE ? p->kernels->depthwise_f32 : p->kernels->conv_f32;
     conv_args one = *a;
-    uint32_t out = j->out[0], l;
-    int64_t up = node->up;
+    const uint32_t out = j->out[0], bytes = set_bytes(a, node->op);
+    uint32_t l;
+    int64_t up = j->window->up;
     for (l = 0; l < j->n_lanes; l++) {
         const tcn_lane_run *lane = &j->lanes[l];
-        int64_t f = lane->begin[out], end = lane->end[out], place = f * node->stride - node->pad_begin;
+        int64_t f = lane->begin[out], end = lane->end[out], place = f * j->window->stride - j->window->pad_begin;
         int64_t set = (up - place % up) % up, first = (place + set) / up;
         for (; f < end; f++) {
             const void **rows = p->rows, **all = rows + a->taps_t;
             void *to = output_frame_at(p, lane, out, f);
-            rows = read_frames(j, lane, first, (node->extent - 1 - set) / up + (set < node->extent), rows);
+            rows = read_frames(j, lane, first, (j->window->extent - 1 - set) / up + (set < j->window->extent), rows);
             while (rows < all)
                 *rows++ = node->fill_at ? p->plan + node->fill_at : p->buffers;
-            one.weights_at = a->weights_at + (uint32_t)set * a->weights_bytes;
+            one.weights_at = a->weights_at + (uint32_t)set * bytes;
             kernel(&one, p->plan, p->rows, &to, 1);
-            set -= node->stride % up;
-            first += node->stride / up + (set < 0);
+            set -= j->window->stride % up;
+            first += j->window->stride / up + (set < 0);
             set += set < 0 ? up : 0;
         }
     }
@@ -55,8 +63,8 @@ TCN_RARELY static int check_interpolate(tcn_checker *c)
     ARGUMENTS(interpolate_args);
     REQUIRE((n->dtype == TCN_I8 || n->dtype == TCN_I16) && output_of(c)->dtype == n->dtype, &n->dtype, TCN_VALUE);
     REQUIRE(elements_of(output_of(c)) == elements_of(input_of(c, 0)) && n->edge == EDGE_HOLD, &n->edge, TCN_VALUE);
-    REQUIRE(a->taps > 0 && a->taps <= TCN_MOST_INTERPOLATED && a->taps == ((uint32_t)n->extent - 1) / (uint32_t)n->up + 1, &a->taps, TCN_VALUE);
-    REQUIRE(holds(c, a->weights_at, (uint64_t)n->up * a->taps, 2), &a->weights_at, TCN_BOUNDS);
+    REQUIRE(a->taps > 0 && a->taps <= TCN_MOST_INTERPOLATED && a->taps == ((uint32_t)c->window->extent - 1) / (uint32_t)c->window->up + 1, &a->taps, TCN_VALUE);
+    REQUIRE(holds(c, a->weights_at, (uint64_t)c->window->up * a->taps, 2), &a->weights_at, TCN_BOUNDS);
     return TCN_OK;
 }
 
@@ -65,17 +73,17 @@ static void interpolate(const tcn_job *j)
     const tcn_program *p = j->p;
     const tcn_node_record *node = j->node;
     const interpolate_args *a = ARGS(interpolate_args);
-    uint32_t in = j->in[0], out = j->out[0], l, t, e, elements = elements_of(&p->tensors[out]);
-    int64_t up = node->up, f;
+    uint32_t in = j->in[0], out = j->out[0], l, t, e, elements = elements_of(frame_of(p, out));
+    int64_t up = j->window->up, f;
     for (l = 0; l < j->n_lanes; l++) {
         const tcn_lane_run *lane = &j->lanes[l];
         for (f = lane->have[out]; f < lane->goal[out]; f++) {
-            int64_t place = f * node->stride - node->pad_begin, set = (up - place % up) % up;
+            int64_t place = f * j->window->stride - j->window->pad_begin, set = (up - place % up) % up;
             const int16_t *weights = IN_PLAN(int16_t, a->weights_at) + set * a->taps;
             const uint8_t *rows[TCN_MOST_INTERPOLATED];
             uint8_t *to = output_frame_at(p, lane, out, f);
             for (t = 0; t < a->taps; t++)
-                rows[t] = weights[t] && set + up * t < node->extent ? padded_frame_at(p, lane, node, in, (place + set) / up + t) : p->buffers;
+                rows[t] = weights[t] && set + up * t < j->window->extent ? padded_frame_at(p, lane, node, in, (place + set) / up + t) : p->buffers;
             for (e = 0; e < elements; e++) {
                 int64_t sum = 0;
                 for (t = 0; t < a->taps; t++)

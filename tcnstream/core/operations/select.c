@@ -5,7 +5,7 @@ TCN_RARELY static int check_select(tcn_checker *c)
 {
     uint8_t dtypes[3] = {TCN_BOOL, output_of(c)->dtype, output_of(c)->dtype};
     ARGUMENTS(select_args);
-    REQUIRE(same_frame(c->node), &c->node->up, TCN_VALUE);
+    REQUIRE(same_frame(c->window), &c->window->up, TCN_VALUE);
     REQUIRE(a->elements == elements_of(output_of(c)), &a->elements, TCN_VALUE);
     return tcn_check_operands(c, a->constant_at, a->index_at, dtypes, 3, a->elements);
 }
@@ -24,7 +24,7 @@ static void selection(const tcn_job *j)
     const tcn_program *p = j->p;
     const tcn_node_record *node = j->node;
     const select_args *a = ARGS(select_args);
-    uint32_t item = element_bytes(p->tensors[j->out[0]].dtype), l;
+    uint32_t item = element_bytes(frame_of(p, j->out[0])->dtype), l;
     tcn_operand operands[3];
     int64_t f;
     for (l = 0; l < j->n_lanes; l++)

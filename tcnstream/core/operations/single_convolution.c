@@ -118,9 +118,10 @@ static void run_single_strided(const tcn_program *p, const tcn_single_frame *sin
 
 TCN_RARELY void tcn_prepare_single_convolution(const tcn_program *p, const tcn_node_record *node, tcn_single_frame *single, int32_t *offsets)
 {
-    const uint32_t *operands = IN_PLAN(uint32_t, node->operands_at);
+    const uint16_t *operands = node_operands(p, node);
     const conv_shape a = tcn_shape_of(p, node);
-    int64_t lag = p->steady_frames[operands[node->n_inputs]] * node->stride - node->pad_begin - p->steady_frames[operands[0]];
+    const tcn_window *window = window_of(p, node);
+    int64_t lag = p->steady_frames[operands[node->n_inputs]] * window->stride - window->pad_begin - p->steady_frames[operands[0]];
     uint32_t i;
     if (tcn_moves_along_frequency(p, node) || (p->fresh[operands[0]] != 1 && tcn_is_narrow(p, node)))
         return;

@@ -7,7 +7,7 @@ TCN_RARELY static int check_softmax(tcn_checker *c)
 {
     const tcn_node_record *n = c->node;
     ARGUMENTS(softmax_args);
-    REQUIRE(n->dtype <= TCN_I16 && output_of(c)->dtype == n->dtype && same_frame(n), &n->dtype, TCN_VALUE);
+    REQUIRE(n->dtype <= TCN_I16 && output_of(c)->dtype == n->dtype && same_frame(c->window), &n->dtype, TCN_VALUE);
     REQUIRE(a->depth > 0 && a->depth <= (n->dtype == TCN_F32 ? MOST_ELEMENTS : TCN_MAX_SOFTMAX_INTEGERS), &a->depth, TCN_VALUE);
     REQUIRE((uint64_t)a->rows * a->depth == elements_of(output_of(c)) && elements_of(output_of(c)) == elements_of(input_of(c, 0)), &a->rows, TCN_VALUE);
     REQUIRE(n->op <= (n->dtype == TCN_I16 ? SOFTMAX_SOFTMAX : SOFTMAX_LOG_SOFTMAX), &n->op, TCN_VALUE);

@@ -56,7 +56,7 @@ static void unary_scalar(const tcn_job *j, const void *from, void *to, uint32_t 
     const tcn_program *p = j->p;
     const tcn_node_record *node = j->node;
     const unary_scalar_args *a = ARGS(unary_scalar_args);
-    uint32_t out = p->tensors[j->out[0]].dtype, n = frames * a->elements, i;
+    uint32_t out = frame_of(p, j->out[0])->dtype, n = frames * a->elements, i;
     for (i = 0; i < n; i++) {
         if (node->dtype == TCN_F32 && out == TCN_F32) {
             ((float *)to)[i] = ((const float *)from)[i];

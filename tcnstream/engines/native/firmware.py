@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 
-from tcnstream.engines.native.layout import ConvOp, Dtype, Family, Fours, Header, Kind, NodeRecord
+from tcnstream.engines.native.layout import ConvOp, Dtype, Family, Fours, Header, Kind
 from tcnstream.engines.native.layout.headers import CORE
 from tcnstream.engines.native.only import needed_macros, told_header
-from tcnstream.engines.native.planfile import Room, read_facts
+from tcnstream.engines.native.planfile import Room, node_records, read_facts
 
 _ROOMS = ("", "operations", "kernels")
 _BLOB_BYTES = 64
@@ -22,8 +22,7 @@ _BLOB_BYTES = 64
 def window_bytes(content: bytes) -> int:
     """Scratch that a plan takes beyond the portable one: the widest window as its family of processors gathers it."""
     head = Header.read(content)
-    nodes = [NodeRecord.read(content, head.nodes_at + k * NodeRecord.size) for k in range(head.n_nodes)]
-    fours = [n for n in nodes if n.kind == Kind.CONV and n.op == ConvOp.FOURS]
+    fours = [n for n in node_records(content) if n.kind == Kind.CONV and n.op == ConvOp.FOURS]
     windows = [(Fours.read(content, n.args_at), 2 if n.dtype == Dtype.I16 else 1) for n in fours]
     # As tcn_fours_window_bytes has it: values as they are, or four of two positions as 16 bits.
     most = max(

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tcnstream.engines.native.layout import Conv, ConvOp, Dtype, Fours, Header, Kind, NodeRecord, ResampleOp
+from tcnstream.engines.native.layout import Conv, ConvOp, Dtype, Fours, Header, Kind, ResampleOp, WindowRecord
+from tcnstream.engines.native.planfile import node_records, sections
 
 KERNELS = (
     *(
@@ -31,11 +32,11 @@ _TRAITS = ("RATES", "CARRIES", "PLACES")
 
 def needed_macros(plans: Sequence[bytes]) -> list[str]:
     """The macros to define for these plan files, which are sound: of operations, kernels and traits."""
-    nodes = [node for plan in plans for node in _nodes(plan)]
+    nodes = [node for plan in plans for node in node_records(plan)]
     kinds = sorted({Kind(node.kind) for node in nodes})
     kernels = {kernel for node in nodes if (kernel := _kernel(node))}
     traits = {
-        "RATES": any(node.up != 1 or node.stride != 1 for node in nodes),
+        "RATES": any(w.up != 1 or w.stride != 1 for plan in plans for w in _windows(plan)),
         "CARRIES": Kind.TRAILING in kinds,
         "PLACES": any(_has_places(plan) for plan in plans),
     }
@@ -63,17 +64,18 @@ def only_header(plans: Sequence[bytes]) -> str:
     return "".join(f"#define {name} 1\n" for name in needed_macros(plans)) + told_header()
 
 
-def _nodes(plan: bytes) -> Iterator[Any]:
+def _windows(plan: bytes) -> Iterator[Any]:
     head = Header.read(plan)
-    return (NodeRecord.read(plan, head.nodes_at + k * NodeRecord.size) for k in range(head.n_nodes))
+    begin = sections(head).windows_at
+    return (WindowRecord.read(plan, begin + k * WindowRecord.size) for k in range(head.n_windows))
 
 
 def _has_places(plan: bytes) -> bool:
     """Whether some window moves along the axis of frequency too."""
-    windows = [n for n in _nodes(plan) if n.kind in (Kind.CONV, Kind.DEPTHWISE)]
+    windows = [n for n in node_records(plan) if n.kind in (Kind.CONV, Kind.DEPTHWISE)]
     in_panels = [Conv.read(plan, n.args_at) for n in windows if n.op == ConvOp.PANELS]
     in_fours = [Fours.read(plan, n.args_at) for n in windows if n.op == ConvOp.FOURS]
-    return any(a.f_out != 1 or a.taps_f != 1 or a.pad_f != 0 for a in in_panels) or any(a.axis_at for a in in_fours)
+    return any(a.has_axis for a in (*in_panels, *in_fours))
 
 
 def _kernel(node: Any) -> str | None:

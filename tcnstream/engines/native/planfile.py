@@ -2,20 +2,21 @@
 
 Timing needs no more than the Window of each node: the core counts as ``timing.counts`` does. A tensor's
 ``ring_frames`` are what a stream must remember of it between two pushes (its lookback); within a push its
-new frames stand in a scratch slot, at most ``ceil(b * grow_up / grow_down) + grow_extra`` of them for b
-input frames. Slots are shared by tensors that never live at the same time. Weights are packed for the
-kernels: outputs in panels of 16 (then 8 or 4), the panel's outputs side by side for each tap and channel
-(integers: for each four channels); see ``layout.Conv``.
+new frames stand in a scratch slot, at most ``ceil(b * up / down) + extra`` of them for b input frames.
+Slots are shared by tensors that never live at the same time. Weights are packed for the kernels: outputs
+in panels of 16 (then 8 or 4), the panel's outputs side by side for each tap and channel (integers: for
+each four channels); see ``layout.Conv``.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import struct
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -40,14 +41,16 @@ from tcnstream.engines.native.layout import (
     Dtype,
     Edge,
     Family,
-    Growth,
+    FrameRecord,
     Header,
     Kind,
     NodeDescription,
     NodeRecord,
     PlanFlag,
     Reduce,
+    RingRecord,
     TensorRecord,
+    WindowRecord,
 )
 from tcnstream.engines.native.pack import Packed, pack, unsupported
 from tcnstream.engines.native.unsigned import signed_plan
@@ -55,10 +58,11 @@ from tcnstream.engines.signed import unlike_int8
 from tcnstream.errors import EngineError, ModelError
 from tcnstream.tflite.graph import Tensor
 
-_CHECKED_FROM = Header.offset("flags")
+_CHECKED_FROM = Header.offset("family")
 """What the checksum covers begins behind it."""
 
 _WORD_BYTES = 4
+_OPERAND_BYTES = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,9 +78,6 @@ class TensorFacts:
     ring_frames: int
     ring_at: int
     ring_bytes: int
-    slot: int
-    writer: int
-    last_reader: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,9 +131,10 @@ def write_plan(plan: Plan, identity: str = "", rounding: str = "litert", family:
     _ports(plan)
     _unsigned(plan)
     plan = signed_plan(plan)
-    if max(len(plan.tensors), len(plan.nodes)) > MOST_NUMBERS:
+    operands = sum(len(node.inputs) + len(node.outputs) for node in plan.nodes)
+    if max(len(plan.tensors), len(plan.nodes), operands) > MOST_NUMBERS:
         raise EngineError(
-            f"the native engine lacks models of more than {MOST_NUMBERS} tensors or operations;"
+            f"the native engine lacks models of more than {MOST_NUMBERS} tensors, operations or operands;"
             ' use engine="interpreter" or engine="reference"'
         )
     portable = _written(plan, identity, rounding, Family.PORTABLE)
@@ -180,9 +182,10 @@ def _ports(plan: Plan) -> None:
 
 
 def stream_numbers(plan: Plan) -> dict[int, int]:
-    """The numbers that the tensors of a plan have in its file: of those that are no constants, in their order."""
-    streams = (i for i, tensor in enumerate(plan.tensors) if tensor.data is None)
-    return {i: number for number, i in enumerate(streams)}
+    """The numbers that the tensors of a plan have in its file: the inputs, then what the nodes make."""
+    plan = signed_plan(plan)
+    made = (*plan.inputs, *(o for node in plan.nodes for o in node.outputs))
+    return {i: number for number, i in enumerate(made)}
 
 
 def growth(plan: Plan) -> list[tuple[Fraction, int]]:
@@ -204,12 +207,21 @@ def growth(plan: Plan) -> list[tuple[Fraction, int]]:
     return [(rate, math.ceil(e)) for rate, e in zip(rates, slack, strict=True)]
 
 
-@dataclass(frozen=True)
-class _Ring:
-    """What a stream keeps of a tensor: so many frames, at a place among all rings."""
+class _Overlapping:
+    """Sequences of numbers, of which each begins among the last numbers of those before, as far as it can."""
 
-    frames: int
-    at: int = 0
+    def __init__(self) -> None:
+        self.numbers: list[int] = []
+
+    def place(self, sequence: Sequence[int]) -> int:
+        """Where the sequence begins."""
+        wanted = list(sequence)
+        shared = min(len(wanted), len(self.numbers))
+        while shared and self.numbers[-shared:] != wanted[:shared]:
+            shared -= 1
+        begin = len(self.numbers) - shared
+        self.numbers += wanted[shared:]
+        return begin
 
 
 class _Writer:
@@ -225,24 +237,34 @@ class _Writer:
         self.family = family
         self.numbers = stream_numbers(plan)
         self.alignment = ALIGNMENT if family == Family.PORTABLE else FAMILY_ALIGNMENT
-        self.growth = growth(plan)
-        self.readers, self.writers = _last_readers(plan), _writers(plan)
         self.names = bytearray()
         self.name_at: dict[str, int] = {}
         self.wide, self.words = bytearray(), bytearray()
         self.blob_at: dict[tuple[bytes, bool], int] = {}
         self.carry_bytes = 0
-        self.tensors_at = self._up(Header.size)
-        self.nodes_at = self._up(self.tensors_at + len(self.numbers) * TensorRecord.size)
-        self.ports_at = self._up(self.nodes_at + len(plan.nodes) * NodeRecord.size)
-        records_end = self.ports_at + (len(plan.inputs) + len(plan.outputs)) * Description.size
+        self.readers = _last_readers(plan)
+        rates = growth(plan)
+        self.slots, self.n_slots = self.scratch(rates)
+        self.rings, self.ring_bytes = self.remembered()
+        self.frames = [self.frame(i, *rates[i]) for i in self.numbers]
+        self.windows = [_window(node.window) for node in plan.nodes]
+        operands = _Overlapping()
+        self.operands_at = [operands.place(self.operands(k)) for k in range(len(plan.nodes))]
+        self.operands_of_all = operands.numbers
+        self.kinds_of_frames = list(dict.fromkeys(self.frames))
+        self.kinds_of_windows = list(dict.fromkeys(self.windows))
+        records_end = (
+            Header.size
+            + len(self.kinds_of_frames) * FrameRecord.size
+            + len(self.numbers) * TensorRecord.size
+            + len(self.rings) * RingRecord.size
+            + len(self.kinds_of_windows) * WindowRecord.size
+            + len(plan.nodes) * NodeRecord.size
+            + (len(plan.inputs) + len(plan.outputs)) * Description.size
+            + len(self.operands_of_all) * _OPERAND_BYTES
+        )
         self.wide_at = -(-records_end // self.alignment) * self.alignment
         self.words_at = self.wide_at + wide_bytes
-
-    def _up(self, size: int) -> int:
-        """Where a section of records begins: of a packed plan behind the one before, for they are words."""
-        alignment = self.alignment if self.family == Family.PORTABLE else _WORD_BYTES
-        return -(-size // alignment) * alignment
 
     def text(self, text: str) -> int:
         """The place of ``text`` among the names; equal texts are kept once."""
@@ -276,52 +298,59 @@ class _Writer:
         ports = b"".join(self.description(i) for i in (*plan.inputs, *plan.outputs))
         loops = {loop.start: len(loop) for loop in plan.loops}
         nodes = b"".join(self.node(k, p, loops.get(k, 0)) for k, p in enumerate(self.packed))
-        rings, ring_bytes = self.rings()
-        slots = self.slots()
-        tensors = b"".join(self.record(i, rings[i], slots[i]) for i in self.numbers)
-        self.wide += bytes(-len(self.wide) % _WORD_BYTES)
+        tensors = b"".join(
+            TensorRecord(frame=self.kinds_of_frames.index(frame), slot=self.slots[i]).pack()
+            for i, frame in zip(self.numbers, self.frames, strict=True)
+        )
         descriptions = b"" if self.family != Family.PORTABLE else self.descriptions()
-        described_at = self._up(self.words_at + len(self.words))
-        names_at = self._up(described_at + len(descriptions))
+        self.wide += bytes(-len(self.wide) % _WORD_BYTES)
+        described_at = self.words_at + len(self.words)
+        names_at = described_at + len(descriptions)
         total = names_at + len(self.names)
         total += -total % _WORD_BYTES
+        header = Header(
+            version=VERSION,
+            bytes=total,
+            crc32=0,
+            family=self.family,
+            flags=PlanFlag.TFLM_ROUNDING if rounding == "tflm" else 0,
+            n_inputs=len(plan.inputs),
+            n_outputs=len(plan.outputs),
+            n_frames=len(self.kinds_of_frames),
+            n_tensors=len(self.numbers),
+            n_rings=len(self.rings),
+            n_windows=len(self.kinds_of_windows),
+            n_nodes=len(plan.nodes),
+            n_operands=len(self.operands_of_all),
+            n_slots=self.n_slots,
+            ring_bytes=self.ring_bytes,
+            carry_bytes=self.carry_bytes,
+            max_taps=max((p.taps for p in self.packed), default=1),
+            window_frames=plan.window_frames,
+            described_at=described_at if descriptions else 0,
+            names_at=names_at,
+            names_bytes=len(self.names),
+            program_crc32=program_crc32,
+        )
+        records = (
+            header.pack(),
+            *self.kinds_of_frames,
+            tensors,
+            *(ring.pack() for ring in self.rings),
+            *self.kinds_of_windows,
+            nodes,
+            ports,
+            struct.pack(f"<{len(self.operands_of_all)}H", *self.operands_of_all),
+        )
         content = bytearray(total)
         for at, part in (
-            (self.tensors_at, tensors),
-            (self.nodes_at, nodes),
-            (self.ports_at, ports),
+            (0, b"".join(records)),
             (self.wide_at, self.wide),
             (self.words_at, self.words),
             (described_at, descriptions),
             (names_at, self.names),
         ):
             content[at : at + len(part)] = part
-        header = Header(
-            version=VERSION,
-            bytes=total,
-            crc32=0,
-            flags=PlanFlag.TFLM_ROUNDING if rounding == "tflm" else 0,
-            n_tensors=len(self.numbers),
-            tensors_at=self.tensors_at,
-            n_nodes=len(plan.nodes),
-            nodes_at=self.nodes_at,
-            n_inputs=len(plan.inputs),
-            n_outputs=len(plan.outputs),
-            ports_at=self.ports_at,
-            n_slots=1 + max((s for s in slots if s != NO_NUMBER), default=-1),
-            n_rings=sum(ring.frames > 0 for ring in rings),
-            ring_bytes=ring_bytes,
-            carry_bytes=self.carry_bytes,
-            max_taps=max((p.taps for p in self.packed), default=1),
-            names_at=names_at,
-            names_bytes=len(self.names),
-            identity=identity,
-            window_frames=plan.window_frames,
-            described_at=described_at if descriptions else 0,
-            family=self.family,
-            program_crc32=program_crc32,
-        )
-        content[: Header.size] = header.pack(self)
         struct.pack_into("<I", content, Header.offset("crc32"), zlib.crc32(content[_CHECKED_FROM:]))
         return bytes(content)
 
@@ -331,10 +360,12 @@ class _Writer:
         )
         return b"".join([*map(self.description, self.numbers), *(node.pack(self) for node in nodes)])
 
+    def operands(self, k: int) -> list[int]:
+        return [self.numbers[i] for i in (*self.packed[k].operands, *self.plan.nodes[k].outputs)]
+
     def node(self, k: int, packed: Packed, loop: int) -> bytes:
         plan, node = self.plan, self.plan.nodes[k]
         window = node.window
-        operands = [self.numbers[i] for i in (*packed.operands, *node.outputs)]
         pad_end = SAME if window.pad_end is None else window.pad_end
         source = plan.tensors[packed.operands[0]]
         padded = window.pad_begin > 0 or pad_end == SAME or pad_end > 0 or window.up > 1
@@ -348,45 +379,48 @@ class _Writer:
             dtype=_dtype(node, source),
             n_inputs=len(packed.operands),
             n_outputs=len(node.outputs),
-            operands=struct.pack(f"<{len(operands)}I", *operands),
-            up=window.up,
-            stride=window.stride,
-            extent=window.extent,
-            pad_begin=window.pad_begin,
-            pad_end=pad_end,
+            operands=self.operands_at[k],
+            window=self.kinds_of_windows.index(self.windows[k]),
             edge=Edge[window.edge.upper()],
             fill=fill,
-            args=packed.arguments,
+            args=self.arguments(packed),
             loop=loop,
         )
         return record.pack(self)
 
-    def rings(self) -> tuple[list[_Ring], int]:
-        """A ring per tensor, and the bytes of all rings."""
-        remembered = zip(self.plan.tensors, remembered_frames(self.plan), strict=True)
-        kept = [0 if tensor.data is not None else frames for tensor, frames in remembered]
-        frame_bytes = [math.prod(t.shape) * t.dtype.itemsize for t in self.plan.tensors]
-        made = [_Ring(frames) for frames in kept]
+    def arguments(self, packed: Packed) -> bytes | None:
+        if packed.arguments is None:
+            return None
+        return packed.arguments.pack(self) + (packed.behind.pack(self) if packed.behind else b"")
+
+    def remembered(self) -> tuple[list[RingRecord], int]:
+        """A ring per tensor of which a stream remembers anything, and the bytes of all rings."""
+        remembered = remembered_frames(self.plan)
+        tensors = self.plan.tensors
+        kept = {i: remembered[i] for i in self.numbers if remembered[i]}
+        made = {}
         end = 0
         # Frames of whole cache lines come first: then none of them lies across two lines.
-        for i in sorted((i for i, frames in enumerate(kept) if frames), key=lambda i: -math.gcd(frame_bytes[i], 64)):
-            end += -end % max(self.plan.tensors[i].dtype.itemsize, 4)
-            made[i] = replace(made[i], at=end)
-            end += kept[i] * frame_bytes[i]
-        return made, end
+        for i in sorted(kept, key=lambda i: -math.gcd(_frame_bytes(tensors[i]), 64)):
+            end += -end % max(tensors[i].dtype.itemsize, 4)
+            made[i] = end
+            end += kept[i] * _frame_bytes(tensors[i])
+        rings = [
+            RingRecord(frames=frames, at=made[i], tensor=self.numbers[i], last_reader=self.readers[i])
+            for i, frames in kept.items()
+        ]
+        return rings, end
 
-    def slots(self) -> list[int]:
-        """A scratch area per tensor; two that live at the same time never share one."""
+    def scratch(self, rates: Sequence[tuple[Fraction, int]]) -> tuple[list[int], int]:
+        """A scratch area per tensor, and how many there are; two that live at the same time never share one."""
         plan = self.plan
-        rates = self.growth
-        writer, reader = self.writers, self.readers
+        writer, reader = _writers(plan), self.readers
         free: list[int] = []
         size: list[Fraction] = []
         slots = [NO_NUMBER] * len(plan.tensors)
         for k in range(len(plan.nodes)):
             for i in plan.nodes[k].outputs:
-                tensor = plan.tensors[i]
-                need = (rates[i][0] + rates[i][1]) * math.prod(tensor.shape) * tensor.dtype.itemsize
+                need = (rates[i][0] + rates[i][1]) * _frame_bytes(plan.tensors[i])
                 if free:
                     slot = min(free, key=lambda s: (abs(size[s] - need), s))
                     free.remove(slot)
@@ -399,37 +433,47 @@ class _Writer:
                 last = reader[i] if reader[i] != NO_NUMBER else writer[i]
                 if slots[i] != NO_NUMBER and i not in plan.outputs and last == k:
                     free.append(slots[i])
-        return slots
+        return slots, len(size)
 
-    def record(self, i: int, ring: _Ring, slot: int) -> bytes:
+    def frame(self, i: int, rate: Fraction, extra: int) -> bytes:
         tensor = self.plan.tensors[i]
-        rate, extra = self.growth[i]
-        record = TensorRecord(
-            bytes=math.prod(tensor.shape) * tensor.dtype.itemsize,
-            ring_frames=ring.frames,
-            ring_at=ring.at,
-            growth=Growth(up=rate.numerator, down=rate.denominator, extra=extra),
-            slot=slot,
-            last_reader=self.readers[i],
-            writer=self.writers[i],
+        record = FrameRecord(
+            bytes=_frame_bytes(tensor),
             dtype=DTYPES[str(tensor.dtype)],
+            up=rate.numerator,
+            down=rate.denominator,
+            extra=extra,
         )
-        return record.pack(self)
+        return record.pack()
 
     def description(self, i: int) -> bytes:
         tensor = self.plan.tensors[i]
         shape = tensor.shape if len(tensor.shape) <= MAX_RANK else (math.prod(tensor.shape),)
-        s0, s1, s2, s3 = shape + (1,) * (MAX_RANK - len(shape))
         q = tensor.quantization
         described = Description(
             tensor=i,
             name=tensor.name if self.family == Family.PORTABLE else "",
             rank=len(shape),
-            shape=(s0, s1, s2, s3),
+            shape=struct.pack(f"<{len(shape)}I", *shape) or None,
             scale=0.0 if q is None else float(q.scale.flat[0]),
             zero_point=0 if q is None else int(q.zero_point.flat[0]),
         )
         return described.pack(self)
+
+
+def _frame_bytes(tensor: Tensor) -> int:
+    return math.prod(tensor.shape) * tensor.dtype.itemsize
+
+
+def _window(window: Window) -> bytes:
+    record = WindowRecord(
+        up=window.up,
+        stride=window.stride,
+        extent=window.extent,
+        pad_begin=window.pad_begin,
+        pad_end=SAME if window.pad_end is None else window.pad_end,
+    )
+    return record.pack()
 
 
 def _writers(plan: Plan) -> list[int]:
@@ -484,6 +528,39 @@ def read_facts(content: bytes) -> PlanFacts:
         raise ModelError(f"the plan file says what no plan says ({e}); export the model again") from None
 
 
+@dataclass(frozen=True)
+class _Sections:
+    """Where the sections of records begin, one behind the other."""
+
+    frames_at: int
+    tensors_at: int
+    rings_at: int
+    windows_at: int
+    nodes_at: int
+    ports_at: int
+    operands_at: int
+
+
+def sections(head: Any) -> _Sections:
+    """Where a file with this header has its records."""
+    sizes = (
+        head.n_frames * FrameRecord.size,
+        head.n_tensors * TensorRecord.size,
+        head.n_rings * RingRecord.size,
+        head.n_windows * WindowRecord.size,
+        head.n_nodes * NodeRecord.size,
+        (head.n_inputs + head.n_outputs) * Description.size,
+    )
+    return _Sections(*itertools.accumulate(sizes, initial=Header.size))
+
+
+def node_records(content: bytes) -> list[Any]:
+    """The records of all nodes, by their names in C."""
+    head = Header.read(content)
+    begin = sections(head).nodes_at
+    return [NodeRecord.read(content, begin + k * NodeRecord.size) for k in range(head.n_nodes)]
+
+
 def _facts(content: bytes, head: Any) -> PlanFacts:
     """Raises struct.error for a place beyond the file, ValueError for a code that is none or too many of anything."""
 
@@ -491,20 +568,23 @@ def _facts(content: bytes, head: Any) -> PlanFacts:
         begin = head.names_at + at
         return content[begin : content.index(b"\0", begin)].decode(errors="replace")
 
-    for what, count, each_bytes in (
-        ("inputs and outputs", head.n_inputs + head.n_outputs, Description.size),
-        ("tensors", head.n_tensors, TensorRecord.size),
-        ("operations", head.n_nodes, NodeRecord.size),
-    ):
-        if count * each_bytes > len(content):
-            raise ValueError(f"{count:,} {what} in {len(content):,} bytes")
+    at = sections(head)
+    if at.operands_at + head.n_operands * _OPERAND_BYTES > len(content):
+        raise ValueError(f"{at.operands_at:,} bytes of records in {len(content):,}")
     nodes_described_at = head.described_at + head.n_tensors * Description.size
-    ports_at = [head.ports_at + k * Description.size for k in range(head.n_inputs + head.n_outputs)]
-    ports = [Description.read(content, at).tensor for at in ports_at]
+    ports_at = [at.ports_at + k * Description.size for k in range(head.n_inputs + head.n_outputs)]
+    ports = [Description.read(content, port_at).tensor for port_at in ports_at]
+    rings = {
+        ring.tensor: ring
+        for ring in (RingRecord.read(content, at.rings_at + k * RingRecord.size) for k in range(head.n_rings))
+    }
+    operands_of_all = struct.unpack_from(f"<{head.n_operands}H", content, at.operands_at)
+    nodes = node_records(content)
 
     def tensor(k: int) -> TensorFacts:
-        record = TensorRecord.read(content, head.tensors_at + k * TensorRecord.size)
-        dtype = Dtype(record.dtype)
+        record = TensorRecord.read(content, at.tensors_at + k * TensorRecord.size)
+        frame = FrameRecord.read(content, at.frames_at + record.frame * FrameRecord.size)
+        dtype, ring = Dtype(frame.dtype), rings.get(k)
         described_at = head.described_at + k * Description.size if head.described_at else 0
         if not described_at and k in ports:
             described_at = ports_at[ports.index(k)]
@@ -512,23 +592,20 @@ def _facts(content: bytes, head: Any) -> PlanFacts:
         return TensorFacts(
             name=name(described.name) if described else "",
             dtype=dtype.numpy,
-            shape=described.shape[: described.rank] if described else (record.bytes // dtype.bytes,),
-            ring_frames=record.ring_frames,
-            ring_at=record.ring_at,
-            ring_bytes=record.ring_frames * record.bytes,
-            slot=record.slot,
-            writer=record.writer,
-            last_reader=record.last_reader,
+            shape=_shape(content, described) if described else (frame.bytes // dtype.bytes,),
+            ring_frames=ring.frames if ring else 0,
+            ring_at=ring.at if ring else 0,
+            ring_bytes=ring.frames * frame.bytes if ring else 0,
         )
 
-    def node(k: int) -> NodeFacts:
-        record = NodeRecord.read(content, head.nodes_at + k * NodeRecord.size)
+    def node(k: int, record: Any) -> NodeFacts:
         described = None
         if head.described_at:
             described = NodeDescription.read(content, nodes_described_at + k * NodeDescription.size)
         kind = Kind(record.kind)
-        operands = struct.unpack_from(f"<{record.n_inputs + record.n_outputs}I", content, record.operands_at)
-        pad_end = None if record.pad_end == SAME else record.pad_end
+        operands = operands_of_all[record.operands : record.operands + record.n_inputs + record.n_outputs]
+        window = WindowRecord.read(content, at.windows_at + record.window * WindowRecord.size)
+        pad_end = None if window.pad_end == SAME else window.pad_end
         edge = Edge(record.edge).name.lower()
         carried = kind in (Kind.TRAILING, Kind.CUMULATIVE)
         return NodeFacts(
@@ -538,17 +615,17 @@ def _facts(content: bytes, head: Any) -> PlanFacts:
             index=described.index if described else -1,
             inputs=operands[: record.n_inputs],
             outputs=operands[record.n_inputs :],
-            window=Window(record.up, record.stride, record.extent, record.pad_begin, pad_end, edge),  # type: ignore[arg-type]
+            window=Window(window.up, window.stride, window.extent, window.pad_begin, pad_end, edge),  # type: ignore[arg-type]
             carry_at=Reduce.read(content, record.args_at).carry_at if carried else -1,
         )
 
     return PlanFacts(
         version=head.version,
-        identity=name(head.identity),
+        identity=name(0),
         rounding="tflm" if head.flags & PlanFlag.TFLM_ROUNDING else "litert",
         window_frames=head.window_frames,
         tensors=tuple(tensor(k) for k in range(head.n_tensors)),
-        nodes=tuple(node(k) for k in range(head.n_nodes)),
+        nodes=tuple(node(k, record) for k, record in enumerate(nodes)),
         inputs=tuple(ports[: head.n_inputs]),
         outputs=tuple(ports[head.n_inputs :]),
         ring_bytes=head.ring_bytes,
@@ -557,6 +634,12 @@ def _facts(content: bytes, head: Any) -> PlanFacts:
         family=Family(head.family).word,
         program_crc32=head.program_crc32 or head.crc32,
     )
+
+
+def _shape(content: bytes, described: Any) -> tuple[int, ...]:
+    if described.rank > MAX_RANK:
+        raise ValueError(f"a shape of {described.rank} axes")
+    return struct.unpack_from(f"<{described.rank}I", content, described.shape_at)
 
 
 @dataclass(frozen=True)

@@ -6,18 +6,22 @@ limits: what a user of ``tcn.h`` sees) and ``core/layout.h`` (the records of the
 arguments, a member of ``Kind``, a packer in ``pack/`` and a file in ``core/operations/``.
 
 A plan file is little-endian and position-independent; it is used where it lies (flash, a mapped file) at an address
-that is a multiple of 16. Offsets (``..._at`` in C) count bytes from its start, every section starts at a multiple of
-64::
+that is a multiple of 16. Offsets (``..._at`` in C) count bytes from its start. Sections of records follow one another::
 
     header        magic "TCNPLAN\\n", version, bytes of the file, CRC-32 of all that follows the CRC
-    tensors       one per tensor of the Plan that is no constant: type, ring, growth, scratch slot, writer and reader
-    nodes         one per node: kind, operands, Window, padding frame, arguments
+    frames        what tensors have in common: type, bytes, growth
+    tensors       one per tensor of the Plan that is no constant: its frames, its scratch slot
+    rings         one per tensor that a stream remembers, in the order of tensors
+    windows       what nodes have in common: how they move along time
+    nodes         one per node: kind, operands, window, padding frame, arguments
     ports         descriptions of the inputs, then of the outputs
-    data          packed weights and other arrays, then operands, arguments, growths
+    operands      numbers of tensors, which nodes share where they can
+    data          packed weights and other arrays, then shapes and arguments
     descriptions  of all tensors, then of all nodes, for reports: no board needs them
-    names         NUL-terminated UTF-8: the model's identity, and what descriptions call things
+    names         NUL-terminated UTF-8: the model's identity first, and what descriptions call things
 
-What is packed for a family of processors has no descriptions, and no gaps but before data, at a multiple of 16.
+Tensors are numbered as they are made: the inputs, then the outputs of each node. Data begin at a multiple of 64, of 16
+in what is packed for a family of processors, which has no descriptions.
 """
 
 from enum import IntEnum
@@ -25,6 +29,7 @@ from typing import Self
 
 from tcnstream.engines.native.layout.records import (
     F32,
+    I8,
     I16,
     I32,
     I64,
@@ -43,13 +48,13 @@ from tcnstream.engines.native.layout.records import (
 
 MAGIC = b"TCNPLAN\n"
 SNAPSHOT_MAGIC = b"TCNSNAP\n"
-VERSION = 5
+VERSION = 6
 ALIGNMENT = 64
 FAMILY_ALIGNMENT = 16
 NONE = 0xFFFFFFFF
 NO_NUMBER = 0xFFFF
 MOST_NUMBERS = NO_NUMBER - 1
-"""Tensors, nodes, rings and scratch slots are numbered in 16 bits."""
+"""Tensors, nodes, operands, rings and scratch slots are numbered in 16 bits."""
 SAME = -(1 << 31)
 
 MAX_PORTS = 16
@@ -308,31 +313,36 @@ class Header(Record, c="tcn_header"):
     version: U32
     bytes: U32
     crc32: U32 = doc("of all that follows this field")
-    flags: U32 = doc("PLAN_...")
-    n_tensors: U32
-    tensors_at: U32
-    n_nodes: U32
-    nodes_at: U32
-    n_inputs: U32
-    n_outputs: U32
-    ports_at: U32 = doc("tcn_description [n_inputs + n_outputs], inputs first")
-    n_slots: U32 = doc("scratch areas that tensors share, one after the other")
-    n_rings: U32
+    family: U8 = doc("FAMILY_...")
+    flags: U8 = doc("PLAN_...")
+    n_inputs: U8
+    n_outputs: U8
+    n_frames: U16
+    n_tensors: U16
+    n_rings: U16
+    n_windows: U16
+    n_nodes: U16
+    n_operands: U16
+    n_slots: U16 = doc("scratch areas that tensors share, one after the other")
+    reserved: U16 = 0
     ring_bytes: U32 = doc("of one state")
     carry_bytes: U32 = doc("of one state: running sums of policies")
     max_taps: U32 = doc("rows that one output position reads, the largest over the nodes")
-    names_at: U32
-    names_bytes: U32
-    identity: Text = doc("the model and its policy")
     window_frames: U32
     described_at: U32 = doc("tcn_description [n_tensors], tcn_node_description [n_nodes]; 0: none")
-    family: U32 = doc("FAMILY_...")
+    names_at: U32 = doc("the model and its policy, then other names")
+    names_bytes: U32
     program_crc32: U32 = doc("of the portable plan, whose snapshots these are as well; 0: this is it")
 
 
-class Growth(Record, c="tcn_growth"):
-    """b input frames make at most ceil(b * up / down) + extra new frames of a tensor."""
+class FrameRecord(Record, c="tcn_frame"):
+    """What the frames of tensors have in common.
 
+    b input frames of the model make at most ceil(b * up / down) + extra new ones.
+    """
+
+    bytes: U32
+    dtype: U32 = doc("TCN_F32 ...")
     up: U32
     down: U32
     extra: U32
@@ -341,19 +351,31 @@ class Growth(Record, c="tcn_growth"):
 class TensorRecord(Record, c="tcn_tensor_record"):
     """A tensor of the plan that is no constant: the nodes that read a constant hold it themselves."""
 
-    bytes: U32 = doc("of a frame")
-    ring_frames: U32 = doc("what a stream remembers between two pushes; rings are numbered in the order of tensors")
-    ring_at: U32 = doc("within the rings of a state")
-    growth: Words = doc("tcn_growth")
+    frame: U16
     slot: U16 = doc("scratch area; TCN_NO_NUMBER for the model's inputs")
-    last_reader: U16 = doc("node after which the ring takes in the new frames; TCN_NO_NUMBER: none")
-    writer: U16 = doc("node; TCN_NO_NUMBER for the model's inputs")
-    dtype: U8 = doc("TCN_F32 ...")
-    reserved: U8 = 0
+
+
+class RingRecord(Record, c="tcn_ring_record"):
+    """What a stream remembers of a tensor between two pushes."""
+
+    frames: U32
+    at: U32 = doc("within the rings of a state")
+    tensor: U16
+    last_reader: U16 = doc("node after which the ring takes in the new frames")
+
+
+class WindowRecord(Record, c="tcn_window"):
+    """``compiler.plan.Window``."""
+
+    up: I32
+    stride: I32
+    extent: I32
+    pad_begin: I32
+    pad_end: I32 = doc("TCN_SAME: as many frames as give ceil(frames / stride)")
 
 
 class NodeRecord(Record, c="tcn_node_record"):
-    """A node: its operation, its operands, its Window (``compiler.plan.Window``) and its arguments."""
+    """A node: its operation, its operands, its window and its arguments."""
 
     kind: U8 = doc("KIND_...")
     op: U8 = doc("which of the kind's functions")
@@ -362,12 +384,8 @@ class NodeRecord(Record, c="tcn_node_record"):
     n_inputs: U8
     n_outputs: U8
     loop: U16 = doc("the first node of a loop: how many nodes go together, frame by frame; 0 for all others", default=0)
-    operands: Words = doc("u32 tensor numbers, inputs first")
-    up: I32
-    stride: I32
-    extent: I32
-    pad_begin: I32
-    pad_end: I32 = doc("TCN_SAME: as many frames as give ceil(frames / stride)")
+    operands: U16 = doc("where they begin among those of all nodes: numbers of tensors, inputs first")
+    window: U16
     fill: Blob = doc("a frame of padding of the first input; 0: none")
     args: Words
 
@@ -376,9 +394,9 @@ class Description(Record, c="tcn_description"):
     """A tensor as users see it."""
 
     tensor: TensorNumber
+    rank: U16
     name: Text
-    rank: U32
-    shape: tuple[U32, U32, U32, U32] = doc("of a frame")
+    shape: Words = doc("of a frame: u32 [rank]")
     scale: F32 = doc("real = scale * (q - zero_point); 0 if not quantized")
     zero_point: I32
 
@@ -391,8 +409,20 @@ class NodeDescription(Record, c="tcn_node_description"):
     index: I32 = doc("in the model file")
 
 
+class Axis(Record, c="axis_args"):
+    """How a window moves along the axis of frequency; behind the arguments of a convolution."""
+
+    taps_f: U32
+    dilation_f: U32 = doc("0: all taps of the frequency read one place, for weights beyond int8 in several parts")
+    stride_f: U32
+    pad_f: I32
+    f_in: U32
+    f_out: U32
+    edge_f: Blob = doc("`channels` elements of padding")
+
+
 class Conv(Record, c="conv_args"):
-    """CONV, TRANSPOSE_CONV, DEPTHWISE, RESAMPLE (``up`` sets of weights, each of ``weights_bytes``, a multiple of 64).
+    """CONV, TRANSPOSE_CONV, DEPTHWISE, RESAMPLE (``up`` sets of weights, each filled up to a multiple of 64 bytes).
 
     A convolution's outputs stand in panels of 16, then 8 or 4 for the rest (``panel_width`` in kernels/kernels.h).
     CONV weights, per group and panel of width w:  f32 (taps, channels, w)
@@ -404,53 +434,36 @@ class Conv(Record, c="conv_args"):
     taps_t: U32
     taps_f: U32
     dilation_t: U32
-    dilation_f: U32 = doc("0: all taps of the frequency read one place, for weights beyond int8 in several parts")
-    stride_f: U32
-    pad_f: I32
-    f_in: U32
-    f_out: U32
     channels: U32 = doc("per frame position, over all groups")
     groups: U32
     outputs: U32 = doc("per frame position, over all groups")
     weights: Blob
-    weights_bytes: U32
     bias: Blob = doc("f32, i32 (input zero point folded in) or i64")
     bias_u8: Blob = doc("i8, portable: the same for activations shifted by 128")
-    rescale: U32 = doc("RESCALE_...")
     multiplier: Blob = doc("i32; EXACT: i64 mantissas")
     shift: Blob = doc("i32; EXACT: exponents")
-    zero_out: I32
-    low: I32
-    high: I32
+    rescale: U16 = doc("RESCALE_...")
+    zero_out: I16
+    low: I16
+    high: I16
+    has_axis: U16 = doc("1: an axis_args stands behind, always of TRANSPOSE_CONV; 0: a position is a frame")
+    reserved: U16 = 0
     low_f: F32
     high_f: F32
-    edge_f: Blob = doc("`channels` elements of frequency padding; 0: a position is a frame, which reads none")
-    pad_t: U32 = doc("TRANSPOSE_CONV: output frames cut off at the start", default=0)
-
-
-class FoursAxis(Record, c="fours_axis"):
-    """How the window of a ``Fours`` moves along the axis of frequency, as in ``Conv``."""
-
-    taps_f: U32
-    dilation_f: U32
-    stride_f: U32
-    pad_f: I32
-    f_in: U32
-    f_out: U32
-    edge_f: Blob
 
 
 class Fours(Record, c="fours_args"):
     """CONV and DEPTHWISE of CONV_FOURS: for a family of processors, one group, int8 and SHORT; CONV of int16 and WIDE.
 
+    `weights` begins with columns: i32 biases with the input zero point folded in, i32 multipliers, and i8 shifts, on
+    DSP places to the right, on HELIUM the negative. Each has whole fours of outputs (HELIUM's DEPTHWISE: sixteens, in
+    the order 0 4 8 12, 2 6 10 14, 1 5 9 13, 3 7 11 15). The accumulators of int16 fit 32 bits, as the plan's writer has
+    found; its shifts are 0 and its multipliers are shifted so that an output is the rounded upper half of the product.
+    Behind the columns, filled up to a multiple of 16 bytes:
     CONV weights:       (outputs / 4, taps * channels / block, 4, block), each quotient rounded up
     DEPTHWISE weights:  DSP (outputs / 4, taps, 4), HELIUM (outputs / 16, taps, 16)
     The block is 4 bytes on DSP and 16 on HELIUM, 8 for int16; the last one of four outputs has as many whole words as
-    are left. Columns are i32 biases with the input zero point folded
-    in, i32 multipliers, and i8 shifts, on DSP places to the right, on HELIUM the negative; each of them has whole fours
-    of outputs (HELIUM's DEPTHWISE: sixteens, in the order 0 4 8 12, 2 6 10 14, 1 5 9 13, 3 7 11 15). The accumulators
-    of int16 fit 32 bits, as the plan's writer has found; its shifts are 0 and its multipliers are shifted so that an
-    output is the rounded upper half of the product.
+    are left.
     """
 
     taps: U16 = doc("along time and frequency together")
@@ -458,12 +471,10 @@ class Fours(Record, c="fours_args"):
     channels: U16 = doc("per frame position")
     outputs: U16 = doc("per frame position")
     weights: Blob
-    columns: Words
-    axis: Words = doc("fours_axis; 0: a position is a frame")
     zero_out: I16
     low: I16
     high: I16
-    reserved: I16 = 0
+    has_axis: U16 = doc("as in conv_args")
 
 
 class Pool(Record, c="pool_args"):
@@ -482,16 +493,49 @@ class Pool(Record, c="pool_args"):
     high_f: F32
 
 
-class Binary(Record, c="binary_args"):
-    """BINARY and BINARY_SCALAR (BINARY_...).
+class Operands(Record, c="operands_args"):
+    """Operands that are no streams as they stand; behind the arguments of BINARY."""
 
-    BINARY_SCALAR: left_shift 0 compares raw values; multiplier_out 0 is for integers without a scale, and low and high
-    then only count where they are not the ends of int32.
+    constant: tuple[Blob, Blob] = doc("0: a stream, else a whole frame of constants")
+    index: tuple[Blob, Blob] = doc("0: as it stands, else u32 [elements], which element of the operand to take")
+
+
+class Binary(Record, c="binary_args"):
+    """BINARY (BINARY_...) of int8 and int16."""
+
+    elements: U32
+    has_operands: U8 = doc("1: an operands_args stands behind; 0: both are streams as they stand")
+    shift_out: I8
+    left_shift: I16
+    multiplier: tuple[I32, I32]
+    multiplier_out: I32
+    zero: tuple[I16, I16]
+    zero_out: I16
+    low: I16
+    high: I16
+    shift: tuple[I8, I8]
+
+
+class BinaryFloat(Record, c="binary_float_args"):
+    """BINARY of float32: begins as ``Binary``."""
+
+    elements: U32
+    has_operands: U8
+    reserved: tuple[U8, U8, U8] = (0, 0, 0)
+    low_f: F32
+    high_f: F32
+
+
+class BinaryScalar(Record, c="binary_scalar_args"):
+    """BINARY_SCALAR (BINARY_...).
+
+    left_shift 0 compares raw values; multiplier_out 0 is for integers without a scale, and low and high then only count
+    where they are not the ends of int32.
     """
 
     elements: U32
-    constant: tuple[Blob, Blob] = doc("0: a stream, else a whole frame of constants")
-    index: tuple[Blob, Blob] = doc("0: as it stands, else u32 [elements], which element of the operand to take")
+    constant: tuple[Blob, Blob] = doc("as in operands_args")
+    index: tuple[Blob, Blob]
     zero: tuple[I32, I32]
     left_shift: I32
     multiplier: tuple[I32, I32]
@@ -501,15 +545,13 @@ class Binary(Record, c="binary_args"):
     zero_out: I32
     low: I32
     high: I32
-    low_f: F32
-    high_f: F32
 
 
 class Select(Record, c="select_args"):
     """SELECT: the condition, what is taken where it holds, what where it does not."""
 
     elements: U32
-    constant: tuple[Blob, Blob, Blob] = doc("as for binary_args")
+    constant: tuple[Blob, Blob, Blob] = doc("as in operands_args")
     index: tuple[Blob, Blob, Blob]
 
 
@@ -626,6 +668,7 @@ class Previous(Record, c="previous_args"):
     """PREVIOUS: frame j is frame j - 1 of another tensor, which may be made later; frame 0 stands in the plan."""
 
     shown: TensorNumber = doc("the tensor")
+    reserved: U16 = 0
     start: Blob
 
 
@@ -699,7 +742,7 @@ class Kind(IntEnum):
     TRAILING = 16, Reduce
     CUMULATIVE = 17, Reduce
     RESAMPLE = 18, Conv
-    BINARY_SCALAR = 19, Binary
+    BINARY_SCALAR = 19, BinaryScalar
     SELECT = 20, Select
     UNARY_SCALAR = 21, UnaryScalar
     ARG_MIN_MAX = 22, Reduce
@@ -712,13 +755,17 @@ class Kind(IntEnum):
 
 RECORDS = (
     Header,
-    Growth,
+    FrameRecord,
     TensorRecord,
+    RingRecord,
+    WindowRecord,
     NodeRecord,
     Description,
     NodeDescription,
-    FoursAxis,
+    Axis,
     Fours,
+    Operands,
+    BinaryFloat,
     *dict.fromkeys(k.arguments for k in Kind if k.arguments),
     MoveRun,
     SnapshotHead,

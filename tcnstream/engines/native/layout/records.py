@@ -64,6 +64,7 @@ class Part(Protocol):
 
 
 U8: TypeAlias = Annotated[int, Scalar("B", "uint8_t")]
+I8: TypeAlias = Annotated[int, Scalar("b", "int8_t")]
 U16: TypeAlias = Annotated[int, Scalar("H", "uint16_t")]
 I16: TypeAlias = Annotated[int, Scalar("h", "int16_t")]
 U32: TypeAlias = Annotated[int, Scalar("I", "uint32_t")]
@@ -75,7 +76,7 @@ Blob: TypeAlias = Annotated[bytes | None, Scalar("I", "uint32_t", Reference.BLOB
 Words: TypeAlias = Annotated[bytes | Part | None, Scalar("I", "uint32_t", Reference.BLOB, alignment=4)]
 Text: TypeAlias = Annotated[str, Scalar("I", "uint32_t", Reference.TEXT)]
 Carry: TypeAlias = Annotated[int, Scalar("I", "uint32_t", Reference.CARRY)]
-TensorNumber: TypeAlias = Annotated[int, Scalar("I", "uint32_t", Reference.TENSOR)]
+TensorNumber: TypeAlias = Annotated[int, Scalar("H", "uint16_t", Reference.TENSOR)]
 
 
 class _Nowhere:

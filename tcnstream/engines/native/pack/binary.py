@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tcnstream.compiler.operations.elementwise import SumOptions
-from tcnstream.engines.native.layout import Binary, BinaryOp, Kind
+from tcnstream.engines.native.layout import Binary, BinaryFloat, BinaryOp, BinaryScalar, Kind, Operands
 from tcnstream.engines.native.pack.context import Context, Packed, packs, range_or_zero
 from tcnstream.engines.native.pack.operands import operand_blobs
 from tcnstream.engines.reference.kernels import KernelContext
@@ -28,7 +28,7 @@ _PLAIN_RANGES = {"RELU": (0, (1 << 31) - 1), "RELU6": (0, 6), "RELU_N1_TO_1": (-
 
 @dataclass
 class _Numbers:
-    """The fixed-point part of ``layout.Binary``."""
+    """The fixed-point part of ``layout.Binary`` and ``layout.BinaryScalar``."""
 
     zeros: tuple[int, int] = (0, 0)
     left_shift: int = 0
@@ -45,12 +45,49 @@ def _fixed(real: Any) -> tuple[int, int]:
     return int(multiplier), int(shift)
 
 
-def _packed(context: Context, kind: Kind, op: BinaryOp, numbers: _Numbers) -> Packed:
+def _elements(context: Context) -> int:
+    return math.prod(context.target.shape)
+
+
+def _operands(context: Context) -> Operands | None:
+    """What is not a stream as it stands; None where both are."""
     dtype = context.facts.tensor(0).dtype
     (c0, c1), (i0, i1) = operand_blobs(context, (dtype, dtype))
-    low_f, high_f = float_range(context.facts.activation)
+    if all(part is None for part in (c0, c1, i0, i1)):
+        return None
+    return Operands(constant=(c0, c1), index=(i0, i1))
+
+
+def _floats(context: Context, op: BinaryOp) -> Packed:
+    low, high = float_range(context.facts.activation)
+    operands = _operands(context)
+    arguments = BinaryFloat(elements=_elements(context), low_f=low, high_f=high, has_operands=operands is not None)
+    return Packed(Kind.BINARY, context.streams, arguments, op, behind=operands)
+
+
+def _integers(context: Context, op: BinaryOp, numbers: _Numbers) -> Packed:
+    operands = _operands(context)
     arguments = Binary(
-        elements=math.prod(context.target.shape),
+        elements=_elements(context),
+        multiplier=numbers.multipliers,
+        multiplier_out=numbers.multiplier_out,
+        left_shift=numbers.left_shift,
+        zero=numbers.zeros,
+        zero_out=numbers.zero_out,
+        low=numbers.range[0],
+        high=numbers.range[1],
+        shift=numbers.shifts,
+        shift_out=numbers.shift_out,
+        has_operands=operands is not None,
+    )
+    return Packed(Kind.BINARY, context.streams, arguments, op, behind=operands)
+
+
+def _scalars(context: Context, op: BinaryOp, numbers: _Numbers) -> Packed:
+    dtype = context.facts.tensor(0).dtype
+    (c0, c1), (i0, i1) = operand_blobs(context, (dtype, dtype))
+    arguments = BinaryScalar(
+        elements=_elements(context),
         constant=(c0, c1),
         index=(i0, i1),
         zero=numbers.zeros,
@@ -62,10 +99,8 @@ def _packed(context: Context, kind: Kind, op: BinaryOp, numbers: _Numbers) -> Pa
         zero_out=numbers.zero_out,
         low=numbers.range[0],
         high=numbers.range[1],
-        low_f=low_f,
-        high_f=high_f,
     )
-    return Packed(kind, context.streams, arguments, op)
+    return Packed(Kind.BINARY_SCALAR, context.streams, arguments, op)
 
 
 @packs("ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE")
@@ -77,11 +112,13 @@ def _binary(context: Context) -> Packed:
         raise context.unsupported(f"{context.source.dtype}")
     if dtype != np.float32 and not is_quantized(facts.output):
         numbers = _Numbers(range=_PLAIN_RANGES.get(facts.activation, _UNCLIPPED))
-        return _packed(context, Kind.BINARY_SCALAR, op, numbers)
+        return _scalars(context, op, numbers)
     if dtype not in (np.float32, np.int8, np.int16):
         raise context.unsupported(f"{dtype}")
-    if dtype == np.float32 or op in (BinaryOp.MAXIMUM, BinaryOp.MINIMUM):
-        return _packed(context, Kind.BINARY, op, _Numbers())
+    if dtype == np.float32:
+        return _floats(context, op)
+    if op in (BinaryOp.MAXIMUM, BinaryOp.MINIMUM):
+        return _integers(context, op, _Numbers())
     if op == BinaryOp.DIV:
         return _quotient(context)
     if dtype == np.int16 and op in (BinaryOp.ADD, BinaryOp.SUB) and facts.options(SumOptions).pot_scale_int16:
@@ -89,7 +126,7 @@ def _binary(context: Context) -> Packed:
         known = [e for e in exponents if e is not None]
         if len(known) == 3:
             return _shifted(context, op, known)
-    return _packed(context, Kind.BINARY, op, _scaled(context, op))
+    return _integers(context, op, _scaled(context, op))
 
 
 def _scales(facts: KernelContext) -> tuple[np.float32, np.float32, np.float32]:
@@ -131,7 +168,7 @@ def _quotient(context: Context) -> Packed:
         raise context.unsupported("a scale of nothing")
     numbers = _Numbers(zeros=_zeros(facts), multiplier_out=multiplier, shift_out=shift, range=range_or_zero(facts))
     numbers.zero_out = zero_point_of(facts, facts.output)
-    return _packed(context, Kind.BINARY_SCALAR, BinaryOp.DIV, numbers)
+    return _scalars(context, BinaryOp.DIV, numbers)
 
 
 def _shifted(context: Context, op: BinaryOp, exponents: list[int]) -> Packed:
@@ -141,21 +178,21 @@ def _shifted(context: Context, op: BinaryOp, exponents: list[int]) -> Packed:
     if min(right) != 0 or max(right) > 31:
         raise facts.unsupported(f"power-of-two scales 2**{exponents}")
     shifted = BinaryOp.ADD_SHIFTED if op == BinaryOp.ADD else BinaryOp.SUB_SHIFTED
-    return _packed(context, Kind.BINARY_SCALAR, shifted, _Numbers(shifts=right, range=range_or_zero(facts)))
+    return _scalars(context, shifted, _Numbers(shifts=right, range=range_or_zero(facts)))
 
 
 @packs("PRELU")
 def _prelu(context: Context) -> Packed:
     facts, dtype = context.facts, context.target.dtype
     if dtype == np.float32 and facts.tensor(1).dtype in (np.float32, np.float16):
-        return _packed(context, Kind.BINARY_SCALAR, BinaryOp.PRELU, _Numbers())
+        return _scalars(context, BinaryOp.PRELU, _Numbers())
     if dtype != np.int8 or facts.tensor(0).dtype != dtype or facts.tensor(1).dtype != dtype:
         raise context.unsupported(f"{dtype}")
     a, b, out = _scales(facts)
     identity, slope = _fixed(a / out), _fixed(a * b / out)
     numbers = _Numbers(_zeros(facts), 0, (identity[0], 0), (identity[1], 0), *slope, zero_point_of(facts, facts.output))
     numbers.range = integer_range(dtype)
-    return _packed(context, Kind.BINARY_SCALAR, BinaryOp.PRELU, numbers)
+    return _scalars(context, BinaryOp.PRELU, numbers)
 
 
 @packs("EQUAL", "NOT_EQUAL", "LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL")
@@ -166,14 +203,14 @@ def _comparison(context: Context) -> Packed:
     if facts.tensor(1).dtype != first.dtype:
         raise context.unsupported(f"{first.dtype} and {facts.tensor(1).dtype}")
     if not is_quantized(first) or first.dtype not in _SCALED_COMPARISONS.get(op, (np.int8,)):
-        return _packed(context, Kind.BINARY_SCALAR, op, _Numbers())
+        return _scalars(context, op, _Numbers())
     one, other = _fixed(scale_of(facts, first)), _fixed(scale_of(facts, facts.tensor(1)))
     numbers = _Numbers(_zeros(facts), 8, (one[0], other[0]), (one[1], other[1]))
-    return _packed(context, Kind.BINARY_SCALAR, op, numbers)
+    return _scalars(context, op, numbers)
 
 
 @packs("LOGICAL_AND", "LOGICAL_OR")
 def _logic(context: Context) -> Packed:
     if any(context.facts.tensor(p).dtype != np.bool_ for p in (0, 1)):
         raise context.unsupported(f"{context.facts.tensor(0).dtype}")
-    return _packed(context, Kind.BINARY_SCALAR, BinaryOp[context.node.kind], _Numbers())
+    return _scalars(context, BinaryOp[context.node.kind], _Numbers())

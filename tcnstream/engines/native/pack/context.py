@@ -24,7 +24,7 @@ class Packed:
     """One node as the core sees it.
 
     ``operands`` are the tensors that it reads as streams, ``op`` says which of the kind's functions it is, ``taps``
-    how many rows one output position reads.
+    how many rows one output position reads; ``behind`` stands behind the arguments, which say that it does.
     """
 
     kind: Kind
@@ -32,6 +32,7 @@ class Packed:
     arguments: Record | None
     op: int = 0
     taps: int = 1
+    behind: Record | None = None
 
 
 def unsupported(node: Node, what: str = "") -> EngineError:

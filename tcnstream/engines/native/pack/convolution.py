@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -13,13 +12,14 @@ from tcnstream.compiler.operations.convolution import TRANSPOSE_CONV, Convolutio
 from tcnstream.compiler.operations.dense import BATCH_MATMUL, FULLY_CONNECTED, MatrixOptions
 from tcnstream.compiler.operations.time import ResampleOptions
 from tcnstream.engines.native.layout import (
+    ALIGNMENT,
     MOST_IN_FOURS,
     MOST_INTERPOLATED,
+    Axis,
     Conv,
     ConvOp,
     Family,
     Fours,
-    FoursAxis,
     Interpolate,
     Kind,
     ResampleOp,
@@ -148,7 +148,6 @@ def _convolution(
     groups: int,
     places: tuple[int, int],
     frequency: Frequency,
-    pad_t: int = 0,
     sets: Sequence[Array] = (),
 ) -> Packed:
     """CONV and its kin: weights (O, kt, kf, depth), or (1, kt, kf, O) for DEPTHWISE.
@@ -156,7 +155,6 @@ def _convolution(
     ``places`` are those of the frequency axis, in and out. ``sets`` are those of RESAMPLE, each like ``weights``.
     """
     facts = context.facts
-    f_in, f_out = places
     depthwise = kind == Kind.DEPTHWISE
     if weights.dtype == np.int16:
         weights, frequency = _in_parts(context, weights), frequency._replace(dilation=0)
@@ -165,49 +163,56 @@ def _convolution(
     dilation_t = options.dilation_t if isinstance(options, ConvolutionOptions) else 1
     bias = facts.optional(2)
     quantized = is_quantized(facts.tensor(0))
+    zero_in = zero_point_of(facts, facts.tensor(0)) if quantized else 0
+    axis = None
+    if kind == Kind.TRANSPOSE_CONV or (*places, kf, frequency.pad_begin) != (1, 1, 1, 0):
+        axis = Axis(
+            taps_f=kf,
+            dilation_f=frequency.dilation,
+            stride_f=frequency.stride,
+            pad_f=frequency.pad_begin,
+            f_in=places[0],
+            f_out=places[1],
+            edge_f=np.full(channels, zero_in, facts.tensor(0).dtype if quantized else np.float32).tobytes(),
+        )
     dtype = facts.tensor(0).dtype
-    item: Any = np.float32
     sums = None
-    zero_in = 0
     bias_u8: bytes | None = None
     multiplier: bytes | None = None
     shift: bytes | None = None
-    rescale, zero_out = Rescale.FLOAT, 0
+    rescale, zero_out, low, high = Rescale.FLOAT, 0, 0, 0
     spread = (lambda v: v) if depthwise else (lambda v: _spread(v, groups))
     if quantized:
         if dtype not in (np.int8, np.int16) or facts.output.dtype != dtype:
             raise context.unsupported(f"{dtype} input and {facts.output.dtype} output")
-        zero_in, zero_out = zero_point_of(facts, facts.tensor(0)), zero_point_of(facts, facts.output)
-        item = dtype
+        zero_out = zero_point_of(facts, facts.output)
+        low, high = range_or_zero(facts)
         axes = (0, 1, 2) if depthwise else (1, 2, 3)
         sums = weights.astype(np.int64).sum(axis=axes)
         whole = (np.zeros(outputs, np.int64) if bias is None else bias.astype(np.int64)) - zero_in * sums
         rescale, multipliers, shifts = _rescale(context, outputs)
         if dtype == np.int8 and rescale == Rescale.TWICE and is_short(weights, axes, whole, shifts):
             rescale = Rescale.SHORT
-        arrays = None
+        in_fours = None
         narrow = max(kt * kf, dilation_t, channels, outputs) <= MOST_IN_FOURS
         if context.family != Family.PORTABLE and kind in (Kind.CONV, Kind.DEPTHWISE) and not sets and narrow:
             if rescale == Rescale.SHORT:
-                arrays = packed_for(context.family, kind, weights, channels, groups, whole, multipliers, shifts)
+                in_fours = packed_for(context.family, kind, weights, channels, groups, whole, multipliers, shifts)
             elif dtype == np.int16 and rescale == Rescale.WIDE and kind == Kind.CONV:
-                arrays = packed_int16(context.family, weights, groups, whole, multipliers, shifts)
-        if arrays is not None:
-            low, high = range_or_zero(facts)
-            edge_f = np.full(channels, zero_in, item).tobytes()
+                in_fours = packed_int16(context.family, weights, groups, whole, multipliers, shifts)
+        if in_fours is not None:
             fours = Fours(
                 taps=kt * kf,
                 dilation_t=dilation_t,
                 channels=channels,
                 outputs=outputs,
-                weights=arrays.weights,
-                columns=arrays.columns,
-                axis=_fours_axis(kf, frequency, places, edge_f),
+                weights=in_fours,
                 zero_out=zero_out,
                 low=low,
                 high=high,
+                has_axis=axis is not None,
             )
-            return Packed(kind, context.streams, fours, ConvOp.FOURS, taps=kt * kf)
+            return Packed(kind, context.streams, fours, ConvOp.FOURS, taps=kt * kf, behind=axis)
         multiplier, shift = spread(multipliers).tobytes(), spread(shifts).tobytes()
         if dtype == np.int8:
             bias_bytes = spread(whole.astype(np.int32)).tobytes()
@@ -217,60 +222,33 @@ def _convolution(
             bias_bytes = spread(whole).tobytes()
     else:
         bias_bytes = spread(np.zeros(outputs, np.float32) if bias is None else bias.astype(np.float32)).tobytes()
-    low, high = range_or_zero(facts)
     low_f, high_f = (-math.inf, math.inf) if sets else float_range(facts.activation)
     packed = [
         np.ascontiguousarray(w).tobytes() if depthwise else _conv_weights(w, groups, fours=quantized)
         for w in sets or (weights,)
     ]
-    reads_edge = kind == Kind.TRANSPOSE_CONV or _moves_along_frequency(kf, frequency, places)
-    weights_bytes = len(packed[0]) + (-len(packed[0]) % 64 if sets else 0)
+    set_bytes = len(packed[0]) + (-len(packed[0]) % ALIGNMENT if sets else 0)
     arguments = Conv(
         taps_t=kt,
         taps_f=kf,
         dilation_t=dilation_t,
-        dilation_f=frequency.dilation,
-        stride_f=frequency.stride,
-        pad_f=frequency.pad_begin,
-        f_in=f_in,
-        f_out=f_out,
         channels=channels,
         groups=groups,
         outputs=outputs,
-        weights=b"".join(one.ljust(weights_bytes, b"\0") for one in packed),
-        weights_bytes=weights_bytes,
+        weights=b"".join(one.ljust(set_bytes, b"\0") for one in packed),
         bias=bias_bytes,
         bias_u8=bias_u8,
-        rescale=rescale,
         multiplier=multiplier,
         shift=shift,
+        rescale=rescale,
         zero_out=zero_out,
         low=low,
         high=high,
+        has_axis=axis is not None,
         low_f=low_f,
         high_f=high_f,
-        edge_f=np.full(channels, zero_in, item).tobytes() if reads_edge else None,
-        pad_t=pad_t,
     )
-    return Packed(kind, context.streams, arguments, ConvOp.PANELS, taps=kt * kf)
-
-
-def _moves_along_frequency(taps_f: int, frequency: Frequency, places: tuple[int, int]) -> bool:
-    return (places[1], taps_f, frequency.pad_begin) != (1, 1, 0)
-
-
-def _fours_axis(taps_f: int, frequency: Frequency, places: tuple[int, int], edge_f: bytes) -> FoursAxis | None:
-    if not _moves_along_frequency(taps_f, frequency, places):
-        return None
-    return FoursAxis(
-        taps_f=taps_f,
-        dilation_f=frequency.dilation,
-        stride_f=frequency.stride,
-        pad_f=frequency.pad_begin,
-        f_in=places[0],
-        f_out=places[1],
-        edge_f=edge_f,
-    )
+    return Packed(kind, context.streams, arguments, ConvOp.PANELS, taps=kt * kf, behind=axis)
 
 
 @packs("CONV_2D")
@@ -294,11 +272,10 @@ def _depthwise(context: Context) -> Packed:
 def _transpose_conv(context: Context) -> Packed:
     weights = _weights_of(context)
     f_in, channels = context.node.views[0]
-    pad_t = weights.shape[1] - 1 - context.node.window.pad_begin
-    if pad_t < 0:
+    if context.node.window.pad_begin >= weights.shape[1]:
         raise context.unsupported("padding beyond its kernel")
     places = (f_in, context.target.shape[0])
-    return _convolution(context, Kind.TRANSPOSE_CONV, weights, channels, 1, places, frequency(context), pad_t)
+    return _convolution(context, Kind.TRANSPOSE_CONV, weights, channels, 1, places, frequency(context))
 
 
 @packs("TIME_RESAMPLE")

@@ -1,12 +1,10 @@
-"""int8 weights in the order in which a family of processors multiplies them; ``layout.Conv`` says which."""
+"""int8 weights in the order in which a family of processors multiplies them; ``layout.Fours`` says which."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from tcnstream.engines.native.layout import Family, Kind
+from tcnstream.engines.native.layout import FAMILY_ALIGNMENT, Family, Kind
 from tcnstream.tflite.graph import Array
 
 BLOCK_BYTES = {Family.DSP: 4, Family.HELIUM: 16}
@@ -18,14 +16,6 @@ _LIMIT = 1 << 30
 _FOURS = 4
 _HELIUM_LANES = (0, 4, 8, 12, 2, 6, 10, 14, 1, 5, 9, 13, 3, 7, 11, 15)
 """Channels as they stand in four vectors of words after two widenings, each into even and odd ones."""
-
-
-@dataclass(frozen=True, eq=False)
-class Arrays:
-    """The arrays of ``layout.Fours``."""
-
-    weights: bytes
-    columns: bytes
 
 
 def is_short(weights: Array, axes: tuple[int, ...], bias: Array, shifts: Array) -> bool:
@@ -58,7 +48,7 @@ def upper_half_multipliers(weights: Array, bias: Array, multiplier: Array, shift
 
 def packed_int16(
     family: Family, weights: Array, groups: int, bias: Array, multiplier: Array, shift: Array
-) -> Arrays | None:
+) -> bytes | None:
     """A convolution (O, kt, kf, C) of int16 activations for a family; None where it stays in panels."""
     multipliers = upper_half_multipliers(weights, bias, multiplier, shift)
     if groups != 1 or multipliers is None:
@@ -68,7 +58,7 @@ def packed_int16(
 
 def packed_for(
     family: Family, kind: Kind, weights: Array, channels: int, groups: int, bias: Array, multiplier: Array, shift: Array
-) -> Arrays | None:
+) -> bytes | None:
     """A convolution (O, kt, kf, C) or a depthwise one (1, kt, kf, C) for a family; None where it stays in panels.
 
     ``is_short`` holds for it; ``bias``, ``multiplier`` and ``shift`` are (outputs,).
@@ -90,7 +80,7 @@ def packed_for(
 
 def _convolution(
     family: Family, block_bytes: int, weights: Array, bias: Array, multiplier: Array, shift: Array
-) -> Arrays:
+) -> bytes:
     rows = _padded(_padded(weights.reshape(len(weights), -1), 1, _FOURS), 0, _FOURS)  # (outputs, taps * channels)
     fours = rows.reshape(-1, _FOURS, rows.shape[1])
     whole = rows.shape[1] // block_bytes * block_bytes
@@ -101,14 +91,16 @@ def _convolution(
 
 def _fours(
     family: Family, weights: Array, at_once: int, lanes: list[int], bias: Array, multiplier: Array, shift: Array
-) -> Arrays:
+) -> bytes:
+    """``layout.Fours.weights``: the columns, and the weights behind them."""
+
     def spread(values: Array, dtype: type) -> bytes:
         padded = _padded(values.astype(dtype), 0, at_once).reshape(-1, at_once)
         return np.ascontiguousarray(padded[:, lanes]).tobytes()
 
     places = shift if family == Family.HELIUM else np.negative(shift)
     columns = spread(bias, np.int32) + spread(multiplier, np.int32) + spread(places, np.int8)
-    return Arrays(np.ascontiguousarray(weights, np.int8).tobytes(), columns)
+    return columns + bytes(-len(columns) % FAMILY_ALIGNMENT) + np.ascontiguousarray(weights, np.int8).tobytes()
 
 
 def _padded(values: Array, axis: int, multiple: int) -> Array:
