@@ -255,6 +255,35 @@ def test_hidden_p_waves_are_none_and_the_time_before_a_qrs_stays(monkeypatch: py
             assert (P in lane[before]) == (np.ptp(signal[before]) > 0.04)
 
 
+def test_resized_waves_are_higher_or_lower_each_kind_by_itself_and_nothing_else_changes() -> None:
+    example = ludb_example(record_of(beats(11)))
+    signal, label = example.signal[0], example.label[0]
+    near_waves = np.convolve(label != 0, np.ones(2 * round(0.016 * 500) + 1), "same") > 0
+    sizes: dict[int, list[list[float]]] = {P: [], QRS: [], T: []}
+    for seed in range(60):
+        x = Windows([([example], 1.0)], None, 2000, seed)._resized(signal, 500.0, label)
+        np.testing.assert_array_equal(x[~near_waves], signal[~near_waves])
+        for wave, of_windows in sizes.items():
+            spans = runs_of(label, wave)
+            of_windows.append([np.ptp(x[start:end]) / np.ptp(signal[start:end]) for start, end in spans])
+    of_window = {wave: np.median(of_windows, axis=1) for wave, of_windows in sizes.items()}
+    assert all(of.min() < 0.7 for of in of_window.values()) and of_window[P].max() > 2 > 1.6 > of_window[QRS].max()
+    assert abs(np.corrcoef(of_window[P], of_window[QRS])[0, 1]) < 0.3
+    lowest = np.min(sizes[QRS], axis=1) / of_window[QRS]
+    # Now and then one beat is much lower than those beside it.
+    assert 0.05 < np.mean(lowest < 0.6) < 0.5
+
+
+def test_another_lead_comes_and_goes_when_the_heart_turns() -> None:
+    example = ludb_example(record_of(beats(11)))
+    windows = Windows([([example], 1.0)], None, 2000, 5)
+    span = slice(0, example.signal.shape[1])
+    seen = np.abs(example.signal[0]) > 0.05
+    share = windows._turned(example.signal[0], example, span, 0.3)[seen] / example.signal[0][seen] - 1
+    # The second lead is the first one upside down.
+    assert 0.2 < np.ptp(share) <= 0.6 + 1e-9 and np.abs(share).max() <= 0.3 + 1e-9
+
+
 def test_smeared_spikes_of_a_pacemaker_are_wide_and_lead_the_ventricles() -> None:
     examples = [([ludb_example(record_of(beats(11)))], 1.0)]
     label = np.zeros(2000, np.uint8)

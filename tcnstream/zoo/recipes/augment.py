@@ -114,8 +114,11 @@ class Mix:
     Records that lack P waves, and those of which more than one beat in a hundred is ectopic, are drawn so many times as
     often as others. ``fibrillates``: all P waves go, intervals become irregular, and mostly fibrillation waves come,
     whose amplitude lies between the two of ``waves_mv``. ``hides_p``: P waves go and nothing else changes, so that it
-    is the wave that tells and not the time before a QRS. ``paces``: a pacemaker's spikes come, and ``smeared`` of these
-    as wide as a recorder's filter makes them. ``noise``: that of an electrode or a muscle comes, little or much.
+    is the wave that tells and not the time before a QRS. ``resizes``: P, QRS and T waves become higher or lower, each
+    kind by itself, and now and then a single QRS much lower, so that a P wave may be the highest of a beat. ``turns``:
+    another lead comes and goes from beat to beat, as if the heart turned. ``paces``: a pacemaker's spikes come, and
+    ``smeared`` of these as wide as a recorder's filter makes them. ``noise``: that of an electrode or a muscle comes,
+    little or much.
     """
 
     lacks_p: float = 3.0
@@ -123,6 +126,8 @@ class Mix:
     fibrillates: float = 0.12
     waves_mv: tuple[float, float] = (0.005, 0.06)
     hides_p: float = 0.0
+    resizes: float = 0.0
+    turns: float = 0.0
     paces: float = 0.05
     smeared: float = 0.0
     noise: float = 0.55
@@ -183,6 +188,10 @@ class Windows:
         chance, most = (0.35, 0.6) if len(example.signal) == 2 else (0.12, 0.3)
         if self._chance(chance):
             signal = signal + rng.uniform(-most, most) * example.signal[rng.integers(len(example.signal)), span]
+        if mix.turns and self._chance(mix.turns):
+            signal = self._turned(signal, example, span, most)
+        if mix.resizes and self._chance(mix.resizes):
+            signal = self._resized(signal, rate_hz, label)
         waves = runs_of(label, P)
         fibrillates = bool(waves) and self._chance(mix.fibrillates)
         if fibrillates:
@@ -227,6 +236,28 @@ class Windows:
             rare = example.rare_s[rng.integers(len(example.rare_s))] * example.rate_hz
             start = int(np.clip(rare - rng.uniform(0.3, 0.5) * wanted, 0, samples - wanted))
         return slice(start, start + wanted)
+
+    def _turned(self, signal: Doubles, example: Example, span: slice, most: float) -> Doubles:
+        """The signal and a share of one of the record's leads, which wanders between ``-most`` and ``most``."""
+        rng, t = self._rng, np.arange(len(signal)) / example.rate_hz
+        knots_s = np.arange(0, len(signal) / example.rate_hz + 2, rng.uniform(0.4, 2))
+        share = np.interp(t, knots_s, rng.uniform(-most, most, len(knots_s)))
+        turned: Doubles = signal + share * example.signal[rng.integers(len(example.signal)), span]
+        return turned
+
+    def _resized(self, signal: Doubles, rate_hz: float, label: Labels) -> Doubles:
+        """The signal with waves of other heights, which are measured from the line between a wave's ends."""
+        rng, signal = self._rng, signal.copy()
+        low = 0.12 if self._chance(0.3) else 0.0
+        for wave, least, most in ((P, -0.6, 1.2), (QRS, -1.2, 0.3), (T, -0.8, 0.8)):
+            size = np.exp(rng.uniform(least, most))
+            for span in runs_of(label, wave):
+                beat = size * np.exp(rng.normal(0, 0.1))
+                if wave == QRS and rng.random() < low:
+                    beat *= np.exp(rng.uniform(-1.5, -0.3))
+                inside, line = _line_below(signal, rate_hz, span)
+                signal[inside] = line + beat * (signal[inside] - line)
+        return signal
 
     def _time_map(self, label: Labels, rate_hz: float, duration_s: float, fibrillates: bool) -> tuple[Doubles, Doubles]:
         """Knots (old, new) of time: the heart's rate as a whole, and the pause after some T waves by itself."""
@@ -381,8 +412,15 @@ class Windows:
 
 def _without(signal: Doubles, rate_hz: float, waves: Sequence[tuple[int, int]]) -> Doubles:
     """The signal with straight lines in place of ``waves``."""
-    signal, near = signal.copy(), round(0.015 * rate_hz)
-    for first, last in waves:
-        start, end = max(first - near, 0), min(last + near, len(signal) - 1)
-        signal[start:end] = np.linspace(signal[start], signal[end], max(end - start, 0), endpoint=False)
+    signal = signal.copy()
+    for wave in waves:
+        inside, line = _line_below(signal, rate_hz, wave)
+        signal[inside] = line
     return signal
+
+
+def _line_below(signal: Doubles, rate_hz: float, wave: tuple[int, int]) -> tuple[slice, Doubles]:
+    """Where a wave is, with a little of what is beside it, and the straight line between the ends of that."""
+    near = round(0.015 * rate_hz)
+    start, end = max(wave[0] - near, 0), min(wave[1] + near, len(signal) - 1)
+    return slice(start, end), np.linspace(signal[start], signal[end], max(end - start, 0), endpoint=False)
