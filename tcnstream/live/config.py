@@ -14,7 +14,7 @@ from tcnstream.engines.base import ENGINES
 from tcnstream.errors import SignalError, TcnStreamError
 from tcnstream.live import boards, sinks, sources
 from tcnstream.live.address import LOOPBACK, read_address
-from tcnstream.live.gaps import POLICIES, GapRule, Policy
+from tcnstream.live.gaps import MOST_FILLED_S, POLICIES, GapRule, Policy
 from tcnstream.live.sinks.base import SinkConfig
 from tcnstream.live.sources.base import Channels, SourceConfig
 from tcnstream.live.tables.table import ConfigError, Problems, Table
@@ -126,7 +126,7 @@ def _stream(name: str, table: Table, folder: Path, known_sinks: tuple[str, ...])
     rule = GapRule()
     if gap is not None:
         policy: Policy = gap.one_of("policy", POLICIES, "reset")  # type: ignore[assignment]
-        limit_s = gap.seconds("limit", 0.0)
+        limit_s = gap.seconds("limit", 0.0, most=MOST_FILLED_S)
         if policy != "reset" and limit_s <= 0 and "limit" not in gap:
             gap.problems.add(gap.path, f'has policy = "{policy}" and no limit: say up to which length, such as "40 ms"')
         rule = GapRule(policy, limit_s)

@@ -12,6 +12,8 @@ from tcnstream.live.blocks import Lost, Samples
 
 Policy: TypeAlias = Literal["reset", "hold", "interpolate"]
 POLICIES: tuple[Policy, ...] = get_args(Policy)
+MOST_FILLED_S = 60.0
+"""The longest gap that the daemon fills in: it is made as one array, and what is longer is no signal any more."""
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,10 @@ def test_every_error_names_its_line_and_what_is_allowed(tmp_path: Path) -> None:
             STREAM + "sinks = ['s', 's']\n[sink.s]\nkind = 'stdout'\n",
             '"s" is there twice',
         ),
+        (
+            STREAM + "gap = { policy = 'hold', limit = '1000000 h' }\n",
+            'stream.a.gap.limit = "1000000 h" is out of range: give at most 60 s',
+        ),
         ("[checkpoint]\nlive = '0 s'\n", 'checkpoint.live = "0 s" is out of range: give more than 0 s'),
         ('[page]\ntoken_file = "\\u0000"\n', "page.token_file = "),
         ("[sink.a]\nkind='jsonl'\npath='a'\nquota='1 MB'\nrotate={size='1 MB'}\n", "quota is less than two files"),

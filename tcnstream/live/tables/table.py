@@ -116,12 +116,15 @@ class Table:
         """true or false."""
         return self._read(key, default, "flag: give true or false", self._as_flag)
 
-    def seconds(self, key: str, default: float, *, above: float = -math.inf) -> float:
-        """A time with its unit, such as "40 ms"."""
+    def seconds(self, key: str, default: float, *, above: float = -math.inf, most: float = math.inf) -> float:
+        """A time with its unit, such as "40 ms"; ``above`` and ``most`` are seconds."""
         wanted = f'time: give one such as "40 ms" (units {", ".join(_SECONDS)})'
         value = self._read(key, default, wanted, _as_seconds)
         if value <= above:
             self.complain(key, f"= {_shown(self._values[key])} is out of range: give more than {above:g} s")
+            return default
+        if value > most:
+            self.complain(key, f"= {_shown(self._values[key])} is out of range: give at most {most:g} s")
             return default
         return value
 
