@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -178,15 +179,37 @@ def board_spec(name: str) -> BoardSpec:
     return BOARDS[name]
 
 
-def build(target: str, *, fault: int | None = None, sdk: str | None = None, plan: bytes | None = None) -> Path:
+def _texts(files: Sequence[Path]) -> dict[str, bytes]:
+    """By names without what make would read otherwise. Raises TargetError for what is no file of C, or there twice."""
+    texts: dict[str, bytes] = {}
+    for file in files:
+        name = re.sub(r"[^\w.-]", "_", file.name)
+        if file.suffix != ".c" or not file.is_file():
+            raise TargetError(f"{file} is no file of C: give one whose name ends in .c")
+        if name in texts:
+            raise TargetError(f"two files to compile in are called {name}: rename one of them")
+        texts[name] = file.read_bytes()
+    return texts
+
+
+def build(
+    target: str,
+    *,
+    fault: int | None = None,
+    sdk: str | None = None,
+    plan: bytes | None = None,
+    more: Sequence[Path] = (),
+) -> Path:
     """The program for the board ``target``; ``fault`` is the node that rounds wrongly, -1 for one that is named later.
 
     With ``sdk``, the path of neuralSPOT, it is a library for its applications that speaks over USB. With ``plan`` it
-    has only what that plan needs of the core, and refuses others that need more.
+    has only what that plan needs of the core, and refuses others that need more. ``more`` are files of C that are
+    compiled in, for the functions that ``port.h`` leaves to them.
 
-    Raises TargetError where the compiler is missing or fails, with what it said.
+    Raises TargetError where the compiler is missing or fails, with what it said, and for files that are not there.
     """
     board = board_spec(target)
+    texts = _texts(more)
     if sdk is not None and not (board.sdk and Path(sdk).is_dir()):
         raise TargetError(f"--sdk is neuralSPOT's folder and for {' and '.join(WITH_SDK)}, which have USB")
     _tools(board)
@@ -194,6 +217,7 @@ def build(target: str, *, fault: int | None = None, sdk: str | None = None, plan
     kind += "" if sdk is None else "-sdk"
     only = "" if plan is None else only_header([plan])
     kind += "" if plan is None else f"-only{hashlib.sha256(only.encode()).hexdigest()[:8]}"
+    kind += "" if not texts else f"-with{hashlib.sha256(repr(sorted(texts.items())).encode()).hexdigest()[:8]}"
     made = cache_folder() / f"{target}{kind}-{_build_id()}-{core_version().split('+')[1]}"
     name = "libbridge.a" if sdk is not None else "bridge.elf" if board.cpu else "bridge"
     program = made / name
@@ -207,6 +231,11 @@ def build(target: str, *, fault: int | None = None, sdk: str | None = None, plan
         if plan is not None:
             (Path(folder) / "only.h").write_text(only)
             variables |= {"ONLY": "only.h", "LIB": "out/libcore.a"}
+        if texts:
+            (Path(folder) / "with").mkdir()
+            for file, text in texts.items():
+                (Path(folder) / "with" / file).write_bytes(text)
+            variables["WITH"] = " ".join(texts)
         built = run_make(board, Path(folder), name, sdk=sdk, **variables)
         made.mkdir(exist_ok=True)
         os.replace(built, program)

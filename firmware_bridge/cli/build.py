@@ -30,6 +30,14 @@ def build(
     whole: Annotated[bool, typer.Option("--whole", help="With --model: keep what other models need, too.")] = False,
     rounding: RoundingOption = "litert",
     sdk: Annotated[str | None, typer.Option("--sdk", metavar="PATH", help="neuralSPOT, for USB on Apollo.")] = None,
+    more: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--with",
+            metavar="FILE",
+            help="C to compile in, such as the hook for an energy meter; repeat it for several.",
+        ),
+    ] = None,
     streaming: StreamingOptions,
     file: FileOptions,
     json: JsonOption = False,
@@ -42,7 +50,8 @@ def build(
     program: Program | None = None
     if model is not None:
         program = program_of(model, rounding, file, streaming)[1].packed_for(board.family)
-    made = build_firmware(target, sdk=sdk, plan=None if program is None or whole else program.content)
+    alone = None if program is None or whole else program.content
+    made = build_firmware(target, sdk=sdk, plan=alone, more=more or ())
     size = None if sdk is not None else size_of(board, made, None if program is None else program.content)
     files = _write(folder, made, program)
     if json:

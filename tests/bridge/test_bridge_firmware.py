@@ -18,6 +18,7 @@ from helpers.paths import DATA, MODELS, TESTS
 from typer.testing import CliRunner
 
 import tcnstream
+from firmware_bridge.boards.bridge_board import BridgeBoard
 from firmware_bridge.boards.build import FIRMWARE, build, core_library, run_make, size_of
 from firmware_bridge.boards.program import Program
 from firmware_bridge.boards.table import BOARDS
@@ -106,6 +107,37 @@ def test_paths_may_have_blanks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     program = build("host")
     assert program.is_relative_to(blank) and program.stat().st_size > 100_000
     assert [file.name for file in program.parent.iterdir() if file.is_symlink()] == []
+
+
+def test_an_energy_meter_sees_every_push(tmp_path: Path) -> None:
+    """A user's own file takes the place of the weak functions; it notes what a pin would do."""
+    tool("make")
+    pin, hook = tmp_path / "pin", tmp_path / "the energy.c"
+    hook.write_text(
+        f"""
+#include <stdio.h>
+#include "port.h"
+static void pin(char level) {{ FILE *f = fopen("{pin}", "a"); fputc(level, f); fclose(f); }}
+void port_push_begins(void) {{ pin('1'); }}
+void port_push_ended(void) {{ pin('0'); }}
+"""
+    )
+    made = CliRunner().invoke(app, ["build", "host", str(tmp_path / "out"), "--with", str(hook)])
+    assert made.exit_code == 0, made.output
+    nse = program("nse_lg.i8")
+    board = BridgeBoard("host", Link(start_process("host", [str(tmp_path / "out" / "bridge")], on_stdio=True)))
+    try:
+        board.start(nse)
+        for _ in range(3):
+            board.push([signal("nse_lg.i8", 4)])
+        board.flush()
+    finally:
+        board.close()
+    assert pin.read_text() == "10" * 4
+    with pytest.raises(TargetError, match=r"none\.c is no file of C"):
+        build("host", more=[tmp_path / "none.c"])
+    with pytest.raises(TargetError, match=r"two files to compile in are called the_energy\.c"):
+        build("host", more=[hook, hook])
 
 
 @pytest.mark.slow
