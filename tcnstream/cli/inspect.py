@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import msgspec
 import typer
 from rich.table import Table
 
@@ -19,7 +20,7 @@ from tcnstream.compiler.window import written
 from tcnstream.errors import ModelError, NotStreamableError, SignalError
 from tcnstream.model import Model
 from tcnstream.opened import OpenedModel
-from tcnstream.signal.card import find_model
+from tcnstream.signal.card import Card, find_model
 from tcnstream.spec import TensorSpec
 from tcnstream.tflite.graph import ModelFile
 from tcnstream.tflite.reader import read_model
@@ -36,7 +37,7 @@ def inspect(
     file: FileOptions,
     json: JsonOption = False,
 ) -> None:
-    """Show rate, delay, receptive field, state and cost of every operation, and the totals.
+    """Show rate, delay, receptive field, state and cost of every operation, and the totals; then what its card says.
 
     Of a file that does not stream: its inputs, what each choice of time comes to, and all that is in the way.
 
@@ -159,6 +160,7 @@ def facts(opened: OpenedModel, rate_hz: float | None) -> dict[str, object]:
         "file": str(opened.path),
         "sha256": model.file.sha256,
         "rate_hz": rate_hz,
+        "card": None if opened.card is None else msgspec.to_builtins(opened.card),
         "streamable": True,
         "signature": model.signature,
         "signatures": [signature.name for signature in model.file.signatures],
@@ -290,6 +292,7 @@ def _sentences(opened: OpenedModel, rate_hz: float | None) -> list[str]:
             f"card {card.name}: {card.rate_hz:g} Hz, {card.units or 'no unit'}, labels {', '.join(card.labels)}, "
             f"look-ahead {card.look_ahead_ms:g} ms in all."
         )
+        lines += _said_by(card)
     if model.needs_time_pooling:
         lines.append("Some operations run over all of time: stream it with --time-pooling trailing or cumulative.")
     if model.is_recurrent:
@@ -303,6 +306,28 @@ def _sentences(opened: OpenedModel, rate_hz: float | None) -> list[str]:
         others = f" And {len(lacks) - 1} more." if len(lacks) > 1 else ""
         lines.append(f"Not for the native engine, so another one runs it whole: {lacks[0]}.{others}")
     return lines
+
+
+def _said_by(card: Card) -> Iterator[str]:
+    """What a card says for people: what the model learned from, what it cannot do, how good it is and on what."""
+    if card.marks:
+        yield f"marks beside the labels: {', '.join(card.marks)}."
+    for what in ("description", "training_data", "licence", "limits"):
+        if said := getattr(card, what):
+            yield f"{what.replace('_', ' ')}: {said}"
+    yield from _figures("quality", card.quality)
+
+
+def _figures(what: str, table: Mapping[str, Any]) -> Iterator[str]:
+    """A line for the figures of a table, one for each of its texts and lists, and those of the tables in it."""
+    figures = {name: value for name, value in table.items() if isinstance(value, int | float)}
+    if figures:
+        yield f"{what}: {', '.join(f'{name} {value:g}' for name, value in figures.items())}"
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _figures(f"{what}.{name}", value)
+        elif name not in figures:
+            yield f"{what}.{name}: {', '.join(map(str, value)) if isinstance(value, list) else value}"
 
 
 def _stands(spec: TensorSpec, rate_hz: float | None) -> str:

@@ -37,7 +37,7 @@ from tcnstream.engines.native.layout import MAX_PORTS
 from tcnstream.engines.native.planfile import Room, c_header
 from tcnstream.measure.bench import Measurement
 from tcnstream.measure.verify import Check, Difference, VerifyReport
-from tcnstream.signal.card import shipped_models
+from tcnstream.signal.card import load_card, shipped_models
 from tcnstream.tflite.reader import read_model
 from tcnstream.tflite.writer import write_model
 
@@ -87,6 +87,20 @@ def test_inspect_for_programs(call: Call, model: Path) -> None:
     assert code == 0 and facts["delay_frames"] == loaded.delay
     assert sum(row["state_bytes"] for row in facts["operations"]) == facts["state_bytes"]
     assert [row["kind"] for row in facts["operations"]] == [row.kind for row in loaded.rows()]
+
+
+@pytest.mark.parametrize("name", sorted(shipped_models()))
+def test_inspect_says_what_a_card_says(call: Call, name: str) -> None:
+    card = load_card(shipped_models()[name])
+    facts = json.loads(call("inspect", name, "--json")[1])
+    assert facts["card"]["limits"] == card.limits and facts["card"]["quality"] == card.quality
+    shown = re.sub(r"\s+", " ", call("inspect", name)[1])
+    for said in (card.training_data, card.licence, card.limits, str(card.quality["measured"])):
+        assert re.sub(r"\s+", " ", said) in shown
+    for label in set(card.quality) & set(card.labels):
+        assert f"quality.{label}: f1 {card.quality[label]['f1']:g}" in shown
+    if name.startswith("ecg_beats"):
+        assert "quality.unseen: 4, 7, 8, " in shown
 
 
 @pytest.fixture
