@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -194,19 +193,20 @@ class Player:
                 f"{segment.start_s:.3f}",
                 f"{segment.end_s:.3f}",
                 f"{1000 * (segment.end_s - segment.start_s):.0f}",
-                Text(segment.label.upper(), style=self._style(segment.label)),
+                Text(segment.name.upper(), style=self._style(segment.label)),
                 f"{segment.probability:.3f}",
             )
         return table
 
     def summary(self) -> Group:
         """Counts, mean durations, heart rate."""
-        counts = Counter(segment.label for segment in self.segments)
         lines = []
         for label in self.shown:
-            lengths_ms = [1000 * (s.end_s - s.start_s) for s in self.segments if s.label == label]
-            mean = f", {fmean(lengths_ms):.0f} ms on average" if lengths_ms else ""
-            lines.append(Text.assemble((label.upper(), self._style(label)), f": {counts[label]}{mean}"))
+            there = [s for s in self.segments if s.label == label]
+            mean = f", {1000 * fmean(s.end_s - s.start_s for s in there):.0f} ms on average" if there else ""
+            marked = {"ventricular": sum(s.is_ventricular for s in there), "noise": sum(s.is_noise for s in there)}
+            which = "".join(f", {count} {mark}" for mark, count in marked.items() if count)
+            lines.append(Text.assemble((label.upper(), self._style(label)), f": {len(there)}{which}{mean}"))
         bpm = self.heart_rates_bpm
         if bpm:
             lines.append(Text(f"heart rate: {np.median(bpm):.0f} beats/min ({min(bpm):.0f} to {max(bpm):.0f})"))

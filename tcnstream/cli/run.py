@@ -151,7 +151,7 @@ def run(
         try:
             with naming(output or Path("standard output")), closing(sink):
                 for segments in _through(pipeline, recording, seen, lambda frames: progress.advance(task, frames)):
-                    counts.update(segment.label for segment in segments)
+                    counts.update(segment.name for segment in segments)
                     sink.write(segments if makes_segments else pipeline.frames)
         except KeyboardInterrupt:
             if output is not None and not quiet:

@@ -24,7 +24,6 @@ PAUSE_S = 2.0
 Derived = tuple[EventType, Segment, dict[str, Any]]
 _Wave = tuple[float, float, float, float | None]
 """start_s, end_s, probability, ventricular"""
-_NOISE = 0.5
 
 
 class _State(msgspec.Struct, array_like=True):
@@ -58,7 +57,7 @@ class Beats:
             state.next_p = wave
         elif segment.label == "t" and state.qrs is not None and state.t is None:
             state.t = wave
-        elif segment.label == "qrs" and segment.noise is not None and segment.noise > _NOISE:
+        elif segment.label == "qrs" and segment.is_noise:
             return self.flush()
         elif segment.label == "qrs":
             found = self._beat()

@@ -6,7 +6,7 @@ It owns what the Pipeline does not know: frame numbers of the source, epochs, se
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -113,9 +113,12 @@ class Chain:
         if len(samples):
             self._last = samples[-1]
         if self._quality is not None and len(samples):
-            for frame, flag in self._quality.push(samples[:, 0]):
-                at_s = frame / self.rate_hz
-                self._emit("status", frame, at_s, at_s + WINDOW_S, flag, 1.0, {"quality": flag})
+            before = self._flag
+            for frame, rules in self._quality.push(samples[:, 0]):
+                flag, at_s = self._with_model(rules), frame / self.rate_hz
+                if flag != before:
+                    self._emit("status", frame, at_s, at_s + WINDOW_S, flag, 1.0, {"quality": flag})
+                before = flag
         self.next_frame += len(samples)
         assert self.next_frame == block.first_frame + len(block.samples), (self.next_frame, block.first_frame)
         return samples
@@ -228,35 +231,53 @@ class Chain:
             self._filled = [each for each in self._filled if each[1] > segment.start_s]
         self._at("segment", segment.start_s, segment.end_s, segment.label, segment.probability, more)
         self._hear_noise(segment)
-        self._derived(self._beats.take(segment))
+        self._derived(self._beats.take(self._as_believed(segment)))
+
+    def _as_believed(self, segment: Segment) -> Segment:
+        """Where the rules of Quality know that the signal is noisy, a QRS is noise whatever the model says."""
+        if self._quality is None or self._quality.known_at(self._frame(segment.start_s)) != "noisy":
+            return segment
+        return replace(segment, noise=1.0)
 
     def _hear_noise(self, segment: Segment) -> None:
         """The model itself may find the signal too noisy, where the rules of Quality do not."""
         if segment.noise is None or self._quality is None:
             return
-        noisy = segment.noise > 0.5
-        if noisy != self._noisy:
-            self._noisy = noisy
+        before, self._noisy = self._flag, segment.is_noise
+        if self._flag != before:
             self._at("status", segment.start_s, segment.end_s, self._flag, segment.noise, {"quality": self._flag})
 
     @property
     def _flag(self) -> Flag:
-        rules: Flag = "good" if self._quality is None else self._quality.flag
+        return self._with_model("good" if self._quality is None else self._quality.flag)
+
+    def _with_model(self, rules: Flag) -> Flag:
         return "noisy" if self._noisy and rules == "good" else rules
 
     def _derived(self, beats: Sequence[tuple[EventType, Segment, dict[str, Any]]]) -> None:
         for type, where, more in beats:
-            if self._flag != "good":
-                more["quality"] = self._flag
+            if (flag := self._flag_of(where, more.get("rr_ms", 0.0))) != "good":
+                more["quality"] = flag
             self._at(type, where.start_s, where.end_s, where.label, where.probability, more)
+
+    def _flag_of(self, beat: Segment, rr_ms: float) -> Flag:
+        """That of now, or where that is good the one of the beat and of the interval that ends with it."""
+        if self._quality is None or self._flag != "good":
+            return self._flag
+        begin = self._frame(beat.start_s - rr_ms / 1000)
+        self._quality.forget(begin)
+        return self._quality.between(begin, self._frame(beat.end_s))
+
+    def _frame(self, at_s: float) -> int:
+        """Of the source, for a time of the pipeline."""
+        return self.base_frame + round(at_s * self.rate_hz)
 
     def _at(
         self, type: EventType, start_s: float, end_s: float, label: str, probability: float, more: dict[str, Any]
     ) -> None:
         """Times are the pipeline's, which begin at ``base_frame``."""
         base_s = self.base_frame / self.rate_hz
-        frame = self.base_frame + round(start_s * self.rate_hz)
-        self._emit(type, frame, base_s + start_s, base_s + end_s, label, probability, more)
+        self._emit(type, self._frame(start_s), base_s + start_s, base_s + end_s, label, probability, more)
 
     def _emit(
         self,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,15 @@ def draw(
 ) -> None:
     """Writes ``signal`` (frames,) as strips of ``strip_s`` seconds, each segment in the colour of its label.
 
+    Ventricular beats, and what is noise, have colours of their own (``Segment.name``).
+
     With ``one_scale`` what is softer is lower in all strips; otherwise each strip is as high as it can be.
     The file's ending says the kind: .png, .svg or .pdf. Raises SignalError for another one, MissingExtraError if the
     package that draws it is missing.
     """
     must_be_drawable(path)
+    segments = [replace(segment, label=segment.name) for segment in segments]
+    labels = [*labels, *sorted({segment.label for segment in segments}.difference(labels), reverse=True)]
     count = max(1, math.ceil(len(signal) / rate_hz / strip_s))
     plot = Plot(
         [

@@ -31,6 +31,23 @@ class Segment:
     ventricular: float | None = None
     noise: float | None = None
 
+    @property
+    def is_ventricular(self) -> bool:
+        """More likely than not; of a QRS that is to be believed."""
+        return self.ventricular is not None and self.ventricular > 0.5 and not self.is_noise
+
+    @property
+    def is_noise(self) -> bool:
+        """More likely than not."""
+        return self.noise is not None and self.noise > 0.5
+
+    @property
+    def name(self) -> str:
+        """For people: the label, with a V for ventricular, or "noise"."""
+        if self.is_noise:
+            return NOISE
+        return f"{self.label} V" if self.is_ventricular else self.label
+
 
 VENTRICULAR, NOISE = MARKS = ("ventricular", "noise")
 """What a model may say of a frame beside its label: yes or no, each for itself."""

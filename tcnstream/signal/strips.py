@@ -59,7 +59,7 @@ class Plot:
     tick_s: float
 
     def legend(self, label: str) -> str:
-        return label.upper() if len(label) <= 3 else label
+        return label.upper() if len(label.split()[0]) <= 3 else label
 
 
 def make_strip(

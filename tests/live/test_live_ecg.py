@@ -6,16 +6,24 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+from helpers.heartbeats import made_ecg
 from helpers.paths import ECG
 from helpers.served import Served
 
-from tcnstream import Segment
+from tcnstream import Pipeline, Segment
 from tcnstream.live.beats import Beats
-from tcnstream.live.quality import Quality, judge
+from tcnstream.live.blocks import Block
+from tcnstream.live.chain import Chain
+from tcnstream.live.events import Event
+from tcnstream.live.quality import Quality, judge, lags_frames
+
+LAGS = lags_frames(360)
 
 
 def test_intervals_of_a_beat() -> None:
@@ -67,10 +75,10 @@ def test_a_beat_goes_on_from_a_snapshot() -> None:
 
 def test_quality(ecg: np.ndarray) -> None:
     rng = np.random.default_rng(1)
-    assert {judge(window) for window in ecg.reshape(-1, 720).astype(np.float64)} == {"good"}
-    assert judge(rng.normal(0, 0.005, 720)) == "flat"
-    assert judge(np.clip(3 * ecg[:720].astype(np.float64), -0.6, 0.6)) == "saturated"
-    assert judge(ecg[:720] + rng.normal(0, 0.2, 720)) == "noisy"
+    assert {judge(window, LAGS) for window in ecg.reshape(-1, 720).astype(np.float64)} == {"good"}
+    assert judge(rng.normal(0, 0.005, 720), LAGS) == "flat"
+    assert judge(np.clip(3 * ecg[:720].astype(np.float64), -0.6, 0.6), LAGS) == "saturated"
+    assert judge(ecg[:720] + rng.normal(0, 0.2, 720), LAGS) == "noisy"
     spoilt = ecg[:7200].copy()
     spoilt[2160:3600] = 0.1
     for size in (1, 97, 7200):
@@ -82,6 +90,59 @@ def test_quality(ecg: np.ndarray) -> None:
             quality = Quality(360, 1.0)
             quality.restore(blob)
         assert found == [(2160, "flat"), (3600, "good")]
+
+
+@pytest.mark.parametrize("rate_hz", [200, 250, 360, 500, 1000])
+@pytest.mark.parametrize("hz", [50, 60])
+def test_hum_is_not_noise_and_noise_in_hum_is(rate_hz: int, hz: int) -> None:
+    times = np.arange(2 * rate_hz) / rate_hz
+    hum, noise = np.sin(2 * np.pi * hz * times + 0.3), np.random.default_rng(1).normal(0, 0.25, len(times))
+    lags = lags_frames(rate_hz)
+    assert (judge(hum, lags), judge(noise, lags), judge(hum + noise, lags)) == ("good", "noisy", "noisy")
+
+
+def events_of(model: str, signal: np.ndarray, rate_hz: int, block: int) -> list[Event]:
+    """What the daemon says of a signal in mV, in blocks of so many samples; it is stopped and goes on in the middle."""
+
+    def made() -> Chain:
+        config: Any = SimpleNamespace(name="bed", gain=1.0)
+        pipeline = Pipeline(model, rate_hz=rate_hz, units="mV")
+        return Chain(config, pipeline, lambda frame: None, replayed=False, units="mV")
+
+    chain, events = made(), []
+    for at in range(0, len(signal), block):
+        if at <= len(signal) // 2 < at + block:
+            blob = chain.snapshot()
+            chain = made()
+            chain.restore(blob)
+        piece = signal[at : at + block, None].astype(np.float32)
+        chain.finish(chain.pipeline.push(chain.begin(Block(at, piece, 0.0))))
+        events += chain.take()
+    chain.end()
+    return events + chain.take()
+
+
+@pytest.mark.parametrize("model", ["ecg", "ecg_fast", "ecg_beats"])
+def test_no_beats_are_made_of_noise_that_the_rules_know(model: str) -> None:
+    """Half a minute of beats, of noise in which they drown, and of beats."""
+    signal, beats = made_ecg(90.0, 250)
+    noisy = (np.arange(len(signal)) >= 30 * 250) & (np.arange(len(signal)) < 60 * 250)
+    signal += noisy * np.random.default_rng(3).normal(0, 1.0, len(signal))
+    events = events_of(model, signal, 250, 125)
+    assert [e.label for e in events if e.type == "status"] == ["noisy", "good"]
+    at_s = np.array([e.start_s for e in events if e.type == "beat"])
+    assert not np.any((at_s > 32) & (at_s < 60))
+    clean = beats[(beats < 29) | (beats > 63)]
+    assert all(np.abs(at_s - beat).min() < 0.1 for beat in clean)
+    after = next(e for e in events if e.type == "beat" and e.start_s > 60)
+    assert "pause" not in after.more and "rr_ms" not in after.more
+
+
+def test_a_pause_without_an_electrode_says_that_the_signal_was_flat() -> None:
+    signal, _ = made_ecg(60.0, 250)
+    signal[20 * 250 : 40 * 250] = 0
+    (pause,) = (e for e in events_of("ecg_beats", signal, 250, 500) if e.type == "beat" and e.more.get("pause"))
+    assert pause.more["rr_ms"] > 19_000 and pause.more["quality"] == "flat"
 
 
 @pytest.mark.slow

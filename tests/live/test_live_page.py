@@ -269,7 +269,7 @@ def test_beats_of_ventricular_origin_are_marked(
     def written() -> list[str]:
         """Newest first; the last lines come with the checkpoint behind the end."""
         beats = [e for e in daemon.events() if e["type"] == "segment" and e["label"] == "qrs"]
-        return ["QRS V" if e["ventricular"] > 0.5 else "QRS" for e in beats[::-1]]
+        return ["QRS?" if e["noise"] > 0.5 else "QRS V" if e["ventricular"] > 0.5 else "QRS" for e in beats[::-1]]
 
     def shown() -> list[str]:
         names = tab.page.locator("#events tr[data-type=segment] td:nth-child(2)").all_inner_texts()

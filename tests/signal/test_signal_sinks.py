@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,12 @@ import pytest
 
 from tcnstream.errors import SignalError
 from tcnstream.signal.heart import HeartRate
+from tcnstream.signal.plot import draw
 from tcnstream.signal.segments import Segment
 from tcnstream.signal.sinks.csv import CsvWriter
 from tcnstream.signal.sinks.jsonl import JsonLinesWriter
 from tcnstream.signal.sinks.raw import NpyWriter, RawWriter
-from tcnstream.signal.sinks.wfdb import WfdbWriter
+from tcnstream.signal.sinks.wfdb import WfdbWriter, read_segments
 
 SEGMENTS = [
     Segment(0.1, 0.2, "p", 0.75),
@@ -67,6 +69,30 @@ def test_what_a_model_says_beside_the_label_is_written(tmp_path: Path) -> None:
     writer.write(marked)
     writer.close()
     assert wfdb.rdann(str(tmp_path / "rec"), "tcn").symbol == ["(", "p", ")", "(", "V", ")"]
+
+
+def test_what_a_model_takes_for_noise_is_no_beat_anywhere(tmp_path: Path) -> None:
+    beats = [Segment(at, at + 0.1, "qrs", 0.9, 0.1, 0.0) for at in (1.0, 2.0, 3.0)]
+    artefacts = [Segment(at, at + 0.1, "qrs", 0.9, 0.9, 0.9) for at in (2.4, 2.6)]
+    segments = sorted([*beats, *artefacts, Segment(2.8, 2.9, "t", 0.9, None, 0.9)], key=lambda s: s.start_s)
+    assert [s.name for s in segments] == ["qrs", "qrs", "noise", "noise", "noise", "qrs"]
+    # From 2 s to 3 s nobody knows how many beats there were.
+    heart = HeartRate()
+    assert heart.push(segments) == pytest.approx(60)
+    assert heart.push([Segment(4.5, 4.6, "qrs", 0.9, 0.1, 0.0)]) == pytest.approx(60 / 1.25)
+    draw(tmp_path / "x.svg", np.zeros(500, np.float32), 100.0, segments, labels=["p", "qrs", "t"])
+    picture = (tmp_path / "x.svg").read_text()
+    assert ">noise<" in picture and "QRS V" not in picture
+    draw(tmp_path / "v.svg", np.zeros(500, np.float32), 100.0, [replace(beats[0], ventricular=0.9)], labels=["qrs"])
+    assert ">QRS V<" in (tmp_path / "v.svg").read_text()
+    wfdb = pytest.importorskip("wfdb")
+    writer = WfdbWriter(tmp_path / "rec.tcn", 500)
+    writer.write(segments)
+    writer.close()
+    assert wfdb.rdann(str(tmp_path / "rec"), "tcn").symbol[1::3] == ["N", "N", "|", "|", "t", "N"]
+    read = list(read_segments(wfdb, tmp_path / "rec", "tcn", 500))
+    assert [s.label for s in read] == [s.label for s in segments]
+    assert [s.is_noise for s in read] == [False, False, True, True, False, False]
 
 
 def test_wfdb_names_and_emptiness_are_refused(tmp_path: Path) -> None:

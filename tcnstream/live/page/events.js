@@ -34,7 +34,7 @@ function length(event) {
 
 function more(event) {
   switch (event.type) {
-    case "segment": return `p ${number(event.probability, 2)}${event.filled_s ? `, ${number(event.filled_s * 1000)} ms filled` : ""}`;
+    case "segment": return `p ${number(event.probability, 2)}${event.noise > .5 ? ", noise" : ""}${event.filled_s ? `, ${number(event.filled_s * 1000)} ms filled` : ""}`;
     case "beat": return [event.rate_bpm && `${number(event.rate_bpm)} /min`, event.qt_ms && `QT ${number(event.qt_ms)}`,
       event.pause && "pause", event.ventricular > .5 && "ventricular", event.quality].filter(Boolean).join(", ");
     case "gap": return `${event.reason}, ${event.frames} frames, ${event.done}`;

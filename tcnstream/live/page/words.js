@@ -32,8 +32,8 @@ export function ofDay(date, digits = 0) {
   return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}${fraction}`;
 }
 
-// A QRS of ventricular origin has a V behind its name, as cardiologists mark it.
-export function nameOf(segment) { return segment.label.toUpperCase() + (segment.ventricular > .5 ? " V" : ""); }
+// A QRS of ventricular origin has a V behind its name, as cardiologists mark it, and what the model takes for noise a ?.
+export function nameOf(segment) { return segment.label.toUpperCase() + (segment.noise > .5 ? "?" : segment.ventricular > .5 ? " V" : ""); }
 
 // live, behind, down, retrying or ended, of what the daemon says.
 export function stateOf(stream) {

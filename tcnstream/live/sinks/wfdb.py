@@ -26,7 +26,7 @@ from tcnstream.live.sinks.base import Full, Item, SampleBlock, SinkConfig, SinkK
 from tcnstream.live.tables.table import Table
 from tcnstream.signal.extras import optional_package
 from tcnstream.signal.outfile import write_file
-from tcnstream.signal.segments import VENTRICULAR, Segment
+from tcnstream.signal.segments import MARKS, Segment
 from tcnstream.signal.sinks.wfdb import WfdbWriter, read_segments
 from tcnstream.signal.units import unit_factor
 
@@ -92,8 +92,9 @@ class _Record:
     def annotate(self, event: Event) -> None:
         """A segment that begins in this record; one that ends behind it ends with it in the annotations."""
         start_s = max(0.0, event.start_s - self.first_frame / self.rate_hz)
-        end_s, ventricular = start_s + event.end_s - event.start_s, event.more.get(VENTRICULAR)
-        self._annotate(Segment(start_s, end_s, event.label, event.probability, ventricular))
+        end_s = start_s + event.end_s - event.start_s
+        marks = {mark: event.more.get(mark) for mark in MARKS}
+        self._annotate(Segment(start_s, end_s, event.label, event.probability, **marks))
 
     def _annotate(self, segment: Segment) -> None:
         first, end = round(segment.start_s * self.rate_hz), round(segment.end_s * self.rate_hz)

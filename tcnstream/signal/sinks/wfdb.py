@@ -17,15 +17,17 @@ from tcnstream.signal.sinks.base import Sink, SinkKind
 
 _WAVES = {"p": ("p", 0), "qrs": ("N", 1), "t": ("t", 2)}
 _OF_VENTRICLE = "V"
+_ARTEFACT = "|"
+"""PhysioNet's sign for what looks like a QRS and is none; programs that compare beats pass over it."""
 
 
 class WfdbWriter:
     """A WFDB annotation file that lies over the recording: samples are counted at ``rate_hz``, the recording's own.
 
     Each segment is ``(``, its wave and ``)``, as wave delineators of PhysioNet write it: P, QRS and T as ``p``, ``N``
-    and ``t`` with 0, 1 and 2 in the ``num`` field of the brackets, any other label as a comment. A QRS that is more
-    likely of ventricular origin than not is ``V``. The wave stands in the
-    middle of the segment: frames say where a wave begins and ends, not where it is highest.
+    and ``t`` with 0, 1 and 2 in the ``num`` field of the brackets, any other label as a comment. A QRS that is
+    more likely of ventricular origin than not is ``V``, one that the model takes for noise ``|``, which is no beat. The
+    wave stands in the middle of the segment: frames say where a wave begins and ends, not where it is highest.
     """
 
     def __init__(self, path: str | Path, rate_hz: float) -> None:
@@ -53,8 +55,10 @@ class WfdbWriter:
         marks: list[tuple[int, str, int, str]] = []
         for segment in self._segments:
             symbol, number = _WAVES.get(segment.label.lower(), ('"', 0))
-            if segment.ventricular is not None and segment.ventricular > 0.5:
+            if segment.is_ventricular:
                 symbol = _OF_VENTRICLE
+            elif segment.is_noise and symbol == "N":
+                symbol = _ARTEFACT
             note = segment.label if symbol == '"' else ""
             first, last = round(segment.start_s * self._rate_hz), round(segment.end_s * self._rate_hz) - 1
             marks += [
@@ -86,17 +90,19 @@ def read_segments(wfdb: Any, record: Path, extension: str, rate_hz: float) -> It
     marks = wfdb.rdann(str(record), extension)
     labels = {symbol: label for label, (symbol, _) in _WAVES.items()}
     begins: list[int] = []
-    found: list[tuple[str, float | None]] = []
+    found: list[tuple[str, float | None, float | None]] = []
     for sample, symbol, note in zip(marks.sample, marks.symbol, marks.aux_note, strict=True):
         if symbol == "(":
             begins.append(int(sample))
         elif symbol == ")":
-            label, ventricular = found.pop(0)
-            yield Segment(begins.pop(0) / rate_hz, (int(sample) + 1) / rate_hz, label, 1.0, ventricular)
+            label, ventricular, noise = found.pop(0)
+            yield Segment(begins.pop(0) / rate_hz, (int(sample) + 1) / rate_hz, label, 1.0, ventricular, noise)
         elif symbol == _OF_VENTRICLE:
-            found.append(("qrs", 1.0))
+            found.append(("qrs", 1.0, None))
+        elif symbol == _ARTEFACT:
+            found.append(("qrs", None, 1.0))
         else:
-            found.append((labels.get(symbol, note), None))
+            found.append((labels.get(symbol, note), None, None))
 
 
 def _open(path: Path | None, record_rate_hz: float | None) -> Sink[Any]:
