@@ -770,9 +770,8 @@ def test_the_mean_of_the_last_parts_is_between_them(tmp_path: Path) -> None:
     from rich.progress import Progress
 
     from tcnstream.zoo.recipes.architecture import Unit
-    from tcnstream.zoo.recipes.fitting import Log, Recipe, Trained, fit
+    from tcnstream.zoo.recipes.fitting import LAST_RATE, Log, Recipe, Trained, finished, fit
     from tcnstream.zoo.recipes.separable import Network
-    from tcnstream.zoo.recipes.train_ecg import LAST_RATE, finished
 
     network = Network(16, [Unit(5, 1, 2, -1, "0:B1.D1"), Unit(5, 4, 8, 1, "0:B2.D1")], 1, classes=6, marks=2)
     begin = Trained(network, network.parameters.copy(), network.statistics.copy(), 5)

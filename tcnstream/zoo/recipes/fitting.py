@@ -7,9 +7,9 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +23,9 @@ from tcnstream.zoo.recipes.separable import Network
 from tcnstream.zoo.tcn_params import TcnParams
 
 Floats = npt.NDArray[np.float32]
+
+LAST_RATE, LAST_SEED = 1e-3, 10
+"""The highest rate of learning in the last parts of a training, and what is added to the seed."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,34 @@ def fit(
     if kept is not None:
         np.savez(kept, parameters=trained.parameters, statistics=trained.statistics)
     return trained
+
+
+def finished(
+    trained: Trained,
+    windows: Mapping[str, Callable[[int], Batches]],
+    recipe: Recipe,
+    log: Log,
+    progress: Progress,
+    kept: Path,
+) -> Trained:
+    """Trains on from ``trained`` with each of ``windows``, and gives the mean of the networks.
+
+    Networks that go on from the same one have a mean that holds what each learned (Wortsman et al., arXiv:2203.05482).
+    ``recipe`` is that of one of them. ``kept`` is a .npz that has the parameters at the end.
+    """
+    network = trained.network
+    recipe = replace(recipe, seed=recipe.seed + LAST_SEED, rate=LAST_RATE, minutes=None)
+    ends = []
+    for name, drawn in windows.items():
+        log.write(last=name, recipe=asdict(recipe))
+        task = progress.add_task(f"training, {name}", total=1.0, loss="")
+        network.parameters[:] = trained.parameters
+        ends.append(fit(network, drawn, recipe, log, progress, task).parameters)
+    mean: Floats = np.mean(ends, axis=0).astype(np.float32)
+    *_, drawn = windows.values()
+    statistics = measured_statistics(network, mean, drawn(recipe.seed + 1), recipe)
+    np.savez(kept, parameters=mean, statistics=statistics)
+    return Trained(network, mean, statistics, trained.steps + len(ends) * recipe.steps)
 
 
 def measured_statistics(network: Network, parameters: Floats, windows: Batches, recipe: Recipe) -> Floats:

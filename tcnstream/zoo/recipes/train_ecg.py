@@ -39,12 +39,11 @@ from tcnstream.zoo.recipes.commands import told
 from tcnstream.zoo.recipes.delineation import Scores, both, score, total
 from tcnstream.zoo.recipes.devices import Device, step_on
 from tcnstream.zoo.recipes.fitting import (
-    Batches,
     Log,
     Recipe,
     Trained,
+    finished,
     fit,
-    measured_statistics,
     progress_bars,
     read_stages,
     require_keras,
@@ -93,8 +92,6 @@ LAST = {
     "pacemakers": Part(_LATER, replace(_PACED, resizes=0.5, turns=0.3)),
 }
 """What comes last, each from the network of the first part on, before their mean is taken."""
-LAST_RATE, LAST_SEED = 1e-3, 10
-"""The highest rate of learning then, and what is added to the seed."""
 QTDB_S = 300.0
 """So much of each record, around the cardiologist's beats."""
 
@@ -267,34 +264,6 @@ def _around_marks(record: qtdb_files.QtRecord) -> qtdb_files.QtRecord:
     middle_s = (record.manual[0].start_s + record.manual[-1].end_s) / 2
     start_s = min(max(0.0, middle_s - QTDB_S / 2), max(0.0, record.beats.duration_s - QTDB_S))
     return record.part(start_s, start_s + QTDB_S)
-
-
-def finished(
-    trained: Trained,
-    windows: Mapping[str, Callable[[int], Batches]],
-    recipe: Recipe,
-    log: Log,
-    progress: Progress,
-    kept: Path,
-) -> Trained:
-    """Trains on from ``trained`` with each of ``windows``, and gives the mean of the networks.
-
-    Networks that go on from the same one have a mean that holds what each learned (Wortsman et al., arXiv:2203.05482).
-    ``recipe`` is that of one of them. ``kept`` is a .npz that has the parameters at the end.
-    """
-    network = trained.network
-    recipe = replace(recipe, seed=recipe.seed + LAST_SEED, rate=LAST_RATE, minutes=None)
-    ends = []
-    for name, drawn in windows.items():
-        log.write(last=name, recipe=asdict(recipe))
-        task = progress.add_task(f"training, {name}", total=1.0, loss="")
-        network.parameters[:] = trained.parameters
-        ends.append(fit(network, drawn, recipe, log, progress, task).parameters)
-    mean: Floats = np.mean(ends, axis=0).astype(np.float32)
-    *_, drawn = windows.values()
-    statistics = measured_statistics(network, mean, drawn(recipe.seed + 1), recipe)
-    np.savez(kept, parameters=mean, statistics=statistics)
-    return Trained(network, mean, statistics, trained.steps + len(ends) * recipe.steps)
 
 
 def main(
