@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import zipfile
 from pathlib import Path
 from types import ModuleType
 
@@ -131,6 +132,7 @@ def material() -> Material:
     }
     names = ["macroform-the_simplicity", *(f"song {n}" for n in range(20))]
     songs = [Clip("s", name, to_pcm(tone(3000, 30, 0.3), RATE_HZ)) for name in names]
+    songs += [Clip("xmoto-data", f"race {n}", to_pcm(tone(3000, 30, 0.3), RATE_HZ)) for n in range(2)]
     sounds = [Clip("k", f"knock {n}", to_pcm(tone(900, 0.2, 0.3), RATE_HZ)) for n in range(20)]
     return Material(voices, songs, sounds)
 
@@ -141,7 +143,8 @@ def test_whole_voices_songs_and_recordings_are_kept_aside(material: Material) ->
     assert not names[0] & names[1] and len(names[0] | names[1]) == 60
     assert "klettres-nl" not in train.voices and len(aside.voices["klettres-nl"]) == 30
     assert 0 < len(aside.voices["asterisk-en"]) < 10
-    for kind, count in (("songs", 20), ("sounds", 20)):
+    assert [song.name for song in aside.songs if song.source == "xmoto-data"] == ["race 0", "race 1"]
+    for kind, count in (("songs", 22), ("sounds", 20)):
         parts = [{clip.name for clip in getattr(part, kind)} for part in (train, aside)]
         assert parts[0] and parts[1] and not parts[0] & parts[1] and len(parts[0] | parts[1]) == count
         # Neither learns from what the evaluation plays.
@@ -153,7 +156,7 @@ def test_of_a_long_song_some_stretches_are_read(tmp_path: Path) -> None:
     ramp = np.linspace(-0.9, 0.9, 200 * RATE_HZ, dtype=np.float32)
     soundfile.write(tmp_path / "long.wav", ramp, RATE_HZ)
     soundfile.write(tmp_path / "short.wav", ramp[: 30 * RATE_HZ], RATE_HZ)
-    kept, whole = (speech_material._stretches(tmp_path / f"{name}.wav") for name in ("long", "short"))
+    kept, whole = (speech_material.stretches(tmp_path / f"{name}.wav") for name in ("long", "short"))
     assert len(kept) == 75 * RATE_HZ and len(whole) == 30 * RATE_HZ
     expected = to_pcm(ramp, RATE_HZ)
     for part, at in ((slice(1000), 0), (slice(-1000, None), len(ramp) - 1000)):
@@ -259,10 +262,23 @@ def test_recordings_are_read_at_16_khz_as_one_channel(tmp_path: Path) -> None:
         read_pcm(tmp_path / "y.wav")
 
 
+@pytest.mark.parametrize(("ending", "form"), [("ogg", "VORBIS"), ("opus", "OPUS"), ("wav", "PCM_16")])
+def test_a_song_is_read_in_any_of_its_packages_codings(ending: str, form: str, tmp_path: Path) -> None:
+    soundfile = pytest.importorskip("soundfile")
+    folder = tmp_path / "wesnoth-1.16-music"
+    folder.mkdir()
+    for name, seconds in (("song", 21.0), ("jingle", 2.0), ("rain", 22.0)):
+        with (folder / f"{name}.{ending}").open("wb") as file:
+            container = "WAV" if ending == "wav" else "OGG"
+            soundfile.write(file, tone(440, seconds, 0.3), RATE_HZ, format=container, subtype=form)
+    (song,) = speech_material.read_songs(tmp_path, ["wesnoth-1.16-music"])
+    assert song.name == "song" and len(song.samples) == pytest.approx(21 * RATE_HZ, rel=0.01)
+
+
 def test_every_source_has_its_licence() -> None:
     assert set(speech_material.LICENCES) == set(speech_material.PACKAGES)
     said = speech_material.sources()
-    aside = speech_material.VALIDATION_VOICES
+    aside = speech_material.VALIDATION_VOICES | speech_material.VALIDATION_SONGS
     assert all(f"{p} ({speech_material.LICENCES[p]})" in said for p in speech_material.PACKAGES if p not in aside)
 
 
@@ -292,6 +308,8 @@ def test_fetching_unpacks_each_package_once(tmp_path: Path, monkeypatch: pytest.
             (folder / f"{command[2]}_1.0_all.deb").write_bytes(b"")
         else:
             (Path(command[3]) / "usr").mkdir(parents=True)
+            with zipfile.ZipFile(Path(command[3]) / "usr" / "music.pk3", "w") as files:
+                files.writestr("base/song.ogg", "x")
         return b""
 
     monkeypatch.setattr(speech_material, "_run", run)
@@ -300,6 +318,7 @@ def test_fetching_unpacks_each_package_once(tmp_path: Path, monkeypatch: pytest.
         fetch(tmp_path / "cache", ["one", "two"])
     assert calls == ["apt-get", "dpkg-deb"] * 2
     assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == ["one", "two"]
+    assert (tmp_path / "cache" / "one" / "usr" / "music" / "base" / "song.ogg").read_text() == "x"
 
 
 def test_a_failed_tool_is_quoted() -> None:
@@ -393,6 +412,14 @@ def test_the_evaluation_is_a_command(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     for option in ("--markdown", "--engine=interpreter"):
         table = CliRunner().invoke(app, [*call, option])
         assert table.exit_code == 0 and "0.5000 / 0.5455" in table.stdout
+    monkeypatch.setattr(
+        evaluate_speech, "read_songs_alone", lambda cache: {"demo": [samples, np.zeros(16000, np.float32)]}
+    )
+    played = CliRunner().invoke(app, [*call, "--songs", "--json"])
+    shares = json.loads(played.stdout)
+    assert 0.1 < shares["`speech`"]["demo"] < 0.3 and shares["webrtcvad, mode 3"]["demo"] == 1
+    table = CliRunner().invoke(app, [*call, "--songs", "--markdown"])
+    assert table.stdout.startswith("| of music alone | demo |\n|---|--:|\n") and "| 100.0 % |" in table.stdout
     refused = CliRunner().invoke(app, ["--cache", str(tmp_path), "--peer", "ear"])
     assert refused.exit_code == 2 and "choose from webrtcvad, silero-vad" in " ".join(refused.stderr.split())
     refused = CliRunner().invoke(app, ["--cache", str(tmp_path), "--model", "ecg"])
@@ -417,19 +444,25 @@ def test_a_cautious_network_calls_little_music_speech(material: Material) -> Non
 
     channels, units = units_of(read_stages(MODELS / "speech.params.json"))
     network = Network(channels, units, 1, BANDS, len(LABELS))
-    levels, label = Blender(stems_of(material, 5), 5).windows(30)
-    statistics = network.measure(levels, network.parameters)
+    x, _ = Blender(stems_of(material, 5), 5).windows(30)
+    statistics = network.measure(x, network.parameters)
     parameters = network.parameters.copy()
     parameters[network.parts["head.b"][0]][SPEECH] += 2
     eager = Trained(network, parameters, statistics, 1)
-    calm = train_speech.cautious(eager, levels, label)
-    before, after = (train_speech.scores_of(each, levels, label) for each in (eager, calm))
-    assert before["music_called_speech"] > 0.1
-    # The songs here are steady tones, whose frames come over the border many at a time.
-    assert after["music_called_speech"] == pytest.approx(train_speech.MUSIC_AS_SPEECH, abs=0.01)
+    rng = np.random.default_rng(5)
+    songs = [levels(noises.tune(rng, 6 * RATE_HZ)) for _ in range(8)]
+    calm = train_speech.cautious(eager, songs)
+
+    def called_speech(trained: Trained) -> float:
+        logits = [network.predict(song[None], trained.parameters, statistics) for song in songs]
+        return float((np.concatenate(logits, axis=1).argmax(-1) == SPEECH).mean())
+
+    assert called_speech(eager) > 0.1
+    assert called_speech(calm) == pytest.approx(train_speech.MUSIC_AS_SPEECH, abs=0.002)
     moved = calm.parameters != parameters
-    assert moved.sum() == 1 and moved[network.parts["head.b"][0]][MUSIC]
-    again = train_speech.cautious(calm, levels, label)
+    bias = (calm.parameters - parameters)[network.parts["head.b"][0]]
+    assert moved.sum() == 2 and bias[SPEECH] < 0 and bias[MUSIC] == pytest.approx(-bias[SPEECH], rel=1e-5)
+    again = train_speech.cautious(calm, songs)
     np.testing.assert_allclose(again.parameters, calm.parameters, atol=1e-3)
 
 
@@ -475,7 +508,7 @@ def test_the_recipe_is_one_command(material: Material, monkeypatch: pytest.Monke
     app = typer.Typer()
     app.command()(train_speech.main)
     folders = ["--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "out")]
-    result = CliRunner().invoke(app, [*folders, "--hours=0.02", "--minutes=0.05", "--name=tiny"])
+    result = CliRunner().invoke(app, [*folders, "--hours=0.02", "--minutes=0.05", "--last=2", "--name=tiny"])
     assert result.exit_code == 0, result.stderr
     assert fetched == [tmp_path / "cache"] and "kept aside" in result.stderr
     for name, dtype in (("tiny", "int8"), ("tiny.f32", "float32")):
@@ -486,6 +519,7 @@ def test_the_recipe_is_one_command(material: Material, monkeypatch: pytest.Monke
         made = np.concatenate([stream.push(tone(440, 1)[:, None]), stream.flush()])
         assert made.shape == (100, 3) and made.dtype == dtype
     facts = [json.loads(line) for line in (tmp_path / "out" / "tiny.log.jsonl").read_text().splitlines()]
-    assert facts[0]["hours"] == 0.02 and facts[-1]["steps"] > 0 and 0 <= facts[-1]["kept_aside"]["accuracy"] <= 1
+    assert [fact["last"] for fact in facts if "last" in fact] == list(train_speech.LAST)
+    assert facts[0]["hours"] == 0.02 and facts[-1]["steps"] > 4 and 0 <= facts[-1]["kept_aside"]["accuracy"] <= 1
     refused = CliRunner().invoke(app, [*folders, f"--params={tmp_path / 'none.json'}"])
     assert refused.exit_code == 2 and "is not a parameter file" in " ".join(refused.stderr.split())

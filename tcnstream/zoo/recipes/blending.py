@@ -21,11 +21,6 @@ Floats = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
 
 LOWEST_LEVEL, HIGHEST_LEVEL = FLOOR**0.125, 1.2
-SPEAKERS_SHARE = (0.25, 0.63, 0.12)
-"""Of the windows have no voice, one, two."""
-MUSIC_SHARE, NOISE_SHARE = 0.55, 0.9
-SNR_DB = (-5.0, 30.0)
-"""Of music and of noise below the voice."""
 LOUDNESS_DB = (-52.0, -12.0)
 HISS_DB = (-95.0, -60.0)
 """Of the device itself; dB of full scale."""
@@ -64,11 +59,27 @@ class Stems:
         return self.speech.sounds.size / FRAME_HZ / 3600
 
 
+@dataclass(frozen=True)
+class Mix:
+    """What windows have in them. ``speakers`` are the shares with no voice, one, two.
+
+    ``music`` is the share with music of those with a voice, ``music_alone`` of those without, ``noise`` of all.
+    ``music_db`` and ``noise_db`` are how far these are below the voice, at least and at most.
+    """
+
+    speakers: tuple[float, float, float] = (0.2, 0.68, 0.12)
+    music: float = 0.55
+    music_alone: float = 0.75
+    noise: float = 0.9
+    music_db: tuple[float, float] = (-3.0, 25.0)
+    noise_db: tuple[float, float] = (-7.0, 24.0)
+
+
 class Blender:
     """Batches of windows; equal seeds blend equal windows."""
 
-    def __init__(self, stems: Stems, seed: int) -> None:
-        self._stems = stems
+    def __init__(self, stems: Stems, seed: int, mix: Mix = Mix()) -> None:
+        self._stems, self._mix = stems, mix
         self._rng = np.random.default_rng(seed)
         self._frames = stems.speech.sounds.shape[1]
         self._hiss = pairs(self._rng.standard_normal(int(self._frames * RATE_HZ / FRAME_HZ)).astype(np.float32))
@@ -84,19 +95,19 @@ class Blender:
         return np.stack([levels for levels, _ in drawn]), np.stack([label for _, label in drawn])
 
     def _window(self) -> tuple[Floats, npt.NDArray[np.int8]]:
-        rng, stems = self._rng, self._stems
+        rng, stems, mix = self._rng, self._stems, self._mix
         mixture = np.zeros((self._frames, 2 * BANDS), np.float32)
         spoken, played = np.zeros(self._frames, bool), np.zeros(self._frames, bool)
         power, music_db = 0.0, 0.0
-        for _ in range(rng.choice(len(SPEAKERS_SHARE), p=SPEAKERS_SHARE)):
+        for _ in range(rng.choice(len(mix.speakers), p=mix.speakers)):
             spoken |= self._add(mixture, stems.speech, loudness := np.exp(rng.normal(0, 0.3)))
             power += loudness**2
-        if rng.random() < MUSIC_SHARE:
-            music_db = -rng.uniform(*SNR_DB) if spoken.any() else 0.0
+        if rng.random() < (mix.music if spoken.any() else mix.music_alone):
+            music_db = -rng.uniform(*mix.music_db) if spoken.any() else 0.0
             played = self._add(mixture, stems.music, 10 ** (music_db / 20))
             power += 10 ** (music_db / 10)
-        if rng.random() < NOISE_SHARE:
-            noise_db = -rng.uniform(*SNR_DB)
+        if rng.random() < mix.noise:
+            noise_db = -rng.uniform(*mix.noise_db)
             if played.any() and noise_db > music_db:
                 # Music below the noise is nothing that anybody would call music.
                 noise_db = music_db - rng.uniform(0, 25)

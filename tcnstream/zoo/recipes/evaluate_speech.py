@@ -5,7 +5,8 @@
 The recordings: the sample of the PyPI package pyannote.audio, with its own reference (.rttm), and Debian's
 pocketsphinx-testdata, whose references are made by the rule of the training labels (``mixing.active``: energy of the
 clean recording, bridged pauses, hang-over). The latter also with noise, and with music that was kept out of training,
-mixed to them after the labels were made. Every recording goes 32 ms at a time through each detector.
+mixed to them after the labels were made. Every recording goes 32 ms at a time through each detector. ``--songs`` says
+instead how much of music alone they call speech.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -40,10 +41,13 @@ from tcnstream.zoo.recipes.noises import noise
 from tcnstream.zoo.recipes.speech_material import (
     EVALUATION_PACKAGES,
     EVALUATION_SONGS,
+    UNHEARD_SONGS,
+    Clip,
     as_float,
     fetch,
     read_pcm,
     read_songs,
+    stretches,
 )
 
 Floats = npt.NDArray[np.float32]
@@ -171,8 +175,7 @@ def _pcm(signal: Floats) -> npt.NDArray[np.int16]:
 def read_sets(cache: Path) -> dict[str, list[Judged]]:
     """The recordings by the names of the table's columns; fetched into ``cache`` where they are not there."""
     clean = pocketsphinx_recordings(cache)
-    fetch(cache, EVALUATION_PACKAGES)
-    songs = [song for song in read_songs(cache, EVALUATION_PACKAGES) if song.name in EVALUATION_SONGS]
+    songs = evaluation_songs(cache)
     sets = {"pyannote sample": [pyannote_sample(cache)], "pocketsphinx": clean}
     for snr_db in MIXED_DB:
         rng = np.random.default_rng(2024)
@@ -181,6 +184,24 @@ def read_sets(cache: Path) -> dict[str, list[Judged]]:
     name = f"pocketsphinx + music, {MIXED_DB[0]} dB"
     sets[name] = [_on_top(r, np.resize(p, len(r.signal)) / 32768, 10) for r, p in zip(clean, pieces, strict=True)]
     return sets
+
+
+def evaluation_songs(cache: Path) -> list[Clip]:
+    """The two songs that are mixed to recordings, whole."""
+    fetch(cache, EVALUATION_PACKAGES)
+    return [song for song in read_songs(cache, EVALUATION_PACKAGES) if song.name in EVALUATION_SONGS]
+
+
+def read_songs_alone(cache: Path) -> dict[str, list[Floats]]:
+    """Music (samples,) that no network learned from, by the names of the columns: two songs, and a whole package."""
+    fetch(cache, [UNHEARD_SONGS])
+    sets = {song.name: [as_float(song.samples)] for song in evaluation_songs(cache)}
+    return sets | {UNHEARD_SONGS: [as_float(song.samples) for song in read_songs(cache, [UNHEARD_SONGS], stretches)]}
+
+
+def called_speech(detector: Detector, songs: Sequence[Floats]) -> float:
+    """The share of frames, each song counting the same."""
+    return float(np.mean([detector(song).decided.mean() for song in songs]))
 
 
 def _on_top(recording: Judged, other: npt.NDArray[Any], snr_db: float) -> Judged:
@@ -271,6 +292,9 @@ def main(
     ] = None,
     engine: Annotated[str, typer.Option(help="auto, native, interpreter or reference.")] = "auto",
     peer: Annotated[list[str] | None, typer.Option(help="Measure this, too: webrtcvad or silero-vad.")] = None,
+    songs: Annotated[
+        bool, typer.Option("--songs", help="Instead: how much of music alone is called speech, of songs never heard.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="A table for a README.")] = False,
 ) -> None:
@@ -281,17 +305,32 @@ def main(
     console = Console(stderr=True)
     with told(console):
         detectors = detectors_of(model or MODELS, peer or [], engine)
-        sets = read_sets(cache)
-        rows = {
-            name: {column: measure(detector, recordings) for column, recordings in sets.items()}
-            for name, detector in track(detectors.items(), "measuring", console=console)
-        }
+        rows = _measured_songs(console, detectors, cache) if songs else _measured(console, detectors, cache)
+    title = "share of frames called speech" if songs else "frames of 10 ms: area under the ROC curve / F1"
+    cells = {name: _shares(row) if songs else _cells(row) for name, row in rows.items()}
+    columns = list(next(iter(rows.values()))) + ([] if songs else ["processor ms per s"])
     if as_json:
         typer.echo(json.dumps(rows))
     elif as_markdown:
-        typer.echo(markdown(rows))
+        typer.echo(markdown("of music alone" if songs else "AUC / F1", columns, cells))
     else:
-        _show(rows)
+        _show(title, columns, cells)
+
+
+def _measured(console: Console, detectors: dict[str, Detector], cache: Path) -> dict[str, dict[str, Any]]:
+    sets = read_sets(cache)
+    return {
+        name: {column: measure(detector, recordings) for column, recordings in sets.items()}
+        for name, detector in track(detectors.items(), "measuring", console=console)
+    }
+
+
+def _measured_songs(console: Console, detectors: dict[str, Detector], cache: Path) -> dict[str, dict[str, Any]]:
+    sets = read_songs_alone(cache)
+    return {
+        name: {column: called_speech(detector, songs) for column, songs in sets.items()}
+        for name, detector in track(detectors.items(), "measuring", console=console)
+    }
 
 
 def _cells(row: dict[str, dict[str, float]]) -> list[str]:
@@ -300,19 +339,22 @@ def _cells(row: dict[str, dict[str, float]]) -> list[str]:
     return [*scores, f"{min(facts['ms_per_s'] for facts in row.values()):.2f}"]
 
 
-def markdown(rows: dict[str, dict[str, dict[str, float]]]) -> str:
-    """A table for a README: a row per detector, AUC / F1 per set, processor time."""
-    columns = [*next(iter(rows.values())), "processor ms per s"]
-    lines = [f"| AUC / F1 | {' | '.join(columns)} |", f"|---|{'---|' * (len(columns) - 1)}--:|"]
-    return "\n".join([*lines, *(f"| {name} | {' | '.join(_cells(row))} |" for name, row in rows.items())])
+def _shares(row: dict[str, float]) -> list[str]:
+    return [f"{100 * share:.1f} %" for share in row.values()]
 
 
-def _show(rows: dict[str, dict[str, dict[str, float]]]) -> None:
-    table = Table(title="frames of 10 ms: area under the ROC curve / F1")
-    for column in ("", *next(iter(rows.values())), "processor ms per s"):
+def markdown(corner: str, columns: Sequence[str], cells: Mapping[str, Sequence[str]]) -> str:
+    """A table for a README: a row per detector."""
+    lines = [f"| {corner} | {' | '.join(columns)} |", f"|---|{'---|' * (len(columns) - 1)}--:|"]
+    return "\n".join([*lines, *(f"| {name} | {' | '.join(row)} |" for name, row in cells.items())])
+
+
+def _show(title: str, columns: Sequence[str], cells: Mapping[str, Sequence[str]]) -> None:
+    table = Table(title=title)
+    for column in ("", *columns):
         table.add_column(column)
-    for name, row in rows.items():
-        table.add_row(name, *_cells(row))
+    for name, row in cells.items():
+        table.add_row(name, *row)
     Console().print(table)
 
 

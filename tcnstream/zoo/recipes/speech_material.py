@@ -11,6 +11,7 @@ import io
 import re
 import shutil
 import subprocess
+import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -52,6 +53,18 @@ SONGS = (
     "fillets-ng-data",
     "hedgewars-data",
     "wesnoth-1.16-music",
+    "warzone2100-music",
+    "planetblupi-music-ogg",
+    "trackballs-data",
+    "fretsonfire-songs-muldjord",
+    "fretsonfire-songs-sectoid",
+    "supertux-data",
+    "ufoai-music",
+    "ardentryst",
+    "lugaru-data",
+    "pushover-data",
+    "starfighter-data",
+    "xmoto-data",
 )
 SOUNDS = ("colobot-common-sounds", "extremetuxracer-data", "frozen-bubble-data")
 """Machines, steps, splashes: what is short in packages without voices."""
@@ -63,30 +76,48 @@ LICENCES = {
     **dict.fromkeys(STORIES, "GPL-2"),
     "alsa-utils": "GPL-2",
     "amoebax-data": "Free Art License 1.2",
+    "ardentryst": "CC BY-SA 3.0",
     "asterisk-moh-opsound-g722": "CC BY-SA 3.0",
     "btanks-data": "GPL-2+",
     "codec2-examples": "LGPL-2.1",
     "colobot-common-sounds": "GPL-3+",
     "extremetuxracer-data": "GPL-2+",
     "fillets-ng-data": "GPL-2",
+    "fretsonfire-songs-muldjord": "CC BY-SA 3.0",
+    "fretsonfire-songs-sectoid": "MIT",
     "frozen-bubble-data": "GPL-2",
     "hedgewars-data": "GPL-2, GFDL 1.3, CC BY-SA 3.0",
     "hyperrogue-music": "CC BY-SA 3.0, CC BY 3.0, GPL-2+",
     "klettres-data": "GPL-2+",
     "ktuberling-data": "GPL-2+",
     "lincity-ng-data": "GPL-2+",
+    "lugaru-data": "CC BY-SA 3.0",
+    "planetblupi-music-ogg": "GPL-3+",
+    "pushover-data": "GPL-3+",
     "singularity-music": "CC BY-SA 3.0",
+    "starfighter-data": "GPL-2+",
+    "supertux-data": "GPL-2+",
+    "trackballs-data": "GPL-2+, Ethymonics Free Music License",
+    "ufoai-music": "GPL-2+, GPL-2, CC BY 3.0, CC BY-SA 3.0",
+    "warzone2100-music": "GPL-2+",
     "wesnoth-1.16-music": "GPL-2+",
+    "xmoto-data": "GPL-2+",
 }
 """Of the recordings, as the packages' copyright files give them."""
 
 EVALUATION_PACKAGES = ("asterisk-moh-opsound-g722", "lincity-ng-data")
 EVALUATION_SONGS = {"macroform-the_simplicity", "02 - Robert van Herk - City Blues"}
 """Of the evaluation's music; no network learns from them, and none is chosen by them."""
+UNHEARD_SONGS = "nexuiz-music"
+"""A package whose songs are the evaluation's alone."""
+VALIDATION_SONGS = {"pushover-data", "starfighter-data", "xmoto-data"}
+"""Whole packages, as a song of a package that was never heard is taken for speech three times as often."""
 VALIDATION_VOICES = {"klettres-hu", "klettres-nl", "klettres-tn", "ktuberling-pt", "espeak-de", "codec2-examples"}
 
 _NO_SPEECH = re.compile(r"silence/|(^|/)(beep|beeperr|\w+-2tone|confbridge-(join|leave)|tt-monkeys)$")
 _LEAST_S = 0.1
+_NO_SONG = re.compile(r"/(AMB_Intro_\d|DesertAmbient|Rain_Loop|Wind|rain|tux_rap)$")
+"""Weather, and a rap, beside songs."""
 _SONG_S = 20.0
 """What is shorter is a jingle or a noise."""
 _STRETCHES, _STRETCH_S = 3, 25.0
@@ -117,8 +148,22 @@ _ENGLISH = (
     "Everyone, who works, has the right to just and favourable remuneration.",
     "Everyone has the right to rest and leisure, including periodic holidays with pay.",
     "Everyone has the right to education. Education shall be free.",
+    "Everyone has the right to recognition everywhere as a person before the law.",
+    "Everyone charged with a penal offence has the right to be presumed innocent until proved guilty.",
+    "Men and women of full age have the right to marry and to found a family.",
+    "No one shall be arbitrarily deprived of his property.",
+    "Everyone has the right to freedom of opinion and expression, through any media and regardless of frontiers.",
+    "No one may be compelled to belong to an association.",
+    "Everyone has the right to take part in the government of his country.",
+    "Everyone, as a member of society, has the right to social security.",
+    "Everyone has the right to work, to free choice of employment, and to protection against unemployment.",
+    "Everyone, without any discrimination, has the right to equal pay for equal work.",
+    "Motherhood and childhood are entitled to special care and assistance.",
+    "Parents have a prior right to choose the kind of education that shall be given to their children.",
+    "Everyone has the right freely to participate in the cultural life of the community, to enjoy the arts.",
+    "Everyone has duties to the community in which alone the free and full development of his personality is possible.",
 )
-"""Sentences of articles 3 to 26 of the same."""
+"""Sentences of articles 3 to 29 of the same."""
 _FLITE_VOICES = ("awb", "kal16", "rms", "slt")
 _VARIANTS = ("m1", "m2", "m3", "m4", "m5", "m6", "m7", "f1", "f2", "f3", "f4", "f5")
 
@@ -141,12 +186,19 @@ class Material:
     sounds: list[Clip]
 
     def split(self, validation: bool) -> Material:
-        """The part to train on or the one kept aside: whole voices, and every tenth recording, song and sound."""
+        """The part to train on or the one kept aside: whole voices and packages of songs, and every tenth
+        recording, song and sound of the rest.
+        """
         voices = {
             voice: [c for c in clips if (voice in VALIDATION_VOICES or _tenth(c.name)) == validation]
             for voice, clips in self.voices.items()
         }
-        songs = [s for s in self.songs if s.name not in EVALUATION_SONGS and _tenth(s.name) == validation]
+        songs = [
+            song
+            for song in self.songs
+            if song.name not in EVALUATION_SONGS
+            and (song.source in VALIDATION_SONGS or _tenth(song.name)) == validation
+        ]
         sounds = [sound for sound in self.sounds if _tenth(sound.name) == validation]
         return Material({voice: clips for voice, clips in voices.items() if clips}, songs, sounds)
 
@@ -181,6 +233,10 @@ def fetch(cache: Path, packages: Iterable[str] = PACKAGES) -> None:
         (archive,) = cache.glob(f"{package}_*.deb")
         unpacked = cache / f"{package}.part"
         _run(["dpkg-deb", "-x", str(archive), str(unpacked)], cache)
+        # Games of the Quake family keep their files in a zip archive.
+        for inner in list(unpacked.rglob("*.pk3")):
+            with zipfile.ZipFile(inner) as files:
+                files.extractall(inner.with_suffix(""))
         unpacked.rename(cache / package)
         archive.unlink()
 
@@ -196,7 +252,8 @@ def sources() -> str:
     """All that the recipe learns from, with its licence, for a card."""
 
     def named(packages: Iterable[str]) -> str:
-        return ", ".join(f"{package} ({LICENCES[package]})" for package in packages if package not in VALIDATION_VOICES)
+        aside = VALIDATION_VOICES | VALIDATION_SONGS
+        return ", ".join(f"{package} ({LICENCES[package]})" for package in packages if package not in aside)
 
     return (
         f"voices: {named(VOICES)}, spoken by espeak-ng and flite; music: {named(SONGS)}, made; "
@@ -209,17 +266,19 @@ def read_material(cache: Path) -> Material:
     voices: dict[str, list[Clip]] = {}
     for clip in _spoken_clips(cache):
         voices.setdefault(clip.source, []).append(clip)
-    return Material(voices, read_songs(cache, SONGS, _stretches), list(_sounds(cache)))
+    return Material(voices, read_songs(cache, SONGS, stretches), list(_sounds(cache)))
 
 
 def read_songs(cache: Path, packages: Iterable[str], read: Callable[[Path], Pcm] | None = None) -> list[Clip]:
     """The songs of fetched packages, whole or as ``read`` reads them."""
-    paths = ((package, _files(cache, package, ".g722", ".ogg", ".wav")) for package in packages)
+    paths = ((package, _files(cache, package, ".g722", ".ogg", ".opus", ".wav")) for package in packages)
     return [
-        clip
-        for package, files in paths
-        for clip in _clips(package, (path for path in files if _length_s(path) > _SONG_S), read)
+        clip for package, files in paths for clip in _clips(package, (path for path in files if _is_song(path)), read)
     ]
+
+
+def _is_song(path: Path) -> bool:
+    return not _NO_SONG.search(str(path.with_suffix(""))) and _length_s(path) > _SONG_S
 
 
 def _length_s(path: Path) -> float:
@@ -237,7 +296,7 @@ def _opened(path: Path) -> soundfile.SoundFile:
         raise SignalError(f"{path} cannot be read: {error}") from error
 
 
-def _stretches(path: Path) -> Pcm:
+def stretches(path: Path) -> Pcm:
     """A long song cut down, so that each one counts about the same and little of it is decoded."""
     if path.suffix == ".g722":
         return read_pcm(path)
