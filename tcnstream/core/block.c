@@ -41,8 +41,8 @@ static void run_node(const tcn_work *work, uint32_t k, tcn_lane_run *lanes, uint
         hooks->ticks[k] += hooks->clock() - begin;
 }
 
-/* The nodes of a loop, all of them for one frame after the other. */
-static void run_loop(const tcn_work *work, uint32_t first, uint32_t last, tcn_lane_run *lanes, uint32_t n_lanes)
+/* The nodes of a loop, all of them for one frame after the other. Apart, for the stack of plans without loops. */
+TCN_APART static void run_loop(const tcn_work *work, uint32_t first, uint32_t last, tcn_lane_run *lanes, uint32_t n_lanes)
 {
     const tcn_program *p = work->program;
     int64_t step;

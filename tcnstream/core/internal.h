@@ -133,12 +133,17 @@ struct tcn_program {
     int needs_counts;       /* whether some node needs the counts of frames in a push of one step */
     int64_t *signal_frames; /* [tensors] for the lane that is flushed */
     tcn_lane_run *lanes;
-    tcn_lane alone;         /* what tcn_push makes of its arguments; a stack may be small */
 };
 
+/* Where a program stands, with what a call would otherwise need of a stack, which may be small. */
+typedef struct {
+    tcn_program program;
+    tcn_lane alone; /* what tcn_push makes of its arguments; tcn_flush keeps counts there */
+} tcn_opened;
+
 /* Of scratch memory. A plan's C header says how much that is, and holds on every host of 64 bits, whatever its kernels. */
-enum { PROGRAM_BYTES = sizeof(void *) == 8 ? 896 : sizeof(tcn_program) };
-typedef char tcn_program_fits[sizeof(tcn_program) <= PROGRAM_BYTES ? 1 : -1];
+enum { PROGRAM_BYTES = sizeof(void *) == 8 ? 896 : sizeof(tcn_opened) };
+typedef char tcn_program_fits[sizeof(tcn_opened) <= PROGRAM_BYTES ? 1 : -1];
 
 static inline const tcn_header *header_of(const tcn_plan *plan) { return (const tcn_header *)(const void *)plan; }
 

@@ -95,8 +95,7 @@ int tcn_push(const tcn_work *work, tcn_state *state, const void *const in[], int
              const int64_t room[], int64_t made[])
 {
     const tcn_header *h = header_of(work->plan);
-    tcn_program *p = work->program;
-    tcn_lane *lane = &p->alone;
+    tcn_lane *lane = &((tcn_opened *)work->program)->alone;
     uint32_t bad, i;
     int error;
     lane->state = state;
@@ -131,7 +130,7 @@ int tcn_flush(const tcn_work *work, tcn_state *state, void *const out[], const i
     const tcn_program *p = work->program;
     const tcn_header *h = p->header;
     tcn_lane_run *lane = &p->lanes[0];
-    int64_t frames[TCN_MAX_PORTS], n = state->frames, last = n + tcn_flush_frames(work->plan);
+    int64_t *frames = ((tcn_opened *)work->program)->alone.made, n = state->frames, last = n + tcn_flush_frames(work->plan);
     uint32_t o, t;
     int error = tcn_ready(work, state, -1, frames);
     if (error)

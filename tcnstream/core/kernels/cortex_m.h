@@ -91,9 +91,9 @@ I pairs some_pair_of(const int8_t *x, const int8_t *y, uint32_t n)
     return (pairs){vldrbq_z_s32(x, vctp32q(n)), vldrbq_z_s32(y, vctp32q(n))};
 }
 I void some_narrowed(int8_t *to, numbers x, uint32_t n) { vstrbq_p_s32(to, to_int8(x), vctp32q(n)); }
-#define INT8_AT_ONCE_16 4
+#define INT8_AT_ONCE_16 2
 #define INT8_AT_ONCE_8 2
-#define INT16_AT_ONCE_16 4
+#define INT16_AT_ONCE_16 2
 #define INT16_AT_ONCE_8 2
 #define DEPTHWISE_I8 depthwise_i8
 #define BINARY_I8 helium_binary_i8

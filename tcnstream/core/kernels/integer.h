@@ -24,7 +24,7 @@
  *   some_loaded, some_widened, some_pair_of, some_narrowed   of the first n < NUMBERS
  *   settled_scaling, settled_scaling_of, settled   (HAS_SETTLED) the arithmetic of settled.h
  *
- * IN_ORDER: the processor waits for each result anyway, so one sum at a time is best.
+ * IN_ORDER: the processor waits for each result anyway, so one sum at a time is best; and its stack is small.
  *
  * All sums are of integers, so the order in which instruction sets add them does not show. */
 
@@ -126,17 +126,31 @@ INLINE uint64_t some_int16(const int16_t *x, uint32_t n)
     }
 #endif
 
+/* Where vectors are longer than a panel, the last one reaches behind its sums. */
+#if defined(NUMBERS) && NUMBERS > 4
+enum { BEHIND_SUMS = 16 };
+#else
+enum { BEHIND_SUMS = 0 };
+#endif
+
+/* What is never live at once would stand in one frame of the stack, side by side. */
+#ifdef IN_ORDER
+#define OWN_FRAME TCN_APART
+#else
+#define OWN_FRAME
+#endif
+
 /* One panel of width W for all positions; N sums at once. */
 #define PANEL_OF(name, P, X, W, N, T, finish)                                                                   \
     SUMS(name##_tile, P, X, N, T)                                                                               \
     SUMS_ALONE(name##_one, P, X, N)                                                                             \
-    static void name(const conv_args *a, const uint8_t *plan, const int8_t *w, const void *const *rows,         \
-                     void *const *outs, size_t positions, size_t taps, size_t depth, size_t from, size_t to,    \
-                     uint32_t at, uint32_t n)                                                                   \
+    OWN_FRAME static void name(const conv_args *a, const uint8_t *plan, const int8_t *w, const void *const *rows,\
+                               void *const *outs, size_t positions, size_t taps, size_t depth, size_t from,     \
+                               size_t to, uint32_t at, uint32_t n)                                              \
     {                                                                                                           \
         size_t p = 0, v;                                                                                        \
-        int32_t sum[T * W + 16]; /* vectors may be longer than the last row */                                  \
-        for (; p + T <= positions; p += T) {                                                                    \
+        int32_t sum[T * W + BEHIND_SUMS];                                                                       \
+        for (; T > 1 && p + T <= positions; p += T) {                                                           \
             for (v = 0; v < W; v += N * P##_outputs)                                                            \
                 name##_tile(w + 4 * v, 4 * W, 4 * P##_outputs, rows + p * taps, taps, from, depth, sum + v, W); \
             finish(a, plan, sum, T, at, W, outs + p, to, n);                                                    \
@@ -208,14 +222,16 @@ INLINE uint64_t some_int16(const int16_t *x, uint32_t n)
 
 /* Sums of one panel to outputs: `sum` has `width` values, `n` of them are wanted; `at` is the panel's place in
  * the per-output arrays. */
-static void exact_int8(const conv_args *a, const uint8_t *plan, const int32_t *sum, const int32_t *bias, uint32_t at,
-                       int8_t *out, uint32_t n)
+OWN_FRAME static void exact_int8(const conv_args *a, const uint8_t *plan, const int32_t *sum, size_t positions, uint32_t at,
+                                 uint32_t width, void *const *outs, size_t to, uint32_t n)
 {
-    const int32_t *shift = WORDS(plan, a->shift_at) + at;
+    const int32_t *shift = WORDS(plan, a->shift_at) + at, *bias = WORDS(plan, a->BIAS_I8) + at;
     const int64_t *mantissa = LONGS(plan, a->multiplier_at) + at;
     uint32_t i;
-    for (i = 0; i < n; i++)
-        out[i] = (int8_t)clip32(add32(multiply_exact(add32(sum[i], bias[i]), mantissa[i], shift[i]), a->zero_out), a->low, a->high);
+    size_t t;
+    for (t = 0; t < positions; t++, sum += width)
+        for (i = 0; i < n; i++)
+            ((int8_t *)outs[t] + to)[i] = (int8_t)clip32(add32(multiply_exact(add32(sum[i], bias[i]), mantissa[i], shift[i]), a->zero_out), a->low, a->high);
 }
 
 #if defined(NUMBERS) && NUMBERS > 4
@@ -255,18 +271,13 @@ INLINE size_t finish_side_by_side(const conv_args *a, const int32_t *sum, size_t
 #define RESCALED(x, by, zero) added(rescaled(x, by), zero)
 #endif
 
-static void finish_int8(const conv_args *a, const uint8_t *plan, const int32_t *sum, size_t positions, uint32_t at,
-                        uint32_t width, void *const *outs, size_t to, uint32_t n)
+OWN_FRAME static void rescaled_int8(const conv_args *a, const uint8_t *plan, const int32_t *sum, size_t positions, uint32_t at,
+                                    uint32_t width, void *const *outs, size_t to, uint32_t n)
 {
     const int32_t *shift = WORDS(plan, a->shift_at) + at, *bias = WORDS(plan, a->BIAS_I8) + at;
     const int32_t *multiplier = WORDS(plan, a->multiplier_at) + at;
     uint32_t i = 0;
     size_t t;
-    if (a->rescale == RESCALE_EXACT) {
-        for (t = 0; t < positions; t++)
-            exact_int8(a, plan, sum + t * width, bias, at, (int8_t *)outs[t] + to, n);
-        return;
-    }
 #ifdef NUMBERS
     size_t begin = 0;
 #if NUMBERS > 8
@@ -302,6 +313,15 @@ static void finish_int8(const conv_args *a, const uint8_t *plan, const int32_t *
         for (i = 0; i < n; i++)
             ((int8_t *)outs[t] + to)[i] = (int8_t)clip32(add32(multiply_twice(add32(sum[t * width + i], bias[i]), multiplier[i], shift[i]), a->zero_out), a->low, a->high);
 #endif
+}
+
+static void finish_int8(const conv_args *a, const uint8_t *plan, const int32_t *sum, size_t positions, uint32_t at,
+                        uint32_t width, void *const *outs, size_t to, uint32_t n)
+{
+    if (a->rescale == RESCALE_EXACT)
+        exact_int8(a, plan, sum, positions, at, width, outs, to, n);
+    else
+        rescaled_int8(a, plan, sum, positions, at, width, outs, to, n);
 }
 
 static void finish_int16(const conv_args *a, const uint8_t *plan, const int32_t *sum, size_t positions, uint32_t at,
@@ -357,8 +377,12 @@ static void conv_i16(const conv_args *a, const uint8_t *plan, const void *const 
 
 #ifdef NUMBERS
 
-/* Weights of so many pairs of taps are kept at hand. */
+/* Weights of so many pairs of taps are kept at hand, for several positions. */
+#ifdef IN_ORDER
+enum { PAIRS_KEPT = 1 };
+#else
 enum { PAIRS_KEPT = 16 };
+#endif
 
 INLINE pairs weights_of(const int8_t *weights, uint32_t k, uint32_t taps, uint32_t channels, uint32_t n)
 {

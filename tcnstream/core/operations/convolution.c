@@ -77,16 +77,9 @@ static void emit(collector *c)
     c->filled = 0;
 }
 
-static const void **next_position(collector *c, void *out)
-{
-    if (c->filled == c->most)
-        emit(c);
-    c->j->p->outs[c->filled] = out;
-    return c->j->p->rows + (size_t)c->filled++ * c->taps;
-}
-
-/* rows[i * taps] for `count` frames from `frame` on, `step` apart: where each of them stands. */
-static inline void find_rows(const tcn_job *j, const tcn_lane_run *lane, int64_t frame, int64_t step, int64_t count,
+/* rows[i * taps] for `count` frames from `frame` on, `step` apart: where each of them stands. Apart, so that kernels do not
+ * run on top of its frame. */
+TCN_APART static void find_rows(const tcn_job *j, const tcn_lane_run *lane, int64_t frame, int64_t step, int64_t count,
                              const void **rows, uint32_t taps)
 {
     const tcn_program *p = j->p;
@@ -187,49 +180,66 @@ static void conv_frames(collector *c, const tcn_lane_run *lane)
     }
 }
 
-static void conv_frame(collector *c, const tcn_lane_run *lane, int64_t frame)
+/* Rows of `n` positions of a frame from place `f` on. */
+TCN_APART static void find_places(const collector *c, const tcn_lane_run *lane, int64_t frame, uint32_t f, uint32_t n)
 {
     const tcn_job *j = c->j;
     const conv_shape *a = &c->shape;
-    const tcn_node_record *node = j->node;
-    uint32_t item = element_bytes(node->dtype), row = a->channels * item, f, k, q;
-    uint8_t *out = output_frame_at(j->p, lane, j->out[0], frame);
-    int64_t first = frame * j->window->stride - j->window->pad_begin;
-    for (f = 0; f < a->f_out; f++) {
-        const void **rows = next_position(c, out + (size_t)f * a->outputs * item);
-        int64_t place = (int64_t)f * a->stride_f - a->pad_f;
-        for (k = 0; k < a->taps_t; k++) {
-            const uint8_t *in = padded_frame_at(j->p, lane, node, j->in[0], first + (int64_t)k * a->dilation_t);
-            for (q = 0; q < a->taps_f; q++) {
-                int64_t at = place + (int64_t)q * a->dilation_f;
-                *rows++ = at >= 0 && at < a->f_in ? in + (size_t)at * row : j->p->plan + a->edge_f_at;
-            }
+    const uint8_t *edge = j->p->plan + a->edge_f_at;
+    const void **rows = j->p->rows + (size_t)c->filled * c->taps;
+    const int64_t first = frame * j->window->stride - j->window->pad_begin;
+    const uint32_t row = a->channels * element_bytes(j->node->dtype);
+    uint32_t k, i, q;
+    for (k = 0; k < a->taps_t; k++, rows += a->taps_f) {
+        const uint8_t *in = padded_frame_at(j->p, lane, j->node, j->in[0], first + (int64_t)k * a->dilation_t);
+        for (i = 0; i < n; i++) {
+            int64_t at = (int64_t)(f + i) * a->stride_f - a->pad_f;
+            for (q = 0; q < a->taps_f; q++, at += a->dilation_f)
+                rows[i * c->taps + q] = at >= 0 && at < a->f_in ? in + (size_t)at * row : edge;
         }
     }
 }
 
 /* Output frame j collects from input frames i with i * up + k - pad = j; other taps meet a row of zeros. */
-static void transpose_conv_frame(collector *c, const tcn_lane_run *lane, int64_t frame)
+TCN_APART static void find_transposed_places(const collector *c, const tcn_lane_run *lane, int64_t frame, uint32_t f, uint32_t n)
 {
     const tcn_job *j = c->j;
     const conv_shape *a = &c->shape;
-    const tcn_node_record *node = j->node;
     const uint8_t *zero = j->p->plan + a->edge_f_at;
-    int64_t pad_t = (int64_t)a->taps_t - 1 - j->window->pad_begin;
-    uint32_t item = element_bytes(node->dtype), row = a->channels * item, f, k, q;
-    uint8_t *out = output_frame_at(j->p, lane, j->out[0], frame);
-    for (f = 0; f < a->f_out; f++) {
-        const void **rows = next_position(c, out + (size_t)f * a->outputs * item);
-        for (k = 0; k < a->taps_t; k++) {
-            int64_t up = j->window->up, place = frame + pad_t - k;
-            int meets = place % up == 0;
-            const uint8_t *in = meets ? padded_frame_at(j->p, lane, node, j->in[0], place / up) : zero;
+    const void **rows = j->p->rows + (size_t)c->filled * c->taps;
+    const int64_t up = j->window->up;
+    const uint32_t row = a->channels * element_bytes(j->node->dtype);
+    int64_t place = frame + (int64_t)a->taps_t - 1 - j->window->pad_begin;
+    uint32_t k, i, q;
+    for (k = 0; k < a->taps_t; k++, place--, rows += a->taps_f) {
+        int meets = place % up == 0;
+        const uint8_t *in = meets ? padded_frame_at(j->p, lane, j->node, j->in[0], place / up) : zero;
+        for (i = 0; i < n; i++)
             for (q = 0; q < a->taps_f; q++) {
-                int64_t at = (int64_t)f + a->pad_f - q;
+                int64_t at = (int64_t)(f + i) + a->pad_f - q;
                 int inside = meets && at >= 0 && at % a->stride_f == 0 && at / a->stride_f < a->f_in;
-                *rows++ = inside ? in + (size_t)(at / a->stride_f) * row : zero;
+                rows[i * c->taps + q] = inside ? in + (size_t)(at / a->stride_f) * row : zero;
             }
-        }
+    }
+}
+
+/* A frame of several positions. */
+static inline void conv_frame(collector *c, const tcn_lane_run *lane, int64_t frame,
+                              void (*find)(const collector *c, const tcn_lane_run *lane, int64_t frame, uint32_t f, uint32_t n))
+{
+    const tcn_job *j = c->j;
+    const uint32_t bytes = c->shape.outputs * element_bytes(j->node->dtype), f_out = c->shape.f_out;
+    uint8_t *out = output_frame_at(j->p, lane, j->out[0], frame);
+    uint32_t f, n, i;
+    for (f = 0; f < f_out; f += n) {
+        n = c->most - c->filled;
+        n = n < f_out - f ? n : f_out - f;
+        find(c, lane, frame, f, n);
+        for (i = 0; i < n; i++, out += bytes)
+            j->p->outs[c->filled + i] = out;
+        c->filled += n;
+        if (c->filled == c->most)
+            emit(c);
     }
 }
 
@@ -250,19 +260,11 @@ static collector collector_of(const tcn_job *j)
     return c;
 }
 
-static void run(const tcn_job *j)
+static void run_windows(const tcn_job *j, int frequency)
 {
-    const tcn_program *p = j->p;
-    const tcn_node_record *node = j->node;
-    int frequency = TCN_NEEDED(PLACES) && tcn_moves_along_frequency(p, node);
-    collector c;
+    collector c = collector_of(j);
     uint32_t l;
     int64_t f;
-    if (TCN_NEEDED(CONV_F32) && !frequency && tcn_is_narrow(p, node)) {
-        tcn_run_narrow(j);
-        return;
-    }
-    c = collector_of(j);
 #ifdef TCN_HAS_SLIDING
     c.sliding = most_sliding(&c);
 #endif
@@ -271,9 +273,18 @@ static void run(const tcn_job *j)
         if (!frequency)
             conv_frames(&c, lane);
         for (f = lane->begin[j->out[0]]; frequency && f < lane->end[j->out[0]]; f++)
-            conv_frame(&c, lane, f);
+            conv_frame(&c, lane, f, find_places);
     }
     emit(&c);
+}
+
+static void run(const tcn_job *j)
+{
+    int frequency = TCN_NEEDED(PLACES) && tcn_moves_along_frequency(j->p, j->node);
+    if (TCN_NEEDED(CONV_F32) && !frequency && tcn_is_narrow(j->p, j->node))
+        tcn_run_narrow(j);
+    else
+        run_windows(j, frequency);
 }
 
 static void run_transposed(const tcn_job *j)
@@ -283,7 +294,7 @@ static void run_transposed(const tcn_job *j)
     int64_t f;
     for (l = 0; l < j->n_lanes; l++)
         for (f = j->lanes[l].begin[j->out[0]]; f < j->lanes[l].end[j->out[0]]; f++)
-            transpose_conv_frame(&c, &j->lanes[l], f);
+            conv_frame(&c, &j->lanes[l], f, find_transposed_places);
     emit(&c);
 }
 

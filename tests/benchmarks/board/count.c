@@ -1,8 +1,8 @@
 /* count.c - instructions of a plan's frames on an emulated board: the core on the firmware's own ports.
  *
  * Says on the UART what each operation costs in pushes of COUNT_HOP and of 16 times as many frames once the stream is
- * steady, what a whole push costs, what is left of it without the kernels of convolutions and int8 sums, the stack, and
- * a checksum of all frames that came out. The signal is a fixed sequence that the host knows. */
+ * steady, what a whole push costs, what is left of it without the kernels of convolutions and int8 sums, and a checksum
+ * of all frames that came out. The signal is a fixed sequence that the host knows. */
 #include "app.h"
 
 #include "internal.h"
@@ -176,10 +176,8 @@ void app_run(void)
         say_number((uint64_t)error);
         say_number(where);
     } else {
-        uint32_t before;
         tcn_describe_tensor(plan, tcn_input_tensor(plan, 0), &source);
         tcn_describe_tensor(plan, tcn_output_tensor(plan, 0), &target);
-        before = port_stack_used();
         for (done = 0; done < WARM_FRAMES; done += BLOCK)
             push(BLOCK);
         measure(plan, HOP);
@@ -187,8 +185,6 @@ void app_run(void)
         say("SIZES");
         say_number(tcn_state_size(plan));
         say_number(tcn_scratch_size(plan, BLOCK, 1));
-        say_number(before);
-        say_number(port_stack_used());
         say("\nCRC");
         say_number(checksum);
         say("\n");
