@@ -69,23 +69,25 @@ static inline const uint8_t *padded_frame_at(const tcn_program *p, const tcn_lan
     return frame_at(p, lane, t, f);
 }
 
-/* The ring of a tensor, which may have none, as a node in the steady state reads it. */
+/* The ring of a tensor, which may have none, as a node in the steady state reads it. Addresses: those before a ring are none
+ * of its pointers. */
 typedef struct {
-    int32_t next, bytes;   /* where the next frame goes, and of all frames */
-    const uint8_t *frames;
+    uintptr_t frames, next; /* where the ring begins, and where the next frame goes */
+    uint32_t bytes;         /* of all frames */
 #ifdef RINGS_SIDE_BY_SIDE
-    int32_t lanes;
+    uint32_t lanes;
 #endif
 } tcn_kept;
 
 static inline tcn_kept kept_in_ring(const tcn_place *at, const tcn_lane_run *lane)
 {
+    const uint32_t pitch = at->bytes * LANES_BESIDE(lane);
     tcn_kept kept;
-    kept.next = (int32_t)(lane->ring_next[at->ring] * (at->bytes * LANES_BESIDE(lane)));
-    kept.bytes = (int32_t)(at->ring_frames * (at->bytes * LANES_BESIDE(lane)));
-    kept.frames = lane->rings + (size_t)at->ring_at * LANES_BESIDE(lane) + (size_t)at->bytes * LANE_BESIDE(lane);
+    kept.frames = (uintptr_t)(lane->rings + (size_t)at->ring_at * LANES_BESIDE(lane) + (size_t)at->bytes * LANE_BESIDE(lane));
+    kept.next = kept.frames + (size_t)lane->ring_next[at->ring] * pitch;
+    kept.bytes = at->ring_frames * pitch;
 #ifdef RINGS_SIDE_BY_SIDE
-    kept.lanes = (int32_t)lane->lanes;
+    kept.lanes = lane->lanes;
 #endif
     return kept;
 }
@@ -93,9 +95,9 @@ static inline tcn_kept kept_in_ring(const tcn_place *at, const tcn_lane_run *lan
 static inline tcn_kept kept_of(const tcn_place *at, const tcn_lane_run *lane)
 {
 #ifdef RINGS_SIDE_BY_SIDE
-    const tcn_kept none = {0, 0, lane->rings, 1};
+    const tcn_kept none = {0, 0, 0, 1};
 #else
-    const tcn_kept none = {0, 0, lane->rings};
+    const tcn_kept none = {0, 0, 0};
 #endif
     return at->ring == TCN_NONE ? none : kept_in_ring(at, lane);
 }
@@ -103,8 +105,8 @@ static inline tcn_kept kept_of(const tcn_place *at, const tcn_lane_run *lane)
 /* The frame that stands `back` > 0 bytes of its own lane before the next one, no more than the ring has. */
 static inline const uint8_t *kept_frame(const tcn_kept *kept, int32_t back)
 {
-    int32_t place = kept->next - back * (int32_t)LANES_BESIDE(kept);
-    return kept->frames + place + (kept->bytes & (place >> 31));
+    uintptr_t frame = kept->next - (uint32_t)back * LANES_BESIDE(kept);
+    return (const uint8_t *)(frame < kept->frames ? frame + kept->bytes : frame);
 }
 
 /* Where frame `f` of tensor `t` is made. */

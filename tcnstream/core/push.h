@@ -13,10 +13,12 @@ static inline int tcn_usable(const tcn_work *work, const tcn_state *state)
     return state->ended ? TCN_ENDED : TCN_OK;
 }
 
-/* Whether every lane takes one step in the steady state, which it is told then. */
+/* Whether n frames are one step in the steady state of a stream, of which `run` is told then; or in every lane. */
+int tcn_is_steady(const tcn_work *work, const tcn_state *state, int64_t n, const int64_t *room, tcn_lane_run *run);
 int tcn_all_steady(const tcn_work *work, const tcn_lane *lane, uint32_t lanes);
 
-/* One step in every lane, all of them in the steady state. */
+/* That step, of a stream alone or in every lane. */
+void tcn_push_step_alone(const tcn_work *work, tcn_state *state, const void *const *in, void *const *out, int64_t *made);
 void tcn_push_step(const tcn_work *work, tcn_lane *lane, uint32_t lanes);
 
 /* Any frames of each lane. */

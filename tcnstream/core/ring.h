@@ -160,6 +160,21 @@ static inline void ring_copy_frame(uint8_t *to, const uint8_t *frame, uint32_t l
 #endif
 }
 
+#if defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M' && __ARM_ARCH >= 7 && !defined(__ARM_FEATURE_MVE)
+#define RING_COPIES_WORDS
+/* The same of words, both places being aligned to them. */
+static inline void ring_copy_words(uint8_t *to, const uint8_t *frame, uint32_t left)
+{
+    __asm volatile("subs %2, #16\n\tblo 1f\n"
+                   "0:\tldm %0!, {r3, r4, r5, r6}\n\tstm %1!, {r3, r4, r5, r6}\n\tsubs %2, #16\n\tbhs 0b\n"
+                   "1:\tlsls r3, %2, #28\n\tbeq 2f\n\tlsls r3, r3, #1\n"
+                   "\titt cs\n\tldrdcs r4, r5, [%0], #8\n\tstrdcs r4, r5, [%1], #8\n"
+                   "\titt mi\n\tldrmi r3, [%0]\n\tstrmi r3, [%1]\n"
+                   "2:"
+                   : "+&r"(frame), "+&r"(to), "+&r"(left) : : "r3", "r4", "r5", "r6", "cc", "memory");
+}
+#endif
+
 /* Takes in one frame; `next` is then the new one. */
 static inline void ring_append_one(const tcn_ring *r, const uint8_t *frame, uint32_t *next)
 {

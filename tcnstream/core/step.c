@@ -52,12 +52,25 @@ static void find_in_step(const tcn_program *p, uint32_t lanes)
 }
 #endif
 
+#ifdef RING_COPIES_WORDS
+static void commit_words(const tcn_lane_run *lane, const tcn_commit *c)
+{
+    uint32_t *next = &lane->ring_next[c->ring], place = *next;
+    *next = place + 1 == c->ring_frames ? 0 : place + 1;
+    ring_copy_words(lane->rings + c->ring_at + (size_t)place * c->bytes, lane->block[c->tensor], c->bytes);
+}
+#endif
+
 TCN_RARELY void tcn_prepare_commits(tcn_program *p)
 {
     tcn_commit *c;
     for (c = p->commits; c->after; c++) {
         c->fresh = p->fresh[c->tensor];
         c->take_in = TCN_NEEDED(RATES) && c->fresh != 1 ? commit_several : commit_one;
+#ifdef RING_COPIES_WORDS
+        if (c->take_in == commit_one && c->bytes % 4 == 0 && p->places[c->tensor].base) /* the caller's may stand anywhere */
+            c->take_in = commit_words;
+#endif
     }
 }
 
@@ -68,10 +81,8 @@ TCN_APART static void add_ticks(tcn_hooks *hooks, const tcn_program *p, const tc
 }
 
 /* Every node for one step of each lane. */
-TCN_APART static void run_step(const tcn_work *work, const tcn_lane_run *lanes, uint32_t n_lanes)
+static inline void run_nodes(const tcn_program *p, tcn_hooks *hooks, const tcn_lane_run *lanes, uint32_t n_lanes)
 {
-    const tcn_program *p = work->program;
-    tcn_hooks *hooks = work->hooks && work->hooks->clock ? work->hooks : NULL;
     const tcn_commit *commits = p->commits;
     const tcn_single_frame *single = p->single_frames;
     const tcn_single_frame *const end = single + p->header->n_nodes;
@@ -93,49 +104,88 @@ TCN_APART static void run_step(const tcn_work *work, const tcn_lane_run *lanes, 
     }
 }
 
+TCN_APART static void run_watched(const tcn_work *work, const tcn_lane_run *lanes, uint32_t n_lanes)
+{
+    run_nodes(work->program, work->hooks, lanes, n_lanes);
+}
+
+TCN_APART static void run_step(const tcn_work *work, const tcn_lane_run *lanes, uint32_t n_lanes)
+{
+    if (work->hooks && work->hooks->clock)
+        run_watched(work, lanes, n_lanes);
+    else
+        run_nodes(work->program, NULL, lanes, n_lanes);
+}
+
+static void begin_step(const tcn_program *p, tcn_lane_run *run, tcn_state *state, const void *const *in)
+{
+    const tcn_description *port = p->ports, *const end = port + p->header->n_inputs;
+    enter_lane(p, run, state);
+    for (; port < end; port++)
+        run->block[port->tensor] = *in++;
+    if (p->needs_counts && p->has_loops) {
+        tcn_count_frames(p, state->frames, run->have);
+        tcn_count_frames(p, state->frames + 1, run->goal);
+        tcn_compute_all(p, run);
+    }
+    state->frames += p->step;
+}
+
+static void end_step(const tcn_program *p, const tcn_lane_run *run, void *const *out, int64_t *made)
+{
+    const tcn_description *port = p->ports + p->header->n_inputs, *const end = port + p->header->n_outputs;
+    for (; port < end; port++) {
+        const uint32_t t = port->tensor, fresh = p->fresh[t];
+        *made++ = fresh;
+        ring_copy_frame(*out++, run->block[t], fresh * p->places[t].bytes);
+    }
+}
+
 TCN_APART void tcn_push_step(const tcn_work *work, tcn_lane *lane, uint32_t lanes)
 {
     const tcn_program *p = work->program;
-    const tcn_header *h = p->header;
-    uint32_t l, i, o;
-    for (l = 0; l < lanes; l++) {
-        tcn_lane_run *run = &p->lanes[l];
-        enter_lane(p, run, lane[l].state);
-        for (i = 0; i < h->n_inputs; i++)
-            run->block[p->ports[i].tensor] = lane[l].in[i];
-        if (p->needs_counts && p->has_loops) {
-            tcn_count_frames(p, run->state->frames, run->have);
-            tcn_count_frames(p, run->state->frames + 1, run->goal);
-            tcn_compute_all(p, run);
-        }
-        run->state->frames += p->step;
-    }
+    uint32_t l;
+    for (l = 0; l < lanes; l++)
+        begin_step(p, &p->lanes[l], lane[l].state, lane[l].in);
 #ifdef RINGS_SIDE_BY_SIDE
     find_in_step(p, lanes);
 #endif
     for (l = 0; l < lanes; l += LANES_TOGETHER(lanes))
         run_step(work, p->lanes + l, LANES_TOGETHER(lanes));
     for (l = 0; l < lanes; l++)
-        for (o = 0; o < h->n_outputs; o++) {
-            const uint32_t t = p->ports[h->n_inputs + o].tensor, fresh = p->fresh[t];
-            lane[l].made[o] = fresh;
-            ring_copy_frame(lane[l].out[o], p->lanes[l].block[t], fresh * p->places[t].bytes);
-        }
+        end_step(p, &p->lanes[l], lane[l].out, lane[l].made);
+}
+
+void tcn_push_step_alone(const tcn_work *work, tcn_state *state, const void *const *in, void *const *out, int64_t *made)
+{
+    const tcn_program *p = work->program;
+    begin_step(p, p->lanes, state, in);
+#ifdef RINGS_SIDE_BY_SIDE
+    find_in_step(p, 1);
+#endif
+    run_step(work, p->lanes, 1);
+    end_step(p, p->lanes, out, made);
+}
+
+int tcn_is_steady(const tcn_work *work, const tcn_state *state, int64_t n, const int64_t *room, tcn_lane_run *run)
+{
+    const tcn_program *p = work->program;
+    const tcn_description *port = p->ports + p->header->n_inputs, *const end = port + p->header->n_outputs;
+    if (n != p->step || state->frames < p->steady_from || (work->hooks && work->hooks->tap_frames) || tcn_usable(work, state) ||
+        !whole_steps(p, state->frames - p->steady_from, &run->steps))
+        return 0;
+    for (; port < end; port++)
+        if (*room++ < p->fresh[port->tensor])
+            return 0;
+    return 1;
 }
 
 int tcn_all_steady(const tcn_work *work, const tcn_lane *lane, uint32_t lanes)
 {
     const tcn_program *p = work->program;
-    uint32_t l, o;
-    if ((work->hooks && work->hooks->tap_frames) || lanes == 0)
-        return 0;
-    for (l = 0; l < lanes; l++) {
-        if (lane[l].n != p->step || lane[l].state->frames < p->steady_from || tcn_usable(work, lane[l].state) ||
-            !whole_steps(p, lane[l].state->frames - p->steady_from, &p->lanes[l].steps))
+    uint32_t l;
+    for (l = 0; l < lanes; l++)
+        if (!tcn_is_steady(work, lane[l].state, lane[l].n, lane[l].room, &p->lanes[l]))
             return 0;
-        for (o = 0; o < p->header->n_outputs; o++)
-            if (lane[l].room[o] < p->fresh[p->ports[p->header->n_inputs + o].tensor])
-                return 0;
-    }
-    return 1;
+    return lanes != 0;
 }

@@ -98,6 +98,10 @@ int tcn_push(const tcn_work *work, tcn_state *state, const void *const in[], int
     tcn_lane *lane = &((tcn_opened *)work->program)->alone;
     uint32_t bad, i;
     int error;
+    if (tcn_is_steady(work, state, n, room, ((const tcn_program *)work->program)->lanes)) {
+        tcn_push_step_alone(work, state, in, out, made);
+        return TCN_OK;
+    }
     lane->state = state;
     lane->n = n;
     for (i = 0; i < h->n_inputs; i++)
@@ -106,7 +110,7 @@ int tcn_push(const tcn_work *work, tcn_state *state, const void *const in[], int
         lane->out[i] = out[i];
         lane->room[i] = room[i];
     }
-    error = tcn_push_lanes(work, lane, 1, &bad);
+    error = tcn_push_blocks(work, lane, 1, &bad);
     for (i = 0; !error && i < h->n_outputs; i++)
         made[i] = lane->made[i];
     return error;

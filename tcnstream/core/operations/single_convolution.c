@@ -81,10 +81,9 @@ static void run_single_frame(const tcn_program *p, const tcn_single_frame *singl
 static void run_single_fours(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n_lanes)
 {
     const tcn_lane_run *end = lanes + LANES_TOGETHER(n_lanes);
-    const void **rows = p->rows;
     do {
-        find_single_rows(single, lanes, kept_in_ring(single->in, lanes), rows);
-        single->fours(single->args, p->plan, rows, single_out(single, lanes), 1, p->window);
+        find_single_rows(single, lanes, kept_in_ring(single->in, lanes), p->rows);
+        single->fours(single->args, p->plan, p->rows, single_out(single, lanes), 1, p->window);
     } while (++lanes < end);
 }
 
