@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,6 +28,7 @@ from tcnstream.zoo.recipes.delineation import Score, both, match, score, total
 from tcnstream.zoo.recipes.evaluate_ecg import (
     WAVES,
     Judged,
+    chosen_records,
     delineate,
     evaluate,
     facts,
@@ -791,3 +794,28 @@ def test_the_mean_of_the_last_parts_is_between_them(tmp_path: Path) -> None:
     np.testing.assert_allclose(mean.parameters, np.mean(ends, axis=0), atol=1e-7)
     with np.load(tmp_path / "kept.npz") as kept:
         np.testing.assert_array_equal(kept["parameters"], mean.parameters)
+
+
+def test_records_are_chosen_by_name_and_what_is_not_there_is_said() -> None:
+    listings = {"ludb": ["4", "7"], "mitdb": ["100", "4"]}
+    assert chosen_records("all", listings) == {"ludb": ["4", "7"], "mitdb": ["100", "4"]}
+    assert chosen_records("4, ludb/7", listings) == {"ludb": ["4", "7"], "mitdb": ["4"]}
+    assert chosen_records("mitdb/100,qtdb/sel30", listings) == {"ludb": [], "mitdb": ["100"]}
+    for wrong, said in (
+        ("9", "there is no record 9 in the folder given: ludb has 4, 7; mitdb has 100, 4"),
+        ("4,mitdb/7", "there is no record 7 in the folder given: mitdb has 100, 4"),
+        ("qtdb/sel30", "of ludb, mitdb no record is asked for: --records has qtdb/sel30"),
+        ("", "no record is asked for: --records has none"),
+    ):
+        with pytest.raises(SignalError, match=re.escape(said)):
+            chosen_records(wrong, listings)
+
+
+def test_a_peer_that_is_not_installed_is_said_before_anything_is_measured(
+    ludb: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sleepecg", None)
+    app = typer.Typer()
+    app.command()(main)
+    refused = CliRunner().invoke(app, [f"--ludb={ludb}", "--peer=sleepecg"])
+    assert refused.exit_code == 2 and "pip install sleepecg" in refused.stderr and " on ludb" not in refused.stderr

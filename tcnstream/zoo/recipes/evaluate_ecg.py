@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
@@ -85,7 +85,12 @@ def delineate(
     return as_found(find_segments(model, card, signal, rate_hz, engine, chunk))
 
 
-def _package(name: str, peer: str) -> Any:
+PACKAGES = {"neurokit2": "neurokit2", "sleepecg": "sleepecg", "xqrs": "wfdb.processing"}
+"""What each peer is imported from."""
+
+
+def _package(peer: str) -> Any:
+    name = PACKAGES[peer]
     try:
         return import_module(name)
     except ImportError as error:
@@ -94,7 +99,7 @@ def _package(name: str, peer: str) -> Any:
 
 def neurokit(signal: Floats, rate_hz: float) -> list[Segment]:
     """The discrete-wavelet delineation of neurokit2 (Martinez et al., 2004) on one whole lead."""
-    neurokit2 = _package("neurokit2", "neurokit2")
+    neurokit2 = _package("neurokit2")
     found: list[Segment] = []
     try:
         with warnings.catch_warnings():
@@ -119,19 +124,19 @@ def _beats(samples: Iterable[float], rate_hz: float) -> list[Segment]:
 
 def neurokit_peaks(signal: Floats, rate_hz: float) -> list[Segment]:
     """The R peaks of neurokit2, its own method."""
-    neurokit2 = _package("neurokit2", "neurokit2")
+    neurokit2 = _package("neurokit2")
     clean = neurokit2.ecg_clean(signal, sampling_rate=int(rate_hz))
     return _beats(neurokit2.ecg_peaks(clean, sampling_rate=int(rate_hz))[1]["ECG_R_Peaks"], rate_hz)
 
 
 def sleepecg(signal: Floats, rate_hz: float) -> list[Segment]:
     """The heartbeats of sleepecg."""
-    return _beats(_package("sleepecg", "sleepecg").detect_heartbeats(signal.astype(np.float64), rate_hz), rate_hz)
+    return _beats(_package("sleepecg").detect_heartbeats(signal.astype(np.float64), rate_hz), rate_hz)
 
 
 def xqrs(signal: Floats, rate_hz: float) -> list[Segment]:
     """The beats of ``wfdb.processing.xqrs_detect``."""
-    processing = _package("wfdb.processing", "xqrs")
+    processing = _package("xqrs")
     return _beats(processing.xqrs_detect(signal.astype(np.float64), rate_hz, verbose=False), rate_hz)
 
 
@@ -305,27 +310,34 @@ def main(
             raise SignalError("there is nothing to measure on: give --ludb, --mitdb or --qtdb")
         if records.startswith("@"):
             records = Path(records[1:]).read_text(encoding="utf-8").strip()
+        for name in peer or []:
+            _package(name)
+        listings = {
+            name: listed(folder)
+            for name, folder, listed in (
+                ("ludb", ludb, record_names),
+                ("mitdb", mitdb, mitdb_files.record_names),
+                ("qtdb", qtdb, qtdb_files.record_names),
+            )
+            if folder is not None
+        }
+        chosen = chosen_records(records, listings)
         asked = [_Asked(name, name, engine, chunk) for name in model or ["ecg"]]
         for one in asked:
             _opened(one.who)
         asked += [_Asked(each.title, each.title) for name in peer or [] for each in PEERS[name]]
         tables: list[Judged] = []
         with ProcessPoolExecutor(jobs) if jobs > 1 else _Here() as pool:
-            for name, folder, listed, work in (
-                ("ludb", ludb, record_names, _on_ludb),
-                ("mitdb", mitdb, mitdb_files.record_names, _on_mitdb),
-                ("qtdb", qtdb, qtdb_files.record_names, _on_qtdb),
-            ):
-                if folder is not None and (chosen := chosen_records(records, name, partial(listed, folder))):
-                    tables.append(_judge(console, pool, name, chosen, asked, partial(_run, work, folder)))
+            for name, folder, work in (("ludb", ludb, _on_ludb), ("mitdb", mitdb, _on_mitdb), ("qtdb", qtdb, _on_qtdb)):
+                if folder is not None and chosen[name]:
+                    tables.append(_judge(console, pool, name, chosen[name], asked, partial(_run, work, folder)))
             if mitdb is not None and noise is not None:
-                chosen = chosen_records(records, "mitdb", lambda: list(STRESSED))
-                chosen = [record for record in chosen if (mitdb / f"{record}.dat").is_file()]
+                noisy = [r for r in chosen["mitdb"] if records != "all" or r in STRESSED]
                 electrodes = read_noise(noise)["em"][:, 0]
-                for snr_db in STRESSES_DB if chosen else ():
+                for snr_db in STRESSES_DB if noisy else ():
                     title = f"mitdb + electrode motion, {snr_db:g} dB"
                     work = partial(_run, partial(_on_mitdb, noise=electrodes, snr_db=snr_db), mitdb)
-                    tables.append(_judge(console, pool, title, chosen, asked, work))
+                    tables.append(_judge(console, pool, title, noisy, asked, work))
     if as_json:
         found = [table.answer() for table in tables]
         typer.echo(json.dumps(found[0] if len(found) == 1 else {"tables": found}))
@@ -354,12 +366,27 @@ def _run(work: Callable[[_Asked, Path, str], Any], folder: Path, task: tuple[_As
     return work(asked, folder, record)
 
 
-def chosen_records(records: str, database: str, listed: Callable[[], list[str]]) -> list[str]:
-    """Those of ``records`` ("all", "4,7", "mitdb/119,ludb/4") that are of a database; a bare name is of every one."""
+def chosen_records(records: str, listings: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """By database those of ``records``: "all", or names such as "4,7" or "mitdb/119,ludb/4".
+
+    A bare name is of every database that has it; what is named of one that is not in ``listings`` is left out. Raises
+    SignalError for a record that is not there, and if none is left.
+    """
     if records == "all":
-        return listed()
-    names = [name.strip().rpartition("/") for name in records.split(",")]
-    return [name for folder, _, name in names if folder in ("", database)]
+        return {database: list(names) for database, names in listings.items()}
+    asked = [name.strip().rpartition("/") for name in records.split(",") if name.strip()]
+    for database, _, name in asked:
+        places = [database] if database else list(listings)
+        if set(places) <= listings.keys() and not any(name in listings[place] for place in places):
+            known = "; ".join(f"{place} has {', '.join(listings[place])}" for place in places)
+            raise SignalError(f"there is no record {name} in the folder given: {known}")
+    chosen = {
+        database: [name for place, _, name in asked if place in ("", database) and name in names]
+        for database, names in listings.items()
+    }
+    if not any(chosen.values()):
+        raise SignalError(f"of {', '.join(listings)} no record is asked for: --records has {records or 'none'}")
+    return chosen
 
 
 @dataclass(frozen=True)
