@@ -8,7 +8,7 @@
 #include "port.h"
 #include "tcn.h"
 
-enum { PAINT = 0x5A5A5A5A, BLOCK = 160, MOST_WARM = 32768 };
+enum { PAINT = 0x5A5A5A5A, BLOCK = 160, MOST_WARM = 65536 };
 
 extern uint32_t stack_bottom[];
 
