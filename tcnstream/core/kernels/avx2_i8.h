@@ -368,22 +368,26 @@ INLINE int are_short(depthwise_scaling *by, const conv_args *a, const uint8_t *p
            short_scaling_of(&by->in_integers[1], multiplier.second, shift.second, a->zero_out);
 }
 
-/* Sixteen channels of T positions; `weights` are those of two taps side by side. */
+/* Sixteen channels of two rows, c of which is the first, times `weights` of both. */
+#define ADD_TAPS(sum, one, other)                                                                               \
+    {                                                                                                           \
+        const sixteen_channels both = beside(sixteen((const int8_t *)(one) + c), sixteen((const int8_t *)(other) + c)); \
+        sum.first = with_products(sum.first, both.first, weights->first);                                       \
+        sum.second = with_products(sum.second, both.second, weights->second);                                   \
+    }
+
+/* Sixteen channels of T positions; `weights` are those of two taps side by side, those of no tap 0. */
 #define DEPTHWISE_16(name, T)                                                                                   \
     INLINE void name(const conv_args *a, const sixteen_channels *weights, sixteen_channels bias, const depthwise_scaling *by, int is_settled, \
-                     const void *const *rows, uint32_t taps, void *const *outs, uint32_t c)                     \
+                     const void *const *row, uint32_t taps, void *const *outs, uint32_t c)                      \
     {                                                                                                           \
         sixteen_channels sum[T];                                                                                \
         uint32_t k, t;                                                                                          \
         UNROLL_INT for (t = 0; t < T; t++) sum[t] = bias;                                                       \
-        for (k = 0; k < taps; k += 2, weights++)                                                                \
-            UNROLL_INT for (t = 0; t < T; t++) {                                                                \
-                const void *const *row = rows + (size_t)t * taps + k;                                           \
-                const __m256i x = sixteen((const int8_t *)row[0] + c);                                          \
-                const sixteen_channels both = beside(x, k + 1 < taps ? sixteen((const int8_t *)row[1] + c) : x); \
-                sum[t].first = with_products(sum[t].first, both.first, weights->first);                         \
-                sum[t].second = with_products(sum[t].second, both.second, weights->second);                     \
-            }                                                                                                   \
+        for (k = 0; k + 2 <= taps; k += 2, weights++)                                                           \
+            UNROLL_INT for (t = 0; t < T; t++) ADD_TAPS(sum[t], row[(size_t)t * taps + k], row[(size_t)t * taps + k + 1]) \
+        if (k < taps)                                                                                           \
+            UNROLL_INT for (t = 0; t < T; t++) ADD_TAPS(sum[t], row[(size_t)t * taps + k], row[(size_t)t * taps + k]) \
         UNROLL_INT for (t = 0; t < T; t++) {                                                                    \
             const __m256i first = is_settled ? settled(sum[t].first, &by->settled[0]) : short_rescaled(sum[t].first, by->in_integers[0]); \
             const __m256i second = is_settled ? settled(sum[t].second, &by->settled[1]) : short_rescaled(sum[t].second, by->in_integers[1]); \
@@ -392,14 +396,17 @@ INLINE int are_short(depthwise_scaling *by, const conv_args *a, const uint8_t *p
             stored((int8_t *)outs[t] + c, clipped_16(y, a->low, a->high), 16);                                  \
         }                                                                                                       \
     }
+DEPTHWISE_16(depthwise_16_of_4, 4)
 DEPTHWISE_16(depthwise_16_of_2, 2)
 DEPTHWISE_16(depthwise_16_of_1, 1)
 
 INLINE void depthwise_16(const conv_args *a, const sixteen_channels *weights, sixteen_channels bias, const depthwise_scaling *by, int is_settled,
                          const void *const *rows, uint32_t taps, void *const *outs, uint32_t c, uint32_t positions)
 {
-    uint32_t p;
-    for (p = 0; p + 2 <= positions; p += 2)
+    uint32_t p = 0;
+    for (; p + 4 <= positions; p += 4)
+        depthwise_16_of_4(a, weights, bias, by, is_settled, rows + (size_t)p * taps, taps, outs + p, c);
+    for (; p + 2 <= positions; p += 2)
         depthwise_16_of_2(a, weights, bias, by, is_settled, rows + (size_t)p * taps, taps, outs + p, c);
     if (p < positions)
         depthwise_16_of_1(a, weights, bias, by, is_settled, rows + (size_t)p * taps, taps, outs + p, c);
