@@ -35,12 +35,15 @@ static const void *settle_conv(settled_memory *m, const tcn_settlers *by, const 
     const conv_args *a = (const conv_args *)(const void *)(bytes + node->args_at);
     const int is_depthwise = node->kind == KIND_DEPTHWISE;
     const size_t entries = tcn_settled_entries(a, is_depthwise);
+    const size_t words = is_depthwise ? 0 : tcn_settled_pairs(a);
     tcn_settled_conv *c;
     float *columns;
+    int16_t *pairs;
     if (a->rescale != RESCALE_SHORT)
         return a;
     c = take(m, sizeof *c);
     columns = take(m, 4 * entries * sizeof *columns);
+    pairs = words ? take(m, words * sizeof *pairs) : NULL;
     if (!c)
         return a;
     memset(columns, 0, 4 * entries * sizeof *columns);
@@ -50,6 +53,7 @@ static const void *settle_conv(settled_memory *m, const tcn_settlers *by, const 
     c->over = columns + entries;
     c->under = columns + 2 * entries;
     c->late = (int32_t *)(void *)(columns + 3 * entries);
+    c->pairs = pairs;
     by->conv(c, bytes, is_depthwise ? a->outputs : panel_total(a->outputs / a->groups) * a->groups);
     return c;
 }

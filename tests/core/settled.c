@@ -30,9 +30,12 @@ typedef struct {
 
 static const int8_t zeros[OUTPUTS];
 
-static int same_answers(tcn_settled_conv *c, small_plan *plan, const int32_t *x, int is_depthwise)
+enum { CONV, CONV_IN_PAIRS, DEPTHWISE, KINDS };
+
+static int same_answers(const tcn_settled_conv *settled, small_plan *plan, const int32_t *x, int kind)
 {
-    const conv_args *a = &c->args;
+    tcn_settled_conv of_kind = *settled;
+    const conv_args *a = &of_kind.args;
     int8_t answer[POSITIONS][OUTPUTS];
     const void *rows[POSITIONS];
     void *outs[POSITIONS];
@@ -41,14 +44,16 @@ static int same_answers(tcn_settled_conv *c, small_plan *plan, const int32_t *x,
         rows[p] = zeros;
         outs[p] = answer[p];
     }
+    if (kind != CONV_IN_PAIRS)
+        of_kind.pairs = NULL;
     memcpy(plan->bias, x, sizeof plan->bias);
     for (n = 1; n <= POSITIONS; n += POSITIONS - 1) {
-        (is_depthwise ? tcn_kernels_avx2.depthwise_i8 : tcn_kernels_avx2.conv_i8)(a, (const uint8_t *)plan, rows, outs, (uint32_t)n);
+        (kind == DEPTHWISE ? tcn_kernels_avx2.depthwise_i8 : tcn_kernels_avx2.conv_i8)(a, (const uint8_t *)plan, rows, outs, (uint32_t)n);
         for (p = 0; p < n; p++)
             for (i = 0; i < OUTPUTS; i++) {
                 const int32_t y = clip32(multiply_twice(x[i], plan->multiplier[i], plan->shift[i]) + a->zero_out, a->low, a->high);
                 if (answer[p][i] != y) {
-                    printf("%s of %d * %d >> %d + %d within %d to %d: %d is not %d\n", is_depthwise ? "depthwise" : "conv", x[i],
+                    printf("%s of %d * %d >> %d + %d within %d to %d: %d is not %d\n", kind == DEPTHWISE ? "depthwise" : "conv", x[i],
                            plan->multiplier[i], -plan->shift[i], a->zero_out, a->low, a->high, answer[p][i], y);
                     answers = 0;
                 }
@@ -71,7 +76,7 @@ static int same_around_steps(tcn_settled_conv *c, small_plan *plan)
             const double place = near + i - OUTPUTS / 2;
             x[i] = place > -1e9 && place < 1e9 && is_short((int32_t)place) ? (int32_t)place : 0;
         }
-        for (kind = 0; kind < 2; kind++)
+        for (kind = 0; kind < KINDS; kind++)
             if (!same_answers(c, plan, x, kind))
                 return 0;
     }
@@ -83,8 +88,9 @@ int main(int argc, char **argv)
     int configurations = argc > 1 ? atoi(argv[1]) : 100, settled = 0, late = 0, k, i;
     static float columns[3][OUTPUTS];
     static int32_t lates[OUTPUTS];
+    static int16_t pairs[OUTPUTS * OUTPUTS];
     static small_plan plan;
-    tcn_settled_conv c = {{0}, columns[0], columns[1], columns[2], lates};
+    tcn_settled_conv c = {{0}, columns[0], columns[1], columns[2], lates, pairs};
     conv_args *a = &c.args;
     if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
         return 77;
@@ -115,7 +121,7 @@ int main(int argc, char **argv)
             for (from = -LIMIT; from < LIMIT; from += OUTPUTS) {
                 for (i = 0; i < OUTPUTS; i++)
                     x[i] = from + i;
-                if (!same_answers(&c, &plan, x, 0))
+                if (!same_answers(&c, &plan, x, CONV) || !same_answers(&c, &plan, x, CONV_IN_PAIRS))
                     return 1;
             }
         }

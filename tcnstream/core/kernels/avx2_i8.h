@@ -5,6 +5,16 @@
  * outputs for five positions. */
 enum { WIDENED_WORDS = TCN_SLIDING_VALUES + 16, WIDENED_TILE = 5, WIDENED_POSITIONS = TCN_SLIDING_POSITIONS };
 
+INLINE __m256i words_16(const int16_t *p) { return _mm256_loadu_si256((const __m256i *)(const void *)p); }
+
+/* Two words, again and again. */
+INLINE __m256i two_words(const int16_t *p)
+{
+    int32_t both;
+    memcpy(&both, p, sizeof both);
+    return _mm256_set1_epi32(both);
+}
+
 INLINE __m256i sixteen(const int8_t *p) { return _mm256_cvtepi8_epi16(bytes_at(p)); }
 
 /* Sixteen values to bytes, saturated. */
@@ -229,6 +239,126 @@ static void widened_part(const conv_args *a, const uint8_t *plan, const int8_t *
         finish_int8(a, plan, sum, positions, at, width, out.outs, out.to, out.n);
 }
 
+/* Sixteen channels as two vectors: 0 to 3 and 8 to 11, 4 to 7 and 12 to 15, as unpacking two rows leaves them. */
+typedef struct {
+    __m256i first, second;
+} sixteen_channels;
+
+INLINE sixteen_channels channels_among(__m256i low, __m256i high)
+{
+    return (sixteen_channels){_mm256_permute2x128_si256(low, high, 0x20), _mm256_permute2x128_si256(low, high, 0x31)};
+}
+
+INLINE sixteen_channels channels_of(const int32_t *p) { return channels_among(loaded(p), loaded(p + 8)); }
+
+INLINE sixteen_channels beside(__m256i x, __m256i y)
+{
+    return (sixteen_channels){_mm256_unpacklo_epi16(x, y), _mm256_unpackhi_epi16(x, y)};
+}
+
+INLINE void mix_floats(__m256 *low, __m256 *high)
+{
+    const sixteen_channels mixed = channels_among(_mm256_castps_si256(*low), _mm256_castps_si256(*high));
+    *low = _mm256_castsi256_ps(mixed.first);
+    *high = _mm256_castsi256_ps(mixed.second);
+}
+
+/* How sixteen channels are rescaled: as they are settled, or in integers. */
+typedef struct {
+    settled_scaling settled[2];
+    short_scaling in_integers[2];
+} sixteen_scaling;
+
+INLINE int are_settled(sixteen_scaling *by, const conv_args *a, uint32_t c)
+{
+    settled_scaling *s = by->settled;
+    sixteen_channels late;
+    if (!settled_scaling_of(&s[0], a, c) || !settled_scaling_of(&s[1], a, c + 8))
+        return 0;
+    mix_floats(&s[0].scale, &s[1].scale);
+    mix_floats(&s[0].over, &s[1].over);
+    mix_floats(&s[0].under, &s[1].under);
+    late = channels_among(s[0].late, s[1].late);
+    s[0].late = late.first;
+    s[1].late = late.second;
+    s[0].is_any_late |= s[1].is_any_late;
+    s[1].is_any_late = s[0].is_any_late;
+    return 1;
+}
+
+INLINE int are_short(sixteen_scaling *by, const conv_args *a, const uint8_t *plan, uint32_t c)
+{
+    const sixteen_channels multiplier = channels_of(WORDS(plan, a->multiplier_at) + c), shift = channels_of(WORDS(plan, a->shift_at) + c);
+    return short_scaling_of(&by->in_integers[0], multiplier.first, shift.first, a->zero_out) &&
+           short_scaling_of(&by->in_integers[1], multiplier.second, shift.second, a->zero_out);
+}
+
+/* Sixteen sums to bytes in order. */
+INLINE __m128i sixteen_bytes(sixteen_channels sum, const sixteen_scaling *by, int is_settled, const int32_t low, const int32_t high)
+{
+    const __m256i first = is_settled ? settled(sum.first, &by->settled[0]) : short_rescaled(sum.first, by->in_integers[0]);
+    const __m256i second = is_settled ? settled(sum.second, &by->settled[1]) : short_rescaled(sum.second, by->in_integers[1]);
+    const __m256i words = _mm256_packs_epi32(first, second);
+    return clipped_16(_mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)), low, high);
+}
+
+/* Sixteen outputs for T positions by weights in pairs (settled.h): a product and a sum for two channels, and no sum of sums. */
+#define PAIRED_16(name, T)                                                                                      \
+    INLINE void name(const int16_t *w, const widened_windows of, const int16_t *from, sixteen_channels bias, const sixteen_scaling *by, \
+                     int is_settled, const panel_outputs *out, size_t p)                                        \
+    {                                                                                                           \
+        sixteen_channels sum[T];                                                                                \
+        size_t k, t;                                                                                            \
+        UNROLL_INT for (t = 0; t < T; t++) sum[t] = bias;                                                       \
+        for (k = 0; k < of.taps; k++) {                                                                         \
+            const int16_t *x = from + k * of.beside, *const end = x + of.depth;                                 \
+            for (; x < end; x += 2, w += 32) {                                                                  \
+                const __m256i first = words_16(w), second = words_16(w + 16);                                   \
+                UNROLL_INT for (t = 0; t < T; t++) {                                                            \
+                    const __m256i pair = two_words(x + t * of.depth);                                           \
+                    sum[t].first = _mm256_add_epi32(sum[t].first, _mm256_madd_epi16(first, pair));              \
+                    sum[t].second = _mm256_add_epi32(sum[t].second, _mm256_madd_epi16(second, pair));           \
+                }                                                                                               \
+            }                                                                                                   \
+        }                                                                                                       \
+        UNROLL_INT for (t = 0; t < T; t++)                                                                      \
+            stored((int8_t *)out->outs[p + t] + out->to, sixteen_bytes(sum[t], by, is_settled, out->low, out->high), out->n); \
+    }
+PAIRED_16(paired_16_of_6, 6)
+PAIRED_16(paired_16_of_4, 4)
+PAIRED_16(paired_16_of_1, 1)
+
+INLINE void paired_16(const int16_t *w, widened_windows of, sixteen_channels bias, const sixteen_scaling *by, int is_settled, size_t positions, panel_outputs out)
+{
+    size_t p = 0;
+    for (; p + 6 <= positions; p += 6)
+        paired_16_of_6(w, of, of.x + p * of.depth, bias, by, is_settled, &out, p);
+    for (; p + 4 <= positions; p += 4)
+        paired_16_of_4(w, of, of.x + p * of.depth, bias, by, is_settled, &out, p);
+    for (; p < positions; p++)
+        paired_16_of_1(w, of, of.x + p * of.depth, bias, by, is_settled, &out, p);
+}
+
+/* A panel of sixteen outputs, `at` entries into the columns; 0 where its weights do not stand in pairs. */
+static int widened_panel(const conv_args *a, const uint8_t *plan, const widened_windows *of, uint32_t at, size_t positions, panel_outputs out)
+{
+    const int16_t *pairs = a->rescale == RESCALE_SETTLED ? ((const tcn_settled_conv *)(const void *)a)->pairs : NULL;
+    const sixteen_channels bias = channels_of(WORDS(plan, a->bias_at) + at);
+    sixteen_scaling by;
+    int is_settled;
+    if (!pairs)
+        return 0;
+    pairs += at * of->taps * of->depth;
+    is_settled = are_settled(&by, a, at);
+    if (!is_settled && !are_short(&by, a, plan, at))
+        return 0;
+    if (is_settled)
+        paired_16(pairs, *of, bias, &by, 1, positions, out);
+    else
+        paired_16(pairs, *of, bias, &by, 0, positions, out);
+    return 1;
+}
+
 /* All outputs of group g, `at` entries into the columns. Returns the entries behind them. */
 static uint32_t widened_group(const conv_args *a, const uint8_t *plan, const widened_windows *of, uint32_t g, uint32_t at, size_t positions, void *const *outs)
 {
@@ -238,6 +368,9 @@ static uint32_t widened_group(const conv_args *a, const uint8_t *plan, const wid
     uint32_t begin, width, v;
     for (begin = 0; begin < outputs; begin += width, at += width, w += apart * width) {
         width = panel_width(outputs - begin);
+        if (width == 16 && widened_panel(a, plan, of, at, positions,
+                                         (panel_outputs){outs, (size_t)g * outputs + begin, outputs - begin < 16 ? outputs - begin : 16, a->low, a->high}))
+            continue;
         for (v = 0; v < width; v += 8) {
             const uint32_t left = outputs - begin - v, part = width < 8 ? width : 8;
             widened_part(a, plan, w + 4 * v, 4 * width, of, at + v, part, positions,
@@ -314,60 +447,6 @@ static void depthwise_i8_channel(const conv_args *a, const uint8_t *plan, const 
     }
 }
 
-/* Sixteen channels as two vectors: 0 to 3 and 8 to 11, 4 to 7 and 12 to 15, as unpacking two rows leaves them. */
-typedef struct {
-    __m256i first, second;
-} sixteen_channels;
-
-INLINE sixteen_channels channels_among(__m256i low, __m256i high)
-{
-    return (sixteen_channels){_mm256_permute2x128_si256(low, high, 0x20), _mm256_permute2x128_si256(low, high, 0x31)};
-}
-
-INLINE sixteen_channels channels_of(const int32_t *p) { return channels_among(loaded(p), loaded(p + 8)); }
-
-INLINE sixteen_channels beside(__m256i x, __m256i y)
-{
-    return (sixteen_channels){_mm256_unpacklo_epi16(x, y), _mm256_unpackhi_epi16(x, y)};
-}
-
-INLINE void mix_floats(__m256 *low, __m256 *high)
-{
-    const sixteen_channels mixed = channels_among(_mm256_castps_si256(*low), _mm256_castps_si256(*high));
-    *low = _mm256_castsi256_ps(mixed.first);
-    *high = _mm256_castsi256_ps(mixed.second);
-}
-
-/* How sixteen channels are rescaled: as they are settled, or in integers. */
-typedef struct {
-    settled_scaling settled[2];
-    short_scaling in_integers[2];
-} depthwise_scaling;
-
-INLINE int are_settled(depthwise_scaling *by, const conv_args *a, uint32_t c)
-{
-    settled_scaling *s = by->settled;
-    sixteen_channels late;
-    if (!settled_scaling_of(&s[0], a, c) || !settled_scaling_of(&s[1], a, c + 8))
-        return 0;
-    mix_floats(&s[0].scale, &s[1].scale);
-    mix_floats(&s[0].over, &s[1].over);
-    mix_floats(&s[0].under, &s[1].under);
-    late = channels_among(s[0].late, s[1].late);
-    s[0].late = late.first;
-    s[1].late = late.second;
-    s[0].is_any_late |= s[1].is_any_late;
-    s[1].is_any_late = s[0].is_any_late;
-    return 1;
-}
-
-INLINE int are_short(depthwise_scaling *by, const conv_args *a, const uint8_t *plan, uint32_t c)
-{
-    const sixteen_channels multiplier = channels_of(WORDS(plan, a->multiplier_at) + c), shift = channels_of(WORDS(plan, a->shift_at) + c);
-    return short_scaling_of(&by->in_integers[0], multiplier.first, shift.first, a->zero_out) &&
-           short_scaling_of(&by->in_integers[1], multiplier.second, shift.second, a->zero_out);
-}
-
 /* Sixteen channels of two rows, c of which is the first, times `weights` of both. */
 #define ADD_TAPS(sum, one, other)                                                                               \
     {                                                                                                           \
@@ -378,7 +457,7 @@ INLINE int are_short(depthwise_scaling *by, const conv_args *a, const uint8_t *p
 
 /* Sixteen channels of T positions; `weights` are those of two taps side by side, those of no tap 0. */
 #define DEPTHWISE_16(name, T)                                                                                   \
-    INLINE void name(const conv_args *a, const sixteen_channels *weights, sixteen_channels bias, const depthwise_scaling *by, int is_settled, \
+    INLINE void name(const conv_args *a, const sixteen_channels *weights, sixteen_channels bias, const sixteen_scaling *by, int is_settled, \
                      const void *const *row, uint32_t taps, void *const *outs, uint32_t c)                      \
     {                                                                                                           \
         sixteen_channels sum[T];                                                                                \
@@ -388,19 +467,14 @@ INLINE int are_short(depthwise_scaling *by, const conv_args *a, const uint8_t *p
             UNROLL_INT for (t = 0; t < T; t++) ADD_TAPS(sum[t], row[(size_t)t * taps + k], row[(size_t)t * taps + k + 1]) \
         if (k < taps)                                                                                           \
             UNROLL_INT for (t = 0; t < T; t++) ADD_TAPS(sum[t], row[(size_t)t * taps + k], row[(size_t)t * taps + k]) \
-        UNROLL_INT for (t = 0; t < T; t++) {                                                                    \
-            const __m256i first = is_settled ? settled(sum[t].first, &by->settled[0]) : short_rescaled(sum[t].first, by->in_integers[0]); \
-            const __m256i second = is_settled ? settled(sum[t].second, &by->settled[1]) : short_rescaled(sum[t].second, by->in_integers[1]); \
-            const __m256i words = _mm256_packs_epi32(first, second);                                            \
-            const __m128i y = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)); \
-            stored((int8_t *)outs[t] + c, clipped_16(y, a->low, a->high), 16);                                  \
-        }                                                                                                       \
+        UNROLL_INT for (t = 0; t < T; t++)                                                                      \
+            stored((int8_t *)outs[t] + c, sixteen_bytes(sum[t], by, is_settled, a->low, a->high), 16);          \
     }
 DEPTHWISE_16(depthwise_16_of_4, 4)
 DEPTHWISE_16(depthwise_16_of_2, 2)
 DEPTHWISE_16(depthwise_16_of_1, 1)
 
-INLINE void depthwise_16(const conv_args *a, const sixteen_channels *weights, sixteen_channels bias, const depthwise_scaling *by, int is_settled,
+INLINE void depthwise_16(const conv_args *a, const sixteen_channels *weights, sixteen_channels bias, const sixteen_scaling *by, int is_settled,
                          const void *const *rows, uint32_t taps, void *const *outs, uint32_t c, uint32_t positions)
 {
     uint32_t p = 0;
@@ -425,7 +499,7 @@ static void depthwise_i8_widened(const conv_args *args, const uint8_t *plan, con
     for (c = 0; c + 16 <= channels; c += 16) {
         const sixteen_channels bias = channels_of(WORDS(plan, a->bias_at) + c);
         sixteen_channels weights[PAIRS_KEPT];
-        depthwise_scaling by;
+        sixteen_scaling by = {0};
         const int is_settled = are_settled(&by, args, c);
         if (!is_settled && !are_short(&by, a, plan, c)) {
             depthwise_i8_part(args, plan, rows, outs, positions, c, 8);

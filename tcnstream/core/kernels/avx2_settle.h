@@ -183,6 +183,28 @@ static settled_output settle_output(int32_t multiplier, int32_t shift, int32_t z
     return found;
 }
 
+/* Weights of panels of sixteen outputs, in the order in which the sums of two vectors are packed to bytes. */
+static void pair_weights(tcn_settled_conv *c, const uint8_t *plan)
+{
+    static const uint8_t order[16] = {0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7, 12, 13, 14, 15};
+    const conv_args *a = &c->args;
+    const size_t fours = (size_t)a->taps_t * a->taps_f * ((a->channels / a->groups + 3) / 4);
+    const int8_t *w = (const int8_t *)(plan + a->weights_at);
+    int16_t *to = c->pairs;
+    uint32_t g, begin, width;
+    size_t k, i, q;
+    for (g = 0; g < a->groups; g++)
+        for (begin = 0; begin < a->outputs / a->groups; begin += width) {
+            width = panel_width(a->outputs / a->groups - begin);
+            for (k = 0; width == 16 && k < fours; k++)
+                for (i = 0; i < 16; i++)
+                    for (q = 0; q < 4; q++)
+                        to[64 * k + 32 * (q / 2) + 2 * i + q % 2] = w[64 * k + 4 * order[i] + q];
+            w += 4 * fours * width;
+            to += 4 * fours * width;
+        }
+}
+
 static void settle_conv(tcn_settled_conv *c, const uint8_t *plan, uint32_t outputs)
 {
     const int32_t *multiplier = WORDS(plan, c->args.multiplier_at), *shift = WORDS(plan, c->args.shift_at);
@@ -196,6 +218,8 @@ static void settle_conv(tcn_settled_conv *c, const uint8_t *plan, uint32_t outpu
         c->under[i] = o.under;
         c->late[i] = o.late;
     }
+    if (c->pairs)
+        pair_weights(c, plan);
 }
 
 /* All answers to an x are those of the reference kernels. */

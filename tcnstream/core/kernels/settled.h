@@ -24,6 +24,7 @@ typedef struct {
     float *scale; /* negative: not settled */
     float *over, *under;
     int32_t *late; /* INT32_MIN: at no x */
+    int16_t *pairs; /* NULL, or CONV's weights again: (panels, taps, ceil(channels / 4) * 2, 16 outputs, 2 channels) */
 } tcn_settled_conv;
 
 /* x * scale[0] + (y * scale[1] + offset), to the nearest integer. */
@@ -38,6 +39,13 @@ static inline uint32_t tcn_settled_entries(const conv_args *a, int is_depthwise)
 {
     const uint32_t outputs = is_depthwise ? a->outputs : panel_total(a->outputs / a->groups) * a->groups;
     return (outputs + SETTLED_PADDING - 1) / SETTLED_PADDING * SETTLED_PADDING;
+}
+
+/* Of a convolution's weights in pairs; 0 without a panel of sixteen outputs. What else is in smaller panels stays as it is. */
+static inline size_t tcn_settled_pairs(const conv_args *a)
+{
+    const size_t depth = (a->channels / a->groups + 3) / 4 * 4;
+    return panel_width(a->outputs / a->groups) < 16 ? 0 : (size_t)panel_total(a->outputs / a->groups) * a->groups * a->taps_t * a->taps_f * depth;
 }
 
 /* What a table of kernels settles by; NULL in those that do not. */
