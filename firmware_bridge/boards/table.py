@@ -158,7 +158,7 @@ _TABLE = (
         "qemu-pl011",
         "QEMU lm3s6965evb with a Cortex-M4: the UART that Apollo chips have",
         (*_UART, "lm3s6965.c"),
-        Sizes(512, 2, 1024, plan_ram=0, memory=49 * KIB, output=3072, tap=4096, block=8),
+        Sizes(512, 2, 1024, plan_ram=0, memory=51 * KIB, output=3072, tap=2048, block=8),
         clock_hz=12_500_000,
         cpu=_CORTEX_M4F,
         family="cortex-m-dsp",

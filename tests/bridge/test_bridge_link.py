@@ -378,7 +378,7 @@ def test_a_board_ends_with_the_process_that_opened_it(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_model_too_large_for_a_board_is_told_with_the_board_s_own_words() -> None:
     ecg = Program.of(tcnstream.load(find_model("ecg")[0]))
-    told = r"needs more memory for state or scratch than this board has\. Its state takes 6\d{4} bytes of the 50176"
+    told = r"needs more memory for state or scratch than this board has\. Its state takes 6\d{4} bytes of the 52224"
     with pytest.raises(MismatchError, match=told):
         open_board("qemu-pl011", ecg).close()
 
@@ -389,13 +389,13 @@ def test_what_a_model_takes_of_the_memory_is_shared_out_as_it_needs() -> None:
     speech = Program.of(tcnstream.load(find_model("speech")[0]))
     x = np.random.default_rng(0).normal(0, 0.1, (1000, 1)).astype(np.float32)
     with a_board("qemu-pl011") as board:
-        assert board.hello.object_room_bytes == board.hello.state_room_bytes == 49 << 10
+        assert board.hello.object_room_bytes == board.hello.state_room_bytes == 51 << 10
     board = open_board("qemu-pl011", speech)
     try:
         assert check(speech, board, x, taps="outputs").passed
         stats = board.stats()
         used = stats.state_bytes + stats.scratch_bytes + board.hello.object_room_bytes
-        assert stats.snapshot_bytes <= board.hello.object_room_bytes and 0 <= (49 << 10) - used < 192
+        assert stats.snapshot_bytes <= board.hello.object_room_bytes and 0 <= (51 << 10) - used < 192
     finally:
         board.close()
 
