@@ -52,7 +52,9 @@ from tcnstream.signal.card import find_model, load_card, shipped_models
 Rng = random.Random
 
 _MOST_FRAMES = 1 << 14
-_LIMITS = {"B": (0, 2**8), "H": (0, 2**16), "I": (0, 2**32), "i": (-(2**31), 2**31), "q": (-(2**63), 2**63)}
+_LIMITS = {code: (0, 2**bits) for code, bits in (("B", 8), ("H", 16), ("I", 32))} | {
+    code: (-(2 ** (bits - 1)), 2 ** (bits - 1)) for code, bits in (("b", 8), ("h", 16), ("i", 32), ("q", 64))
+}
 
 
 def judge(kind: str, seed: int, number: int) -> str:
@@ -138,11 +140,23 @@ def _records(content: bytes) -> list[tuple[type[layout.records.Record], int]]:
     found += [(Description, places.ports_at + k * Description.size) for k in range(head.n_inputs + head.n_outputs)]
     for k, node in enumerate(node_records(content)):
         found += [(NodeRecord, places.nodes_at + k * NodeRecord.size)] * 2
-        if (arguments := layout.Kind(node.kind).arguments) is not None and 0 < node.args_at <= len(
-            content
-        ) - arguments.size:
-            found += [(arguments, node.args_at)] * 3
+        found += _arguments(content, node) * 3
     return found
+
+
+def _arguments(content: bytes, node: Any) -> list[tuple[type[layout.records.Record], int]]:
+    """A node's arguments, and what stands behind them."""
+    arguments, behind = layout.Kind(node.kind).arguments, None
+    if arguments is layout.Conv:
+        arguments, behind = (layout.Fours if node.op == layout.ConvOp.FOURS else arguments), layout.Axis
+    elif arguments is layout.Binary:
+        arguments, behind = (layout.BinaryFloat if node.dtype == layout.Dtype.F32 else arguments), layout.Operands
+    if arguments is None:
+        return []
+    read = arguments.read(content, node.args_at)
+    if behind is None or not (getattr(read, "has_axis", 0) or getattr(read, "has_operands", 0)):
+        return [(arguments, node.args_at)]
+    return [(arguments, node.args_at), (behind, node.args_at + arguments.size)]
 
 
 def _run_plan(plan: Any, facts: Any, core: Any) -> str:

@@ -21,6 +21,7 @@ TCN_RARELY static int check_binary(tcn_checker *c)
     const operands_args *o = &both_streams;
     const binary_args *a = (const binary_args *)(const void *)(c->plan + n->args_at);
     uint8_t dtypes[2] = {n->dtype, n->dtype};
+    int error;
     REQUIRE(holds(c, n->args_at, bytes_of(n) / 4, 4), &n->args_at, TCN_BOUNDS);
     REQUIRE(n->dtype <= TCN_I16 && output_of(c)->dtype == n->dtype && same_frame(c->window), &n->dtype, TCN_VALUE);
     REQUIRE(n->op <= BINARY_SQUARED_DIFFERENCE && (n->op != BINARY_DIV || n->dtype == TCN_F32), &n->op, TCN_VALUE);
@@ -34,7 +35,8 @@ TCN_RARELY static int check_binary(tcn_checker *c)
         REQUIRE(holds(c, n->args_at, (bytes_of(n) + sizeof *o) / 4, 4), &a->has_operands, TCN_BOUNDS);
         REQUIRE(o->constant_at[0] || o->constant_at[1] || o->index_at[0] || o->index_at[1], &a->has_operands, TCN_VALUE);
     }
-    return tcn_check_operands(c, o->constant_at, o->index_at, dtypes, 2, a->elements);
+    error = tcn_check_operands(c, o->constant_at, o->index_at, dtypes, 2, a->elements);
+    return error && !a->has_operands ? tcn_fail(c, &n->args_at, error) : error; /* what a plan does not hold has no place in it */
 }
 
 static inline void compute(const tcn_program *p, const tcn_node_record *node, const void *args, const void *x, const void *y, void *to, uint32_t n)
