@@ -73,7 +73,7 @@ typedef struct {
 static inline void enter(StreamObject *stream) { stream->busy = 1; }
 static inline void leave(StreamObject *stream) { stream->busy = 0; }
 
-/* Moves the rings of streams of one plan, which nobody uses now, side by side. Without memory for it they stay where they are. */
+/* beside.c: moves the rings of streams of one plan, which nobody uses now, side by side. Without memory for it they stay where they are. */
 void stand_side_by_side(StreamObject *const *streams, uint32_t n);
 
 extern PyTypeObject *stream_type;

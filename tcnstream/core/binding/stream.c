@@ -1,7 +1,5 @@
-/* stream.c - one signal through a plan. */
-#include <time.h>
-
-#include "binding.h"
+/* stream.c - one signal through a plan: begun, pushed, flushed. */
+#include "stream.h"
 
 PyTypeObject *stream_type;
 
@@ -32,14 +30,6 @@ static PyObject *stream_new(PyTypeObject *type, PyObject *args, PyObject *keywor
     return (PyObject *)self;
 }
 
-static void leave_rings(shared_rings *rings)
-{
-    if (!rings || --rings->streams)
-        return;
-    release(rings->memory);
-    PyMem_Free(rings);
-}
-
 static void stream_dealloc(PyObject *object)
 {
     StreamObject *self = (StreamObject *)object;
@@ -54,32 +44,8 @@ static void stream_dealloc(PyObject *object)
     Py_DECREF(type);
 }
 
-void stand_side_by_side(StreamObject *const *streams, uint32_t n)
-{
-    const tcn_plan *plan = streams[0]->plan->plan;
-    const size_t size = tcn_rings_size(plan, n);
-    shared_rings *rings = size ? PyMem_Malloc(sizeof *rings) : NULL;
-    uint32_t k;
-    if (!rings)
-        return;
-    rings->streams = 1; /* this call, until it ends */
-    rings->memory = claim(size);
-    for (k = 0; rings->memory && k < n; k++) {
-        tcn_state *to = claim(tcn_beside_size(plan));
-        if (!to || tcn_move_beside(to, streams[k]->state, rings->memory, k, n)) {
-            release(to);
-            break;
-        }
-        release(streams[k]->state);
-        streams[k]->state = to;
-        streams[k]->beside = rings;
-        rings->streams++;
-    }
-    leave_rings(rings);
-}
-
 /* While a push of another thread runs without the GIL, nobody else may use its stream. */
-static int in_use(const StreamObject *self)
+int in_use(const StreamObject *self)
 {
     if (self->busy)
         PyErr_SetString(stream_error,
@@ -88,7 +54,7 @@ static int in_use(const StreamObject *self)
 }
 
 /* As in_use, for what needs all that the stream remembers. */
-static int unfit(const StreamObject *self)
+int unfit(const StreamObject *self)
 {
     if (in_use(self))
         return 1;
@@ -253,156 +219,11 @@ static PyObject *stream_reset(PyObject *object, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-static PyObject *stream_snapshot(PyObject *object, PyObject *unused)
-{
-    StreamObject *self = (StreamObject *)object;
-    PyObject *made;
-    (void)unused;
-    if (unfit(self))
-        return NULL;
-    made = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)tcn_snapshot_size(self->plan->plan));
-    if (made)
-        tcn_snapshot(self->state, PyBytes_AsString(made));
-    return made;
-}
-
-static PyObject *stream_snapshot_into(PyObject *object, PyObject *room)
-{
-    StreamObject *self = (StreamObject *)object;
-    Py_buffer view;
-    int fits;
-    if (unfit(self) || PyObject_GetBuffer(room, &view, PyBUF_WRITABLE))
-        return NULL;
-    fits = (size_t)view.len == tcn_snapshot_size(self->plan->plan);
-    if (fits)
-        tcn_snapshot(self->state, view.buf);
-    PyBuffer_Release(&view);
-    if (!fits)
-        return raise_code(TCN_SNAPSHOT);
-    Py_RETURN_NONE;
-}
-
 static PyObject *stream_spoil(PyObject *object, PyObject *unused)
 {
     (void)unused;
     ((StreamObject *)object)->spoiled = 1;
     Py_RETURN_NONE;
-}
-
-static PyObject *stream_restore(PyObject *object, PyObject *blob)
-{
-    StreamObject *self = (StreamObject *)object;
-    Py_buffer view;
-    tcn_work work;
-    int error;
-    if (PyObject_GetBuffer(blob, &view, PyBUF_SIMPLE))
-        return NULL;
-    if (in_use(self)) {
-        PyBuffer_Release(&view);
-        return NULL;
-    }
-    if (borrow(self->plan, self->plan->block, 1, &work)) {
-        PyBuffer_Release(&view);
-        return NULL;
-    }
-    error = tcn_restore(&work, self->state, view.buf, (size_t)view.len);
-    give_back(self->plan, &work);
-    PyBuffer_Release(&view);
-    if (error)
-        return raise_code(error);
-    self->hooks.tap_count = 0;
-    self->spoiled = 0;
-    Py_RETURN_NONE;
-}
-
-static uint32_t nanoseconds(void)
-{
-    struct timespec now;
-    timespec_get(&now, TIME_UTC);
-    return (uint32_t)((uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
-}
-
-static void watch_what_is_wanted(StreamObject *self)
-{
-    self->watching = self->hooks.tap_frames || self->hooks.ticks;
-    self->hooks.clock = self->hooks.ticks ? nanoseconds : NULL;
-}
-
-static PyObject *stream_watch(PyObject *object, PyObject *args)
-{
-    StreamObject *self = (StreamObject *)object;
-    tcn_tensor_facts facts;
-    long tensor, frames;
-    void *kept = NULL;
-    if (!PyArg_ParseTuple(args, "ll", &tensor, &frames) || in_use(self))
-        return NULL;
-    if (tensor < 0 || tensor >= (long)tcn_tensors(self->plan->plan)) {
-        PyErr_Format(stream_error, "the plan has no tensor %ld; they are numbered 0 to %ld", tensor,
-                     (long)tcn_tensors(self->plan->plan) - 1);
-        return NULL;
-    }
-    tcn_describe_tensor(self->plan->plan, (uint32_t)tensor, &facts);
-    if (frames < 0 || frames > (1 << 30) / (long)facts.frame_bytes) {
-        PyErr_Format(stream_error, "`%s`: %ld frames are not a number that can be kept", facts.name, frames);
-        return NULL;
-    }
-    if (frames && !(kept = claim((size_t)frames * facts.frame_bytes)))
-        return PyErr_NoMemory();
-    release(self->hooks.tap_frames);
-    self->hooks.tap_frames = kept;
-    self->hooks.tap_tensor = (uint32_t)tensor;
-    self->hooks.tap_room = (uint32_t)frames;
-    self->hooks.tap_count = 0;
-    self->hooks.tap_first = 0;
-    self->tap_bytes = facts.frame_bytes;
-    watch_what_is_wanted(self);
-    Py_RETURN_NONE;
-}
-
-static PyObject *stream_tap(PyObject *object, PyObject *unused)
-{
-    StreamObject *self = (StreamObject *)object;
-    (void)unused;
-    if (in_use(self))
-        return NULL;
-    if (!self->hooks.tap_frames) {
-        PyErr_SetString(stream_error, "no tensor is watched; call watch(tensor, frames) before the push");
-        return NULL;
-    }
-    return Py_BuildValue("Ly#", (long long)self->hooks.tap_first, self->hooks.tap_frames,
-                         (Py_ssize_t)((size_t)self->hooks.tap_count * self->tap_bytes));
-}
-
-static PyObject *stream_count_ns(PyObject *object, PyObject *wanted)
-{
-    StreamObject *self = (StreamObject *)object;
-    uint64_t *ticks = NULL;
-    int on = PyObject_IsTrue(wanted);
-    if (on < 0 || in_use(self))
-        return NULL;
-    if (on && !(ticks = PyMem_Calloc(tcn_nodes(self->plan->plan) + 1, sizeof *ticks)))
-        return PyErr_NoMemory();
-    PyMem_Free(self->hooks.ticks);
-    self->hooks.ticks = ticks;
-    watch_what_is_wanted(self);
-    Py_RETURN_NONE;
-}
-
-static PyObject *stream_counted_ns(PyObject *object, PyObject *unused)
-{
-    StreamObject *self = (StreamObject *)object;
-    uint32_t n = tcn_nodes(self->plan->plan), k;
-    PyObject *made;
-    (void)unused;
-    if (in_use(self))
-        return NULL;
-    made = PyTuple_New(n);
-    for (k = 0; made && k < n; k++) {
-        PyObject *sum = PyLong_FromUnsignedLongLong(self->hooks.ticks ? self->hooks.ticks[k] : 0);
-        if (!sum || PyTuple_SetItem(made, k, sum))
-            Py_CLEAR(made);
-    }
-    return made;
 }
 
 static PyObject *stream_frames_in(PyObject *object, void *unused)
