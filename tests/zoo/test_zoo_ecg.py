@@ -631,10 +631,13 @@ def test_beats_are_counted_with_what_is_said_of_them() -> None:
         qrs(r[5] + 0.4),
     ]
     counted = count(record, found)
-    assert counted == BeatCounts(5, 1, 2, 2, 2, 1, 1, 1, 1, 1, 6, 1)
+    assert counted == BeatCounts(5, 1, 2, 2, 2, 1, 1, 1, 1, 1, 6, 1, 2, 2)
     assert counted.percentages()["v_wide"] == 50 and (counted + counted).hits == 10
     assert count(record, found, from_s=r[4]).misses == 0
     assert BeatCounts().percentages()["p_in_af"] is None
+    instants = [Segment(s.start_s + 0.05, s.start_s + 0.05, "qrs", 1.0) for s in found if s.label == "qrs"]
+    asked = ("v_wide", "v_split", "v_with_p", "label_se", "label_ppv")
+    assert [count(record, instants).percentages()[what] for what in asked] == [None] * 5
 
 
 def test_noise_is_mixed_as_the_stress_test_does_and_trained_elsewhere() -> None:

@@ -29,7 +29,10 @@ _FIBRILLATES = frozenset({"AFIB", "AFL"})
 
 @dataclass(frozen=True)
 class BeatCounts:
-    """``v_`` are beats of ventricular origin, and what was found at them; ``af_`` those in fibrillation or flutter."""
+    """``v_`` are beats of ventricular origin, and what was found at them; ``af_`` those in fibrillation or flutter.
+
+    ``v_bordered`` were found by who gives borders and not instants alone, ``v_asked`` by who says what is ventricular.
+    """
 
     hits: int = 0
     misses: int = 0
@@ -43,6 +46,8 @@ class BeatCounts:
     other_labelled: int = 0
     af_beats: int = 0
     af_p: int = 0
+    v_bordered: int = 0
+    v_asked: int = 0
 
     def __add__(self, other: BeatCounts) -> BeatCounts:
         return BeatCounts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
@@ -53,10 +58,10 @@ class BeatCounts:
             "se": _percent(self.hits, self.hits + self.misses),
             "ppv": _percent(self.hits, self.hits + self.extras),
             "v_se": _percent(self.v_found, self.v_beats),
-            "v_wide": _percent(self.v_wide, self.v_found),
-            "v_split": _percent(self.v_split, self.v_found),
-            "v_with_p": _percent(self.v_with_p, self.v_found),
-            "label_se": _percent(self.v_labelled, self.v_beats),
+            "v_wide": _percent(self.v_wide, self.v_bordered),
+            "v_split": _percent(self.v_split, self.v_bordered),
+            "v_with_p": _percent(self.v_with_p, self.v_bordered),
+            "label_se": _percent(self.v_labelled, self.v_beats) if self.v_asked else None,
             "label_ppv": _percent(self.v_labelled, self.v_labelled + self.other_labelled),
             "p_in_af": None if not self.af_beats else round(self.af_p / self.af_beats, 4),
         }
@@ -99,7 +104,7 @@ def count(record: BeatRecord, found: Sequence[Segment], from_s: float = 0.0) -> 
     pairs = match_beats(np.array([beat.time_s for beat in beats]), middles_s)
     matched = set(pairs.values())
     extras = sum(counts(at) for j, at in enumerate(middles_s.tolist()) if j not in matched)
-    v_found = v_wide = v_split = v_with_p = v_labelled = other_labelled = 0
+    v_found = v_wide = v_split = v_with_p = v_labelled = other_labelled = v_bordered = v_asked = 0
     for i, beat in enumerate(beats):
         if i not in pairs:
             continue
@@ -111,6 +116,8 @@ def count(record: BeatRecord, found: Sequence[Segment], from_s: float = 0.0) -> 
             v_split += int(np.sum(np.abs(starts_s - segment.start_s) <= TOLERANCE_S)) > 1
             v_with_p += bool(np.any((p_ends_s > r_s - NEAR_R_S) & (p_starts_s < r_s + NEAR_R_S)))
             v_labelled += says_v
+            v_bordered += segment.end_s > segment.start_s
+            v_asked += segment.ventricular is not None
         elif beat.ventricular is not None:
             other_labelled += says_v
     return BeatCounts(
@@ -126,6 +133,8 @@ def count(record: BeatRecord, found: Sequence[Segment], from_s: float = 0.0) -> 
         other_labelled=other_labelled,
         af_beats=sum(is_within(record.rhythms, _FIBRILLATES, beat.time_s) for beat in beats),
         af_p=sum(is_within(record.rhythms, _FIBRILLATES, _middle_s(s)) for s in p if _middle_s(s) >= from_s),
+        v_bordered=v_bordered,
+        v_asked=v_asked,
     )
 
 
