@@ -135,18 +135,18 @@ enum { BEHIND_SUMS = 0 };
 
 /* What is never live at once would stand in one frame of the stack, side by side. */
 #ifdef IN_ORDER
-#define OWN_FRAME TCN_APART
+#define OWN_FRAME TCN_APART static
 #else
-#define OWN_FRAME
+#define OWN_FRAME INLINE
 #endif
 
 /* One panel of width W for all positions; N sums at once. */
 #define PANEL_OF(name, P, X, W, N, T, finish)                                                                   \
     SUMS(name##_tile, P, X, N, T)                                                                               \
     SUMS_ALONE(name##_one, P, X, N)                                                                             \
-    OWN_FRAME static void name(const conv_args *a, const uint8_t *plan, const int8_t *w, const void *const *rows,\
-                               void *const *outs, size_t positions, size_t taps, size_t depth, size_t from,     \
-                               size_t to, uint32_t at, uint32_t n)                                              \
+    TCN_OWN_FRAME static void name(const conv_args *a, const uint8_t *plan, const int8_t *w,                    \
+                                   const void *const *rows, void *const *outs, size_t positions, size_t taps,   \
+                                   size_t depth, size_t from, size_t to, uint32_t at, uint32_t n)               \
     {                                                                                                           \
         size_t p = 0, v;                                                                                        \
         int32_t sum[T * W + BEHIND_SUMS];                                                                       \
@@ -222,8 +222,8 @@ enum { BEHIND_SUMS = 0 };
 
 /* Sums of one panel to outputs: `sum` has `width` values, `n` of them are wanted; `at` is the panel's place in
  * the per-output arrays. */
-OWN_FRAME static void exact_int8(const conv_args *a, const uint8_t *plan, const int32_t *sum, size_t positions, uint32_t at,
-                                 uint32_t width, void *const *outs, size_t to, uint32_t n)
+TCN_OWN_FRAME static void exact_int8(const conv_args *a, const uint8_t *plan, const int32_t *sum, size_t positions,
+                                     uint32_t at, uint32_t width, void *const *outs, size_t to, uint32_t n)
 {
     const int32_t *shift = WORDS(plan, a->shift_at) + at, *bias = WORDS(plan, a->BIAS_I8) + at;
     const int64_t *mantissa = LONGS(plan, a->multiplier_at) + at;
@@ -271,8 +271,8 @@ INLINE size_t finish_side_by_side(const conv_args *a, const int32_t *sum, size_t
 #define RESCALED(x, by, zero) added(rescaled(x, by), zero)
 #endif
 
-OWN_FRAME static void rescaled_int8(const conv_args *a, const uint8_t *plan, const int32_t *sum, size_t positions, uint32_t at,
-                                    uint32_t width, void *const *outs, size_t to, uint32_t n)
+OWN_FRAME void rescaled_int8(const conv_args *a, const uint8_t *plan, const int32_t *sum, size_t positions, uint32_t at,
+                             uint32_t width, void *const *outs, size_t to, uint32_t n)
 {
     const int32_t *shift = WORDS(plan, a->shift_at) + at, *bias = WORDS(plan, a->BIAS_I8) + at;
     const int32_t *multiplier = WORDS(plan, a->multiplier_at) + at;

@@ -99,6 +99,13 @@ typedef struct {
 #define TCN_APART
 #endif
 
+/* A frame of the stack of its own where the stack is small; elsewhere the compiler decides. */
+#if defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M'
+#define TCN_OWN_FRAME TCN_APART
+#else
+#define TCN_OWN_FRAME
+#endif
+
 /* Plain C: what the others are measured against, and what they use for shapes for which they have nothing */
 #define TCN_PLAIN_WINDOW(name) \
     void name(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions)

@@ -77,10 +77,10 @@ static void emit(collector *c)
     c->filled = 0;
 }
 
-/* rows[i * taps] for `count` frames from `frame` on, `step` apart: where each of them stands. Apart, so that kernels do not
- * run on top of its frame. */
-TCN_APART static void find_rows(const tcn_job *j, const tcn_lane_run *lane, int64_t frame, int64_t step, int64_t count,
-                             const void **rows, uint32_t taps)
+/* rows[i * taps] for `count` frames from `frame` on, `step` apart: where each of them stands. Kernels do not run on
+ * top of its frame. */
+TCN_OWN_FRAME static void find_rows(const tcn_job *j, const tcn_lane_run *lane, int64_t frame, int64_t step, int64_t count,
+                                    const void **rows, uint32_t taps)
 {
     const tcn_program *p = j->p;
     const tcn_place *at = &p->places[j->in[0]];
@@ -181,7 +181,7 @@ static void conv_frames(collector *c, const tcn_lane_run *lane)
 }
 
 /* Rows of `n` positions of a frame from place `f` on. */
-TCN_APART static void find_places(const collector *c, const tcn_lane_run *lane, int64_t frame, uint32_t f, uint32_t n)
+TCN_OWN_FRAME static void find_places(const collector *c, const tcn_lane_run *lane, int64_t frame, uint32_t f, uint32_t n)
 {
     const tcn_job *j = c->j;
     const conv_shape *a = &c->shape;
@@ -201,7 +201,8 @@ TCN_APART static void find_places(const collector *c, const tcn_lane_run *lane, 
 }
 
 /* Output frame j collects from input frames i with i * up + k - pad = j; other taps meet a row of zeros. */
-TCN_APART static void find_transposed_places(const collector *c, const tcn_lane_run *lane, int64_t frame, uint32_t f, uint32_t n)
+TCN_OWN_FRAME static void find_transposed_places(const collector *c, const tcn_lane_run *lane, int64_t frame, uint32_t f,
+                                                 uint32_t n)
 {
     const tcn_job *j = c->j;
     const conv_shape *a = &c->shape;
