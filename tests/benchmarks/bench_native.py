@@ -211,7 +211,7 @@ def lanes(rounds: int) -> Figure:
     times = [(wall_s(together), wall_s(one_by_one)) for _ in range(3 * rounds)]
     a, b = (sorted(column)[len(column) // 2] for column in zip(*times, strict=True))
     what = f"ecg, {LANES:,} lanes in a pool against as many pushes"
-    return Figure(what, b / a, 3, 10, False, f"{1e3 * a:.3g} ms", f"{1e3 * b:.3g} ms")
+    return Figure(what, b / a, 6, 10, False, f"{1e3 * a:.3g} ms", f"{1e3 * b:.3g} ms")
 
 
 _START = """
