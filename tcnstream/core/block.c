@@ -79,7 +79,7 @@ void tcn_run_block(const tcn_work *work, tcn_lane_run *lanes, uint32_t n_lanes)
         tcn_compute_all(p, &lanes[l]);
     for (k = 0; k < h->n_nodes; k++) {
         const tcn_node_record *node = &p->nodes[k];
-        if (node->loop) {
+        if (TCN_NEEDED(LOOPS) && node->loop) {
             looped_until = k + node->loop;
             run_loop(work, k, looped_until - 1, lanes, n_lanes);
         } else if (k >= looped_until) {

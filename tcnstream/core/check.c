@@ -260,6 +260,7 @@ TCN_RARELY static int check_node(tcn_checker *c, uint32_t k)
     if (k < c->loop_end)
         REQUIRE(same_frame(c->window) && !n->loop, &n->loop, TCN_VALUE);
     REQUIRE(n->loop <= c->h->n_nodes - k, &n->loop, TCN_VALUE);
+    REQUIRE(TCN_NEEDED(LOOPS) || !n->loop, &n->loop, TCN_UNKNOWN);
     if (n->loop)
         c->loop_end = k + n->loop;
     error = check_rate(c);

@@ -119,12 +119,12 @@ TCN_RARELY void tcn_find_steady_state(tcn_program *p, uint32_t block)
     memset(p->fresh, 0, p->header->n_tensors * sizeof *p->fresh);
     memset(p->steady_frames, 0, p->header->n_tensors * sizeof *p->steady_frames);
     p->step = step_of(p);
-    if (!p->step || (p->has_loops && p->step > 1))
+    if (!p->step || (has_loops(p) && p->step > 1))
         return;
     for (t = 0; t < p->header->n_tensors; t++) {
         const tcn_frame *g = frame_of(p, t);
         uint64_t fresh = (uint64_t)(p->step / g->down) * g->up;
-        if (p->has_loops && fresh > 1) /* a loop takes its frames one after the other */
+        if (has_loops(p) && fresh > 1) /* a loop takes its frames one after the other */
             return;
         if (p->places[t].base && (p->places[t].capacity < fresh || p->places[t].capacity * (uint64_t)p->step < block * fresh))
             return;

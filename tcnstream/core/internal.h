@@ -141,6 +141,9 @@ typedef struct {
     tcn_lane alone; /* what tcn_push makes of its arguments; tcn_flush keeps counts there */
 } tcn_opened;
 
+/* Whether nodes run that take their frames one after the other. */
+static inline int has_loops(const tcn_program *p) { return TCN_NEEDED(LOOPS) && p->has_loops; }
+
 /* Of scratch memory. A plan's C header says how much that is, and holds on every host of 64 bits, whatever its kernels. */
 enum { PROGRAM_BYTES = sizeof(void *) == 8 ? 896 : sizeof(tcn_opened) };
 typedef char tcn_program_fits[sizeof(tcn_opened) <= PROGRAM_BYTES ? 1 : -1];

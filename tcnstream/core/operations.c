@@ -108,7 +108,7 @@ static void count_operands(const tcn_program *p, const tcn_node_record *node, co
 static void run_counted(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n_lanes)
 {
     const uint32_t k = (uint32_t)(single - p->single_frames);
-    if (!p->has_loops)
+    if (!has_loops(p))
         count_operands(p, &p->nodes[k], lanes, n_lanes);
     tcn_run_node(p, k, lanes, n_lanes);
 }

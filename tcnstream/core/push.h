@@ -36,7 +36,7 @@ void tcn_deliver(const tcn_program *p, const tcn_lane_run *lane, void *const *ou
 /* All frames of a block are computed at once, where a loop does not ask for another order. */
 static inline void tcn_compute_all(const tcn_program *p, const tcn_lane_run *lane)
 {
-    if (p->has_loops) {
+    if (has_loops(p)) {
         memcpy(lane->begin, lane->have, p->header->n_tensors * sizeof *lane->begin);
         memcpy(lane->end, lane->goal, p->header->n_tensors * sizeof *lane->end);
     }

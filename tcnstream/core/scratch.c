@@ -87,8 +87,8 @@ TCN_RARELY static void lay_out(tcn_program *p, arena *a, uint32_t block, uint32_
         const uint8_t **blocks = take(a, h->n_tensors, sizeof *blocks);
         int64_t *have = take(a, h->n_tensors, sizeof *have);
         int64_t *goal = take(a, h->n_tensors, sizeof *goal);
-        int64_t *begin = p->has_loops ? take(a, h->n_tensors, sizeof *begin) : have;
-        int64_t *end = p->has_loops ? take(a, h->n_tensors, sizeof *end) : goal;
+        int64_t *begin = has_loops(p) ? take(a, h->n_tensors, sizeof *begin) : have;
+        int64_t *end = has_loops(p) ? take(a, h->n_tensors, sizeof *end) : goal;
         if (a->at) {
             memset(&p->lanes[l], 0, sizeof p->lanes[l]);
             memset(blocks, 0, h->n_tensors * sizeof *blocks);

@@ -123,7 +123,7 @@ static void begin_step(const tcn_program *p, tcn_lane_run *run, tcn_state *state
     enter_lane(p, run, state);
     for (; port < end; port++)
         run->block[port->tensor] = *in++;
-    if (p->needs_counts && p->has_loops) {
+    if (p->needs_counts && has_loops(p)) {
         tcn_count_frames(p, state->frames, run->have);
         tcn_count_frames(p, state->frames + 1, run->goal);
         tcn_compute_all(p, run);

@@ -13,7 +13,9 @@ import os
 import platform
 import re
 import shutil
+import struct
 import subprocess
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +29,7 @@ from helpers.paths import DATA, MODELS, TESTS
 from helpers.singleop import assert_same
 
 import tcnstream
-from tcnstream.engines.native.layout import FrameRecord, Header
+from tcnstream.engines.native.layout import FrameRecord, Header, NodeRecord
 from tcnstream.engines.native.only import only_header
 from tcnstream.engines.native.planfile import c_header, sections, write_plan
 from tcnstream.errors import EngineError
@@ -490,7 +492,7 @@ def test_a_core_for_one_model_has_what_that_model_needs(cpu: str, tmp_path: Path
 
 
 def test_a_core_for_one_model_refuses_what_it_was_not_built_for(folder: Path) -> None:
-    """The operation of another model, the kernel of another type, a window that moves along the frequency."""
+    """The operation of another model, the kernel of another type, a window along the frequency, a loop."""
     plan, signal = written("nse_lg.i8", folder)
     only = folder / "only"
     only.mkdir()
@@ -506,3 +508,11 @@ def test_a_core_for_one_model_refuses_what_it_was_not_built_for(folder: Path) ->
     assert hashlib.sha256((only / "out").read_bytes()).hexdigest() == json.loads(DIGESTS.read_text())["nse_lg.i8"]
     for other in ("causal.i8", "nse_lg.f32", "spectro.i8"):
         assert re.match(r"plan: error 6 at byte \d+$", said(written(other, folder)[0])), other
+
+    content = bytearray(plan.read_bytes())
+    loop_at = sections(Header.read(content)).nodes_at + NodeRecord.offset("loop")
+    struct.pack_into("<H", content, loop_at, 1)
+    struct.pack_into("<I", content, Header.offset("crc32"), zlib.crc32(content[Header.offset("family") :]))
+    looped = only / "looped.plan"
+    looped.write_bytes(content)
+    assert said(looped) == f"plan: error 6 at byte {loop_at}\n"

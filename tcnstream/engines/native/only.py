@@ -26,8 +26,9 @@ KERNELS = (
 )
 """The members of ``tcn_kernels`` in ``core/kernels/kernels.h``."""
 
-_TRAITS = ("RATES", "CARRIES", "PLACES")
-"""What else a part of the core is for: several rates, sums that are carried on, windows along the frequency."""
+_TRAITS = ("RATES", "CARRIES", "PLACES", "LOOPS")
+"""What else a part of the core is for: several rates, sums that are carried on, windows along the frequency, nodes
+that take their frames one after the other."""
 
 
 def needed_macros(plans: Sequence[bytes]) -> list[str]:
@@ -39,6 +40,7 @@ def needed_macros(plans: Sequence[bytes]) -> list[str]:
         "RATES": any(w.up != 1 or w.stride != 1 for plan in plans for w in _windows(plan)),
         "CARRIES": Kind.TRAILING in kinds,
         "PLACES": any(_has_places(plan) for plan in plans),
+        "LOOPS": any(node.loop for node in nodes),
     }
     names = [kind.name for kind in kinds]
     names += [name for name in KERNELS if name in kernels]
