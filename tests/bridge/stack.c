@@ -4,6 +4,7 @@
  * through its start, its steady state in pushes of a step and of a block, a snapshot and back, and its end. */
 #include "app.h"
 
+#include "../benchmarks/board/say.h"
 #include "internal.h"
 #include "port.h"
 #include "tcn.h"
@@ -18,26 +19,6 @@ static uint8_t blob[512 << 10] __attribute__((aligned(64)));
 static uint8_t in[256 << 10] __attribute__((aligned(64))), out[1024 << 10] __attribute__((aligned(64)));
 static tcn_work work;
 static tcn_state *const state = (tcn_state *)(void *)state_memory;
-
-static void say(const char *text)
-{
-    uint32_t n = 0;
-    while (text[n])
-        n++;
-    port_write((const uint8_t *)text, n);
-}
-
-static void say_number(uint32_t v)
-{
-    char digits[12];
-    int at = 11;
-    digits[at] = 0;
-    do
-        digits[--at] = (char)('0' + v % 10);
-    while (v /= 10);
-    say(" ");
-    say(digits + at);
-}
 
 /* No calls in between: all below the stack pointer is the callee's. */
 #define STACK_POINTER(sp) __asm volatile("mov %0, sp" : "=r"(sp))

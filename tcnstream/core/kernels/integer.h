@@ -133,13 +133,6 @@ enum { BEHIND_SUMS = 16 };
 enum { BEHIND_SUMS = 0 };
 #endif
 
-/* What is never live at once would stand in one frame of the stack, side by side. */
-#ifdef IN_ORDER
-#define OWN_FRAME TCN_APART static
-#else
-#define OWN_FRAME INLINE
-#endif
-
 /* One panel of width W for all positions; N sums at once. */
 #define PANEL_OF(name, P, X, W, N, T, finish)                                                                   \
     SUMS(name##_tile, P, X, N, T)                                                                               \
@@ -271,8 +264,14 @@ INLINE size_t finish_side_by_side(const conv_args *a, const int32_t *sum, size_t
 #define RESCALED(x, by, zero) added(rescaled(x, by), zero)
 #endif
 
-OWN_FRAME void rescaled_int8(const conv_args *a, const uint8_t *plan, const int32_t *sum, size_t positions, uint32_t at,
-                             uint32_t width, void *const *outs, size_t to, uint32_t n)
+/* Only in a frame of its own where the stack is small; elsewhere the call would cost more than it spares. */
+#ifdef IN_ORDER
+TCN_APART static
+#else
+INLINE
+#endif
+void rescaled_int8(const conv_args *a, const uint8_t *plan, const int32_t *sum, size_t positions, uint32_t at,
+                   uint32_t width, void *const *outs, size_t to, uint32_t n)
 {
     const int32_t *shift = WORDS(plan, a->shift_at) + at, *bias = WORDS(plan, a->BIAS_I8) + at;
     const int32_t *multiplier = WORDS(plan, a->multiplier_at) + at;

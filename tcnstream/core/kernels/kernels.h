@@ -99,7 +99,8 @@ typedef struct {
 #define TCN_APART
 #endif
 
-/* A frame of the stack of its own where the stack is small; elsewhere the compiler decides. */
+/* A frame of the stack of its own where the stack is small, as what is never live at once would stand in one frame side by
+ * side; elsewhere the compiler decides. */
 #if defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M'
 #define TCN_OWN_FRAME TCN_APART
 #else

@@ -7,6 +7,7 @@
 
 #include "internal.h"
 #include "port.h"
+#include "say.h"
 #include "tcn.h"
 
 enum { MOST_NODES = 512, WARM_FRAMES = COUNT_WARM, MEASURED_FRAMES = COUNT_FRAMES, HOP = COUNT_HOP, BLOCK = 16 * HOP };
@@ -21,26 +22,6 @@ static tcn_state *const state = (tcn_state *)(void *)state_memory;
 static tcn_tensor_facts source, target;
 
 static uint32_t clock(void) { return (uint32_t)port_ticks(); }
-
-static void say(const char *text)
-{
-    uint32_t n = 0;
-    while (text[n])
-        n++;
-    port_write((const uint8_t *)text, n);
-}
-
-static void say_number(uint64_t v)
-{
-    char digits[22];
-    int at = 21;
-    digits[at] = 0;
-    do
-        digits[--at] = (char)('0' + v % 10);
-    while (v /= 10);
-    say(" ");
-    say(digits + at);
-}
 
 static int draw(void)
 {
