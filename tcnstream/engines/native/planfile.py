@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -253,16 +254,17 @@ class _Writer:
         self.operands_of_all = operands.numbers
         self.kinds_of_frames = list(dict.fromkeys(self.frames))
         self.kinds_of_windows = list(dict.fromkeys(self.windows))
-        records_end = (
-            Header.size
-            + len(self.kinds_of_frames) * FrameRecord.size
-            + len(self.numbers) * TensorRecord.size
-            + len(self.rings) * RingRecord.size
-            + len(self.kinds_of_windows) * WindowRecord.size
-            + len(plan.nodes) * NodeRecord.size
-            + (len(plan.inputs) + len(plan.outputs)) * Description.size
-            + len(self.operands_of_all) * _OPERAND_BYTES
-        )
+        self.counts: dict[str, Any] = {
+            "n_inputs": len(plan.inputs),
+            "n_outputs": len(plan.outputs),
+            "n_frames": len(self.kinds_of_frames),
+            "n_tensors": len(self.numbers),
+            "n_rings": len(self.rings),
+            "n_windows": len(self.kinds_of_windows),
+            "n_nodes": len(plan.nodes),
+            "n_operands": len(self.operands_of_all),
+        }
+        records_end = sections(SimpleNamespace(**self.counts)).end
         self.wide_at = -(-records_end // self.alignment) * self.alignment
         self.words_at = self.wide_at + wide_bytes
 
@@ -314,14 +316,7 @@ class _Writer:
             crc32=0,
             family=self.family,
             flags=PlanFlag.TFLM_ROUNDING if rounding == "tflm" else 0,
-            n_inputs=len(plan.inputs),
-            n_outputs=len(plan.outputs),
-            n_frames=len(self.kinds_of_frames),
-            n_tensors=len(self.numbers),
-            n_rings=len(self.rings),
-            n_windows=len(self.kinds_of_windows),
-            n_nodes=len(plan.nodes),
-            n_operands=len(self.operands_of_all),
+            **self.counts,
             n_slots=self.n_slots,
             ring_bytes=self.ring_bytes,
             carry_bytes=self.carry_bytes,
@@ -539,10 +534,11 @@ class _Sections:
     nodes_at: int
     ports_at: int
     operands_at: int
+    end: int
 
 
 def sections(head: Any) -> _Sections:
-    """Where a file with this header has its records."""
+    """Where a file with this header, or with the counts of one, has its records."""
     sizes = (
         head.n_frames * FrameRecord.size,
         head.n_tensors * TensorRecord.size,
@@ -550,6 +546,7 @@ def sections(head: Any) -> _Sections:
         head.n_windows * WindowRecord.size,
         head.n_nodes * NodeRecord.size,
         (head.n_inputs + head.n_outputs) * Description.size,
+        head.n_operands * _OPERAND_BYTES,
     )
     return _Sections(*itertools.accumulate(sizes, initial=Header.size))
 
@@ -569,8 +566,8 @@ def _facts(content: bytes, head: Any) -> PlanFacts:
         return content[begin : content.index(b"\0", begin)].decode(errors="replace")
 
     at = sections(head)
-    if at.operands_at + head.n_operands * _OPERAND_BYTES > len(content):
-        raise ValueError(f"{at.operands_at:,} bytes of records in {len(content):,}")
+    if at.end > len(content):
+        raise ValueError(f"{at.end:,} bytes of records in {len(content):,}")
     nodes_described_at = head.described_at + head.n_tensors * Description.size
     ports_at = [at.ports_at + k * Description.size for k in range(head.n_inputs + head.n_outputs)]
     ports = [Description.read(content, port_at).tensor for port_at in ports_at]
