@@ -91,6 +91,23 @@ def test_a_pickled_model_streams_in_a_process_that_was_spawned() -> None:
     assert child.stdout == whole(model.stream(), x).tobytes()
 
 
+def test_threads_of_a_new_process_may_read_their_first_model_at_once() -> None:
+    program = (
+        "import sys\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from tcnstream.tflite import schema\n"
+        "sys.setswitchinterval(1e-6)\n"
+        "names = [name for name in schema.TABLE_OF_OPTIONS_TYPE.values() if name != 'NONE']\n"
+        "with ThreadPoolExecutor(8) as pool:\n"
+        "    asked = [pool.submit(schema.generated_class, name) for name in names for _ in range(4)]\n"
+        "got = {name: {asked.pop(0).result() for _ in range(4)} for name in names}\n"
+        "import tflite\n"
+        "assert all(got[name] == {getattr(tflite, name)} for name in names), got\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, env=ENVIRONMENT)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("engine", ENGINES)

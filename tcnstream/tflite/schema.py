@@ -15,7 +15,7 @@ import struct
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import ModuleType
+from importlib.machinery import PathFinder
 from typing import Any
 
 import numpy as np
@@ -27,26 +27,27 @@ VERSION = 3
 
 
 def generated(name: str) -> Any:
-    """The module of one generated class, ``tflite.<name>``.
+    """The module of one generated class, ``tflite.<name>``. Threads may ask at once.
 
     Importing it in the ordinary way runs the package's ``__init__``, which imports all of its 190 modules: that took
-    longer than to read a model and run its first frame. So a bare package stands in for the moment of the import.
+    longer than to read a model and run its first frame. So the module is loaded by itself, without its package.
     """
     module = f"tflite.{name}"
-    if module in sys.modules or "tflite" in sys.modules:
-        return importlib.import_module(module)
-    sys.modules["tflite"] = _bare_package()
-    try:
-        return importlib.import_module(module)
-    finally:
-        del sys.modules["tflite"]
+    if module in sys.modules:
+        return importlib.import_module(module)  # waits where another thread is still importing it
+    spec = PathFinder.find_spec(module, _folders())
+    if spec is None or spec.loader is None:
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return sys.modules.setdefault(module, loaded)
 
 
 @functools.cache
-def _bare_package() -> ModuleType:
+def _folders() -> list[str]:
     spec = importlib.util.find_spec("tflite")
     assert spec is not None, "`tflite` is a requirement of this package"
-    return importlib.util.module_from_spec(spec)
+    return list(spec.submodule_search_locations or ())
 
 
 def _members(enum: str) -> dict[int, str]:
