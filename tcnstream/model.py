@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from tcnstream.compiler import compile_model
 from tcnstream.compiler.alignment import alignments
 from tcnstream.compiler.batch import batch_of
+from tcnstream.compiler.compile import compile_model
 from tcnstream.compiler.cost import multiply_adds
 from tcnstream.compiler.normalise import is_dynamic_range
 from tcnstream.compiler.operations.time import TIME_UNFOLD

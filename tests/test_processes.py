@@ -108,6 +108,33 @@ def test_threads_of_a_new_process_may_read_their_first_model_at_once() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_threads_of_a_new_process_may_ask_for_their_first_names_at_once() -> None:
+    """Modules that waited for each other gave one of them ``cannot import name ... from partially initialized module``,
+    in half of all processes."""
+    program = (
+        "import sys, threading\n"
+        "from importlib import import_module\n"
+        "import tcnstream\n"
+        "sys.setswitchinterval(1e-6)\n"
+        "begin = threading.Barrier(7)\n"
+        "def ask(first, *then):\n"
+        "    begin.wait()\n"
+        "    for name in (first, *then):\n"
+        "        home, _, there = name.partition(':')\n"
+        "        getattr(import_module(home), there)\n"
+        "asked = ('tcnstream:load', 'tcnstream.fleet:Keyed', 'firmware_bridge:Program', 'tcnstream:Stream',\n"
+        "         'tcnstream.engines.interpreter.executor:measure_deviation', 'tcnstream:Pipeline',\n"
+        "         'tcnstream.engines.native.planfile:write_plan')\n"
+        "threads = [threading.Thread(target=ask, args=(*asked[k:], *asked[:k])) for k in range(len(asked))]\n"
+        "for thread in threads: thread.start()\n"
+        "for thread in threads: thread.join()\n"
+    )
+    for _ in range(4):
+        command = [sys.executable, "-c", program]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("engine", ENGINES)

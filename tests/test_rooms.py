@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -36,6 +36,7 @@ def modules() -> dict[str, Path]:
     return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in files}
 
 
+@cache
 def tree(module: str) -> ast.Module:
     return ast.parse(modules()[module].read_text(encoding="utf-8"))
 
@@ -43,8 +44,12 @@ def tree(module: str) -> ast.Module:
 @cache
 def imports(module: str) -> frozenset[str]:
     """The modules of the house that a module names in an import, wherever it stands."""
+    return named_in(ast.walk(tree(module)), module)
+
+
+def named_in(nodes: Iterable[ast.AST], module: str) -> frozenset[str]:
     named: list[str] = []
-    for node in ast.walk(tree(module)):
+    for node in nodes:
         if isinstance(node, ast.Import):
             named += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -53,6 +58,36 @@ def imports(module: str) -> frozenset[str]:
                 inner = f"{node.module}.{alias.name}"
                 named.append(inner if inner in modules() else str(node.module))
     return frozenset(name for name in named if name.split(".")[0] in PACKAGES and name != module)
+
+
+def imported_at_once(module: str) -> frozenset[str]:
+    """All that Python waits for before a module is there: what it names outside of functions, with the packages that
+    lie around that and not around itself, and those that it takes a name from.
+    """
+    nodes = list(executed(tree(module).body))
+    named = set(named_in(nodes, module))
+    around = {package for name in named for package in packages_of(name)} - packages_of(module)
+    asked = {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)} & set(modules())
+    return frozenset((named | around | asked) - {module})
+
+
+def executed(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
+    """The statements that run when a module is imported, blocks apart from what is for types alone."""
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        yield node
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            yield from executed(node.orelse)
+            continue
+        for inner in ast.iter_child_nodes(node):
+            blocks = inner.body if isinstance(inner, ast.ExceptHandler) else [inner]
+            yield from executed(each for each in blocks if isinstance(each, ast.stmt))
+
+
+def packages_of(module: str) -> set[str]:
+    parts = module.split(".")
+    return {".".join(parts[:n]) for n in range(1, len(parts))}
 
 
 def room_of(module: str, known: dict[str, int]) -> str:
@@ -88,6 +123,16 @@ def test_every_import_goes_down_the_list() -> None:
 def test_no_modules_import_each_other_in_a_circle() -> None:
     try:
         TopologicalSorter({module: imports(module) for module in modules()}).prepare()
+    except CycleError as e:
+        raise AssertionError(" -> ".join(e.args[1])) from None
+
+
+def test_no_module_waits_for_a_package_that_waits_for_it() -> None:
+    """Two threads that import from both ends of such a circle hold a lock each; Python gives one of them half a module,
+    and it fails: ``cannot import name ... from partially initialized module``.
+    """
+    try:
+        TopologicalSorter({module: imported_at_once(module) for module in modules()}).prepare()
     except CycleError as e:
         raise AssertionError(" -> ".join(e.args[1])) from None
 

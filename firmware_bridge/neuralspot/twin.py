@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from threading import Event
 from typing import Literal
 
+import firmware_bridge.neuralspot.heartkit as heartkit
+import firmware_bridge.neuralspot.validator as validator
 from firmware_bridge.errors import LinkError
 from firmware_bridge.link.transport import Transport
-from firmware_bridge.neuralspot import heartkit, validator
 from firmware_bridge.neuralspot.datablock import (
     PC_TO_BOARD,
     Command,

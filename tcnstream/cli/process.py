@@ -12,7 +12,8 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
-from tcnstream.cli import descriptors, interrupts
+import tcnstream.cli.descriptors as descriptors
+import tcnstream.cli.interrupts as interrupts
 from tcnstream.cli.wording import as_options
 from tcnstream.errors import TcnStreamError
 
