@@ -6,6 +6,7 @@ Data's ``map_batches`` (a table), Dask's ``map_partitions`` (a data frame), a po
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -85,8 +86,16 @@ def segment_batches(
     return made
 
 
+class _Kept(threading.local):
+    """What each thread has of its own: a pipeline takes one signal at a time."""
+
+    def __init__(self) -> None:
+        self.pipelines: OrderedDict[float, Pipeline] = OrderedDict()
+
+
 class SegmentBatches:
-    """Recordings -> segments, each recording from its start to its end; pickled, it is the model's name.
+    """Recordings -> segments, each recording from its start to its end; pickled, it is the model's name. Threads may
+    share it, as Dask's do.
 
     Called with a record batch, a table, a pandas data frame or an iterator of record batches it returns the same kind,
     with the columns of SCHEMA. An id that is no text becomes one, null stays null. Raises SignalError naming the
@@ -95,7 +104,7 @@ class SegmentBatches:
 
     def __init__(self, model: str | Path, on_error: OnError, arguments: PipelineArguments) -> None:
         self._model, self._on_error, self._arguments = str(model), on_error, arguments
-        self._pipelines: OrderedDict[float, Pipeline] = OrderedDict()
+        self._kept = _Kept()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return SegmentBatches, (self._model, self._on_error, self._arguments)
@@ -107,9 +116,10 @@ class SegmentBatches:
     def check(self) -> None:
         """Raises as Pipeline for what would be wrong with every recording."""
         card = self._opened.card
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # each pipeline says itself what it assumes
-            self._new_pipeline(1.0 if card is None else card.rate_hz)
+        told: PipelineArguments = {**self._arguments, "rate_hz": 1.0 if card is None else card.rate_hz}
+        if told.get("units") is None:
+            told["units"] = ""  # nobody knows: each pipeline says itself what it assumes
+        self._new_pipeline(told)
 
     def __call__(self, batch: Any) -> Any:
         if isinstance(batch, pa.RecordBatch):
@@ -152,15 +162,16 @@ class SegmentBatches:
         return pipeline.push(np.asarray(samples.to_numpy(zero_copy_only=False))) + pipeline.flush()
 
     def _pipeline(self, rate_hz: float) -> Pipeline:
-        if rate_hz not in self._pipelines:
-            self._pipelines[rate_hz] = self._new_pipeline(rate_hz)
-            if len(self._pipelines) > _MOST_PIPELINES:
-                self._pipelines.popitem(last=False)
-        self._pipelines.move_to_end(rate_hz)
-        return self._pipelines[rate_hz]
+        kept = self._kept.pipelines
+        if rate_hz not in kept:
+            kept[rate_hz] = self._new_pipeline({**self._arguments, "rate_hz": rate_hz})
+            if len(kept) > _MOST_PIPELINES:
+                kept.popitem(last=False)
+        kept.move_to_end(rate_hz)
+        return kept[rate_hz]
 
-    def _new_pipeline(self, rate_hz: float) -> Pipeline:
-        told: PipelineArguments = {"card": self._opened.card, **self._arguments, "rate_hz": rate_hz}
+    def _new_pipeline(self, arguments: PipelineArguments) -> Pipeline:
+        told: PipelineArguments = {"card": self._opened.card, **arguments}
         return Pipeline(self._opened.model, **told)
 
 

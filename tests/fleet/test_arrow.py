@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import threading
 import warnings
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import asdict
 from multiprocessing import get_context
 from typing import Any
@@ -18,7 +19,7 @@ from tcnstream.signal.sources import open_recording
 
 pa = pytest.importorskip("pyarrow", reason="the extra arrow is not installed")
 
-from tcnstream.fleet.arrow import SCHEMA, segment_batches  # noqa: E402
+from tcnstream.fleet.arrow import SCHEMA, SegmentBatches, segment_batches  # noqa: E402
 
 
 def recordings(count: int = 6) -> Any:
@@ -71,6 +72,37 @@ def test_a_pool_of_processes_takes_it_as_it_is() -> None:
         made = list(pool.map(segment_batches("ecg"), [batch.slice(0, 2), batch.slice(2)]))
     assert [row for part in made for row in part.to_pylist()] == expected(batch)
     assert len(pickle.dumps(segment_batches("ecg"))) < 500
+
+
+def test_threads_share_one_function() -> None:
+    """Those of Dask, which hand partitions to it at once: they met in one pipeline."""
+    batch, segment = recordings(3), segment_batches("ecg", on_error="skip")
+    rows = expected(batch)
+    with ThreadPoolExecutor(4) as pool:
+        for made in pool.map(segment, [batch] * 8):
+            assert made.to_pylist() == rows
+
+
+def test_threads_that_make_one_leave_the_warnings_of_a_program_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Filters of warnings belong to all threads: those that two put back across each other were gone."""
+    met = threading.Barrier(2)
+    new = SegmentBatches._new_pipeline
+
+    def at_once(self: SegmentBatches, arguments: Any) -> Pipeline:
+        met.wait(60)
+        made = new(self, arguments)
+        if threading.current_thread() is second:
+            first.join()
+        return made
+
+    monkeypatch.setattr(SegmentBatches, "_new_pipeline", at_once)
+    first, second = (threading.Thread(target=segment_batches, args=("ecg",)) for _ in range(2))
+    before = list(warnings.filters)
+    for thread in (first, second):
+        thread.start()
+    for thread in (first, second):
+        thread.join()
+    assert warnings.filters == before
 
 
 def test_one_bad_recording_is_named_or_left_out() -> None:
@@ -162,4 +194,4 @@ def test_an_archive_with_a_rate_of_its_own_in_each_recording_takes_no_more_memor
     segment = segment_batches("ecg", low_latency=True)
     for rate_hz in [250.0, *np.linspace(200, 300, 40), 250.0]:
         segment(one(rate_hz=[rate_hz]))
-    assert len(segment._pipelines) <= 16
+    assert len(segment._kept.pipelines) <= 16
