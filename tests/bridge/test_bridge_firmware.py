@@ -40,6 +40,23 @@ def built(target: str) -> Path:
     return build(target)
 
 
+def test_a_core_whose_making_was_broken_off_is_shared_with_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk or a kill left the beginning of a library in the cache, and no build after it linked."""
+    tool("make")
+    scripts = {"cc": 'while [ "$1" != -o ]; do shift; done; : > "$2"', "ar": "printf '!<arch>\\n' > \"$2\"; exit 1"}
+    for name, script in scripts.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("HOSTCC", "cc")
+    monkeypatch.setenv("TCNSTREAM_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(TargetError, match="does not build"):
+        build("host")
+    assert core_library(BOARDS["host"]).parent.is_dir() and not core_library(BOARDS["host"]).exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("target", [name for name in BOARDS if name != "host"])
 def test_the_firmware_fits_its_board(target: str) -> None:
