@@ -8,6 +8,7 @@ import functools
 import importlib
 import os
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -108,16 +109,26 @@ def open_interpreter(content: bytes, exact: bool, preserve_all: bool = False, de
 
 
 _announced = False
+_announcing = threading.Lock()
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Nothing on standard error while the first fast interpreter announces its delegate (it does so once)."""
+    """Nothing on standard error while the first fast interpreter announces its delegate (it does so once).
+
+    Others wait for it: two that put standard error aside at once could put the wrong one back.
+    """
     global _announced
     if _announced:
         yield
         return
-    _announced = True
+    with _announcing, contextlib.nullcontext() if _announced else _without_standard_error():
+        yield
+        _announced = True
+
+
+@contextlib.contextmanager
+def _without_standard_error() -> Iterator[None]:
     try:
         saved = os.dup(2)
     except OSError:  # a process without standard error has nothing to keep quiet
