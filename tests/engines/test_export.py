@@ -8,18 +8,22 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
+from helpers.networks import build, layer, signals
 from helpers.paths import MODELS
 
 import tcnstream
 from tcnstream import Model
 from tcnstream.compiler.policies import apply_policy, parse_policy
 from tcnstream.engines.interpreter import runtime
+from tcnstream.engines.interpreter.beginning import Beginning
 from tcnstream.engines.interpreter.export import StreamingExport, export_streaming, streaming_tflite
+from tcnstream.engines.interpreter.step import StepGraph
 from tcnstream.engines.reference.calibration import measure
 from tcnstream.errors import EngineError
 from tcnstream.stream import Stream
-from tcnstream.tflite.graph import Array
+from tcnstream.tflite.graph import Array, Graph, Tensor
 from tcnstream.tflite.reader import read_model
+from tcnstream.tflite.writer import write_model
 
 # fmt: off
 EXPORTABLE = (
@@ -160,8 +164,8 @@ def test_it_says_what_firmware_must_provide() -> None:
     assert export.operations == tuple(sorted({op.kind for graph in (main, start) for op in graph.ops}))
     handles = [op for op in main.ops if op.kind == "VAR_HANDLE"]
     assert export.variables == len(handles) == len({op.options["shared_name"] for op in handles})
-    age_bytes = 4
-    assert export.state_bytes <= model("nse_lg.i8").state_bytes + age_bytes
+    counter_bytes = 1
+    assert export.state_bytes <= model("nse_lg.i8").state_bytes + counter_bytes
     assert main.tensors[main.inputs[0]].shape == (1, 1, 1)
     assert main.tensors[main.outputs[0]].shape == (1, 1, 5)
     assert streaming_tflite(model("nse_lg.i8")) == export.content
@@ -196,18 +200,32 @@ def test_what_has_no_fixed_shape_is_refused_by_name() -> None:
         export_streaming(model("nse_lg_se.f32"))
 
 
+NO_COMPILER_TAKES = {"SELECT_V2", "GREATER_EQUAL", "GREATER"}
+"""What some compiler ahead of time refuses beside frames of integers or floats; and it counts nothing in int32."""
+
+
+def assert_that_compilers_take(export: StreamingExport) -> None:
+    assert not NO_COMPILER_TAKES & set(export.operations)
+    main = read_model(export.content).main
+    made = {o for op in main.ops for o in op.outputs if op.kind != "VAR_HANDLE"}
+    assert not any(main.tensors[i].dtype in (np.int32, np.int64, np.bool_) for i in (*main.inputs, *made))
+
+
+@pytest.mark.parametrize("name", EXPORTABLE)
+def test_variables_hold_frames_and_no_counter_of_int32(name: str) -> None:
+    assert_that_compilers_take(export_streaming(model(name)))
+
+
 @pytest.mark.parametrize("name", EXPORTABLE)
 @pytest.mark.parametrize("times", [1, 3])
 def test_state_as_inputs_and_outputs_is_the_same_stream(name: str, times: int) -> None:
-    """For compilers ahead of time: no variables, no counter, no choice between tensors."""
+    """For compilers ahead of time that know no variables."""
     skip_where_dense_layers_are_wrong(name)
     hop = times * export_streaming(model(name)).hop_frames
     export = export_streaming(model(name), hop, state="inputs")
-    refused = {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE", "SELECT_V2"}
+    assert_that_compilers_take(export)
+    refused = {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE"}
     assert not refused & set(export.operations) and len(read_model(export.content).graphs) == 1
-    (main,) = read_model(export.content).graphs
-    made = {o for op in main.ops for o in op.outputs}
-    assert not any(main.tensors[i].dtype == np.int32 for i in (*main.inputs, *made))
     assert export.state_bytes == sum(start.nbytes for start in export.starts)
     expected = pushed(model(name).stream(engine="reference"), signal(name))
     got = stepped(export, outside_step(export), signal(name))
@@ -216,3 +234,52 @@ def test_state_as_inputs_and_outputs_is_the_same_stream(name: str, times: int) -
         np.testing.assert_array_equal(got, expected[: len(got)])
     else:
         np.testing.assert_allclose(got, expected[: len(got)], rtol=1e-5, atol=1e-5)
+
+
+LONG = layer("convolution", kernel=3, dilation=300, padding="same")
+LATE = {
+    "more hops than an int8 counts": ([LONG, layer("convolution", kernel=5)], 650),
+    "padding that is not the zero point": (
+        [layer("convolution", kernel=5), layer("pooling", size=4), layer("convolution", kernel=3, activation="RELU")],
+        40,
+    ),
+    "places of a second axis": ([layer("convolution", kernel=5, kernel_f=3), layer("convolution", kernel=4)], 40),
+    "several frames a hop": (
+        [layer("convolution", kernel=5), layer("convolution", kernel=2, stride=2), layer("convolution", kernel=9)],
+        60,
+    ),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8", "uint8", "int16"])
+@pytest.mark.parametrize("name", LATE)
+def test_the_left_edge_of_every_layer_is_padding(name: str, dtype: str) -> None:
+    layers, frames = LATE[name]
+    axes = {"bins": 4} if "axis" in name else {}
+    late = tcnstream.load(build(layers, frames, dtype=dtype, seed=3, **axes).content)
+    x = signals(late.inputs, frames, seed=2)[0]
+    expected = pushed(late.stream(engine="native" if frames > 600 and dtype != "uint8" else "reference"), x)
+    for times in (1, 3):
+        hop = times * export_streaming(late).hop_frames
+        inside, outside = (export_streaming(late, hop, state=state) for state in ("variables", "inputs"))
+        assert inside.state_bytes == outside.state_bytes
+        steps = [(inside, host_step(inside.content)), (outside, outside_step(outside))]
+        if dtype != "uint8":  # TFLite Micro joins no frames of uint8
+            steps.append((inside, micro_step(inside.content)))
+        for export, step in steps:
+            assert_that_compilers_take(export)
+            got = stepped(export, step, x)
+            assert len(got) > 20
+            assert_close(got, expected[: len(got)])
+
+
+def test_plain_integers_are_chosen_where_they_are_padded() -> None:
+    graph = StepGraph(model("causal.i8").plan, [])
+    beginning = Beginning(graph, 3, lambda like, start: graph.constant(start, like.quantization))
+    like = Tensor("count", (), np.dtype(np.int64))
+    made = beginning.pad(graph.constant(np.array([[[5], [6]]])), like, 7, (4, 3))
+    content = write_model([Graph(tuple(graph.tensors), tuple(graph.ops), (), (made,))])
+    interpreter = runtime.open_interpreter(content, exact=True)
+    interpreter.invoke()
+    got = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    np.testing.assert_array_equal(got, [[[7], [6]]])

@@ -4,7 +4,7 @@ The generated graph takes ``hop_frames`` new frames and gives the frames that th
 an operation reads of the past lies in one resource variable per tensor, or comes in as an input and goes out as an
 output, for compilers ahead of time that know no variables. Shapes are fixed, so every
 tensor trails its place by a fixed number of frames, its lag, and its first frames stand for times before
-the signal: those are replaced, by their age, with the padding of the operation that reads them. The
+the signal: those are replaced with the padding of the operation that reads them (``beginning``). The
 stream is therefore exact from its first frame on, as ``Stream.push`` is. It cannot be flushed: the
 frames that need the signal's end never come.
 """
@@ -24,6 +24,7 @@ from tcnstream.compiler.operations.pool import AVERAGE_POOL_2D, MAX_POOL_2D
 from tcnstream.compiler.operations.time import TIME_STATE
 from tcnstream.compiler.plan import Node, Plan
 from tcnstream.compiler.timing import first_read, timings
+from tcnstream.engines.interpreter.beginning import Beginning
 from tcnstream.engines.interpreter.emit import emit
 from tcnstream.engines.interpreter.step import NeedsHost, Range, Span, StepGraph, Work, lay_out
 from tcnstream.engines.state import State
@@ -153,8 +154,7 @@ class _ExportGraph(StepGraph):
         self.variables: list[_Variable] = []
         self.past = {i: self._remember(i, frames) for i, frames in enumerate(self._past_frames()) if frames}
         self.joined: dict[int, int] = {}
-        self.age: _Variable | None = None
-        self.valid: dict[tuple[int, ...], int] = {}
+        self.beginning = Beginning(self, self.hops, lambda like, start: self._variable(like, start).value)
         for i in plan.inputs:
             tensor = plan.tensors[i]
             x = self.value(tensor, (1, hop_frames, *tensor.shape))
@@ -205,19 +205,10 @@ class _ExportGraph(StepGraph):
 
     def _pad_before_start(self, i: int) -> int:
         """New frames of ``i``, with padding in the place of those before the signal's start."""
-        tensor, n, lag = self.plan.tensors[i], self.per_hop[i], self.lag[i]
+        n, lag = self.per_hop[i], self.lag[i]
         # Frame a of hop k is frame k * n + a - lag of the signal.
-        first_hop = tuple(-((a - lag) // n) for a in range(n))
-        if first_hop not in self.valid:
-            if self.age is None:
-                self.age = self._variable(Tensor("age", (1,), np.dtype(np.int32)), np.full(1, self.hops, np.int32))
-            needed = self.constant(np.array(first_hop, np.int32).reshape(1, n, 1, 1))
-            flags = Tensor("valid", (), np.dtype(np.bool_))
-            self.valid[first_hop] = self.op("GREATER_EQUAL", (self.age.value, needed), flags, (1, n, 1, 1))
-        value = self.made[i]
-        padding = self.constant(np.full(1, self.padding[i], tensor.dtype), tensor.quantization)
-        operands = (self.valid[first_hop], value, padding)
-        return self.op("SELECT_V2", operands, tensor, self.tensors[value].shape)
+        first_hops = tuple(-((a - lag) // n) for a in range(n))
+        return self.beginning.pad(self.made[i], self.plan.tensors[i], self.padding[i], first_hops)
 
     def read(self, node: Node, work: Work, position: int, ranges: Sequence[Range] | None = None) -> int:
         i = node.inputs[position]
@@ -245,22 +236,18 @@ class _ExportGraph(StepGraph):
         self.following[i] = self.cut(self._with_past(i), self.per_hop[i], len(self.past[i].start[0]))
         return self.following[i]
 
+    def _followed(self) -> list[tuple[_Variable, int]]:
+        """Every part of the state with the tensor that is its value in the next hop."""
+        values = {variable.value: self._follow(i) for i, variable in self.past.items()} | self.beginning.following
+        return [(variable, values[variable.value]) for variable in self.variables]
+
     def finish(self) -> list[Graph]:
         """The main graph and the one that sets the variables to their start."""
         outputs = self._outputs()
-        for i, variable in self.past.items():
-            self.ops.append(Op("ASSIGN_VARIABLE", (variable.handle, self._follow(i)), ()))
-        if self.age is not None:
-            self.ops.append(Op("ASSIGN_VARIABLE", (self.age.handle, self._older(self.age)), ()))
+        for variable, value in self._followed():
+            self.ops.append(Op("ASSIGN_VARIABLE", (variable.handle, value), ()))
         main = Graph(tuple(self.tensors), tuple(self.ops), tuple(self.inputs), tuple(outputs), "main")
         return [main, self._start()]
-
-    def _older(self, age: _Variable) -> int:
-        """The age after this hop, which stops where nothing depends on it any more."""
-        like = self.tensors[age.value]
-        limit = max(max(first_hop) for first_hop in self.valid)
-        older = self.op("ADD", (age.value, self.constant(np.ones(1, np.int32))), like, like.shape)
-        return self.op("MINIMUM", (older, self.constant(np.full(1, limit, np.int32))), like, like.shape)
 
     def _start(self) -> Graph:
         tensors: list[Tensor] = []
@@ -273,64 +260,21 @@ class _ExportGraph(StepGraph):
         return Graph(tuple(tensors), tuple(ops), (), (), "start")
 
 
-@dataclass(frozen=True, eq=False)
-class _Bound:
-    """A limit on every frame of a tensor that opens as frames come: the part of the state behind it, and its frames."""
-
-    variable: _Variable
-    joined: int
-
-
 class _PlainGraph(_ExportGraph):
-    """The same with the state as inputs and outputs, and nothing in it but operations on frames.
-
-    Frames before the start become padding by a least and a greatest value for each frame, which both are the padding
-    there and no limit later. These limits are frames like others: as many are remembered as the tensor lags.
-    """
+    """The same with the state as inputs and outputs, and nothing in it but operations on frames."""
 
     def _begin(self) -> None:
-        self.bounds: dict[tuple[object, ...], _Bound] = {}
+        """There are no variables to set."""
 
     def _variable(self, like: Tensor, start: Array) -> _Variable:
         name = f"state{len(self.variables)}"
         self.tensors.append(Tensor(name, start.shape, like.dtype, like.quantization))
-        value = len(self.tensors) - 1
-        self.variables.append(_Variable(name, -1, value, start))
+        self.variables.append(_Variable(name, -1, len(self.tensors) - 1, start))
         return self.variables[-1]
 
-    def _pad_before_start(self, i: int) -> int:
-        tensor, padding = self.plan.tensors[i], self.padding[i]
-        value = self.made[i]
-        shape, greatest, least = self.tensors[value].shape, _greatest(tensor), _least(tensor)
-        if padding != greatest:
-            value = self.op("MINIMUM", (value, self._bound(i, greatest)), tensor, shape)
-        if padding != least:
-            value = self.op("MAXIMUM", (value, self._bound(i, least)), tensor, shape)
-        return value
-
-    def _bound(self, i: int, open_at: float | int) -> int:
-        """The limit of each new frame of ``i``: (1, frames, 1, ...), the padding before the start, then ``open_at``."""
-        tensor, n, lag, padding = self.plan.tensors[i], self.per_hop[i], self.lag[i], self.padding[i]
-        ones = (1,) * (len(self.tensors[self.made[i]].shape) - 2)
-        q = tensor.quantization
-        scale = None if q is None else (float(q.scale.flat[0]), int(q.zero_point.flat[0]))
-        key = (n, lag, str(tensor.dtype), scale, padding, open_at, ones)
-        if key not in self.bounds:
-            first = self.hops * n - lag
-            start = np.where(np.arange(first, first + lag) >= 0, open_at, padding).astype(tensor.dtype)
-            variable = self._variable(tensor, start.reshape(1, lag, *ones))
-            opened = self.constant(np.full((1, n, *ones), open_at, tensor.dtype), q)
-            self.bounds[key] = _Bound(variable, self.concatenate([variable.value, opened]))
-        return self.cut(self.bounds[key].joined, 0, n)
-
     def finish(self) -> list[Graph]:
-        outputs = self._outputs()
-        following = {variable.name: self._follow(i) for i, variable in self.past.items()}
-        for bound in self.bounds.values():
-            n = self.tensors[bound.joined].shape[1] - bound.variable.start.shape[1]
-            following[bound.variable.name] = self.cut(bound.joined, n, bound.variable.start.shape[1])
+        outputs = self._outputs() + [value for _, value in self._followed()]
         inputs = (*self.inputs, *(variable.value for variable in self.variables))
-        outputs += [following[variable.name] for variable in self.variables]
         return [Graph(tuple(self.tensors), tuple(self.ops), inputs, tuple(outputs), "main")]
 
 
@@ -389,14 +333,6 @@ def _paddings(plan: Plan) -> dict[int, float | int]:
             if padding.setdefault(i, fill) != fill:
                 raise _refusal(node, "and another operation pad one tensor with different values")
     return padding
-
-
-def _greatest(tensor: Tensor) -> float | int:
-    return math.inf if tensor.dtype.kind == "f" else int(np.iinfo(tensor.dtype).max)  # type: ignore[type-var]
-
-
-def _least(tensor: Tensor) -> float | int:
-    return -math.inf if tensor.dtype.kind == "f" else int(np.iinfo(tensor.dtype).min)  # type: ignore[type-var]
 
 
 def _lowest(tensor: Tensor) -> float | int:
