@@ -135,6 +135,26 @@ def test_threads_of_a_new_process_may_ask_for_their_first_names_at_once() -> Non
         assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_types_that_threads_may_decode_at_once_are_known_since_the_import() -> None:
+    program = (
+        "import msgspec._utils\n"
+        "import numpy as np\n"
+        "from tcnstream import Pipeline\n"
+        "from tcnstream.fleet import Keyed\n"
+        "def refuse(annotation):\n"
+        "    raise AssertionError('a second thread would crash msgspec now, at ' + annotation)\n"
+        "msgspec._utils._forward_ref = refuse\n"
+        "pipeline = Pipeline('ecg', rate_hz=360, units='mV')\n"
+        "pipeline.push(np.zeros((800, 1), np.float32))\n"
+        "pipeline.restore(pipeline.snapshot())\n"
+        "keyed = Keyed('ecg', rate_hz=360, units='mV')\n"
+        "state, _ = keyed.step('bed', None, [(0, np.zeros(800, np.float32))])\n"
+        "keyed.step('bed', state, [(800, np.zeros(800, np.float32))])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, env=ENVIRONMENT)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("engine", ENGINES)

@@ -16,7 +16,6 @@ from tcnstream.pipeline import PipelineState
 
 _MAGIC = b"TCNK\x04"
 _CRC_BYTES = 4
-_ENCODER = msgspec.msgpack.Encoder()
 
 
 class Doubted(msgspec.Struct, array_like=True, forbid_unknown_fields=True, frozen=True):
@@ -45,6 +44,10 @@ class KeyState(msgspec.Struct, array_like=True, forbid_unknown_fields=True, froz
     pipeline: PipelineState
 
 
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(KeyState)
+
+
 def pack(state: KeyState) -> bytes:
     """``state`` as bytes."""
     body = _ENCODER.encode(state)
@@ -62,7 +65,7 @@ def unpack(blob: bytes, model: bytes, *older: bytes) -> KeyState:
     if zlib.crc32(body).to_bytes(_CRC_BYTES, "little") != head[len(_MAGIC) :]:
         raise StreamError("the state of the key is damaged: its checksum does not match; take an older one")
     try:
-        state = msgspec.msgpack.decode(body, type=KeyState)
+        state = _DECODER.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise StreamError(f"the bytes are no state of a key ({error}); pass what step() returned") from error
     theirs = state.pipeline.model

@@ -34,6 +34,9 @@ class _State(msgspec.Struct, array_like=True):
     t: _Wave | None
 
 
+_DECODER = msgspec.msgpack.Decoder(_State)
+
+
 class Beats:
     """Segments in, beats out; gives none where the model has no label ``qrs``."""
 
@@ -75,7 +78,7 @@ class Beats:
         return msgspec.msgpack.encode(self._state)
 
     def restore(self, blob: bytes) -> None:
-        self._state = msgspec.msgpack.decode(blob, type=_State)
+        self._state = _DECODER.decode(blob)
 
     def _beat(self) -> list[Derived]:
         state = self._state

@@ -41,6 +41,9 @@ class _State(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     pipeline: bytes
 
 
+_DECODER = msgspec.msgpack.Decoder(_State)
+
+
 @dataclass(frozen=True)
 class Facts:
     """What a chain is asked for from other threads; replaced, never changed."""
@@ -180,7 +183,7 @@ class Chain:
 
     def restore(self, blob: bytes) -> None:
         """Raises TcnStreamError or ValueError where the snapshot is of another chain."""
-        state = msgspec.msgpack.decode(blob, type=_State)
+        state = _DECODER.decode(blob)
         self.pipeline.restore(state.pipeline)
         self._beats.restore(state.beats)
         if self._quality is not None:

@@ -36,6 +36,9 @@ class _State(msgspec.Struct, array_like=True):
     changes: list[tuple[int, Flag]]
 
 
+_DECODER = msgspec.msgpack.Decoder(_State)
+
+
 class Quality:
     """Samples of one lead in, changes of the flag out; ``mv_per_unit`` turns a sample into millivolt."""
 
@@ -92,7 +95,7 @@ class Quality:
         return msgspec.msgpack.encode(_State(self.flag, self._first_frame, pending, list(self._changes)))
 
     def restore(self, blob: bytes) -> None:
-        state = msgspec.msgpack.decode(blob, type=_State)
+        state = _DECODER.decode(blob)
         self.flag, self._first_frame = state.flag, state.first_frame
         self._parts = [np.frombuffer(state.pending, "<f4").astype(np.float32)]
         self._count = len(self._parts[0])

@@ -47,6 +47,9 @@ class PipelineState(msgspec.Struct, array_like=True, forbid_unknown_fields=True,
         return self.facts[:MODEL_HASH_BYTES]
 
 
+_DECODER = msgspec.msgpack.Decoder(PipelineState)
+
+
 def sealed(state: PipelineState) -> bytes:
     body = msgspec.msgpack.encode(state)
     return _MAGIC + zlib.crc32(body).to_bytes(_CRC_BYTES, "little") + body
@@ -62,7 +65,7 @@ def read_snapshot(blob: bytes) -> PipelineState:
     if zlib.crc32(body).to_bytes(_CRC_BYTES, "little") != crc:
         raise StreamError("the snapshot is damaged: its checksum does not match; take a new one")
     try:
-        return msgspec.msgpack.decode(body, type=PipelineState)
+        return _DECODER.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise StreamError(f"the bytes are no snapshot ({error}); take a new one") from error
 

@@ -108,6 +108,11 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
                     raise ValueError(f"segments.{field}.{label} must be 0 s or more, not {seconds:g}")
 
 
+# msgspec works out what a type holds at the type's first use, and two threads that do so at once crash in it (0.22).
+# A decoder that is made here, while one thread imports, is that first use; all other decoders are made so too.
+msgspec.json.Decoder(Card)
+
+
 def load_card(path: str | Path) -> Card:
     """Reads a card. Raises SignalError that names the field that is unknown, missing or wrong."""
     try:

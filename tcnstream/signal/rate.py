@@ -103,7 +103,7 @@ class RateConverter:
 
     def restore(self, blob: bytes) -> None:
         """Raises StreamError or ValueError for a snapshot that is damaged or of another converter."""
-        state = msgspec.msgpack.decode(blob, type=_State)
+        state = _DECODER.decode(blob)
         first, last = (_numbers(held, self.channels) for held in (state.first, state.last))
         if self._filter is not None:
             self._filter.restore(state.filter)
@@ -121,6 +121,9 @@ class _State(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     first: bytes
     last: bytes
     filter: bytes
+
+
+_DECODER = msgspec.msgpack.Decoder(_State)
 
 
 def _numbers(held: bytes, channels: int) -> Frames:

@@ -35,6 +35,9 @@ class Question(msgspec.Struct, forbid_unknown_fields=True):
     number: int = msgspec.field(default=0)
 
 
+_DECODER = msgspec.json.Decoder(Question)
+
+
 class Viewer:
     """``send`` waits while the peer does not read."""
 
@@ -51,7 +54,7 @@ class Viewer:
         """Raises msgspec.MsgspecError for what is no question."""
         if len(text) > MOST_ASKED_BYTES:
             raise msgspec.ValidationError("that is too long for a question")
-        question = msgspec.json.decode(text, type=Question)
+        question = _DECODER.decode(text)
         if not 0 <= question.number < 1 << 32:
             raise msgspec.ValidationError("number is none of 32 bits")
         self._asked, self._past = question, None
