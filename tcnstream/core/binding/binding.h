@@ -83,6 +83,10 @@ extern PyType_Spec stream_spec;
 extern PyTypeObject *pool_type;
 extern PyType_Spec pool_spec;
 
+/* pool_push.c */
+extern PyTypeObject *pool_push_type;
+extern PyType_Spec pool_push_spec;
+
 /* views.c: the arrays of a call */
 /* A dense array (leads..., *frame): its memory and its leading lengths. */
 typedef struct {

@@ -13,8 +13,9 @@ static int module_exec(PyObject *module)
     plan_type = (PyTypeObject *)PyType_FromSpec(&plan_spec);
     stream_type = (PyTypeObject *)PyType_FromSpec(&stream_spec);
     pool_type = (PyTypeObject *)PyType_FromSpec(&pool_spec);
+    pool_push_type = (PyTypeObject *)PyType_FromSpec(&pool_push_spec);
     push_type = (PyTypeObject *)PyType_FromSpec(&push_spec);
-    if (!plan_type || !stream_type || !pool_type || !push_type || PyModule_AddType(module, plan_type) ||
+    if (!plan_type || !stream_type || !pool_type || !pool_push_type || !push_type || PyModule_AddType(module, plan_type) ||
         PyModule_AddType(module, stream_type) || PyModule_AddType(module, pool_type) ||
         PyModule_AddType(module, push_type))
         return -1;

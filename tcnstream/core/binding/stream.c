@@ -219,13 +219,6 @@ static PyObject *stream_reset(PyObject *object, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-static PyObject *stream_spoil(PyObject *object, PyObject *unused)
-{
-    (void)unused;
-    ((StreamObject *)object)->spoiled = 1;
-    Py_RETURN_NONE;
-}
-
 static PyObject *stream_frames_in(PyObject *object, void *unused)
 {
     (void)unused;
@@ -244,7 +237,6 @@ static PyMethodDef stream_methods[] = {
     {"flush_into", stream_flush_into, METH_O, "flush_into(out): the tail into out; returns how many frames came out."},
     {"ready", stream_ready, METH_O, "ready(n): frames that a push of n (n < 0: a flush) would return now."},
     {"reset", stream_reset, METH_NOARGS, "Back to the start."},
-    {"spoil", stream_spoil, METH_NOARGS, "A push around it failed midway: from now on only reset and restore go on."},
     {"snapshot", stream_snapshot, METH_NOARGS, "The state as bytes."},
     {"snapshot_into", stream_snapshot_into, METH_O, "The same into a buffer of as many bytes."},
     {"restore", stream_restore, METH_O, "The inverse of snapshot."},

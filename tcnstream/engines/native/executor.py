@@ -6,12 +6,11 @@ any engine; ``engines.native.snapshot`` translates.
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +24,9 @@ from tcnstream.engines.native.snapshot import CoreSnapshots, from_core, moved
 from tcnstream.engines.signed import flipped
 from tcnstream.errors import StreamError
 from tcnstream.tflite.graph import Array, Quantization, Shape
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 BLOCK_FRAMES = 64
 """Input frames per pass of a large push: the working set of a block stays in the cache."""
@@ -43,9 +45,6 @@ _MOST_PIECE_FRAMES = 1 << 17
 
 _LEAST_LANES_PER_THREAD = 64
 """Fewer lanes are done before a second thread has begun."""
-
-_LANES_TOGETHER = 8
-"""FEWEST_BESIDE of ``core/binding/pool.c``: a thread's part are whole neighbourhoods of lanes."""
 
 
 class NativeExecutor:
@@ -103,7 +102,7 @@ class NativeExecutor:
 
     def new_pool(self, memories: Sequence[NativeMemory]) -> NativePool:
         streams = tuple(memory.stream for memory in memories)
-        return NativePool(self, self._core.Pool(self._shared, streams), streams)
+        return NativePool(self, self._core.Pool(self._shared, streams), len(streams))
 
     def most_frames(self, n: int) -> tuple[int, ...]:
         """Per output the most frames that a push of ``n`` can give, whatever the state."""
@@ -212,11 +211,11 @@ class NativeMemory:
 class NativePool:
     """Streams that go through the core together: a node's weights are read once for several lanes."""
 
-    def __init__(self, executor: NativeExecutor, pool: Any, streams: tuple[Any, ...]) -> None:
+    def __init__(self, executor: NativeExecutor, pool: Any, lanes: int) -> None:
         self.most_frames = executor.most_frames
-        self._pool, self._streams = pool, streams
+        self._pool = pool
         self._outputs = len(executor.plan.outputs)
-        threads = _threads_for(len(streams))
+        threads = _threads_for(lanes)
         self._helpers = None
         if threads > 1:
             from concurrent.futures import ThreadPoolExecutor  # costs as much as a model takes to load, for pools alone
@@ -229,30 +228,23 @@ class NativePool:
         """As ``LanePool.push_into``."""
         rows = len(lanes)
         counted = np.zeros((rows, self._outputs), np.int64)
-        n = x[0].shape[1] if x[0].ndim > 1 else 0
-        threads = _threads_for(rows)
-        enough = all(y.shape[1] >= most for y, most in zip(out, self.most_frames(n), strict=True))
-        if self._helpers is None or threads == 1 or not enough:
-            self._pool.push_into(x, out, counted, lanes, 0, rows, True)
-            return counted
-        # Room is certain and what may still refuse is a lane that has ended, which must move none: asked first.
-        self._pool.push_into(tuple(a[:, :0] for a in x), out, counted, lanes, 0, rows, True)
-        cuts = [*(rows * k // threads // _LANES_TOGETHER * _LANES_TOGETHER for k in range(threads)), rows]
-        self._pool.stop(False)
-        parts = []
+        push = self._pool.push(x, out, counted, lanes)
+        parts: list[Future[None]] = []
         try:
-            for begin, end in itertools.pairwise(cuts[1:]):
-                parts.append(self._helpers.submit(self._pool.push_into, x, out, counted, lanes, begin, end, False))
-            self._pool.push_into(x, out, counted, lanes, 0, cuts[1], False)
+            if self._helpers is not None:
+                parts += (self._helpers.submit(push.run) for _ in range(_threads_for(rows) - 1))
+            push.run()
             for part in parts:
-                part.result()
+                if not part.cancel():  # one that has not begun would find nothing to do
+                    part.result()
         except BaseException:  # Ctrl-C: some lanes are through, some are not, and the arrays are the caller's again
-            self._pool.stop(True)
-            for lane in lanes:
-                self._streams[lane].spoil()
+            push.stop()
             for part in parts:
-                part.exception()
+                if not part.cancel():
+                    part.exception()
             raise
+        finally:
+            push.end()
         return counted
 
 
