@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ from tcnstream.zoo.recipes.evaluate_ecg import (
 )
 from tcnstream.zoo.recipes.ludb import LABELS, Record, Wave, read_record, record_names, waves_of
 from tcnstream.zoo.recipes.mitdb import Beat, BeatRecord, Rhythm
-from tcnstream.zoo.recipes.persons import fold_of, of_persons, person_of
+from tcnstream.zoo.recipes.persons import fold_of, of_persons, person_of, record_list
 from tcnstream.zoo.recipes.qtdb import QtRecord
 from tcnstream.zoo.recipes.signals import KNEE_MV, LIMIT_MV, RATE_HZ, STEP_MV, companded, highpass, quantised
 from tcnstream.zoo.recipes.targets import UNKNOWN, Example, beats_example, ludb_example, qtdb_example, runs_of
@@ -706,11 +707,27 @@ def test_no_person_is_on_both_sides() -> None:
     assert set.union(*map(set, folds)) == everything and sum(map(len, folds)) == len(everything)
     persons = [{person_of(*record.split("/")) for record in fold} for fold in folds]
     assert all(persons) and not persons[0] & persons[1] and not persons[1] & persons[2] and not persons[0] & persons[2]
+    # Whoever is in a database that is not learned from may be in another one.
+    assert of_persons({"qtdb": records["qtdb"]}, ["mitdb/116", "ludb/999"]) == {"qtdb/sel116"}
     with pytest.raises(SignalError, match="no record of a database: say it as mitdb/119"):
         of_persons(records, ["119"])
+    # A slip of the pen must not let a person who is to be kept aside into the training.
+    with pytest.raises(SignalError, match="there is no record 117 in the folder given: mitdb has 116, 201, 202, 223"):
+        of_persons(records, ["mitdb/117"])
     for wrong in ("2", "0/5", "6/5", "1/1", "a/b"):
         with pytest.raises(SignalError, match="the second of five as 2/5"):
             fold_of(records, wrong)
+
+
+def test_a_list_of_records_is_written_out_or_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "names").write_text("ludb/7\nmitdb/119, sel30\n\nludb/7\n")
+    assert record_list(f"@{tmp_path / 'names'}") == ["ludb/7", "mitdb/119", "sel30"]
+    assert record_list("") == record_list(" , ") == [] and record_list("4,4") == ["4"]
+    with pytest.raises(SignalError, match=r"there is no database 'mitbd': say 'mitbd/119' with ludb, mitdb, qtdb"):
+        record_list("ludb/4,mitbd/119")
+    (tmp_path / "names").write_bytes(b"\x89HDF\xff")
+    with pytest.raises(SignalError, match="is no text, so no list of records"):
+        record_list(f"@{tmp_path / 'names'}")
 
 
 def test_the_evaluation_reads_the_records_that_a_training_left_out(ludb: Path, tmp_path: Path) -> None:
@@ -747,8 +764,71 @@ def test_one_command_trains_a_model_and_says_whom_it_never_saw(ludb: Path, tmp_p
     # LUDB says of no beat that it is of ventricular origin, so there are no marks to learn.
     assert card.labels == LABELS and card.marks == () and card.training_data.startswith("1 records of ludb")
     assert tcnstream.load(tmp_path / "out" / card.file).outputs[0].shape == (len(LABELS),)
-    refused = CliRunner().invoke(app, [*call, "--held=7"])
-    assert refused.exit_code == 2 and "say it as mitdb/119" in refused.stderr
+    assert not list((tmp_path / "out").glob("*.part.npz"))
+    int8, other, nothing = tmp_path / "out" / card.file, MODELS / "speech.f32.tflite", tmp_path / "no.npz"
+    for wrong, said in (
+        (["--held=7"], "say it as mitdb/119"),
+        (["--held=ludb/8"], "there is no record 8 in the folder given: ludb has 1, 7"),
+        (["--held=ludb/1"], "nothing is left to learn from"),
+        (["--noise=no.h5"], "no.h5 is not the noise of NSTDB"),
+        ([f"--start={int8}"], "has no float32 weights and bias: give the NAME.f32.tflite"),
+        ([f"--start={other}"], "do not fit"),
+        ([f"--start={nothing}"], "No such file"),
+        (["--rate=nan"], "a learning rate of nan teaches nothing"),
+        (["--steps=0"], "--steps"),
+        (["--frames=999"], "--frames"),
+        (["--seed=-1"], "--seed"),
+        (["--minutes=nan"], "(--minutes)"),
+    ):
+        refused = CliRunner().invoke(app, [*call, *wrong])
+        assert refused.exit_code == 2 and said in " ".join(refused.stderr.split()), (wrong, refused.output)
+    for content in ({}, [], {"stages": []}, {"stages": ["wide"]}):
+        (tmp_path / "params.json").write_text(json.dumps(content))
+        refused = CliRunner().invoke(app, [*call, f"--params={tmp_path / 'params.json'}"])
+        assert refused.exit_code == 2 and "stage" in refused.stderr, refused.output
+
+
+@needs_compiler
+def test_a_training_that_is_stopped_keeps_its_network_and_goes_on_from_it(
+    ludb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("keras", reason="Keras converts what was trained")
+    from tcnstream.zoo.recipes import separable, train_ecg
+
+    app = typer.Typer()
+    app.command()(train_ecg.main)
+    call = ["--name=ecg", f"--ludb={ludb}", "--frames=1000", f"--out={tmp_path}"]
+    learn, steps = separable.Network.learn, []
+
+    def stopped(network: separable.Network, *batch: Any) -> float:
+        steps.append(network.parameters.copy())
+        if len(steps) == 4:
+            raise KeyboardInterrupt
+        return learn(network, *batch)
+
+    monkeypatch.setattr(separable.Network, "learn", stopped)
+    result = CliRunner().invoke(app, [*call, "--steps=9"])
+    assert result.exit_code == 130 and f"stopped; {tmp_path / 'ecg.npz'} has the network" in result.stderr
+    kept = np.load(tmp_path / "ecg.npz")["parameters"]
+    assert not np.array_equal(kept, steps[0])
+    steps.clear()
+    CliRunner().invoke(app, [*call, "--steps=9", f"--start={tmp_path / 'ecg.npz'}"])
+    np.testing.assert_array_equal(steps[0], kept)
+    steps[:] = [kept] * 9
+    (tmp_path / "no.npz").write_bytes(b"PK")
+    refused = CliRunner().invoke(app, [*call, f"--start={tmp_path / 'no.npz'}"])
+    assert refused.exit_code == 2 and "holds no parameters of a training" in refused.stderr
+
+
+def test_windows_that_cannot_be_drawn_end_the_training_and_do_not_stop_it_for_ever() -> None:
+    from tcnstream.zoo.recipes.fitting import _drawn_ahead
+
+    class Broken:
+        def draw(self, lanes: int) -> Any:
+            raise SignalError("there is nothing to draw from")
+
+    with _drawn_ahead(Broken(), 1) as batches, pytest.raises(SignalError, match="nothing to draw"):
+        next(batches)
 
 
 @needs_compiler
@@ -804,6 +884,7 @@ def test_records_are_chosen_by_name_and_what_is_not_there_is_said() -> None:
     assert chosen_records("all", listings) == {"ludb": ["4", "7"], "mitdb": ["100", "4"]}
     assert chosen_records("4, ludb/7", listings) == {"ludb": ["4", "7"], "mitdb": ["4"]}
     assert chosen_records("mitdb/100,qtdb/sel30", listings) == {"ludb": [], "mitdb": ["100"]}
+    assert chosen_records("4,ludb/4", listings) == {"ludb": ["4"], "mitdb": ["4"]}
     for wrong, said in (
         ("9", "there is no record 9 in the folder given: ludb has 4, 7; mitdb has 100, 4"),
         ("4,mitdb/7", "there is no record 7 in the folder given: mitdb has 100, 4"),
@@ -822,3 +903,12 @@ def test_a_peer_that_is_not_installed_is_said_before_anything_is_measured(
     app.command()(main)
     refused = CliRunner().invoke(app, [f"--ludb={ludb}", "--peer=sleepecg"])
     assert refused.exit_code == 2 and "pip install sleepecg" in refused.stderr and " on ludb" not in refused.stderr
+
+
+def test_noise_for_records_that_are_not_there_is_said_before_anything_is_measured(ludb: Path) -> None:
+    app = typer.Typer()
+    app.command()(main)
+    refused = CliRunner().invoke(app, [f"--ludb={ludb}", "--noise=nstdb.h5"])
+    assert (
+        refused.exit_code == 2 and "give --mitdb, or no --noise" in refused.stderr and " on ludb" not in refused.stderr
+    )

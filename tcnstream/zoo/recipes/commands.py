@@ -14,7 +14,7 @@ from tcnstream.errors import TcnStreamError
 
 @contextmanager
 def told(console: Console) -> Iterator[None]:
-    """An error that a person can mend becomes a sentence on ``console`` and typer.Exit(2)."""
+    """An error that a person can mend becomes a sentence on ``console`` and typer.Exit(2), Ctrl-C another and 130."""
     try:
         yield
     except (TcnStreamError, OSError) as error:
@@ -22,3 +22,6 @@ def told(console: Console) -> Iterator[None]:
         # As Text, for "[train]" of a pip line is a style to Rich.
         console.print(Text.assemble(("error: ", "red"), said), soft_wrap=True)
         raise typer.Exit(2) from None
+    except KeyboardInterrupt as stopped:
+        console.print("; ".join(filter(None, ["stopped", str(stopped)])), markup=False, soft_wrap=True)
+        raise typer.Exit(130) from None

@@ -40,6 +40,7 @@ from tcnstream.zoo.recipes.beat_scores import STRESS_FROM_S, BeatCounts, count, 
 from tcnstream.zoo.recipes.commands import told
 from tcnstream.zoo.recipes.delineation import BORDERS, TOLERANCE_S, Score, Scores, both, match, score, total
 from tcnstream.zoo.recipes.ludb import LABELS, Record, read_record, record_names
+from tcnstream.zoo.recipes.persons import record_list, refuse_unknown
 
 Floats = npt.NDArray[np.float32]
 Found = list[tuple[str, float, float]]
@@ -308,8 +309,9 @@ def main(
             raise SignalError(f"there is no peer {unknown[0]!r}: choose of {', '.join(PEERS)}")
         if ludb is None and mitdb is None and qtdb is None:
             raise SignalError("there is nothing to measure on: give --ludb, --mitdb or --qtdb")
-        if records.startswith("@"):
-            records = Path(records[1:]).read_text(encoding="utf-8").strip()
+        if noise is not None and mitdb is None:
+            raise SignalError("--noise is added to records of MIT-BIH: give --mitdb, or no --noise")
+        electrodes = None if noise is None else read_noise(noise)["em"][:, 0]
         for name in peer or []:
             _package(name)
         listings = {
@@ -331,9 +333,8 @@ def main(
             for name, folder, work in (("ludb", ludb, _on_ludb), ("mitdb", mitdb, _on_mitdb), ("qtdb", qtdb, _on_qtdb)):
                 if folder is not None and chosen[name]:
                     tables.append(_judge(console, pool, name, chosen[name], asked, partial(_run, work, folder)))
-            if mitdb is not None and noise is not None:
+            if mitdb is not None and electrodes is not None:
                 noisy = [r for r in chosen["mitdb"] if records != "all" or r in STRESSED]
-                electrodes = read_noise(noise)["em"][:, 0]
                 for snr_db in STRESSES_DB if noisy else ():
                     title = f"mitdb + electrode motion, {snr_db:g} dB"
                     work = partial(_run, partial(_on_mitdb, noise=electrodes, snr_db=snr_db), mitdb)
@@ -367,25 +368,27 @@ def _run(work: Callable[[_Asked, Path, str], Any], folder: Path, task: tuple[_As
 
 
 def chosen_records(records: str, listings: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """By database those of ``records``: "all", or names such as "4,7" or "mitdb/119,ludb/4".
+    """By database those of ``records``: "all", or names such as "4,7", "mitdb/119,ludb/4" or "@FILE".
 
     A bare name is of every database that has it; what is named of one that is not in ``listings`` is left out. Raises
     SignalError for a record that is not there, and if none is left.
     """
     if records == "all":
         return {database: list(names) for database, names in listings.items()}
-    asked = [name.strip().rpartition("/") for name in records.split(",") if name.strip()]
+    names = record_list(records)
+    asked = [name.rpartition("/") for name in names]
     for database, _, name in asked:
         places = [database] if database else list(listings)
-        if set(places) <= listings.keys() and not any(name in listings[place] for place in places):
-            known = "; ".join(f"{place} has {', '.join(listings[place])}" for place in places)
-            raise SignalError(f"there is no record {name} in the folder given: {known}")
+        if set(places) <= listings.keys():
+            refuse_unknown(listings, places, name)
     chosen = {
-        database: [name for place, _, name in asked if place in ("", database) and name in names]
-        for database, names in listings.items()
+        database: list(dict.fromkeys(name for place, _, name in asked if place in ("", database) and name in there))
+        for database, there in listings.items()
     }
     if not any(chosen.values()):
-        raise SignalError(f"of {', '.join(listings)} no record is asked for: --records has {records or 'none'}")
+        raise SignalError(
+            f"of {', '.join(listings)} no record is asked for: --records has {', '.join(names) or 'none'}"
+        )
     return chosen
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import queue
 import threading
 import time
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +45,17 @@ class Recipe:
     frames: int = 2000
     rate: float = 4e-3
     decay: float = 2e-2
+
+    def __post_init__(self) -> None:
+        """Raises SignalError for a rate or a time with which nothing is learned."""
+        if not 0 < self.rate < math.inf:
+            raise SignalError(
+                f"a learning rate of {self.rate:g} teaches nothing: give one above 0, such as 0.003 (--rate)"
+            )
+        if self.minutes is not None and not 0 < self.minutes < math.inf:
+            raise SignalError(
+                f"{self.minutes:g} minutes of training have no end or no beginning: give some (--minutes)"
+            )
 
 
 class Batches(Protocol):
@@ -82,10 +95,12 @@ def require_keras() -> None:
 def read_stages(path: Path) -> list[TcnParams]:
     """The TcnParams of every stage of a parameter file ``{"stages": [...]}``; each stage feeds the next."""
     try:
-        stages = json.loads(path.read_text(encoding="utf-8"))["stages"]
+        stages = [TcnParams(**stage) for stage in json.loads(path.read_text(encoding="utf-8"))["stages"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SignalError(f'{path} is not a parameter file with "stages": {error}') from error
-    return [TcnParams(**stage) for stage in stages]
+    if not stages:
+        raise SignalError(f'{path} has no stage under "stages": a network needs one')
+    return stages
 
 
 def fit(
@@ -101,7 +116,7 @@ def fit(
 
     ``windows`` are those of a seed. The statistics of the batch norms are measured anew for the averaged parameters, on
     windows of the next seed: how many of the first are drawn ahead and never used is a matter of time. ``kept`` is a
-    .npz that has the parameters so far, every 500 steps and at the end.
+    .npz that has the parameters so far, every 500 steps, when Ctrl-C comes, and at the end (``kept_parameters``).
     """
     parameters = network.parameters
     average = parameters.copy()
@@ -109,7 +124,7 @@ def fit(
     losses: list[float] = []
     began = time.monotonic()
     step, done = 0, 0.0
-    with _drawn_ahead(windows(recipe.seed), recipe.lanes) as batches:
+    with _drawn_ahead(windows(recipe.seed), recipe.lanes) as batches, _kept_if_stopped(kept, network, average):
         while done < 1 and step != recipe.stop:
             step += 1
             minutes = (time.monotonic() - began) / 60
@@ -133,10 +148,10 @@ def fit(
                 progress.update(task, completed=done, loss=f"{np.mean(losses):.4f}")
                 losses.clear()
             if kept is not None and step % 500 == 0:
-                np.savez(kept, parameters=average, statistics=network.statistics)
+                keep_parameters(kept, average, network.statistics)
     trained = Trained(network, average, measured_statistics(network, average, windows(recipe.seed + 1), recipe), step)
     if kept is not None:
-        np.savez(kept, parameters=trained.parameters, statistics=trained.statistics)
+        keep_parameters(kept, trained.parameters, trained.statistics)
     return trained
 
 
@@ -156,15 +171,18 @@ def finished(
     network = trained.network
     recipe = replace(recipe, seed=recipe.seed + LAST_SEED, rate=LAST_RATE, minutes=None)
     ends = []
-    for name, drawn in windows.items():
-        log.write(last=name, recipe=asdict(recipe))
-        task = progress.add_task(f"training, {name}", total=1.0, loss="")
-        network.parameters[:] = trained.parameters
-        ends.append(fit(network, drawn, recipe, log, progress, task).parameters)
+    try:
+        for name, drawn in windows.items():
+            log.write(last=name, recipe=asdict(recipe))
+            task = progress.add_task(f"training, {name}", total=1.0, loss="")
+            network.parameters[:] = trained.parameters
+            ends.append(fit(network, drawn, recipe, log, progress, task).parameters)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"{kept} has the network as it was before the last parts") from None
     mean: Floats = np.mean(ends, axis=0).astype(np.float32)
     *_, drawn = windows.values()
     statistics = measured_statistics(network, mean, drawn(recipe.seed + 1), recipe)
-    np.savez(kept, parameters=mean, statistics=statistics)
+    keep_parameters(kept, mean, statistics)
     return Trained(network, mean, statistics, trained.steps + len(ends) * recipe.steps)
 
 
@@ -175,26 +193,67 @@ def measured_statistics(network: Network, parameters: Floats, windows: Batches, 
     return measured
 
 
+def keep_parameters(path: Path, parameters: Floats, statistics: Floats) -> None:
+    """Writes them beside ``path`` first, so that a full disk leaves what was there."""
+    beside = path.with_suffix(".part.npz")
+    np.savez(beside, parameters=parameters, statistics=statistics)
+    beside.replace(path)
+
+
+def kept_parameters(path: Path) -> Floats:
+    """What ``keep_parameters`` has written. SignalError if the file is something else, OSError if there is none."""
+    try:
+        with np.load(path) as file:
+            return np.asarray(file["parameters"], np.float32)
+    except (ValueError, TypeError, KeyError, EOFError, BadZipFile) as error:
+        raise SignalError(f"{path} holds no parameters of a training: {error}") from error
+
+
+@contextmanager
+def _kept_if_stopped(kept: Path | None, network: Network, average: Floats) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        if kept is None:
+            raise
+        keep_parameters(kept, average, network.statistics)
+        raise KeyboardInterrupt(f"{kept} has the network as it was then") from None
+
+
 @contextmanager
 def _drawn_ahead(windows: Batches, lanes: int) -> Iterator[Iterator[tuple[Floats, Floats, Floats]]]:
     """Batches, drawn by a thread of its own while the compiled step runs."""
-    ready: queue.Queue[tuple[Floats, Floats, Floats]] = queue.Queue(4)
+    ready: queue.Queue[tuple[Floats, Floats, Floats] | Exception] = queue.Queue(4)
     stop = threading.Event()
 
     def draw() -> None:
+        batch: tuple[Floats, Floats, Floats] | Exception
         while not stop.is_set():
-            batch = windows.draw(lanes)
+            try:
+                batch = windows.draw(lanes)
+            except Exception as error:
+                batch = error
             while not stop.is_set():
                 try:
                     ready.put(batch, timeout=0.2)
                     break
                 except queue.Full:
                     continue
+            if isinstance(batch, Exception):
+                return
+
+    def taken() -> Iterator[tuple[Floats, Floats, Floats]]:
+        while True:
+            batch = ready.get()
+            # Raised here, or the training would wait for a thread that has ended.
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch
 
     thread = threading.Thread(target=draw, daemon=True)
     thread.start()
     try:
-        yield iter(ready.get, None)
+        yield taken()
     finally:
         stop.set()
         thread.join()

@@ -57,6 +57,12 @@ class Network:
             values[f"{u.name}.pw.gamma"], values[f"{u.name}.pw.beta"] = np.ones(c), np.zeros(c)
         return values | {"head.w": rng.normal(0, 0.1, (c, a.classes)), "head.b": np.zeros(a.classes)}
 
+    def go_on(self, parameters: Floats) -> None:
+        """Begin with ``parameters`` as this network's own had them. ModelError if they are of another network."""
+        if parameters.shape != self.parameters.shape:
+            raise ModelError(f"separable: {parameters.size} parameters do not fit a network of {self.parameters.size}.")
+        self.parameters[:] = parameters
+
     def adopt(self, convolutions: Sequence[tuple[Floats, Floats]], x: Floats) -> None:
         """Begin with the weights and biases of a network's convolutions, first to last, batch norms folded in.
 
@@ -152,12 +158,18 @@ class Network:
 
 
 def folded_weights(path: Path) -> list[tuple[Floats, Floats]]:
-    """Weights (taps or 1, channels in or 1, channels out) and bias of every convolution of a float32 .tflite file."""
-    (graph,) = read_model(path.read_bytes()).graphs
+    """Weights (taps or 1, channels in or 1, channels out) and bias of every convolution of a float32 .tflite file.
+
+    Raises ModelError for a file of another kind.
+    """
+    graph = read_model(path.read_bytes()).graphs[0]
     found = []
     for op in graph.ops:
         if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D"):
-            weights, bias = (np.asarray(graph.tensors[i].data, np.float32) for i in op.inputs[1:3])
+            constants = [graph.tensors[i].data for i in op.inputs[1:3] if i >= 0]
+            if len(constants) != 2 or any(c is None or c.dtype != np.float32 for c in constants):
+                raise ModelError(f"{path}: `{op.kind}` has no float32 weights and bias: give the NAME.f32.tflite")
+            weights, bias = (np.asarray(c, np.float32) for c in constants)
             # A full convolution's are (out, height, width, in), a depthwise one's (1, height, width, channels).
             found.append(
                 (weights.reshape(len(bias), -1).T if op.kind == "CONV_2D" else weights.reshape(-1, len(bias)), bias)

