@@ -136,7 +136,7 @@ class Chain:
         """The signal is over."""
         if not self.ended:
             self.finish(self.pipeline.flush())
-            self._derived(self._beats.flush())
+            self._derived(self._beats.flush(), self.next_frame)
             self.ended = True
 
     @property
@@ -201,7 +201,7 @@ class Chain:
         self.missing_frames += lost.frames
         if done == "reset":
             self.finish(self.pipeline.mark_gap(lost.frames))
-            self._derived(self._beats.flush())
+            self._derived(self._beats.flush(), first)
             self._gap(lost, first, done)
             self.next_frame += lost.frames
             self.epoch += 1
@@ -234,7 +234,7 @@ class Chain:
             self._filled = [each for each in self._filled if each[1] > segment.start_s]
         self._at("segment", segment.start_s, segment.end_s, segment.label, segment.probability, more)
         self._hear_noise(segment)
-        self._derived(self._beats.take(self._as_believed(segment)))
+        self._derived(self._beats.take(self._as_believed(segment)), self._frame(segment.end_s))
 
     def _as_believed(self, segment: Segment) -> Segment:
         """Where the rules of Quality know that the signal is noisy, a QRS is noise whatever the model says."""
@@ -257,19 +257,22 @@ class Chain:
     def _with_model(self, rules: Flag) -> Flag:
         return "noisy" if self._noisy and rules == "good" else rules
 
-    def _derived(self, beats: Sequence[tuple[EventType, Segment, dict[str, Any]]]) -> None:
+    def _derived(self, beats: Sequence[tuple[EventType, Segment, dict[str, Any]]], now: int) -> None:
+        """What became certain at frame ``now``, whatever block it came in."""
         for type, where, more in beats:
-            if (flag := self._flag_of(where, more.get("rr_ms", 0.0))) != "good":
+            if (flag := self._flag_of(where, more.get("rr_ms", 0.0), now)) != "good":
                 more["quality"] = flag
             self._at(type, where.start_s, where.end_s, where.label, where.probability, more)
 
-    def _flag_of(self, beat: Segment, rr_ms: float) -> Flag:
-        """That of now, or where that is good the one of the beat and of the interval that ends with it."""
-        if self._quality is None or self._flag != "good":
-            return self._flag
+    def _flag_of(self, beat: Segment, rr_ms: float, now: int) -> Flag:
+        """That of ``now``, or where that is good the one of the beat and of the interval that ends with it."""
+        if self._quality is None:
+            return "good"
         begin = self._frame(beat.start_s - rr_ms / 1000)
         self._quality.forget(begin)
-        return self._quality.between(begin, self._frame(beat.end_s))
+        if (flag := self._with_model(self._quality.known_at(now))) != "good":
+            return flag
+        return self._quality.between(begin, self._frame(beat.end_s), now)
 
     def _frame(self, at_s: float) -> int:
         """Of the source, for a time of the pipeline."""

@@ -79,10 +79,14 @@ class Quality:
         known = [flag for first, flag in self._changes if first + self._frames <= frame]
         return known[-1] if known else "good"
 
-    def between(self, first: int, end: int) -> Flag:
-        """The first flag that is not good of the windows judged so far from frame ``first`` up to ``end``."""
-        ends = [*(begin for begin, _ in self._changes), end][1:]
-        here = (f for (begin, f), until in zip(self._changes, ends, strict=True) if begin < end and until > first)
+    def between(self, first: int, end: int, known: int) -> Flag:
+        """The first flag that is not good from ``first`` up to ``end``, of the windows that had ended by ``known``.
+
+        What later windows say is not asked, for a live stream has not seen them.
+        """
+        changes = [each for each in self._changes if each[0] + self._frames <= known]
+        ends = [*(begin for begin, _ in changes), end][1:]
+        here = (f for (begin, f), until in zip(changes, ends, strict=False) if begin < end and until > first)
         return next((flag for flag in here if flag != "good"), "good")
 
     def forget(self, frame: int) -> None:

@@ -145,6 +145,17 @@ def test_a_pause_without_an_electrode_says_that_the_signal_was_flat() -> None:
     assert pause.more["rr_ms"] > 19_000 and pause.more["quality"] == "flat"
 
 
+def test_what_is_said_of_a_beat_does_not_depend_on_the_blocks() -> None:
+    """A recording comes in large blocks, and its beats must not hear of what is behind them."""
+    signal, _ = made_ecg(90.0, 250)
+    signal[30 * 250 : 40 * 250] = 0
+    signal[60 * 250 : 66 * 250] += np.random.default_rng(3).normal(0, 1.0, 6 * 250)
+    said = [events_of("ecg_beats", signal, 250, block) for block in (25, 500, 5000, len(signal))]
+    beats = [[(e.start_s, e.more) for e in events if e.type == "beat"] for events in said]
+    assert beats[0] == beats[1] == beats[2] == beats[3]
+    assert all("quality" not in more for start_s, more in beats[0] if 5 < start_s < 28)
+
+
 @pytest.mark.slow
 def test_records_and_clips_are_kept(serve: Callable[..., Served], ecg: np.ndarray, tmp_path: Path) -> None:
     wfdb = pytest.importorskip("wfdb")
