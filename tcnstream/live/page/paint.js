@@ -2,7 +2,7 @@
 // label's pattern below it, hatching where signal is missing. Everything is in pixels of the canvas.
 
 import { colourOf, fillOf, hatchOf, patternOf } from "./looks.js";
-import { nameOf } from "./words.js";
+import { markOf, nameOf } from "./words.js";
 
 // ``place`` has left, top, width, height, x(seconds), y(value), scale, and ``band`` the height of the labels' band.
 export function paint(context, stream, fromS, toS, place, look, { named = true } = {}) {
@@ -39,11 +39,12 @@ function band(context, place, [left, right], segment, number, look, named) {
   const above = segment.isOpen ? place.band / 2 : 0;
   context.fillRect(left, top + above, right - left, place.band - above);
   if (!named || segment.isOpen) return;
-  const text = nameOf(segment);
   context.font = look.font.replace("12px", `600 ${11 * place.scale}px`);
-  const width = context.measureText(text).width;
   const from = Math.max(left, place.left), to = Math.min(right, place.left + place.width), middle = (from + to) / 2;
-  if (to - from < width + 6 * place.scale) return;
+  // A mark says what the pattern cannot, so that it alone stands where the name has no room.
+  const text = [nameOf(segment), markOf(segment)].find((each) => to - from >= context.measureText(each).width + 6 * place.scale);
+  if (!text) return;
+  const width = context.measureText(text).width;
   context.fillStyle = look.paper;
   context.fillRect(middle - width / 2 - 3 * place.scale, top + 2 * place.scale, width + 6 * place.scale, place.band - 4 * place.scale);
   context.fillStyle = look.text;

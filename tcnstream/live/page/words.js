@@ -33,7 +33,8 @@ export function ofDay(date, digits = 0) {
 }
 
 // A QRS of ventricular origin has a V behind its name, as cardiologists mark it, and what the model takes for noise a ?.
-export function nameOf(segment) { return segment.label.toUpperCase() + (segment.noise > .5 ? "?" : segment.ventricular > .5 ? " V" : ""); }
+export function markOf(segment) { return segment.noise > .5 ? "?" : segment.ventricular > .5 ? "V" : ""; }
+export function nameOf(segment) { return segment.label.toUpperCase() + markOf(segment).replace("V", " V"); }
 
 // live, behind, down, retrying or ended, of what the daemon says.
 export function stateOf(stream) {
