@@ -1,11 +1,12 @@
 """All checks of the project, each in an environment that is made here: ``make test``.
 
-Standard library only, so that any Python from 3.11 on can start it. Lint and types first, then the base install alone,
-then the tests on every other interpreter from an installed package, last all tests on the Python that runs this file,
-so that the closing lines are those of the whole suite. An environment is made anew when its contents have changed.
-``TCNSTREAM_REQUIRE_ALL=1`` (set by ``.ci/run``) turns "skipped, there is no Python 3.12 here" into a failure. With
-``--coverage`` only those last tests run, and say which lines they reach: that doubles their time, so that nobody waits
-for it in every run.
+Standard library only, so that any Python from 3.11 on can start it. Lint and types first, then side by side what takes
+one core or waits (64-bit ARM in emulation, the base installs, Flink), then the tests on every other interpreter from an
+installed package, last all tests on the Python that runs this file, so that the closing lines are those of the whole
+suite. An environment is made anew when its contents have changed. ``TCNSTREAM_REQUIRE_ALL=1`` (set by ``.ci/run``)
+turns "skipped, there is no Python 3.12 here" into a failure. With ``--coverage`` only those last tests run, and say
+which lines they reach: that doubles their time, so that nobody waits for it in every run. With ``--environments`` they
+are made and nothing runs.
 """
 
 from __future__ import annotations
@@ -19,14 +20,17 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENVS = ROOT / ".venvs"
 REQUIRE_ALL = os.environ.get("TCNSTREAM_REQUIRE_ALL") == "1"
+TWO_WORKERS = ("-n", "2", "--dist", "worksteal")
+"""Each begins with its half, so that a module's fixtures are made once, and who is done takes from the other."""
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
@@ -132,9 +136,10 @@ OTHERS = (
 
 
 def main() -> int:
-    coverage = sys.argv[1:] == ["--coverage"]
-    if sys.argv[1:] and not coverage:
-        sys.exit("usage: python tests/matrix.py [--coverage]")
+    asked = sys.argv[1] if len(sys.argv) == 2 else ""
+    if asked not in ("", "--coverage", "--environments") or len(sys.argv) > 2:
+        sys.exit("usage: python tests/matrix.py [--coverage | --environments]")
+    coverage = asked == "--coverage"
     os.chdir(ROOT)
     # Two workers on two cores: threads inside NumPy or an interpreter would only fight over them.
     os.environ.update(OMP_NUM_THREADS="1", TF_CPP_MIN_LOG_LEVEL="2")
@@ -151,34 +156,59 @@ def main() -> int:
         print(f"SKIPPED {environment.name}: {reason}", flush=True)
     with ThreadPoolExecutor(2) as two:  # installing waits for disk and network as much as it computes
         binaries = dict(zip(wanted, two.map(ready, wanted, wanted.values()), strict=True))
+    if asked == "--environments":
+        return 0
     whole = binaries.pop(WHOLE)
     pip(whole, "--no-deps", "--editable", ".")
     core_is_built(whole)
     if coverage:
-        run("all tests with coverage", [whole / "pytest", "-n", "2", "--cov", "--cov-report=term"])
+        run("all tests with coverage", [whole / "pytest", *TWO_WORKERS, "--cov", "--cov-report=term"])
         return 0
     run("ruff", [whole / "ruff", "check", "."])
     run("mypy --strict on the package", [whole / "mypy"])
     wheel = build_wheel(whole)
-    for environment, others in binaries.items():
-        # The installed package is tested, not the checkout: what the wheel forgot must show.
-        pip(others, "--no-deps", "--force-reinstall", str(wheel))
-        core_is_built(others)
-        command = [*pytest_of(environment, others), "-m", "not slow", *environment.tests]
-        no_skips = ["env", "TCNSTREAM_NO_SKIPS=1"] if REQUIRE_ALL and environment.complete else []
-        run(f"tests on {environment.name}", [*no_skips, *command])
-    run("64-bit ARM", [whole / "python", "tests/arm64.py", "--or-skip"])
+    with ThreadPoolExecutor(2) as two:
+        list(two.map(partial(put, wheel), binaries.values()))
+    parts = {f"tests on {each.name}": tests_on(each, others) for each, others in binaries.items()}
+    beside = {f"tests on {each.name}" for each in (FLINK, *BASES)}
+    arm64: list[str | Path] = [whole / "python", "tests/arm64.py", "--or-skip"]
+    side_by_side({"64-bit ARM": arm64} | {title: parts[title] for title in parts if title in beside})
+    for title in parts:
+        if title not in beside:
+            run(title, parts[title])
     print(f"{time.monotonic() - started:.0f} s so far", flush=True)
     if REQUIRE_ALL:
         os.environ["TCNSTREAM_NO_SKIPS"] = "1"
-    run("all tests", [whole / "pytest", "-n", "2", *(f"--ignore={test}" for test in FLINK.tests)])
+    run("all tests", [whole / "pytest", *TWO_WORKERS, *(f"--ignore={test}" for test in FLINK.tests)])
     return 0
+
+
+def side_by_side(parts: Mapping[str, Sequence[str | Path]]) -> None:
+    """Parts that take one core, or wait, two at a time; what each of them says comes out when it is done."""
+    print(f"\n=== side by side: {', '.join(parts)}", flush=True)
+    with ThreadPoolExecutor(2) as two:
+        say = partial(subprocess.run, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+        for (title, command), answer in zip(parts.items(), two.map(say, parts.values()), strict=True):
+            print(f"\n=== {title}\n{answer.stdout}", end="", flush=True)
+            must_be_well(command, answer.returncode)
+
+
+def put(wheel: Path, binaries: Path) -> None:
+    """The installed package is tested, not the checkout: what the wheel forgot must show."""
+    pip(binaries, "--no-deps", "--force-reinstall", str(wheel))
+    core_is_built(binaries)
+
+
+def tests_on(environment: Environment, binaries: Path) -> list[str | Path]:
+    """The command that runs an environment's tests."""
+    no_skips = ["env", "TCNSTREAM_NO_SKIPS=1"] if REQUIRE_ALL and environment.complete else []
+    return [*no_skips, *pytest_of(environment, binaries), "-m", "not slow", *environment.tests]
 
 
 def pytest_of(environment: Environment, binaries: Path) -> list[str | Path]:
     """The command that runs pytest there; for a base install it stands beside it, so that it stays what a user has."""
     if environment not in BASES:
-        return [binaries / "pytest", "-n", "2"]
+        return [binaries / "pytest", *TWO_WORKERS]
     beside = VENVS / f"{environment.name}-pytest"
     if not beside.exists():
         pip(binaries, "--target", str(beside), "pytest>=8.2", "hypothesis>=6.100")
@@ -261,9 +291,12 @@ def run(title: str, command: Sequence[str | Path]) -> None:
 
 
 def call(command: Sequence[str | Path]) -> None:
-    answer = subprocess.run(command)
-    if answer.returncode != 0:
-        sys.exit(f"FAILED (exit code {answer.returncode}): {' '.join(map(str, command))}")
+    must_be_well(command, subprocess.run(command).returncode)
+
+
+def must_be_well(command: Sequence[str | Path], code: int) -> None:
+    if code != 0:
+        sys.exit(f"FAILED (exit code {code}): {' '.join(map(str, command))}")
 
 
 if __name__ == "__main__":
