@@ -10,6 +10,7 @@ import pickle
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -178,7 +179,16 @@ def test_a_stream_goes_on_in_a_child_and_in_its_parent(engine: str) -> None:
     assert theirs == ours.tobytes()
 
 
+@pytest.fixture
+def little_garbage() -> Iterator[None]:
+    """Collections look at what a test makes and not at all that those before it have left, which takes a second."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.usefixtures("little_garbage")
 def test_threads_with_a_stream_each_while_garbage_is_collected(engine: str) -> None:
     model = tcnstream.load(MODEL)
     open_stream(model, engine=engine)
