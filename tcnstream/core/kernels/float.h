@@ -72,6 +72,11 @@ CLIP_OF(v16, i16v)
 #endif
 #endif
 
+/* The same of a sum and its bias: no sum that begins with 0 becomes -0. */
+#ifndef CLIP_SUM
+#define CLIP_SUM(V, y, low, high) CLIP_##V(y, low, high)
+#endif
+
 #ifndef NO_CONV_F32
 #include "float_conv.h"
 #endif

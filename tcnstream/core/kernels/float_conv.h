@@ -17,6 +17,26 @@ typedef struct {
 #define ROW_OF(t, k) ((t) * taps + (k))
 #endif
 
+/* Where an instruction multiplies by one value of a vector (ADD_LANE), four channels are brought in at once. */
+#ifdef ADD_LANE
+#define ONE_OF_FOUR(V, N, T, lane)                                                                               \
+    UNROLL for (v = 0; v < N; v++, w += sizeof(V) / 4) {                                                         \
+        weight[v] = *(const V *)w;                                                                               \
+        UNROLL for (t = 0; t < T; t++) a[t][v] = ADD_LANE(a[t][v], weight[v], four[t], lane);                    \
+    }
+#define CHANNELS_IN_FOURS(V, N, T)                                                                               \
+    for (; c + 4 <= depth; c += 4) {                                                                             \
+        v4 four[T];                                                                                              \
+        UNROLL for (t = 0; t < T; t++) four[t] = *(const v4 *)(x[t] + c);                                        \
+        ONE_OF_FOUR(V, N, T, 0)                                                                                  \
+        ONE_OF_FOUR(V, N, T, 1)                                                                                  \
+        ONE_OF_FOUR(V, N, T, 2)                                                                                  \
+        ONE_OF_FOUR(V, N, T, 3)                                                                                  \
+    }
+#else
+#define CHANNELS_IN_FOURS(V, N, T)
+#endif
+
 /* sum of products of one panel for T positions */
 #define PANEL(name, V, N, T)                                                                                     \
     static inline __attribute__((always_inline)) void name(const float *w, const void *const *rows STEPS_PARAMETER, size_t taps, \
@@ -28,7 +48,9 @@ typedef struct {
         for (k = 0; k < taps; k++) {                                                                             \
             const float *x[T];                                                                                   \
             UNROLL for (t = 0; t < T; t++) x[t] = (const float *)rows[ROW_OF(t, k)] + from;                      \
-            UNROLL_ROW for (c = 0; c < depth; c++, w += N * sizeof(V) / 4) {                                     \
+            c = 0;                                                                                               \
+            CHANNELS_IN_FOURS(V, N, T)                                                                           \
+            UNROLL_ROW for (; c < depth; c++, w += N * sizeof(V) / 4) {                                          \
                 UNROLL for (v = 0; v < N; v++) weight[v] = *(const V *)(w + v * sizeof(V) / 4);                  \
                 UNROLL for (t = 0; t < T; t++) {                                                                 \
                     const float one = x[t][c];                                                                   \
@@ -45,7 +67,7 @@ typedef struct {
     {                                                                                                            \
         uint32_t v, i;                                                                                           \
         UNROLL for (v = 0; v < N; v++)                                                                           \
-            sum[v] = CLIP_##V(VECTOR_ADD(sum[v], *(const V *)(bias + v * sizeof(V) / 4)), low, high);              \
+            sum[v] = CLIP_SUM(V, VECTOR_ADD(sum[v], *(const V *)(bias + v * sizeof(V) / 4)), low, high);         \
         if (n == N * sizeof(V) / 4) {                                                                            \
             UNROLL for (v = 0; v < N; v++) *(V *)(out + v * sizeof(V) / 4) = sum[v];                             \
         } else {                                                                                                 \

@@ -35,7 +35,7 @@ typedef v4 vmax;
         UNROLL for (v = 0; v < N; v++) weight[v] = *(const V *)(bias + c + v * WIDTH);                           \
         UNROLL for (t = 0; t < T; t++) {                                                                         \
             float *out = (float *)outs[t] + c;                                                                   \
-            UNROLL for (v = 0; v < N; v++) *(V *)(out + v * WIDTH) = CLIP_##V(VECTOR_ADD(sum[t][v], weight[v]), low, high); \
+            UNROLL for (v = 0; v < N; v++) *(V *)(out + v * WIDTH) = CLIP_SUM(V, VECTOR_ADD(sum[t][v], weight[v]), low, high); \
         }                                                                                                        \
     }
 DEPTHWISE(depthwise_1, vmax, 1, 1)

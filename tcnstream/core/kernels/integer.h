@@ -344,6 +344,7 @@ static void finish_int16(const conv_args *a, const uint8_t *plan, const int32_t 
         }
 }
 
+#ifdef INT8_PREFIXES
 #define INT8_PANELS_OF(P16, P8, P4)                                                                             \
     PANEL_OF(int8_panel_16, P16, int8, 16, INT8_AT_ONCE_16, INT8_TILE_16, finish_int8)                  \
     PANEL_OF(int8_panel_8, P8, int8, 8, INT8_AT_ONCE_8, INT8_TILE_8, finish_int8)                       \
@@ -356,6 +357,7 @@ INT8_TWO_PANELS(INT8_PREFIXES)
 #endif
 INT8_PANELS(INT8_PREFIXES)
 CONV_OF(conv_i8, BOTH_PANELS(int8_panels_32), int8_panel_16, int8_panel_8, int8_panel_4)
+#endif
 
 PANEL_OF(int16_panel_16, int16, int16, 16, INT16_AT_ONCE_16, INT16_TILE, finish_int16)
 PANEL_OF(int16_panel_8, int16, int16, 8, INT16_AT_ONCE_8, INT16_TILE, finish_int16)

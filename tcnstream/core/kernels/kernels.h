@@ -49,9 +49,31 @@ static inline const void *tcn_fours_weights(const fours_args *a, const uint8_t *
 typedef void (*tcn_fours_kernel)(const fours_args *a, const uint8_t *plan, const void *const *rows, void *const *outs,
                                  uint32_t positions, void *window);
 
+/* What this build has besides plain C: base.c, dot.c and the x86 files. */
+#if defined(__x86_64__) && defined(__GNUC__)
+#define TCN_HAS_BASE
+#elif defined(__aarch64__) && defined(__ARM_NEON) && defined(__GNUC__)
+#define TCN_ARM_NEON
+#define TCN_HAS_BASE
+#if defined(__linux__) || defined(__ARM_FEATURE_DOTPROD)
+#define TCN_ARM_DOT
+#endif
+#elif defined(__arm__) && defined(__ARM_NEON)
+#define TCN_ARM_NEON
+#define TCN_HAS_BASE
+#elif defined(__arm__) && defined(__linux__) && defined(__ARM_PCS_VFP) && __ARM_ARCH >= 7 && !defined(__clang__)
+/* Debian's and the wheels' armv7 is one without NEON: compiled in, chosen where the processor has it. */
+#define TCN_ARM_NEON
+#define TCN_ARM_NEON_CHOSEN
+#define TCN_HAS_BASE
+#elif defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M' && (defined(__ARM_FEATURE_DSP) || defined(__ARM_FEATURE_MVE))
+#define TCN_ARM_M
+#define TCN_HAS_BASE
+#endif
+
 /* Kernels for positions that slide along time are given frames, each once: tap k of position p reads
  * frames[p + k * dilation]. So many positions and, of int8, so many values, frames padded to whole fours, at most. */
-#if defined(__x86_64__) && defined(__GNUC__)
+#if (defined(__x86_64__) && defined(__GNUC__)) || defined(TCN_ARM_NEON)
 #define TCN_HAS_SLIDING
 #define TCN_NO_SLIDING , NULL, NULL
 enum { TCN_SLIDING_POSITIONS = 64, TCN_SLIDING_VALUES = 8192 - 16 };
@@ -120,28 +142,6 @@ void tcn_plain_binary_f32(const binary_float_args *a, int op, const float *x, co
 void tcn_plain_binary_i8(const binary_args *a, int op, const int8_t *x, const int8_t *y, int8_t *out, uint32_t n);
 void tcn_plain_binary_i16(const binary_args *a, int op, const int16_t *x, const int16_t *y, int16_t *out, uint32_t n);
 void tcn_plain_unary_f32(const unary_args *a, int op, const float *x, float *out, uint32_t n);
-
-/* What this build has besides plain C: base.c, dot.c and the x86 files. */
-#if defined(__x86_64__) && defined(__GNUC__)
-#define TCN_HAS_BASE
-#elif defined(__aarch64__) && defined(__ARM_NEON) && defined(__GNUC__)
-#define TCN_ARM_NEON
-#define TCN_HAS_BASE
-#if defined(__linux__) || defined(__ARM_FEATURE_DOTPROD)
-#define TCN_ARM_DOT
-#endif
-#elif defined(__arm__) && defined(__ARM_NEON)
-#define TCN_ARM_NEON
-#define TCN_HAS_BASE
-#elif defined(__arm__) && defined(__linux__) && defined(__ARM_PCS_VFP) && __ARM_ARCH >= 7 && !defined(__clang__)
-/* Debian's and the wheels' armv7 is one without NEON: compiled in, chosen where the processor has it. */
-#define TCN_ARM_NEON
-#define TCN_ARM_NEON_CHOSEN
-#define TCN_HAS_BASE
-#elif defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M' && (defined(__ARM_FEATURE_DSP) || defined(__ARM_FEATURE_MVE))
-#define TCN_ARM_M
-#define TCN_HAS_BASE
-#endif
 
 /* A microcontroller has no room for kernels that nothing there asks for. */
 #ifndef TCN_ARM_M

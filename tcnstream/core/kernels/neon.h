@@ -4,29 +4,7 @@
 
 #include "fixed.h"
 
-#define LANES 4
-#define TILE_16 4
-#define TILE 4
-#define UNROLL_ROW _Pragma("GCC unroll 4")
-
-#ifndef __aarch64__
-/* NEON of armv7 takes denormal values for zero, so there float32 results differ from the reference kernels'
- * own bits wherever one occurs, by less than the least normal value: within the contract. Compilers know
- * this and make vectors of + and * only when told to; the instructions are named here instead. */
-#define VECTOR_ADD(x, y) ((v4)vaddq_f32((float32x4_t)(x), (float32x4_t)(y)))
-#define VECTOR_SUB(x, y) ((v4)vsubq_f32((float32x4_t)(x), (float32x4_t)(y)))
-#define VECTOR_MUL(x, y) ((v4)vmulq_f32((float32x4_t)(x), (float32x4_t)(y)))
-#define VECTOR_TIMES(x, scalar) ((v4)vmulq_n_f32((float32x4_t)(x), scalar))
-#define CLIP_v4(y, low, high) ((v4)neon_clip((float32x4_t)(y), low, high))
-static inline __attribute__((always_inline)) float32x4_t neon_clip(float32x4_t y, float low, float high)
-{
-    float32x4_t least = vdupq_n_f32(low), most = vdupq_n_f32(high);
-    y = vbslq_f32(vcltq_f32(y, least), least, y);
-    return vbslq_f32(vcgtq_f32(y, most), most, y);
-}
-#endif
-
-#include "float.h"
+#include "neon_float.h"
 
 #define I static inline __attribute__((always_inline))
 
@@ -39,40 +17,7 @@ I int32x4_t pairs_added(int32x4_t a, int32x4_t b)
 }
 #endif
 
-enum { int8_4_outputs = 4, int16_outputs = 4 };
-
-#ifdef DOT
-
-typedef int32x4_t int8_4_sums;
-typedef int8x16_t int8_4_four;
-I int8_4_four int8_4_spread(uint32_t bits) { return vreinterpretq_s8_u32(vdupq_n_u32(bits)); }
-I int8_4_sums int8_4_none(void) { return vdupq_n_s32(0); }
-I int8_4_sums int8_4_add(int8_4_sums s, const int8_t *w, int8_4_four x) { return vdotq_s32(s, vld1q_s8(w), x); }
-I int8_4_sums int8_4_plus(int8_4_sums s, int8_4_sums r) { return vaddq_s32(s, r); }
-I void int8_4_store(int8_4_sums s, int32_t *to) { vst1q_s32(to, s); }
-#define INT8_TILE_16 4
-#define INT8_TILE_8 4
-
-#else
-
-/* two partial sums of two outputs per register */
-typedef struct { int32x4_t a, b; } int8_4_sums;
-typedef int8x8_t int8_4_four;
-I int8_4_four int8_4_spread(uint32_t bits) { return vreinterpret_s8_u32(vdup_n_u32(bits)); }
-I int8_4_sums int8_4_none(void) { return (int8_4_sums){vdupq_n_s32(0), vdupq_n_s32(0)}; }
-I int8_4_sums int8_4_add(int8_4_sums s, const int8_t *w, int8_4_four x)
-{
-    int8x16_t all = vld1q_s8(w);
-    s.a = vpadalq_s16(s.a, vmull_s8(vget_low_s8(all), x));
-    s.b = vpadalq_s16(s.b, vmull_s8(vget_high_s8(all), x));
-    return s;
-}
-I int8_4_sums int8_4_plus(int8_4_sums s, int8_4_sums r) { return (int8_4_sums){vaddq_s32(s.a, r.a), vaddq_s32(s.b, r.b)}; }
-I void int8_4_store(int8_4_sums s, int32_t *to) { vst1q_s32(to, pairs_added(s.a, s.b)); }
-#define INT8_TILE_16 2
-#define INT8_TILE_8 2
-
-#endif
+enum { int16_outputs = 4 };
 
 /* four partial sums of each output */
 typedef struct { int32x4_t o[4]; } int16_sums;
@@ -98,17 +43,11 @@ I void int16_store(int16_sums s, int32_t *to)
     vst1q_s32(to, pairs_added(pairs_added(s.o[0], s.o[1]), pairs_added(s.o[2], s.o[3])));
 }
 
-#define INT8_PREFIXES int8_4, int8_4, int8_4
 #ifdef __aarch64__
-#define INT8_AT_ONCE_16 4
-#define INT8_AT_ONCE_8 2
 #define INT16_AT_ONCE_16 2
 #else
-#define INT8_AT_ONCE_16 2
-#define INT8_AT_ONCE_8 2
 #define INT16_AT_ONCE_16 1
 #endif
-#define INT8_TILE_4 4
 #define INT16_AT_ONCE_8 INT16_AT_ONCE_16
 #define INT16_TILE 2
 #define BIAS_I8 bias_at
@@ -177,8 +116,9 @@ I void some_narrowed(int8_t *to, numbers x, uint32_t n)
 }
 
 #include "integer.h"
+#include "neon_i8.h"
 
 const tcn_kernels KERNELS = {
     ISA, conv_f32, conv_i8, conv_i16, depthwise_f32, depthwise_i8, tcn_plain_depthwise_i16, binary_f32, binary_i8,
-    tcn_plain_binary_i16, tcn_plain_unary_f32, NULL, NULL, NULL,
+    tcn_plain_binary_i16, tcn_plain_unary_f32, NULL, NULL, NULL, conv_f32_sliding, conv_i8_sliding,
 };
