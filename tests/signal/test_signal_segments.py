@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from helpers.draws import drawn
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tcnstream.errors import SignalError
@@ -43,7 +44,7 @@ counts = st.dictionaries(st.integers(1, 3), st.integers(0, 6))
 runs = st.lists(st.tuples(st.integers(0, 3), st.integers(1, 5)), max_size=30)
 
 
-@settings(max_examples=150, deadline=None)
+@drawn(150)
 @given(runs=runs, minimum=counts, gap=counts, cuts=st.lists(st.integers(0, 7), min_size=1, max_size=10))
 def test_any_cut_gives_the_segments_of_the_definition(
     runs: list[tuple[int, int]], minimum: dict[int, int], gap: dict[int, int], cuts: list[int]
