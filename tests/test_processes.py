@@ -7,9 +7,11 @@ import copy
 import gc
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -177,6 +179,37 @@ def test_a_stream_goes_on_in_a_child_and_in_its_parent(engine: str) -> None:
     os.waitpid(child, 0)
     assert np.array_equal(np.concatenate([begun, ours]), expected)
     assert theirs == ours.tobytes()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_child_streams_though_threads_of_its_parent_were_at_it(engine: str) -> None:
+    """A lock of the interpreter engine stayed with a thread that the child does not have."""
+    model, x, over = tcnstream.load(MODEL), frames(64), threading.Event()
+    expected = whole(open_stream(model, engine=engine), x)
+
+    def work() -> None:
+        stream = model.stream(engine)
+        while not over.is_set():
+            stream.push(x)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    codes = []
+    for _ in range(4):
+        time.sleep(0.02)
+        if (child := os.fork()) == 0:
+            signal.alarm(60)
+            os._exit(0 if np.array_equal(whole(model.stream(engine), x), expected) else 1)
+        codes.append(os.waitpid(child, 0)[1])
+        if codes[-1]:
+            break
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert codes == [0, 0, 0, 0]
 
 
 @pytest.fixture

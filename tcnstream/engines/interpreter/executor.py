@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import operator
-import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from tcnstream.engines.base import StateExecutor
 from tcnstream.engines.interpreter.emit import emit
 from tcnstream.engines.interpreter.runtime import dense_is_wrong, find_runtime, memory_of, open_interpreter
 from tcnstream.engines.interpreter.step import Feed, NeedsHost, Span, StepGraph, Work, depends_on_edge, touches_edge
+from tcnstream.engines.interpreter.turns import Turns
 from tcnstream.engines.reference.executor import ReferenceExecutor, nodes_without_kernel, run_nodes
 from tcnstream.engines.state import State
 from tcnstream.errors import EngineError
@@ -118,19 +118,19 @@ class InterpreterExecutor(StateExecutor):
         self._program_bytes = 0
         self._steady: dict[object, _Program] = {}
         self._pushes: dict[tuple[int, int], _Push] = {}
-        self._lock = threading.Lock()
+        self._turns = Turns()
         self._period, self._probe, self._probe_frames = _steady_state(plan)
 
     def run(self, state: State, goal: list[int]) -> None:
         """As ``StateExecutor.run``."""
-        with self._lock:
+        with self._turns:
             _execute(self._program(state, goal), state, goal)
 
     def advance(self, memory: State, chunks: Sequence[Array] | None) -> list[Array]:
         """As ``Executor.advance``, without counting anew what repeats in steady state."""
         if chunks is None:
             return super().advance(memory, chunks)
-        with self._lock:
+        with self._turns:
             push = None
             if memory.have[self._probe] > self._probe_frames:
                 key = memory.pushed_frames % self._period, len(chunks[0])

@@ -8,7 +8,6 @@ import functools
 import importlib
 import os
 import sys
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 
 from tcnstream.compiler.operations.dense import FULLY_CONNECTED
 from tcnstream.compiler.operations.statistics import Statistic
+from tcnstream.engines.interpreter.turns import Turns
 from tcnstream.errors import EngineError
 from tcnstream.tflite.graph import Array, Graph, ModelFile
 from tcnstream.tflite.reader import read_model
@@ -109,7 +109,7 @@ def open_interpreter(content: bytes, exact: bool, preserve_all: bool = False, de
 
 
 _announced = False
-_announcing = threading.Lock()
+_announcing = Turns()
 
 
 @contextlib.contextmanager

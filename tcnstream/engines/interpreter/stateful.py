@@ -7,7 +7,6 @@ given its state and returns it, so that it lies in the queues of ``State`` as ev
 from __future__ import annotations
 
 import math
-import threading
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +21,7 @@ from tcnstream.engines.interpreter.runtime import (
     memory_of,
     open_interpreter,
 )
+from tcnstream.engines.interpreter.turns import Turns
 from tcnstream.engines.state import State
 from tcnstream.errors import EngineError
 from tcnstream.tflite.graph import Array, Graph, Op, Tensor
@@ -68,7 +68,7 @@ class StepExecutor(StateExecutor):
                     f"a step finds the state `{name}` as {before.dtype} {before.shape} and leaves it as {after.dtype}"
                     f" {after.shape}; convert the model again"
                 )
-        self._lock = threading.Lock()
+        self._turns = Turns()
 
     def run(self, state: State, goal: list[int]) -> None:
         """As ``StateExecutor.run``; new output frames appear with every complete hop."""
@@ -81,7 +81,7 @@ class StepExecutor(StateExecutor):
     def _take_steps(self, state: State, begin: int, end: int) -> None:
         if end <= begin:
             return
-        with self._lock:
+        with self._turns:
             made = self._run_steps(state, begin, end)
         unseen = list(state.have)
         for i in made.keys() - set(self.plan.outputs):
