@@ -114,6 +114,10 @@ def _how_to_flash(board: BoardSpec, plan_at: int, with_plan: bool) -> tuple[str,
     return tuple(lines)
 
 
+_MAY_BE_GIVEN = ("EXTRA", "FAULT", "ONLY", "SDK", "WITH")
+"""Variables of the Makefile that most builds leave empty."""
+
+
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """One build at a time, so that two processes do not do the same work."""
@@ -150,6 +154,7 @@ def run_make(board: BoardSpec, folder: Path, goal: str, sdk: str | None = None, 
     """
     reads = {"firmware": FIRMWARE, "core": CORE, "cache": cache_folder()}
     given = {"OUT": "out", "CORE": "core", "LIB": f"cache/{core_library(board).name}", "BUILD": _build_id()}
+    given |= dict.fromkeys(_MAY_BE_GIVEN, "")  # or make takes them from the environment
     if sdk is not None:
         reads["sdk"] = Path(sdk).resolve()
         given["SDK"] = "sdk"

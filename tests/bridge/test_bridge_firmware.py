@@ -40,18 +40,37 @@ def built(target: str) -> Path:
     return build(target)
 
 
+_EMPTY = 'while [ "$1" != -o ]; do shift; done; : > "$2"'
+
+
+def with_tools(folder: Path, monkeypatch: pytest.MonkeyPatch, **scripts: str) -> None:
+    """make finds these shell scripts instead of the tools of their names, and a cache in which nothing is."""
+    tool("make")
+    for name, script in scripts.items():
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("HOSTCC", "cc")
+    monkeypatch.setenv("TCNSTREAM_CACHE", str(folder / "cache"))
+
+
+@pytest.mark.parametrize("name", ["EXTRA", "FAULT", "ONLY", "SDK", "WITH", "OUT", "LIB", "CORE"])
+def test_variables_of_the_environment_are_none_of_the_build_s(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FAULT=1 gave a firmware that computes wrongly, which the cache then handed to everybody."""
+    with_tools(tmp_path, monkeypatch, cc=f'echo "$@" >> {tmp_path}/told; {_EMPTY}')
+    monkeypatch.setenv(name, "7")
+    build("host")
+    told = (tmp_path / "told").read_text()
+    assert "fault" not in told.lower() and not re.search(r"(?<!\w)7(?!\w)", told)
+
+
 def test_a_core_whose_making_was_broken_off_is_shared_with_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A full disk or a kill left the beginning of a library in the cache, and no build after it linked."""
-    tool("make")
-    scripts = {"cc": 'while [ "$1" != -o ]; do shift; done; : > "$2"', "ar": "printf '!<arch>\\n' > \"$2\"; exit 1"}
-    for name, script in scripts.items():
-        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
-        (tmp_path / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("HOSTCC", "cc")
-    monkeypatch.setenv("TCNSTREAM_CACHE", str(tmp_path / "cache"))
+    with_tools(tmp_path, monkeypatch, cc=_EMPTY, ar="printf '!<arch>\\n' > \"$2\"; exit 1")
     with pytest.raises(TargetError, match="does not build"):
         build("host")
     assert core_library(BOARDS["host"]).parent.is_dir() and not core_library(BOARDS["host"]).exists()
