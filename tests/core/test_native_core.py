@@ -236,6 +236,16 @@ def test_a_ring_remembers_its_newest_frames(folder: Path) -> None:
     assert answer.returncode == 0, answer.stdout + answer.stderr
 
 
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+def test_kernels_give_the_plain_ones_bits(target: Target, folder: Path) -> None:
+    """int8 shapes, weights and scales drawn at random, with many of the least values; functions of floats."""
+    for isa in target.isas:
+        command = [*target.emulator, program(target, "kernels", folder), str(isa), "300", "3"]
+        answer = subprocess.run(command, capture_output=True, text=True)
+        if answer.returncode != 77:
+            assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="int8 is settled for AVX2 alone")
 def test_settled_rescaling_gives_the_reference_kernels_bits(folder: Path) -> None:
     """Accumulator by accumulator, of random multipliers, shifts, zero points and limits."""

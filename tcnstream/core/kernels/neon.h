@@ -118,7 +118,13 @@ I void some_narrowed(int8_t *to, numbers x, uint32_t n)
 #include "integer.h"
 #include "neon_i8.h"
 
+#ifdef __aarch64__
+#include "neon_functions.h"
+#else
+#define unary_f32 tcn_plain_unary_f32
+#endif
+
 const tcn_kernels KERNELS = {
-    ISA, conv_f32, conv_i8, conv_i16, depthwise_f32, depthwise_i8, tcn_plain_depthwise_i16, binary_f32, binary_i8,
-    tcn_plain_binary_i16, tcn_plain_unary_f32, NULL, NULL, NULL, conv_f32_sliding, conv_i8_sliding,
+    ISA, conv_f32, conv_i8, conv_i16, depthwise_f32, depthwise_i8_sixteens, tcn_plain_depthwise_i16, binary_f32, binary_i8_eights,
+    tcn_plain_binary_i16, unary_f32, NULL, NULL, NULL, conv_f32_sliding, conv_i8_sliding,
 };

@@ -78,6 +78,25 @@ I void stored_16(int8_t *to, int8x16_t y, uint32_t n)
     }
 }
 
+/* Whether no weight is -128: then two products with activations fit 16 bits. */
+static int has_no_least(const int8_t *w, size_t n)
+{
+    int8x16_t least = vdupq_n_s8(127);
+    int8x8_t half;
+    size_t i;
+    for (i = 0; i + 16 <= n; i += 16)
+        least = vminq_s8(least, vld1q_s8(w + i));
+    half = vmin_s8(vget_low_s8(least), vget_high_s8(least));
+    half = vpmin_s8(half, half);
+    half = vpmin_s8(half, half);
+    half = vpmin_s8(half, half);
+    for (; i < n; i++)
+        if (w[i] == -128)
+            return 0;
+    return vget_lane_s8(half, 0) != -128;
+}
+enum { FEWEST_TO_LOOK = 8 }; /* positions for which it is worth to look */
+
 #define EACH(i, n) UNROLL_INT for (i = 0; i < (n); i++)
 
 #ifdef DOT
@@ -134,25 +153,6 @@ I void stored_16(int8_t *to, int8x16_t y, uint32_t n)
 enum { AT_ONCE_16 = 4, AT_ONCE_8 = 8 };
 
 #else
-
-/* Whether no weight is -128: then two products with activations fit 16 bits. */
-static int has_no_least(const int8_t *w, size_t n)
-{
-    int8x16_t least = vdupq_n_s8(127);
-    int8x8_t half;
-    size_t i;
-    for (i = 0; i + 16 <= n; i += 16)
-        least = vminq_s8(least, vld1q_s8(w + i));
-    half = vmin_s8(vget_low_s8(least), vget_high_s8(least));
-    half = vpmin_s8(half, half);
-    half = vpmin_s8(half, half);
-    half = vpmin_s8(half, half);
-    for (; i < n; i++)
-        if (w[i] == -128)
-            return 0;
-    return vget_lane_s8(half, 0) != -128;
-}
-enum { FEWEST_TO_LOOK = 8 }; /* positions for which it is worth to look */
 
 I int8x16_t same_four(uint32_t bits) { return vreinterpretq_s8_u32(vdupq_n_u32(bits)); }
 #ifdef __aarch64__
@@ -329,4 +329,149 @@ static void conv_i8(const conv_args *a, const uint8_t *plan, const void *const *
 static void conv_i8_sliding(const conv_args *a, const uint8_t *plan, const void *const *frames, void *const *outs, uint32_t positions)
 {
     conv_i8_windows(a, plan, (byte_windows){frames, 1, a->dilation_t, a->taps_t, 0, a->channels}, outs, positions);
+}
+
+/* Sixteen channels from c on of one tap. */
+I void add_tap(int32x4_t *sum, int16x8_t low, int16x8_t high)
+{
+    sum[0] = vaddw_s16(sum[0], vget_low_s16(low));
+    sum[1] = add_high_words(sum[1], low);
+    sum[2] = vaddw_s16(sum[2], vget_low_s16(high));
+    sum[3] = add_high_words(sum[3], high);
+}
+
+/* Sixteen channels of T positions. */
+#define DEPTHWISE_16(name, T)                                                                                   \
+    I void name(const conv_args *a, const int8_t *w, const int32_t *bias, const void *const *rows, size_t taps, size_t c, \
+                const int no_least, int32x4_t (*sum)[4])                                                        \
+    {                                                                                                           \
+        const size_t channels = a->outputs;                                                                     \
+        size_t k = 0, t, v;                                                                                     \
+        EACH(t, T) EACH(v, 4) sum[t][v] = vld1q_s32(bias + 4 * v);                                              \
+        for (; no_least && k + 2 <= taps; k += 2, w += 2 * channels) {                                          \
+            const int8x16_t first = vld1q_s8(w), second = vld1q_s8(w + channels);                               \
+            EACH(t, T) {                                                                                        \
+                const int8x16_t x = vld1q_s8((const int8_t *)rows[t * taps + k] + c), y = vld1q_s8((const int8_t *)rows[t * taps + k + 1] + c); \
+                add_tap(sum[t], add_low_products(low_products(x, first), y, second), add_high_products(high_products(x, first), y, second)); \
+            }                                                                                                   \
+        }                                                                                                       \
+        for (; k < taps; k++, w += channels) {                                                                  \
+            const int8x16_t weight = vld1q_s8(w);                                                               \
+            EACH(t, T) {                                                                                        \
+                const int8x16_t x = vld1q_s8((const int8_t *)rows[t * taps + k] + c);                           \
+                add_tap(sum[t], low_products(x, weight), high_products(x, weight));                             \
+            }                                                                                                   \
+        }                                                                                                       \
+    }
+DEPTHWISE_16(depthwise_16_of_2, 2)
+DEPTHWISE_16(depthwise_16_of_1, 1)
+SHORT_OUTPUTS(depthwise_16_outputs_2, 4, 2)
+
+I void depthwise_16(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions, size_t c, const int no_least)
+{
+    const int8_t *w = (const int8_t *)(plan + a->weights_at) + c;
+    const int32_t *bias = WORDS(plan, a->bias_at) + c, *multiplier = WORDS(plan, a->multiplier_at) + c, *shift = WORDS(plan, a->shift_at) + c;
+    const panel_outputs out = {outs, c, 16};
+    const size_t taps = (size_t)a->taps_t * a->taps_f;
+    size_t p = 0;
+    for (; p + 2 <= positions; p += 2) {
+        int32x4_t sum[2][4];
+        depthwise_16_of_2(a, w, bias, rows + p * taps, taps, c, no_least, sum);
+        depthwise_16_outputs_2(a, multiplier, shift, sum, out, p);
+    }
+    if (p < positions) {
+        int32x4_t sum[1][4];
+        depthwise_16_of_1(a, w, bias, rows + p * taps, taps, c, no_least, sum);
+        panel_i8_16_outputs_1(a, multiplier, shift, sum, out, p);
+    }
+}
+
+/* One channel of all positions, eight of them in two vectors. */
+static void depthwise_i8_channel(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions, uint32_t c)
+{
+    const uint32_t taps = a->taps_t * a->taps_f, channels = a->outputs;
+    const int8_t *w = (const int8_t *)(plan + a->weights_at) + c;
+    const int32_t bias = WORDS(plan, a->bias_at)[c];
+    const int32x4_t multiplier = vdupq_n_s32(WORDS(plan, a->multiplier_at)[c]), shift = vdupq_n_s32(WORDS(plan, a->shift_at)[c]);
+    int32_t sum[8] = {0};
+    int8_t kept[8];
+    uint32_t p, k, t, n;
+    for (p = 0; p < positions; p += n) {
+        int8x8_t y;
+        n = positions - p < 8 ? positions - p : 8;
+        for (t = 0; t < n; t++, rows += taps) {
+            int32_t one = bias;
+            for (k = 0; k < taps; k++)
+                one = add32(one, ((const int8_t *)rows[k])[c] * w[(size_t)k * channels]);
+            sum[t] = one;
+        }
+        y = vqmovn_s16(vqaddq_s16(words_of(short_rescaled(vld1q_s32(sum), multiplier, shift), short_rescaled(vld1q_s32(sum + 4), multiplier, shift)),
+                                  vdupq_n_s16(a->zero_out)));
+        vst1_s8(kept, vmin_s8(vmax_s8(y, vdup_n_s8((int8_t)a->low)), vdup_n_s8((int8_t)a->high)));
+        for (t = 0; t < n; t++)
+            ((int8_t *)outs[p + t])[c] = kept[t];
+    }
+}
+
+static void depthwise_i8_sixteens(const conv_args *a, const uint8_t *plan, const void *const *rows, void *const *outs, uint32_t positions)
+{
+    const uint32_t channels = a->outputs;
+    uint32_t c = 0;
+    int no_least;
+    if (a->channels != channels || a->rescale != RESCALE_SHORT) {
+        depthwise_i8(a, plan, rows, outs, positions);
+        return;
+    }
+    no_least = channels >= 16 && has_no_least((const int8_t *)(plan + a->weights_at), (size_t)a->taps_t * a->taps_f * channels);
+    for (; c + 16 <= channels; c += 16)
+        if (no_least)
+            depthwise_16(a, plan, rows, outs, positions, c, 1);
+        else
+            depthwise_16(a, plan, rows, outs, positions, c, 0);
+    for (; c + NUMBERS <= channels; c += NUMBERS)
+        depthwise_i8_part(a, plan, rows, outs, positions, c, NUMBERS);
+    for (; c < channels; c++)
+        depthwise_i8_channel(a, plan, rows, outs, positions, c);
+}
+
+/* One operand of a sum: `x - zero` by 2^left and then by a multiplier; by one of a half that is one place less. */
+typedef struct {
+    int16x8_t zero;
+    int32x4_t left, multiplier, shift;
+    int is_half;
+} addend;
+
+I addend addend_of(const binary_args *a, int i)
+{
+    const int is_half = a->multiplier[i] == 1 << 30 && a->shift[i] == 0 && a->left_shift > 0;
+    return (addend){vdupq_n_s16(a->zero[i]), vdupq_n_s32(a->left_shift - is_half), vdupq_n_s32(a->multiplier[i]), vdupq_n_s32(a->shift[i]), is_half};
+}
+
+I int32x4_t at_scale(int16x4_t x, const addend *by)
+{
+    const int32x4_t y = vshlq_s32(vmovl_s16(x), by->left);
+    return by->is_half ? y : short_rescaled(y, by->multiplier, by->shift);
+}
+
+/* Sums and differences whose values stay below 2^30 and whose shifts go to the right, eight at a time. */
+static void binary_i8_eights(const binary_args *a, int op, const int8_t *x, const int8_t *y, int8_t *out, uint32_t n)
+{
+    uint32_t i = 0;
+    if ((op == BINARY_ADD || op == BINARY_SUB) && a->left_shift <= 20 && a->shift[0] <= 0 && a->shift[1] <= 0 && a->shift_out <= 0) {
+        const addend first = addend_of(a, 0), second = addend_of(a, 1);
+        const int32x4_t multiplier = vdupq_n_s32(a->multiplier_out), shift = vdupq_n_s32(a->shift_out);
+        const int16x8_t zero = vdupq_n_s16(a->zero_out);
+        const int8x8_t low = vdup_n_s8((int8_t)a->low), high = vdup_n_s8((int8_t)a->high);
+        for (; i + 8 <= n; i += 8) {
+            const int16x8_t p = vsubq_s16(vmovl_s8(vld1_s8(x + i)), first.zero), q = vsubq_s16(vmovl_s8(vld1_s8(y + i)), second.zero);
+            const int32x4_t p_low = at_scale(vget_low_s16(p), &first), p_high = at_scale(vget_high_s16(p), &first);
+            const int32x4_t q_low = at_scale(vget_low_s16(q), &second), q_high = at_scale(vget_high_s16(q), &second);
+            const int32x4_t r_low = op == BINARY_ADD ? vaddq_s32(p_low, q_low) : vsubq_s32(p_low, q_low);
+            const int32x4_t r_high = op == BINARY_ADD ? vaddq_s32(p_high, q_high) : vsubq_s32(p_high, q_high);
+            const int16x8_t words = vqaddq_s16(words_of(short_rescaled(r_low, multiplier, shift), short_rescaled(r_high, multiplier, shift)), zero);
+            vst1_s8(out + i, vmin_s8(vmax_s8(vqmovn_s16(words), low), high));
+        }
+    }
+    if (i < n)
+        binary_i8(a, op, x + i, y + i, out + i, n - i);
 }
