@@ -27,6 +27,26 @@ from tcnstream.signal.sources import files_of
 from tcnstream.signal.sources.base import ReadOptions
 
 
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+C_WORDS = _words(
+    "alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl concept const const_cast"
+    " consteval constexpr constinit continue decltype default delete do double dynamic_cast else enum explicit export"
+    " extern false float for friend goto if inline int long mutable namespace new noexcept not not_eq nullptr operator"
+    " or or_eq private protected public register reinterpret_cast requires restrict return short signed sizeof static"
+    " static_assert static_cast struct switch template this thread_local throw true try typedef typeid typename typeof"
+    " union unsigned using virtual void volatile wchar_t while xor xor_eq main"
+)
+"""Names that C or C++ keeps for itself."""
+HEADERS = _words(
+    "assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign stdarg stdatomic"
+    " stdbool stddef stdint stdio stdlib stdnoreturn string tcn tgmath threads time uchar wchar wctype"
+)
+"""Names of files that a program with the core includes."""
+
+
 @dataclass(frozen=True)
 class Asked:
     """What a person asks of an export."""
@@ -103,6 +123,8 @@ def _room(content: bytes, opened: OpenedModel, asked: Asked) -> Room | None:
 
 def _firmware(opened: OpenedModel, asked: Asked) -> None:
     name = _symbol(asked, asked.output.name)
+    if name in HEADERS:
+        raise EngineError(f"{name}.h would stand before the one of C or of the core: choose another name with --symbol")
     content = _plan_of(opened, asked)
     room = _room(content, opened, asked)
     if room is None:
@@ -115,7 +137,7 @@ def _firmware(opened: OpenedModel, asked: Asked) -> None:
 
 def _symbol(asked: Asked, default: str) -> str:
     name = asked.symbol or re.sub(r"\W", "_", default)
-    if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
+    if name in C_WORDS or not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
         raise EngineError(f"{name!r} is no name in C: choose one with --symbol, for example --symbol my_plan")
     return name
 

@@ -567,6 +567,11 @@ def test_export_writes_a_plan_and_a_c_array(call: Call, model: Path, tmp_path: P
     assert code == 0 and packed["plan_bytes"] < facts["plan_bytes"] and packed["operations"] == facts["operations"]
     code, _, err = call("export", model, header, "--to", "c-header", "--symbol", "2nd")
     assert code == 2 and "'2nd' is no name in C" in err
+    code, _, err = call("export", model, tmp_path / "a.h", "--to", "c-header", "--symbol", "while")
+    assert code == 2 and "'while' is no name in C" in err and not (tmp_path / "a.h").exists()
+    for taken in ("tcn", "string"):
+        code, _, err = call("export", model, tmp_path / taken, "--to", "firmware")
+        assert code == 2 and f"{taken}.h would stand before" in err and not (tmp_path / taken).exists()
     for option in (("--hop", 2), ("--symbol", "x")):
         code, _, err = call("export", model, plan, "--to", "plan", *option)
         assert code == 2 and f"--to plan has no {option[0]}: leave it out" in err
