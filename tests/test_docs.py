@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import shlex
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from helpers.paths import ROOT
 from typer.main import get_command
 
@@ -74,6 +76,21 @@ def test_every_command_line_in_the_documents_is_understood(line: str) -> None:
     command = get_command(app).commands[name]  # type: ignore[attr-defined]
     missing = ["MODEL"] if any(each.param_type_name == "argument" for each in command.params) else []
     command.make_context(name, [a for a in arguments if a != "..."] or missing, resilient_parsing=False)
+
+
+def recipe_commands() -> list[str]:
+    """The command lines of the recipes, whole where they go on in the next line."""
+    text = "\n".join(map(text_of, PAGES)).replace("\\\n", "")
+    return list(dict.fromkeys(re.findall(r"^python -m tcnstream\.zoo\.recipes\.(\w+ .*)$", text, re.MULTILINE)))
+
+
+@pytest.mark.parametrize("line", recipe_commands())
+def test_every_command_line_of_a_recipe_is_understood(line: str) -> None:
+    name, *arguments = shlex.split(line)
+    pytest.importorskip("soxr", reason="the recipes need the extra train")
+    recipe = typer.Typer()
+    recipe.command()(importlib.import_module(f"tcnstream.zoo.recipes.{name}").main)
+    get_command(recipe).make_context(name, arguments, resilient_parsing=False)
 
 
 def test_the_readme_shows_every_command() -> None:
