@@ -15,6 +15,7 @@ PARTS = 4
 CASES_PER_PART = 750
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_file_with_a_wrong_field_is_refused_or_streams_alike_in_all_engines(part: int) -> None:
     pytest.importorskip("ai_edge_litert.schema_py_generated", reason="the schema's objects come from ai-edge-litert")

@@ -152,6 +152,7 @@ def test_asyncio_server() -> None:
     assert answers == [vars(wave) for wave in segments("ecg", signal, 360)]
 
 
+@pytest.mark.slow
 def test_c_host(tmp_path: Path) -> None:
     compiler = shutil.which("cc")
     if compiler is None:
