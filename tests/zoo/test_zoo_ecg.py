@@ -38,6 +38,7 @@ from tcnstream.zoo.recipes.evaluate_ecg import (
     open_model,
     score_best_lead,
 )
+from tcnstream.zoo.recipes.grafts import Stretch, donors, grafted
 from tcnstream.zoo.recipes.ludb import LABELS, Record, Wave, read_record, record_names, waves_of
 from tcnstream.zoo.recipes.mitdb import Beat, BeatRecord, Rhythm
 from tcnstream.zoo.recipes.persons import fold_of, of_persons, person_of, record_list
@@ -286,6 +287,38 @@ def test_another_lead_comes_and_goes_when_the_heart_turns() -> None:
     share = windows._turned(example.signal[0], example, span, 0.3)[seen] / example.signal[0][seen] - 1
     # The second lead is the first one upside down.
     assert 0.2 < np.ptp(share) <= 0.6 + 1e-9 and np.abs(share).max() <= 0.3 + 1e-9
+
+
+def test_every_qrs_is_widened_alike_and_those_of_ventricular_origin_by_themselves() -> None:
+    label, ventricular = np.zeros(5000, np.uint8), np.full(5000, UNKNOWN, np.int8)
+    for beat, start in enumerate(range(300, 4800, 400)):
+        width = 60 if beat % 3 == 1 else 40
+        label[start : start + width], ventricular[start : start + width] = QRS, beat % 3 == 1
+    of_others, of_ventricular = [], []
+    for seed in range(40):
+        windows = Windows([([ludb_example(record_of(beats(11)))], 1.0)], None, 2000, seed, Mix(widens=1.0))
+        stretch = np.array([s for _, _, s in windows._widened(label, ventricular, 500.0)])
+        is_ventricular = np.arange(len(stretch)) % 3 == 1
+        assert np.ptp(np.log(stretch[~is_ventricular])) < 0.3 and np.ptp(np.log(stretch[is_ventricular])) < 0.3
+        of_others.append(np.median(stretch[~is_ventricular]))
+        of_ventricular.append(np.median(stretch[is_ventricular]))
+    assert 0.8 < min(of_others) < 1 < 1.45 < max(of_others) and abs(np.corrcoef(of_others, of_ventricular)[0, 1]) < 0.4
+    # One of 160 ms does not become wider than 170 by more than beats differ.
+    wide = np.zeros(2000, np.uint8)
+    wide[500:580] = QRS
+    windows = Windows([([ludb_example(record_of(beats(11)))], 1.0)], None, 2000, 1)
+    assert max(windows._widened(wide, ventricular, 500.0)[0][2] for _ in range(50)) < 170 / 160 * 1.2
+
+
+def test_labels_stay_on_their_waves_when_they_are_widened_and_bent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Windows, "_disturb", lambda windows, window: None)
+    mix = Mix(widens=1.0, bends=1.0, resizes=0.5)
+    x, target, weight = Windows([([ludb_example(record_of(beats(10)))], 1.0)], None, 800, 8, mix).draw(24)
+    label, weight = target[..., :4].argmax(-1), weight[..., 0]
+    power = np.square(np.diff(x, axis=1, prepend=x[:, :1]))
+    inside = [p[(c == QRS) & (w == 1)].mean() for p, c, w in zip(power, label, weight, strict=True)]
+    outside = [p[c == 0].mean() for p, c in zip(power, label, strict=True)]
+    assert np.all(np.array(inside) > 5 * np.array(outside))
 
 
 def test_smeared_spikes_of_a_pacemaker_are_wide_and_lead_the_ventricles() -> None:
@@ -565,6 +598,43 @@ def test_beats_decide_where_the_teacher_does_not() -> None:
     lost = BeatRecord("1", 250.0, ("MLII",), unseen.signal[:, :1], unseen.beats[:3] + unseen.beats[4:], ())
     gone = beats_example(lost, told_waves(unseen))
     assert gone.label[0][round(unseen.beats[3].time_s * 250)] != QRS
+
+
+def test_beats_of_ventricular_origin_are_put_into_another_heart() -> None:
+    record = typed_record("NNVNNNVNNN")
+    giver, taker = beats_example(record, told_waves(record)), ludb_example(record_of(beats(11)))
+    (donor,) = donors([taker, giver])
+    assert [start for start, _ in donor.beats] == [
+        start - 4 for start, _ in runs_of(giver.label[0], QRS) if giver.ventricular[0, start] == 1
+    ]
+    graft = donor.beat(0, 0.3)
+    assert abs(graft.signal[0]) < 0.05 * np.ptp(graft.signal) > abs(graft.signal[-1]) and T in graft.label
+    old = Stretch(taker.signal[0], taker.label[0], taker.weight[0], taker.ventricular[0], taker.rate_hz)
+    before = old.copy()
+    grafts, early_s = 0, set()
+    for seed in range(40):
+        new = grafted(np.random.default_rng(seed), [donor], old)
+        last = -1
+        for number, (start, end) in enumerate(runs_of(new.label, QRS)):
+            if not (new.ventricular[start:end] == 1).any():
+                continue
+            assert (new.ventricular[start:end] == 1).all() and end - start > 0.1 * new.rate_hz and number > last + 1
+            assert not (new.label[start - 60 : start] == P).any() and T in new.label[end : end + 200]
+            assert np.ptp(new.signal[start:end]) > 0.3 * np.ptp(old.signal)
+            grafts, last = grafts + 1, number
+            early_s.add(round((runs_of(old.label, QRS)[number][0] - start) / 500, 1))
+        # A beat that is left is left whole, and what is between them.
+        same = new.label == old.label
+        assert len(runs_of(new.label, QRS)) == 11 and same.mean() > 0.5
+    assert grafts > 40 and min(early_s) <= 0 < 0.1 < max(early_s)
+    for kept, given in zip(
+        (old.signal, old.label, old.weight), (before.signal, before.label, before.weight), strict=True
+    ):
+        np.testing.assert_array_equal(kept, given)
+    few = Stretch(old.signal[:700], old.label[:700], old.weight[:700], old.ventricular[:700], 500.0)
+    np.testing.assert_array_equal(grafted(np.random.default_rng(1), [donor], few).signal, few.signal)
+    _, target, weight = Windows([([taker], 0.999), ([giver], 0.001)], None, 2000, 3, Mix(grafts=1.0)).draw(12)
+    assert target[..., 4].any(axis=1).mean() > 0.5 and (weight[..., 1][target[..., 4] == 1] == MARK_WEIGHTS[0]).all()
 
 
 @pytest.mark.parametrize("symbol", "NRL")
@@ -847,7 +917,9 @@ def test_the_last_parts_go_on_from_the_first_and_their_mean_is_the_network(ludb:
     assert all(np.array_equal(kept[0][what], kept[1][what]) for what in ("parameters", "statistics"))
     log = [json.loads(line) for line in (tmp_path / "a" / "ecg.log.jsonl").read_text().splitlines()]
     assert [line["last"] for line in log if "last" in line] == list(train_ecg.LAST)
-    assert all(line["recipe"]["steps"] == 2 and line["recipe"]["seed"] == 11 for line in log if "last" in line)
+    told = [line["recipe"] for line in log if "last" in line]
+    assert all(recipe["steps"] == 2 and recipe["seed"] == 11 for recipe in told)
+    assert [recipe["rate"] for recipe in told] == [part.rate for part in train_ecg.LAST.values()] == [1e-3, 2e-3, 1e-3]
     assert "8 steps" in load_card(tmp_path / "a" / "ecg.toml").training_data
 
 

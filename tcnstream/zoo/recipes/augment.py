@@ -16,6 +16,7 @@ import numpy.typing as npt
 import soxr
 
 from tcnstream.errors import MissingExtraError, SignalError
+from tcnstream.zoo.recipes.grafts import Stretch, donors, grafted, line_below, without
 from tcnstream.zoo.recipes.ludb import LABELS
 from tcnstream.zoo.recipes.signals import RATE_HZ, conditioned, quantised
 from tcnstream.zoo.recipes.targets import QRS, Example, Labels, P, T, runs_of
@@ -116,9 +117,11 @@ class Mix:
     whose amplitude lies between the two of ``waves_mv``. ``hides_p``: P waves go and nothing else changes, so that it
     is the wave that tells and not the time before a QRS. ``resizes``: P, QRS and T waves become higher or lower, each
     kind by itself, and now and then a single QRS much lower, so that a P wave may be the highest of a beat. ``turns``:
-    another lead comes and goes from beat to beat, as if the heart turned. ``paces``: a pacemaker's spikes come, and
-    ``smeared`` of these as wide as a recorder's filter makes them. ``noise``: that of an electrode or a muscle comes,
-    little or much.
+    another lead comes and goes from beat to beat, as if the heart turned. ``widens``: all QRS last longer or shorter,
+    so that a wide one need not be ventricular. ``bends``: waves of one heart change their shape alike. ``angles``: of a
+    record of two leads any lead between them. ``grafts``: some beats are those of ventricular origin of another heart.
+    ``paces``: a pacemaker's spikes come, and ``smeared`` of these as wide as a recorder's filter makes them. ``noise``:
+    that of an electrode or a muscle comes, little or much.
     """
 
     lacks_p: float = 3.0
@@ -128,6 +131,10 @@ class Mix:
     hides_p: float = 0.0
     resizes: float = 0.0
     turns: float = 0.0
+    widens: float = 0.0
+    bends: float = 0.0
+    angles: float = 0.0
+    grafts: float = 0.0
     paces: float = 0.05
     smeared: float = 0.0
     noise: float = 0.55
@@ -161,6 +168,7 @@ class Windows:
             )
             self.examples += examples
             shares += (share * weight / weight.sum()).tolist()
+        self._donors = donors(self.examples) if mix.grafts else []
         self._share = np.array(shares) / sum(shares)
 
     def draw(self, lanes: int) -> tuple[Floats, Floats, Floats]:
@@ -186,24 +194,32 @@ class Windows:
         rate_hz, duration_s = example.rate_hz, len(signal) / example.rate_hz
         # Two leads are all that there is of a person: mixed, they are as many more as there are places for electrodes.
         chance, most = (0.35, 0.6) if len(example.signal) == 2 else (0.12, 0.3)
-        if self._chance(chance):
+        if len(example.signal) == 2 and mix.angles and self._chance(mix.angles):
+            angle = rng.uniform(-np.pi / 2, np.pi / 2)
+            signal = np.cos(angle) * signal + np.sin(angle) * example.signal[1 - lead, span]
+        elif self._chance(chance):
             signal = signal + rng.uniform(-most, most) * example.signal[rng.integers(len(example.signal)), span]
         if mix.turns and self._chance(mix.turns):
             signal = self._turned(signal, example, span, most)
         if mix.resizes and self._chance(mix.resizes):
             signal = self._resized(signal, rate_hz, label)
+        if self._donors and self._chance(mix.grafts):
+            new = grafted(rng, self._donors, Stretch(signal, label, weight, ventricular, rate_hz))
+            signal, label, weight, ventricular = new.signal, new.label, new.weight, new.ventricular
         waves = runs_of(label, P)
         fibrillates = bool(waves) and self._chance(mix.fibrillates)
         if fibrillates:
-            signal = _without(signal, rate_hz, waves)
+            signal = signal.copy()
+            without(signal, rate_hz, waves)
             label = np.where(label == P, 0, label).astype(np.uint8)
         elif waves and mix.hides_p and self._chance(mix.hides_p):
             share = rng.choice([0.3, 1.0])
             hidden = [wave for wave in waves if rng.random() < share]
-            signal, label = _without(signal, rate_hz, hidden), label.copy()
+            signal, label = signal.copy(), label.copy()
+            without(signal, rate_hz, hidden)
             for first, last in hidden:
                 label[first:last] = 0
-        old_s, new_s = self._time_map(label, rate_hz, duration_s, fibrillates)
+        old_s, new_s = self._time_map(label, ventricular, rate_hz, duration_s, fibrillates)
         judged = np.flatnonzero(weight)
         ends = (judged[0], judged[-1]) if len(judged) else (0, len(label) - 1)
         first_s, last_s = np.interp(np.array(ends) / rate_hz, old_s, new_s)
@@ -222,6 +238,8 @@ class Windows:
             window.weight[:150] = 0
         if fibrillates and self._chance(0.85):
             window.x = window.x + rng.uniform(*mix.waves_mv) * self._fibrillation()
+        if mix.bends and self._chance(mix.bends):
+            window.x = self._bent(window.x)
         self._disturb(window)
         return window
 
@@ -255,20 +273,17 @@ class Windows:
                 beat = size * np.exp(rng.normal(0, 0.1))
                 if wave == QRS and rng.random() < low:
                     beat *= np.exp(rng.uniform(-1.5, -0.3))
-                inside, line = _line_below(signal, rate_hz, span)
+                inside, line = line_below(signal, rate_hz, span)
                 signal[inside] = line + beat * (signal[inside] - line)
         return signal
 
-    def _time_map(self, label: Labels, rate_hz: float, duration_s: float, fibrillates: bool) -> tuple[Doubles, Doubles]:
-        """Knots (old, new) of time: the heart's rate as a whole, and the pause after some T waves by itself."""
+    def _time_map(
+        self, label: Labels, ventricular: npt.NDArray[np.int8], rate_hz: float, duration_s: float, fibrillates: bool
+    ) -> tuple[Doubles, Doubles]:
+        """Knots (old, new) of time: the heart's rate as a whole, the pause after some T waves, how wide a QRS is."""
         rng = self._rng
         rate = np.exp(rng.uniform(-0.22, 0.3)) if self._chance(0.7) else 1.0
-        old_s, new_s = [0.0], [0.0]
-
-        def go_on(to_s: float, stretch: float) -> None:
-            new_s.append(new_s[-1] + (to_s - old_s[-1]) * stretch / rate)
-            old_s.append(to_s)
-
+        pieces: list[tuple[float, float, float]] = []
         races = not fibrillates and self._chance(0.08)
         if fibrillates or races or self._chance(0.25):
             least, most = (-0.6, 0.8) if fibrillates else (-3.0, -1.0) if races else (-0.4, 0.5)
@@ -276,11 +291,49 @@ class Windows:
             for (_, end, value), (start, _, _) in pairwise(waves):
                 end_s, start_s = end / rate_hz, start / rate_hz
                 if value == T and start_s - end_s > 0.06:
-                    go_on(end_s + 0.01, 1.0)
-                    pause_s = start_s - 0.01 - old_s[-1]
-                    go_on(start_s - 0.01, max(np.exp(rng.uniform(least, most)), 0.05 / pause_s))
+                    from_s, to_s = end_s + 0.01, start_s - 0.01
+                    pieces.append((from_s, to_s, max(np.exp(rng.uniform(least, most)), 0.05 / (to_s - from_s))))
+        if self._mix.widens and self._chance(self._mix.widens):
+            pieces += self._widened(label, ventricular, rate_hz)
+        old_s, new_s = [0.0], [0.0]
+
+        def go_on(to_s: float, stretch: float) -> None:
+            new_s.append(new_s[-1] + (to_s - old_s[-1]) * stretch / rate)
+            old_s.append(to_s)
+
+        for start_s, end_s, stretch in sorted(pieces):
+            go_on(start_s, 1.0)
+            go_on(end_s, stretch)
         go_on(duration_s, 1.0)
         return np.array(old_s), np.array(new_s)
+
+    def _widened(
+        self, label: Labels, ventricular: npt.NDArray[np.int8], rate_hz: float
+    ) -> list[tuple[float, float, float]]:
+        """Every QRS (start, end, stretch): those of ventricular origin alike, and all others alike, to 170 ms."""
+        rng, beats = self._rng, runs_of(label, QRS)
+        is_ventricular = [bool(np.any(ventricular[a:b] == 1)) for a, b in beats]
+        others = [b - a for (a, b), yes in zip(beats, is_ventricular, strict=True) if not yes]
+        if not beats:
+            return []
+        width_s = float(np.median(others or [b - a for a, b in beats])) / rate_hz
+        usual = min(np.exp(rng.uniform(-0.15, 0.5)), max(1.0, 0.17 / width_s))
+        premature = np.exp(rng.uniform(-0.15, 0.25))
+        return [
+            (a / rate_hz, b / rate_hz, float((premature if yes else usual) * np.exp(rng.normal(0, 0.04))))
+            for (a, b), yes in zip(beats, is_ventricular, strict=True)
+        ]
+
+    def _bent(self, x: Doubles) -> Doubles:
+        """The signal with some of its first and second differences over 4 to 12 ms."""
+        near = int(self._rng.integers(1, 4))
+        slope, bend = np.zeros(2 * near + 1), np.zeros(2 * near + 1)
+        slope[0], slope[-1] = 0.5, -0.5
+        bend[near], bend[0], bend[-1] = 1, -0.5, -0.5
+        kernel = self._rng.uniform(-0.9, 0.9) * slope + self._rng.uniform(-0.5, 0.8) * bend
+        kernel[near] += self._rng.uniform(0.3, 1)
+        bent: Doubles = np.convolve(np.pad(x, near, "edge"), kernel, "valid")
+        return bent
 
     def _fibrillation(self) -> Doubles:
         """Fibrillation waves of amplitude 1: 4 to 8.5 per second, wandering in rate and size."""
@@ -408,19 +461,3 @@ class Windows:
         for border in (span.start, span.stop):
             window.weight[max(border - 60, 0) : border + 60] = 0
             window.noise[max(border - 125, 0) : border + 125] = -1
-
-
-def _without(signal: Doubles, rate_hz: float, waves: Sequence[tuple[int, int]]) -> Doubles:
-    """The signal with straight lines in place of ``waves``."""
-    signal = signal.copy()
-    for wave in waves:
-        inside, line = _line_below(signal, rate_hz, wave)
-        signal[inside] = line
-    return signal
-
-
-def _line_below(signal: Doubles, rate_hz: float, wave: tuple[int, int]) -> tuple[slice, Doubles]:
-    """Where a wave is, with a little of what is beside it, and the straight line between the ends of that."""
-    near = round(0.015 * rate_hz)
-    start, end = max(wave[0] - near, 0), min(wave[1] + near, len(signal) - 1)
-    return slice(start, end), np.linspace(signal[start], signal[end], max(end - start, 0), endpoint=False)

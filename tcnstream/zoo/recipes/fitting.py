@@ -162,21 +162,24 @@ def finished(
     log: Log,
     progress: Progress,
     kept: Path,
+    rates: Mapping[str, float] | None = None,
 ) -> Trained:
     """Trains on from ``trained`` with each of ``windows``, and gives the mean of the networks.
 
     Networks that go on from the same one have a mean that holds what each learned (Wortsman et al., arXiv:2203.05482).
-    ``recipe`` is that of one of them. ``kept`` is a .npz that has the parameters at the end.
+    ``recipe`` is that of one of them but for its rate, which is LAST_RATE where ``rates`` has no other. ``kept`` is a
+    .npz that has the parameters at the end.
     """
     network = trained.network
-    recipe = replace(recipe, seed=recipe.seed + LAST_SEED, rate=LAST_RATE, minutes=None)
+    recipe = replace(recipe, seed=recipe.seed + LAST_SEED, minutes=None)
     ends = []
     try:
         for name, drawn in windows.items():
-            log.write(last=name, recipe=asdict(recipe))
+            of_part = replace(recipe, rate=(rates or {}).get(name, LAST_RATE))
+            log.write(last=name, recipe=asdict(of_part))
             task = progress.add_task(f"training, {name}", total=1.0, loss="")
             network.parameters[:] = trained.parameters
-            ends.append(fit(network, drawn, recipe, log, progress, task).parameters)
+            ends.append(fit(network, drawn, of_part, log, progress, task).parameters)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"{kept} has the network as it was before the last parts") from None
     mean: Floats = np.mean(ends, axis=0).astype(np.float32)
