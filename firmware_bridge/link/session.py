@@ -361,6 +361,11 @@ class Link:
         heard = self._decoder.unfinished or self._last_damaged
         if self._echoed:
             what = "what is sent comes back: a loop-back plug, or a terminal that echoes, is on this port"
+        elif heard and self._replies:
+            what = (
+                f"{self._replies} replies came before, and pieces of frames since: the line loses bytes, or one of its "
+                "ends is too busy for it"
+            )
         elif heard:
             shown = heard[-60:].decode("ascii", errors="backslashreplace")
             what = f"what came is no frame of the bridge: {shown!r}; is this the right port, baud rate and firmware?"

@@ -152,6 +152,15 @@ def test_a_board_that_stops_is_given_up_by_what_its_pushes_took(monkeypatch: pyt
         process.send_signal(os_signal.SIGCONT)
 
 
+def test_pieces_of_frames_behind_good_ones_are_no_other_firmware(monkeypatch: pytest.MonkeyPatch) -> None:
+    with a_board("host") as board:
+        link = board.link
+        read = link.transport.read
+        monkeypatch.setattr(link.transport, "read", lambda timeout_s: read(timeout_s)[:7])
+        with pytest.raises(LinkError, match=r"\d+ replies came before, and pieces of frames since: the line loses"):
+            link.exchange(Kind.STATS, b"", 0.4)
+
+
 def test_a_wrong_hash_is_refused_with_both() -> None:
     content = program(SMALL).content
     wrong = hashlib.sha256(b"another").digest()
