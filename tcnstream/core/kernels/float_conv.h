@@ -139,9 +139,17 @@ typedef v4 v_of_16, v_of_8;
 #define FUSED_v_of_8 FUSED_v4
 #endif
 
+#ifdef ADD_LANE
+/* GCC would read all weights of four channels ahead and keep sums in memory to have room for them. */
+#pragma GCC push_options
+#pragma GCC optimize("no-schedule-insns")
+#endif
 PANELS(panel_4, v4, 1, TILE)
 PANELS(panel_8, v_of_8, N_OF_8, TILE)
 PANELS(panel_16, v_of_16, N_OF_16, TILE_16)
+#ifdef ADD_LANE
+#pragma GCC pop_options
+#endif
 
 #if TILE >= 4
 /* A panel of 16 and the one after it for one position: twice as many sums that do not wait for each other. */
