@@ -207,6 +207,7 @@ int tcn_prepare(tcn_work *work, void *scratch, size_t size, const tcn_plan *plan
         p->with_fused.depthwise_f32 = fused->depthwise_f32;
 #ifdef TCN_HAS_SLIDING
         p->with_fused.conv_f32_sliding = fused->conv_f32_sliding;
+        p->with_fused.depthwise_f32_sliding = fused->depthwise_f32_sliding;
 #endif
         p->kernels = &p->with_fused;
         work->isa |= TCN_FUSED;

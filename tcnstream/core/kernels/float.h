@@ -77,6 +77,22 @@ CLIP_OF(v16, i16v)
 #define CLIP_SUM(V, y, low, high) CLIP_##V(y, low, high)
 #endif
 
+/* Where the rows of a window stand: `across` from position to position, `down` from tap to tap. */
+#ifdef TCN_HAS_SLIDING
+typedef struct {
+    size_t across, down;
+} row_steps;
+#define STEPS_PARAMETER , row_steps steps
+#define STEPS_ARGUMENT , steps
+#define STEPS_ALONE , (row_steps){0, 1}
+#define ROW_OF(t, k) ((t) * steps.across + (k) * steps.down)
+#else
+#define STEPS_PARAMETER
+#define STEPS_ARGUMENT
+#define STEPS_ALONE
+#define ROW_OF(t, k) ((t) * taps + (k))
+#endif
+
 #ifndef NO_CONV_F32
 #include "float_conv.h"
 #endif

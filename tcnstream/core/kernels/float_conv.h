@@ -1,22 +1,6 @@
 /* float_conv.h - convolutions of float32, for float.h: a panel of 16 outputs is 16 / LANES vectors; narrower panels use
  * narrower vectors. */
 
-/* Where the rows of a window stand: `across` from position to position, `down` from tap to tap. */
-#ifdef TCN_HAS_SLIDING
-typedef struct {
-    size_t across, down;
-} row_steps;
-#define STEPS_PARAMETER , row_steps steps
-#define STEPS_ARGUMENT , steps
-#define STEPS_ALONE , (row_steps){0, 1}
-#define ROW_OF(t, k) ((t) * steps.across + (k) * steps.down)
-#else
-#define STEPS_PARAMETER
-#define STEPS_ARGUMENT
-#define STEPS_ALONE
-#define ROW_OF(t, k) ((t) * taps + (k))
-#endif
-
 /* Where an instruction multiplies by one value of a vector (ADD_LANE), four channels are brought in at once. */
 #ifdef ADD_LANE
 #define ONE_OF_FOUR(V, N, T, lane)                                                                               \

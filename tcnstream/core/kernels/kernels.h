@@ -75,7 +75,7 @@ typedef void (*tcn_fours_kernel)(const fours_args *a, const uint8_t *plan, const
  * frames[p + k * dilation]. So many positions and, of int8, so many values, frames padded to whole fours, at most. */
 #if (defined(__x86_64__) && defined(__GNUC__)) || defined(TCN_ARM_NEON)
 #define TCN_HAS_SLIDING
-#define TCN_NO_SLIDING , NULL, NULL
+#define TCN_NO_SLIDING , NULL, NULL, NULL
 enum { TCN_SLIDING_POSITIONS = 64, TCN_SLIDING_VALUES = 8192 - 16 };
 #else
 #define TCN_NO_SLIDING
@@ -92,7 +92,7 @@ typedef struct {
     void (*unary_f32)(const unary_args *a, int op, const float *x, float *out, uint32_t n);
     tcn_fours_kernel conv_i8_fours, depthwise_i8_fours, conv_i16_fours; /* NULL but for the family of processors that has them */
 #ifdef TCN_HAS_SLIDING
-    tcn_window_kernel conv_f32_sliding, conv_i8_sliding; /* or NULL */
+    tcn_window_kernel conv_f32_sliding, conv_i8_sliding, depthwise_f32_sliding; /* or NULL */
 #endif
 } tcn_kernels;
 
@@ -101,7 +101,7 @@ typedef struct {
 typedef struct {
     tcn_window_kernel conv_f32, depthwise_f32;
 #ifdef TCN_HAS_SLIDING
-    tcn_window_kernel conv_f32_sliding;
+    tcn_window_kernel conv_f32_sliding, depthwise_f32_sliding;
 #endif
 } tcn_fused_kernels;
 

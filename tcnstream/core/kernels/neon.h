@@ -126,5 +126,5 @@ I void some_narrowed(int8_t *to, numbers x, uint32_t n)
 
 const tcn_kernels KERNELS = {
     ISA, conv_f32, conv_i8, conv_i16, depthwise_f32, depthwise_i8_sixteens, tcn_plain_depthwise_i16, binary_f32, binary_i8_eights,
-    tcn_plain_binary_i16, unary_f32, NULL, NULL, NULL, conv_f32_sliding, conv_i8_sliding,
+    tcn_plain_binary_i16, unary_f32, NULL, NULL, NULL, conv_f32_sliding, conv_i8_sliding, depthwise_f32_sliding,
 };

@@ -280,5 +280,5 @@ I pairs some_pair_of(const int8_t *x, const int8_t *y, uint32_t n) { return side
 
 const tcn_kernels KERNELS = {
     ISA, conv_f32, CONV_I8, conv_i16, depthwise_f32, DEPTHWISE_I8, tcn_plain_depthwise_i16, binary_f32, BINARY_I8,
-    tcn_plain_binary_i16, tcn_plain_unary_f32, NULL, NULL, NULL, conv_f32_sliding, CONV_I8_SLIDING,
+    tcn_plain_binary_i16, tcn_plain_unary_f32, NULL, NULL, NULL, conv_f32_sliding, CONV_I8_SLIDING, depthwise_f32_sliding,
 };

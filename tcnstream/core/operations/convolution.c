@@ -113,9 +113,15 @@ TCN_OWN_FRAME static void find_rows(const tcn_job *j, const tcn_lane_run *lane, 
 #ifdef TCN_HAS_SLIDING
 static tcn_window_kernel sliding_kernel(const tcn_program *p, const tcn_node_record *node)
 {
-    if (node->kind != KIND_CONV || window_of(p, node)->stride != 1)
+    const tcn_kernels *k = p->kernels;
+    const conv_args *a = ARGS(conv_args);
+    if (window_of(p, node)->stride != 1)
         return NULL;
-    return node->dtype == TCN_F32 ? p->kernels->conv_f32_sliding : node->dtype == TCN_I8 ? p->kernels->conv_i8_sliding : NULL;
+    if (node->kind == KIND_DEPTHWISE)
+        return node->dtype == TCN_F32 && a->channels == a->outputs ? k->depthwise_f32_sliding : NULL;
+    if (node->kind != KIND_CONV || a->groups != 1)
+        return NULL;
+    return node->dtype == TCN_F32 ? k->conv_f32_sliding : node->dtype == TCN_I8 ? k->conv_i8_sliding : NULL;
 }
 
 /* The most positions that may slide at once, 0 where sharing the frames of their windows gains nothing. */
@@ -124,11 +130,11 @@ static int64_t most_sliding(const collector *c)
     const conv_args *a = c->args;
     const int64_t values = (a->channels + 3) / 4 * 4, shared = (int64_t)(a->taps_t - 1) * a->dilation_t;
     int64_t most = c->most < TCN_SLIDING_POSITIONS ? c->most : TCN_SLIDING_POSITIONS;
-    if (!sliding_kernel(c->j->p, c->j->node) || a->taps_t == 1 || a->groups != 1)
+    if (!sliding_kernel(c->j->p, c->j->node) || a->taps_t == 1)
         return 0;
     if (c->j->node->dtype == TCN_I8 && TCN_SLIDING_VALUES / values - shared < most)
         most = TCN_SLIDING_VALUES / values - shared;
-    return most > a->dilation_t && most >= FEWEST_SLIDING ? most : 0;
+    return most >= a->dilation_t && most >= FEWEST_SLIDING ? most : 0;
 }
 
 /* Returns the first frame that is not done. */
@@ -141,7 +147,7 @@ static int64_t conv_sliding(collector *c, const tcn_lane_run *lane, int64_t f)
     const tcn_window_kernel kernel = sliding_kernel(p, j->node);
     const int64_t end = lane->end[j->out[0]];
     int64_t n, i;
-    for (; c->sliding && (n = end - f < c->sliding ? end - f : c->sliding) > dilation && n >= FEWEST_SLIDING; f += n) {
+    for (; c->sliding && (n = end - f < c->sliding ? end - f : c->sliding) >= dilation && n >= FEWEST_SLIDING; f += n) {
         uint8_t *out = output_frame_at(p, lane, j->out[0], f);
         emit(c);
         find_rows(j, lane, f - j->window->pad_begin, 1, n + (int64_t)(c->taps - 1) * dilation, p->rows, 1);
