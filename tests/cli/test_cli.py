@@ -628,8 +628,7 @@ def test_a_shipped_model_segments_the_shipped_recording(call: Call, tmp_path: Pa
     # A minute with 100 beats at a median rate of 104 (peaks of the band-passed signal); premature ones have no P.
     assert 98 <= shown["heart_rate_bpm"] <= 112
     assert 95 <= waves.count("qrs") <= 108 and 80 <= waves.count("t") <= 110
-    # With 40 ms of look-ahead the fast network misses about half of the P waves of this recording (docs/models.md).
-    assert (35 if name.startswith("ecg_fast") else 60) <= waves.count("p") <= 100
+    assert 60 <= waves.count("p") <= 100
 
 
 @pytest.mark.parametrize("name", [name for name in shipped_models() if name.startswith("speech")])

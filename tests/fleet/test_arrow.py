@@ -61,9 +61,7 @@ def test_marks_of_a_model_are_columns_and_null_where_a_model_has_none() -> None:
     rows = segment_batches("ecg_beats")(batch).to_pylist()
     assert rows == expected(batch, "ecg_beats") and all(row["noise"] is not None for row in rows)
     assert {row["ventricular"] is None for row in rows} == {True, False}
-    assert {(row["ventricular"], row["noise"]) for row in segment_batches("ecg_fast")(batch).to_pylist()} == {
-        (None, None)
-    }
+    assert {(row["ventricular"], row["noise"]) for row in segment_batches("ecg")(batch).to_pylist()} == {(None, None)}
 
 
 def test_a_pool_of_processes_takes_it_as_it_is() -> None:

@@ -233,8 +233,8 @@ def test_the_state_of_another_model_is_refused_with_both_hashes(ecg: Samples) ->
 def test_a_new_model_takes_over_the_states_of_an_old_one(ecg: Samples) -> None:
     """From there on it says what it would have said had it had the signal from the start."""
     many, cut, card = messages(ecg, 25), 160, load_card(shipped_models()["ecg_fast"])
-    state, _ = Keyed("ecg", rate_hz=RATE_HZ, emit="frames", card=card).step("bed", None, many[:cut])
-    new = Keyed("ecg_fast", rate_hz=RATE_HZ, emit="frames", card=card, takes_over="ecg")
+    state, _ = Keyed("ecg_beats", rate_hz=RATE_HZ, emit="frames", card=card).step("bed", None, many[:cut])
+    new = Keyed("ecg_fast", rate_hz=RATE_HZ, emit="frames", card=card, takes_over="ecg_beats")
     state, made = new.step("bed", state, many[cut : cut + 5])
     _, more = Keyed("ecg_fast", rate_hz=RATE_HZ, emit="frames", card=card).step("bed", state, many[cut + 5 :])
     rows = [row for row in (*made, *more) if isinstance(row, FramesRow)]

@@ -475,7 +475,7 @@ def test_the_files_lean_to_p_waves_and_to_marks(tmp_path: Path) -> None:
     from tcnstream.zoo.recipes.architecture import units_of
     from tcnstream.zoo.recipes.fitting import Trained
     from tcnstream.zoo.recipes.separable import Network, folded_weights
-    from tcnstream.zoo.recipes.train_ecg import MARK_BIASES, P_BIAS, write_models
+    from tcnstream.zoo.recipes.train_ecg import write_models
 
     params = stage_params()
     channels, units = units_of(params)
@@ -483,9 +483,10 @@ def test_the_files_lean_to_p_waves_and_to_marks(tmp_path: Path) -> None:
     statistics = network.measure(windows().draw(1)[0], network.parameters)
     learned = network.parameters[network.parts["head.b"][0]].copy()
     trained = Trained(network, network.parameters, statistics, 1)
-    write_models(trained, params, windows(frames=1000), MARKS, "nothing", "m", tmp_path)
+    biases = {"p": 0.75, "ventricular": 1.5, "noise": 0.5}
+    write_models(trained, params, windows(frames=1000), MARKS, "nothing", "m", tmp_path, biases)
     leans = folded_weights(tmp_path / "m.f32.tflite")[-1][1] - learned
-    np.testing.assert_allclose(leans, [0, P_BIAS, 0, 0, MARK_BIASES["ventricular"], MARK_BIASES["noise"]], atol=1e-6)
+    np.testing.assert_allclose(leans, [0, 0.75, 0, 0, 1.5, 0.5], atol=1e-6)
 
 
 @pytest.mark.parametrize(("file", "look_ahead"), [("ecg", 50), ("ecg_fast", 10)])
@@ -902,13 +903,16 @@ def test_windows_that_cannot_be_drawn_end_the_training_and_do_not_stop_it_for_ev
 
 
 @needs_compiler
-def test_the_last_parts_go_on_from_the_first_and_their_mean_is_the_network(ludb: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "rates"), [("beats", [1e-3, 2e-3, 1e-3]), ("fast", [1.5e-3, 1.5e-3])])
+def test_the_last_parts_go_on_from_the_first_and_their_mean_is_the_network(
+    ludb: Path, tmp_path: Path, kind: str, rates: list[float]
+) -> None:
     pytest.importorskip("keras", reason="Keras converts what was trained")
     from tcnstream.zoo.recipes import train_ecg
 
     app = typer.Typer()
     app.command()(train_ecg.main)
-    call = ["--name=ecg", f"--ludb={ludb}", "--steps=2", "--last=2", "--frames=1000"]
+    call = ["--name=ecg", f"--course={kind}", f"--ludb={ludb}", "--steps=2", "--last=2", "--frames=1000"]
     kept = []
     for out in (tmp_path / "a", tmp_path / "b"):
         result = CliRunner().invoke(app, [*call, f"--out={out}"])
@@ -916,11 +920,11 @@ def test_the_last_parts_go_on_from_the_first_and_their_mean_is_the_network(ludb:
         kept.append(dict(np.load(out / "ecg.npz")))
     assert all(np.array_equal(kept[0][what], kept[1][what]) for what in ("parameters", "statistics"))
     log = [json.loads(line) for line in (tmp_path / "a" / "ecg.log.jsonl").read_text().splitlines()]
-    assert [line["last"] for line in log if "last" in line] == list(train_ecg.LAST)
+    assert [line["last"] for line in log if "last" in line] == list(train_ecg.COURSES[train_ecg.Kind(kind)].last)
     told = [line["recipe"] for line in log if "last" in line]
     assert all(recipe["steps"] == 2 and recipe["seed"] == 11 for recipe in told)
-    assert [recipe["rate"] for recipe in told] == [part.rate for part in train_ecg.LAST.values()] == [1e-3, 2e-3, 1e-3]
-    assert "8 steps" in load_card(tmp_path / "a" / "ecg.toml").training_data
+    assert [recipe["rate"] for recipe in told] == rates
+    assert f"{2 + 2 * len(rates)} steps" in load_card(tmp_path / "a" / "ecg.toml").training_data
 
 
 @needs_compiler
