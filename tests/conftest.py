@@ -8,6 +8,17 @@ from typing import TypeVar
 
 import pytest
 
+try:
+    from hypothesis import HealthCheck, settings
+except ImportError:  # nothing is drawn where Flink is
+    pass
+else:
+    # A case that was kept waiting for 0.2 s is none that fails, and every run draws the same.
+    settings.register_profile(
+        "any machine", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("any machine")
+
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 _NO_SKIPS = os.environ.get("TCNSTREAM_NO_SKIPS") == "1"
