@@ -6,6 +6,8 @@ import ast
 import json
 import re
 import shlex
+import subprocess
+import sys
 from dataclasses import fields
 
 import pytest
@@ -35,6 +37,12 @@ def test_every_command_line_in_the_documents_is_understood(line: str) -> None:
     name, *arguments = shlex.split(line)[1:]
     command = get_command(app).commands[name]  # type: ignore[attr-defined]
     command.make_context(name, arguments, resilient_parsing=False)
+
+
+def test_the_bridge_runs_as_a_module() -> None:
+    command = [sys.executable, "-m", "firmware_bridge", "devices", "--help"]
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0 and "Usage: firmware-bridge devices" in answer.stdout
 
 
 def test_every_command_is_documented() -> None:
