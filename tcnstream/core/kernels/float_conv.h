@@ -123,7 +123,7 @@ typedef v4 v_of_16, v_of_8;
 #define FUSED_v_of_8 FUSED_v4
 #endif
 
-#ifdef ADD_LANE
+#if defined(ADD_LANE) && !defined(__clang__)
 /* GCC would read all weights of four channels ahead and keep sums in memory to have room for them. */
 #pragma GCC push_options
 #pragma GCC optimize("no-schedule-insns")
@@ -131,7 +131,7 @@ typedef v4 v_of_16, v_of_8;
 PANELS(panel_4, v4, 1, TILE)
 PANELS(panel_8, v_of_8, N_OF_8, TILE)
 PANELS(panel_16, v_of_16, N_OF_16, TILE_16)
-#ifdef ADD_LANE
+#if defined(ADD_LANE) && !defined(__clang__)
 #pragma GCC pop_options
 #endif
 
