@@ -8,7 +8,7 @@
 
 #define TCN_PLAN_MAGIC "TCNPLAN\n"
 #define TCN_SNAPSHOT_MAGIC "TCNSNAP\n"
-#define TCN_VERSION 6u
+#define TCN_VERSION 7u
 #define TCN_NONE 0xFFFFFFFFu
 #define TCN_NO_NUMBER 0xFFFFu
 #define TCN_SAME INT32_MIN
@@ -281,7 +281,8 @@ TCN_HAS_SIZE(binary_float_args, 16);
  * CONV weights, per group and panel of width w:  f32 (taps, channels, w)
  *                                                i8, i16 (taps, ceil(channels / 4), w, 4)
  * DEPTHWISE weights: (taps, outputs). Per-output arrays have panel_total(outputs / groups) entries per
- * group (DEPTHWISE: outputs). */
+ * group (DEPTHWISE: outputs).
+ * What FLOAT has no use of may be other data of the plan, where no axis_args stands behind. */
 typedef struct {
     uint32_t taps_t;
     uint32_t taps_f;
@@ -291,17 +292,17 @@ typedef struct {
     uint32_t outputs; /* per frame position, over all groups */
     uint32_t weights_at;
     uint32_t bias_at; /* f32, i32 (input zero point folded in) or i64 */
-    uint32_t bias_u8_at; /* i8, portable: the same for activations shifted by 128 */
+    float low_f;
+    float high_f;
+    uint16_t rescale; /* RESCALE_... */
+    uint16_t has_axis; /* 1: an axis_args stands behind, always of TRANSPOSE_CONV; 0: a position is a frame */
+    uint32_t bias_u8_at; /* from here on of integers alone; i8, portable: the bias for activations shifted by 128 */
     uint32_t multiplier_at; /* i32; EXACT: i64 mantissas */
     uint32_t shift_at; /* i32; EXACT: exponents */
-    uint16_t rescale; /* RESCALE_... */
     int16_t zero_out;
     int16_t low;
     int16_t high;
-    uint16_t has_axis; /* 1: an axis_args stands behind, always of TRANSPOSE_CONV; 0: a position is a frame */
     uint16_t reserved;
-    float low_f;
-    float high_f;
 } conv_args;
 TCN_HAS_SIZE(conv_args, 64);
 
@@ -378,14 +379,13 @@ typedef struct {
 } softmax_args;
 TCN_HAS_SIZE(softmax_args, 44);
 
-/* MOVE: runs of elements from the inputs to the outputs. */
+/* MOVE: runs of bytes from the inputs to the outputs. */
 typedef struct {
-    uint32_t element_bytes;
     uint32_t constant_at; /* a whole frame of the only output; 0: the runs cover all */
     uint32_t n_runs;
     uint32_t runs_at; /* move_run [n_runs] */
 } move_args;
-TCN_HAS_SIZE(move_args, 16);
+TCN_HAS_SIZE(move_args, 12);
 
 /* QUANTIZE: f32 to integers; RESCALE (RESCALE_TO_...): integers of another scale to integers or to f32. */
 typedef struct {
@@ -500,15 +500,18 @@ typedef struct {
 } interpolate_args;
 TCN_HAS_SIZE(interpolate_args, 8);
 
-/* Elements that stay side by side. */
+/* Bytes that stay side by side, and as many others at equal distances. */
 typedef struct {
-    uint32_t operand;
-    uint32_t output;
+    uint8_t operand;
+    uint8_t output;
+    uint16_t times;
     uint32_t begin;
     uint32_t to;
     uint32_t count;
+    int32_t begin_step; /* bytes from one time to the next */
+    int32_t to_step;
 } move_run;
-TCN_HAS_SIZE(move_run, 20);
+TCN_HAS_SIZE(move_run, 24);
 
 /* The start of a snapshot; then the rings of all tensors, each in the order of time, the carries, and a CRC-32.
  *
@@ -556,6 +559,6 @@ TCN_HAS_SIZE(tcn_snapshot_head, 24);
     X(INTERPOLATE, tcn_interpolate)
 #endif
 
-#define TCN_LAYOUT 0x60C82221u /* of these two headers */
+#define TCN_LAYOUT 0xE0887E6Eu /* of these two headers */
 
 #endif

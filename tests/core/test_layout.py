@@ -61,7 +61,7 @@ def test_a_record_is_packed_and_read_by_name() -> None:
     place = Written()
     content = Example(elements=3, table=b"abc", words=(b"w", None), label="four").pack(place)
     assert len(content) == Example.size == 36
-    assert place.blobs == [(b"abc", 64), (b"w", 4)]
+    assert place.blobs == [(b"abc", 16), (b"w", 4)]
     read = Example.read(b"...." + content, 4)
     assert (read.elements, read.table_at, read.pair, read.words_at) == (3, 1000, (7, 8), (2000, 0))
     assert (read.label, read.scale, read.tensor, read.small) == (4, 0.5, 10, (-1, 2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import struct
 import subprocess
@@ -10,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.paths import MODELS, STATEFUL
+from helpers.paths import DATA, MODELS, STATEFUL
 
 import tcnstream
 from tcnstream import EngineError, ModelError, NotStreamableError
 from tcnstream.engines.native.core import load_core
-from tcnstream.engines.native.layout import MAGIC, VERSION, Binary, Conv, Header, Kind
-from tcnstream.engines.native.planfile import c_header, node_records, read_facts, sections, stream_numbers
+from tcnstream.engines.native.layout import MAGIC, VERSION, Binary, Conv, Header, Kind, Move
+from tcnstream.engines.native.planfile import c_header, node_records, read_facts, sections, stream_numbers, write_plan
 from tcnstream.signal.card import find_model
 
 
@@ -69,9 +70,37 @@ def test_a_plan_for_a_family_says_so_and_another_core_refuses_it(family: str) ->
 @pytest.mark.parametrize("name", ["nse_lg.i8", "causal.i8", "spectro.i8", "causal.i16", "ecg", "speech"])
 def test_a_plan_for_a_family_is_little_more_than_its_constants(name: str, family: str) -> None:
     model = load(name) if "." in name else tcnstream.load(find_model(name)[0])
+    assert len(model.plan_file(family=family)) <= 1.3 * constant_bytes(model)
+
+
+def constant_bytes(model: tcnstream.Model) -> int:
     used = {i for node in model.plan.nodes for i in node.inputs if i >= 0}
-    constants = sum(data.nbytes for i in used if (data := model.plan.tensors[i].data) is not None)
-    assert len(model.plan_file(family=family)) <= 1.3 * constants
+    return sum(data.nbytes for i in used if (data := model.plan.tensors[i].data) is not None)
+
+
+def test_a_transposition_is_a_few_moves_of_many_elements() -> None:
+    """929 moves of one element each took 18,580 bytes."""
+    model = tcnstream.load(DATA / "converted" / "lt_cls_flat.tflite")
+    content = model.plan_file(family="cortex-m-helium")
+    moves = [Move.read(content, node.args_at) for node in node_records(content) if node.kind == Kind.MOVE]
+    assert 0 < sum(move.n_runs for move in moves) <= 40
+    assert len(content) <= 1.3 * constant_bytes(model)
+
+
+def test_data_that_others_hold_as_a_part_are_not_written_again() -> None:
+    """Every padding of zeros is the beginning of the longest one, or of zeros among weights."""
+    model = load("nse_mb.f32")
+    content = model.plan_file(family="cortex-m-dsp")
+    fills = {node.fill_at for node in node_records(content) if node.fill_at}
+    assert len(fills) <= 2 < sum(node.fill_at > 0 for node in node_records(content))
+
+
+def test_a_convolution_of_floats_has_no_scales_of_integers() -> None:
+    content = load("causal.f32").plan_file()
+    places = sorted(node.args_at for node in node_records(content) if node.kind == Kind.CONV)
+    assert {b - a for a, b in itertools.pairwise(places)} >= {Conv.offset("bias_u8_at")}
+    assert places[-1] + Conv.size <= len(content)
+    load_core().Plan(write_plan(load("causal.f32").plan))
 
 
 @pytest.mark.parametrize("family", ["cortex-m-dsp", "cortex-m-helium"])

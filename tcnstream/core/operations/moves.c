@@ -11,20 +11,24 @@ TCN_RARELY static int check_move(tcn_checker *c)
         REQUIRE(frames_in(c, c->out[r])->dtype == output_of(c)->dtype, &c->node->n_outputs, TCN_VALUE);
         missing += frames_in(c, c->out[r])->bytes;
     }
-    REQUIRE(a->element_bytes > 0 && a->element_bytes * (uint64_t)elements_of(output_of(c)) == output_of(c)->bytes, &a->element_bytes, TCN_VALUE);
     if (a->constant_at)
         REQUIRE(c->node->n_outputs == 1 && holds(c, a->constant_at, output_of(c)->bytes, 1), &a->constant_at, TCN_BOUNDS);
     if (a->constant_at && !a->n_runs)
         return TCN_OK;
-    REQUIRE(holds(c, a->runs_at, a->n_runs, sizeof(move_run)), &a->runs_at, TCN_BOUNDS);
+    REQUIRE(holds(c, a->runs_at, (uint64_t)a->n_runs * (sizeof(move_run) / 4), 4), &a->runs_at, TCN_BOUNDS);
     run = (const move_run *)(const void *)(c->plan + a->runs_at);
-    for (r = 0; r < a->n_runs; r++) {
-        REQUIRE(run[r].operand < c->node->n_inputs, &run[r].operand, TCN_BOUNDS);
-        REQUIRE(input_of(c, run[r].operand)->dtype == output_of(c)->dtype, &run[r].operand, TCN_VALUE);
-        REQUIRE((uint64_t)run[r].begin + run[r].count <= elements_of(input_of(c, run[r].operand)), &run[r].begin, TCN_BOUNDS);
-        REQUIRE(run[r].output < c->node->n_outputs, &run[r].output, TCN_BOUNDS);
-        REQUIRE((uint64_t)run[r].to + run[r].count <= elements_of(frames_in(c, c->out[run[r].output])), &run[r].to, TCN_BOUNDS);
-        missing -= run[r].count * a->element_bytes;
+    for (r = 0; r < a->n_runs; r++, run++) {
+        uint32_t begin = run->begin, to = run->to, left = run->times, in, out;
+        REQUIRE(run->operand < c->node->n_inputs, &run->operand, TCN_BOUNDS);
+        REQUIRE(run->output < c->node->n_outputs, &run->output, TCN_BOUNDS);
+        REQUIRE(input_of(c, run->operand)->dtype == output_of(c)->dtype, &run->operand, TCN_VALUE);
+        in = input_of(c, run->operand)->bytes;
+        out = frames_in(c, c->out[run->output])->bytes;
+        REQUIRE(left && run->count <= in && run->count <= out, &run->times, TCN_BOUNDS);
+        for (; left; left--, begin += (uint32_t)run->begin_step, to += (uint32_t)run->to_step) {
+            REQUIRE(begin <= in - run->count && to <= out - run->count, &run->begin, TCN_BOUNDS);
+            missing -= run->count;
+        }
     }
     REQUIRE(a->constant_at || !missing, &a->n_runs, TCN_VALUE);
     return TCN_OK;
@@ -58,10 +62,16 @@ static void move(const tcn_job *j)
             if (a->constant_at)
                 memcpy(output_frame_at(p, lane, j->out[0], f), p->plan + a->constant_at, p->places[j->out[0]].bytes);
             for (r = 0; r < a->n_runs; r++) {
-                const uint8_t *in = frame_at(p, lane, j->in[runs[r].operand], f);
-                uint8_t *out = output_frame_at(p, lane, j->out[runs[r].output], f);
-                memcpy(out + (size_t)runs[r].to * a->element_bytes, in + (size_t)runs[r].begin * a->element_bytes,
-                       (size_t)runs[r].count * a->element_bytes);
+                const move_run *run = runs + r;
+                const uint8_t *in = frame_at(p, lane, j->in[run->operand], f) + run->begin;
+                uint8_t *out = output_frame_at(p, lane, j->out[run->output], f) + run->to;
+                uint32_t left = run->times;
+                memcpy(out, in, run->count);
+                while (--left) {
+                    in += run->begin_step;
+                    out += run->to_step;
+                    memcpy(out, in, run->count);
+                }
             }
         }
     }

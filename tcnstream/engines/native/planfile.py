@@ -15,7 +15,7 @@ import itertools
 import math
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from types import SimpleNamespace
@@ -38,6 +38,7 @@ from tcnstream.engines.native.layout import (
     NO_NUMBER,
     SAME,
     VERSION,
+    Conv,
     Description,
     Dtype,
     Edge,
@@ -49,6 +50,7 @@ from tcnstream.engines.native.layout import (
     NodeRecord,
     PlanFlag,
     Reduce,
+    Rescale,
     RingRecord,
     TensorRecord,
     WindowRecord,
@@ -146,9 +148,9 @@ def write_plan(plan: Plan, identity: str = "", rounding: str = "litert", family:
 
 def _written(plan: Plan, identity: str, rounding: str, family: Family, program_crc32: int = 0) -> bytes:
     packed = [pack(plan, node, rounding, family) for node in plan.nodes]
-    measured = _Writer(plan, packed, family)
-    measured.assemble(identity, rounding, program_crc32)
-    return _Writer(plan, packed, family, len(measured.wide)).assemble(identity, rounding, program_crc32)
+    first = _Writer(plan, packed, family)
+    first.assemble(identity, rounding, program_crc32)
+    return _Writer(plan, packed, family, first.wide_contents).assemble(identity, rounding, program_crc32)
 
 
 def unsupported_parts(plan: Plan) -> list[EngineError]:
@@ -228,20 +230,21 @@ class _Overlapping:
 class _Writer:
     """Sections that grow, then one file.
 
-    Of the data, what is aligned to more than a word comes first, so that there is no gap among the rest; ``wide_bytes``
-    is what that takes.
+    Of the data, what is aligned to more than a word comes first, so that there is no gap among the rest: all that is
+    ``wide``, with its alignment, the longest first, so that what another one holds as a part is not written again.
     """
 
-    def __init__(self, plan: Plan, packed: Sequence[Packed], family: Family, wide_bytes: int = 0) -> None:
+    def __init__(
+        self, plan: Plan, packed: Sequence[Packed], family: Family, wide: Iterable[tuple[bytes, int]] = ()
+    ) -> None:
         self.plan = plan
         self.packed = packed
         self.family = family
         self.numbers = stream_numbers(plan)
-        self.alignment = ALIGNMENT if family == Family.PORTABLE else FAMILY_ALIGNMENT
         self.names = bytearray()
         self.name_at: dict[str, int] = {}
         self.wide, self.words = bytearray(), bytearray()
-        self.blob_at: dict[tuple[bytes, bool], int] = {}
+        self.wide_contents: dict[tuple[bytes, int], int] = {}
         self.carry_bytes = 0
         self.readers = _last_readers(plan)
         rates = growth(plan)
@@ -265,8 +268,12 @@ class _Writer:
             "n_operands": len(self.operands_of_all),
         }
         records_end = sections(SimpleNamespace(**self.counts)).end
-        self.wide_at = -(-records_end // self.alignment) * self.alignment
-        self.words_at = self.wide_at + wide_bytes
+        alignment = ALIGNMENT if family == Family.PORTABLE else FAMILY_ALIGNMENT
+        self.wide_at = -(-records_end // alignment) * alignment
+        for content, alignment in sorted(wide, key=lambda blob: (blob[1], len(blob[0])), reverse=True):
+            self.blob(content, alignment)
+        self.wide += bytes(-len(self.wide) % _WORD_BYTES)
+        self.words_at = self.wide_at + len(self.wide)
 
     def text(self, text: str) -> int:
         """The place of ``text`` among the names; equal texts are kept once."""
@@ -276,14 +283,13 @@ class _Writer:
         return self.name_at[text]
 
     def blob(self, content: bytes, alignment: int) -> int:
-        """The offset of ``content`` in the file; equal contents are kept once."""
-        is_wide = alignment > _WORD_BYTES
-        if (content, is_wide) not in self.blob_at:
-            data, data_at = (self.wide, self.wide_at) if is_wide else (self.words, self.words_at)
-            data += bytes(-len(data) % min(alignment, self.alignment))
-            self.blob_at[content, is_wide] = data_at + len(data)
-            data += content
-        return self.blob_at[content, is_wide]
+        """The offset of ``content`` in the file; what is there already is not written again."""
+        if alignment > _WORD_BYTES:
+            alignment = ALIGNMENT if self.family == Family.PORTABLE else alignment
+            if (content, alignment) not in self.wide_contents:
+                self.wide_contents[content, alignment] = self.wide_at + _place(self.wide, content, alignment)
+            return self.wide_contents[content, alignment]
+        return self.words_at + _place(self.words, content, _WORD_BYTES)
 
     def tensor(self, i: int) -> int:
         return self.numbers[i]
@@ -305,10 +311,9 @@ class _Writer:
             for i, frame in zip(self.numbers, self.frames, strict=True)
         )
         descriptions = b"" if self.family != Family.PORTABLE else self.descriptions()
-        self.wide += bytes(-len(self.wide) % _WORD_BYTES)
         described_at = self.words_at + len(self.words)
         names_at = described_at + len(descriptions)
-        total = names_at + len(self.names)
+        total = max(names_at + len(self.names), described_at + Conv.size - Conv.offset("bias_u8_at"))
         total += -total % _WORD_BYTES
         header = Header(
             version=VERSION,
@@ -386,7 +391,10 @@ class _Writer:
     def arguments(self, packed: Packed) -> bytes | None:
         if packed.arguments is None:
             return None
-        return packed.arguments.pack(self) + (packed.behind.pack(self) if packed.behind else b"")
+        arguments = packed.arguments.pack(self)
+        if isinstance(packed.arguments, Conv) and packed.arguments.rescale == Rescale.FLOAT and not packed.behind:
+            return arguments[: Conv.offset("bias_u8_at")]
+        return arguments + (packed.behind.pack(self) if packed.behind else b"")
 
     def remembered(self) -> tuple[list[RingRecord], int]:
         """A ring per tensor of which a stream remembers anything, and the bytes of all rings."""
@@ -454,6 +462,18 @@ class _Writer:
             zero_point=0 if q is None else int(q.zero_point.flat[0]),
         )
         return described.pack(self)
+
+
+def _place(data: bytearray, content: bytes, alignment: int) -> int:
+    """Where ``content`` begins in ``data``, at a multiple of ``alignment``: where it was, or else at the end."""
+    found = data.find(content)
+    while found >= 0 and found % alignment:
+        found = data.find(content, found + 1)
+    if found < 0:
+        data += bytes(-len(data) % alignment)
+        found = len(data)
+        data += content
+    return found
 
 
 def _frame_bytes(tensor: Tensor) -> int:

@@ -20,8 +20,8 @@ that is a multiple of 16. Offsets (``..._at`` in C) count bytes from its start. 
     descriptions  of all tensors, then of all nodes, for reports: no board needs them
     names         NUL-terminated UTF-8: the model's identity first, and what descriptions call things
 
-Tensors are numbered as they are made: the inputs, then the outputs of each node. Data begin at a multiple of 64, of 16
-in what is packed for a family of processors, which has no descriptions.
+Tensors are numbered as they are made: the inputs, then the outputs of each node. Data begin at a multiple of 64; in
+what is packed for a family of processors, which has no descriptions, weights at one of 16 and other data at one of 8.
 """
 
 from enum import IntEnum
@@ -39,6 +39,7 @@ from tcnstream.engines.native.layout.records import (
     Blob,
     Bytes8,
     Carry,
+    Numbers,
     Record,
     TensorNumber,
     Text,
@@ -48,7 +49,7 @@ from tcnstream.engines.native.layout.records import (
 
 MAGIC = b"TCNPLAN\n"
 SNAPSHOT_MAGIC = b"TCNSNAP\n"
-VERSION = 6
+VERSION = 7
 ALIGNMENT = 64
 FAMILY_ALIGNMENT = 16
 NONE = 0xFFFFFFFF
@@ -418,7 +419,7 @@ class Axis(Record, c="axis_args"):
     pad_f: I32
     f_in: U32
     f_out: U32
-    edge_f: Blob = doc("`channels` elements of padding")
+    edge_f: Numbers = doc("`channels` elements of padding")
 
 
 class Conv(Record, c="conv_args"):
@@ -429,6 +430,7 @@ class Conv(Record, c="conv_args"):
                                                    i8, i16 (taps, ceil(channels / 4), w, 4)
     DEPTHWISE weights: (taps, outputs). Per-output arrays have panel_total(outputs / groups) entries per
     group (DEPTHWISE: outputs).
+    What FLOAT has no use of may be other data of the plan, where no axis_args stands behind.
     """
 
     taps_t: U32
@@ -438,18 +440,18 @@ class Conv(Record, c="conv_args"):
     groups: U32
     outputs: U32 = doc("per frame position, over all groups")
     weights: Blob
-    bias: Blob = doc("f32, i32 (input zero point folded in) or i64")
-    bias_u8: Blob = doc("i8, portable: the same for activations shifted by 128")
-    multiplier: Blob = doc("i32; EXACT: i64 mantissas")
-    shift: Blob = doc("i32; EXACT: exponents")
+    bias: Numbers = doc("f32, i32 (input zero point folded in) or i64")
+    low_f: F32
+    high_f: F32
     rescale: U16 = doc("RESCALE_...")
+    has_axis: U16 = doc("1: an axis_args stands behind, always of TRANSPOSE_CONV; 0: a position is a frame")
+    bias_u8: Numbers = doc("from here on of integers alone; i8, portable: the bias for activations shifted by 128")
+    multiplier: Numbers = doc("i32; EXACT: i64 mantissas")
+    shift: Numbers = doc("i32; EXACT: exponents")
     zero_out: I16
     low: I16
     high: I16
-    has_axis: U16 = doc("1: an axis_args stands behind, always of TRANSPOSE_CONV; 0: a position is a frame")
     reserved: U16 = 0
-    low_f: F32
-    high_f: F32
 
 
 class Fours(Record, c="fours_args"):
@@ -496,8 +498,8 @@ class Pool(Record, c="pool_args"):
 class Operands(Record, c="operands_args"):
     """Operands that are no streams as they stand; behind the arguments of BINARY."""
 
-    constant: tuple[Blob, Blob] = doc("0: a stream, else a whole frame of constants")
-    index: tuple[Blob, Blob] = doc("0: as it stands, else u32 [elements], which element of the operand to take")
+    constant: tuple[Numbers, Numbers] = doc("0: a stream, else a whole frame of constants")
+    index: tuple[Numbers, Numbers] = doc("0: as it stands, else u32 [elements], which element of the operand to take")
 
 
 class Binary(Record, c="binary_args"):
@@ -534,8 +536,8 @@ class BinaryScalar(Record, c="binary_scalar_args"):
     """
 
     elements: U32
-    constant: tuple[Blob, Blob] = doc("as in operands_args")
-    index: tuple[Blob, Blob]
+    constant: tuple[Numbers, Numbers] = doc("as in operands_args")
+    index: tuple[Numbers, Numbers]
     zero: tuple[I32, I32]
     left_shift: I32
     multiplier: tuple[I32, I32]
@@ -551,8 +553,8 @@ class Select(Record, c="select_args"):
     """SELECT: the condition, what is taken where it holds, what where it does not."""
 
     elements: U32
-    constant: tuple[Blob, Blob, Blob] = doc("as in operands_args")
-    index: tuple[Blob, Blob, Blob]
+    constant: tuple[Numbers, Numbers, Numbers] = doc("as in operands_args")
+    index: tuple[Numbers, Numbers, Numbers]
 
 
 class UnaryScalar(Record, c="unary_scalar_args"):
@@ -582,14 +584,14 @@ class Table(Record, c="table_args"):
 
     elements: U32
     out_bytes: U32
-    table: Blob = doc("(256, out_bytes), by the raw value as uint8")
+    table: Numbers = doc("(256, out_bytes), by the raw value as uint8")
 
 
 class Table16(Record, c="table16_args"):
     """TABLE16, SIGMOID16 (SIGMOID_...): answers to an int16 between those in a table."""
 
     elements: U32
-    table: Blob = doc("TABLE16: i16 [513]; SIGMOID16: u16 [256]")
+    table: Numbers = doc("TABLE16: i16 [513]; SIGMOID16: u16 [256]")
     multiplier: I32 = doc("SIGMOID16", default=0)
     shift: I32 = doc("SIGMOID16", default=0)
 
@@ -604,29 +606,31 @@ class Softmax(Record, c="softmax_args"):
     shift: I32
     radius: I32
     low: I32
-    exp: Blob = doc("i16 [513]")
-    inverse: Blob = doc("i16 [513]")
+    exp: Numbers = doc("i16 [513]")
+    inverse: Numbers = doc("i16 [513]")
     inverse_multiplier: I32 = doc("i8, LOG_SOFTMAX: 1 / multiplier")
     inverse_shift: I32
 
 
 class Move(Record, c="move_args"):
-    """MOVE: runs of elements from the inputs to the outputs."""
+    """MOVE: runs of bytes from the inputs to the outputs."""
 
-    element_bytes: U32
-    constant: Blob = doc("a whole frame of the only output; 0: the runs cover all")
+    constant: Numbers = doc("a whole frame of the only output; 0: the runs cover all")
     n_runs: U32
-    runs: Blob = doc("move_run [n_runs]")
+    runs: Numbers = doc("move_run [n_runs]")
 
 
 class MoveRun(Record, c="move_run"):
-    """Elements that stay side by side."""
+    """Bytes that stay side by side, and as many others at equal distances."""
 
-    operand: U32
-    output: U32
+    operand: U8
+    output: U8
+    times: U16
     begin: U32
     to: U32
     count: U32
+    begin_step: I32 = doc("bytes from one time to the next")
+    to_step: I32
 
 
 class RescaleIntegers(Record, c="rescale_args"):
@@ -647,7 +651,7 @@ class Reduce(Record, c="reduce_args"):
 
     outputs: U32 = doc("how many statistics")
     count: U32 = doc("values of a frame in each")
-    index: Blob = doc("u32 (outputs, count): elements of the input frame")
+    index: Numbers = doc("u32 (outputs, count): elements of the input frame")
     zero_in: I32 = 0
     multiplier: I32 = 0
     shift: I32 = 0
@@ -669,7 +673,7 @@ class Previous(Record, c="previous_args"):
 
     shown: TensorNumber = doc("the tensor")
     reserved: U16 = 0
-    start: Blob
+    start: Numbers
 
 
 class Sums16(Record, c="sums16_args"):
@@ -678,9 +682,9 @@ class Sums16(Record, c="sums16_args"):
     depth: U32
     outputs: U32
     weights: Blob = doc("i8 (outputs, depth)")
-    bias: Blob = doc("i32, input zero point folded in")
-    multiplier: Blob = doc("i32 [outputs]")
-    shift: Blob = doc("i32 [outputs]")
+    bias: Numbers = doc("i32, input zero point folded in")
+    multiplier: Numbers = doc("i32 [outputs]")
+    shift: Numbers = doc("i32 [outputs]")
     gates: U32 = doc("LSTM_STEP: 4, or 3 where the entry is what the forget gate leaves", default=0)
     cell_bits: U32 = doc("integer bits of the cell's state", default=0)
     clip: I32 = doc("of the cell's state, 0: none", default=0)
@@ -694,7 +698,7 @@ class SvdfFilter(Record, c="svdf_filter_args"):
 
     rank: U32 = doc("filters that are summed")
     weights: Blob = doc("i16 (extent, filters)")
-    bias: Blob = doc("i32")
+    bias: Numbers = doc("i32")
     multiplier: I32
     shift: I32
     zero_out: I32

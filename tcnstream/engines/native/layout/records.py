@@ -38,14 +38,14 @@ class Reference(Enum):
 class Scalar:
     """How one value stands in a file: a code of ``struct``, the type of C, and how many of that type it takes there.
 
-    ``alignment`` is that of the bytes to which a blob refers.
+    ``alignment`` is what a kernel needs of the bytes to which a blob refers.
     """
 
     code: str
     c: str
     reference: Reference | None = None
     c_count: int = 0
-    alignment: int = 64
+    alignment: int = 16
 
 
 class Placement(Protocol):
@@ -73,6 +73,7 @@ I64: TypeAlias = Annotated[int, Scalar("q", "int64_t")]
 F32: TypeAlias = Annotated[float, Scalar("f", "float")]
 Bytes8: TypeAlias = Annotated[bytes, Scalar("8s", "uint8_t", c_count=8)]
 Blob: TypeAlias = Annotated[bytes | None, Scalar("I", "uint32_t", Reference.BLOB)]
+Numbers: TypeAlias = Annotated[bytes | None, Scalar("I", "uint32_t", Reference.BLOB, alignment=8)]
 Words: TypeAlias = Annotated[bytes | Part | None, Scalar("I", "uint32_t", Reference.BLOB, alignment=4)]
 Text: TypeAlias = Annotated[str, Scalar("I", "uint32_t", Reference.TEXT)]
 Carry: TypeAlias = Annotated[int, Scalar("I", "uint32_t", Reference.CARRY)]

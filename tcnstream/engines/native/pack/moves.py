@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, replace
 
@@ -89,14 +90,16 @@ def _moved(context: Context, operands: int) -> Packed:
             constants = None
         elif len(answers) > 1:
             raise context.unsupported("constants in several outputs")
-    records = [MoveRun(operand=r.operand, output=r.output, begin=r.begin, to=r.to, count=r.count) for r in runs]
+    records = _records(runs, target.dtype.itemsize)
     arguments = Move(
-        element_bytes=target.dtype.itemsize,
         constant=None if constants is None else constants.tobytes(),
-        n_runs=len(runs),
+        n_runs=len(records),
         runs=b"".join(record.pack() for record in records) or None,
     )
     return Packed(Kind.MOVE, context.streams, arguments)
+
+
+_MOST_TIMES = (1 << 16) - 1
 
 
 @dataclass
@@ -138,6 +141,34 @@ def _runs(origin: Ints, output: int) -> list[_Run]:
     ]
 
 
+def _records(runs: list[_Run], item_bytes: int) -> list[MoveRun]:
+    """Runs of one length at equal distances are one record."""
+    records: list[MoveRun] = []
+    k = 0
+    while k < len(runs):
+        first, times, steps = runs[k], 1, (0, 0)
+        for before, run in itertools.pairwise(runs[k : k + _MOST_TIMES]):
+            step = (run.begin - before.begin, run.to - before.to)
+            alike = (run.operand, run.output, run.count) == (first.operand, first.output, first.count)
+            if not alike or (times > 1 and step != steps):
+                break
+            times, steps = times + 1, step
+        records.append(
+            MoveRun(
+                operand=first.operand,
+                output=first.output,
+                times=times,
+                begin=first.begin * item_bytes,
+                to=first.to * item_bytes,
+                count=first.count * item_bytes,
+                begin_step=steps[0] * item_bytes,
+                to_step=steps[1] * item_bytes,
+            )
+        )
+        k += times
+    return records
+
+
 def _time_move(kind: str, op: TimeMoveOp) -> None:
     packs(kind)(lambda context: Packed(Kind.TIME_MOVE, context.streams, None, op))
 
@@ -163,5 +194,5 @@ def _steps(context: Context) -> Packed:
 def _frozen(context: Context) -> Packed:
     values = context.facts.array(1)
     content = np.ascontiguousarray(values.astype(context.target.dtype)).tobytes()
-    arguments = Move(element_bytes=context.target.dtype.itemsize, constant=content, n_runs=0, runs=None)
+    arguments = Move(constant=content, n_runs=0, runs=None)
     return Packed(Kind.MOVE, context.streams, arguments)
