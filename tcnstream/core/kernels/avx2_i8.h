@@ -60,6 +60,10 @@ static __attribute__((noinline)) int16_t *widen_rows(const void *const *rows, si
 {
     const size_t padded = (part.n + 3) & ~(size_t)3;
     size_t i = 0, run;
+    for (; part.n == 1 && i < n; i++, to += padded) { /* a signal itself */
+        const int16_t four[4] = {((const int8_t *)rows[i * apart])[part.from], 0, 0, 0};
+        memcpy(to, four, sizeof four);
+    }
     for (; i < n; i += run, to += run * padded) {
         const int8_t *x = (const int8_t *)rows[i * apart];
         for (run = 1; part.is_all && i + run < n && (const int8_t *)rows[(i + run) * apart] == x + run * part.n; run++) {
