@@ -14,17 +14,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import tempfile
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from helpers.board_program import lines, linked
 from helpers.paths import DATA, MODELS, TESTS
 
 import tcnstream
-from firmware_bridge.boards.build import CORE, FIRMWARE
+from firmware_bridge.boards.build import CORE
 from firmware_bridge.boards.table import BOARDS
 from tcnstream.engines.native.layout import Axis, Binary, Conv, ConvOp, Dtype, Fours, Kind
 from tcnstream.engines.native.planfile import node_records, write_plan
@@ -98,48 +98,25 @@ class Counted:
 
 def program(board: str, case: Case, folder: Path) -> Path:
     """The core with ``board/count.c`` for a board."""
-    spec = BOARDS[board]
-    variables = spec.make_variables()
-    made = folder / f"{board}-{case.name}.elf"
     sources = [p for part in ("", "operations", "kernels") for p in sorted((CORE / part).glob("*.c"))]
-    sources += [*(FIRMWARE / "ports" / name for name in spec.ports), TESTS / "benchmarks" / "board" / "count.c"]
-    flags = ["-std=gnu99", "-O2", "-ffp-contract=off", f"-I{CORE}", f"-I{FIRMWARE}", *spec.cpu]
-    flags += ["-ffunction-sections", "-fdata-sections", "-fno-tree-loop-distribute-patterns", "-nostdlib"]
     counts = {"HOP": case.hop, "WARM": case.warm * case.hop, "FRAMES": FRAMES * case.hop}
-    flags += [*variables["DEFINES"].split(), f'-DBRIDGE_TARGET="{board}"']
-    flags += [f"-DCOUNT_{name}={value}" for name, value in counts.items()]
-    link = ["-Wl,--gc-sections", *variables["PLACES"].split(), f"-T{FIRMWARE / 'board.ld'}", "-lgcc"]
-    subprocess.run(["arm-none-eabi-gcc", *flags, *map(str, sources), *link, "-o", made], check=True)
-    return made
+    flags = [f"-DCOUNT_{name}={value}" for name, value in counts.items()]
+    return linked(board, [TESTS / "benchmarks" / "board" / "count.c", *sources], flags, folder)
 
 
 def counted(board: str, elf: Path, plan: Path, case: Case) -> Counted:
     """What the program says in the emulator."""
-    spec = BOARDS[board]
-    assert spec.machine is not None and spec.memory is not None
-    command = ["qemu-system-arm", "-M", spec.machine.name, "-display", "none", "-monitor", "none", "-nic", "none"]
-    command += ["-serial", "stdio", "-icount", "shift=10,sleep=off", "-kernel", str(elf)]
-    command += ["-device", f"loader,file={plan},addr={spec.memory.plan.at:#x},force-raw=on"]
     unit = 1e9 / COUNTER_HZ[board] / INSTRUCTION_NS / FRAMES
     made = Counted()
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, text=True, **pipes) as qemu:  # type: ignore[call-overload]
-        for line in qemu.stdout:
-            word, *said = line.split() or [""]
-            numbers = [int(n) for n in said]
-            if word == "PUSH":
-                made.pushes[numbers[0] // case.hop] = numbers[1] * unit
-            elif word == "REST":
-                made.rest[numbers[0] // case.hop] = numbers[1] * unit
-            elif word == "NODE":
-                made.nodes[numbers[0] // case.hop].append((numbers[2] - numbers[3]) * unit)
-            elif word == "CRC":
-                made.crc32 = numbers[0]
-            elif word in ("END", "ERROR"):
-                break
-        qemu.kill()
-        if word != "END":
-            raise RuntimeError(f"{case.name} on {board}: {line}")
+    for word, *numbers in lines(board, elf, plan, "-icount", "shift=10,sleep=off"):
+        if word == "PUSH":
+            made.pushes[numbers[0] // case.hop] = numbers[1] * unit
+        elif word == "REST":
+            made.rest[numbers[0] // case.hop] = numbers[1] * unit
+        elif word == "NODE":
+            made.nodes[numbers[0] // case.hop].append((numbers[2] - numbers[3]) * unit)
+        elif word == "CRC":
+            made.crc32 = numbers[0]
     return made
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
+from helpers.board_program import lines, linked
 from helpers.bridge_tools import MODELS, tool
 from helpers.many_operations import many_operations
 from helpers.paths import TESTS
 
 import tcnstream
-from firmware_bridge.boards.build import CORE, FIRMWARE, build, core_library
+from firmware_bridge.boards.build import build, core_library
 from firmware_bridge.boards.table import BOARDS
 from tcnstream.signal.card import find_model
 
@@ -45,34 +45,13 @@ def measuring_program(target: str, folder: Path) -> Path:
     for needed in ("make", "arm-none-eabi-gcc", "qemu-system-arm"):
         tool(needed)
     build(target)  # and with it the core's library
-    board = BOARDS[target]
-    variables, made = board.make_variables(), folder / f"{target}.elf"
-    flags = ["-std=gnu99", "-O2", "-Wall", "-Wextra", "-Werror", f"-I{CORE}", f"-I{FIRMWARE}", *board.cpu, "-nostdlib"]
-    flags += ["-fno-tree-loop-distribute-patterns", *variables["DEFINES"].split(), f'-DBRIDGE_TARGET="{target}"']
-    sources = [TESTS / "bridge" / "stack.c", *(FIRMWARE / "ports" / name for name in board.ports), core_library(board)]
-    link = ["-Wl,--gc-sections", *variables["PLACES"].split(), f"-T{FIRMWARE / 'board.ld'}", "-lgcc"]
-    subprocess.run(["arm-none-eabi-gcc", *flags, *map(str, sources), *link, "-o", made], check=True)
-    return made
+    sources = (TESTS / "bridge" / "stack.c", core_library(BOARDS[target]))
+    return linked(target, sources, ("-Wall", "-Wextra", "-Werror"), folder)
 
 
 def depths(target: str, program: Path, plan: Path) -> dict[str, int]:
-    """What the program says in the emulator: bytes by kind of call."""
-    machine, memory = BOARDS[target].machine, BOARDS[target].memory
-    assert machine is not None and memory is not None
-    command = ["qemu-system-arm", "-M", machine.name, "-display", "none", "-monitor", "none", "-nic", "none"]
-    command += ["-serial", "stdio", "-kernel", str(program)]
-    command += ["-device", f"loader,file={plan},addr={memory.plan.at:#x},force-raw=on"]
-    said: dict[str, int] = {}
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, text=True, **pipes) as qemu:  # type: ignore[call-overload]
-        for line in qemu.stdout:
-            word, number = line.split()
-            if word in ("END", "ERROR"):
-                assert (word, number) == ("END", "0"), line
-                break
-            said[word] = int(number)
-        qemu.kill()
-    return said
+    """What the program says: bytes by kind of call."""
+    return {call: most_bytes for call, most_bytes, *_ in lines(target, program, plan)}
 
 
 @pytest.mark.parametrize("target", MOST_BYTES)
