@@ -106,8 +106,8 @@ class Beginning:
 
     def _limited(self, value: int, like: Tensor, padding: float, first_hops: FirstHops) -> int:
         shape = self._graph.tensors[value].shape
-        value = self._graph.op("MINIMUM", (value, self._limit("MAXIMUM", math.inf, padding, first_hops)), like, shape)
-        return self._graph.op("MAXIMUM", (value, self._limit("MINIMUM", -math.inf, padding, first_hops)), like, shape)
+        value = self._graph.op("MINIMUM", (value, self._most(padding, first_hops)), like, shape)
+        return self._graph.op("MAXIMUM", (value, self._least(padding, first_hops)), like, shape)
 
     def _chosen(self, value: int, like: Tensor, padding: float, first_hops: FirstHops) -> int:
         """Of plain integers, which are no numbers that a compiler for networks is sure to multiply."""
@@ -124,12 +124,24 @@ class Beginning:
         )
 
     @_once
-    def _limit(self, opening: str, opened: float, padding: float, first_hops: FirstHops) -> int:
-        """``opened`` from the start on, before it the padding."""
-        since, like = self._since("float32", first_hops), _scaled("float32")
-        shape = self._graph.tensors[since].shape
-        endless = self._graph.op("MUL", (since, self._number("float32", opened)), like, shape)
-        return self._graph.op(opening, (endless, self._number("float32", padding)), like, shape)
+    def _most(self, padding: float, first_hops: FirstHops) -> int:
+        """The padding before the start, infinity from then on."""
+        endless = self._endless(math.inf, first_hops)
+        operands = (endless, self._number("float32", padding))
+        return self._graph.op("MAXIMUM", operands, _scaled("float32"), self._graph.tensors[endless].shape)
+
+    @_once
+    def _least(self, padding: float, first_hops: FirstHops) -> int:
+        """The padding before the start, minus infinity from then on."""
+        endless = self._endless(-math.inf, first_hops)
+        operands = (endless, self._number("float32", padding))
+        return self._graph.op("MINIMUM", operands, _scaled("float32"), self._graph.tensors[endless].shape)
+
+    def _endless(self, end: float, first_hops: FirstHops) -> int:
+        """``end`` from the start on, the other infinity before it."""
+        since = self._since("float32", first_hops)
+        operands = (since, self._number("float32", end))
+        return self._graph.op("MUL", operands, _scaled("float32"), self._graph.tensors[since].shape)
 
     @_once
     def _fill(self, dtype: str, scale: float, zero_point: int, above: int, first_hops: FirstHops) -> int:
