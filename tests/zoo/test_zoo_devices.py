@@ -49,6 +49,17 @@ def batch(seed: int, lanes: int, frames: int, inputs: int, marks: int) -> tuple[
 
 
 @needs_compiler
+def test_the_step_in_c_leaves_arithmetic_as_it_is() -> None:
+    """Its library took denormal numbers for zero, in all that its process computed later."""
+    smallest = np.full(1, 1e-45, np.float32)
+    assert (smallest + smallest)[0] > smallest[0] > 0
+    x, target, weight = batch(3, 2, 300, 2, 1)
+    network = Network(32, UNITS, 2, 2, 5, 1, step=CompiledStep)
+    network.step.learn(x, target, weight, network.parameters)
+    assert (smallest + smallest)[0] > smallest[0] > 0
+
+
+@needs_compiler
 @pytest.mark.parametrize(("inputs", "marks"), [(1, 2), (5, 0)])
 def test_both_steps_give_the_loss_and_the_gradients_of_double_precision(inputs: int, marks: int) -> None:
     jax_step = on_jax()

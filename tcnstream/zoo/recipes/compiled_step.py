@@ -38,17 +38,23 @@ def _library(channels: int, inputs: int, classes: int, marks: int) -> Any:
         )
     source = Path(__file__).with_name("separable.c")
     sizes = [f"-DCHANNELS={channels}", f"-DINPUTS={inputs}", f"-DCLASSES={classes}", f"-DMARKS={marks}"]
-    command = [*compiler.split(), "-O3", "-march=native", "-ffast-math", "-funroll-loops", *sizes]
-    command += ["-shared", "-fPIC", str(source), "-lm", "-o"]
+    command = [*compiler.split(), "-O3", "-march=native", "-ffast-math", "-funroll-loops", *sizes, "-fPIC", "-c"]
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / f"separable-{hashlib.sha256(repr(command).encode()).hexdigest()[:8]}.so"
-        made = subprocess.run([*command, str(file)], capture_output=True, text=True, check=False)
-        if made.returncode:
-            raise MissingExtraError(f"{compiler} could not compile separable.c: {made.stderr.strip()[-500:]}")
+        part = Path(folder) / f"separable-{hashlib.sha256(repr(command).encode()).hexdigest()[:8]}.o"
+        file = part.with_suffix(".so")
+        _run(compiler, [*command, str(source), "-o", str(part)])
+        # Linked apart: with -ffast-math compilers add code that takes tiny numbers for zero in all of the process.
+        _run(compiler, [*compiler.split(), "-shared", str(part), "-lm", "-o", str(file)])
         library = ctypes.CDLL(str(file))
     library.separable_step.restype = ctypes.c_double
     library.separable_memory.restype = ctypes.c_long
     return library
+
+
+def _run(compiler: str, command: list[str]) -> None:
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    if made.returncode:
+        raise MissingExtraError(f"{compiler} could not compile separable.c: {made.stderr.strip()[-500:]}")
 
 
 class CompiledStep:

@@ -13,6 +13,9 @@
  * gamma beta;  head w[C][CLASSES] b[CLASSES].  Statistics: mean[C] var[C] of every batch norm in the same order. */
 #include <math.h>
 #include <string.h>
+#ifdef __SSE__
+#include <xmmintrin.h>
+#endif
 
 #define C CHANNELS
 #define VECTORS (C / 16)
@@ -233,7 +236,7 @@ long separable_memory(int lanes, int frames, int units) {
 /* x [lanes][frames][INPUTS]; target [lanes][frames][CLASSES] probabilities; weight [lanes][frames][1 + MARKS], of the softmax and of each mark.
  * TRAIN fills gradient and statistics and returns the weighted mean loss, the sum over softmax and marks; STATISTICS fills statistics; INFER uses them.
  * logits may be null. */
-double separable_step(const float *x, const float *target, const float *weight, int lanes, int frames, const Unit *units, int count,
+static double step(const float *x, const float *target, const float *weight, int lanes, int frames, const Unit *units, int count,
                       const float *parameters, float *gradient, float *statistics, float *logits, int mode, float *memory) {
     const long total = (long)lanes * frames, size = total * C, lane = (long)frames * C;
     float *const stem_z = memory, *const stem_out = memory + size, *const kept = memory + 2 * size;
@@ -368,5 +371,20 @@ double separable_step(const float *x, const float *target, const float *weight, 
         for (int i = 0; i < INPUTS; i++)
             for (int c = 0; c < C; c++) d_stem[i][c] += (double)x[f * INPUTS + i] * work[f * C + c];
     for (int i = 0; i < INPUTS; i++) for (int c = 0; c < C; c++) gradient[i * C + c] = d_stem[i][c];
+    return loss;
+}
+
+/* Numbers too small for a float's usual form slow a processor down, so they are taken for zero here, and here alone: a caller's own
+ * arithmetic needs them. */
+double separable_step(const float *x, const float *target, const float *weight, int lanes, int frames, const Unit *units, int count,
+                      const float *parameters, float *gradient, float *statistics, float *logits, int mode, float *memory) {
+#ifdef __SSE__
+    const unsigned was = _mm_getcsr();
+    _mm_setcsr(was | 0x8040);
+#endif
+    const double loss = step(x, target, weight, lanes, frames, units, count, parameters, gradient, statistics, logits, mode, memory);
+#ifdef __SSE__
+    _mm_setcsr(was);
+#endif
     return loss;
 }
