@@ -94,6 +94,13 @@ def test_a_pickled_model_streams_in_a_process_that_was_spawned() -> None:
     assert child.stdout == whole(model.stream(), x).tobytes()
 
 
+def runs_in_silence(program: str) -> None:
+    """In a new process, which ends well and has nothing to complain of."""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_threads_of_a_new_process_may_read_their_first_model_at_once() -> None:
     program = (
         "import sys\n"
@@ -107,8 +114,7 @@ def test_threads_of_a_new_process_may_read_their_first_model_at_once() -> None:
         "import tflite\n"
         "assert all(got[name] == {getattr(tflite, name)} for name in names), got\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, env=ENVIRONMENT)
-    assert (done.returncode, done.stderr) == (0, "")
+    runs_in_silence(program)
 
 
 def test_threads_of_a_new_process_may_ask_for_their_first_names_at_once() -> None:
@@ -133,9 +139,7 @@ def test_threads_of_a_new_process_may_ask_for_their_first_names_at_once() -> Non
         "for thread in threads: thread.join()\n"
     )
     for _ in range(4):
-        command = [sys.executable, "-c", program]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT)
-        assert (done.returncode, done.stderr) == (0, "")
+        runs_in_silence(program)
 
 
 def test_types_that_threads_may_decode_at_once_are_known_since_the_import() -> None:
@@ -154,8 +158,7 @@ def test_types_that_threads_may_decode_at_once_are_known_since_the_import() -> N
         "state, _ = keyed.step('bed', None, [(0, np.zeros(800, np.float32))])\n"
         "keyed.step('bed', state, [(800, np.zeros(800, np.float32))])\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, env=ENVIRONMENT)
-    assert (done.returncode, done.stderr) == (0, "")
+    runs_in_silence(program)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")

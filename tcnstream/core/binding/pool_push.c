@@ -38,14 +38,14 @@ typedef struct {
 
 static uint32_t group_of(int64_t frames) { return frames <= MOST_BESIDE ? GROUP : GROUP_OF_CHUNKS; }
 
-static StreamObject *lane_of(const PoolPushObject *self, Py_ssize_t row)
-{
-    return self->pool->lanes[self->rows.number ? (Py_ssize_t)self->rows.number[row] : row];
-}
-
 static Py_ssize_t number_of(const PoolPushObject *self, Py_ssize_t row)
 {
     return self->rows.number ? (Py_ssize_t)self->rows.number[row] : row;
+}
+
+static StreamObject *lane_of(const PoolPushObject *self, Py_ssize_t row)
+{
+    return self->pool->lanes[number_of(self, row)];
 }
 
 /* Gives back what a push holds. */
