@@ -38,6 +38,7 @@ class Watched:
     done_s: float = 0.0
     done_frame: int = -1
     done_epoch: int = -1
+    done_ended: bool = False
     reserved_seq: int = 0
     files: Mapping[str, Position] | None = None
 
@@ -94,7 +95,10 @@ class Checkpoints:
                 self._has_trouble(f"a checkpoint broke off: {type(error).__name__}: {error}")
 
     def _due(self) -> Iterable[Sequence[Watched]]:
-        """Replays of one worker go together, since they write one order of events; of live ones a few at a time."""
+        """Replays of one worker go together, since they write one order of events; of live ones a few at a time.
+
+        A stream that has ended is due at once: sinks write what they hold back, for nothing more comes to go with it.
+        """
         now_s = time.monotonic()
         live: list[Watched] = []
         replays: dict[int, list[Watched]] = {}
@@ -102,14 +106,18 @@ class Checkpoints:
         for each in self._watched:
             chain = each.lane.chain
             moved = chain.next_frame != each.done_frame
+            has_ended = chain.ended and not each.done_ended
             if chain.replayed:
                 replays.setdefault(id(each.worker), []).append(each)
-                if moved and now_s - each.done_s >= self._pace.replayed_s:
+                if has_ended or (moved and now_s - each.done_s >= self._pace.replayed_s):
                     wanted.add(id(each.worker))
-            elif moved and (
-                now_s - each.done_s >= self._pace.live_s
-                or chain.next_seq > each.reserved_seq - RESERVED_SEQS // 2
-                or (chain.epoch != each.done_epoch and now_s - each.done_s >= self._pace.replayed_s)
+            elif has_ended or (
+                moved
+                and (
+                    now_s - each.done_s >= self._pace.live_s
+                    or chain.next_seq > each.reserved_seq - RESERVED_SEQS // 2
+                    or (chain.epoch != each.done_epoch and now_s - each.done_s >= self._pace.replayed_s)
+                )
             ):
                 live.append(each)
         yield from (lanes for worker, lanes in replays.items() if worker in wanted)
@@ -176,7 +184,7 @@ class Checkpoints:
         self.commits += 1
         for (each, _), checkpoint in zip(taken, complete, strict=True):
             each.done_s, each.done_frame, each.done_epoch = self.committed_s, checkpoint.next_frame, checkpoint.epoch
-            each.reserved_seq, each.files = checkpoint.reserved_seq, checkpoint.files
+            each.done_ended, each.reserved_seq, each.files = checkpoint.ended, checkpoint.reserved_seq, checkpoint.files
 
     def _snapshot(self, each: Watched, clean: bool) -> Checkpoint:
         chain = each.lane.chain

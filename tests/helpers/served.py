@@ -43,6 +43,12 @@ class Served:
         except urllib.error.HTTPError as error:
             return dict(json.load(error))
 
+    def has_written_all_of(self, stream: str) -> bool:
+        """Whether it has ended and every event of it is in the file: what a page shows is not yet written."""
+        state = self.health()["streams"][stream]
+        written = sum(event["stream"] == stream for event in self.events())
+        return bool(state["state"] == "ended" and written == state["next_seq"])
+
     def wait_for(self, holds: Callable[[], Any], timeout_s: float = 90.0) -> Any:
         """Until ``holds()`` is true; the daemon must go on running meanwhile."""
         until_s = time.monotonic() + timeout_s

@@ -142,6 +142,14 @@ def test_an_older_checkpoint_never_takes_the_place_of_the_last_one(
     assert daemon._journal.streams()["one"] == last
 
 
+def test_what_waits_is_written_when_a_recording_has_ended(here: Callable[[str], Here]) -> None:
+    """A file of many lines holds them back, and its last ones waited for the checkpoint after next, or for a minute and
+    a half where the last one had come between the last sample and the end."""
+    one = here(stream(speed="max") + log(more='every = "600 s"') + '[checkpoint]\nreplayed = "600 s"\n')
+    chain = one.daemon.running["one"].lane.chain
+    until(lambda: chain.ended and len(one.events()) == chain.next_seq, timeout_s=30.0)
+
+
 def test_a_sink_may_go_while_it_is_checkpointed(here: Callable[[str], Here], monkeypatch: pytest.MonkeyPatch) -> None:
     """Its position is known and committed, and then there is no sink of that name any more."""
     held, go_on = threading.Event(), threading.Event()

@@ -114,6 +114,7 @@ def test_known_segments_have_their_colours_at_their_places(
         for item in tab.page.locator("#legend li[data-label]").all()
     }
     assert set(colours) == {"p", "qrs", "t"}
+    daemon.wait_for(lambda: daemon.has_written_all_of("heart"))
     events = daemon.events()
     seen = {label: 0 for label in colours}
     for end_s in (19.9, 12.0):
@@ -265,9 +266,10 @@ def test_beats_of_ventricular_origin_are_marked(
     daemon.wait_for(lambda: "web.started" in daemon.log.read_text())
     tab = Tab(browser, f"http://127.0.0.1:{port}/")
     tab.until(lambda: "ended" in tab.text("#list"))
+    daemon.wait_for(lambda: daemon.has_written_all_of("heart"))
 
     def written() -> list[str]:
-        """Newest first; the last lines come with the checkpoint behind the end."""
+        """Newest first."""
         beats = [e for e in daemon.events() if e["type"] == "segment" and e["label"] == "qrs"]
         return ["QRS?" if e["noise"] > 0.5 else "QRS V" if e["ventricular"] > 0.5 else "QRS" for e in beats[::-1]]
 
