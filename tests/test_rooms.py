@@ -1,4 +1,7 @@
-"""Imports go one way: down the list of rooms in ``tcnstream/docs/design.md``, and never in a circle."""
+"""Imports go one way: down the list of rooms in ``tcnstream/docs/design.md``, and never in a circle.
+
+Within a package they go up the list of modules, ``name.py  what it is for``, that its docstring may have.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "tcnstream" / "docs" / "design.md"
@@ -135,6 +140,24 @@ def test_no_module_waits_for_a_package_that_waits_for_it() -> None:
         TopologicalSorter({module: imported_at_once(module) for module in modules()}).prepare()
     except CycleError as e:
         raise AssertionError(" -> ".join(e.args[1])) from None
+
+
+@cache
+def listed(package: str) -> tuple[str, ...]:
+    """The modules that the docstring of a package lists, by full name; none where it has no list."""
+    names = re.findall(r"^    (\w+)\.py  ", ast.get_docstring(tree(package)) or "", re.MULTILINE)
+    return tuple(f"{package}.{name}" for name in names)
+
+
+LISTING = [module for module, path in modules().items() if path.name == "__init__.py" and listed(module)]
+
+
+@pytest.mark.parametrize("package", LISTING)
+def test_a_package_that_lists_its_modules_lists_them_all_in_the_order_of_their_imports(package: str) -> None:
+    beside = {module for module in modules() if module.rpartition(".")[0] == package and not module.endswith("__")}
+    assert sorted(listed(package)) == sorted(beside)
+    for k, module in enumerate(listed(package)):
+        assert not imports(module) & set(listed(package)[k:]), f"{module} imports what is listed below it"
 
 
 def test_every_room_is_there() -> None:

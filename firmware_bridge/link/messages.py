@@ -27,7 +27,7 @@ from firmware_bridge.link.record import (
     Text,
     U8Aligned,
 )
-from tcnstream.engines.native.layout import CORE_CODES, Error, Family
+from tcnstream.engines.native.layout.codes import CORE_CODES, Error, Family
 
 PROTOCOL = 1
 _FAMILIES = {int(family): family.word for family in Family}

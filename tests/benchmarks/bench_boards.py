@@ -26,7 +26,10 @@ from helpers.paths import DATA, MODELS, TESTS
 import tcnstream
 from firmware_bridge.boards.build import CORE
 from firmware_bridge.boards.table import BOARDS
-from tcnstream.engines.native.layout import Axis, Binary, Conv, ConvOp, Dtype, Fours, Kind
+from tcnstream.engines.native.layout.arguments import Axis, Binary, Conv, Fours
+from tcnstream.engines.native.layout.codes import Dtype
+from tcnstream.engines.native.layout.functions import ConvOp
+from tcnstream.engines.native.layout.kinds import Kind
 from tcnstream.engines.native.planfile import node_records, write_plan
 from tcnstream.signal.card import find_model
 

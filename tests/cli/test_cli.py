@@ -33,7 +33,7 @@ from tcnstream.cli import verify as verify_command
 from tcnstream.engines.interpreter import runtime
 from tcnstream.engines.interpreter.export import export_streaming
 from tcnstream.engines.native.core import load_core
-from tcnstream.engines.native.layout import MAX_PORTS
+from tcnstream.engines.native.layout.codes import MAX_PORTS
 from tcnstream.engines.native.planfile import Room, c_header
 from tcnstream.measure.bench import Measurement
 from tcnstream.measure.verify import Check, Difference, VerifyReport

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tcnstream.engines.native import layout
-from tcnstream.engines.native.layout.headers import CORE, headers
-from tcnstream.engines.native.layout.records import F32, I8, U8, U32, Blob, Record, TensorNumber, Text, Words, doc
+from tcnstream.engines.native.layout.codes import CORE_CODES, Error
+from tcnstream.engines.native.layout.headers import CORE, RECORDS, headers
+from tcnstream.engines.native.layout.kinds import Kind
+from tcnstream.engines.native.layout.record import F32, I8, U8, U32, Blob, Record, TensorNumber, Text, Words, doc
 
 
 class Example(Record, c="example_args"):
@@ -93,13 +94,13 @@ def test_a_record_with_a_gap_is_refused() -> None:
 
 
 def test_the_numbers_of_operations_and_errors_have_no_holes() -> None:
-    assert [int(kind) for kind in layout.Kind] == list(range(1, 1 + len(layout.Kind)))
-    assert [int(error) for error in layout.Error] == list(range(len(layout.CORE_CODES)))
-    assert all(record in layout.RECORDS for kind in layout.Kind if (record := kind.arguments))
+    assert [int(kind) for kind in Kind] == list(range(1, 1 + len(Kind)))
+    assert [int(error) for error in Error] == list(range(len(CORE_CODES)))
+    assert all(record in RECORDS for kind in Kind if (record := kind.arguments))
 
 
 def test_every_operation_of_the_core_has_a_file_that_defines_it_once() -> None:
     sources = {path.name: path.read_text() for path in (CORE / "operations").glob("*.c")}
-    for kind in layout.Kind:
+    for kind in Kind:
         defined = f"const tcn_operation tcn_{kind.name.lower()} ="
         assert sum(defined in text for text in sources.values()) == 1, kind.name

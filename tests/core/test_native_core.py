@@ -29,7 +29,7 @@ from helpers.paths import DATA, MODELS, TESTS
 from helpers.singleop import assert_same
 
 import tcnstream
-from tcnstream.engines.native.layout import FrameRecord, Header, NodeRecord
+from tcnstream.engines.native.layout.file import FrameRecord, Header, NodeRecord
 from tcnstream.engines.native.only import only_header
 from tcnstream.engines.native.planfile import c_header, sections, write_plan
 from tcnstream.errors import EngineError

@@ -16,7 +16,9 @@ from helpers.paths import DATA, MODELS, STATEFUL
 import tcnstream
 from tcnstream import EngineError, ModelError, NotStreamableError
 from tcnstream.engines.native.core import load_core
-from tcnstream.engines.native.layout import MAGIC, VERSION, Binary, Conv, Header, Kind, Move
+from tcnstream.engines.native.layout.arguments import Binary, Conv, Move
+from tcnstream.engines.native.layout.file import MAGIC, VERSION, Header
+from tcnstream.engines.native.layout.kinds import Kind
 from tcnstream.engines.native.planfile import c_header, node_records, read_facts, sections, stream_numbers, write_plan
 from tcnstream.signal.card import find_model
 

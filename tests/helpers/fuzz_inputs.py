@@ -31,9 +31,10 @@ from firmware_bridge.link.wire import Damaged, Decoder, Frame, encode
 from helpers.random_layers import draw_network
 from tcnstream import Pipeline, StreamOptions
 from tcnstream.engines.base import ENGINES
-from tcnstream.engines.native import layout
 from tcnstream.engines.native.core import load_core
-from tcnstream.engines.native.layout import (
+from tcnstream.engines.native.layout.arguments import Axis, Binary, BinaryFloat, Conv, Fours, Operands
+from tcnstream.engines.native.layout.codes import FAMILIES, Dtype
+from tcnstream.engines.native.layout.file import (
     Description,
     FrameRecord,
     Header,
@@ -42,6 +43,9 @@ from tcnstream.engines.native.layout import (
     TensorRecord,
     WindowRecord,
 )
+from tcnstream.engines.native.layout.functions import ConvOp
+from tcnstream.engines.native.layout.kinds import Kind as CoreKind
+from tcnstream.engines.native.layout.record import Record as PlanRecord
 from tcnstream.engines.native.planfile import node_records, read_facts, sections
 from tcnstream.errors import EngineError, ModelError, NotStreamableError, SignalError, StreamError, TcnStreamError
 from tcnstream.live.config import ConfigError, read_config
@@ -77,7 +81,7 @@ def _number(rng: Rng, code: str, value: Any) -> Any:
     return max(low, min(drawn, above - 1))
 
 
-def _change_record(content: bytearray, record: type[layout.records.Record], at: int, rng: Rng) -> None:
+def _change_record(content: bytearray, record: type[PlanRecord], at: int, rng: Rng) -> None:
     field = rng.choice(record.fields)
     code = "<" + field.scalar.code
     place = at + record.offset(field.c_name) + rng.randrange(field.values) * struct.calcsize(code)
@@ -103,7 +107,7 @@ def _times(rng: Rng) -> range:
 
 
 def _plan(rng: Rng) -> str:
-    content = bytearray(_a_model(rng).plan_file(family=rng.choice(("portable", "portable", *layout.FAMILIES))))
+    content = bytearray(_a_model(rng).plan_file(family=rng.choice(("portable", "portable", *FAMILIES))))
     head, records = Header.read(content), _records(content)
     for _ in _times(rng):
         if rng.random() < 0.1:
@@ -128,10 +132,10 @@ def _plan(rng: Rng) -> str:
         return "taken, and more than there is"
 
 
-def _records(content: bytes) -> list[tuple[type[layout.records.Record], int]]:
+def _records(content: bytes) -> list[tuple[type[PlanRecord], int]]:
     """Where the records of a plan file are, those of arguments too."""
     head = Header.read(content)
-    found: list[tuple[type[layout.records.Record], int]] = [(Header, 0)]
+    found: list[tuple[type[PlanRecord], int]] = [(Header, 0)]
     places = sections(head)
     found += [(FrameRecord, places.frames_at + k * FrameRecord.size) for k in range(head.n_frames)]
     found += [(TensorRecord, places.tensors_at + k * TensorRecord.size) for k in range(head.n_tensors)]
@@ -144,13 +148,13 @@ def _records(content: bytes) -> list[tuple[type[layout.records.Record], int]]:
     return found
 
 
-def _arguments(content: bytes, node: Any) -> list[tuple[type[layout.records.Record], int]]:
+def _arguments(content: bytes, node: Any) -> list[tuple[type[PlanRecord], int]]:
     """A node's arguments, and what stands behind them."""
-    arguments, behind = layout.Kind(node.kind).arguments, None
-    if arguments is layout.Conv:
-        arguments, behind = (layout.Fours if node.op == layout.ConvOp.FOURS else arguments), layout.Axis
-    elif arguments is layout.Binary:
-        arguments, behind = (layout.BinaryFloat if node.dtype == layout.Dtype.F32 else arguments), layout.Operands
+    arguments, behind = CoreKind(node.kind).arguments, None
+    if arguments is Conv:
+        arguments, behind = (Fours if node.op == ConvOp.FOURS else arguments), Axis
+    elif arguments is Binary:
+        arguments, behind = (BinaryFloat if node.dtype == Dtype.F32 else arguments), Operands
     if arguments is None:
         return []
     read = arguments.read(content, node.args_at)

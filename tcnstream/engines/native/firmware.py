@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import hashlib
 
-from tcnstream.engines.native.layout import ConvOp, Dtype, Family, Fours, Header, Kind
+from tcnstream.engines.native.layout.arguments import Fours
+from tcnstream.engines.native.layout.codes import Dtype, Family
+from tcnstream.engines.native.layout.file import Header
+from tcnstream.engines.native.layout.functions import ConvOp
 from tcnstream.engines.native.layout.headers import CORE
+from tcnstream.engines.native.layout.kinds import Kind
 from tcnstream.engines.native.only import needed_macros, told_header
 from tcnstream.engines.native.planfile import Room, node_records, read_facts
 

@@ -10,7 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tcnstream.engines.native.layout import Conv, ConvOp, Dtype, Fours, Header, Kind, ResampleOp, WindowRecord
+from tcnstream.engines.native.layout.arguments import Conv, Fours
+from tcnstream.engines.native.layout.codes import Dtype
+from tcnstream.engines.native.layout.file import Header, WindowRecord
+from tcnstream.engines.native.layout.functions import ConvOp, ResampleOp
+from tcnstream.engines.native.layout.kinds import Kind
 from tcnstream.engines.native.planfile import node_records, sections
 
 KERNELS = (

@@ -1,11 +1,11 @@
-"""Plan -> bytes, and bytes -> facts: the flat file that the native core runs in place; ``layout`` describes it.
+"""Plan -> bytes, and bytes -> facts: the flat file that the native core runs in place; ``layout.file`` describes it.
 
 Timing needs no more than the Window of each node: the core counts as ``timing.counts`` does. A tensor's
 ``ring_frames`` are what a stream must remember of it between two pushes (its lookback); within a push its
 new frames stand in a scratch slot, at most ``ceil(b * up / down) + extra`` of them for b input frames.
 Slots are shared by tensors that never live at the same time. Weights are packed for the kernels: outputs
 in panels of 16 (then 8 or 4), the panel's outputs side by side for each tap and channel (integers: for
-each four channels); see ``layout.Conv``.
+each four channels); see ``layout.arguments.Conv``.
 """
 
 from __future__ import annotations
@@ -26,35 +26,29 @@ import numpy as np
 from tcnstream.compiler.plan import Node, Plan, Window
 from tcnstream.compiler.timing import remembered_frames
 from tcnstream.engines.base import ROUNDINGS
-from tcnstream.engines.native.layout import (
+from tcnstream.engines.native.layout.arguments import Conv, Reduce, Rescale
+from tcnstream.engines.native.layout.codes import DTYPES, FAMILIES, MAX_PORTS, Dtype, Family
+from tcnstream.engines.native.layout.file import (
     ALIGNMENT,
-    DTYPES,
-    FAMILIES,
     FAMILY_ALIGNMENT,
     MAGIC,
-    MAX_PORTS,
     MAX_RANK,
     MOST_NUMBERS,
     NO_NUMBER,
     SAME,
     VERSION,
-    Conv,
     Description,
-    Dtype,
     Edge,
-    Family,
     FrameRecord,
     Header,
-    Kind,
     NodeDescription,
     NodeRecord,
     PlanFlag,
-    Reduce,
-    Rescale,
     RingRecord,
     TensorRecord,
     WindowRecord,
 )
+from tcnstream.engines.native.layout.kinds import Kind
 from tcnstream.engines.native.pack import Packed, pack, unsupported
 from tcnstream.engines.native.unsigned import signed_plan
 from tcnstream.engines.signed import unlike_int8
@@ -123,7 +117,7 @@ def write_plan(plan: Plan, identity: str = "", rounding: str = "litert", family:
     """The plan as bytes for the native core.
 
     ``rounding`` is "litert", or "tflm" for the two roundings of TFLite Micro's FULLY_CONNECTED. ``family`` are the
-    processors for whose instructions int8 weights are packed (``layout.Family``); every core runs a portable plan.
+    processors for whose instructions int8 weights are packed, by a word of ``Family``; every core runs a portable plan.
     What is packed for a family has no names of tensors and operations: a portable plan has those for reports.
     Raises EngineError naming the first operation that the core does not have.
     """

@@ -1,6 +1,6 @@
 """Snapshots of the C core and ``State``, one as the other: a stream goes on in any engine and on a board.
 
-``layout.SnapshotHead`` says what the core's snapshot is; ``core/snapshot.c`` writes it.
+``layout.snapshot`` says what the core's snapshot is; ``core/snapshot.c`` writes it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tcnstream.compiler.operations import operation
 from tcnstream.compiler.operations.statistics import StatisticOptions
 from tcnstream.compiler.plan import Plan
 from tcnstream.compiler.timing import counts
-from tcnstream.engines.native.layout import SnapshotHead
+from tcnstream.engines.native.layout.snapshot import SnapshotHead
 from tcnstream.engines.native.planfile import PlanFacts, stream_numbers
 from tcnstream.engines.native.unsigned import nodes_before
 from tcnstream.engines.sealed import Crc32, does_not_fit, kept_frames, seal, unseal

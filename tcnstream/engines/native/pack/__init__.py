@@ -9,7 +9,7 @@ has none.
 from __future__ import annotations
 
 from tcnstream.compiler.plan import Node, Plan
-from tcnstream.engines.native.layout import MAX_OPERANDS, Family
+from tcnstream.engines.native.layout.codes import MAX_OPERANDS, Family
 from tcnstream.engines.native.pack.context import PACKERS, Context, Packed, unsupported
 
 __all__ = ["PACKERS", "Packed", "pack", "unsupported"]

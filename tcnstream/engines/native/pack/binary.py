@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from tcnstream.compiler.operations.elementwise import SumOptions
-from tcnstream.engines.native.layout import Binary, BinaryFloat, BinaryOp, BinaryScalar, Kind, Operands
+from tcnstream.engines.native.layout.arguments import Binary, BinaryFloat, BinaryScalar, Operands
+from tcnstream.engines.native.layout.functions import BinaryOp
+from tcnstream.engines.native.layout.kinds import Kind
 from tcnstream.engines.native.pack.context import Context, Packed, packs, range_or_zero
 from tcnstream.engines.native.pack.operands import operand_blobs
 from tcnstream.engines.reference.kernels import KernelContext
@@ -28,7 +30,7 @@ _PLAIN_RANGES = {"RELU": (0, (1 << 31) - 1), "RELU6": (0, 6), "RELU_N1_TO_1": (-
 
 @dataclass
 class _Numbers:
-    """The fixed-point part of ``layout.Binary`` and ``layout.BinaryScalar``."""
+    """The fixed-point part of ``Binary`` and ``BinaryScalar``."""
 
     zeros: tuple[int, int] = (0, 0)
     left_shift: int = 0

@@ -9,8 +9,9 @@ from typing import NamedTuple, TypeAlias
 
 from tcnstream.compiler.operations.convolution import ConvolutionOptions
 from tcnstream.compiler.plan import Node, Plan
-from tcnstream.engines.native.layout import Family, Kind
-from tcnstream.engines.native.layout.records import Record
+from tcnstream.engines.native.layout.codes import Family
+from tcnstream.engines.native.layout.kinds import Kind
+from tcnstream.engines.native.layout.record import Record
 from tcnstream.engines.reference.kernels import KernelContext
 from tcnstream.engines.reference.kernels.context import facts_of, is_quantized
 from tcnstream.engines.reference.kernels.fixed_point import activation_range

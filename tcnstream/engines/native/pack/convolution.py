@@ -11,28 +11,20 @@ import numpy as np
 from tcnstream.compiler.operations.convolution import TRANSPOSE_CONV, ConvolutionOptions
 from tcnstream.compiler.operations.dense import BATCH_MATMUL, FULLY_CONNECTED, MatrixOptions
 from tcnstream.compiler.operations.time import ResampleOptions
-from tcnstream.engines.native.layout import (
-    ALIGNMENT,
+from tcnstream.engines.native.layout.arguments import (
     MOST_IN_FOURS,
     MOST_INTERPOLATED,
     Axis,
     Conv,
-    ConvOp,
-    Family,
     Fours,
     Interpolate,
-    Kind,
-    ResampleOp,
     Rescale,
 )
-from tcnstream.engines.native.pack.context import (
-    Context,
-    Frequency,
-    Packed,
-    frequency,
-    packs,
-    range_or_zero,
-)
+from tcnstream.engines.native.layout.codes import Family
+from tcnstream.engines.native.layout.file import ALIGNMENT
+from tcnstream.engines.native.layout.functions import ConvOp, ResampleOp
+from tcnstream.engines.native.layout.kinds import Kind
+from tcnstream.engines.native.pack.context import Context, Frequency, Packed, frequency, packs, range_or_zero
 from tcnstream.engines.native.pack.family import is_short, packed_for, packed_int16
 from tcnstream.engines.reference.kernels.context import (
     has_wide_sums,

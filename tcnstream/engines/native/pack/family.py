@@ -1,10 +1,12 @@
-"""int8 weights in the order in which a family of processors multiplies them; ``layout.Fours`` says which."""
+"""int8 weights in the order in which a family of processors multiplies them; ``Fours`` says which."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from tcnstream.engines.native.layout import FAMILY_ALIGNMENT, Family, Kind
+from tcnstream.engines.native.layout.codes import Family
+from tcnstream.engines.native.layout.file import FAMILY_ALIGNMENT
+from tcnstream.engines.native.layout.kinds import Kind
 from tcnstream.tflite.graph import Array
 
 BLOCK_BYTES = {Family.DSP: 4, Family.HELIUM: 16}
@@ -92,7 +94,7 @@ def _convolution(
 def _fours(
     family: Family, weights: Array, at_once: int, lanes: list[int], bias: Array, multiplier: Array, shift: Array
 ) -> bytes:
-    """``layout.Fours.weights``: the columns, and the weights behind them."""
+    """``Fours.weights``: the columns, and the weights behind them."""
 
     def spread(values: Array, dtype: type) -> bytes:
         padded = _padded(values.astype(dtype), 0, at_once).reshape(-1, at_once)

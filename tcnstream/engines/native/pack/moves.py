@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tcnstream.compiler.operations.time import GraphOptions
-from tcnstream.engines.native.layout import Kind, Move, MoveRun, Previous, TimeMoveOp
+from tcnstream.engines.native.layout.arguments import Move, MoveRun, Previous
+from tcnstream.engines.native.layout.functions import TimeMoveOp
+from tcnstream.engines.native.layout.kinds import Kind
 from tcnstream.engines.native.pack.context import Context, Packed, packs
 from tcnstream.engines.reference.kernels import KERNELS, KernelContext
 from tcnstream.engines.reference.kernels.context import Ints

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tcnstream.engines.native.layout import Kind, Select
+from tcnstream.engines.native.layout.arguments import Select
+from tcnstream.engines.native.layout.kinds import Kind
 from tcnstream.engines.native.pack.context import Context, Packed, packs
 from tcnstream.tflite.graph import Array
 

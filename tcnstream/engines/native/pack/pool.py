@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from tcnstream.compiler.operations.pool import PoolOptions
-from tcnstream.engines.native.layout import Kind, Pool, PoolOp
+from tcnstream.engines.native.layout.arguments import Pool
+from tcnstream.engines.native.layout.functions import PoolOp
+from tcnstream.engines.native.layout.kinds import Kind
 from tcnstream.engines.native.pack.context import Context, Packed, packs, range_or_zero
 from tcnstream.engines.reference.kernels.fixed_point import float_range
 

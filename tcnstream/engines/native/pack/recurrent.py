@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from tcnstream.compiler.operations.recurrent import LstmOptions, Sums16Options, SvdfOptions
-from tcnstream.engines.native.layout import Kind, Sums16, SvdfFilter
+from tcnstream.engines.native.layout.arguments import Sums16, SvdfFilter
+from tcnstream.engines.native.layout.kinds import Kind
 from tcnstream.engines.native.pack.context import Context, Packed, packs
 from tcnstream.engines.reference.kernels.context import zero_point_of
 from tcnstream.engines.reference.kernels.fixed_point import quantize_multiplier

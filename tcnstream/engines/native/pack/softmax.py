@@ -7,7 +7,9 @@ import math
 import numpy as np
 
 from tcnstream.compiler.operations.activation import SoftmaxOptions
-from tcnstream.engines.native.layout import MAX_SOFTMAX_INTEGERS, Kind, Softmax, SoftmaxOp
+from tcnstream.engines.native.layout.arguments import MAX_SOFTMAX_INTEGERS, Softmax
+from tcnstream.engines.native.layout.functions import SoftmaxOp
+from tcnstream.engines.native.layout.kinds import Kind
 from tcnstream.engines.native.pack.context import Context, Packed, packs
 from tcnstream.engines.reference.kernels.context import scale_of
 from tcnstream.engines.reference.kernels.fixed_point import quantize_multiplier

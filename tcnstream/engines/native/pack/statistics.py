@@ -8,18 +8,19 @@ import numpy as np
 
 from tcnstream.compiler.operations.layout import AxisOptions
 from tcnstream.compiler.operations.statistics import Statistic, StatisticOptions
-from tcnstream.engines.native import layout
-from tcnstream.engines.native.layout import SUM_DIGITS, ArgOp, Kind, Reduce
+from tcnstream.engines.native.layout.arguments import SUM_DIGITS, Reduce
+from tcnstream.engines.native.layout.functions import ArgOp, StatisticOp
+from tcnstream.engines.native.layout.kinds import Kind
 from tcnstream.engines.native.pack.context import Context, Packed, packs
 from tcnstream.engines.reference.kernels.context import is_quantized, scale_of, zero_point_of
 from tcnstream.engines.reference.kernels.fixed_point import integer_range, quantize_multiplier
 
 _OPS = {
-    Statistic.MEAN: layout.Statistic.MEAN,
-    Statistic.SUM: layout.Statistic.SUM,
-    Statistic.MAXIMUM: layout.Statistic.MAX,
-    Statistic.MINIMUM: layout.Statistic.MIN,
-    Statistic.PRODUCT: layout.Statistic.PRODUCT,
+    Statistic.MEAN: StatisticOp.MEAN,
+    Statistic.SUM: StatisticOp.SUM,
+    Statistic.MAXIMUM: StatisticOp.MAX,
+    Statistic.MINIMUM: StatisticOp.MIN,
+    Statistic.PRODUCT: StatisticOp.PRODUCT,
 }
 _ARG_OF = ("float32", "int8", "int16", "int32", "int64", "bool")
 

@@ -8,18 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from tcnstream.compiler.operations.activation import GeluOptions, SlopeOptions
-from tcnstream.engines.native.layout import (
-    Kind,
-    RescaleIntegers,
-    RescaleOp,
-    SigmoidOp,
-    Table,
-    Table16,
-    Unary,
-    UnaryOp,
-    UnaryScalar,
-    UnaryScalarOp,
-)
+from tcnstream.engines.native.layout.arguments import RescaleIntegers, Table, Table16, Unary, UnaryScalar
+from tcnstream.engines.native.layout.functions import RescaleOp, SigmoidOp, UnaryOp, UnaryScalarOp
+from tcnstream.engines.native.layout.kinds import Kind
 from tcnstream.engines.native.pack.context import Context, Packed, packs
 from tcnstream.engines.reference.kernels import KERNELS, KernelContext
 from tcnstream.engines.reference.kernels.activations import TABLED, _input_multiplier_int16
