@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 import socket
 
-_FIRST, _OF_A_WORKER = 20_000, 500
-_numbers = itertools.count()
+_PORTS = range(20_000, 30_000)
+_taken: list[socket.socket] = []
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody else gets meanwhile, though nobody listens to it yet.
+    """A port of 127.0.0.1 that no other test gets as long as this process lives, though nobody listens to it yet.
 
-    It is below those that the system gives to connections and to whoever asks for any, and each of the processes that
-    test side by side takes from a range of its own.
+    It is below those that the system gives to connections and to whoever asks for any. That of the same number for
+    datagrams, which nobody here wants, is the sign by which tests of all processes know that it is taken.
     """
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    first = _FIRST + worker % 20 * _OF_A_WORKER
-    for number in _numbers:
-        port = first + number % _OF_A_WORKER
-        with socket.socket() as asked:
-            try:
+    for port in _PORTS:
+        sign = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            sign.bind(("127.0.0.1", port))
+            with socket.socket() as asked:
                 asked.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+        except OSError:
+            sign.close()
+            continue
+        _taken.append(sign)
         return port
-    raise AssertionError("count() has no end")
+    raise AssertionError(f"no port of {_PORTS} is free")
