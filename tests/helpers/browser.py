@@ -11,6 +11,14 @@ from typing import Any
 import pytest
 
 DESKTOP, PHONE = (1280, 900), (390, 844)
+LIMIT_S = 90.0
+
+# The page draws in its own frames, and says in words what it shows every half second at most.
+_FRAMES_OF_0_7_S = """() => new Promise((done) => {
+    const end = performance.now() + 700;
+    const next = (now) => requestAnimationFrame(now < end ? next : done);
+    requestAnimationFrame(next);
+})"""
 
 
 @contextmanager
@@ -35,6 +43,7 @@ class Tab:
 
     def __init__(self, browser: Any, url: str, size: tuple[int, int] = DESKTOP, **more: Any) -> None:
         self.context = browser.new_context(viewport={"width": size[0], "height": size[1]}, **more)
+        self.context.set_default_timeout(LIMIT_S * 1000)
         self.page = self.context.new_page()
         self.asked: list[str] = []
         self.troubles: list[str] = []
@@ -48,13 +57,17 @@ class Tab:
         if message.type == "error" and not any(known in message.text for known in ("WebSocket connection", "401 ")):
             self.troubles.append(message.text)
 
-    def until(self, holds: Callable[[], Any], timeout_s: float = 90.0) -> Any:
+    def until(self, holds: Callable[[], Any]) -> Any:
         """Polls: ``wait_for_function`` needs ``eval``, which the policy forbids."""
-        until_s = time.monotonic() + timeout_s
+        until_s = time.monotonic() + LIMIT_S
         while not (found := holds()):
             assert time.monotonic() < until_s, (self.troubles, self.page.locator("body").inner_text())
             self.page.wait_for_timeout(50)
         return found
+
+    def settle(self) -> None:
+        """Until all that was asked of the page is drawn and said, however slow it is."""
+        self.page.evaluate(_FRAMES_OF_0_7_S)
 
     def text(self, selector: str) -> str:
         return str(self.page.locator(selector).inner_text())
