@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import threading
+import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +16,6 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.installed import need_program
-from helpers.paths import ECG
 from helpers.served import Served
 
 import firmware_bridge.live
@@ -68,26 +70,34 @@ def emulator_of(served: Served) -> int:
 
 @pytest.mark.slow
 def test_a_board_dies_stalls_and_comes_back_behind_a_stream(
-    qemu: None, serve: Callable[..., Served], tmp_path: Path
+    qemu: None, serve: Callable[..., Served], ecg: np.ndarray, tmp_path: Path
 ) -> None:
-    served = serve(CONFIG.format(page="", path=ECG, speed="max", more="", board=""), "--once")
+    np.save(tmp_path / "ecg.npy", np.tile(ecg, 10))  # which no machine is too slow for
+    place = {"path": tmp_path / "ecg.npy", "more": "&rate=360&units=mV"}
+    served = serve(CONFIG.format(page="", speed="max", board="", **place), "--once")
     assert served.process.wait(180) == 0
     wanted = (tmp_path / "segments.jsonl").read_bytes()
     (tmp_path / "segments.jsonl").unlink()
     board = 'board = "qemu-m4"'
-    text = CONFIG.format(page=PAGE, path=ECG, speed=1, more="", board=board)
+    text = CONFIG.format(page=PAGE, speed=1, board=board, **place)
     served = serve('state = "other"\n' + text, "--once")
+
+    def is_there_again() -> bool:
+        return served.log.read_text().count("board.there") == 2
+
     served.wait_for(lambda: "web.started" in served.log.read_text())
     served.wait_for(lambda: board_of(served)["frames"] > 1000)
     os.kill(emulator_of(served), signal.SIGKILL)
-    before = served.wait_for(lambda: board_of(served)["state"] == "away" and board_of(served))
-    assert "hung up" in before["says"]
+    # A quick board may be back before a slow machine looks.
+    served.wait_for(lambda: board_of(served)["state"] == "away" or is_there_again())
+    assert re.search("board.away .*hung up", served.log.read_text())
+    before = served.wait_for(lambda: is_there_again() and board_of(served))
     served.wait_for(lambda: (now := board_of(served))["state"] == "equal" and now["frames"] > before["frames"])
     stopped = emulator_of(served)
     os.kill(stopped, signal.SIGSTOP)  # an emulator that has no time is waited for, the stream does not wait
     before, seen = board_of(served), len(served.events())
     served.wait_for(lambda: board_of(served)["skipped_chunks"] > before["skipped_chunks"] + 20)
-    assert len(served.events()) > seen
+    served.wait_for(lambda: len(served.events()) > seen)
     os.kill(stopped, signal.SIGCONT)
     served.wait_for(lambda: board_of(served)["frames"] > before["frames"] + 500)
     assert board_of(served)["state"] == "equal"
@@ -95,7 +105,7 @@ def test_a_board_dies_stalls_and_comes_back_behind_a_stream(
     assert served.end() == 0
     written = (tmp_path / "segments.jsonl").read_bytes()
     assert len(written) > 2000 and wanted.startswith(written)
-    assert served.log.read_text().count("board.there") == 2
+    assert is_there_again()
 
 
 @pytest.mark.slow
@@ -109,23 +119,36 @@ def test_a_difference_is_an_event(
 
     monkeypatch.setattr(firmware_bridge.live, "open_board", open_faulty)
     monkeypatch.setattr(firmware_bridge.live, "_QUIET_S", 0.25)
-    np.save(tmp_path / "ecg.npy", ecg[:7200])
+    np.save(tmp_path / "ecg.npy", np.tile(ecg, 10))
     path = tmp_path / "live.toml"
     more = "&rate=360&units=mV"
     path.write_text(CONFIG.format(page="", path=tmp_path / "ecg.npy", speed=2, more=more, board='board = "qemu-m4"'))
     daemon = Daemon(read_config(path), Log("json", (tmp_path / "log.txt").open("w")), once=True)
+
+    def found() -> bool:
+        return bool(daemon.running) and daemon.states()["bed"]["board"]["differences"] >= 3
+
+    def end_after_three() -> None:
+        until_s = time.monotonic() + 90
+        while not found() and time.monotonic() < until_s:
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    ends = threading.Thread(target=end_after_three)
+    ends.start()
     daemon.run()
+    ends.join()
     events = [json.loads(line) for line in (tmp_path / "segments.jsonl").read_bytes().splitlines()]
     assert [event["seq"] for event in events] == list(range(len(events)))
     told = [event for event in events if event["label"] == "board differs"]
     board = daemon.states()["bed"]["board"]
-    # Left alone for 1/4, 1/2, 1, 2, 4 s after a difference, it begins again from the host's state, and differs again.
-    assert 2 <= len(told) == board["differences"] <= 6 and board["state"] == "differs", board
+    # Left alone for 1/4, 1/2, 1 s after a difference, it begins again from the host's state, and differs again.
+    assert 3 <= len(told) == board["differences"] <= 6 and board["state"] == "differs", board
     for event in told:
         assert event["type"] == "status" and event["board"] == "qemu-m4" and event["largest"] > 0
-        assert 0 < event["frame"] <= 7200 and event["start_s"] == round(event["frame"] / 360, 4)
+        assert 0 < event["frame"] <= 216_000 and event["start_s"] == round(event["frame"] / 360, 4)
     assert '"event": "board.differs"' in (tmp_path / "log.txt").read_text()
-    assert len([event for event in events if event["type"] == "beat"]) > 20
+    assert [event for event in events if event["type"] == "beat"]
 
 
 def test_a_board_that_is_none_is_an_error_of_the_configuration(tmp_path: Path) -> None:

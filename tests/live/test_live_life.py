@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 STREAM = """
 [stream.{name}]
-source = "file:{path}?speed=4"
+source = "file:{path}?speed=4&repeat=true"
 model = "ecg"
 {more}
 sinks = ["log"]
@@ -159,7 +159,8 @@ def test_a_tcp_source_connects_again(serve: Callable[..., Served], sender: Calla
     served = serve(text + LOG.format(path="segments.jsonl"))
     served.wait_for(lambda: [e for e in served.events() if e["type"] == "segment"])
     sender()
-    gap = served.wait_for(lambda: [e for e in served.events() if e["type"] == "gap"])[0]
-    assert gap["reason"] == "unplugged" and gap["tolerance_frames"] > 0
-    served.wait_for(lambda: [e for e in served.events() if e["type"] == "segment" and e["epoch"] == 1])
+    # A sender that a busy machine keeps waiting makes gaps of another reason.
+    gap = served.wait_for(lambda: [e for e in served.events() if e.get("reason") == "unplugged"])[0]
+    assert gap["type"] == "gap" and gap["tolerance_frames"] > 0
+    served.wait_for(lambda: [e for e in served.events() if e["type"] == "segment" and e["epoch"] > gap["epoch"]])
     assert served.end() == 0
