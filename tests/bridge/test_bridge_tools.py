@@ -549,8 +549,8 @@ def test_a_device_says_who_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     binary = build("host")
     process = subprocess.Popen([binary], stdin=ours, stdout=ours)
     try:
-        assert devices.ask_port(name).startswith("bridge firmware ")
-        assert ", no model" in devices.ask_port(name)
+        assert devices.ask_port(name, wait_s=60.0).startswith("bridge firmware ")
+        assert ", no model" in devices.ask_port(name, wait_s=60.0)
         x = signal(SMALL, 200)
         with a_board(f"serial:{name}?baud=115200", SMALL) as board:
             assert np.array_equal(board.push([x]).outputs[0], program(SMALL).model.stream().push(x))

@@ -62,12 +62,12 @@ def test_a_soak_of_a_stock_board_survives_damage_and_a_hung_up_line() -> None:
             lambda: open_stock_target(target),
             signal(SMALL),
             frames=6 * model.window_frames,
-            timeout_s=2.0,
+            timeout_s=60.0,
             on_event=told.append,
         )
     assert found.passed, found.verdict
     assert found.frames_in == 6 * model.window_frames and found.frames_compared == 6 * model.window_frames
-    assert found.line_failures == 2 and 0 < found.longest_outage_s < 10
+    assert found.line_failures == 2 and 0 < found.longest_outage_s < 60
     assert "hung up" in told[0] and "damaged on the line" in " ".join(told) and told == found.events
 
 

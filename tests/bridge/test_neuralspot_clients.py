@@ -42,7 +42,7 @@ from firmware_bridge.neuralspot.window import WindowModel
 
 DATA = MODELS
 # No reply within this time is a failure of the test; the clients themselves would wait for ever.
-TIMEOUT_S = 20.0
+TIMEOUT_S = 90.0
 
 pytest.importorskip("serial", reason="the clients need pyserial")
 

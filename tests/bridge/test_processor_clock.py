@@ -98,6 +98,8 @@ def stopped_for(process: subprocess.Popen[bytes], seconds: float) -> Iterator[No
 def test_an_emulator_without_a_processor_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DEADLINE_S", "_LEAST_COMPUTE_DEADLINE_S", "COMPUTE_DEADLINE_S"):
         monkeypatch.setattr(f"firmware_bridge.boards.bridge_board.{name}", 0.4)
+    # Other work of the machine may keep it waiting for longer than it is stopped here.
+    monkeypatch.setattr("firmware_bridge.link.transport.MOST_PATIENCE", 250)
     x = signal(SMALL, 40)
     stream = program(SMALL).model.stream()
     with a_board("qemu-m4", SMALL) as board:
@@ -113,6 +115,6 @@ def test_an_emulator_without_a_processor_is_waited_for(monkeypatch: pytest.Monke
 def test_an_emulator_that_never_gets_a_processor_is_given_up() -> None:
     with a_board("qemu-m4", SMALL) as board:
         began = time.monotonic()
-        with stopped_for(board.link.transport.process, 60.0), pytest.raises(LinkError, match="no reply to stats"):
-            board.link.exchange(Kind.STATS, deadline_s=0.1)
-        assert time.monotonic() - began < 2 * MOST_PATIENCE * (0.1 + 0.3)
+        with stopped_for(board.link.transport.process, 300.0), pytest.raises(LinkError, match="no reply to stats"):
+            board.link.exchange(Kind.STATS, deadline_s=0.5)
+        assert MOST_PATIENCE * 0.2 < time.monotonic() - began < 90

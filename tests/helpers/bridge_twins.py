@@ -13,7 +13,7 @@ from firmware_bridge.neuralspot import Twin, listen
 from firmware_bridge.neuralspot.twin import Convention
 from tcnstream.model import Model
 
-_WAIT_S = 20.0
+_WAIT_S = 90.0
 
 
 @contextmanager
@@ -58,4 +58,4 @@ def _answer(twin: Twin, line: SocketTransport, stop: threading.Event, spoil: Any
         replies[0] += 1
         if reply is None:
             return
-        line.write(reply, 1.0)
+        line.write(reply, _WAIT_S)
