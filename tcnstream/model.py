@@ -29,7 +29,8 @@ from tcnstream.compiler.policies import apply_policy, global_nodes, parse_policy
 from tcnstream.compiler.timing import remembered_frames, timings
 from tcnstream.engines.base import ROUNDINGS
 from tcnstream.engines.choose import make_executor
-from tcnstream.engines.native.planfile import unsupported_parts, write_plan
+from tcnstream.engines.native.planfile.unsupported import unsupported_parts
+from tcnstream.engines.native.planfile.write import write_plan
 from tcnstream.errors import StreamError
 from tcnstream.given import Given, Opened, digest, given_values, start_of
 from tcnstream.options import StreamOptions
@@ -318,7 +319,7 @@ class Model:
         """The streaming program as the flat file that the C core runs in place; arguments as those of StreamOptions.
 
         Inputs without time, and what states begin as, are constants of the file. The format is that of
-        ``tcnstream.engines.native.planfile``; ``family``: the processors for which int8 weights are packed,
+        ``tcnstream.engines.native.layout.file``; ``family``: the processors for which int8 weights are packed,
         "cortex-m-dsp" or "cortex-m-helium", which then alone run it. Raises EngineError naming the first operation that
         the core lacks, else as ``stream``.
         """

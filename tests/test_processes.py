@@ -133,7 +133,7 @@ def test_threads_of_a_new_process_may_ask_for_their_first_names_at_once() -> Non
         "        getattr(import_module(home), there)\n"
         "asked = ('tcnstream:load', 'tcnstream.fleet:Keyed', 'firmware_bridge:Program', 'tcnstream:Stream',\n"
         "         'tcnstream.engines.interpreter.executor:measure_deviation', 'tcnstream:Pipeline',\n"
-        "         'tcnstream.engines.native.planfile:write_plan')\n"
+        "         'tcnstream.engines.native.planfile.write:write_plan')\n"
         "threads = [threading.Thread(target=ask, args=(*asked[k:], *asked[:k])) for k in range(len(asked))]\n"
         "for thread in threads: thread.start()\n"
         "for thread in threads: thread.join()\n"

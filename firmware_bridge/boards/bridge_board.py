@@ -17,7 +17,7 @@ from firmware_bridge.link import messages as m
 from firmware_bridge.link.messages import Can, Hello, Kind, Object
 from firmware_bridge.link.session import DEADLINE_S, Link, LinkStats
 from firmware_bridge.link.wire import encoded_bytes
-from tcnstream.engines.native.planfile import stream_numbers
+from tcnstream.engines.native.planfile.memory import stream_numbers
 from tcnstream.tflite.graph import Array
 
 _LEAST_PIECE_BYTES = 48

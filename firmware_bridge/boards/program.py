@@ -18,7 +18,9 @@ from tcnstream.compiler.plan import Plan
 from tcnstream.compiler.timing import timings
 from tcnstream.engines.base import Executor
 from tcnstream.engines.native.executor import NativeExecutor, NativeMemory
-from tcnstream.engines.native.planfile import PlanFacts, growth, read_facts, write_plan
+from tcnstream.engines.native.planfile.facts import PlanFacts, read_facts
+from tcnstream.engines.native.planfile.memory import growth
+from tcnstream.engines.native.planfile.write import write_plan
 from tcnstream.engines.native.snapshot import from_core, to_core
 from tcnstream.engines.reference.executor import ReferenceExecutor, compute
 from tcnstream.engines.state import State

@@ -15,7 +15,7 @@ import numpy as np
 
 from firmware_bridge.boards.board import BoardFacts, Cost
 from firmware_bridge.boards.table import BOARDS
-from tcnstream.engines.native.planfile import NodeFacts
+from tcnstream.engines.native.planfile.facts import NodeFacts
 
 _MOST_BARS = 40
 

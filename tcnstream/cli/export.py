@@ -18,7 +18,8 @@ from tcnstream.engines.interpreter.export import export_streaming
 from tcnstream.engines.native.core import load_core
 from tcnstream.engines.native.firmware import firmware_files, window_bytes
 from tcnstream.engines.native.layout.codes import FAMILIES, Family
-from tcnstream.engines.native.planfile import Room, c_header, read_facts
+from tcnstream.engines.native.planfile.c_array import Room, c_header
+from tcnstream.engines.native.planfile.facts import read_facts
 from tcnstream.errors import EngineError
 from tcnstream.opened import OpenedModel
 from tcnstream.signal.card import model_files

@@ -15,7 +15,7 @@ import numpy as np
 
 from tcnstream.engines.base import ENGINES
 from tcnstream.engines.interpreter.runtime import feed, open_interpreter
-from tcnstream.engines.native.planfile import growth
+from tcnstream.engines.native.planfile.memory import growth
 from tcnstream.errors import EngineError, StreamError
 from tcnstream.measure.material import file_arrays, in_file_order, noise, some_static
 from tcnstream.measure.peers import PEERS, open_peer

@@ -28,9 +28,10 @@ from firmware_bridge.boards.build import CORE
 from firmware_bridge.boards.table import BOARDS
 from tcnstream.engines.native.layout.arguments import Axis, Binary, Conv, Fours
 from tcnstream.engines.native.layout.codes import Dtype
+from tcnstream.engines.native.layout.file import node_records
 from tcnstream.engines.native.layout.functions import ConvOp
 from tcnstream.engines.native.layout.kinds import Kind
-from tcnstream.engines.native.planfile import node_records, write_plan
+from tcnstream.engines.native.planfile.write import write_plan
 from tcnstream.signal.card import find_model
 
 RECORD = DATA / "board_instructions.json"

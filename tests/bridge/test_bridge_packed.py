@@ -14,8 +14,9 @@ import tcnstream
 from firmware_bridge.boards.program import Program
 from firmware_bridge.errors import RefusedError
 from firmware_bridge.link.messages import CommitRequest, Kind, Object
+from tcnstream.engines.native.layout.file import node_records
 from tcnstream.engines.native.layout.functions import ConvOp
-from tcnstream.engines.native.planfile import node_records, write_plan
+from tcnstream.engines.native.planfile.write import write_plan
 
 pytestmark = pytest.mark.slow
 

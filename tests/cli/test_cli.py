@@ -34,7 +34,7 @@ from tcnstream.engines.interpreter import runtime
 from tcnstream.engines.interpreter.export import export_streaming
 from tcnstream.engines.native.core import load_core
 from tcnstream.engines.native.layout.codes import MAX_PORTS
-from tcnstream.engines.native.planfile import Room, c_header
+from tcnstream.engines.native.planfile.c_array import Room, c_header
 from tcnstream.measure.bench import Measurement
 from tcnstream.measure.verify import Check, Difference, VerifyReport
 from tcnstream.signal.card import load_card, shipped_models

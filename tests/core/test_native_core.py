@@ -29,9 +29,10 @@ from helpers.paths import DATA, MODELS, TESTS
 from helpers.singleop import assert_same
 
 import tcnstream
-from tcnstream.engines.native.layout.file import FrameRecord, Header, NodeRecord
+from tcnstream.engines.native.layout.file import FrameRecord, Header, NodeRecord, sections
 from tcnstream.engines.native.only import only_header
-from tcnstream.engines.native.planfile import c_header, sections, write_plan
+from tcnstream.engines.native.planfile.c_array import c_header
+from tcnstream.engines.native.planfile.write import write_plan
 from tcnstream.errors import EngineError
 from tcnstream.filters.plan import filter_plan
 from tcnstream.filters.polyphase import align

@@ -12,7 +12,7 @@ import tcnstream
 from firmware_bridge.boards.program import Program
 from tcnstream import Model
 from tcnstream.compiler.timing import counts, settled_frames
-from tcnstream.engines.native.planfile import read_facts
+from tcnstream.engines.native.planfile.facts import read_facts
 from tcnstream.engines.native.snapshot import to_core
 from tcnstream.engines.state import State
 from tcnstream.tflite.graph import Array

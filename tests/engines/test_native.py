@@ -18,8 +18,8 @@ from helpers.paths import MODELS
 import tcnstream
 from tcnstream.engines.native.core import load_core
 from tcnstream.engines.native.executor import NativeExecutor, NativeMemory
-from tcnstream.engines.native.layout.file import FrameRecord, Header, NodeRecord, TensorRecord, WindowRecord
-from tcnstream.engines.native.planfile import sections, stream_numbers
+from tcnstream.engines.native.layout.file import FrameRecord, Header, NodeRecord, TensorRecord, WindowRecord, sections
+from tcnstream.engines.native.planfile.memory import stream_numbers
 from tcnstream.errors import EngineError, StreamError
 
 try:

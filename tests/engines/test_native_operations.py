@@ -23,9 +23,9 @@ from tcnstream.compiler.operations.statistics import Statistic, StatisticOptions
 from tcnstream.compiler.plan import SAME_FRAME, Node, Plan, Window
 from tcnstream.engines.native.core import load_core
 from tcnstream.engines.native.executor import NativeExecutor
-from tcnstream.engines.native.layout.file import Header, NodeRecord
+from tcnstream.engines.native.layout.file import Header, NodeRecord, sections
 from tcnstream.engines.native.pack import PACKERS
-from tcnstream.engines.native.planfile import sections, write_plan
+from tcnstream.engines.native.planfile.write import write_plan
 from tcnstream.engines.reference.executor import ReferenceExecutor
 from tcnstream.engines.state import State
 from tcnstream.errors import EngineError

@@ -17,9 +17,12 @@ import tcnstream
 from tcnstream import EngineError, ModelError, NotStreamableError
 from tcnstream.engines.native.core import load_core
 from tcnstream.engines.native.layout.arguments import Binary, Conv, Move
-from tcnstream.engines.native.layout.file import MAGIC, VERSION, Header
+from tcnstream.engines.native.layout.file import MAGIC, VERSION, Header, node_records, sections
 from tcnstream.engines.native.layout.kinds import Kind
-from tcnstream.engines.native.planfile import c_header, node_records, read_facts, sections, stream_numbers, write_plan
+from tcnstream.engines.native.planfile.c_array import c_header
+from tcnstream.engines.native.planfile.facts import read_facts
+from tcnstream.engines.native.planfile.memory import stream_numbers
+from tcnstream.engines.native.planfile.write import write_plan
 from tcnstream.signal.card import find_model
 
 

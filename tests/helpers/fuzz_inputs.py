@@ -42,11 +42,13 @@ from tcnstream.engines.native.layout.file import (
     RingRecord,
     TensorRecord,
     WindowRecord,
+    node_records,
+    sections,
 )
 from tcnstream.engines.native.layout.functions import ConvOp
 from tcnstream.engines.native.layout.kinds import Kind as CoreKind
 from tcnstream.engines.native.layout.record import Record as PlanRecord
-from tcnstream.engines.native.planfile import node_records, read_facts, sections
+from tcnstream.engines.native.planfile.facts import read_facts
 from tcnstream.errors import EngineError, ModelError, NotStreamableError, SignalError, StreamError, TcnStreamError
 from tcnstream.live.config import ConfigError, read_config
 from tcnstream.measure.compare import agrees

@@ -19,7 +19,9 @@ from tcnstream.compiler.cost import work_per_frame
 from tcnstream.compiler.plan import Plan
 from tcnstream.engines.base import PushInto, QuickPush
 from tcnstream.engines.native.core import load_core
-from tcnstream.engines.native.planfile import growth, read_facts, stream_numbers, write_plan
+from tcnstream.engines.native.planfile.facts import read_facts
+from tcnstream.engines.native.planfile.memory import growth, stream_numbers
+from tcnstream.engines.native.planfile.write import write_plan
 from tcnstream.engines.native.snapshot import CoreSnapshots, from_core, moved
 from tcnstream.engines.signed import flipped
 from tcnstream.errors import StreamError

@@ -11,12 +11,13 @@ import hashlib
 
 from tcnstream.engines.native.layout.arguments import Fours
 from tcnstream.engines.native.layout.codes import Dtype, Family
-from tcnstream.engines.native.layout.file import Header
+from tcnstream.engines.native.layout.file import Header, node_records
 from tcnstream.engines.native.layout.functions import ConvOp
 from tcnstream.engines.native.layout.headers import CORE
 from tcnstream.engines.native.layout.kinds import Kind
 from tcnstream.engines.native.only import needed_macros, told_header
-from tcnstream.engines.native.planfile import Room, node_records, read_facts
+from tcnstream.engines.native.planfile.c_array import Room, c_bytes
+from tcnstream.engines.native.planfile.facts import read_facts
 
 _ROOMS = ("", "operations", "kernels")
 _BLOB_BYTES = 64
@@ -56,9 +57,7 @@ def firmware_files(content: bytes, name: str, room: Room) -> dict[str, bytes]:
         "scratch_bytes": room.scratch_bytes,
         "block": room.block_frames,
         "family": read_facts(content).family,
-        "rows": ",\n    ".join(
-            ", ".join(f"0x{b:02x}" for b in content[k : k + 16]) for k in range(0, len(content), 16)
-        ),
+        "rows": c_bytes(content),
         "sources": "\n    ".join(f"core/{path}" for path in sources if path.endswith(".c")),
         "core": core.hexdigest()[:16],
         "needs": "\n    ".join(f"{name}=1" for name in needed_macros([content])),

@@ -7,15 +7,14 @@ The core is compiled with ``-DTCN_ONLY='"FILE"'``; the linker drops the rest (``
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from tcnstream.engines.native.layout.arguments import Conv, Fours
 from tcnstream.engines.native.layout.codes import Dtype
-from tcnstream.engines.native.layout.file import Header, WindowRecord
+from tcnstream.engines.native.layout.file import Header, WindowRecord, node_records, sections
 from tcnstream.engines.native.layout.functions import ConvOp, ResampleOp
 from tcnstream.engines.native.layout.kinds import Kind
-from tcnstream.engines.native.planfile import node_records, sections
 
 KERNELS = (
     *(
@@ -70,10 +69,9 @@ def only_header(plans: Sequence[bytes]) -> str:
     return "".join(f"#define {name} 1\n" for name in needed_macros(plans)) + told_header()
 
 
-def _windows(plan: bytes) -> Iterator[Any]:
+def _windows(plan: bytes) -> list[Any]:
     head = Header.read(plan)
-    begin = sections(head).windows_at
-    return (WindowRecord.read(plan, begin + k * WindowRecord.size) for k in range(head.n_windows))
+    return WindowRecord.read_each(plan, sections(head).windows_at, head.n_windows)
 
 
 def _has_places(plan: bytes) -> bool:

@@ -17,7 +17,8 @@ from tcnstream.compiler.operations.statistics import StatisticOptions
 from tcnstream.compiler.plan import Plan
 from tcnstream.compiler.timing import counts
 from tcnstream.engines.native.layout.snapshot import SnapshotHead
-from tcnstream.engines.native.planfile import PlanFacts, stream_numbers
+from tcnstream.engines.native.planfile.facts import PlanFacts
+from tcnstream.engines.native.planfile.memory import stream_numbers
 from tcnstream.engines.native.unsigned import nodes_before
 from tcnstream.engines.sealed import Crc32, does_not_fit, kept_frames, seal, unseal
 from tcnstream.engines.signed import flipped

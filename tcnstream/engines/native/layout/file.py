@@ -19,7 +19,11 @@ Tensors are numbered as they are made: the inputs, then the outputs of each node
 what is packed for a family of processors, which has no descriptions, weights at one of 16 and other data at one of 8.
 """
 
+import itertools
+import zlib
+from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 from tcnstream.engines.native.layout.record import (
     F32,
@@ -170,3 +174,46 @@ class NodeDescription(Record, c="tcn_node_description"):
     label: Text
     kind_name: Text
     index: I32 = doc("in the model file")
+
+
+_CHECKED_FROM = Header.offset("family")
+_OPERAND_BYTES = 2
+
+
+def checksum(content: bytes | bytearray) -> int:
+    """What the header of this whole file must have as its ``crc32``."""
+    return zlib.crc32(memoryview(content)[_CHECKED_FROM:])
+
+
+@dataclass(frozen=True)
+class Sections:
+    """Where the sections of records begin, one behind the other."""
+
+    frames_at: int
+    tensors_at: int
+    rings_at: int
+    windows_at: int
+    nodes_at: int
+    ports_at: int
+    operands_at: int
+    end: int
+
+
+def sections(head: Any) -> Sections:
+    """Where a file with this header, or with the counts of one, has its records."""
+    sizes = (
+        head.n_frames * FrameRecord.size,
+        head.n_tensors * TensorRecord.size,
+        head.n_rings * RingRecord.size,
+        head.n_windows * WindowRecord.size,
+        head.n_nodes * NodeRecord.size,
+        (head.n_inputs + head.n_outputs) * Description.size,
+        head.n_operands * _OPERAND_BYTES,
+    )
+    return Sections(*itertools.accumulate(sizes, initial=Header.size))
+
+
+def node_records(content: bytes) -> list[Any]:
+    """The records of all nodes, by their names in C."""
+    head = Header.read(content)
+    return NodeRecord.read_each(content, sections(head).nodes_at, head.n_nodes)

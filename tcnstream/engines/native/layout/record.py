@@ -184,6 +184,11 @@ class Record:
         values = iter(cls._packer.unpack_from(content, at))
         return SimpleNamespace(**{field.c_name: _taken(values, field.count) for field in cls.fields})
 
+    @classmethod
+    def read_each(cls, content: bytes | bytearray, at: int, count: int) -> list[Any]:
+        """So many records, one behind the other."""
+        return [cls.read(content, at + k * cls.size) for k in range(count)]
+
 
 def _fields_of(cls: type[Any]) -> tuple[Field, ...]:
     fields = []
