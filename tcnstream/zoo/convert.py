@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
-import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from tcnstream.engines.interpreter.quiet import without_chatter
 from tcnstream.errors import MissingExtraError, ModelError
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -82,7 +80,7 @@ def to_tflite(
         if not windows:
             raise ModelError("to_tflite: calibration is empty; one window is needed at least.")
 
-    with _quiet():
+    with without_chatter():
         converter = _converter(model, shape)
         _configure(converter, quantize, windows, float_io)
         try:
@@ -179,17 +177,3 @@ def _windows(calibration: npt.ArrayLike | Iterable[npt.ArrayLike], shape: tuple[
         if not np.isfinite(window).all():
             raise ModelError(f"to_tflite: calibration[{i}] holds NaN or infinity; leave such windows out.")
         yield window
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep TensorFlow's log, which C++ writes straight to file descriptor 2, off the terminal."""
-    saved = os.dup(2)
-    with tempfile.TemporaryFile() as log, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        os.dup2(log.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -16,6 +17,7 @@ from tcnstream.compiler.plan import Plan
 from tcnstream.engines.interpreter import executor as engine
 from tcnstream.engines.interpreter import runtime
 from tcnstream.engines.interpreter.executor import InterpreterExecutor, measure_deviation
+from tcnstream.engines.interpreter.quiet import without_chatter
 from tcnstream.engines.reference.executor import ReferenceExecutor
 from tcnstream.engines.state import State
 from tcnstream.errors import EngineError
@@ -371,6 +373,37 @@ def test_fast_kernels_stay_close_and_the_distance_is_measured() -> None:
 
 
 def test_fast_kernels_announce_nothing(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "_announced", False)
+    monkeypatch.setattr(runtime, "_has_announced", False)
     runtime.open_interpreter(content("causal.f32"), exact=False)
     assert capfd.readouterr().err == ""
+
+
+def test_what_others_say_while_an_interpreter_is_opened_comes_out(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = runtime.find_runtime().module
+    interpreter = module.Interpreter
+
+    def opened(**options: Any) -> Any:
+        os.write(2, b"of another thread\n")
+        return interpreter(**options)
+
+    monkeypatch.setattr(runtime, "_has_announced", False)
+    monkeypatch.setattr(module, "Interpreter", opened)
+    runtime.open_interpreter(content("causal.f32"), exact=False)
+    assert capfd.readouterr().err == "of another thread\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_that_is_forked_meanwhile_has_the_standard_error_of_its_parent(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with without_chatter():
+        if (child := os.fork()) == 0:
+            os.write(2, b"of the child\n")
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert capfd.readouterr().err == "of the child\n"
+        os.write(2, b"of the parent\n")
+    assert capfd.readouterr().err == "of the parent\n"

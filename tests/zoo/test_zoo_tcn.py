@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,7 @@ from tcnstream.errors import ModelError
 keras = pytest.importorskip("keras", reason="needs Keras (extra `train`)")
 pytest.importorskip("tensorflow", reason="needs TensorFlow (extra `train`)")
 
+from tcnstream.zoo import convert  # noqa: E402
 from tcnstream.zoo.convert import to_tflite, with_window  # noqa: E402
 from tcnstream.zoo.tcn import TcnBlockParams, TcnModel, TcnParams, helia_name, take_weights  # noqa: E402
 
@@ -548,6 +552,38 @@ class TestConversion:
     def test_the_log_stays_quiet(self, trained: Any, capfd: pytest.CaptureFixture[str]) -> None:
         to_tflite(trained, quantize="int8", calibration=signal(n=2))
         assert capfd.readouterr() == ("", "")
+
+    def test_threads_that_convert_at_once_leave_standard_error_as_it_was(
+        self, trained: Any, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The second thread to begin took the first one's log for standard error, and put that back at its end."""
+        made, converter = [], convert._converter
+        first_is_within, second_is_within, first_is_over = Event(), Event(), Event()
+
+        def in_turns(*arguments: Any) -> Any:
+            if threading.current_thread() is first:
+                first_is_within.set()
+                assert second_is_within.wait(60)
+            else:
+                second_is_within.set()
+                assert first_is_over.wait(60)
+                os.write(2, b"said meanwhile\n")
+            return converter(*arguments)
+
+        def work() -> None:
+            made.append(to_tflite(trained))
+            first_is_over.set()
+
+        monkeypatch.setattr(convert, "_converter", in_turns)
+        first, second = threading.Thread(target=work), threading.Thread(target=work)
+        first.start()
+        assert first_is_within.wait(60)
+        second.start()
+        first.join()
+        second.join()
+        os.write(2, b"said afterwards\n")
+        assert capfd.readouterr() == ("", "said meanwhile\nsaid afterwards\n")
+        assert len(made) == 2 and made[0] == made[1]
 
     @pytest.mark.parametrize(
         ("options", "sentence"),

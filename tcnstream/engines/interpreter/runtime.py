@@ -6,9 +6,7 @@ import contextlib
 import ctypes
 import functools
 import importlib
-import os
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +14,7 @@ import numpy as np
 
 from tcnstream.compiler.operations.dense import FULLY_CONNECTED
 from tcnstream.compiler.operations.statistics import Statistic
-from tcnstream.engines.interpreter.turns import Turns
+from tcnstream.engines.interpreter.quiet import without_chatter
 from tcnstream.errors import EngineError
 from tcnstream.tflite.graph import Array, Graph, ModelFile
 from tcnstream.tflite.reader import read_model
@@ -87,6 +85,10 @@ def find_runtime() -> Runtime:
     )
 
 
+_has_announced = False
+"""The first fast interpreter of a process announces its delegate on standard error."""
+
+
 def open_interpreter(content: bytes, exact: bool, preserve_all: bool = False, delegate: bool = True) -> Any:
     """An allocated interpreter of a .tflite file: reference kernels if ``exact``, else the fast ones.
 
@@ -94,10 +96,11 @@ def open_interpreter(content: bytes, exact: bool, preserve_all: bool = False, de
 
     Raises RuntimeError or ValueError, as the interpreter does, for operations that it lacks.
     """
+    global _has_announced
     module = find_runtime().module
     kinds = module.OpResolverType
     fast = kinds.BUILTIN if delegate else kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    with contextlib.nullcontext() if exact else _quiet():
+    with contextlib.nullcontext() if exact or _has_announced else without_chatter():
         interpreter = module.Interpreter(
             model_content=content,
             num_threads=1,
@@ -105,44 +108,8 @@ def open_interpreter(content: bytes, exact: bool, preserve_all: bool = False, de
             experimental_preserve_all_tensors=preserve_all,
         )
         interpreter.allocate_tensors()
+    _has_announced = _has_announced or not exact
     return interpreter
-
-
-_announced = False
-_announcing = Turns()
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Nothing on standard error while the first fast interpreter announces its delegate (it does so once).
-
-    Others wait for it: two that put standard error aside at once could put the wrong one back.
-    """
-    global _announced
-    if _announced:
-        yield
-        return
-    with _announcing, contextlib.nullcontext() if _announced else _without_standard_error():
-        yield
-        _announced = True
-
-
-@contextlib.contextmanager
-def _without_standard_error() -> Iterator[None]:
-    try:
-        saved = os.dup(2)
-    except OSError:  # a process without standard error has nothing to keep quiet
-        yield
-        return
-    if sys.stderr is not None:
-        sys.stderr.flush()
-    try:
-        with open(os.devnull, "wb") as sink:
-            os.dup2(sink.fileno(), 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
 
 
 def memory_of(interpreter: Any, index: int) -> Array:
