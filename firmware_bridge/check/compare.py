@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from firmware_bridge.errors import BridgeError
-from tcnstream.compiler.plan import Plan
 from tcnstream.measure.compare import agrees
-from tcnstream.spec import TensorSpec
 from tcnstream.tflite.graph import Array, Tensor
 
 Numbers: TypeAlias = npt.NDArray[np.float64]
@@ -106,11 +103,6 @@ class TensorReport:
     @property
     def passed(self) -> bool:
         return self.equal == self.frames
-
-
-def output_tensors(plan: Plan, ports: Sequence[TensorSpec]) -> tuple[Tensor, ...]:
-    """The plan's outputs under the names that the model gives them: a signature's, where the file has one."""
-    return tuple(replace(plan.tensors[o], name=port.name) for o, port in zip(plan.outputs, ports, strict=True))
 
 
 @dataclass

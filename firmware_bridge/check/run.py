@@ -19,7 +19,7 @@ import numpy as np
 from firmware_bridge.boards.board import Board, Cost, OperationCounter, Pushed
 from firmware_bridge.boards.program import HostStream, Program, as_inputs, states, sums
 from firmware_bridge.check.chunks import cut
-from firmware_bridge.check.compare import Tally, Tolerance, as_tolerance, flat, output_tensors
+from firmware_bridge.check.compare import Tally, Tolerance, as_tolerance, flat
 from firmware_bridge.check.cost import OperationCost, cost_report, operation_costs
 from firmware_bridge.check.locate import Difference, Tapped, locate, named, producers
 from firmware_bridge.check.pairs import Pairs
@@ -167,9 +167,8 @@ class _Run:
     def _tally(self, role: str, tensor: int) -> Tally:
         if (role, tensor) not in self.tallies:
             node, plan = self._maker.get(tensor), self.program.plan
-            outputs = dict(zip(plan.outputs, output_tensors(plan, self.program.model.outputs), strict=True))
             self.tallies[role, tensor] = Tally(
-                outputs[tensor] if role == "output" else plan.tensors[tensor],
+                plan.tensors[tensor],
                 role,
                 "input" if node is None else named(plan.nodes[node]),
                 self.tolerance,

@@ -105,8 +105,9 @@ def check_file(
 
 def _file_tensors(program: Program) -> dict[int, int]:
     """Tensor of the plan -> tensor of the file with the same frames in the same order."""
-    graph = program.model.graph
+    graph, file = program.model.graph, program.model.file
     by_name = {tensor.name: i for i, tensor in enumerate(graph.tensors)}
+    by_name |= {file.name_of(i): i for i in (*graph.inputs, *graph.outputs)}
     # Between SPACE_TO_BATCH_ND and BATCH_TO_SPACE_ND frames stand in another order; behind the latter they do not.
     restored = {op.inputs[0]: op.outputs[0] for op in graph.ops if op.kind == "BATCH_TO_SPACE_ND"}
     found = {}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from firmware_bridge.check.compare import Tally, TensorReport, Tolerance, as_tolerance, flat, output_tensors
+from firmware_bridge.check.compare import Tally, TensorReport, Tolerance, as_tolerance, flat
 from firmware_bridge.link.transport import Transport
 from firmware_bridge.neuralspot.client import CallError, Client, RefusalError
 from firmware_bridge.neuralspot.erpc import ErpcError, Framing
@@ -220,7 +220,7 @@ class _Comparison:
     def __init__(self, host: WindowModel, index: int, allowed: Tolerance, windows: int) -> None:
         plan, o = host.model.plan, host.model.plan.outputs[index]
         makers = (f"{node.kind} (op {node.index})" for node in plan.nodes if o in node.outputs)
-        self._tensor = output_tensors(plan, host.model.outputs)[index]
+        self._tensor = plan.tensors[o]
         self._frames = host.outputs[index].frames
         self._allowed = allowed
         self._tally = Tally(self._tensor, "output", next(makers, ""), allowed, windows * self._frames)

@@ -9,7 +9,7 @@ from itertools import cycle
 
 import numpy as np
 
-from firmware_bridge.check.compare import Tolerance, flat, output_tensors
+from firmware_bridge.check.compare import Tolerance, flat
 from firmware_bridge.check.soak import RECOVER_S, SoakReport, Until
 from firmware_bridge.errors import BridgeError, LinkError
 from firmware_bridge.neuralspot.check import open_firmware, windows_of
@@ -112,8 +112,9 @@ class _StockSoak:
             return
 
     def _compare(self, expected: list[Array], got: list[Array]) -> None:
-        model = self._host.model
-        for fact, a, b in zip(output_tensors(model.plan, model.outputs), expected, got, strict=False):
+        plan = self._host.model.plan
+        for o, a, b in zip(plan.outputs, expected, got, strict=False):
+            fact = plan.tensors[o]
             self.report.frames_compared += len(a)
             wrong = np.flatnonzero(~self._tolerance.agrees(fact, flat(a), flat(b)).all(axis=1))
             if len(wrong) and not self.report.first_difference:

@@ -34,8 +34,8 @@ from tcnstream.tflite.graph import Array, Graph, ModelFile
 class Compiled:
     """A file's streaming program, and which of its inputs are no signals.
 
-    ``file`` is without the variables that no output depends on.
-    ``static`` are tensors of the main graph that have no time, ``states`` inputs that feed an output back.
+    ``plan`` calls its inputs and outputs as the file's signature does; ``file`` is without the variables that no output
+    depends on. ``static`` are tensors of the main graph that have no time, ``states`` inputs that feed an output back.
     """
 
     plan: Plan
@@ -43,6 +43,16 @@ class Compiled:
     time_axis: int | None
     static: tuple[int, ...] = ()
     states: tuple[Pair, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "plan", self._named(self.plan))
+
+    def _named(self, plan: Plan) -> Plan:
+        tensors, file = list(plan.tensors), self.file
+        ends = [*zip(plan.outputs, self.outputs, strict=True), *zip(plan.inputs, self.inputs, strict=True)]
+        for i, in_file in ends:
+            tensors[i] = replace(tensors[i], name=file.name_of(in_file))
+        return replace(plan, tensors=tuple(tensors))
 
     @property
     def inputs(self) -> tuple[int, ...]:
@@ -64,11 +74,11 @@ class Compiled:
         """
         if self.states:
             static = dict(zip(self.static, values, strict=True))
-            return _fed_back(self.file, self.states, self.time_axis, static, start, compute)
+            return self._named(_fed_back(self.file, self.states, self.time_axis, static, start, compute))
         part = split(prepared(self.file.main, compute), self.static)
         made = arrange(simplify(lower(part.filled(values, compute), self.plan.input_axes)))
         kept = {name: getattr(self.plan, name) for name in ("other_axes", "window_is_open", "input_places")}
-        return replace(made, **kept)
+        return self._named(replace(made, **kept))
 
 
 def compile_model(

@@ -69,7 +69,6 @@ def test_every_tensor_on_demand() -> None:
     assert report.passed and report.stages[-1].name == "every tensor"
     outputs = [tensor.name for tensor in report.tensors if tensor.role == "output"]
     assert outputs == [port.name for port in program("nse_sm.i8").model.outputs]
-    assert outputs != [program("nse_sm.i8").plan.tensors[o].name for o in program("nse_sm.i8").plan.outputs]
 
 
 @pytest.mark.slow

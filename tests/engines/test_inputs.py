@@ -6,8 +6,9 @@ reference kernels: on the file's own window, or invocation by invocation with th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -269,6 +270,34 @@ def test_a_signature_has_its_own_graph_and_names() -> None:
         raw.stream().restore(first.stream().snapshot())
     named = tcnstream.load(CONVERTED / "m2_sig.tflite")
     assert [spec.name for spec in (*named.inputs, *named.outputs)] == ["zeta", "alpha", "b_out", "a_out"]
+
+
+@pytest.mark.parametrize(
+    "path", [CONVERTED / "m2_sig.tflite", INPUTS / "static_film.tflite", INPUTS / "states_gru.i8.tflite"]
+)
+def test_what_is_refused_has_its_name_of_the_signature(path: Path) -> None:
+    opened = tcnstream.load(path)
+    signal, static = material(opened, 8)
+    room = [np.zeros((8, *spec.shape), spec.dtype) for spec in opened.outputs]
+    strange = np.zeros((8, 1), np.complex64)
+
+    def refused(what: str, spec: TensorSpec, push: Callable[[], Any]) -> None:
+        with pytest.raises(StreamError, match=f"{what} `{re.escape(spec.name)}` takes "):
+            push()
+
+    for engine in engines_here(opened, static=static):
+        stream = opened.stream(engine, static=static)
+        pool = opened.pool(1, engine, static={name: value[None] for name, value in static.items()})
+        for k, spec in enumerate(opened.inputs):
+            given = (*signal[:k], strange, *signal[k + 1 :])
+            refused("input", spec, partial(stream.push, *given))
+            refused("input", spec, partial(stream.push_into, given, tuple(room)))
+            refused("input", spec, partial(pool.push, [given]))
+        for k, spec in enumerate(opened.outputs):
+            into = (*room[:k], strange, *room[k + 1 :])
+            refused("output", spec, partial(stream.push_into, tuple(signal), into))
+        named = [stream.plan.tensors[i].name for i in (*stream.plan.inputs, *stream.plan.outputs)]
+        assert named == [spec.name for spec in (*opened.inputs, *opened.outputs)]
 
 
 @pytest.mark.parametrize("name", ["static_film", "rates_and_static", "states_dtln", "states_gru.i8"])
