@@ -104,8 +104,17 @@ class Chain:
         if self._quality is not None:
             self._quality.reset(frame)
 
-    def begin(self, block: Block) -> Samples:
-        """What is to be pushed for a block; a gap in front of it is dealt with first."""
+    def push(self, block: Block) -> None:
+        """``begin``, and all of what follows from it, through this chain's own pipeline."""
+        for piece in self.begin(block):
+            self.finish(piece, self.pipeline.push(piece))
+
+    def begin(self, block: Block) -> list[Samples]:
+        """What is to be pushed for a block, piece by piece; a gap in front of it is dealt with first.
+
+        A piece ends where one of the rules' windows does, so that what they and the model say comes in one order,
+        whatever the blocks.
+        """
         samples = block.samples
         if len(samples):
             self.arrived_s = block.arrived_s
@@ -113,29 +122,28 @@ class Chain:
             self.say(note.type, note.label, dict(note.more))
         if block.gap is not None:
             samples = self._over(block.gap, samples)
-        if len(samples):
-            self._last = samples[-1]
-        if self._quality is not None and len(samples):
+        assert self.next_frame + len(samples) == block.first_frame + len(block.samples), (self.next_frame, block)
+        if not len(samples):
+            return []
+        self._last = samples[-1]
+        return [samples] if self._quality is None else self._quality.cut(samples)
+
+    def finish(self, piece: Samples, segments: Sequence[Segment]) -> None:
+        """What the pipeline made final at a piece, and what the rules make of it."""
+        self._segments(segments)
+        if self._quality is not None:
             before = self._flag
-            for frame, rules in self._quality.push(samples[:, 0]):
+            for frame, rules in self._quality.push(piece[:, 0]):
                 flag, at_s = self._with_model(rules), frame / self.rate_hz
                 if flag != before:
                     self._emit("status", frame, at_s, at_s + WINDOW_S, flag, 1.0, {"quality": flag})
                 before = flag
-        self.next_frame += len(samples)
-        assert self.next_frame == block.first_frame + len(block.samples), (self.next_frame, block.first_frame)
-        return samples
-
-    def finish(self, segments: Sequence[Segment]) -> None:
-        """What the pipeline made final."""
-        for segment in segments:
-            if segment.label != GAP:
-                self._segment(segment)
+        self.next_frame += len(piece)
 
     def end(self) -> None:
         """The signal is over."""
         if not self.ended:
-            self.finish(self.pipeline.flush())
+            self._segments(self.pipeline.flush())
             self._derived(self._beats.flush(), self.next_frame)
             self.ended = True
 
@@ -200,7 +208,7 @@ class Chain:
         self.gaps += 1
         self.missing_frames += lost.frames
         if done == "reset":
-            self.finish(self.pipeline.mark_gap(lost.frames))
+            self._segments(self.pipeline.mark_gap(lost.frames))
             self._derived(self._beats.flush(), first)
             self._gap(lost, first, done)
             self.next_frame += lost.frames
@@ -224,6 +232,11 @@ class Chain:
             "done": done,
         }
         self._emit("gap", first, first / self.rate_hz, (first + lost.frames) / self.rate_hz, "gap", 1.0, more)
+
+    def _segments(self, segments: Sequence[Segment]) -> None:
+        for segment in segments:
+            if segment.label != GAP:
+                self._segment(segment)
 
     def _segment(self, segment: Segment) -> None:
         more: dict[str, Any] = dict(said_marks(segment))

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import zip_longest
 
 import numpy as np
 
@@ -108,24 +109,15 @@ class Worker(ABC):
 
     def step(self, batch: Sequence[tuple[Lane, Block]]) -> None:
         """Blocks of different lanes through their pools; then what came of it is published."""
-        together: dict[int, list[tuple[Lane, Samples]]] = {}
+        together: dict[int, list[tuple[Lane, Block]]] = {}
         for lane, block in batch:
             chain = lane.chain
-            samples = chain.begin(block)
             if lane.is_kept or self.hub.watched:
                 kept = SampleBlock(chain.config.name, block.first_frame, block.samples, chain.rate_hz, chain.units)
                 self.hub.keep(chain.config.sinks, kept, may_wait=chain.replayed)
-            together.setdefault(id(lane.pool), []).append((lane, samples))
+            together.setdefault(id(lane.pool), []).append((lane, block))
         for rows in together.values():
-            pool = rows[0][0].pool
-            if len(rows) == 1:
-                lane, samples = rows[0]
-                lane.chain.finish(lane.chain.pipeline.push(samples))
-                continue
-            found = pool.push_lanes({lane.number: samples for lane, samples in rows})
-            for lane, _ in rows:
-                if segments := found[lane.number]:
-                    lane.chain.finish(segments)
+            push_together(rows)
         self.publish([lane for lane, _ in batch])
         now_s = time.monotonic()
         for lane, block in batch:
@@ -268,6 +260,21 @@ class ReplayWorker(Worker):
         seconds = (block.first_frame + len(block.samples)) / chain.rate_hz
         due_s = seconds if each.speed == float("inf") else seconds / each.speed
         heapq.heappush(heap, _Next(due_s, each.order, each.lane, block, each.rest, each.speed))
+
+
+def push_together(rows: Sequence[tuple[Lane, Block]]) -> None:
+    """Blocks of different lanes of one pool."""
+    if len(rows) == 1:
+        lane, block = rows[0]
+        lane.chain.push(block)
+        return
+    pool, chains = rows[0][0].pool, {lane.number: lane.chain for lane, _ in rows}
+    pieces = [chains[lane.number].begin(block) for lane, block in rows]
+    for turn in zip_longest(*pieces):
+        given = {number: piece for number, piece in zip(chains, turn, strict=True) if piece is not None}
+        found = pool.push_lanes(given)
+        for number, piece in given.items():
+            chains[number].finish(piece, found[number])
 
 
 def _chains(lanes: Sequence[Lane]) -> Iterator[Chain]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -54,6 +55,11 @@ class Quality:
         self._parts: list[npt.NDArray[np.float32]] = []
         self._count = 0
         self._changes: deque[tuple[int, Flag]] = deque([(first_frame, self.flag)], _MOST_CHANGES)
+
+    def cut(self, samples: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
+        """The samples that come next, in pieces that end where a window does."""
+        ends = range(self._frames - self._count, len(samples), self._frames)
+        return [samples[begin:end] for begin, end in pairwise((0, *ends, len(samples)))]
 
     def push(self, samples: npt.NDArray[np.float32]) -> list[tuple[int, Flag]]:
         """(n,) samples -> (first frame of a window, its flag) wherever that is another one than before."""

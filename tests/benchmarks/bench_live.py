@@ -196,7 +196,7 @@ def counters(folder: Path) -> None:
         _, _, (lane,) = chains(folder, "ecg", ECG_HZ, "mV", 1)
         lane.chain.begin_at(base, 0, 0)
         for at in range(0, len(x), 100):
-            lane.chain.finish(lane.chain.pipeline.push(lane.chain.begin(Block(base + at, x[at : at + 100], 0.0))))
+            lane.chain.push(Block(base + at, x[at : at + 100], 0.0))
         lane.chain.end()
         answers.append([(e.type, e.frame - base, e.label, e.probability, e.seq) for e in lane.chain.take()])
     same = all(answer == answers[0] for answer in answers[1:])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,11 +17,13 @@ from helpers.heartbeats import made_ecg
 from helpers.paths import ECG
 from helpers.served import Served
 
-from tcnstream import Pipeline, Segment
+from tcnstream import Pipeline, PipelinePool, Segment
 from tcnstream.live.beats import Beats
-from tcnstream.live.blocks import Block
+from tcnstream.live.blocks import Block, Lost
 from tcnstream.live.chain import Chain
 from tcnstream.live.events import Event
+from tcnstream.live.gaps import GapRule
+from tcnstream.live.lanes import Lane, push_together
 from tcnstream.live.quality import Quality, judge, lags_frames
 
 LAGS = lags_frames(360)
@@ -116,7 +119,7 @@ def events_of(model: str, signal: np.ndarray, rate_hz: int, block: int) -> list[
             chain = made()
             chain.restore(blob)
         piece = signal[at : at + block, None].astype(np.float32)
-        chain.finish(chain.pipeline.push(chain.begin(Block(at, piece, 0.0))))
+        chain.push(Block(at, piece, 0.0))
         events += chain.take()
     chain.end()
     return events + chain.take()
@@ -154,6 +157,76 @@ def test_what_is_said_of_a_beat_does_not_depend_on_the_blocks() -> None:
     beats = [[(e.start_s, e.more) for e in events if e.type == "beat"] for events in said]
     assert beats[0] == beats[1] == beats[2] == beats[3]
     assert all("quality" not in more for start_s, more in beats[0] if 5 < start_s < 28)
+
+
+def noisy_ecg(rng: np.random.Generator) -> np.ndarray:
+    """Two minutes at 250 Hz in which noise swells and ends, now beyond what the rules know and now below it."""
+    signal, _ = made_ecg(120.0, 250)
+    for begin_s in np.cumsum(rng.uniform(3, 9, 12)):
+        there = slice(int(begin_s * 250), int((begin_s + rng.uniform(0.5, 5)) * 250))
+        signal[there] += rng.normal(0, rng.choice([0.05, 0.1, 0.2, 0.5]), len(signal[there]))
+    signal[90 * 250 : 97 * 250] = 0
+    return signal
+
+
+def test_what_is_said_and_in_which_order_does_not_depend_on_the_blocks() -> None:
+    rng = np.random.default_rng(4)
+    signal = noisy_ecg(rng)
+    said = [events_of("ecg_beats", signal, 250, block) for block in (25, 499, 4096, *rng.integers(1, 2000, 4))]
+    by_model = [e for e in said[0] if e.type == "status" and "noisy" in e.label and e.probability < 1]
+    assert len(by_model) >= 3 and {"noisy", "flat"} <= {e.label for e in said[0] if e.type == "status"}
+    for events in said[1:]:
+        assert events == said[0]
+
+
+def test_replays_and_live_streams_say_the_same() -> None:
+    """In large blocks and in small ones, alone and as lanes of a pool, with gaps that begin anew or are filled."""
+    rng = np.random.default_rng(5)
+    signals = [noisy_ecg(rng).astype(np.float32)[:, None] for _ in range(3)]
+    frames = len(signals[0])
+    gaps = sorted(rng.choice(np.arange(500, frames - 500), 4, replace=False).tolist())
+    opened = PipelinePool("ecg_beats", 3, rate_hz=250, units="mV")
+
+    def lanes() -> list[Lane]:
+        made = []
+        for number in range(3):
+            opened[number].reset()
+            config: Any = SimpleNamespace(name=f"bed{number}", gain=1.0, sinks=(), gap=GapRule("hold", 0.1))
+            chain = Chain(config, opened[number], lambda frame: None, replayed=False, units="mV")
+            made.append(Lane(chain, opened, number))
+        return made
+
+    def blocks(signal: np.ndarray, cuts: list[int]) -> list[Block]:
+        """Of a signal that lacks some frames at ``gaps``."""
+        made, missing = [], 0
+        for begin, end in pairwise(sorted({0, *cuts, *gaps, frames})):
+            lost = None
+            if begin in gaps:
+                lost = Lost(4 if gaps.index(begin) % 2 else 900, 0, "counter")
+                missing += lost.frames
+            made.append(Block(begin + missing, signal[begin:end], 0.0, lost))
+        return made
+
+    def said(cuts: list[int], together: bool) -> list[list[Event]]:
+        events: list[list[Event]] = [[], [], []]
+        there = lanes()
+        for turn in zip(*(blocks(signal, cuts) for signal in signals), strict=True):
+            rows = list(zip(there, turn, strict=True))
+            for those in [rows] if together else [[row] for row in rows]:
+                push_together(those)
+            for lane, out in zip(there, events, strict=True):
+                out += lane.chain.take()
+        for lane, out in zip(there, events, strict=True):
+            lane.chain.end()
+            out += lane.chain.take()
+        return events
+
+    expected = said([], together=False)
+    assert all({"gap", "beat", "status"} <= {e.type for e in events} for events in expected)
+    assert {e.more["done"] for e in expected[0] if e.type == "gap"} == {"reset", "hold"}
+    for cuts in (list(range(0, frames, 25)), rng.integers(1, frames, 60).tolist()):
+        for together in (False, True):
+            assert said(cuts, together) == expected
 
 
 @pytest.mark.slow

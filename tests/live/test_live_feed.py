@@ -99,7 +99,7 @@ def test_the_time_of_day_is_marked_until_somebody_sets_it(
             is_set[0] = True
             wall.step_for("bed")
             before = lane.chain.take()
-        lane.chain.finish(lane.chain.pipeline.push(lane.chain.begin(Block(at, ecg[at : at + 100, None], 0.0))))
+        lane.chain.push(Block(at, ecg[at : at + 100, None], 0.0))
     after = lane.chain.take()
     assert len(before) > 50 and all(event.fields()["unsynchronised"] for event in before)
     assert len(after) > 50 and not any("unsynchronised" in event.fields() for event in after)
