@@ -333,7 +333,7 @@ def test_a_lane_that_failed_midway_stays_so_while_others_go_on(
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(pool[0]._segmenter, "push", fails)
+        patch.setattr(pool[0]._lane.segmenter, "push", fails)
         with pytest.raises(MemoryError):
             pool.push([ecg[400:500], None])
     assert pool.push([None, ecg[400:]])[1]
