@@ -16,8 +16,8 @@ import numpy as np
 
 from tcnstream.compiler.constants import dequantize
 from tcnstream.compiler.operations import operations
-from tcnstream.compiler.operations.layout import RESHAPE
 from tcnstream.compiler.operations.preparation import BATCH_TO_SPACE_ND, SPACE_TO_BATCH_ND
+from tcnstream.compiler.operations.reshape import RESHAPE
 from tcnstream.compiler.whiles import bodies
 from tcnstream.tflite.graph import ABSENT, Graph, Op, OptionValue, Tensor
 from tcnstream.tflite.shapes import same_padding

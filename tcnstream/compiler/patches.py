@@ -13,7 +13,7 @@ import numpy as np
 from tcnstream.compiler.lowering import Lowering
 from tcnstream.compiler.operations.cuts import PAD, PadOptions
 from tcnstream.compiler.operations.gathers import GATHER
-from tcnstream.compiler.operations.layout import AxisOptions
+from tcnstream.compiler.plan import AxisOptions
 from tcnstream.compiler.spatial import refuse_longer
 from tcnstream.tflite.graph import Op, Shape, Tensor
 from tcnstream.tflite.shapes import same_padding

@@ -71,6 +71,13 @@ UNBOUNDED = "UNBOUNDED"
 
 
 @dataclass(frozen=True)
+class AxisOptions(Options):
+    """``axis`` of (time, *frame), never 0."""
+
+    axis: int
+
+
+@dataclass(frozen=True)
 class ActivationOptions(Options):
     """``activation`` is the schema's name of the function that is applied last, such as RELU6, or UNBOUNDED."""
 

@@ -21,8 +21,9 @@ import numpy as np
 from tcnstream.compiler.operations import operations
 from tcnstream.compiler.operations.dense import FULLY_CONNECTED
 from tcnstream.compiler.operations.elementwise import ADD, MUL, SUB
-from tcnstream.compiler.operations.layout import PACK, ReverseOptions
+from tcnstream.compiler.operations.layout import ReverseOptions
 from tcnstream.compiler.operations.loop import LOOP_COLLECT, LOOP_LAST, LOOP_READ, LOOP_STATE
+from tcnstream.compiler.operations.pieces import PACK
 from tcnstream.compiler.picks import FORWARDS_ALONE
 from tcnstream.compiler.unstacked import time_first, unstacked
 from tcnstream.compiler.whiles import keeps_batch

@@ -13,7 +13,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from tcnstream.compiler.operations.cuts import SLICE, STRIDED_SLICE
-from tcnstream.compiler.operations.layout import CONCATENATION, PACK, RESHAPE, SPLIT, TRANSPOSE, UNPACK
+from tcnstream.compiler.operations.layout import TRANSPOSE
+from tcnstream.compiler.operations.pieces import CONCATENATION, PACK, SPLIT, UNPACK
+from tcnstream.compiler.operations.reshape import RESHAPE
 from tcnstream.tflite.graph import Graph, Op, OptionValue, Shape, Tensor
 from tcnstream.tflite.shapes import strided_slice
 

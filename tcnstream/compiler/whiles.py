@@ -21,8 +21,9 @@ from tcnstream.compiler.operations.activation import CAST
 from tcnstream.compiler.operations.cuts import SLICE
 from tcnstream.compiler.operations.elementwise import ADD, DIV, LESS, LOGICAL_AND, MUL, SUB
 from tcnstream.compiler.operations.gathers import GATHER
-from tcnstream.compiler.operations.layout import CONCATENATION, PACK, RESHAPE
 from tcnstream.compiler.operations.loop import LOOP_COLLECT, LOOP_LAST, LOOP_READ, LOOP_STATE, WHILE
+from tcnstream.compiler.operations.pieces import CONCATENATION, PACK
+from tcnstream.compiler.operations.reshape import RESHAPE
 from tcnstream.tflite.graph import ABSENT, Graph, Op, Tensor
 
 Place: TypeAlias = tuple[int, int]

@@ -13,7 +13,7 @@ import numpy as np
 
 from tcnstream.compiler.operations import operation
 from tcnstream.compiler.operations.activation import CAST, DEQUANTIZE, L2_NORMALIZATION, QUANTIZE
-from tcnstream.compiler.operations.layout import CONCATENATION
+from tcnstream.compiler.operations.pieces import CONCATENATION
 from tcnstream.compiler.operations.pool import AVERAGE_POOL_2D, PoolOptions
 from tcnstream.compiler.plan import Node, Plan
 from tcnstream.tflite.graph import Array, Tensor

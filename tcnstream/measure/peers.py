@@ -20,8 +20,8 @@ import numpy.typing as npt
 from tcnstream.compiler.operations.activation import SlopeOptions, SoftmaxOptions
 from tcnstream.compiler.operations.convolution import CONV_2D, DEPTHWISE_CONV_2D, ConvolutionOptions
 from tcnstream.compiler.operations.dense import FULLY_CONNECTED
-from tcnstream.compiler.operations.layout import CONCATENATION, AxisOptions
-from tcnstream.compiler.plan import ActivationOptions, Node, Plan
+from tcnstream.compiler.operations.pieces import CONCATENATION
+from tcnstream.compiler.plan import ActivationOptions, AxisOptions, Node, Plan
 from tcnstream.errors import EngineError
 
 PEERS = ("tract", "onnxruntime")

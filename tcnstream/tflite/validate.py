@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -95,6 +95,11 @@ class Rule:
     alike: bool = False
     retyped: bool = False
     scaled: bool = True
+
+    @classmethod
+    def of_moves(cls, operands: tuple[int, int], shapes: Callable[[Operands], Shapes], **facts: Any) -> Rule:
+        """Of an operation that moves values and computes nothing: it needs no scale, and keeps one that there is."""
+        return cls(operands, shapes=shapes, scaled=False, same_scale=True, **facts)
 
     def weights_of(self, op: Op) -> tuple[int, ...]:
         """The tensors that weigh the values of ``op``, those that are there."""

@@ -19,10 +19,10 @@ from tcnstream.compiler.operation import Operation
 from tcnstream.compiler.operations import operations
 from tcnstream.compiler.operations.convolution import ConvolutionOptions
 from tcnstream.compiler.operations.cuts import PadOptions, SliceOptions
-from tcnstream.compiler.operations.layout import AxisOptions, ReverseOptions, TileOptions, TransposeOptions
+from tcnstream.compiler.operations.layout import ReverseOptions, TileOptions, TransposeOptions
 from tcnstream.compiler.operations.pool import PoolOptions
 from tcnstream.compiler.operations.statistics import Statistic, StatisticOptions
-from tcnstream.compiler.plan import NO_OPTIONS, Options, Window
+from tcnstream.compiler.plan import NO_OPTIONS, AxisOptions, Options, Window
 from tcnstream.tflite.graph import Array, Tensor
 from tcnstream.tflite.validate import broadcast, same
 

@@ -11,9 +11,9 @@ from tcnstream.compiler.constants import data_of
 from tcnstream.compiler.lowering import Lowering
 from tcnstream.compiler.operation import Operation
 from tcnstream.compiler.operations.elementwise import ADD, SumOptions
-from tcnstream.compiler.operations.layout import CONCATENATION, SPLIT, AxisOptions
+from tcnstream.compiler.operations.pieces import CONCATENATION, SPLIT
 from tcnstream.compiler.operations.time import state
-from tcnstream.compiler.plan import Node
+from tcnstream.compiler.plan import AxisOptions, Node
 from tcnstream.tflite.graph import Array, Op, Tensor
 from tcnstream.tflite.validate import FLAG, Operands, Rule, Shapes, axis_of
 

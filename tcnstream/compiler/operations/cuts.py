@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -17,7 +17,7 @@ from tcnstream.compiler.picks import pick, settle_tensor, settles
 from tcnstream.compiler.plan import Options, Window
 from tcnstream.tflite.graph import Array, Op, Tensor
 from tcnstream.tflite.shapes import strided_slice
-from tcnstream.tflite.validate import NEVER, WHOLE, Operands, OptionRule, Rule, Shapes, one_of, require
+from tcnstream.tflite.validate import NEVER, WHOLE, Operands, Rule, Shapes, one_of, require
 
 
 @dataclass(frozen=True)
@@ -237,16 +237,18 @@ def _fold_mirror(op: Op, inputs: Sequence[Tensor], output: Tensor) -> Array:
 _ALL = ("float32", "int8", "int16")
 
 
-def _moves(operands: int, shapes: Callable[[Operands], Shapes], **options: OptionRule) -> Rule:
-    return Rule(operands=(operands, operands), shapes=shapes, options=options, scaled=False, same_scale=True)
-
-
 PAD = Operation(
-    "PAD", _moves(2, _padded), options=PadOptions, lower=_pad, fold=_fold_pad, types=_ALL, batch=batch_rules.padded
+    "PAD",
+    Rule.of_moves((2, 2), _padded),
+    options=PadOptions,
+    lower=_pad,
+    fold=_fold_pad,
+    types=_ALL,
+    batch=batch_rules.padded,
 )
 MIRROR_PAD = Operation(
     "MIRROR_PAD",
-    _moves(2, _mirrored, mode=one_of("REFLECT", "SYMMETRIC")),
+    Rule.of_moves((2, 2), _mirrored, options={"mode": one_of("REFLECT", "SYMMETRIC")}),
     options=PadOptions,
     lower=_mirror,
     fold=_fold_mirror,
@@ -255,7 +257,7 @@ MIRROR_PAD = Operation(
 )
 STRIDED_SLICE = Operation(
     "STRIDED_SLICE",
-    _moves(4, _strided, offset=NEVER, **dict.fromkeys(_MASKS, WHOLE)),
+    Rule.of_moves((4, 4), _strided, options={"offset": NEVER} | dict.fromkeys(_MASKS, WHOLE)),
     options=SliceOptions,
     lower=_strided_slice,
     fold=_fold_strided,
@@ -266,7 +268,7 @@ STRIDED_SLICE = Operation(
 
 SLICE = Operation(
     "SLICE",
-    _moves(3, _sliced),
+    Rule.of_moves((3, 3), _sliced),
     options=SliceOptions,
     lower=_slice,
     fold=_fold_slice,
@@ -281,7 +283,7 @@ OPERATIONS = (
     STRIDED_SLICE,
     Operation(
         "PADV2",
-        _moves(3, _padded_with_value),
+        Rule.of_moves((3, 3), _padded_with_value),
         options=PadOptions,
         lower=_pad_with_value,
         fold=_fold_pad,

@@ -12,9 +12,10 @@ from tcnstream.compiler import batch_rules
 from tcnstream.compiler.constants import data_of
 from tcnstream.compiler.lowering import Lowering
 from tcnstream.compiler.operation import Operation
-from tcnstream.compiler.operations.layout import AxisOptions, side_by_side_in_time
 from tcnstream.compiler.operations.lookup import look_up
+from tcnstream.compiler.operations.reshape import side_by_side_in_time
 from tcnstream.compiler.picks import pick, settle
+from tcnstream.compiler.plan import AxisOptions
 from tcnstream.compiler.selection import framed
 from tcnstream.tflite.graph import Array, Op, Shape, Tensor
 from tcnstream.tflite.validate import WHOLE, Operands, Rule, Shapes, axis_of, require
@@ -110,7 +111,7 @@ def _fold_gather(op: Op, inputs: Sequence[Tensor], output: Tensor) -> Array:
 
 GATHER = Operation(
     "GATHER",
-    Rule((2, 2), shapes=_gathered, options={"axis": WHOLE, "batch_dims": WHOLE}, scaled=False, same_scale=True),
+    Rule.of_moves((2, 2), _gathered, options={"axis": WHOLE, "batch_dims": WHOLE}),
     options=AxisOptions,
     lower=_gather,
     fold=_fold_gather,
@@ -125,7 +126,7 @@ OPERATIONS = (
     GATHER,
     Operation(
         "GATHER_ND",
-        Rule((2, 2), shapes=_picked, scaled=False, same_scale=True),
+        Rule.of_moves((2, 2), _picked),
         lower=_gather_nd,
         takes_picked=True,
         fold=lambda op, ins, out: data_of(ins[0])[tuple(np.moveaxis(data_of(ins[1]), -1, 0))],

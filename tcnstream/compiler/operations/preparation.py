@@ -59,12 +59,8 @@ def _out_of_batch(o: Operands) -> Shapes:
     return ((shape[0] // math.prod(block), *made, *shape[len(block) + 1 :]),)
 
 
-SPACE_TO_BATCH_ND = Operation(
-    "SPACE_TO_BATCH_ND", Rule(operands=(3, 3), shapes=_into_batch, scaled=False, same_scale=True)
-)
-BATCH_TO_SPACE_ND = Operation(
-    "BATCH_TO_SPACE_ND", Rule(operands=(3, 3), shapes=_out_of_batch, scaled=False, same_scale=True)
-)
+SPACE_TO_BATCH_ND = Operation("SPACE_TO_BATCH_ND", Rule.of_moves((3, 3), _into_batch))
+BATCH_TO_SPACE_ND = Operation("BATCH_TO_SPACE_ND", Rule.of_moves((3, 3), _out_of_batch))
 
 OPERATIONS = (
     SPACE_TO_BATCH_ND,

@@ -20,10 +20,10 @@ from tcnstream.compiler.operations.activation import LOGISTIC, RELU, RELU6, RELU
 from tcnstream.compiler.operations.convolution import DEPTHWISE_CONV_2D, ConvolutionOptions
 from tcnstream.compiler.operations.dense import FULLY_CONNECTED
 from tcnstream.compiler.operations.elementwise import ADD, MAXIMUM, MINIMUM, MUL, SUB, SumOptions
-from tcnstream.compiler.operations.layout import SPLIT, AxisOptions
+from tcnstream.compiler.operations.pieces import SPLIT
 from tcnstream.compiler.operations.statistics import Statistic, StatisticOptions
 from tcnstream.compiler.operations.time import STEPS_FOR_A_WINDOW, state
-from tcnstream.compiler.plan import SAME_FRAME, UNBOUNDED, ActivationOptions, Node, Options, Plan, Window
+from tcnstream.compiler.plan import SAME_FRAME, UNBOUNDED, ActivationOptions, AxisOptions, Node, Options, Plan, Window
 from tcnstream.tflite.graph import ABSENT, Array, Op, Shape, Tensor
 from tcnstream.tflite.validate import ACTIVATION, COUNT, FLAG, REAL, Operands, Rule, Shapes, require
 

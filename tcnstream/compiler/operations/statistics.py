@@ -12,9 +12,8 @@ from tcnstream.compiler import batch_rules
 from tcnstream.compiler.constants import data_of
 from tcnstream.compiler.lowering import Lowering, axes_of_frame
 from tcnstream.compiler.operation import Fold, Operation
-from tcnstream.compiler.operations.layout import AxisOptions
 from tcnstream.compiler.operations.time import TIME_REDUCE
-from tcnstream.compiler.plan import Options
+from tcnstream.compiler.plan import AxisOptions, Options
 from tcnstream.tflite.graph import Array, Op, Tensor
 from tcnstream.tflite.validate import FLAG, Operands, Rule, Shapes, axis_of, require
 

@@ -12,11 +12,11 @@ from tcnstream.compiler.operation import to_file
 from tcnstream.compiler.operations.convolution import ConvolutionOptions
 from tcnstream.compiler.operations.cuts import PadOptions, SliceOptions
 from tcnstream.compiler.operations.dense import FULLY_CONNECTED
-from tcnstream.compiler.operations.layout import AxisOptions, ReverseOptions, TileOptions, TransposeOptions
+from tcnstream.compiler.operations.layout import ReverseOptions, TileOptions, TransposeOptions
 from tcnstream.compiler.operations.pool import PoolOptions
 from tcnstream.compiler.operations.resize import ResizeOptions
 from tcnstream.compiler.operations.statistics import Statistic, StatisticOptions
-from tcnstream.compiler.plan import ActivationOptions, Node
+from tcnstream.compiler.plan import ActivationOptions, AxisOptions, Node
 from tcnstream.compiler.spatial import SpatialOptions
 from tcnstream.engines.interpreter.step import NeedsHost, StepGraph, Work, depends_on_edge, lay_out, touches_edge
 from tcnstream.engines.registry import Registry

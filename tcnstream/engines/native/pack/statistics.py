@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from tcnstream.compiler.operations.layout import AxisOptions
 from tcnstream.compiler.operations.statistics import Statistic, StatisticOptions
+from tcnstream.compiler.plan import AxisOptions
 from tcnstream.engines.native.layout.arguments import SUM_DIGITS, Reduce
 from tcnstream.engines.native.layout.functions import ArgOp, StatisticOp
 from tcnstream.engines.native.layout.kinds import Kind

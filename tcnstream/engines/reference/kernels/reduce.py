@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tcnstream.compiler.operations.layout import AxisOptions
 from tcnstream.compiler.operations.statistics import Statistic, StatisticOptions
+from tcnstream.compiler.plan import AxisOptions
 from tcnstream.engines.reference.kernels.context import Ints, KernelContext, as_frames, is_quantized, kernel
 from tcnstream.engines.reference.kernels.fixed_point import (
     divide_truncating,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from tcnstream.compiler.operations.cuts import PadOptions, SliceOptions
-from tcnstream.compiler.operations.layout import AxisOptions, ReverseOptions, TileOptions, TransposeOptions
+from tcnstream.compiler.operations.layout import ReverseOptions, TileOptions, TransposeOptions
 from tcnstream.compiler.operations.resize import ResizeOptions
+from tcnstream.compiler.plan import AxisOptions
 from tcnstream.engines.reference.kernels.context import KernelContext, as_frames, kernel
 from tcnstream.tflite.graph import Array
 
