@@ -25,6 +25,18 @@ class MatrixOptions(Options):
     adj_y: bool = False
 
 
+@dataclass(frozen=True)
+class Sums16Options(Options):
+    """``scales`` bring sums to int16, one for each of as many equal parts; ``operation`` is what has them inside."""
+
+    scales: tuple[float, ...]
+    operation: str
+
+    @property
+    def kind_in_file(self) -> str:
+        return self.operation
+
+
 def _dense_shapes(o: Operands) -> Shapes:
     units, depth = o.shape(1, rank=2)
     values, out = math.prod(o.shape(0)), o.out()
@@ -136,6 +148,10 @@ def _matrix_multiply_adds(plan: Plan, node: Node) -> int:
     return multiply_adds_per_value(plan, node, plan.tensors[node.inputs[1]].shape[0])
 
 
+def _sums_multiply_adds(plan: Plan, node: Node) -> int:
+    return multiply_adds_per_value(plan, node, node.views[1][1])
+
+
 _TYPES = ("float32", "int8", "int16")
 
 FULLY_CONNECTED = Operation(
@@ -165,4 +181,7 @@ BATCH_MATMUL = Operation(
     batch=batch_rules.product,
 )
 
-OPERATIONS = (FULLY_CONNECTED, BATCH_MATMUL)
+SUMS_INT16 = Operation("SUMS_INT16", options=Sums16Options, multiply_adds=_sums_multiply_adds)
+"""A dense layer of int8 whose outputs are int16, inside of another operation."""
+
+OPERATIONS = (FULLY_CONNECTED, BATCH_MATMUL, SUMS_INT16)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tcnstream.compiler.operations.recurrent import LstmOptions, Sums16Options, SvdfOptions
+from tcnstream.compiler.operations.dense import Sums16Options
+from tcnstream.compiler.operations.lstm import LstmOptions
+from tcnstream.compiler.operations.svdf import SvdfOptions
 from tcnstream.engines.native.layout.arguments import Sums16, SvdfFilter
 from tcnstream.engines.native.layout.kinds import Kind
 from tcnstream.engines.native.pack.context import Context, Packed, packs

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tcnstream.compiler.operations.recurrent import LstmOptions, Sums16Options, SvdfOptions
+from tcnstream.compiler.operations.dense import Sums16Options
+from tcnstream.compiler.operations.lstm import LstmOptions
+from tcnstream.compiler.operations.svdf import SvdfOptions
 from tcnstream.engines.reference.kernels.context import Ints, KernelContext, as_frames, kernel, zero_point_of
 from tcnstream.engines.reference.kernels.fixed_point import multiply, quantize_multiplier, rounding_shift_right
 from tcnstream.engines.reference.kernels.gemmlowp16 import logistic16, tanh16
