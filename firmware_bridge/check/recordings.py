@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from firmware_bridge.errors import BridgeError
 from tcnstream.opened import OpenedModel, open_input, prepare_for
 from tcnstream.signal.card import find_model
 from tcnstream.signal.sources.base import AS_IT_SAYS, ReadOptions
@@ -27,13 +26,11 @@ def read_signal(
 ) -> tuple[Array, float | None]:
     """A recording's frames as the model takes them, and their rate. ``remark`` gets what was chosen of it, in words.
 
-    Raises SignalError for a recording that cannot be read, BridgeError for one without frames.
+    Raises SignalError for a recording that cannot be read, or has no frames.
     """
     recording = open_input(opened, str(source), options)
     if len(recording.channels) < len(recording.available):
         remark(f"{source}: channel {', '.join(recording.channels)} of {', '.join(recording.available)}")
     prepared = prepare_for(opened, recording, options.gain)
     frames = np.concatenate([np.zeros((0, opened.channels), np.float32), *prepared.chunks])
-    if not len(frames):
-        raise BridgeError(f"{source} has no frames; there is nothing to compare")
     return frames.reshape(len(frames), *opened.model.inputs[0].shape), prepared.rate_hz

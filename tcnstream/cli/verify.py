@@ -18,7 +18,6 @@ from tcnstream.cli.options import (
     grouped,
 )
 from tcnstream.cli.show import note, print_json, progress_bar, say, show_table, time_taken
-from tcnstream.errors import SignalError
 from tcnstream.measure.verify import OwnWindow, VerifyReport
 from tcnstream.measure.verify import verify as compare
 from tcnstream.opened import read_frames
@@ -51,8 +50,6 @@ def verify(
     """
     opened = file.open(model)
     signal = None if source is None else read_frames(opened, source, reading.said, note)
-    if signal is not None and not len(signal):
-        raise SignalError(f"{source} holds no frame, of which nothing can be proven: give a longer recording")
     constants = streaming.constants(opened, reading.said)
     with progress_bar("verifying") as progress:
         task = progress.add_task("")

@@ -20,6 +20,7 @@ from tcnstream.errors import MissingExtraError, SignalError, StreamError, TcnStr
 from tcnstream.opened import OpenedModel, open_model
 from tcnstream.pipeline import Pipeline, PipelineArguments
 from tcnstream.signal.segments import MARKS, Segment
+from tcnstream.signal.sources.base import no_samples
 
 try:
     import pyarrow as pa
@@ -155,6 +156,8 @@ class SegmentBatches:
         if rate_hz is None or not signal.is_valid:
             raise SignalError("its signal or its rate_hz is null")
         samples = signal.values
+        if not len(samples):
+            raise no_samples("its signal")
         if samples.null_count:
             raise SignalError("a sample is null; fill it in, or cut the recording there")
         pipeline = self._pipeline(rate_hz)

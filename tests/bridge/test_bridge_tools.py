@@ -36,7 +36,7 @@ from firmware_bridge.report.junit import stages_to_junit
 from firmware_bridge.report.page import to_html
 from firmware_bridge.report.result import load, to_json
 from firmware_bridge.targets import Options, open_board
-from tcnstream.errors import TcnStreamError
+from tcnstream.errors import SignalError, TcnStreamError
 
 SMALL = "nse_sm.i8"
 pytest_plugins = ["pytester"]
@@ -348,7 +348,7 @@ def test_a_recording_without_frames_is_told(tmp_path: Path) -> None:
     for command in ("check", "soak"):
         more = ("--frames", 10) if command == "soak" else ()
         made = run(command, MODELS / f"{SMALL}.tflite", "-t", "host", "-i", tmp_path / "none.npy", *more)
-        assert isinstance(made.exception, BridgeError) and "none.npy has no frames" in str(made.exception)
+        assert isinstance(made.exception, SignalError) and "none.npy holds no samples" in str(made.exception)
 
 
 def test_the_channel_that_is_compared_is_said(tmp_path: Path) -> None:

@@ -269,11 +269,22 @@ def test_a_pipe_is_answered_while_it_is_open(model: Path) -> None:
 
 
 @pytest.mark.parametrize("empty", [np.zeros(0, np.float32), np.zeros((0, 1), np.float32)])
-def test_a_recording_of_no_frames_gives_no_segment(call: Call, model: Path, tmp_path: Path, empty: np.ndarray) -> None:
-    np.save(tmp_path / "x.npy", empty)
-    assert call("run", model, tmp_path / "x.npy", "--rate", 250, "--quiet") == (0, "", "")
-    assert call("run", model, tmp_path / "x.npy", "--rate", 250, "-f", "raw", "-o", tmp_path / "y.npy")[0] == 0
-    assert np.load(tmp_path / "y.npy").shape == (0, 5)
+def test_a_recording_of_no_frames_is_refused(call: Call, model: Path, tmp_path: Path, empty: np.ndarray) -> None:
+    recording, out = tmp_path / "x.npy", tmp_path / "y.jsonl"
+    np.save(recording, empty)
+    out.write_text("an older answer")
+    says = f"tcnstream: {recording} holds no samples: give a recording with at least one frame\n"
+    assert call("run", model, recording, "--rate", 250, "--quiet") == (2, "", says)
+    assert call("run", model, recording, "--rate", 250, "--quiet", "--hold-gaps", "-o", out) == (2, "", says)
+    assert call("verify", model, "--input", recording, "--rate", 250, "--units", "mV") == (2, "", says)
+    assert out.read_text() == "an older answer"
+
+
+def test_a_pipe_without_a_sample_is_refused(model: Path) -> None:
+    command = [sys.executable, "-m", "tcnstream", "run", str(model), "-", "--rate", "250", "--quiet"]
+    for kind in ("f32le", "text"):
+        run = subprocess.run([*command, "--raw-format", kind], input=b"", capture_output=True)
+        assert run.returncode == 2 and not run.stdout and b"give a recording with at least one frame" in run.stderr
 
 
 def test_an_assumed_unit_is_said(call: Call, model: Path, tmp_path: Path) -> None:
@@ -415,12 +426,6 @@ def test_verify_names_the_first_frame_and_tensor_that_differ(
     code, out, _ = call("verify", model)
     assert code == 1
     assert "first difference at frame 17 of tensor conv_2, made by CONV_2D (op 4): expected 3, got 4." in out
-
-
-def test_verify_of_nothing_proves_nothing(call: Call, model: Path, tmp_path: Path) -> None:
-    np.save(tmp_path / "x.npy", np.zeros(0, np.float32))
-    code, out, err = call("verify", model, "--input", tmp_path / "x.npy", "--rate", 250)
-    assert (code, out) == (2, "") and "holds no frame, of which nothing can be proven" in err
 
 
 def test_verify_for_programs(call: Call, model: Path) -> None:

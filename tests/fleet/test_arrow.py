@@ -117,7 +117,12 @@ def test_one_bad_recording_is_named_or_left_out() -> None:
 
 @pytest.mark.parametrize(
     ("change", "says"),
-    [({"rate_hz": None}, "null"), ({"signal": None}, "null"), ({"signal": [1.0, None]}, "sample is null")],
+    [
+        ({"rate_hz": None}, "null"),
+        ({"signal": None}, "null"),
+        ({"signal": [1.0, None]}, "sample is null"),
+        ({"signal": []}, "its signal holds no samples"),
+    ],
 )
 def test_what_is_missing_is_said(change: dict[str, Any], says: str) -> None:
     batch = recordings(1)

@@ -60,18 +60,21 @@ def test_all_recordings_come_out_in_order_and_bad_ones_are_named(folder: Path, t
     names = recordings_below(folder)
     assert len(names) == 20 and names == sorted(names)
     (folder / "ward 0" / "broken.npy").write_bytes(b"no array")
+    np.save(folder / "ward 0" / "empty.npy", np.zeros(0, np.float32))
     (folder / "notes.txt").write_text("bed 3 was moved\n")
     (folder / ".hidden.npy").write_bytes(b"")
     output = tmp_path / "segments.parquet"
     run = ran(folder, output)
     assert run.returncode == 1 and run.stdout == "", run.stderr
-    assert "2 of 22 recordings failed" in run.stderr and "Traceback" not in run.stderr
+    assert "3 of 23 recordings failed" in run.stderr and "Traceback" not in run.stderr
     assert pq.read_table(output).to_pylist() == expected(folder, names)
     with (tmp_path / "segments.failed.csv").open(newline="") as file:
         failed = dict(csv.reader(file))
-    assert list(failed) == ["id", "notes.txt", "ward 0/broken.npy"] and all(failed.values())
+    assert list(failed) == ["id", "notes.txt", "ward 0/broken.npy", "ward 0/empty.npy"] and all(failed.values())
+    assert "holds no samples" in failed["ward 0/empty.npy"]
     assert not list(tmp_path.glob(".*"))
     (folder / "ward 0" / "broken.npy").unlink()
+    (folder / "ward 0" / "empty.npy").unlink()
     (folder / "notes.txt").unlink()
     again = ran(folder, output, "--jobs", "1")
     assert again.returncode == 0 and not (tmp_path / "segments.failed.csv").exists()

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.paths import ROOT
+from helpers.recordings import write_edf
 
 from tcnstream.errors import MissingExtraError, SignalError
 from tcnstream.signal import sources
@@ -189,6 +190,24 @@ def test_bad_files_are_signal_errors(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(SignalError, match=re.escape(text)):
         read(open_recording(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["x.wav", "x.aiff", "x.npy", "x.csv", "x.hea", "x.edf", "x.f32"])
+def test_a_recording_without_a_frame_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name in ("x.wav", "x.aiff"):
+        pytest.importorskip("soundfile").write(path, np.zeros((0, 1)), 360)
+    elif name == "x.edf":
+        write_edf(path, [np.zeros(0)], rate_hz=360)
+    elif name == "x.hea":
+        path.write_text("x 1 360 0\nx.dat 16 200 16 0 0 0 0 ii\n")
+        (tmp_path / "x.dat").touch()
+    elif name == "x.npy":
+        np.save(path, np.zeros((0, 1), np.float32))
+    else:
+        path.touch()
+    with pytest.raises(SignalError, match=r"x(\.\w+)? holds no (samples|numbers): give a recording with at least one"):
+        read(open_recording(path, raw_format="f32le" if name == "x.f32" else None))
 
 
 def test_arrays_that_are_no_signal_are_refused(tmp_path: Path) -> None:

@@ -60,8 +60,8 @@ def test_what_follows_the_sound_is_no_sound(tmp_path: Path) -> None:
     for after in (LIST, LIST + bytes(200), bytes(460), b"\0"):
         recording = open_recording(file(tmp_path, wav_of(16, after=after)))
         assert len(read(recording)) == FRAMES and recording.remark == ""
-    empty = open_recording(file(tmp_path, wav(b"", after=LIST)))
-    assert len(read(empty)) == 0 and empty.remark == ""
+    with pytest.raises(SignalError, match="holds no samples"):
+        read(open_recording(file(tmp_path, wav(b"", after=LIST))))
     silence = open_recording(file(tmp_path, wav(bytes(32000), said=0)))
     assert len(read(silence)) == 16000 and "never finished" in silence.remark
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from tcnstream.errors import SignalError
 from tcnstream.live.blocks import Samples
 from tcnstream.live.needs import Needs
 from tcnstream.live.sources.base import Replay, SourceConfig, SourceKind, Wanted, rate_option
@@ -51,8 +50,6 @@ class FileReplay(Replay):
         facts = [(path.stat().st_size, path.stat().st_mtime_ns) for path in files_of(str(config.path)) if path.exists()]
         self.identity = repr((config, wanted.channels, facts))
         self._frames = _frames_of(recording) if config.repeat else 0
-        if config.repeat and not self._frames:
-            raise SignalError(f"{config.path} has no samples to repeat: leave repeat out")
 
     def pieces(self, from_frame: int, block_frames: int) -> Iterator[Samples | Gap]:
         rounds = itertools.count() if self._config.repeat else range(1)

@@ -16,7 +16,7 @@ from tcnstream.live.needs import Needs
 from tcnstream.live.sources.base import Live, SourceConfig, SourceDownError, SourceKind, Wanted, rate_option
 from tcnstream.live.sources.readers import as_pieces, reader_of
 from tcnstream.live.tables.table import Table
-from tcnstream.signal.sources.base import choose_channels
+from tcnstream.signal.sources.base import choose_channels, no_samples
 from tcnstream.signal.sources.raw import RAW_FORMATS
 
 _WAIT_S = 0.25
@@ -48,18 +48,22 @@ class StandardInput(Live):
         self._reader = reader_of(config.raw_format, config.columns, least, is_whole=True)
 
     def pieces(self, stop: Flag) -> Iterator[Piece | None]:
-        pipe, reader = sys.stdin.fileno(), self._reader
+        pipe, reader, has_begun = sys.stdin.fileno(), self._reader, False
         while not stop.is_set():
             if not select.select([pipe], [], [], _WAIT_S)[0]:
                 yield None
                 continue
             received = os.read(pipe, _MOST_BYTES)
             found = reader.push(received) if received else reader.finish()
-            yield from as_pieces(found, self._chosen, time.monotonic(), fresh=False)
+            for piece in as_pieces(found, self._chosen, time.monotonic(), fresh=False):
+                has_begun = has_begun or len(piece.samples) > 0
+                yield piece
             if not received:
                 break
         if not stop.is_set() and (trouble := reader.trouble()):
             raise SourceDownError(trouble)
+        if not (stop.is_set() or has_begun):
+            raise SourceDownError(str(no_samples("standard input")))
 
 
 def _configure(uri: str, name: str, options: Table, folder: Path) -> InputConfig:

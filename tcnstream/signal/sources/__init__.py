@@ -27,6 +27,7 @@ from tcnstream.signal.sources.base import (
     finite,
     missing_as_gaps,
     must_exist,
+    with_samples,
 )
 from tcnstream.signal.sources.raw import RAW_FORMATS, RawFormat, raw_format_named, read_raw
 from tcnstream.signal.units import is_said, known
@@ -105,6 +106,8 @@ def open_source(
     live = _live_kind(source)
     if live is not None:
         recording = live.open(source, channels, options, listening)
+        if live.ends_by_itself:
+            recording = replace(recording, chunks=with_samples(recording))
         recording = replace(recording, chunks=finite(recording, options.hold_gaps, listening.held))
     else:
         recording = open_recording(
@@ -146,7 +149,8 @@ def open_recording(
 
     ``channels`` chooses by name or number (``["ii"]``, ``["0", "3"]``), or takes the first so many. ``raw_format``
     reads bare samples, ``raw_channels`` interleaved. ``hold_gaps`` repeats the last good value where a sample is
-    missing (NaN, or a Gap); otherwise that is an error, or stays a Gap.
+    missing (NaN, or a Gap); otherwise that is an error, or stays a Gap. A recording without a frame is an error when
+    its chunks have been asked for.
     """
     path = Path(path)
     try:
@@ -165,6 +169,7 @@ def open_recording(
             recording = kind.open(path, MEAN_OF_ALL if mean else channels)
     except OSError as error:
         raise SignalError(f"{path} cannot be read: {error.strerror or error}") from error
+    recording = replace(recording, chunks=with_samples(recording))
     if listening.missing_is_gap:
         return replace(recording, chunks=missing_as_gaps(recording.chunks))
     return replace(recording, chunks=finite(recording, hold_gaps, listening.held))

@@ -189,6 +189,21 @@ def must_exist(path: Path, or_be_a_pipe: bool = False) -> Path:
     return path
 
 
+def no_samples(source: str) -> SignalError:
+    """The error of a recording without a frame, of which a model would say nothing at all."""
+    return SignalError(f"{source} holds no samples: give a recording with at least one frame")
+
+
+def with_samples(recording: Recording) -> Iterator[Piece]:
+    """The pieces; SignalError behind the last one where none of them had a frame."""
+    frames = 0
+    for piece in recording.chunks:
+        frames += 0 if isinstance(piece, Gap) else len(piece)
+        yield piece
+    if not frames:
+        raise no_samples(recording.source)
+
+
 def finite(recording: Recording, hold: bool, held: Callable[[int], None] = lambda frames: None) -> Iterator[Piece]:
     """The pieces without NaN, which would stay in a model's state for as long as its receptive field.
 
