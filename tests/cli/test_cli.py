@@ -244,7 +244,7 @@ def test_a_pipe_is_answered_at_once_unless_filters_are_asked_for(
     assert max(at_s - segment.end_s for segment, at_s in known) < most_lag_s
     with start("run", "ecg", "-", "--units", "mV", *options, stdin=subprocess.PIPE) as process:
         assert process.stdin is not None and process.stdout is not None and process.stderr is not None
-        give_up = threading.Timer(30, process.kill)
+        give_up = threading.Timer(90, process.kill)
         give_up.start()
         process.stdin.write(x.tobytes())
         process.stdin.flush()

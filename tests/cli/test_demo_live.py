@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+RATES_HZ = {"heart": 360, "room": 16000}
+
 for _package in ("uvicorn", "starlette", "websockets"):
     pytest.importorskip(_package, reason="extra live")
 
@@ -28,6 +30,7 @@ def test_demo_live_says_where_the_page_is_and_ends_cleanly(tmp_path: Path) -> No
                 taken.listen()
             except OSError:
                 pass  # somebody else has it, which is as good
+            began_s = time.monotonic()
             demo = subprocess.Popen(
                 [sys.executable, "-m", "tcnstream", "demo", "live"],
                 stdout=subprocess.PIPE,
@@ -39,16 +42,14 @@ def test_demo_live_says_where_the_page_is_and_ends_cleanly(tmp_path: Path) -> No
         found = re.fullmatch(r"page: (http://127\.0\.0\.1:(\d+)/)\n", line)
         assert found is not None and found[2] != "8080", line
         assert b"<title>tcnstream</title>" in urllib.request.urlopen(found[1], timeout=60).read()
-        began_s, streams = time.monotonic(), {}
-        while not streams or min(each["next_frame"] / each["rate"] for each in streams.values()) < 2.5:
-            assert time.monotonic() - began_s < 120
+        heard_s: dict[str, float] = {}
+        while not heard_s or min(heard_s.values()) < 2.5:
+            assert time.monotonic() - began_s < 180
             time.sleep(0.2)
-            told = json.load(urllib.request.urlopen(found[1] + "health", timeout=60))
-            streams = {
-                name: state | {"rate": {"heart": 360, "room": 16000}[name]} for name, state in told["streams"].items()
-            }
-        took_s = time.monotonic() - began_s
-        assert set(streams) == {"heart", "room"} and 1 < took_s < 10  # at the recordings' own pace
+            told = json.load(urllib.request.urlopen(found[1] + "health", timeout=60))["streams"]
+            heard_s = {name: told[name]["next_frame"] / rate_hz for name, rate_hz in RATES_HZ.items()}
+            assert max(heard_s.values()) < time.monotonic() - began_s  # at the recordings' own pace
+        assert set(told) == set(RATES_HZ)
         demo.send_signal(signal.SIGINT)
         _, complaints = demo.communicate(timeout=90)
     assert demo.returncode == 0 and "Traceback" not in complaints

@@ -571,7 +571,7 @@ def test_a_pipe_is_read_and_a_device_is_not(tmp_path: Path) -> None:
                 tcnstream.load(pipe)
         else:
             assert tcnstream.load(pipe).file.content == content
-        writer.join(timeout=10)
+        writer.join(timeout=90)
         assert not writer.is_alive()
     with pytest.raises(ModelError, match="there is no such file"):
         tcnstream.load("/dev/zero")

@@ -291,7 +291,7 @@ def test_markers_and_rate_over_lsl(
     served = serve(
         f"""
 [stream.bed]
-source = "file:{ECG}?speed=2"
+source = "file:{ECG}?speed=2&repeat=true"
 model = "ecg"
 sinks = ["lsl"]
 [sink.lsl]
@@ -302,7 +302,7 @@ name = "tcnstream-out"
     )
     inlets = {}
     for name in ("tcnstream-out", "tcnstream-out rate"):
-        found = pylsl.resolve_byprop("name", name, 1, 20)
+        found = pylsl.resolve_byprop("name", name, 1, 90)
         assert found, served.log.read_text()
         inlets[name] = pylsl.StreamInlet(found[0])
     until_s = time.monotonic() + 90
@@ -310,6 +310,6 @@ name = "tcnstream-out"
     while rate is None and time.monotonic() < until_s:
         rate, _ = inlets["tcnstream-out rate"].pull_sample(1.0)
     assert rate is not None and 60 < rate[0] < 200
-    marker, _ = inlets["tcnstream-out"].pull_sample(10.0)
+    marker, _ = inlets["tcnstream-out"].pull_sample(90.0)
     assert json.loads(marker[0])["stream"] == "bed"
     assert served.end() == 0

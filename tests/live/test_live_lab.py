@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -74,9 +73,10 @@ def test_an_outlet_that_ends_is_looked_for_again(
 
 def test_the_synthetic_board_is_streamed_without_a_gap(serve: Callable[..., Served]) -> None:
     pytest.importorskip("brainflow")
-    served = serve(f'[stream.board]\nsource = "brainflow:SYNTHETIC_BOARD"\nmodel = "ecg"\nsinks = ["log"]\n{LOG}')
-    served.wait_for(lambda: "source.up" in served.log.read_text())
-    time.sleep(3)
+    text = '[page]\nlisten = "127.0.0.1:0"\n[stream.board]\nsource = "brainflow:SYNTHETIC_BOARD"\nmodel = "ecg"\n'
+    served = serve(f'{text}sinks = ["log"]\n{LOG}')
+    served.wait_for(lambda: "web.started" in served.log.read_text())
+    served.wait_for(lambda: served.health()["streams"]["board"]["next_frame"] > 750)
     assert served.end() == 0
     assert not [e for e in served.events() if e["type"] == "gap"], served.log.read_text()
     served = serve(None)

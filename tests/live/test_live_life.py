@@ -80,6 +80,7 @@ def test_systemd_hears_of_it(serve: Callable[..., Served], tmp_path: Path) -> No
 
 SIGNALLED = """
 import os, signal, subprocess, sys
+from contextlib import suppress
 from pathlib import Path
 from tcnstream.live.config import read_config
 from tcnstream.live.daemon import Daemon
@@ -90,20 +91,30 @@ class Counting(Daemon):
 
     def _reload(self):
         self.heard += 1
+        with suppress(BrokenPipeError):  # the last one has been sent
+            self.sender.stdin.write(b".")
+
+    def send(self, address):
+        command = [sys.executable, "-c", sys.argv[2], str(os.getpid())]
+        self.sender = subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=0)
 
     def _tick(self):
         pass
 
 daemon = Counting(read_config(Path(sys.argv[1])), Log("logfmt"))
-daemon._started = lambda _: subprocess.Popen([sys.executable, "-c", sys.argv[2], str(os.getpid())])
+daemon._started = daemon.send
 daemon.run()
 print(daemon.heard)
 """
 SIGNALS = """
-import os, random, signal, sys, time
-for number in [signal.SIGHUP] * 20_000 + [signal.SIGTERM]:
-    os.kill(int(sys.argv[1]), number)
+import os, random, select, signal, sys, time
+daemon, sent, heard = int(sys.argv[1]), 0, 0
+while sent < 20_000 or heard < 1000:  # those of a moment in which the daemon got no processor are one
+    os.kill(daemon, signal.SIGHUP)
     time.sleep(random.random() * 1e-4)
+    sent += 1
+    heard += len(os.read(0, 1 << 16) if select.select([0], [], [], 0)[0] else b"")
+os.kill(daemon, signal.SIGTERM)
 """
 
 
@@ -113,9 +124,9 @@ def test_a_signal_may_come_at_any_moment(tmp_path: Path) -> None:
         STREAM.format(name="one", path=ECG, more="").replace("speed=4", "speed=0.01") + LOG.format(path="log.jsonl")
     )
     command = [sys.executable, "-c", SIGNALLED, str(tmp_path / "live.toml"), SIGNALS]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
-    assert 1000 < int(done.stdout) <= 20_000
+    assert int(done.stdout) >= 1000
 
 
 @pytest.fixture

@@ -174,11 +174,12 @@ def test_a_sensor_is_served_through_unplugging_crash_and_restart(
     serve: Callable[..., Served], ecg: np.ndarray, tmp_path: Path
 ) -> None:
     lines = [f"{value:.3f}\n".encode() for value in ecg]
+    began = datetime.now(UTC)
     sensor = Sensor(tmp_path / "port", 360.0, lambda n: lines[n % len(lines)], burst=18)
     try:
         served = serve(CONFIG.format(port=tmp_path / "port"))
-        segments = served.wait_for(lambda: [e for e in served.events() if e["type"] == "beat"])
-        assert segments[0]["start_utc"].endswith("Z") and abs(_age_s(segments[0]["start_utc"])) < 30
+        first = served.wait_for(lambda: [e for e in served.events() if e["type"] == "beat"])[0]["start_utc"]
+        assert first.endswith("Z") and began < datetime.fromisoformat(first) < datetime.now(UTC)
         port = int(served.log.read_text().partition("web.started port=")[2].split()[0])
         assert get(port, "/health")[0] == 200
         sensor.unplug()
@@ -207,7 +208,3 @@ def test_a_sensor_is_served_through_unplugging_crash_and_restart(
         assert served.end() == 0
     finally:
         sensor.close()
-
-
-def _age_s(utc: str) -> float:
-    return (datetime.now(UTC) - datetime.fromisoformat(utc)).total_seconds()

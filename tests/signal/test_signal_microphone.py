@@ -248,11 +248,11 @@ def test_a_device_that_hangs_hears_the_first_ctrl_c(
 
 
 def test_a_device_that_says_nothing_is_given_up(fake: FakeSoundDevice, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tcnstream.signal.sources.microphone._SILENT_S", 0.4)
     hangs = threading.Event()
     fake.before_read = lambda block: block < 2 or hangs.wait(60)
     chunks = open_microphone("").chunks
     assert [len(next(chunks)), len(next(chunks))] == [2400, 2400]
+    monkeypatch.setattr("tcnstream.signal.sources.microphone._SILENT_S", 0.4)
     with pytest.raises(SignalError, match=r"has given nothing for 0\.4 s: is it still connected"):
         next(chunks)
     hangs.set()
