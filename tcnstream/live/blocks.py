@@ -35,7 +35,8 @@ class Piece:
 
     ``arrived_s`` is CLOCK_MONOTONIC. ``fresh`` says that nothing was waiting when the read began, so that the arrival
     tells when the samples were taken, and not when this program found time. ``modulus`` is that of the source's
-    counter, 0 where it has none: ``lost`` is then known but for a multiple of it.
+    counter, 0 where it has none: ``lost`` is then known but for a multiple of it. ``behind`` are the frames that the
+    same read brought after these, and so long before the arrival these were taken.
     """
 
     samples: Samples
@@ -43,6 +44,7 @@ class Piece:
     lost: Lost | None = None
     fresh: bool = True
     modulus: int = 0
+    behind: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -213,18 +213,19 @@ class Feed:
         was_down = self._down_since_s is not None
         if not (was_down or piece.modulus) or not self.clock.known:
             return lost
-        by_time = self.clock.frames_since(self.next_frame + len(piece.samples), piece.arrived_s)
-        tolerance = max(1, round(_ARRIVAL_TOLERANCE_S * self._rate_hz))
+        by_time = self.clock.frames_since(self.next_frame + len(piece.samples) + piece.behind, piece.arrived_s)
+        # This piece may be as late as others were of late.
+        tolerance = max(1, round(max(_ARRIVAL_TOLERANCE_S, self.clock.lateness_s) * self._rate_hz))
         if piece.modulus:
             return self._by_counter(piece, by_time, tolerance, was_down)
         frames = max(0, round(by_time))
-        tolerance = max(tolerance, round(self.clock.lateness_s * self._rate_hz))
         return Lost(frames, tolerance, "unplugged") if frames > 0 or was_down else None
 
     def _by_counter(self, piece: Piece, by_time: float, tolerance: int, was_down: bool) -> Lost | None:
         counted = 0 if piece.lost is None else piece.lost.frames
         reason: Literal["unplugged", "counter"] = "unplugged" if was_down else "counter"
-        if by_time < piece.modulus / 2 and not was_down:
+        # What waited for this program says nothing of turns: what comes fresh behind it does.
+        if not was_down and (by_time < piece.modulus / 2 or not piece.fresh):
             return Lost(counted, 0, reason) if counted else None
         turns = max(0, round((by_time - counted) / piece.modulus))
         frames = counted + turns * piece.modulus

@@ -24,6 +24,7 @@ from tcnstream.live.hub import Hub
 from tcnstream.live.lanes import Intake, Lane, LiveWorker
 from tcnstream.live.logs import Log
 from tcnstream.live.sources.base import Live
+from tcnstream.live.sources.readers import Frames, as_pieces
 from tcnstream.pipeline import PipelinePool
 
 RATE_HZ = 360.0
@@ -159,6 +160,33 @@ def test_a_counter_of_eight_bits_and_the_time_count_what_is_lost(lost: int) -> N
     assert (0 if gap is None else gap.frames) == lost
     assert gap is None or (gap.reason == "counter" and gap.tolerance_frames == 0)
     assert blocks[-1].first_frame == 3600 + lost
+
+
+def test_a_stall_of_this_machine_is_no_turn_of_the_counter() -> None:
+    """One read brings a second of packets, two of which are missing, and more were lost behind what the line keeps: the
+    counter was said to have gone round before and between them.
+    """
+    before = [piece(36, 50 + n / 10, None, 256) for n in range(100)]
+    kept: Frames = [(2 if n == 20 else 0, [0.0]) for n in range(300)]
+    _, blocks = fed([*before, *as_pieces(kept, [0], 50 + 9.9 + 302 / RATE_HZ, fresh=False, modulus=256)])
+    assert [block.gap and block.gap.frames for block in blocks[100:]] == [None, 2]
+    late = [*as_pieces(kept, [0], 50 + 9.9 + 1000 / RATE_HZ, fresh=False, modulus=256)]
+    following = piece(36, 50 + 9.9 + 1036 / RATE_HZ, Lost((1000 - 302) % 256, 0, "counter"), 256)
+    _, blocks = fed([*before, *late, following])
+    assert [block.gap and block.gap.frames for block in blocks[100:]] == [None, 2, 1000 - 302]
+    assert blocks[-1].first_frame == 3600 + 1000
+
+
+def test_a_device_that_answers_late_has_not_begun_anew() -> None:
+    """Arrivals that are 0.3 s late are no surprise where others were; its counter was no longer believed."""
+    taken: Any = Collected()
+    feed = Feed("bed", Scripted([]), taken, 1, RATE_HZ, WallClock(), Log("text"), lambda: None)
+    for n in range(100):
+        feed._take(piece(36, 50 + n / 10 + (0.35 if n == 90 else 0), None, 65536))
+    feed._down("gone")
+    feed._take(piece(36, 50 + 9.9 + 636 / RATE_HZ + 0.3, Lost(600, 0, "counter"), 65536))
+    gap = taken.blocks[-1].gap
+    assert (gap.frames, gap.tolerance_frames, gap.reason) == (600, 0, "unplugged")
 
 
 @pytest.mark.parametrize("ppm", [-100.0, 0.0, 100.0])

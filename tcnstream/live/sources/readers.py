@@ -130,10 +130,12 @@ def reader_of(format: str, columns: int, least: int, is_whole: bool = False) -> 
 def as_pieces(frames: Frames, chosen: list[int], arrived_s: float, fresh: bool, modulus: int = 0) -> Iterator[Piece]:
     """A piece of the chosen columns for each stretch without a loss."""
     begins = [0, *(n for n, (lost, _) in enumerate(frames) if lost and n), len(frames)] if frames else []
+    behind = sum(lost + 1 for lost, _ in frames)
     for begin, end in pairwise(begins):
         lost = frames[begin][0]
+        behind -= lost + end - begin
         with np.errstate(over="ignore"):  # beyond float32 is no number
             samples = np.array([values for _, values in frames[begin:end]], np.float32)
         if chosen != list(range(samples.shape[1])):
             samples = samples[:, chosen]
-        yield Piece(samples, arrived_s, Lost(lost, 0, "counter") if lost else None, fresh, modulus)
+        yield Piece(samples, arrived_s, Lost(lost, 0, "counter") if lost else None, fresh, modulus, behind)
