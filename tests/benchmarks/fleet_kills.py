@@ -21,8 +21,8 @@ from helpers.flink_cluster import Cluster, cluster
 from benchmarks import fleet_job
 from tcnstream.fleet import Keyed, Row
 
-PATIENTS, CHUNKS, PER_S = 12, 500, 10.0
-"""At this pace the job would end by itself after ten minutes, which no trial should take."""
+PATIENTS, CHUNKS, PER_S = 12, 500, 4.0
+"""At this pace the job would end by itself after 25 minutes, which no trial should take."""
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ class OracleProcess:
     ``answer`` takes at most ``limit_s`` seconds; a process that died is replaced at the next question.
     """
 
-    def __init__(self, limit_s: float = 20.0) -> None:
+    def __init__(self, limit_s: float = 120.0) -> None:
         self._child = Child("helpers.oracle", limit_s)
 
     def answer(self, content: bytes, inputs: Sequence[Array]) -> list[Array]:
