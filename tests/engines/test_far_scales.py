@@ -28,7 +28,8 @@ from helpers.singleop import (
     streamed_by_core,
     tensor,
 )
-from helpers.trials import CASES, PARAMETERS, Build, FarScales
+from helpers.trials.cases import CASES, PARAMETERS
+from helpers.trials.drawing import Build, FarScales
 from hypothesis import HealthCheck, assume, given
 from hypothesis import strategies as st
 

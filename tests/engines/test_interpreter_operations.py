@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.singleop import assert_same, compute, feeds_of, plan_of
-from helpers.trials import PARAMETERS, Build
+from helpers.trials.cases import PARAMETERS
+from helpers.trials.drawing import Build
 
 from tcnstream.compiler.plan import SAME_FRAME
 from tcnstream.engines.interpreter.executor import InterpreterExecutor

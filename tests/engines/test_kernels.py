@@ -8,28 +8,25 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.singleop import Trial, assert_same, compute, interpret, interpret_micro, model_of, tensor
-from helpers.trials import (
-    ALL,
-    CASES,
+from helpers.trials.cases import ALL, CASES, PARAMETERS
+from helpers.trials.drawing import (
     F32,
     I8,
     I16,
     I32,
     I64,
-    PARAMETERS,
     QUANTIZED,
     U8,
     Build,
     bias_of,
-    dense,
     quantized,
-    reducing,
     scale_to_fit,
-    transposed,
     values,
     weights_of,
     zero_of,
 )
+from helpers.trials.sums import dense, reducing
+from helpers.trials.windowed import transposed
 
 from tcnstream.compiler.operations import operations
 from tcnstream.compiler.operations.convolution import ConvolutionOptions

@@ -16,7 +16,8 @@ from helpers.contract import engines_here, verify_contract
 from helpers.many_operations import FRAMES, many_operations, signal
 from helpers.oracle import reference_kernels
 from helpers.singleop import Trial, assert_same, compute, feeds_of, framed, plan_of, streamed_by_core, tensor
-from helpers.trials import CASES, PARAMETERS, Build
+from helpers.trials.cases import CASES, PARAMETERS
+from helpers.trials.drawing import Build
 
 import tcnstream
 from tcnstream.compiler.operations.statistics import Statistic, StatisticOptions

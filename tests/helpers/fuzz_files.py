@@ -13,11 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import recurrent_files, trials
+from helpers import recurrent_files
 from helpers.many_operations import many_operations
 from helpers.paths import DATA
 from helpers.random_layers import draw_network
 from helpers.singleop import model_of
+from helpers.trials.cases import CASES
 
 Base = tuple[bytes, int | None]
 """A file, and the axis of its inputs that is time; None: to be found."""
@@ -38,7 +39,7 @@ def _network(rng: random.Random) -> Base:
 
 
 def _operation(rng: random.Random) -> Base:
-    build, dtypes = trials.CASES[rng.choice(sorted(trials.CASES))]
+    build, dtypes = CASES[rng.choice(sorted(CASES))]
     return model_of(build(np.random.default_rng(rng.randrange(1 << 32)), rng.choice(dtypes))), 0
 
 
