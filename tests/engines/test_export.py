@@ -16,7 +16,12 @@ from tcnstream import Model
 from tcnstream.compiler.policies import apply_policy, parse_policy
 from tcnstream.engines.interpreter import runtime
 from tcnstream.engines.interpreter.beginning import Beginning
-from tcnstream.engines.interpreter.export import StreamingExport, export_streaming, streaming_tflite
+from tcnstream.engines.interpreter.export import (
+    StreamingExport,
+    export_streaming,
+    finite_in_silence,
+    streaming_tflite,
+)
 from tcnstream.engines.interpreter.step import StepGraph
 from tcnstream.engines.reference.calibration import measure
 from tcnstream.errors import EngineError
@@ -141,6 +146,35 @@ def test_tflite_micro_runs_the_export_exactly_from_the_first_frame(name: str) ->
         assert np.abs(got.astype(np.int64) - expected).max() <= 1
     else:
         assert_close(got, expected)
+
+
+FLOATS = (
+    "causal.f32",
+    "nse_lg.f32",
+    "nse_mb.f32",
+    "nse_sm.f32",
+    "sig_decim2.f32",
+    "spectro.f32",
+    "strided.f32",
+    "unet_max.f32",
+)
+
+
+@pytest.mark.parametrize("name", FLOATS)
+def test_a_nan_of_the_signal_goes_as_far_as_in_the_engines(name: str) -> None:
+    export, outside = export_streaming(model(name)), export_streaming(model(name), state="inputs")
+    x = signal(name).copy()
+    x = x[: len(x) // export.hop_frames * export.hop_frames]
+    x[len(x) // 2] = np.nan
+    expected = np.isnan(pushed(model(name).stream("reference"), x))
+    assert expected.any()
+    steps = [
+        (export, host_step(export.content)),
+        (outside, outside_step(outside)),
+        (export, micro_step(export.content)),
+    ]
+    for each, step in steps:
+        assert np.array_equal(np.isnan(stepped(each, step, x)), expected)
 
 
 @pytest.mark.parametrize("name", ["nse_lg.i8", "strided.i8", "unet_max.f32", "wavenet.i8"])
@@ -283,3 +317,25 @@ def test_plain_integers_are_chosen_where_they_are_padded() -> None:
     interpreter.invoke()
     got = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
     np.testing.assert_array_equal(got, [[[7], [6]]])
+
+
+@pytest.mark.parametrize(("passes_nan", "expected"), [(True, np.nan), (False, np.finfo(np.float32).max)])
+def test_what_silence_makes_of_a_nan_is_padding_before_the_signal(passes_nan: bool, expected: float) -> None:
+    graph = StepGraph(model("causal.f32").plan, [])
+    beginning = Beginning(graph, 3, lambda like, start: graph.constant(start))
+    like = Tensor("x", (), np.dtype(np.float32))
+    values = graph.constant(np.array([[[np.inf], [np.nan]]], np.float32))
+    made = beginning.pad(values, like, 7.0, (4, 3), passes_nan=passes_nan)
+    content = write_model([Graph(tuple(graph.tensors), tuple(graph.ops), (), (made,))])
+    interpreter = runtime.open_interpreter(content, exact=True)
+    interpreter.invoke()
+    got = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    np.testing.assert_array_equal(got, [[[7], [expected]]])
+
+
+def test_a_quotient_is_no_number_of_silence_for_sure() -> None:
+    layers = [layer("convolution"), layer("whole_steps"), layer("convolution", kernel=5)]
+    plan = tcnstream.load(build(layers, 40, dtype="float32", seed=1).content).plan
+    first, quotient = plan.nodes[0], next(node for node in plan.nodes if node.kind == "FLOOR_DIV")
+    finite = finite_in_silence(plan)
+    assert finite.issuperset(first.outputs) and not finite & {*quotient.outputs, *plan.outputs}

@@ -4,6 +4,10 @@ Compilers ahead of time know no counter of int32 and no choice between floats. S
 frames themselves, by sums in a scale of 1 that stop at the type's greatest value. Integers are multiplied by 0 before
 the start and by 1 from then on, which is exact. Floats are kept between two limits that open at the start: 0 times
 infinity would be no number.
+
+A minimum or maximum gives its second operand where either is NaN, and so a NaN passes all limits or none. Where
+operations can make one of silence it must not pass, for padding stands in its place; one of the signal is then the
+largest number. Only a choice could tell the two apart.
 """
 
 from __future__ import annotations
@@ -83,12 +87,12 @@ class Beginning:
         self._remember = remember
         self._made: dict[object, int] = {}
 
-    def pad(self, value: int, like: Tensor, padding: float, first_hops: FirstHops) -> int:
+    def pad(self, value: int, like: Tensor, padding: float, first_hops: FirstHops, *, passes_nan: bool = False) -> int:
         """``value`` (1, frames, ...), typed and scaled as ``like``, with ``padding`` in frames before the signal."""
         graph, shape = self._graph, self._graph.tensors[value].shape
         value = graph.reshape(value, (1, shape[1], 1, math.prod(shape[2:])))
         if like.dtype == np.float32:
-            padded = self._limited(value, like, padding, first_hops)
+            padded = self._limited(value, like, padding, first_hops, passes_nan)
         elif like.quantization is not None:
             padded = self._multiplied(value, like, like.quantization, int(padding), first_hops)
         else:
@@ -104,10 +108,14 @@ class Beginning:
         fill = self._fill(dtype, float(q.scale.flat[0]), int(q.zero_point.flat[0]), above, first_hops)
         return self._graph.op("ADD", (kept, fill), like, shape, _SCALED_SUM)
 
-    def _limited(self, value: int, like: Tensor, padding: float, first_hops: FirstHops) -> int:
+    def _limited(self, value: int, like: Tensor, padding: float, first_hops: FirstHops, passes_nan: bool) -> int:
         shape = self._graph.tensors[value].shape
-        value = self._graph.op("MINIMUM", (value, self._most(padding, first_hops)), like, shape)
-        return self._graph.op("MAXIMUM", (value, self._least(padding, first_hops)), like, shape)
+        for kind, limit in (
+            ("MINIMUM", self._most(padding, first_hops)),
+            ("MAXIMUM", self._least(padding, first_hops)),
+        ):
+            value = self._graph.op(kind, (limit, value) if passes_nan else (value, limit), like, shape)
+        return value
 
     def _chosen(self, value: int, like: Tensor, padding: float, first_hops: FirstHops) -> int:
         """Of plain integers, which are no numbers that a compiler for networks is sure to multiply."""

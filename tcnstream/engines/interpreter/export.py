@@ -39,6 +39,17 @@ Keeps: TypeAlias = Literal["variables", "inputs"]
 _LATER = 1 << 20
 """A step far from the start, in hops: where a step stands does not change the graph."""
 
+# fmt: off
+_KEEP_FINITE = {
+    "ABS", "ADD", "AVERAGE_POOL_2D", "BATCH_MATMUL", "CONCATENATION", "CONV_2D", "DEPTHWISE_CONV_2D", "ELU",
+    "FULLY_CONNECTED", "GELU", "HARD_SWISH", "LEAKY_RELU", "LOGISTIC", "MAXIMUM", "MAX_POOL_2D", "MEAN", "MINIMUM",
+    "MUL", "NEG", "PAD", "PADV2", "PRELU", "RELU", "RELU6", "RELU_0_TO_1", "RELU_N1_TO_1", "RESHAPE", "SOFTMAX",
+    "SPLIT", "SQUARE", "SQUARED_DIFFERENCE", "STRIDED_SLICE", "SUB", "TANH", "TILE", "TIME_PAD", "TIME_REPEAT",
+    "TIME_UNFOLD", "TIME_WINDOW", "TRANSPOSE", "TRANSPOSE_CONV",
+}
+# fmt: on
+"""Operations that make no NaN of numbers; a root, a logarithm or a quotient may."""
+
 _WAYS_OUT = "stream the model on the host instead, where there is no such limit, or end it before this operation"
 
 
@@ -148,6 +159,7 @@ class _ExportGraph(StepGraph):
         self.per_hop = _frames_per_hop(plan, hop_frames)
         self.lag = _lags(plan, self.per_hop)
         self.padding = _paddings(plan)
+        self.finite = finite_in_silence(plan)
         ends = zip(self.per_hop, self.lag, strict=True)
         super().__init__(plan, [Span(n * _LATER - lag, n * (_LATER + 1) - lag) for n, lag in ends])
         self._begin()
@@ -208,7 +220,8 @@ class _ExportGraph(StepGraph):
         n, lag = self.per_hop[i], self.lag[i]
         # Frame a of hop k is frame k * n + a - lag of the signal.
         first_hops = tuple(-((a - lag) // n) for a in range(n))
-        return self.beginning.pad(self.made[i], self.plan.tensors[i], self.padding[i], first_hops)
+        made, like = self.made[i], self.plan.tensors[i]
+        return self.beginning.pad(made, like, self.padding[i], first_hops, passes_nan=i in self.finite)
 
     def read(self, node: Node, work: Work, position: int, ranges: Sequence[Range] | None = None) -> int:
         i = node.inputs[position]
@@ -333,6 +346,15 @@ def _paddings(plan: Plan) -> dict[int, float | int]:
             if padding.setdefault(i, fill) != fill:
                 raise _refusal(node, "and another operation pad one tensor with different values")
     return padding
+
+
+def finite_in_silence(plan: Plan) -> set[int]:
+    """Tensors that are numbers where nothing but numbers has come in, whatever the weights."""
+    finite = set(plan.inputs)
+    for node, sources in zip(plan.nodes, plan.sources, strict=True):
+        if node.kind in _KEEP_FINITE and finite.issuperset(sources):
+            finite.update(node.outputs)
+    return finite
 
 
 def _lowest(tensor: Tensor) -> float | int:
