@@ -63,6 +63,21 @@ void tcn_count_frames(const tcn_program *p, int64_t n, int64_t *count)
         count[i] = p->steady_frames[i] + steps * p->fresh[i];
 }
 
+#ifdef TCN_HAS_FUSED
+void tcn_count_frames_of(const tcn_plan *plan, int64_t n, int64_t *count)
+{
+    const tcn_sections s = tcn_sections_of(plan);
+    tcn_program p;
+    memset(&p, 0, sizeof p);
+    p.header = header_of(plan);
+    p.windows = s.windows;
+    p.nodes = s.nodes;
+    p.ports = s.ports;
+    p.operands = s.operands;
+    fold(&p, n, 0, count);
+}
+#endif
+
 void tcn_count_at_end(const tcn_program *p, int64_t n, int64_t *count) { fold(p, n, 1, count); }
 
 /* Frames of an input from which on the frames that a node makes follow from it without a limit. */

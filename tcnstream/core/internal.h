@@ -103,7 +103,7 @@ struct tcn_program {
 #ifdef TCN_HAS_FUSED
     tcn_kernels with_fused; /* what `kernels` is where fused ones take the place of some */
 #endif
-#ifdef TCN_HAS_SETTLED
+#ifdef TCN_HAS_FUSED
     const void *const *settled_args; /* NULL, or [nodes] in the place of the plan's */
 #endif
     uint32_t table; /* entries of rows */
@@ -244,6 +244,11 @@ static inline int64_t node_tail(const tcn_window *n, const tcn_frame *in)
 /* Frames of every tensor that n input frames allow, while more may come and when the signal is over. */
 void tcn_count_frames(const tcn_program *p, int64_t n, int64_t *count);
 void tcn_count_at_end(const tcn_program *p, int64_t n, int64_t *count);
+
+#ifdef TCN_HAS_FUSED
+/* While more may come, of a plan that no program has been made of. */
+void tcn_count_frames_of(const tcn_plan *plan, int64_t n, int64_t *count);
+#endif
 
 /* Finds the steady state, in which counting is a sum. */
 void tcn_find_steady_state(tcn_program *p, uint32_t block);

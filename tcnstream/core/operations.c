@@ -83,7 +83,7 @@ TCN_RARELY static void count_in_bytes(const tcn_program *p, const tcn_node_recor
 {
     const uint16_t *operands = node_operands(p, node);
     uint32_t i;
-    single->args = p->plan + node->args_at;
+    single->args = kernel_args(p, node);
     single->in_tensor = operands[0];
     single->in = &p->places[operands[0]];
     single->out_tensor = operands[node->n_inputs];

@@ -126,9 +126,10 @@ typedef struct {
 size_t tcn_scratch_size(const tcn_plan *plan, uint32_t block, uint32_t lanes);
 int tcn_prepare(tcn_work *work, void *scratch, size_t size, const tcn_plan *plan, uint32_t block, uint32_t lanes, int isa);
 
-/* On a host, int8 is rescaled in fewer steps, the bits being the same, where that is proven once for a plan:
- * tcn_settled_size(plan, isa) bytes, 32-aligned (0: not with this instruction set), serve all works of the plan that are
- * given them after tcn_prepare with the same one. */
+/* On a host, int8 is rescaled in fewer steps, the bits being the same, where that is proven once for a plan, and with
+ * TCN_FUSED convolutions of three taps take four products for two outputs (kernels/winograd.h). tcn_settled_size(plan, isa)
+ * bytes, 64-aligned (0: nothing for this plan and instruction set), serve all works of the plan that are given them
+ * after tcn_prepare with the same one. Fused streams with them and without are not the same bits. */
 typedef struct tcn_settled tcn_settled;
 size_t tcn_settled_size(const tcn_plan *plan, int isa);
 void tcn_settle(tcn_settled *settled, const tcn_plan *plan, int isa);

@@ -121,7 +121,7 @@ int main(int argc, char **argv)
     snapshot = guarded(snapshot_size, 8);
     must(tcn_prepare(&work, scratch, scratch_size, plan, chunk > 0 && chunk < 64 ? (uint32_t)chunk : 64, 1, isa), "prepare");
     settled_size = ON_HOST ? tcn_settled_size(plan, isa) : 0;
-    settled = settled_size ? guarded(settled_size, 32) : NULL;
+    settled = settled_size ? guarded(settled_size, 64) : NULL;
     if (settled) {
         tcn_settle(settled, plan, isa);
         must(tcn_use_settled(&work, settled), "use what is settled");

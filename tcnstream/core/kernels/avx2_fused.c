@@ -17,7 +17,7 @@
 #define FUSED
 #include "x86_float.h"
 
-const tcn_fused_kernels tcn_fused_avx2 = {conv_f32, depthwise_f32, conv_f32_sliding, depthwise_f32_sliding};
+const tcn_fused_kernels tcn_fused_avx2 = {conv_f32, depthwise_f32, conv_f32_sliding, depthwise_f32_sliding, &winograd};
 
 #ifdef __clang__
 #pragma clang attribute pop

@@ -1,5 +1,5 @@
 /* float.h - float32 kernels on vectors of LANES values, compiled once per instruction set: the vectors, then
- * float_conv.h, float_depthwise.h and float_binary.h on them.
+ * float_conv.h, float_winograd.h, float_depthwise.h and float_binary.h on them.
  *
  * The including file sets LANES (4, 8 or 16) and TILE_16 and TILE (positions at a time, for panels of 16 outputs and
  * for narrower ones), or NO_CONV_F32 where it has convolutions of its own. Vectors are those of GCC and Clang, so the
@@ -95,6 +95,9 @@ typedef struct {
 
 #ifndef NO_CONV_F32
 #include "float_conv.h"
+#ifdef FUSED
+#include "float_winograd.h"
+#endif
 #endif
 #include "float_depthwise.h"
 #ifndef FUSED

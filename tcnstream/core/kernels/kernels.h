@@ -96,6 +96,12 @@ typedef struct {
 #endif
 } tcn_kernels;
 
+/* winograd.h */
+typedef struct tcn_winograd_conv tcn_winograd_conv;
+typedef struct tcn_winograd_pair tcn_winograd_pair;
+typedef struct tcn_winograd_alone tcn_winograd_alone;
+typedef struct tcn_winograd_kernels tcn_winograd_kernels;
+
 /* In the place of some of a table's kernels, for who takes float32 sums that are rounded once per product, not twice:
  * they are not the reference kernels' bits. */
 typedef struct {
@@ -103,6 +109,7 @@ typedef struct {
 #ifdef TCN_HAS_SLIDING
     tcn_window_kernel conv_f32_sliding, depthwise_f32_sliding;
 #endif
+    const tcn_winograd_kernels *winograd;
 } tcn_fused_kernels;
 
 /* What a build for some plans alone (TCN_ONLY) does not need is left to the linker to drop. */

@@ -77,10 +77,9 @@ static void emit(collector *c)
     c->filled = 0;
 }
 
-/* rows[i * taps] for `count` frames from `frame` on, `step` apart: where each of them stands. Kernels do not run on
- * top of its frame. */
-TCN_OWN_FRAME static void find_rows(const tcn_job *j, const tcn_lane_run *lane, int64_t frame, int64_t step, int64_t count,
-                                    const void **rows, uint32_t taps)
+/* Kernels do not run on top of its frame. */
+TCN_OWN_FRAME void tcn_find_rows(const tcn_job *j, const tcn_lane_run *lane, int64_t frame, int64_t step, int64_t count,
+                                 const void **rows, uint32_t taps)
 {
     const tcn_program *p = j->p;
     const tcn_place *at = &p->places[j->in[0]];
@@ -150,7 +149,7 @@ static int64_t conv_sliding(collector *c, const tcn_lane_run *lane, int64_t f)
     for (; c->sliding && (n = end - f < c->sliding ? end - f : c->sliding) >= dilation && n >= FEWEST_SLIDING; f += n) {
         uint8_t *out = output_frame_at(p, lane, j->out[0], f);
         emit(c);
-        find_rows(j, lane, f - j->window->pad_begin, 1, n + (int64_t)(c->taps - 1) * dilation, p->rows, 1);
+        tcn_find_rows(j, lane, f - j->window->pad_begin, 1, n + (int64_t)(c->taps - 1) * dilation, p->rows, 1);
         for (i = 0; i < n; i++, out += to->bytes)
             p->outs[i] = out;
         kernel(c->args, p->plan, p->rows, p->outs, (uint32_t)n);
@@ -175,8 +174,8 @@ static void conv_frames(collector *c, const tcn_lane_run *lane)
         uint32_t k;
         n = n < end - f ? n : end - f;
         for (k = 0; k < c->taps; k++)
-            find_rows(j, lane, first + (int64_t)k * c->shape.dilation_t, j->window->stride, n,
-                      p->rows + (size_t)c->filled * c->taps + k, c->taps);
+            tcn_find_rows(j, lane, first + (int64_t)k * c->shape.dilation_t, j->window->stride, n,
+                          p->rows + (size_t)c->filled * c->taps + k, c->taps);
         for (i = 0; i < n; i++, out += to->bytes)
             p->outs[c->filled + i] = out;
         c->filled += (uint32_t)n;
@@ -288,6 +287,13 @@ static void run_windows(const tcn_job *j, int frequency)
 static void run(const tcn_job *j)
 {
     int frequency = TCN_NEEDED(PLACES) && tcn_moves_along_frequency(j->p, j->node);
+#ifdef TCN_HAS_FUSED
+    const tcn_winograd_conv *winograd = tcn_winograd_of(j->p, j->node);
+    if (winograd) {
+        tcn_run_winograd(j, winograd);
+        return;
+    }
+#endif
     if (TCN_NEEDED(CONV_F32) && !frequency && tcn_is_narrow(j->p, j->node))
         tcn_run_narrow(j);
     else

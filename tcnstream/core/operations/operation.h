@@ -16,7 +16,7 @@
 /* A node's arguments as its kernel takes them: the plan's, or settled ones. */
 static inline const void *kernel_args(const tcn_program *p, const tcn_node_record *node)
 {
-#ifdef TCN_HAS_SETTLED
+#ifdef TCN_HAS_FUSED
     if (p->settled_args)
         return p->settled_args[node - p->nodes];
 #endif

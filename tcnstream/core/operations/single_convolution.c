@@ -63,6 +63,35 @@ static void run_lanes(const tcn_program *p, const tcn_single_frame *single, cons
 }
 #endif
 
+#ifdef TCN_HAS_FUSED
+/* The same of a convolution by Winograd's filtering: of each pair one output. */
+static void run_single_winograd(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n_lanes)
+{
+    const tcn_winograd_conv *of = single->args;
+    const int64_t first = p->steady_frames[single->out_tensor];
+    tcn_winograd_alone alone[TCN_SLIDING_POSITIONS];
+    const uint32_t most = p->positions_at_most < TCN_SLIDING_POSITIONS ? p->positions_at_most : TCN_SLIDING_POSITIONS;
+    uint32_t filled = 0, l, n, i;
+    if (n_lanes == 1) {
+        find_single_rows(single, lanes, kept_of(single->in, lanes), p->rows);
+        alone[0] = winograd_alone(of, first + lanes->steps, p->rows, 1, *single_out(single, lanes));
+        of->kernels.alone(of, p->plan, alone, 1);
+        return;
+    }
+    for (l = 0; l < n_lanes; l += n) {
+        n = most - filled < n_lanes - l ? most - filled : n_lanes - l;
+        n = lanes[l].in_step < n ? lanes[l].in_step : n;
+        find_windows_in_step(p, single, &lanes[l], n, filled);
+        for (i = 0; i < n; i++, filled++)
+            alone[filled] = winograd_alone(of, first + lanes[l + i].steps, p->rows + filled * WINOGRAD_TAPS, 1, p->outs[filled]);
+        if (filled == most || l + n == n_lanes) {
+            of->kernels.alone(of, p->plan, alone, filled);
+            filled = 0;
+        }
+    }
+}
+#endif
+
 static void run_single_frame(const tcn_program *p, const tcn_single_frame *single, const tcn_lane_run *lanes, uint32_t n_lanes)
 {
 #ifdef RINGS_SIDE_BY_SIDE
@@ -131,6 +160,10 @@ TCN_RARELY void tcn_prepare_single_convolution(const tcn_program *p, const tcn_n
         offsets[i] = (int32_t)(lag + (int64_t)i * a.dilation_t);
     if (TCN_NEEDED(RATES) && p->fresh[operands[0]] != 1)
         single->run = run_single_strided;
+#ifdef TCN_HAS_FUSED
+    else if (tcn_winograd_of(p, node))
+        single->run = run_single_winograd;
+#endif
     else if (!single->fours)
         single->run = run_single_frame;
     else
