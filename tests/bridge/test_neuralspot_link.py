@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.layers import convolution, join
 from helpers.netfile import Net
-from helpers.networks import convolution, join
 from helpers.paths import DATA
 from helpers.took import least_s
 

@@ -78,7 +78,7 @@ def test_padding_that_a_crop_takes_back(cut_before: int, cut_after: int) -> None
 
 
 def load_convolution(net: Net, x: Any) -> Any:
-    from helpers.networks import convolution
+    from helpers.layers import convolution
 
     return convolution(net, x, kernel=5, padding="valid")
 

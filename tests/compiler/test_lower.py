@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from helpers.contract import verify_contract
 from helpers.draws import drawn
+from helpers.layers import arithmetic, convolution
 from helpers.mutate import mutations
 from helpers.netfile import Net, Value
-from helpers.networks import arithmetic, build, convolution, layer, signals
+from helpers.networks import build, layer, signals
 from helpers.oracle import reference_kernels
 from helpers.paths import DATA, MODELS
 from hypothesis import given

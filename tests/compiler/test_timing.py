@@ -5,8 +5,9 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
+from helpers.layers import arithmetic, pooling
 from helpers.netfile import Net
-from helpers.networks import arithmetic, build, layer, pooling
+from helpers.networks import build, layer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

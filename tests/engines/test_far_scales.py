@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from helpers.contract import assert_frames, engines_here, verify_contract
 from helpers.draws import drawn
-from helpers.networks import DoesNotFitError, build, signals
+from helpers.netfile import DoesNotFitError
+from helpers.networks import build, signals
 from helpers.oracle import OracleError, OracleProcess, reference_kernels
 from helpers.random_layers import ANY_LAYER, SETUPS, at_window, streamed
 from helpers.singleop import (

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from helpers.contract import assert_frames, engines_here, open_stream, verify_contract, verify_reach
 from helpers.draws import drawn
-from helpers.networks import DoesNotFitError, Layer, Network, build, layer, signals
+from helpers.netfile import DoesNotFitError
+from helpers.networks import Layer, Network, build, layer, signals
 from helpers.oracle import reference_kernels
 from helpers.random_layers import (
     ANY_LAYER,

@@ -10,7 +10,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 import tcnstream
-from helpers.networks import DoesNotFitError, Layer, Network, build, layer
+from helpers.netfile import DoesNotFitError
+from helpers.networks import Layer, Network, build, layer
 from tcnstream import Stream
 from tcnstream.engines.interpreter.export import streaming_tflite
 from tcnstream.errors import EngineError, NotStreamableError
