@@ -16,11 +16,11 @@ from tcnstream.cli.show import print_json, say
 from tcnstream.engines.base import ROUNDINGS
 from tcnstream.engines.interpreter.export import export_streaming
 from tcnstream.engines.native.core import load_core
-from tcnstream.engines.native.firmware import firmware_files, window_bytes
+from tcnstream.engines.native.firmware import firmware_files, is_firmware_folder, window_bytes
 from tcnstream.engines.native.layout.codes import FAMILIES, Family
 from tcnstream.engines.native.planfile.c_array import Room, c_header
 from tcnstream.engines.native.planfile.facts import read_facts
-from tcnstream.errors import EngineError
+from tcnstream.errors import EngineError, SignalError
 from tcnstream.opened import OpenedModel
 from tcnstream.signal.card import model_files
 from tcnstream.signal.outfile import writable, write_file
@@ -134,6 +134,17 @@ def _firmware(opened: OpenedModel, asked: Asked) -> None:
         (asked.output / path).parent.mkdir(parents=True, exist_ok=True)
         write_file(asked.output / path, part)
     _say_plan(content, opened, asked, symbol=f"{name}_plan", start=f"{name}_start")
+
+
+def _must_be_free(folder: Path) -> None:
+    """Raises SignalError for a folder that holds something else than an export."""
+    if folder.exists() and not folder.is_dir():
+        raise SignalError(f"{folder} is a file, and --to firmware writes a folder: name another")
+    if folder.is_dir() and any(folder.iterdir()) and not is_firmware_folder(folder):
+        raise SignalError(
+            f"{folder} holds files that are of no export, and some could be written over: "
+            f"name a folder that is new or empty, such as {folder / 'model'}"
+        )
 
 
 def _symbol(asked: Asked, default: str) -> str:
@@ -276,7 +287,9 @@ def export(
     kind = next((kind for kind in EXPORT_KINDS if kind.name == to), None)
     if kind is None:
         raise EngineError(f"there is no export {to!r}: choose one of {', '.join(k.name for k in EXPORT_KINDS)}")
-    if to != "firmware":
+    if to == "firmware":
+        _must_be_free(output)
+    else:
         writable(output, *model_files(model), *files_of(streaming.calibration))
     asked = Asked(output, hop, rounding, family, symbol, streaming, json, state)
     for option, said in asked.given.items():

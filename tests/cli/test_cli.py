@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
@@ -38,6 +39,7 @@ from tcnstream.engines.native.planfile.c_array import Room, c_header
 from tcnstream.measure.bench import Measurement
 from tcnstream.measure.verify import Check, Difference, VerifyReport
 from tcnstream.signal.card import load_card, shipped_models
+from tcnstream.signal.outfile import write_file
 from tcnstream.tflite.reader import read_model
 from tcnstream.tflite.writer import write_model
 
@@ -580,6 +582,40 @@ def test_export_writes_a_plan_and_a_c_array(call: Call, model: Path, tmp_path: P
     for option in (("--hop", 2), ("--symbol", "x")):
         code, _, err = call("export", model, plan, "--to", "plan", *option)
         assert code == 2 and f"--to plan has no {option[0]}: leave it out" in err
+
+
+def test_a_firmware_folder_takes_nothing_of_a_user_s(call: Call, model: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "app"
+    mine.mkdir()
+    (mine / "CMakeLists.txt").write_text("project(mine)\n")
+    code, _, err = call("export", model, mine, "--to", "firmware")
+    assert code == 2 and f"{mine} holds files that are of no export" in err and str(mine / "model") in err
+    assert [path.name for path in mine.iterdir()] == ["CMakeLists.txt"]
+    assert (mine / "CMakeLists.txt").read_text() == "project(mine)\n"
+    code, _, err = call("export", model, mine / "CMakeLists.txt", "--to", "firmware")
+    assert code == 2 and "is a file" in err
+    (tmp_path / "net").mkdir()
+    assert call("export", model, tmp_path / "net", "--to", "firmware")[0] == 0
+    (tmp_path / "net" / "net.c").unlink()
+    (tmp_path / "net" / "notes.txt").write_text("mine")
+    assert call("export", model, tmp_path / "net", "--to", "firmware", "--rounding", "tflm")[0] == 0
+    assert (tmp_path / "net" / "net.c").is_file() and (tmp_path / "net" / "notes.txt").read_text() == "mine"
+
+
+def test_an_export_of_firmware_that_breaks_off_can_be_done_again(
+    call: Call, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: bytes) -> None:
+        if path.name == "only.h":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        write_file(path, content)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("tcnstream.cli.export.write_file", full)
+        assert call("export", model, tmp_path / "net", "--to", "firmware")[0] == 2
+    assert not (tmp_path / "net" / "CMakeLists.txt").exists()
+    assert call("export", model, tmp_path / "net", "--to", "firmware")[0] == 0
+    assert (tmp_path / "net" / "CMakeLists.txt").is_file()
 
 
 def test_export_takes_a_policy_and_its_calibration(call: Call, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ build share one core, that of the first, with what all of them need.
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 from tcnstream.engines.native.layout.arguments import Fours
 from tcnstream.engines.native.layout.codes import Dtype, Family
@@ -38,7 +39,10 @@ def window_bytes(content: bytes) -> int:
 
 
 def firmware_files(content: bytes, name: str, room: Room) -> dict[str, bytes]:
-    """Path in the folder -> bytes. ``room`` are the sizes for ``content``, a sound plan; ``name`` is one of C."""
+    """Path in the folder -> bytes, in the order to write them.
+
+    ``room`` are the sizes for ``content``, a sound plan; ``name`` is one of C.
+    """
     sources = sorted(
         path.relative_to(CORE).as_posix()
         for folder in _ROOMS
@@ -66,14 +70,23 @@ def firmware_files(content: bytes, name: str, room: Room) -> dict[str, bytes]:
     texts = {
         f"{name}.h": _filled(_HEADER, values),
         f"{name}.c": _filled(_SOURCE, values),
-        "sources.cmake": _filled(_SOURCES, values),
+        _MARKED: _filled(_SOURCES, values),
         "CMakeLists.txt": _filled(_CMAKE, values),
         f"{name}Config.cmake": _filled(_CONFIG, values),
         "zephyr/module.yml": _filled(_MODULE, values),
         "zephyr/CMakeLists.txt": _filled(_ZEPHYR, values),
         "zephyr/Kconfig": _filled(_KCONFIG, values),
     }
-    return made | {path: text.encode() for path, text in texts.items()}
+    # What marks the folder comes first: an export that breaks off can be done again.
+    return {_MARKED: texts.pop(_MARKED).encode()} | made | {path: text.encode() for path, text in texts.items()}
+
+
+def is_firmware_folder(folder: Path) -> bool:
+    """Whether an export wrote it, of whatever model and version: its list of sources begins as all of them do."""
+    try:
+        return (folder / _MARKED).read_bytes().startswith(_MARK)
+    except OSError:
+        return False
 
 
 def _filled(template: str, values: dict[str, object]) -> str:
@@ -173,6 +186,7 @@ const uint8_t @name@_plan[@NAME@_PLAN_BYTES] PLAN_PLACE = {
 };
 """
 
+_MARKED = "sources.cmake"
 _SOURCES = """\
 # What is compiled, for @name@Config.cmake and zephyr/CMakeLists.txt: the core once in a build, and the model.
 set(@name@_CORE_VERSION @core@)
@@ -192,6 +206,8 @@ if(TARGET tcnstream_core)
     endif()
 endif()
 """
+
+_MARK = _SOURCES.partition("@")[0].encode()
 
 _CMAKE = """\
 # @identity@: add_subdirectory(this folder) or find_package(@name@ CONFIG PATHS this folder), then link to
