@@ -95,7 +95,7 @@ typedef struct {
 
 #ifndef NO_CONV_F32
 #include "float_conv.h"
-#ifdef FUSED
+#if defined(FUSED) && !defined(ADD_LANE) /* four channels at once save as much as fewer products do */
 #include "float_winograd.h"
 #endif
 #endif

@@ -114,15 +114,12 @@ enum { OF_FIRST, OF_SHARED, OF_TURNED, OF_SECOND, PRODUCTS, PAIRS_AT_ONCE = 12 }
 #if LANES >= 16
 typedef v16 v_of_row;
 WINOGRAD_PANEL(panel_16, v_of_16, N_OF_16, 4, 4, 2, 1)
-#elif LANES >= 8
+#else
 typedef v8 v_of_row;
 WINOGRAD_PANEL(panel_16, v_of_16, N_OF_16, 3, 6, 4, 0)
-#else
-typedef v4 v_of_row;
-WINOGRAD_PANEL(panel_16, v_of_16, N_OF_16, 3, 3, 2, 0)
 #endif
-WINOGRAD_PANEL(panel_8, v_of_8, N_OF_8, 4, 4, 2, LANES != 8)
-WINOGRAD_PANEL(panel_4, v4, 1, 4, 4, 2, LANES != 8)
+WINOGRAD_PANEL(panel_8, v_of_8, N_OF_8, 4, 4, 2, LANES > 8)
+WINOGRAD_PANEL(panel_4, v4, 1, 4, 4, 2, LANES > 8)
 
 /* One channel of one product of one output. */
 #define ADD_ONE(V, N, w, row, sum)                                                                               \

@@ -109,7 +109,7 @@ typedef struct {
 #ifdef TCN_HAS_SLIDING
     tcn_window_kernel conv_f32_sliding, depthwise_f32_sliding;
 #endif
-    const tcn_winograd_kernels *winograd;
+    const tcn_winograd_kernels *winograd; /* or NULL */
 } tcn_fused_kernels;
 
 /* What a build for some plans alone (TCN_ONLY) does not need is left to the linker to drop. */

@@ -7,6 +7,6 @@
 #define FUSED
 #include "neon_float.h"
 
-const tcn_fused_kernels tcn_fused_neon = {conv_f32, depthwise_f32, conv_f32_sliding, depthwise_f32_sliding, &winograd};
+const tcn_fused_kernels tcn_fused_neon = {conv_f32, depthwise_f32, conv_f32_sliding, depthwise_f32_sliding, NULL};
 
 #endif
