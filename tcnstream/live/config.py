@@ -15,12 +15,15 @@ from tcnstream.errors import SignalError, TcnStreamError
 from tcnstream.live import boards, sinks, sources
 from tcnstream.live.address import LOOPBACK, read_address
 from tcnstream.live.gaps import MOST_FILLED_S, POLICIES, GapRule, Policy
+from tcnstream.live.journal import journal_files
+from tcnstream.live.needs import Needs, together
 from tcnstream.live.sinks.base import SinkConfig
 from tcnstream.live.sources.base import Channels, SourceConfig
 from tcnstream.live.tables.table import ConfigError, Problems, Table
 from tcnstream.live.tables.toml import read_toml
 from tcnstream.opened import choose_output, open_model
 from tcnstream.signal.card import find_model, model_files
+from tcnstream.signal.outfile import refuse_over
 from tcnstream.signal.preprocess import scale
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -82,6 +85,15 @@ class Config:
     checkpoint: CheckpointConfig
     log_format: str
 
+    def needs(self) -> Needs:
+        """What all of it takes of the machine."""
+        models = [file for stream in self.streams.values() if stream.model for file in model_files(stream.model)]
+        token = () if self.page.token_file is None else (self.page.token_file,)
+        own = Needs(reads=(*models, *token), writes=(self.state,))
+        sources = [stream.source.needs() for stream in self.streams.values()]
+        compared = [boards.needs(stream.board) for stream in self.streams.values()]
+        return together([own, *sources, *compared, *(sink.needs() for sink in self.sinks.values())])
+
 
 def read_config(path: Path, *, writes_here: bool = True) -> Config:
     """``writes_here`` False: another user runs it, whose folders need not be there yet.
@@ -111,8 +123,10 @@ def read_config(path: Path, *, writes_here: bool = True) -> Config:
         log.finish()
     root.finish()
     _must_not_share_files(known, problems)
+    config = Config(path, state, page, streams, known, checkpoint, log_format)
+    _must_not_write_what_is_read(config, problems)
     problems.refuse_if_any()
-    return Config(path, state, page, streams, known, checkpoint, log_format)
+    return config
 
 
 def _stream(name: str, table: Table, folder: Path, known_sinks: tuple[str, ...]) -> StreamConfig | None:
@@ -239,12 +253,25 @@ def _checkpoint(table: Table | None) -> CheckpointConfig:
 
 
 def _must_not_share_files(made: Mapping[str, SinkConfig], problems: Problems) -> None:
-    seen: dict[Path, str] = {}
+    seen: dict[object, str] = {}
     for name, sink in made.items():
         for path in sink.files():
-            if path in seen:
-                problems.add(("sink", name, "path"), f'= "{path}" is written by sink.{seen[path]} too: name another')
-            seen[path] = name
+            facts = path.stat() if path.is_file() else None
+            same = path.resolve() if facts is None else (facts.st_dev, facts.st_ino)
+            if same in seen:
+                problems.add(("sink", name, "path"), f'= "{path}" is written by sink.{seen[same]} too: name another')
+            seen[same] = name
+
+
+def _must_not_write_what_is_read(config: Config, problems: Problems) -> None:
+    read = (config.path, *config.needs().reads, *journal_files(config.state))
+    for name, sink in config.sinks.items():
+        try:
+            for path in sink.may_replace():
+                refuse_over(path, read)
+        except SignalError as error:
+            given = problems.file.values["sink"][name].get("path", "")
+            problems.add(("sink", name, "path"), f'= "{given}": {error}')
 
 
 __all__ = ["CheckpointConfig", "Config", "ConfigError", "PageConfig", "StreamConfig", "read_config"]

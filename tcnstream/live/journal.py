@@ -75,7 +75,7 @@ class Journal:
     ``quota_bytes`` (0: what it needs): a checkpoint that does not fit is as one on a full disk."""
 
     def __init__(self, folder: Path, quota_bytes: int = 0) -> None:
-        self.path = folder / "journal.db"
+        self.path = journal_files(folder)[0]
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._base = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
@@ -156,6 +156,11 @@ class Journal:
 
     def close(self) -> None:
         self._base.close()
+
+
+def journal_files(folder: Path) -> tuple[Path, ...]:
+    """The journal of a state, and what SQLite keeps beside it."""
+    return tuple(folder / f"journal.db{suffix}" for suffix in ("", "-wal", "-shm"))
 
 
 def boot_id() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -26,9 +26,14 @@ def writable(path: Path, *read: Path) -> Path:
         raise SignalError(f"there is no folder {path.parent} for {path.name}: make it, or name another")
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise SignalError(f"{path} cannot be written: change its permissions, or name another file")
+    refuse_over(path, read)
+    return path
+
+
+def refuse_over(path: Path, read: Iterable[Path]) -> None:
+    """Raises SignalError if ``path`` is one of the files that are ``read``, under whatever name."""
     if path.is_file() and any(source.is_file() and path.samefile(source) for source in read):
         raise SignalError(f"{path} is read here and would be written over: name another file")
-    return path
 
 
 class NewFile:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from helpers.paths import ROOT
 
 from tcnstream.errors import SignalError
@@ -15,6 +18,7 @@ from tcnstream.live.config import ConfigError, read_config
 from tcnstream.live.gaps import GapRule
 from tcnstream.live.sinks.jsonl import JsonlConfig
 from tcnstream.live.tables.toml import read_toml
+from tcnstream.signal.card import model_files
 
 WRONG = """\
 state = "state"
@@ -115,6 +119,76 @@ def test_every_error_names_its_line_and_what_is_allowed(tmp_path: Path) -> None:
 )
 def test_one_error(tmp_path: Path, text: str, sentence: str) -> None:
     assert any(sentence in problem for problem in problems(tmp_path, text)), problems(tmp_path, text)
+
+
+READ = """
+state = "state"
+[page]
+token_file = "token"
+[stream.a]
+source = "file:a.wav"
+model = "card.toml"
+sinks = ["log", "s"]
+[stream.b]
+source = "file:rec_1.hea"
+model = "ecg"
+[sink.log]
+kind = "mqtt"
+url = "mqtt://127.0.0.1"
+password_file = "word"
+"""
+
+
+@pytest.mark.parametrize(
+    ("table", "found"),
+    [
+        ("kind = 'jsonl'\npath = 'a.wav'", "a.wav"),
+        ("kind = 'jsonl'\npath = 'linked/a.wav'", "a.wav"),
+        ("kind = 'jsonl'\npath = 'hard'", "hard"),
+        ("kind = 'jsonl'\npath = 'live.toml'", "live.toml"),
+        ("kind = 'jsonl'\npath = 'token'", "token"),
+        ("kind = 'jsonl'\npath = 'word'", "word"),
+        ("kind = 'jsonl'\npath = 'card.toml'", "card.toml"),
+        ("kind = 'jsonl'\npath = 'model.tflite'", "model.tflite"),
+        ("kind = 'jsonl'\npath = 'rec_1.dat'", "rec_1.dat"),
+        ("kind = 'jsonl'\npath = 'state/journal.db'", "journal.db"),
+        ("kind = 'jsonl'\npath = 'old'\nrotate = { size = '1 MB' }", "old.7"),
+        ("kind = 'wfdb'\npath = '.'", "rec_1."),
+        ("kind = 'clips'\npath = '.'\nlabels = ['qrs']\nkeep = { days = 1 }", "a.wav"),
+    ],
+)
+def test_what_is_read_is_no_sink(tmp_path: Path, ecg: np.ndarray, table: str, found: str) -> None:
+    soundfile.write(tmp_path / "a.wav", ecg[:3600], 360)
+    model, card = model_files("ecg")
+    (tmp_path / "model.tflite").write_bytes(model.read_bytes())
+    (tmp_path / "card.toml").write_text(card.read_text().replace(model.name, "model.tflite"))
+    for name in ("token", "word"):
+        (tmp_path / name).write_text("a-long-random-word")
+    (tmp_path / "rec_1.hea").write_text("rec_1 1 360 10\nrec_1.dat 16 200/mV 16 0 0 0 0 a\n")
+    (tmp_path / "rec_1.dat").write_bytes(bytes(20))
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "journal.db").touch()
+    (tmp_path / "linked").symlink_to(tmp_path)
+    os.link(tmp_path / "a.wav", tmp_path / "hard")
+    os.link(tmp_path / "a.wav", tmp_path / "old.7")
+    text = READ.replace("a.wav", "a.wav?units=mV") + "[sink.s]\n"
+    said = problems(tmp_path, text + table)
+    assert len(said) == 1 and "sink.s.path = " in said[0] and found in said[0], said
+    assert said[0].endswith(" is read here and would be written over: name another file")
+    (tmp_path / "live.toml").write_text(text + re.sub("path = '[^']*'", "path = 'new'", table))
+    read_config(tmp_path / "live.toml")
+
+
+def test_two_names_of_one_file_are_one(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    os.link(tmp_path / "a", tmp_path / "b")
+    (tmp_path / "c").symlink_to("d")
+    sink = "[sink.{0}]\nkind = 'jsonl'\npath = '{0}'\n"
+    said = problems(tmp_path, STREAM + "".join(map(sink.format, "abcd")))
+    assert [sentence.partition(" is ")[2] for sentence in said] == [
+        "written by sink.a too: name another",
+        "written by sink.c too: name another",
+    ]
 
 
 def test_lines_of_keys_are_found_however_they_are_written(tmp_path: Path) -> None:

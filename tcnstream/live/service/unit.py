@@ -13,11 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from tcnstream.errors import SignalError
-from tcnstream.live import boards
 from tcnstream.live.address import LOOPBACK
 from tcnstream.live.config import Config, ConfigError
-from tcnstream.live.needs import Needs, together
-from tcnstream.signal.card import model_files
+from tcnstream.live.needs import Needs
 
 NAME = "tcnstream"
 STATE, LOGS = Path("/var/lib") / NAME, Path("/var/log") / NAME
@@ -55,7 +53,7 @@ def unit_for(config: Config, path: Path, program: Program) -> Unit:
 
     Raises ConfigError where a service cannot do what it says.
     """
-    needs = _needs(config)
+    needs = _absolute(config.needs())
     if needs.terminal:
         raise ConfigError([f"{path.name}: a service has no standard input: give another source than -"])
     made_by_systemd = [folder for folder in needs.writes if _lies_in(folder, (STATE, LOGS))]
@@ -77,15 +75,6 @@ def unit_for(config: Config, path: Path, program: Program) -> Unit:
 
 
 Entry = tuple[str, str]
-
-
-def _needs(config: Config) -> Needs:
-    models = [file for stream in config.streams.values() for file in model_files(stream.model)]
-    token = () if config.page.token_file is None else (config.page.token_file,)
-    own = Needs(reads=(*(Path(file) for file in models), *token), writes=(config.state,))
-    sources = [stream.source.needs() for stream in config.streams.values()]
-    compared = [boards.needs(stream.board) for stream in config.streams.values()]
-    return _absolute(together([own, *sources, *compared, *(sink.needs() for sink in config.sinks.values())]))
 
 
 def _absolute(needs: Needs) -> Needs:

@@ -50,6 +50,10 @@ class SinkConfig:
         """The files that it writes."""
         return []
 
+    def may_replace(self) -> list[Path]:
+        """Files that are there, and that it may write into, write over or let go."""
+        return self.files()
+
     def needs(self) -> Needs:
         """What it takes of the machine."""
         return Needs()

@@ -28,6 +28,7 @@ _LONGEST_S = 120.0
 """Signal that is remembered beside what is asked for: an event is final some time after it ended."""
 
 _TIDY_S = 60.0
+_NAME = re.compile(r".+-\d{8,}-.+")
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class ClipsConfig(SinkConfig):
     format: str
     keep_s: float
     keep_bytes: int
+
+    def may_replace(self) -> list[Path]:
+        clips = self.folder.glob(f"*.{self.format}")
+        lets_go = bool(self.keep_s or self.keep_bytes)
+        return [path for path in clips if lets_go or _NAME.fullmatch(path.stem)]
 
     def needs(self) -> Needs:
         return Needs(writes=(self.folder,))

@@ -51,6 +51,9 @@ class JsonlConfig(SinkConfig):
     def files(self) -> list[Path]:
         return [self.path]
 
+    def may_replace(self) -> list[Path]:
+        return [self.path, *_turned_over(self.path).values()]
+
     def needs(self) -> Needs:
         return Needs(writes=(self.path.parent,))
 
@@ -178,14 +181,17 @@ class RotatedFile:
         self._make_room()
 
     def _numbers(self) -> list[int]:
-        found = (re.fullmatch(re.escape(self._path.name) + r"\.(\d+)", path.name) for path in self._siblings())
-        return [int(match[1]) for match in found if match]
-
-    def _siblings(self) -> list[Path]:
-        return list(self._path.parent.glob("*")) if self._path.parent.is_dir() else []
+        return list(_turned_over(self._path))
 
     def _numbered(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}")
+
+
+def _turned_over(path: Path) -> dict[int, Path]:
+    """The files that were ``path`` before, by their numbers."""
+    siblings = path.parent.glob("*") if path.parent.is_dir() else ()
+    found = ((re.fullmatch(re.escape(path.name) + r"\.(\d+)", each.name), each) for each in siblings)
+    return {int(match[1]): each for match, each in found if match}
 
 
 class Kept:

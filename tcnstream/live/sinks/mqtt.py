@@ -51,13 +51,14 @@ class MqttConfig(SinkConfig):
     password: str | None
     topic: str
     discovery: str
+    password_file: Path | None = None
 
     @property
     def online_topic(self) -> str:
         return f"{self.topic.partition('{stream}')[0].rstrip('/') or 'tcnstream'}/online"
 
     def needs(self) -> Needs:
-        return Needs(hosts=(self.host,))
+        return Needs(reads=() if self.password_file is None else (self.password_file,), hosts=(self.host,))
 
     def topic_of(self, stream: str, what: str) -> str:
         return f"{self.topic.replace('{stream}', stream)}/{what}"
@@ -337,6 +338,7 @@ def _configure(name: str, table: Table, folder: Path, full: Full, queue_events: 
         password,
         topic,
         prefix,
+        folder / password_file if password_file else None,
     )
 
 

@@ -33,6 +33,7 @@ from tcnstream.signal.units import unit_factor
 _EVERY_S = 5.0
 _NOTHING = -32768
 _SUFFIXES = (".hea", ".dat", ".tcn")
+_NAME = re.compile(r".+_\d+")
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,10 @@ class WfdbConfig(SinkConfig):
     folder: Path
     every_s: float
     quota_bytes: int
+
+    def may_replace(self) -> list[Path]:
+        files = (path for path in self.folder.glob("*") if path.suffix in _SUFFIXES)
+        return [path for path in files if self.quota_bytes or _NAME.fullmatch(path.stem)]
 
     def needs(self) -> Needs:
         return Needs(writes=(self.folder,))
