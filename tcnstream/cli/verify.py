@@ -95,7 +95,8 @@ def _show(name: str, report: VerifyReport, is_float: bool) -> None:
     for window in report.own_window:
         say(f"{name}: {_own_window(window)}")
     if report.passed:
-        allowed = "within 1e-5 of the size of the value" if is_float else "bit for bit"
+        size = "of the largest value of its frame" if report.by_frame else "of the size of the value"
+        allowed = f"within 1e-5 {size}" if is_float else "bit for bit"
         compared = [check for check in report.checks if not check.note]
         say(
             f"{name}: {len(compared)} of {len(report.checks)} comparisons equal, {allowed}, over {report.frames_in:,} "

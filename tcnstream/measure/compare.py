@@ -18,23 +18,33 @@ FLOAT_TOLERANCE = 1e-5
 _LARGEST_CHUNKS = (3, 17, 160)
 
 
-def agrees(got: Array, expected: Array, tolerance: float = FLOAT_TOLERANCE) -> Bools:
+def agrees(got: Array, expected: Array, tolerance: float = FLOAT_TOLERANCE, *, by_frame: bool = False) -> Bools:
     """Element by element whether ``got`` is ``expected``, arrays of one shape.
 
     Integers must be identical. Floats may be ``tolerance * max(1, |expected|)`` apart; a NaN agrees with a NaN, an
-    infinity with the same infinity.
+    infinity with the same infinity. ``by_frame``: the size is that of the largest value of the frame, along axis 0,
+    for a bin of a spectrum is a sum over samples that may cancel, and as exact as the frame is large.
     """
     if expected.dtype.kind != "f":
         return np.asarray(got == expected)
     a, b = got.astype(np.float64), expected.astype(np.float64)
     with np.errstate(invalid="ignore"):
-        close = np.isfinite(b) & (np.abs(a - b) <= tolerance * np.maximum(1, np.abs(b)))
+        close = np.isfinite(b) & (np.abs(a - b) <= tolerance * np.maximum(1, _sizes(b, by_frame)))
     return np.asarray(close | (a == b) | (np.isnan(a) & np.isnan(b)))
 
 
-def first_difference(got: Array, expected: Array, tolerance: float = FLOAT_TOLERANCE) -> int | None:
+def _sizes(values: npt.NDArray[np.float64], by_frame: bool) -> npt.NDArray[np.float64]:
+    sizes = np.abs(values)
+    if by_frame and sizes.ndim > 1:
+        sizes = np.max(sizes, axis=tuple(range(1, sizes.ndim)), keepdims=True, initial=0, where=np.isfinite(sizes))
+    return sizes
+
+
+def first_difference(
+    got: Array, expected: Array, tolerance: float = FLOAT_TOLERANCE, *, by_frame: bool = False
+) -> int | None:
     """The first frame, counted along axis 0 of two arrays of one shape, in which a value does not agree."""
-    differs = ~agrees(got, expected, tolerance)
+    differs = ~agrees(got, expected, tolerance, by_frame=by_frame)
     wrong = differs.any(axis=tuple(range(1, differs.ndim)))
     return int(np.argmax(wrong)) if wrong.any() else None
 

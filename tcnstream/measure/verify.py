@@ -18,12 +18,14 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from tcnstream.compiler.feedback import zeros
 from tcnstream.compiler.operations import operation
+from tcnstream.compiler.operations.spectrum import TRANSFORM
 from tcnstream.compiler.plan import SAME_FRAME, Plan
 from tcnstream.compiler.timing import timings
 from tcnstream.engines.choose import make_executor
@@ -90,12 +92,16 @@ class OwnWindow:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What ``verify`` found; ``passed`` only if every check that must hold does."""
+    """What ``verify`` found; ``passed`` only if every check that must hold does.
+
+    ``by_frame``: an output is made of spectra, whose floats count by the size of their frame, not of the value.
+    """
 
     engine: str
     frames_in: int
     checks: tuple[Check, ...] = field(default_factory=tuple)
     own_window: tuple[OwnWindow, ...] = ()
+    by_frame: bool = False
 
     @property
     def passed(self) -> bool:
@@ -162,10 +168,11 @@ def verify(
         sizes = chunk_sizes(len(inputs[0]) // model.input_steps[0], rng)
         streamed = _in_chunks(stream, inputs, sizes)
         name = f"chunking {k + 1} of {chunkings}: {len(sizes)} chunks"
-        done(_compare(name, offline, streamed, lambda: _first_tensor(model, stream, judge, inputs), exact))
+        find = partial(_first_tensor, model, stream, judge, inputs)
+        done(_compare(name, offline, streamed, find, _outputs_of_spectra(model), exact))
     plain = judge is not None and not (model.needs_time_pooling or model.is_dynamic_range)
     own = tuple(_own_window(model, stream, inputs, offline)) if plain else ()
-    return VerifyReport(stream.engine, len(inputs[0]), tuple(checks), own)
+    return VerifyReport(stream.engine, len(inputs[0]), tuple(checks), own, any(_outputs_of_spectra(model)))
 
 
 def _own_window(model: Model, stream: Stream, inputs: list[Array], offline: list[Array]) -> Iterator[OwnWindow]:
@@ -174,6 +181,7 @@ def _own_window(model: Model, stream: Stream, inputs: list[Array], offline: list
     size, steps = plan.window_frames, len(inputs[0]) // model.input_steps[0]
     if plan.window_is_open:
         return
+    spectra = _of_spectra(model, plan)
     period = math.lcm(*(int(t.step * t.period) for t in facts if t is not None))
     start = (steps - size) // 2 // period * period
     answers: list[Array] | None = None
@@ -201,7 +209,7 @@ def _own_window(model: Model, stream: Stream, inputs: list[Array], offline: list
                 found,
                 edge_distance=distance(own[edges], around[edges]),
                 inside_distance=distance(own[kept], around[kept]),
-                passed=bool(agrees(own[kept], around[kept]).all()),
+                passed=bool(agrees(own[kept], around[kept], by_frame=o in spectra).all()),
             )
         yield found
 
@@ -246,7 +254,8 @@ def _against_file(model: Model, stream: Stream, name: str, window: list[Array], 
     if why:
         furthest = max(distance(g, e) for e, g in zip(expected, got, strict=True))
         return Check(f"file, {name}", True, len(got[0]), furthest, f"a distance, not an equality: {why}")
-    return _compare(f"file, {name}", expected, got, lambda: _first_file_tensor(model, stream, window), exact)
+    find = partial(_first_file_tensor, model, stream, window)
+    return _compare(f"file, {name}", expected, got, find, _outputs_of_spectra(model), exact)
 
 
 def _compare(
@@ -254,19 +263,22 @@ def _compare(
     expected: list[Array],
     got: list[Array],
     find: Callable[[], tuple[str, str]],
+    by_frame: Sequence[bool],
     exact: bool = True,
 ) -> Check:
+    """``by_frame`` says of each output whether a value counts by the size of its frame."""
     furthest, worst = 0.0, None
-    for e, g in zip(expected, got, strict=True):
+    for e, g, of_spectra in zip(expected, got, by_frame, strict=True):
         if e.shape != g.shape:
             n = min(len(e), len(g))
             lost = Difference(n, *find(), expected=math.nan, got=math.nan)
             return Check(name, False, len(g), math.inf, f"{len(g)} frames where offline has {len(e)}", lost)
         furthest = max(furthest, distance(g, e))
-        frame = first_difference(g, e)
+        frame = first_difference(g, e, by_frame=of_spectra)
         if frame is not None and (worst is None or frame < worst[0]):
-            here = ~agrees(g[frame], e[frame])
-            worst = (frame, float(e[frame][here].flat[0]), float(g[frame][here].flat[0]))
+            at = slice(frame, frame + 1)
+            here = ~agrees(g[at], e[at], by_frame=of_spectra)
+            worst = (frame, float(e[at][here].flat[0]), float(g[at][here].flat[0]))
     if worst is None:
         return Check(name, True, len(got[0]), furthest)
     if not exact:
@@ -281,13 +293,14 @@ def _first_tensor(model: Model, stream: Stream, judge: Stream | None, inputs: li
         return model.outputs[0].name, "the model with its own state"
     plan = stream.plan
     wanted = _all_tensors(judge.plan, in_steps(model.inputs, model.input_steps, inputs))
+    spectra = _of_spectra(model, plan)
     for node in plan.nodes:
         for o in node.outputs:
             tap = replace(plan, outputs=(o,), output_shapes=(plan.tensors[o].shape,))
             executor = make_executor(stream.engine, tap)
             (frames,) = executor.advance(executor.new_memory(), in_steps(model.inputs, model.input_steps, inputs))
             expected = wanted[o][: len(frames)]
-            if len(expected) != len(frames) or first_difference(frames, expected) is not None:
+            if len(expected) != len(frames) or first_difference(frames, expected, by_frame=o in spectra) is not None:
                 return plan.tensors[o].name, f"{node.kind} (op {node.index})"
     return "the state between pushes", "the queues"
 
@@ -301,15 +314,35 @@ def _first_file_tensor(model: Model, stream: Stream, window: list[Array]) -> tup
     interpreter.invoke()
     ours = _all_tensors(stream.plan, in_steps(model.inputs, model.input_steps, window))
     details = {d["name"]: d["index"] for d in interpreter.get_tensor_details()}
+    spectra = _of_spectra(model, stream.plan)
+    # What an operation reads of itself is a step on its way, by the name of what the file has at its end.
+    inner = {(node.index, i) for node in stream.plan.nodes for i in node.inputs}
     for node in stream.plan.nodes:
         for o in node.outputs:
             name, frames = stream.plan.tensors[o].name, ours[o]
-            if name not in details:
+            if name not in details or (node.index, o) in inner:
                 continue
             theirs = np.asarray(interpreter.get_tensor(details[name]))
-            if theirs.size == frames.size and first_difference(frames, theirs.reshape(frames.shape)) is not None:
+            if theirs.dtype != frames.dtype or theirs.size != frames.size:
+                continue
+            if first_difference(frames, theirs.reshape(frames.shape), by_frame=o in spectra) is not None:
                 return name, f"{node.kind} (op {node.index})"
     return model.outputs[0].name, "the output"
+
+
+def _of_spectra(model: Model, plan: Plan) -> frozenset[int]:
+    """The tensors of a plan of ``model`` that are made of the spectra of frames."""
+    transforms = {op.index for op in model.graph.ops if op.kind == TRANSFORM}
+    found: set[int] = set()
+    for node in plan.nodes:
+        if node.index in transforms or not found.isdisjoint(node.inputs):
+            found.update(node.outputs)
+    return frozenset(found)
+
+
+def _outputs_of_spectra(model: Model) -> list[bool]:
+    spectra = _of_spectra(model, model.plan)
+    return [o in spectra for o in model.plan.outputs]
 
 
 def _all_tensors(plan: Plan, inputs: list[Array]) -> dict[int, Array]:
@@ -346,7 +379,9 @@ def _against_row(model: Model, stream: Stream, inputs: list[Array]) -> Check:
     streamed = _whole(stream, inputs)
     ends = slice(model.window_frames - 1, None, model.window_frames)
     got = [y if axis is not None else y[ends] for y, axis in zip(streamed, model.plan.output_axes, strict=True)]
-    return _compare(name, offline, got, lambda: (model.outputs[0].name, "a state between windows"))
+    return _compare(
+        name, offline, got, lambda: (model.outputs[0].name, "a state between windows"), _outputs_of_spectra(model)
+    )
 
 
 def _hop_by_hop(model: Model, inputs: list[Array], static: Mapping[str, Array]) -> list[Array]:

@@ -19,6 +19,13 @@ def test_integers_must_be_identical_and_floats_close() -> None:
     assert not agrees(column(1 + 9e-6), column(1), tolerance=0).any()
 
 
+def test_by_frame_the_size_is_that_of_the_largest_finite_value_of_the_frame() -> None:
+    expected = np.array([[0, 100, np.inf], [0, 1, 1]], np.float32)
+    got = expected + np.array([[5e-4, 0, 0], [5e-4, 0, 0]], np.float32)
+    assert agrees(got, expected, by_frame=True).tolist() == [[True, True, True], [False, True, True]]
+    assert first_difference(got, expected, by_frame=True) == 1 and first_difference(got, expected) == 0
+
+
 def test_nan_agrees_with_nan_and_infinity_with_its_own_sign() -> None:
     odd = column(np.nan, np.inf, -np.inf)
     assert agrees(odd, odd).all()

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers.netfile import Net
+from helpers.netfile import Net, Value
 from helpers.paths import DATA, MODELS, STATEFUL
 
 import tcnstream
@@ -77,3 +77,48 @@ def test_a_batch_that_ends_behind_time_is_compared_with_the_first_of_its_entries
     x = net.input((3, 40, 4))
     net.output(net.transpose(x, (1, 0, 2)))
     assert verify(tcnstream.load(net.content())).passed
+
+
+def of_spectra(kind: str) -> tcnstream.Model:
+    """Spectra of frames of 256 samples: their magnitudes, a real or imaginary part, or a matrix product of them."""
+    net = Net()
+    x = net.input((1, 24, 1, 256))
+    bins = (1, 24, 1, 129)
+    transformed = net.value(bins, 1, 1.0)
+    net.tensors[transformed.index] = replace(net.tensors[transformed.index], dtype=np.dtype(np.complex64))
+    net.op("RFFT2D", [x.index, net.constant([1, 256], np.int32)], [transformed])
+    made = net.value(bins, 1, 1.0)
+    net.op("COMPLEX_ABS" if kind == "bands" else kind, [transformed.index], [made])
+    made = net.reshape(made, (1, 24, 129), 1)
+    net.output(bands(net, made) if kind == "bands" else made)
+    return tcnstream.load(net.content())
+
+
+def bands(net: Net, x: Value) -> Value:
+    """The sum of all bins, and each of them."""
+    weights = np.concatenate([np.ones((1, 129), np.float32), np.eye(129, dtype=np.float32)])
+    y = net.value((1, x.frames, 130), 1, 1.0)
+    net.op("FULLY_CONNECTED", [x.index, net.constant(weights), -1], [y], keep_num_dims=True)
+    return y
+
+
+@pytest.mark.parametrize("kind", ["COMPLEX_ABS", "REAL", "IMAG", "bands"])
+def test_a_value_of_a_spectrum_is_as_exact_as_its_frame_is_large(kind: str) -> None:
+    model = of_spectra(kind)
+    signal = np.random.default_rng(0).normal(0, 10, (60, *model.inputs[0].shape)).astype(np.float32)
+    for engine in ("native", "reference"):
+        report = verify(model, signal, engine=engine, chunkings=2)
+        assert report.passed and report.by_frame, report.first_difference
+        assert max(check.distance for check in report.checks) > 1e-5
+
+
+def test_a_wrong_spectrum_is_found_with_frame_and_tensor() -> None:
+    model = of_spectra("COMPLEX_ABS")
+    cosines = model.plan.nodes[0].inputs[1]
+    damaged = replace(model.plan.tensors[cosines], data=model.plan.tensors[cosines].data * np.float32(1.0001))
+    tensors = (*model.plan.tensors[:cosines], damaged, *model.plan.tensors[cosines + 1 :])
+    model.plan = replace(model.plan, tensors=tensors)
+    report = verify(model, engine="reference", chunkings=1)
+    difference = report.first_difference
+    assert not report.passed and difference is not None
+    assert difference.operation == "SQRT (op 1)"

@@ -6,7 +6,6 @@ tf.function) and, where LiteRT's reference kernels run it, its inputs ``x0 ..`` 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -80,13 +79,7 @@ def test_the_stream_is_the_answer_in_every_engine(name: str) -> None:
             got = tuple(
                 y[-len(e) :] if axis is None else y for y, e, axis in zip(got, expected, plan.output_axes, strict=True)
             )
-            assert_frames(got, expected, tolerance(name, expected), f"{engine}, chunks {sizes[:9]}")
-
-
-def tolerance(name: str, expected: Sequence[Array]) -> float:
-    """A bin of a spectrum is as exact as the frame is large, however small the bin itself is."""
-    size = max(1.0, *(float(np.abs(y).max()) for y in expected)) if name in SPECTRA else 1.0
-    return FLOAT_TOLERANCE * size
+            assert_frames(got, expected, FLOAT_TOLERANCE, f"{engine}, chunks {sizes[:9]}", name in SPECTRA)
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))

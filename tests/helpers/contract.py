@@ -84,13 +84,16 @@ def engines_here(model: Model, **options: Any) -> list[str]:
     return here
 
 
-def assert_frames(got: Signal, expected: Signal, tolerance: float, what: str) -> None:
-    """Integers identical, floats within ``tolerance * max(1, |b|)``, and as many frames."""
+def assert_frames(got: Signal, expected: Signal, tolerance: float, what: str, by_frame: bool = False) -> None:
+    """Integers identical, floats within ``tolerance * max(1, |b|)``, and as many frames.
+
+    ``by_frame``: |b| of the frame's largest value, as for spectra.
+    """
     assert len(got) == len(expected)
     for k, (a, b) in enumerate(zip(got, expected, strict=True)):
         assert a.dtype == b.dtype, f"{what}: output {k} is {a.dtype}, not {b.dtype}"
         assert a.shape == b.shape, f"{what}: output {k} is {a.shape}, not {b.shape}"
-        wrong = ~agrees(a, b, tolerance)
+        wrong = ~agrees(a, b, tolerance, by_frame=by_frame)
         if wrong.any():
             first = tuple(int(n) for n in np.argwhere(wrong)[0])
             raise AssertionError(

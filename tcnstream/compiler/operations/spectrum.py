@@ -20,6 +20,8 @@ from tcnstream.compiler.plan import ActivationOptions
 from tcnstream.tflite.graph import ABSENT, Op, Shape, Tensor
 from tcnstream.tflite.validate import Operands, Rule, Shapes, require
 
+TRANSFORM = "RFFT2D"
+
 
 def _bins(o: Operands) -> Shapes:
     shape, (height, width) = o.shape(0), o.integers(1, count=2)
@@ -91,7 +93,7 @@ _OF_COMPLEX = Rule(demands=_makes_real_numbers, retyped=True, scaled=False)
 
 OPERATIONS = (
     Operation(
-        "RFFT2D",
+        TRANSFORM,
         Rule(operands=(2, 2), shapes=_bins, retyped=True, scaled=False),
         lower=_transform,
         complex_numbers=True,
