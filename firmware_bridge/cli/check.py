@@ -28,12 +28,13 @@ from firmware_bridge.cli.options import (
     program_of,
     refuse,
     require_writable,
-    write_text,
+    written_behind,
 )
 from firmware_bridge.cli.windows import compare_windows
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.report.junit import stages_to_junit
 from firmware_bridge.report.page import to_html
+from firmware_bridge.report.plots import must_be_plottable
 from firmware_bridge.report.result import to_json
 from firmware_bridge.targets import open_board, parse_target
 from tcnstream.cli.options import FileOptions, JsonOption, ModelArgument, ReadingOptions, StreamingOptions, grouped
@@ -76,7 +77,9 @@ def check(
     streaming: StreamingOptions,
     file: FileOptions,
     junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write a JUnit file for CI.")] = None,
-    page: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write one page with plots.")] = None,
+    page: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write one page with plots (extra plot).")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Stream a recording through the board and the host and compare every frame, state and, if asked, tensor.
@@ -110,6 +113,8 @@ def check(
         signal, _ = read_signal(opened, source, reading.said, note)
         compare_windows(opened, wanted, signal[:frames], tolerance, rounding, junit, json)
         return
+    if page is not None:
+        must_be_plottable()
     options = board_options(load, any_core, faults)
     opened, program = program_of(model, rounding, file, streaming, reading.said)
     signal, rate_hz = read_signal(opened, source, reading.said, note)
@@ -142,13 +147,14 @@ def check(
 
 def _write(report: CheckReport, junit: Path | None, page: Path | None, json: bool) -> None:
     data = to_json(report)
-    if junit is not None:
-        write_text(junit, stages_to_junit(data))
-    if page is not None:
-        write_text(page, to_html(data))
-    if json:
-        print_json(data)
-        return
+    with written_behind((junit, lambda: stages_to_junit(data)), (page, lambda: to_html(data))):
+        if json:
+            print_json(data)
+        else:
+            _show(report, cost_sentence(data["cost"]))
+
+
+def _show(report: CheckReport, cost: str) -> None:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("stage", "result", "output frames", "states", "note"):
         table.add_column(column, overflow="fold")
@@ -161,7 +167,7 @@ def _write(report: CheckReport, junit: Path | None, page: Path | None, json: boo
         say(_tensor_line(tensor))
     if len(worst) > _MOST_LINES:
         say(f"and {len(worst) - _MOST_LINES} more tensors that differ: --json or --html FILE has them all")
-    say(cost_sentence(data["cost"]))
+    say(cost)
     say(
         f"link: {report.link.bytes_out:,} bytes to the board, {report.link.bytes_in:,} back,"
         f" {report.link.resends} resends"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -80,9 +81,19 @@ def require_writable(outputs: Sequence[Path | None], read: Sequence[Path]) -> No
             raise BridgeError(f"{file} would be written twice; name a file for each")
 
 
-def write_text(path: Path, text: str) -> None:
+def _write(path: Path, text: Callable[[], str]) -> None:
     """As UTF-8, whole or not at all."""
-    write_file(path, text.encode())
+    write_file(path, text().encode())
+
+
+@contextmanager
+def written_behind(*files: tuple[Path | None, Callable[[], str]]) -> Iterator[None]:
+    """What is said within comes first, then the files, each of them whatever became of what was before it."""
+    with ExitStack() as stack:
+        for path, text in reversed(files):
+            if path is not None:
+                stack.callback(_write, path, text)
+        yield
 
 
 def conclude(found: Any, json: bool, remarks: tuple[str, ...] = ()) -> None:

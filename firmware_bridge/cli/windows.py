@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from firmware_bridge.check.tflm_file import FileReport
-from firmware_bridge.cli.options import conclude, write_text
+from firmware_bridge.cli.options import conclude, written_behind
 from firmware_bridge.neuralspot import NeuralSpotReport
 from firmware_bridge.report.junit import Case, to_junit
 from firmware_bridge.targets import Target, check_windows
@@ -29,10 +29,9 @@ def compare_windows(
             rounding=rounding,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
-    if junit is not None:
-        write_text(junit, _junit(opened, target, found))
     remarks = (*found.notes, *found.faults) if isinstance(found, NeuralSpotReport) else ()
-    conclude(found, json, remarks)
+    with written_behind((junit, lambda: _junit(opened, target, found))):
+        conclude(found, json, remarks)
 
 
 def _junit(opened: OpenedModel, target: Target, found: NeuralSpotReport | FileReport) -> str:

@@ -23,7 +23,7 @@ _STYLE = (
 
 
 def to_html(data: dict[str, Any]) -> str:
-    """The page for what ``report.to_json`` gives."""
+    """The page for what ``report.to_json`` gives. Raises MissingExtraError for want of matplotlib."""
     colour = "#176f3d" if data["passed"] else "#b3261e"
     title = html.escape(f"{data['model']} on {data['target']}")
     parts = [

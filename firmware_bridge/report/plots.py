@@ -9,11 +9,18 @@ from typing import Any
 
 import numpy as np
 
+from tcnstream.signal.extras import optional_package
+
 _MOST_LINES = 8
 _AROUND_FRAMES = 40
 _WIDTH_IN = 11
 _BAD = "#b3261e"
 _SMALL = 8
+
+
+def must_be_plottable() -> Any:
+    """The module that draws. Raises MissingExtraError where it is not installed."""
+    return optional_package("matplotlib.figure", "a page with plots is asked for", "plot")
 
 
 def short(name: str, most: int = 44) -> str:
@@ -128,7 +135,5 @@ def _picture(figure: Any, what: str) -> str:
 
 def _figure(rows: int, height: float) -> tuple[Any, Sequence[Any]]:
     """Axes one below the other, without a window system."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(_WIDTH_IN, height))
+    figure = must_be_plottable().Figure(figsize=(_WIDTH_IN, height))
     return figure, [figure.add_subplot(rows, 1, k + 1) for k in range(rows)]

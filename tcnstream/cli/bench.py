@@ -66,16 +66,16 @@ def bench(
             rounds=rounds,
             progress=lambda done, _: progress.update(task, completed=done),
         )
-    if plot is not None:
-        draw(plot, measured, f"{opened.path.name}: cost of a frame")
     if json:
         print_json([_facts(row) for row in measured])
-        return
-    show_table(_table(measured))
-    say(
-        f"{opened.path.name}: window {opened.model.window_frames} frames. Medians of {rounds} rounds on one thread; "
-        "the window is run again by the interpreter's fast kernels."
-    )
+    else:
+        show_table(_table(measured))
+        say(
+            f"{opened.path.name}: window {opened.model.window_frames} frames. Medians of {rounds} rounds on one "
+            "thread; the window is run again by the interpreter's fast kernels."
+        )
+    if plot is not None:
+        draw(plot, measured, f"{opened.path.name}: cost of a frame")
 
 
 def _facts(row: Measurement) -> dict[str, object]:

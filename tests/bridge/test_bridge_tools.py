@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
@@ -143,6 +144,22 @@ def test_check_from_the_command_line(recording: Path, tmp_path: Path) -> None:
     saved.write_text(made.stdout)
     assert run("report", saved, "--html", tmp_path / "again.html").exit_code == 0
     assert run("report", saved).exit_code != 0
+
+
+def test_a_page_that_fails_takes_no_other_answer_with_it(
+    recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(data: dict[str, Any]) -> str:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("firmware_bridge.cli.check.to_html", fails)
+    page, junit = tmp_path / "r.html", tmp_path / "r.xml"
+    made = run(
+        *("check", MODELS / f"{SMALL}.tflite", "--target", "host", "--input", recording, "--json"),
+        *("--html", page, "--junit", junit),
+    )
+    assert isinstance(made.exception, OSError) and json.loads(made.stdout)["passed"]
+    assert ElementTree.parse(junit) and not page.exists()
 
 
 def test_a_difference_is_exit_code_1(recording: Path) -> None:

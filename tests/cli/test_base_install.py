@@ -32,15 +32,15 @@ PROGRAM = f"""
 import sys
 for name in {EXTRAS}:
     sys.modules[name] = None
-from tcnstream.cli import main
-main()
+import runpy
+runpy.run_module(sys.argv.pop(1), run_name="__main__")
 """
 
 
-def base(folder: Path, *arguments: object) -> tuple[int, str, str]:
+def base(folder: Path, *arguments: object, module: str = "tcnstream") -> tuple[int, str, str]:
     """The command line where no extra is installed; exit code, standard output and standard error."""
     environment = os.environ | {"PYTHONPATH": str(Path(tcnstream.__file__).parents[1])}
-    command = [sys.executable, "-c", PROGRAM, *map(str, arguments)]
+    command = [sys.executable, "-c", PROGRAM, module, *map(str, arguments)]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert "Traceback" not in done.stderr
     return done.returncode, done.stdout, done.stderr
@@ -75,6 +75,20 @@ def test_a_missing_extra_is_a_sentence_with_the_pip_line(
     code, _, err = base(tmp_path, *arguments)
     extra = "plot" if "matplotlib" in text else "files"
     assert code == 2 and text in err and err.rstrip().endswith(f"pip install tcnstream[{extra}]")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("check", "ecg", "--target", "host", "--input", ECG, "--html", "x.html"),
+        ("report", "result.json", "--html", "x.html", "--junit", "x.xml"),
+    ],
+)
+def test_a_page_s_extra_is_asked_for_before_any_board(tmp_path: Path, arguments: tuple[object, ...]) -> None:
+    (tmp_path / "result.json").write_text("{}")
+    code, _, err = base(tmp_path, *arguments, module="firmware_bridge")
+    assert code == 2 and "a page with plots is asked for, which takes the package matplotlib" in err
+    assert err.rstrip().endswith("pip install tcnstream[plot]") and len(err.splitlines()) == 1
 
 
 def test_recordings_are_converted_and_segmented(tmp_path: Path) -> None:

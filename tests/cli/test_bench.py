@@ -23,6 +23,15 @@ def load(name: str) -> Model:
     return tcnstream.load(MODELS / f"{name}.tflite")
 
 
+def test_an_engine_that_is_not_there_is_said_before_others_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> list[float]:
+        raise AssertionError("measured")
+
+    monkeypatch.setattr("tcnstream.measure.bench.in_turns", never)
+    with pytest.raises(StreamError, match="no engine 'natvie'"):
+        bench(load("nse_lg.i8"), [1], ["native", "natvie"])
+
+
 def test_a_hop_longer_than_the_window_takes_several_windows() -> None:
     row = Measurement("native", hop_frames=250, us_per_push=50.0, window_us=200.0, window_frames=100)
     assert row.us_per_frame == 0.2
