@@ -14,7 +14,7 @@ from statistics import median
 import numpy as np
 
 from tcnstream.engines.base import ENGINES
-from tcnstream.engines.interpreter.runtime import feed, open_interpreter
+from tcnstream.engines.interpreter.runtime import open_interpreter
 from tcnstream.engines.native.planfile.memory import growth
 from tcnstream.errors import EngineError, StreamError
 from tcnstream.measure.material import file_arrays, in_file_order, noise, some_static
@@ -161,11 +161,10 @@ def rerun(model: Model, delegate: bool = True) -> Call:
     ``delegate=False`` keeps to TFLite's own kernels, without XNNPACK.
     """
     content = model.file.content if model.file.is_main_first else write_model([model.graph])
-    interpreter = open_interpreter(content, exact=False, delegate=delegate)
-    details = interpreter.get_input_details()
     frames = noise(model, model.plan.window_frames, _rng())
     window = in_file_order(model, file_arrays(model, frames, some_static(model, _rng())))
-    feed(interpreter, window)
+    interpreter = open_interpreter(content, exact=False, delegate=delegate, inputs=window)
+    details = interpreter.get_input_details()
     outputs = [detail["index"] for detail in interpreter.get_output_details()]
 
     def again() -> object:

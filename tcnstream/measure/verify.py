@@ -29,7 +29,7 @@ from tcnstream.compiler.operations.spectrum import TRANSFORM
 from tcnstream.compiler.plan import SAME_FRAME, Plan
 from tcnstream.compiler.timing import timings
 from tcnstream.engines.choose import make_executor
-from tcnstream.engines.interpreter.runtime import feed, find_runtime, must_judge, open_interpreter, run_offline
+from tcnstream.engines.interpreter.runtime import find_runtime, must_judge, open_interpreter, run_offline
 from tcnstream.engines.reference.executor import ReferenceExecutor
 from tcnstream.engines.state import State
 from tcnstream.errors import EngineError, StreamError
@@ -309,8 +309,8 @@ def _first_file_tensor(model: Model, stream: Stream, window: list[Array]) -> tup
     """The first tensor that the plan computes otherwise than the file, by the file's own names."""
     if not model.file.is_main_first:
         return model.outputs[0].name, "the output"
-    interpreter = open_interpreter(model.file.content, exact=True, preserve_all=True)
-    feed(interpreter, in_file_order(model, file_arrays(model, window, stream.static)))
+    arrays = in_file_order(model, file_arrays(model, window, stream.static))
+    interpreter = open_interpreter(model.file.content, exact=True, preserve_all=True, inputs=arrays)
     interpreter.invoke()
     ours = _all_tensors(stream.plan, in_steps(model.inputs, model.input_steps, window))
     details = {d["name"]: d["index"] for d in interpreter.get_tensor_details()}

@@ -72,6 +72,13 @@ def test_a_batch_is_compared_with_the_first_of_its_entries() -> None:
     assert verify(tcnstream.load(DATA / "converted" / "k3b_b4.tflite")).passed
 
 
+@pytest.mark.parametrize("name", ["k3_dyn_unet", "k3_dyn_causal", "dyn_s2_same", "dyn_tr"])
+def test_a_file_of_open_length_is_run_where_strides_leave_nothing_of_a_single_frame(name: str) -> None:
+    report = verify(tcnstream.load(DATA / "converted" / f"{name}.tflite"), chunkings=1)
+    asked = [check for check in report.checks if check.name.startswith("file")]
+    assert report.passed and len(asked) == 3 and all(check.frames > 0 and not check.note for check in asked)
+
+
 def test_a_batch_that_ends_behind_time_is_compared_with_the_first_of_its_entries() -> None:
     net = Net()
     x = net.input((3, 40, 4))

@@ -89,10 +89,17 @@ _has_announced = False
 """The first fast interpreter of a process announces its delegate on standard error."""
 
 
-def open_interpreter(content: bytes, exact: bool, preserve_all: bool = False, delegate: bool = True) -> Any:
+def open_interpreter(
+    content: bytes,
+    exact: bool,
+    preserve_all: bool = False,
+    delegate: bool = True,
+    inputs: Sequence[Array] | None = None,
+) -> Any:
     """An allocated interpreter of a .tflite file: reference kernels if ``exact``, else the fast ones.
 
-    ``delegate=False`` keeps the fast ones to TFLite's own, without XNNPACK.
+    ``delegate=False`` keeps the fast ones to TFLite's own, without XNNPACK. ``inputs`` are set, in the file's order,
+    of any length where the file leaves it open.
 
     Raises RuntimeError or ValueError, as the interpreter does, for operations that it lacks.
     """
@@ -107,8 +114,16 @@ def open_interpreter(content: bytes, exact: bool, preserve_all: bool = False, de
             experimental_op_resolver_type=kinds.BUILTIN_REF if exact else fast,
             experimental_preserve_all_tensors=preserve_all,
         )
+        details = interpreter.get_input_details()
+        given = [] if inputs is None else list(zip(details, inputs, strict=True))
+        # An open length is 1 in the file, at which strides may leave a later layer without a frame: so first of all.
+        if any(tuple(detail["shape"]) != array.shape for detail, array in given):
+            for detail, array in given:
+                interpreter.resize_tensor_input(detail["index"], array.shape)
         interpreter.allocate_tensors()
     _has_announced = _has_announced or not exact
+    for detail, array in given:
+        interpreter.set_tensor(detail["index"], array)
     return interpreter
 
 
@@ -174,33 +189,19 @@ def run_offline(
     graph = file.main
     if exact:
         must_judge(graph)
-    interpreter = open_interpreter(content, exact)
+    names = [graph.tensors[i].name for i in graph.inputs]
+    arrays = [inputs[name] for name in names] if isinstance(inputs, Mapping) else inputs
     if not file.is_main_first:
-        return _run_signature(interpreter, file, inputs)
-    details = interpreter.get_input_details()
-    feed(interpreter, [inputs[d["name"]] for d in details] if isinstance(inputs, Mapping) else inputs)
+        return _run_signature(open_interpreter(content, exact), file, arrays)
+    interpreter = open_interpreter(content, exact, inputs=arrays)
     interpreter.invoke()
     return [interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()]
 
 
-def _run_signature(interpreter: Any, file: ModelFile, inputs: Sequence[Array] | Mapping[str, Array]) -> list[Array]:
+def _run_signature(interpreter: Any, file: ModelFile, arrays: Sequence[Array]) -> list[Array]:
     """The outputs of a signature whose graph is not the first of the file."""
     assert file.signature is not None
     graph = file.main
-    names = [graph.tensors[i].name for i in graph.inputs]
-    arrays = [inputs[name] for name in names] if isinstance(inputs, Mapping) else inputs
     given = {file.name_of(i): x for i, x in zip(graph.inputs, arrays, strict=True)}
     answer = interpreter.get_signature_runner(file.signature.name)(**given)
     return [np.asarray(answer[file.name_of(o)]) for o in graph.outputs]
-
-
-def feed(interpreter: Any, arrays: Sequence[Array]) -> None:
-    """Sets an interpreter's inputs, of any length where the file leaves it open."""
-    details = interpreter.get_input_details()
-    fits = [tuple(detail["shape"]) == array.shape for detail, array in zip(details, arrays, strict=True)]
-    if not all(fits):
-        for detail, array in zip(details, arrays, strict=True):
-            interpreter.resize_tensor_input(detail["index"], array.shape)
-        interpreter.allocate_tensors()
-    for detail, array in zip(details, arrays, strict=True):
-        interpreter.set_tensor(detail["index"], array)
