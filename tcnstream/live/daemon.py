@@ -69,7 +69,7 @@ class Daemon:
         self._live_workers: dict[str, LiveWorker] = {}
 
     def run(self, *, then_ends: bool = False) -> None:
-        """Raises SignalError where it cannot begin, and at the end of ``once`` where a stream failed.
+        """Raises SignalError where it cannot begin, and at the end of ``once`` where not all is written.
 
         ``then_ends`` says that the process ends behind it: a second SIGTERM then changes nothing of how.
         """
@@ -83,8 +83,12 @@ class Daemon:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, signal.SIG_IGN if then_ends else handler)
-        if failed := [running.lane.failed for running in self.running.values() if running.lane.failed]:
-            raise SignalError(failed[0])
+        failed = [running.lane.failed for running in self.running.values() if running.lane.failed]
+        if self._once:
+            failed += [lacks for sink in self.hub.sinks.values() if (lacks := sink.lacks())]
+            failed += [self.checkpoints.trouble] if self.checkpoints.trouble and not failed else []
+        if failed:
+            raise SignalError("; ".join(failed))
 
     def _begin(self) -> None:
         self._journal = Journal(self.config.state, self.config.checkpoint.quota_bytes)

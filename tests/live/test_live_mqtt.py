@@ -155,8 +155,10 @@ def test_every_event_arrives_though_the_broker_comes_late_and_restarts(
 def test_a_full_queue_drops_the_oldest_and_counts(serve: Callable[..., Served], broker: Broker) -> None:
     text = CONFIG.format(source=f"file:{ECG}", port=broker.port)
     served = serve(text.replace('full = "block"', 'full = "drop-oldest"\nqueue = 50'), "--once")
-    assert served.process.wait(180) == 0
+    assert served.process.wait(180) == 2
+    count = len(served.events())
     assert "sink.full" in served.log.read_text()
+    assert f"sink.home lacks {count - 50} event(s): " in served.log.read_text().splitlines()[-1]
     broker.start()
     subscriber = Subscriber(broker.port)
     assert subscriber.subscribed.wait(90)

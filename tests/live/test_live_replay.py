@@ -112,6 +112,20 @@ def test_a_recording_without_a_frame_fails_alone(serve: Callable[..., Served], e
     assert {e["stream"] for e in served.events()} == {"some"}
 
 
+@pytest.mark.parametrize("more", ["", "every = '60 s'", "full = 'drop-oldest'\nqueue = 2"])
+def test_a_sink_that_lacks_events_is_no_good_end(
+    serve: Callable[..., Served], ecg: np.ndarray, tmp_path: Path, more: str
+) -> None:
+    np.save(tmp_path / "some.npy", ecg[:3600])
+    stream = '[stream.a]\nsource = "file:some.npy?rate=360&units=mV"\nmodel = "ecg"\nsinks = ["log", "all"]\n'
+    sinks = f'[sink.log]\nkind = "jsonl"\npath = "/dev/full"\n{more}\n[sink.all]\nkind = "jsonl"\npath = "all.jsonl"\n'
+    served = serve(stream + sinks, "--once")
+    assert served.process.wait(180) == 2
+    count = len(served.events("all.jsonl"))
+    assert count > 40
+    assert f"sink.log lacks {count} event(s): No space left on device" in served.log.read_text().splitlines()[-1]
+
+
 def test_a_source_without_an_end_is_no_replay(serve: Callable[..., Served]) -> None:
     served = serve('[stream.a]\nsource = "file:no.npy"\nmodel = "ecg"\n', "--once")
     assert served.process.wait(180) == 2 and "names no file" in served.log.read_text()

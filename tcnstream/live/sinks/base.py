@@ -174,6 +174,15 @@ class Sink(ABC):
         """After ``stop``: what it could not write, for one that takes its place."""
         return ()
 
+    def lacks(self) -> str:
+        """After ``stop``: what it was given and nobody will ever find where it writes; "" where it has all."""
+        unwritten = sum(isinstance(item, Event) for item in self.left()) if not self.is_alive() else self.waiting()
+        missing = self.lost_events + (0 if self.sends else unwritten)
+        why = f": {self.trouble}" if self.trouble else ""
+        if missing:
+            return f"sink.{self.config.name} lacks {missing} event(s){why}"
+        return f"sink.{self.config.name} could not end what it writes{why}" if self.disk_trouble else ""
+
     @abstractmethod
     def waiting(self) -> int:
         """Events that are queued."""
@@ -314,7 +323,8 @@ class SinkThread(Sink):
         try:
             self._writer.close()
         except Exception as error:
-            self._log.error("sink.failed", sink=self.config.name, error=str(error))
+            self.trouble = (error.strerror if isinstance(error, OSError) else "") or str(error)
+            self._log.error("sink.failed", sink=self.config.name, error=self.trouble)
 
     def _until_due_s(self) -> float:
         return self._writer.due_s() - time.monotonic()
