@@ -18,6 +18,7 @@ from tcnstream.cli.options import (
     grouped,
 )
 from tcnstream.cli.show import note, print_json, progress_bar, say, show_table, time_taken
+from tcnstream.errors import EngineError
 from tcnstream.measure.verify import OwnWindow, VerifyReport
 from tcnstream.measure.verify import verify as compare
 from tcnstream.opened import read_frames
@@ -44,7 +45,8 @@ def verify(
 ) -> None:
     """Prove that the stream equals the offline answer, over random chunkings, on your own model and signal.
 
-    Exit code 0 if it holds; 1 if not, with the first frame and tensor that differ.
+    Exit code 0 if it holds; 1 if not, with the first frame and tensor that differ; 2 if the file itself could not be
+    asked, as without the extra `interpreter`: streams are then compared with the reference engine alone.
 
     Example: `tcnstream verify ecg --input record.hea --chunkings 20`
     """
@@ -73,8 +75,12 @@ def verify(
         _show(opened.path.name, report, opened.model.outputs[0].dtype.kind == "f")
         if plan.other_axes:
             say(f"{opened.path.name}: {time_taken(opened.model)}")
-    if not report.passed:
+    if not report.holds:
         raise typer.Exit(1)
+    if report.not_asked:
+        raise EngineError(
+            f"{opened.path.name}: the file itself was not asked, so that nothing is proven of it: {report.not_asked}"
+        )
 
 
 def _show(name: str, report: VerifyReport, is_float: bool) -> None:
@@ -86,23 +92,24 @@ def _show(name: str, report: VerifyReport, is_float: bool) -> None:
     for check in report.checks:
         result = "equal" if check.passed else "DIFFERENT"
         distance = f"{check.distance:.3g}"
-        if check.note.startswith("not compared"):
-            distance = ""
-        if check.note:
+        if not check.compared:
+            distance, result = "", f"not compared, {check.note}"
+        elif check.note:
             result = check.note if check.passed else f"DIFFERENT: {check.note}"
         table.add_row(check.name, f"{check.frames:,}", distance, result)
     show_table(table)
     for window in report.own_window:
         say(f"{name}: {_own_window(window)}")
-    if report.passed:
+    if report.holds:
         size = "of the largest value of its frame" if report.by_frame else "of the size of the value"
         allowed = f"within 1e-5 {size}" if is_float else "bit for bit"
+        judge = "the reference engine alone" if report.not_asked else "the offline answer"
         compared = [check for check in report.checks if not check.note]
         say(
             f"{name}: {len(compared)} of {len(report.checks)} comparisons equal, {allowed}, over {report.frames_in:,} "
             f"input frames on the {report.engine} engine; the others say above why they are not equalities."
             if len(compared) < len(report.checks)
-            else f"{name}: the stream equals the offline answer, {allowed}, over {report.frames_in:,} input frames "
+            else f"{name}: the stream equals {judge}, {allowed}, over {report.frames_in:,} input frames "
             f"on the {report.engine} engine."
         )
     elif (found := report.first_difference) is not None:

@@ -60,7 +60,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class Check:
-    """One comparison: ``distance`` is the largest |a - b| (in steps for integers), over ``frames`` output frames."""
+    """One comparison: ``distance`` is the largest |a - b| (in steps for integers), over ``frames`` output frames.
+
+    ``compared`` is False where there was nothing to compare with, as ``note`` says.
+    """
 
     name: str
     passed: bool
@@ -68,6 +71,7 @@ class Check:
     distance: float
     note: str = ""
     difference: Difference | None = None
+    compared: bool = True
 
 
 @dataclass(frozen=True)
@@ -92,8 +96,9 @@ class OwnWindow:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What ``verify`` found; ``passed`` only if every check that must hold does.
+    """What ``verify`` found; ``passed`` only if every check that must hold does, and the file itself was asked.
 
+    ``not_asked`` says why the file was never run, so that nothing is proven of it; else it is empty.
     ``by_frame``: an output is made of spectra, whose floats count by the size of their frame, not of the value.
     """
 
@@ -102,9 +107,15 @@ class VerifyReport:
     checks: tuple[Check, ...] = field(default_factory=tuple)
     own_window: tuple[OwnWindow, ...] = ()
     by_frame: bool = False
+    not_asked: str = ""
 
     @property
     def passed(self) -> bool:
+        return self.holds and not self.not_asked
+
+    @property
+    def holds(self) -> bool:
+        """Whether every comparison that was made and must hold does."""
         return all(check.passed for check in self.checks) and all(window.passed for window in self.own_window)
 
     @property
@@ -130,10 +141,10 @@ def verify(
     ``signal`` is (frames, *frame_shape) per input, in the model's dtype or float32; None makes three
     windows (at least 200 frames) of noise from ``seed``. ``chunkings`` random ways of cutting it are
     tried. ``static`` are the values of inputs without time; None draws them from ``seed``, too. ``progress`` is called
-    with (steps done, steps in all). Raises what ``Model.stream`` raises, and EngineError where no interpreter is
-    installed.
+    with (steps done, steps in all). Without an interpreter streams are compared with the reference engine alone, and
+    the report says that the file was not asked. Raises what ``Model.stream`` raises.
     """
-    find_runtime()  # without an interpreter the file itself cannot be asked, and nothing would be proven
+    not_asked = _no_interpreter()
     rng = np.random.default_rng(seed)
     given = some_static(model, rng) if static is None else static
     if signal is None:
@@ -141,8 +152,8 @@ def verify(
     else:
         inputs = _frames(model, signal)
     stream = model.stream(engine, time_pooling, calibration, exact, static=given)
-    windows = [] if model.is_stateful else list(_windows(model, inputs, rng))
-    row = _windows_in_a_row(model, inputs)
+    windows = [] if model.is_stateful or not_asked else list(_windows(model, inputs, rng))
+    row = 0 if not_asked else _windows_in_a_row(model, inputs)
     steps = len(windows) + (row > 0) + chunkings
     checks: list[Check] = []
 
@@ -155,12 +166,16 @@ def verify(
         done(_against_file(model, stream, name, window, time_pooling is not None and model.needs_time_pooling, exact))
     if row:
         done(_against_row(model, stream, [x[:row] for x in inputs]))
-    if model.is_stateful:
+    if not any(check.compared for check in checks) and not model.is_stateful and not not_asked:
+        not_asked = checks[0].note
+    if model.is_stateful and not not_asked:
         judge, offline = None, _hop_by_hop(model, inputs, stream.static)
     else:
         try:
             judge = model.stream("reference", time_pooling, calibration, static=given)
         except EngineError:
+            if not_asked:
+                raise
             # What no kernel of ours has, the file has judged on its windows.
             judge = None
         offline = _whole(judge or stream, inputs)
@@ -170,9 +185,18 @@ def verify(
         name = f"chunking {k + 1} of {chunkings}: {len(sizes)} chunks"
         find = partial(_first_tensor, model, stream, judge, inputs)
         done(_compare(name, offline, streamed, find, _outputs_of_spectra(model), exact))
-    plain = judge is not None and not (model.needs_time_pooling or model.is_dynamic_range)
+    plain = judge is not None and not (model.is_stateful or model.needs_time_pooling or model.is_dynamic_range)
     own = tuple(_own_window(model, stream, inputs, offline)) if plain else ()
-    return VerifyReport(stream.engine, len(inputs[0]), tuple(checks), own, any(_outputs_of_spectra(model)))
+    return VerifyReport(stream.engine, len(inputs[0]), tuple(checks), own, any(_outputs_of_spectra(model)), not_asked)
+
+
+def _no_interpreter() -> str:
+    """Why no interpreter can be asked here, and how to get one; empty where there is one."""
+    try:
+        find_runtime()
+    except EngineError as e:
+        return str(e)
+    return ""
 
 
 def _own_window(model: Model, stream: Stream, inputs: list[Array], offline: list[Array]) -> Iterator[OwnWindow]:
@@ -233,12 +257,13 @@ def _against_file(model: Model, stream: Stream, name: str, window: list[Array], 
     except (EngineError, RuntimeError, ValueError) as e:
         # An operation without a reference kernel (ELU in ai-edge-litert 2.3), one that is known to be wrong, or one
         # whose scales the kernel does not take.
+        first = e
         why = "the installed interpreter has no sound reference kernels for this model"
         why += "; its fast ones answered" if isinstance(e, EngineError) else f" ({_said(e)}); its fast ones answered"
         try:
             offline = [np.asarray(y) for y in run_offline(model.file.content, arrays, False, model.signature)]
-        except (EngineError, RuntimeError, ValueError) as e:
-            return Check(f"file, {name}", True, 0, 0.0, f"not compared, the interpreter cannot run the file: {e}")
+        except (EngineError, RuntimeError, ValueError):
+            return _not_compared(f"file, {name}", first)
     streamed = _whole(stream, window)
     offline = first_entries(model, offline)
     expected = []
@@ -256,6 +281,11 @@ def _against_file(model: Model, stream: Stream, name: str, window: list[Array], 
         return Check(f"file, {name}", True, len(got[0]), furthest, f"a distance, not an equality: {why}")
     find = partial(_first_file_tensor, model, stream, window)
     return _compare(f"file, {name}", expected, got, find, _outputs_of_spectra(model), exact)
+
+
+def _not_compared(name: str, refusal: Exception) -> Check:
+    why = f"the installed interpreter cannot run the file: {_said(refusal)}"
+    return Check(name, True, 0, 0.0, why, compared=False)
 
 
 def _compare(
@@ -375,7 +405,7 @@ def _against_row(model: Model, stream: Stream, inputs: list[Array]) -> Check:
     try:
         offline = _hop_by_hop(model, inputs, stream.static)
     except (EngineError, RuntimeError, ValueError) as e:
-        return Check(name, True, 0, 0.0, f"not compared, the interpreter cannot run the file: {e}")
+        return _not_compared(name, e)
     streamed = _whole(stream, inputs)
     ends = slice(model.window_frames - 1, None, model.window_frames)
     got = [y if axis is not None else y[ends] for y, axis in zip(streamed, model.plan.output_axes, strict=True)]

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -36,6 +36,7 @@ from tcnstream.engines.interpreter.export import export_streaming
 from tcnstream.engines.native.core import load_core
 from tcnstream.engines.native.layout.codes import MAX_PORTS
 from tcnstream.engines.native.planfile.c_array import Room, c_header
+from tcnstream.measure import verify as measured
 from tcnstream.measure.bench import Measurement
 from tcnstream.measure.verify import Check, Difference, VerifyReport
 from tcnstream.signal.card import load_card, shipped_models
@@ -713,17 +714,39 @@ def test_audio_of_any_kind_and_rate_goes_through_the_speech_model(call: Call, tm
         assert abs(span[0][1] - spans[0][0][1]) < 0.06 and abs(span[0][2] - spans[0][0][2]) < 0.06
 
 
-def test_verify_without_an_interpreter_says_what_is_missing(
+def test_verify_without_an_interpreter_compares_with_the_reference_and_says_that_the_file_was_not_asked(
     call: Call, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It said that all comparisons passed, of which none with the file was made."""
+    """It refused to do anything, and before that said that all comparisons passed, of which none was with the file."""
     monkeypatch.setattr(runtime, "_CANDIDATES", ())
     runtime.find_runtime.cache_clear()
     try:
-        code, out, err = call("verify", model, "--json")
+        code, out, err = call("verify", model, "--chunkings", 2)
+        as_json = call("verify", model, "--chunkings", 2, "--json")
     finally:
         runtime.find_runtime.cache_clear()
-    assert (code, out) == (2, "") and "pip install tcnstream[interpreter]" in " ".join(err.split())
+    assert code == as_json[0] == 2 and "the stream equals the reference engine alone, bit for bit" in out
+    said = " ".join(err.split())
+    assert "the file itself was not asked" in said and "pip install tcnstream[interpreter]" in said
+    report = json.loads(as_json[1])
+    assert not report["passed"] and "no TFLite interpreter is installed here" in report["not_asked"]
+    assert [check["passed"] for check in report["checks"]] == [True] * 2
+
+
+def test_verify_of_a_file_that_the_interpreter_cannot_run_does_not_end_well(
+    call: Call, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need_interpreter()
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise RuntimeError("tflite/kernels/conv.cc:364 no such kernel.Node number 9 (CONV_2D) failed to prepare.")
+
+    monkeypatch.setattr(measured, "run_offline", refuse)
+    code, out, err = call("verify", model, "--chunkings", 1)
+    assert code == 2 and "not compared, the installed interpreter cannot run the file: no such kernel" in out
+    assert "the file itself was not asked" in " ".join(err.split())
+    monkeypatch.undo()
+    assert call("verify", model, "--chunkings", 1)[0] == 0
 
 
 def test_names_of_a_file_are_text_and_no_commands(call: Call, model: Path, tmp_path: Path) -> None:
