@@ -276,7 +276,7 @@ class Daemon:
     def _recover_files(self) -> None:
         for sink in self.hub.sinks.values():
             if isinstance(sink, JsonlSink):
-                self._left.recover(sink, self.config.streams)
+                self._left.recover(sink, self.config.streams, self.log)
             sink.start()
 
     def _make(self, sources: Mapping[str, Replay | Live]) -> list[Running]:

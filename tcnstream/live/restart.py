@@ -39,9 +39,9 @@ class Left:
         self._checkpoints, self._same_boot = checkpoints, same_boot
         self._tails: dict[str, _Tail] = {}
 
-    def recover(self, sink: JsonlSink, streams: Mapping[str, StreamConfig]) -> None:
+    def recover(self, sink: JsonlSink, streams: Mapping[str, StreamConfig], log: Log) -> None:
         """Cuts a file back to the checkpoints of ``streams``, but for what live ones wrote since: nobody can give that
-        again, and they go on behind it.
+        again, and they go on behind it. A file that is shorter than that is told.
         """
         positions = {
             stream: checkpoint.files[sink.config.name]
@@ -50,6 +50,17 @@ class Left:
         }
         if not positions:
             return
+        for position in dict(sorted(positions.values())).items():  # the farthest of each file
+            if (shortened := sink.file.shortened(position)) is not None:
+                path, found = shortened
+                log.warn(
+                    "sink.shortened",
+                    sink=sink.config.name,
+                    file=path,
+                    expected_bytes=position[1],
+                    found_bytes=found,
+                    says="lines that were written are not there any more; what comes begins a new line",
+                )
         begin = min(positions.values())
         all_bytes = len(sink.file.tail(begin))
         offsets = {stream: all_bytes - len(sink.file.tail(position)) for stream, position in positions.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import time
@@ -16,8 +17,10 @@ from tcnstream.live.chain import Chain
 from tcnstream.live.config import read_config
 from tcnstream.live.events import Event, EventType
 from tcnstream.live.hub import Hub
+from tcnstream.live.journal import Checkpoint
 from tcnstream.live.lanes import Lane, LiveWorker
 from tcnstream.live.logs import Log
+from tcnstream.live.restart import Left
 from tcnstream.live.sinks import open_sink
 from tcnstream.live.sinks.jsonl import JsonlConfig, JsonlSink, JsonlWriter, Kept
 from tcnstream.pipeline import PipelinePool
@@ -151,6 +154,41 @@ def test_lines_that_waited_outlive_a_kill(tmp_path: Path, cut: str) -> None:
     sink.stop(20)
     lines = [line for name in ("a.jsonl.1", "a.jsonl") for line in (tmp_path / name).open("rb")]
     assert [json.loads(line)["seq"] for line in lines] == [seq for seq in range(90) if seq != 50]
+
+
+@pytest.mark.parametrize("cut", ["in a line", "at a line", "in the first line", "gone", "in an older file"])
+def test_a_file_that_is_shorter_than_the_journal_says_goes_on_at_a_line(tmp_path: Path, cut: str) -> None:
+    writer, path = jsonl(tmp_path, 'every = "0 s"'), tmp_path / "a.jsonl"
+    writer.write([event(seq) for seq in range(90)])
+    position = writer.position()
+    if cut == "in an older file":
+        path = tmp_path / "a.jsonl.1"
+        position = (0, path.stat().st_size)
+    content = path.read_bytes()
+    lines = content.splitlines(keepends=True)
+    kept = {"at a line": 4, "in the first line": 0, "gone": 0}.get(cut, 3)
+    length = len(b"".join(lines[:kept])) + (0 if cut in ("at a line", "gone") else 20)
+    path.unlink() if cut == "gone" else path.write_bytes(content[:length])
+    config = read_config(tmp_path / "live.toml")
+    said = io.StringIO()
+    log = Log("json", said)
+    sink = open_sink(config.sinks["log"], log)
+    assert isinstance(sink, JsonlSink)
+    (name,) = config.streams
+    counts = {"epoch": 0, "next_frame": 0, "next_seq": 90, "reserved_seq": 90, "ended": False, "clean": False}
+    before = Checkpoint(name, "", **counts, monotonic_s=0.0, unix_s=0.0, files={"log": position}, state=b"")
+    Left({name: before}, same_boot=True).recover(sink, config.streams, log)
+    (told,) = map(json.loads, said.getvalue().splitlines())
+    assert told["level"] == "warning" and told["event"] == "sink.shortened" and told["file"] == str(path)
+    assert (told["expected_bytes"], told["found_bytes"]) == (position[1], length)
+    sink.start()
+    sink.put([event(90)], may_wait=True)
+    sink.stop(20)
+    written = (tmp_path / "a.jsonl").read_bytes() if cut != "in an older file" else path.read_bytes()
+    assert written.startswith(b"".join(lines[:kept]))
+    assert all(json.loads(line) for line in written.splitlines())
+    last = (tmp_path / "a.jsonl").read_bytes().splitlines()[-1]
+    assert json.loads(last)["seq"] == 90
 
 
 def test_a_sink_is_given_the_types_that_it_asks_for(ecg: np.ndarray, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from tcnstream.live.events import Event
 from tcnstream.live.logs import Log
@@ -35,6 +36,7 @@ and after how long there is one more."""
 _TOGETHER_S = 90.0
 """Longer than from one checkpoint of a live stream to the next, which has them written."""
 _TOGETHER_BYTES = 1 << 17
+_LOOKED_AT_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,23 @@ class RotatedFile:
         content = [path.read_bytes() if path.exists() else b"" for path in files]
         return b"".join([content[0][length:], *content[1:]])
 
+    def shortened(self, position: Position) -> tuple[Path, int] | None:
+        """The file that ``position`` is in and its bytes, where it ends before: by a power cut, or by a person's hand.
+
+        Its whole lines stay; half a line at its end goes, so that the next one begins a line.
+        """
+        rotations, length = position
+        path = self._path if rotations >= self._rotations else self._numbered(rotations + 1)
+        found = path.stat().st_size if path.exists() else 0
+        if found >= length or (path.exists() and not path.is_file()):
+            return None
+        if found:
+            self.close()
+            with path.open("r+b") as file:
+                file.truncate(_end_of_lines(file, found))
+                os.fdatasync(file.fileno())
+        return path, found
+
     def go_back(self, position: Position) -> None:
         """As if nothing had been written after ``position``. Can be done again if it was broken off."""
         rotations, length = position
@@ -192,6 +211,17 @@ def _turned_over(path: Path) -> dict[int, Path]:
     siblings = path.parent.glob("*") if path.parent.is_dir() else ()
     found = ((re.fullmatch(re.escape(path.name) + r"\.(\d+)", each.name), each) for each in siblings)
     return {int(match[1]): each for match, each in found if match}
+
+
+def _end_of_lines(file: BinaryIO, length: int) -> int:
+    """Bytes up to the end of the last whole line."""
+    while length:
+        begin = max(0, length - _LOOKED_AT_BYTES)
+        file.seek(begin)
+        if newline := file.read(length - begin).rfind(b"\n") + 1:
+            return begin + newline
+        length = begin
+    return 0
 
 
 class Kept:
