@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -105,6 +106,8 @@ def read_config(path: Path, *, writes_here: bool = True) -> Config:
     root = Table(problems, (), file.values)
     folder = path.resolve().parent
     state = folder / root.text("state", "state")
+    if writes_here:
+        _must_hold_a_journal(state, root)
     page = _page(root.table("page"), folder)
     made = {name: sinks.configure(name, table, folder) for name, table in root.tables("sink").items()}
     known = {name: sink for name, sink in made.items() if sink is not None}
@@ -127,6 +130,14 @@ def read_config(path: Path, *, writes_here: bool = True) -> Config:
     _must_not_write_what_is_read(config, problems)
     problems.refuse_if_any()
     return config
+
+
+def _must_hold_a_journal(state: Path, root: Table) -> None:
+    there = next(path for path in (state, *state.parents) if path.exists())
+    if not there.is_dir():
+        root.complain("state", f'= "{state}": {there} is no folder: name a folder, or move that away')
+    elif not all(os.access(path, os.W_OK) for path in (there, *journal_files(state)) if path.exists()):
+        root.complain("state", f'= "{state}" cannot be written: change its permissions, or name another folder')
 
 
 def _stream(name: str, table: Table, folder: Path, known_sinks: tuple[str, ...]) -> StreamConfig | None:

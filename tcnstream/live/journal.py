@@ -94,7 +94,9 @@ class Journal:
             if "locked" in str(error):
                 raise SignalError(f"{self.path} is in use: another daemon runs with this state; stop it") from error
             raise SignalError(f"{self.path} cannot be opened: {error}; check the folder `state`") from error
-        except (sqlite3.DatabaseError, OSError) as error:
+        except OSError as error:
+            raise SignalError(f"{folder} cannot be made: {error.strerror}; name another folder as `state`") from error
+        except sqlite3.DatabaseError as error:
             raise SignalError(f"{self.path} is no journal ({error}): move it away to begin anew") from error
         if found != str(_FORMAT):
             raise SignalError(f"{self.path} has format {found}, this version writes {_FORMAT}: move it away")

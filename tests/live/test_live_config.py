@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from helpers.paths import ROOT
 from tcnstream.errors import SignalError
 from tcnstream.live.config import ConfigError, read_config
 from tcnstream.live.gaps import GapRule
+from tcnstream.live.journal import Journal
 from tcnstream.live.sinks.jsonl import JsonlConfig
 from tcnstream.live.tables.toml import read_toml
 from tcnstream.signal.card import model_files
@@ -177,6 +179,37 @@ def test_what_is_read_is_no_sink(tmp_path: Path, ecg: np.ndarray, table: str, fo
     assert said[0].endswith(" is read here and would be written over: name another file")
     (tmp_path / "live.toml").write_text(text + re.sub("path = '[^']*'", "path = 'new'", table))
     read_config(tmp_path / "live.toml")
+
+
+@pytest.fixture
+def fixed(tmp_path: Path) -> Iterator[Path]:
+    """A disk that can only be read."""
+    folder = tmp_path / "fixed"
+    folder.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", folder], capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip(f"nothing can be mounted here: {made.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.mark.parametrize(
+    ("state", "sentence"),
+    [
+        ("file", "file is no folder: name a folder, or move that away"),
+        ("file/inner", "file is no folder: name a folder, or move that away"),
+        ("fixed/state", "cannot be written: change its permissions, or name another folder"),
+        ("fixed", "cannot be written: change its permissions, or name another folder"),
+    ],
+)
+def test_a_state_that_can_hold_no_journal_is_told(tmp_path: Path, fixed: Path, state: str, sentence: str) -> None:
+    (tmp_path / "file").touch()
+    (said,) = problems(tmp_path, f"state = '{state}'\n{STREAM}")
+    assert said.startswith("live.toml, line 1: state = ") and said.endswith(sentence)
+    with pytest.raises(
+        SignalError, match=r"cannot be (made|opened): .*; (name another|check the) folder (as )?`state`"
+    ):
+        Journal(tmp_path / state)
 
 
 def test_two_names_of_one_file_are_one(tmp_path: Path) -> None:
