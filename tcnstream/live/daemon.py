@@ -355,6 +355,9 @@ class Daemon:
         facts = (stream.text, source.identity if isinstance(source, Replay) else "", opened.model.file.sha256)
         identity = hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
         self._left.restore(chain, identity, self.log)
+        if chain.replayed and chain.ended:
+            says = f"it was played to its end before: remove {self.config.state} to begin anew"
+            self.log.info("stream.played", stream=name, says=says)
         board = None
         if stream.board:
             try:

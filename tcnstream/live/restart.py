@@ -99,6 +99,9 @@ class Left:
         seq = max(before.reserved_seq, tail.next_seq)
         epoch = max(before.epoch, tail.epoch)
         if chain.replayed:
+            if before.identity != identity:
+                says = "recording, model or table changed: it begins anew, behind what it gave before"
+                log.info("stream.changed", stream=chain.config.name, says=says)
             chain.begin_at(0, epoch + 1, seq)
         else:
             chain.begin_at(max(before.next_frame, tail.next_frame), epoch, seq)

@@ -55,6 +55,13 @@ def test_once_writes_what_a_pipeline_says(serve: Callable[..., Served], ecg: np.
     again = serve(None, "--once")
     assert again.process.wait(180) == 0
     assert (served.folder / "segments.jsonl").read_bytes() == written
+    said = again.log.read_text()
+    assert said.count(f"remove {served.folder / 'state'} to begin anew") == 2 and "stream.changed" not in said
+    changed = serve(TWO.replace('"ecg"', '"ecg"\ngain = 0.9'), "--once")
+    assert changed.process.wait(180) == 0
+    (line,) = [line for line in changed.log.read_text().splitlines() if "stream.changed" in line]
+    assert "stream=bed" in line and "begins anew, behind what it gave before" in line
+    assert {event["epoch"] for event in served.events() if event["stream"] == "bed"} == {0, 1}
 
 
 @pytest.mark.slow
