@@ -63,7 +63,7 @@ def given_values(
         if spec.name not in given:
             raise StreamError(
                 f"input `{spec.name}` {spec.shape} has no time and is given once for a stream: pass"
-                f" static={{{spec.name!r}: ...}} (--static {spec.name}=...)"
+                f" static={{{spec.name!r}: ...}}"
             )
         rows.append(_rows(spec, given.pop(spec.name), lanes))
     for spec in state_specs:

@@ -68,7 +68,7 @@ def open_input(
         )
     if options.channels and len(options.channels) != count:
         raise SignalError(
-            f"{name} takes {count} channel(s) and {len(options.channels)} are chosen: give --channel as many times"
+            f"{name} takes {count} channel(s) and {len(options.channels)} are chosen: choose as many with channels="
         )
     card = opened.card
     one_ear = card is not None and known(card.units) == FULL_SCALE and count == 1
@@ -89,9 +89,9 @@ def assumed_unit(opened: OpenedModel, recording: Recording) -> str:
         return ""
     source, units, wanted = recording.source, known(recording.units), known(opened.card.units)
     if wanted != FULL_SCALE:
-        return f"{source} does not say its unit: taken for {opened.card.units} (else give --units)"
+        return f"{source} does not say its unit: taken for {opened.card.units} (else give units=)"
     if not units:
-        return f"{source} does not say its unit: taken for full scale, from -1 to 1 (else give --units, as int16)"
+        return f"{source} does not say its unit: taken for full scale, from -1 to 1 (else give units=, as int16)"
     return "" if units == FULL_SCALE else f"{source} holds integers: as {units} they are scaled to full scale"
 
 

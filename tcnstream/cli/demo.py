@@ -32,7 +32,7 @@ from tcnstream.signal.segments import Segment
 from tcnstream.signal.sinks.base import segment_fields
 from tcnstream.signal.sources.base import Gap, ReadOptions, Recording
 from tcnstream.signal.strips import COLOURS
-from tcnstream.signal.units import is_said
+from tcnstream.signal.units import is_said, unit_factor
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 
@@ -102,6 +102,12 @@ def demo(
     must_be_drawable(writable(picture, *model_files(model or chosen.model)))
     opened = open_model(model or chosen.model)
     recording = open_input(opened, str(DATA / chosen.file), ReadOptions())
+    wanted = "" if opened.card is None else opened.card.units
+    if unit_factor(recording.units, wanted) is None:
+        raise SignalError(
+            f"demo {name} plays a recording in {recording.units} and {opened.path.name} takes {wanted}: "
+            "choose another demo or --model"
+        )
     signal = np.concatenate([piece for piece in recording.chunks if not isinstance(piece, Gap)])
     assert recording.rate_hz is not None
     player = Player(opened, replace(recording, frames=len(signal), chunks=live(signal, recording.rate_hz)), engine)

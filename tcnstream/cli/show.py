@@ -13,6 +13,7 @@ from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from tcnstream.cli.wording import as_options
 from tcnstream.compiler.window import written
 from tcnstream.model import Model
 
@@ -56,7 +57,7 @@ def time_taken(model: Model) -> str:
 def note(text: str) -> None:
     """One line for a person, beside the data; where nobody can be told, the work goes on."""
     with suppress(OSError):
-        err.print(text, soft_wrap=True)
+        err.print(as_options(text), soft_wrap=True)
 
 
 @contextmanager

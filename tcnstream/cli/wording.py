@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 
+_NAMED_OTHERWISE = {"channels": "channel", "duration_s": "duration", "rate_hz": "rate"}
 _PARAMETER = re.compile(
-    r"""\b(?P<name>calibration|engine|rounding|signature|time_axis|time_pooling)="""
-    r"""(['"](?P<value>[^'"]*)['"]|(?P<number>\d+))?"""
+    # Behind ? or & it is an option of a source of the daemon, which has its own words.
+    r"""(?<![?&\w])(?P<name>calibration|channels|duration_s|engine|gain|hold_gaps|rate_hz|raw_channels|raw_format"""
+    r"""|rounding|signature|time_axis|time_pooling|units)="""
+    r"""(?:['"](?P<value>[^'"]*)['"]|(?P<number>\d+(?:\.\d+)?(?:e[+-]?\d+)?)|True)?"""
 )
 _MAPPING = re.compile(r"""\b(?P<name>states|static)=\{(?P<pairs>[^}]*)\}""")
 _PAIR = re.compile(r"""['"](?P<name>[^'"]*)['"]: (['"](?P<value>[^'"]*)['"])?""")
@@ -19,7 +22,9 @@ def as_options(sentence: str) -> str:
 
 def _option(parameter: re.Match[str]) -> str:
     """An argument of the library, as a person gives it here: ``time_axis=`` is ``--time-axis``."""
-    return f"--{parameter['name'].replace('_', '-')} {parameter['value'] or parameter['number'] or ''}".rstrip()
+    name, value = parameter["name"], parameter["value"] or parameter["number"] or ""
+    said = f'"{value}"' if " " in value else value
+    return f"--{_NAMED_OTHERWISE.get(name, name).replace('_', '-')} {said}".rstrip()
 
 
 def _options(parameter: re.Match[str]) -> str:

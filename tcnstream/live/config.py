@@ -22,6 +22,7 @@ from tcnstream.live.sinks.base import SinkConfig
 from tcnstream.live.sources.base import Channels, SourceConfig
 from tcnstream.live.tables.table import ConfigError, Problems, Table
 from tcnstream.live.tables.toml import read_toml
+from tcnstream.live.wording import as_settings
 from tcnstream.opened import choose_output, open_model
 from tcnstream.signal.card import find_model, model_files
 from tcnstream.signal.outfile import refuse_over
@@ -204,7 +205,7 @@ def _must_fit(model: str, source: SourceConfig, gain: float, table: Table) -> No
         if gain == 0:
             table.complain("gain", "= 0 leaves nothing of the signal: give another")
         else:
-            table.complain("source", f'= "{source.uri}": {error}')
+            table.complain("source", f'= "{source.uri}": {as_settings(str(error))}')
 
 
 def _must_have_output(model: str, output: str, table: Table) -> None:

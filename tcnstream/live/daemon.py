@@ -36,6 +36,7 @@ from tcnstream.live.sources.base import Live, Replay, Wanted
 from tcnstream.live.systemd import Systemd
 from tcnstream.live.told import StreamFacts
 from tcnstream.live.web.server import Web
+from tcnstream.live.wording import as_settings
 from tcnstream.opened import OpenedModel, open_model
 from tcnstream.options import StreamOptions
 from tcnstream.pipeline import PipelinePool
@@ -262,7 +263,10 @@ class Daemon:
         channels = opened.channels if stream.channels is None else stream.channels
         is_sound = card is not None and stream.channels is None and known(card.units) == FULL_SCALE
         wanted = Wanted(channels, None if card is None else card.rate_hz, is_sound)
-        return open_source(stream.source, wanted)
+        try:
+            return open_source(stream.source, wanted)
+        except SignalError as error:
+            raise SignalError(f"stream.{stream.name}: {as_settings(str(error))}") from error
 
     def _opened_sink(self, config: SinkConfig) -> Sink:
         """Not started yet."""
@@ -401,7 +405,7 @@ class Daemon:
                     options=StreamOptions(stream.engine),
                 )
         except TcnStreamError as error:
-            raise SignalError(f"stream.{stream.name}: {error}") from error
+            raise SignalError(f"stream.{stream.name}: {as_settings(str(error))}") from error
         for warning in assumed:
             self.log.warn("stream.assumed", stream=stream.name, what=str(warning.message))
         return pool, 0

@@ -455,7 +455,7 @@ def pipeline_for(opened: OpenedModel, recording: Recording, **arguments: Unpack[
     if rate_hz is None and opened.card is not None:
         raise SignalError(no_rate(recording))
     if rate_hz is None and arguments.get("segments", True):
-        raise SignalError(f"{source} does not say its sample rate, so that seconds are unknown: give --rate")
+        raise SignalError(f"{source} does not say its sample rate, so that seconds are unknown: give rate_hz=")
     arguments |= {"rate_hz": rate_hz, "units": recording.units}
     better = better_channels(recording, "" if opened.card is None else opened.card.units)
     setup = Setup.of(opened, source=source, better=better, **arguments)

@@ -104,18 +104,17 @@ def scale(source: str, units: str, wanted: str, gain: float, better: Sequence[st
     that have a unit which would do.
     """
     if gain == 0 or not math.isfinite(gain):
-        raise SignalError(f"a gain of {gain:g} leaves nothing of the signal: give another (--gain)")
+        raise SignalError(f"a gain of {gain:g} leaves nothing of the signal: give another (gain=)")
     factor = unit_factor(units, wanted)
     if factor is None and better:
         raise SignalError(
             f"{source} is in {units} and the model takes {wanted}: choose a channel that is in such a unit with "
-            f"--channel ({listed(better)})"
+            f"channels= ({listed(better)})"
         )
     if factor is None:
-        to_say = f'"{wanted}"' if " " in wanted else wanted
         raise SignalError(
             f"{source} is in {units} and the model takes {wanted}: "
-            f"convert the recording, or give --units {to_say} if its header is wrong"
+            f"convert the recording, or give units={wanted!r} if its header is wrong"
         )
     return factor * gain
 
@@ -143,14 +142,14 @@ def must_have_a_sound_rate(source: str, rate_hz: float | None) -> None:
     """Raises SignalError for a rate that is none; None is one that is not known."""
     if rate_hz is not None and not 0 < rate_hz <= _MOST_HZ:
         raise SignalError(
-            f"{source} cannot have {rate_hz:g} samples a second: give one above 0 and up to {_MOST_HZ:g} (--rate)"
+            f"{source} cannot have {rate_hz:g} samples a second: give one above 0 and up to {_MOST_HZ:g} (rate_hz=)"
         )
 
 
 def no_rate(recording: Recording) -> str:
     """The refusal of a recording whose rate is not known, with what it says of its times."""
     remark = f" ({recording.remark})" if recording.remark else ""
-    return f"{recording.source} does not say its sample rate{remark}: give it in Hz with --rate"
+    return f"{recording.source} does not say its sample rate{remark}: give it in Hz with rate_hz="
 
 
 def prepare(
@@ -183,7 +182,7 @@ def prepare(
             if isinstance(piece, Gap):
                 raise SignalError(
                     f"{recording.source} has a gap of {piece.frames:,} frames, and one signal is wanted: "
-                    "--hold-gaps repeats the last value, or give a recording without one"
+                    "hold_gaps=True repeats the last value, or give a recording without one"
                 )
             if why := too_loud(piece, factor, units):
                 raise SignalError(f"{recording.source} {why}")
@@ -196,7 +195,7 @@ def prepare(
 def first_seconds(recording: Recording, duration_s: float) -> Recording:
     """The recording up to ``duration_s``. Raises SignalError if that is nothing, or if no rate says how many frames."""
     if not 0 < duration_s < float("inf"):
-        raise SignalError(f"{duration_s:g} s of signal are nothing to stream: give more than 0 (--duration)")
+        raise SignalError(f"{duration_s:g} s of signal are nothing to stream: give more than 0 (duration_s=)")
     must_have_a_sound_rate(recording.source, recording.rate_hz)
     if recording.rate_hz is None:
         raise SignalError(no_rate(recording))

@@ -42,7 +42,7 @@ class RateConverter:
     def __init__(self, from_hz: float, to_hz: float, channels: int = 1, low_latency: bool = False) -> None:
         for rate_hz in (from_hz, to_hz):
             if not 0 < rate_hz < float("inf"):
-                raise SignalError(f"a sample rate of {rate_hz:g} Hz cannot be converted: give one above 0 (--rate)")
+                raise SignalError(f"a sample rate of {rate_hz:g} Hz cannot be converted: give one above 0")
         self.ratio = _ratio(from_hz, to_hz)
         self.from_hz = float(from_hz)
         self.to_hz = float(Fraction(str(self.from_hz)) * self.ratio)

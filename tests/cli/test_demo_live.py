@@ -56,6 +56,15 @@ def test_demo_live_says_where_the_page_is_and_ends_cleanly(tmp_path: Path) -> No
     assert not list(tmp_path.iterdir())
 
 
+def test_a_model_of_another_unit_is_no_matter_of_options_that_the_demo_lacks(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tcnstream", "demo", "ecg", "--model", "speech", "--out", tmp_path / "x.svg"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and "--units" not in done.stderr
+    assert (
+        "plays a recording in mV and speech.i8.tflite takes full scale: choose another demo or --model" in done.stderr
+    )
+
+
 def test_demo_live_has_no_options() -> None:
     command = [sys.executable, "-m", "tcnstream", "demo", "live", "--json"]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=60)

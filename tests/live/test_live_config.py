@@ -97,7 +97,7 @@ def test_every_error_names_its_line_and_what_is_allowed(tmp_path: Path) -> None:
         ("[stream.a]\nsource = 'serail:x'\nmodel = 'ecg'\n", "of no kind that is known, did you mean serial?"),
         (
             "[stream.a]\nsource = '-?units=Pa'\nmodel = 'ecg'\n",
-            'source = "-?units=Pa": stream.a is in Pa and the model',
+            'source = "-?units=Pa": stream.a is in Pa and the model takes mV: convert the recording, or give ?units=mV',
         ),
         (STREAM + "gain = 0\n", "stream.a.gain = 0 leaves nothing of the signal"),
         (STREAM + "output = 'x'\n", "has no output 'x': choose one of 0 ("),

@@ -150,7 +150,7 @@ def test_no_default_and_no_device_are_told_apart(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_rate_that_the_device_does_not_have_is_said(fake: FakeSoundDevice) -> None:
-    with pytest.raises(SignalError, match=r"cannot be recorded at 12345 Hz.*--rate"):
+    with pytest.raises(SignalError, match=r"cannot be recorded at 12345 Hz.*rate_hz="):
         next(open_microphone("", rate_hz=12345).chunks)
 
 
@@ -270,7 +270,7 @@ def test_a_device_that_is_lost_is_not_a_matter_of_the_rate(fake: FakeSoundDevice
         SignalError, match=r"was lost while it was recorded \(Unanticipated.*: connect it again"
     ) as lost:
         next(chunks)
-    assert "--rate" not in str(lost.value)
+    assert "rate_hz" not in str(lost.value)
 
 
 @needs_speech

@@ -137,7 +137,7 @@ def test_a_torn_last_sample_is_named() -> None:
 
 def test_missing_values_are_refused_or_held(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("1,5\n,6\nnan,7\n4,8\n")
-    with pytest.raises(SignalError, match="no value at frame 1 of channel 0: --hold-gaps"):
+    with pytest.raises(SignalError, match="no value at frame 1 of channel 0: hold_gaps=True"):
         read(open_recording(tmp_path / "x.csv"))
     held = read(open_recording(tmp_path / "x.csv", channels=2, hold_gaps=True))
     np.testing.assert_array_equal(held, [[1, 5], [1, 6], [1, 7], [4, 8]])

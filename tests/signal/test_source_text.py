@@ -129,7 +129,7 @@ def test_decimal_commas(tmp_path: Path) -> None:
 )
 def test_words_for_a_missing_value(tmp_path: Path, word: str) -> None:
     path = table(tmp_path, f"ecg,b\n0.5,1\n{word},2\n{word},3\n0.75,4\n")
-    with pytest.raises(SignalError, match="no value at frame 1 of channel ecg: --hold-gaps"):
+    with pytest.raises(SignalError, match="no value at frame 1 of channel ecg: hold_gaps=True"):
         read(open_recording(path))
     assert read(open_recording(path, hold_gaps=True))[:, 0].tolist() == [0.5, 0.5, 0.5, 0.75]
     assert read(open_recording(path, channels=["b"]))[:, 0].tolist() == [1, 2, 3, 4]

@@ -127,11 +127,11 @@ def _as_told(recording: Recording, options: ReadOptions) -> Recording:
     rate_hz, units = recording.rate_hz, recording.units
     if options.rate_hz is not None:
         if rate_hz is not None and abs(options.rate_hz / rate_hz - 1) > 1e-6:
-            remarks.append(f"--rate {options.rate_hz:g} stands over its own {rate_hz:g} Hz")
+            remarks.append(f"rate_hz={options.rate_hz:g} stands over its own {rate_hz:g} Hz")
         rate_hz = options.rate_hz
     if options.units is not None:
         if is_said(units) and known(units) != known(options.units):
-            remarks.append(f"--units {options.units} stands over its own {units}")
+            remarks.append(f"units={options.units!r} stands over its own {units}")
         units = options.units
     return replace(recording, rate_hz=rate_hz, units=units, remark="; ".join(remarks))
 
@@ -163,7 +163,7 @@ def open_recording(
                 must_exist(path, or_be_a_pipe=True)
                 raise SignalError(
                     f"{path} is of no kind that can be read ({', '.join(names_of_files())}): "
-                    f"say how bare samples are stored with --raw-format {'|'.join(RAW_FORMATS)}"
+                    f"say how bare samples are stored with raw_format= ({', '.join(RAW_FORMATS)})"
                 )
             mean = kind.is_sound and channels == 1 and listening.hears_with_one_ear
             recording = kind.open(path, MEAN_OF_ALL if mean else channels)

@@ -39,14 +39,14 @@ def read_audio(path: Path, channels: Channels) -> Recording:
     if not file.frames and path.stat().st_size > _EMPTY_FROM_BYTES and (sound is None or sound.is_open_ended):
         raise SignalError(
             f"{path} says that it holds no sound and has {path.stat().st_size:,} bytes: its recorder did not finish "
-            "it; mend its header, or give the samples with --raw-format"
+            "it; mend its header, or give the samples with raw_format="
         )
     available = tuple(str(number) for number in range(file.channels))
     if channels is MEAN_OF_ALL:
         chosen = list(range(file.channels))
         names: tuple[str, ...] = ("+".join(available),)
         if file.channels > 1:
-            remarks.append(f"the mean of its {file.channels} channels is taken (one of them: --channel)")
+            remarks.append(f"the mean of its {file.channels} channels is taken (one of them: channels=)")
     else:
         chosen = choose_channels(available, channels, str(path))
         names = tuple(available[number] for number in chosen)

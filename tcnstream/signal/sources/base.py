@@ -154,7 +154,7 @@ def choose_channels(available: Sequence[str], wanted: Channels, source: str) -> 
         else:
             raise SignalError(
                 f"{source} has no channel {name!r}: choose one of {listed(available)} "
-                f"or a number from 0 to {len(available) - 1} (--channel)"
+                f"or a number from 0 to {len(available) - 1} (channels=)"
             )
     return chosen
 
@@ -172,7 +172,7 @@ def must_be_frames_first(source: str, rows: int | None, columns: int, wanted: in
     if columns > max(64, 4 * rows) or (rows == wanted and columns >= 16 and columns > rows):
         raise SignalError(
             f"{source} has {rows:,} frame(s) of {columns:,} channels, so that it seems to lie on its side: "
-            "write a frame a row, or choose with --channel"
+            "write a frame a row, or choose with channels="
         )
 
 
@@ -231,7 +231,7 @@ def finite(recording: Recording, hold: bool, held: Callable[[int], None] = lambd
                     yield chunk[:frame]
                 raise SignalError(
                     f"{recording.source} has no value at frame {done + frame} of channel "
-                    f"{recording.channels[channel]}: --hold-gaps repeats the last one"
+                    f"{recording.channels[channel]}: hold_gaps=True repeats the last one"
                 )
             chunk = _held(chunk, bad, last)
             held(int(bad.any(axis=1).sum()))
@@ -273,5 +273,5 @@ def of_one_unit(source: str, channels: Sequence[str], units: Sequence[str]) -> s
     """The unit that all chosen channels have; SignalError where they differ."""
     if len({known(unit) for unit in units}) > 1:
         said = listed([f"{name} in {unit or 'no unit'}" for name, unit in zip(channels, units, strict=True)])
-        raise SignalError(f"the channels of {source} differ in unit ({said}): choose channels of one with --channel")
+        raise SignalError(f"the channels of {source} differ in unit ({said}): choose channels of one with channels=")
     return units[0] if units else ""

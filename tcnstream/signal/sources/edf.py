@@ -83,16 +83,16 @@ def read_edf(path: Path, channels: Channels) -> Recording:
     units = of_one_unit(str(path), [signal.label for signal in signals], [signal.units for signal in signals])
     if len({signal.samples for signal in signals}) > 1:
         rates = ", ".join(f"{s.label} has {s.samples} samples in {layout.duration_s:g} s" for s in signals)
-        raise SignalError(f"the channels of {path} differ in rate ({rates}): choose channels of one with --channel")
+        raise SignalError(f"the channels of {path} differ in rate ({rates}): choose channels of one with channels=")
     for signal in signals:
         if signal.scale is None:
             raise SignalError(
                 f"{path} says no scale for {signal.label} (its lowest and highest values are equal or no numbers): "
-                "mend the header, or choose another --channel"
+                "mend the header, or choose another with channels="
             )
     samples = signals[0].samples
     if not samples:
-        raise SignalError(f"{path} has no samples of {signals[0].label}: choose another --channel")
+        raise SignalError(f"{path} has no samples of {signals[0].label}: choose another with channels=")
     rate_hz = samples / layout.duration_s if layout.duration_s else None
     onsets_s = _onsets_s(layout) if layout.is_discontinuous and rate_hz is not None else None
     frames = layout.records * samples

@@ -70,7 +70,9 @@ def open_microphone(
         except sounddevice.PortAudioError as error:
             if heard:
                 raise SignalError(f"the {source} was lost while it was recorded ({error}): connect it again") from error
-            raise SignalError(f"the {source} cannot be recorded at {rate:g} Hz: {error}; try another --rate") from error
+            raise SignalError(
+                f"the {source} cannot be recorded at {rate:g} Hz: {error}; try another with rate_hz="
+            ) from error
         except _SilentError:
             raise SignalError(f"the {source} has given nothing for {_SILENT_S:g} s: is it still connected?") from None
         finally:

@@ -52,7 +52,7 @@ def read_raw(
     if raw_format == "text":
         return read_text(stream, channels, source)
     if raw_channels < 1:
-        raise SignalError(f"{raw_channels} raw channels make no signal: give 1 or more (--raw-channels)")
+        raise SignalError(f"{raw_channels} raw channels make no signal: give 1 or more (raw_channels=)")
     dtype = np.dtype({"f32le": "<f4", "s16le": "<i2"}[raw_format])
     available = tuple(str(number) for number in range(raw_channels))
     chosen = choose_channels(available, channels, source)

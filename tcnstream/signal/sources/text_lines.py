@@ -194,7 +194,7 @@ def why_no_number(cell: str) -> str:
     if _HEXADECIMAL.fullmatch(cell):
         return "is hexadecimal: write decimal numbers"
     if is_date(cell):
-        return "is a date and no number: choose another --channel"
+        return "is a date and no number: choose another with channels="
     if _OTHER_DECIMALS.fullmatch(cell):
         return "has another decimal mark than other numbers: write all with points"
     if _GROUPED.fullmatch(cell):

@@ -131,7 +131,7 @@ def _per_frame(source: str, header: Header, signals: Sequence[Signal]) -> int:
     """Samples a frame, which are the same for all."""
     if len({signal.per_frame for signal in signals}) > 1:
         rates = ", ".join(f"{signal.name} at {header.rate_hz * signal.per_frame:g} Hz" for signal in signals)
-        raise SignalError(f"the channels of {source} differ in rate ({rates}): choose channels of one with --channel")
+        raise SignalError(f"the channels of {source} differ in rate ({rates}): choose channels of one with channels=")
     return signals[0].per_frame
 
 
