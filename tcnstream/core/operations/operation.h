@@ -1,6 +1,6 @@
 /* operation.h - what an operation of the core is: how its part of a plan is checked and how it runs.
  *
- * A new operation is its arguments and its kind in tcnstream/engines/native/layout.py, from which layout.h is
+ * A new operation is its arguments and its kind in tcnstream/engines/native/layout, from which layout.h is
  * generated, a packer in tcnstream/engines/native/pack/, and a file of this folder that defines the tcn_operation.
  * The arithmetic that is worth vectors is in kernels/. */
 #ifndef TCN_OPERATION_H
