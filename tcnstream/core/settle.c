@@ -35,7 +35,7 @@ static const void *settle_conv(settled_memory *m, const tcn_settlers *by, const 
     const conv_args *a = (const conv_args *)(const void *)(bytes + node->args_at);
     const int is_depthwise = node->kind == KIND_DEPTHWISE;
     const size_t entries = tcn_settled_entries(a, is_depthwise);
-    const size_t words = is_depthwise ? 0 : tcn_settled_pairs(a);
+    const size_t words = is_depthwise || !by->takes_pairs ? 0 : tcn_settled_pairs(a);
     tcn_settled_conv *c;
     float *columns;
     int16_t *pairs;
@@ -141,7 +141,7 @@ static settling settling_for(int isa)
     memset(&by, 0, sizeof by);
     by.isa = !kernels ? isa : fused ? kernels->isa | TCN_FUSED : kernels->isa;
 #ifdef TCN_HAS_SETTLED
-    by.int8 = kernels && kernels->isa == TCN_ISA_AVX2 ? &tcn_settlers_avx2 : NULL;
+    by.int8 = !kernels ? NULL : kernels->isa == TCN_ISA_AVX2 ? &tcn_settlers_avx2 : kernels->isa == TCN_ISA_AVX512 || kernels->isa == TCN_ISA_VNNI ? &tcn_settlers_avx512 : NULL;
 #endif
     by.winograd = fused ? fused->winograd : NULL;
     return by;

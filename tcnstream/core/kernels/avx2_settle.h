@@ -264,4 +264,5 @@ static int settle_binary(tcn_settled_binary *b, int op)
     return 0;
 }
 
-const tcn_settlers tcn_settlers_avx2 = {settle_conv, settle_binary};
+const tcn_settlers tcn_settlers_avx2 = {settle_conv, settle_binary, 1};
+const tcn_settlers tcn_settlers_avx512 = {settle_conv, settle_binary, 0};

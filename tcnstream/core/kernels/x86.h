@@ -255,6 +255,8 @@ I pairs some_pair_of(const int8_t *x, const int8_t *y, uint32_t n) { return side
 
 #if LANES == 8
 #include "avx2_settled.h"
+#elif LANES == 16
+#include "avx512_settled.h"
 #endif
 
 #include "integer.h"
@@ -266,11 +268,12 @@ I pairs some_pair_of(const int8_t *x, const int8_t *y, uint32_t n) { return side
 #define CONV_I8_SLIDING conv_i8_sliding
 #define DEPTHWISE_I8 depthwise_i8_widened
 #define BINARY_I8 binary_i8_widened
-#elif defined(NUMBERS)
+#elif LANES == 16
+#include "avx512_i8.h"
 #define CONV_I8 conv_i8
 #define CONV_I8_SLIDING NULL
 #define DEPTHWISE_I8 depthwise_i8
-#define BINARY_I8 binary_i8
+#define BINARY_I8 binary_i8_settled
 #else
 #define CONV_I8 conv_i8
 #define CONV_I8_SLIDING NULL
