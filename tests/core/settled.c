@@ -3,7 +3,7 @@
  *     settled CONFIGURATIONS SEED
  *
  * A configuration is a multiplier, a shift, a zero point and limits. Every accumulator up to LIMIT and each that lies
- * around a step beyond goes through the kernels, as the bias of a window of zeros. Prints how many configurations
+ * around a step beyond goes through the kernels of each instruction set here, as the bias of a window of zeros. Prints how many configurations
  * were settled, and how many of these with a late step. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,12 +30,14 @@ typedef struct {
 
 static const int8_t zeros[OUTPUTS];
 
-enum { CONV, CONV_IN_PAIRS, DEPTHWISE, KINDS };
+enum { CONV, CONV_IN_PAIRS, CONV_OF_8, CONV_OF_4, DEPTHWISE, KINDS };
+static const uint32_t outputs_of[KINDS] = {OUTPUTS, OUTPUTS, 8, 4, OUTPUTS};
 
-static int same_answers(const tcn_settled_conv *settled, small_plan *plan, const int32_t *x, int kind)
+static int same_answers_of(const tcn_kernels *kernels, const tcn_settled_conv *settled, small_plan *plan, const int32_t *x, int kind)
 {
     tcn_settled_conv of_kind = *settled;
     const conv_args *a = &of_kind.args;
+    const int outputs = (int)(of_kind.args.outputs = outputs_of[kind]);
     int8_t answer[POSITIONS][OUTPUTS];
     const void *rows[POSITIONS];
     void *outs[POSITIONS];
@@ -48,18 +50,26 @@ static int same_answers(const tcn_settled_conv *settled, small_plan *plan, const
         of_kind.pairs = NULL;
     memcpy(plan->bias, x, sizeof plan->bias);
     for (n = 1; n <= POSITIONS; n += POSITIONS - 1) {
-        (kind == DEPTHWISE ? tcn_kernels_avx2.depthwise_i8 : tcn_kernels_avx2.conv_i8)(a, (const uint8_t *)plan, rows, outs, (uint32_t)n);
+        (kind == DEPTHWISE ? kernels->depthwise_i8 : kernels->conv_i8)(a, (const uint8_t *)plan, rows, outs, (uint32_t)n);
         for (p = 0; p < n; p++)
-            for (i = 0; i < OUTPUTS; i++) {
+            for (i = 0; i < outputs; i++) {
                 const int32_t y = clip32(multiply_twice(x[i], plan->multiplier[i], plan->shift[i]) + a->zero_out, a->low, a->high);
                 if (answer[p][i] != y) {
-                    printf("%s of %d * %d >> %d + %d within %d to %d: %d is not %d\n", kind == DEPTHWISE ? "depthwise" : "conv", x[i],
+                    printf("isa %d, %s of %d * %d >> %d + %d within %d to %d: %d is not %d\n", kernels->isa, kind == DEPTHWISE ? "depthwise" : "conv", x[i],
                            plan->multiplier[i], -plan->shift[i], a->zero_out, a->low, a->high, answer[p][i], y);
                     answers = 0;
                 }
             }
     }
     return answers;
+}
+
+static int same_answers(const tcn_settled_conv *settled, small_plan *plan, const int32_t *x, int kind)
+{
+    const int has_avx512 = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    return same_answers_of(&tcn_kernels_avx2, settled, plan, x, kind) &&
+           (!has_avx512 || same_answers_of(&tcn_kernels_avx512, settled, plan, x, kind)) &&
+           (!has_avx512 || !__builtin_cpu_supports("avx512vnni") || same_answers_of(&tcn_kernels_vnni, settled, plan, x, kind));
 }
 
 static int is_short(int32_t x) { return x > -(1 << 30) && x < 1 << 30; }

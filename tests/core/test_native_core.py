@@ -247,7 +247,7 @@ def test_kernels_give_the_plain_ones_bits(target: Target, folder: Path) -> None:
             assert answer.returncode == 0, answer.stdout + answer.stderr
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="int8 is settled for AVX2 alone")
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="int8 is settled on x86-64 alone")
 def test_settled_rescaling_gives_the_reference_kernels_bits(folder: Path) -> None:
     """Accumulator by accumulator, of random multipliers, shifts, zero points and limits."""
     answer = subprocess.run([program(HOST, "settled", folder), "60", "5"], capture_output=True, text=True)
