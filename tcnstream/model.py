@@ -31,10 +31,10 @@ from tcnstream.engines.base import ROUNDINGS
 from tcnstream.engines.choose import make_executor
 from tcnstream.engines.native.planfile.unsupported import unsupported_parts
 from tcnstream.engines.native.planfile.write import write_plan
-from tcnstream.errors import StreamError
+from tcnstream.errors import ModelError, StreamError
 from tcnstream.given import Given, Opened, digest, given_values, start_of
 from tcnstream.options import StreamOptions
-from tcnstream.pool import Pool
+from tcnstream.pool import Pool, must_fit
 from tcnstream.spec import TensorSpec
 from tcnstream.stream import Stream, in_steps
 from tcnstream.tflite.graph import Array, Graph, ModelFile, Shape
@@ -291,10 +291,9 @@ class Model:
     def open_pool(self, lanes: int, options: StreamOptions) -> Pool:
         """``lanes`` independent streams that share the plan and its constants.
 
-        Raises StreamError for less than one lane, else as ``open``.
+        Raises StreamError for less than one lane, or more than fit into the machine's memory, else as ``open``.
         """
-        if lanes < 1:
-            raise StreamError(f"a pool of {lanes} lanes is empty; ask for at least one")
+        must_fit(lanes, self.state_bytes)
         values = self._given(options, lanes)
         if not values[0]:
             first = self._opened(options, ())
@@ -438,6 +437,8 @@ def load(
         if card is not None:
             signature = card.signature or None if signature is None else signature
             states = card.states or None if states is None else states
+    elif not isinstance(source, bytes | bytearray | memoryview):
+        raise ModelError(f"{source!r} is no model: give a path, a shipped name or the bytes of a .tflite file")
     return Model(read_model(source).called(signature), time_axis, states)
 
 

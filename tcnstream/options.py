@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import numpy.typing as npt
 
 from tcnstream.compiler.policies import Policy, parse_policy
@@ -28,7 +29,7 @@ class StreamOptions:
     ``states``: what inputs that an output is fed back to begin as, likewise; zeros where left out.
     ``keep_tail``: a stream keeps its newest input frames, for ``Stream.tail``; a pool then pushes lane after lane.
 
-    Raises StreamError for an unknown engine, policy or rounding.
+    Raises StreamError for an unknown engine, policy or rounding, and for an ``exact`` that is neither True nor False.
     """
 
     engine: str = "auto"
@@ -48,6 +49,9 @@ class StreamOptions:
             )
         if self.rounding not in ROUNDINGS:
             raise StreamError(f"rounding={self.rounding!r} is unknown; use {' or '.join(map(repr, ROUNDINGS))}")
+        for name, said in (("exact", self.exact), ("keep_tail", self.keep_tail)):
+            if not isinstance(said, bool | np.bool_):
+                raise StreamError(f"{name}={said!r}; give True or False")
         if not self.exact and self.rounding != ROUNDINGS[0]:
             raise StreamError(
                 f"rounding={self.rounding!r} asks for a board's own bits and exact=False gives them up;"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from numbers import Integral
 from typing import NoReturn, SupportsIndex
 
 import numpy as np
@@ -12,6 +14,30 @@ from tcnstream.engines.base import LanePool
 from tcnstream.errors import StreamError
 from tcnstream.stream import Stream, as_frames, one_or_all
 from tcnstream.tflite.graph import Array
+
+_LEAST_STREAM_BYTES = 512
+"""Of a stream whose model remembers nothing."""
+
+
+def must_fit(lanes: int, state_bytes: int) -> None:
+    """Raises StreamError for ``lanes`` that are no number of lanes, or whose states this machine cannot hold."""
+    if not isinstance(lanes, Integral) or isinstance(lanes, bool):
+        raise StreamError(f"lanes={lanes!r}; give a whole number")
+    if lanes < 1:
+        raise StreamError(f"a pool of {lanes} lanes is empty; ask for at least one")
+    needed, there = lanes * max(state_bytes, _LEAST_STREAM_BYTES), memory_bytes()
+    if there is not None and needed > there:
+        raise StreamError(
+            f"{lanes:,} lanes remember {needed / 1e9:,.1f} GB and this machine has {there / 1e9:,.1f}: ask for fewer"
+        )
+
+
+def memory_bytes() -> int | None:
+    """Of the whole machine; None where it does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return None
 
 
 class Pool:

@@ -273,7 +273,7 @@ class _Run:
         name = f"{self.chunks} chunks" if self.chunks.isdecimal() else "random chunks"
         self.stages.append(Stage(name, good, self._compared, 0, self._left_over(frames_in)))
         if stride:
-            every = "" if stride == 1 else f"after every {stride}th chunk: the state is large or the taps say outputs"
+            every = "" if stride == 1 else f"after every {stride} chunks: the state is large or the taps say outputs"
             if not compared:
                 every = f"not compared: no chunk ended with a whole hop of {self.board.hop_frames} frames"
             self.stages.append(Stage("state", good_states, 0, compared, every))

@@ -230,6 +230,7 @@ EXPORT_KINDS = (
     ExportKind("c-header", " (the same)", _OF_A_PLAN | {"--symbol"}, _c_header),
     ExportKind("firmware", " (a folder for CMake and Zephyr)", _OF_A_PLAN | {"--symbol"}, _firmware),
 )
+_BY_ENDING = {".h": "c-header", ".plan": "plan"}
 _DESCRIBED = ", ".join(kind.name + kind.remark for kind in EXPORT_KINDS) + "."
 
 
@@ -239,9 +240,9 @@ def export(
     output: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write.")],
     *,
     to: Annotated[
-        str,
-        typer.Option("--to", metavar="KIND", help=_DESCRIBED),
-    ] = "streaming-tflite",
+        str | None,
+        typer.Option("--to", metavar="KIND", help=f"{_DESCRIBED} Else .h: c-header, .plan: plan."),
+    ] = None,
     hop: Annotated[
         int | None,
         typer.Option(
@@ -284,6 +285,7 @@ def export(
 
     Example: `tcnstream export ecg ecg.h --to c-header`
     """
+    to = to or _BY_ENDING.get(output.suffix.lower(), "streaming-tflite")
     kind = next((kind for kind in EXPORT_KINDS if kind.name == to), None)
     if kind is None:
         raise EngineError(f"there is no export {to!r}: choose one of {', '.join(k.name for k in EXPORT_KINDS)}")

@@ -37,7 +37,9 @@ def unit_factor(source: str, target: str) -> float | None:
     for: nobody knows what full scale was.
     """
     source, target = known(source), known(target)
-    if not source or not target or source.casefold() == target.casefold():
+    if not source or not target or source == target:
+        return 1.0
+    if source.casefold() == target.casefold() and "MV" not in (source, target):
         return 1.0
     if source in _VOLTS and target in _VOLTS:
         return _VOLTS[source] / _VOLTS[target]

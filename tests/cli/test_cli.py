@@ -585,6 +585,12 @@ def test_export_writes_a_plan_and_a_c_array(call: Call, model: Path, tmp_path: P
         assert code == 2 and f"--to plan has no {option[0]}: leave it out" in err
 
 
+def test_without_a_kind_an_export_is_what_its_ending_says(call: Call, model: Path, tmp_path: Path) -> None:
+    assert call("export", model, tmp_path / "x.h")[0] == call("export", model, tmp_path / "x.PLAN")[0] == 0
+    assert "const uint8_t x_plan[" in (tmp_path / "x.h").read_text()
+    assert (tmp_path / "x.PLAN").read_bytes() == tcnstream.load(model).plan_file()
+
+
 def test_a_firmware_folder_takes_nothing_of_a_user_s(call: Call, model: Path, tmp_path: Path) -> None:
     mine = tmp_path / "app"
     mine.mkdir()
