@@ -19,12 +19,12 @@ from tcnstream.live.gaps import MOST_FILLED_S, POLICIES, GapRule, Policy
 from tcnstream.live.journal import journal_files
 from tcnstream.live.needs import Needs, together
 from tcnstream.live.sinks.base import SinkConfig
-from tcnstream.live.sources.base import Channels, SourceConfig
+from tcnstream.live.sources.base import Channels, SourceConfig, Wanted
 from tcnstream.live.tables.table import ConfigError, Problems, Table
 from tcnstream.live.tables.toml import read_toml
 from tcnstream.live.wording import as_settings
 from tcnstream.opened import choose_output, open_model
-from tcnstream.signal.card import find_model, model_files
+from tcnstream.signal.card import model_files
 from tcnstream.signal.outfile import refuse_over
 from tcnstream.signal.preprocess import scale
 
@@ -168,7 +168,7 @@ def _stream(name: str, table: Table, folder: Path, known_sinks: tuple[str, ...])
     chosen = table.texts("channels") or None
     gain = table.number("gain", 1.0)
     if source is not None and model:
-        _must_fit(model, source, gain, table)
+        _must_fit(model, source, chosen, gain, table)
     output = table.text("output") or None
     if output is not None and model:
         _must_have_output(model, output, table)
@@ -196,12 +196,17 @@ def _model(model: str, table: Table, folder: Path) -> str:
     return found
 
 
-def _must_fit(model: str, source: SourceConfig, gain: float, table: Table) -> None:
+def _must_fit(model: str, source: SourceConfig, chosen: Channels | None, gain: float, table: Table) -> None:
     """The unit of the source is one of the model's, as far as both say it."""
     try:
-        card = find_model(model)[1]
-        scale(f"stream.{table.path[-1]}", source.units, "" if card is None else card.units, gain)
-    except SignalError as error:
+        opened = open_model(model)
+    except TcnStreamError as error:
+        table.complain("model", f'= "{model}": {error}')
+        return
+    try:
+        units = source.units_for(Wanted.by(opened, chosen))
+        scale(f"stream.{table.path[-1]}", units, "" if opened.card is None else opened.card.units, gain)
+    except (TcnStreamError, OSError) as error:
         if gain == 0:
             table.complain("gain", "= 0 leaves nothing of the signal: give another")
         else:

@@ -40,7 +40,6 @@ from tcnstream.live.wording import as_settings
 from tcnstream.opened import OpenedModel, open_model
 from tcnstream.options import StreamOptions
 from tcnstream.pipeline import PipelinePool
-from tcnstream.signal.units import FULL_SCALE, known
 
 _SINKS_END_S = 5.0
 _FEEDS_END_S, _LAST_FEEDS_END_S = 5.0, 2.0
@@ -259,12 +258,8 @@ class Daemon:
         opened = self._models.get(stream.model)
         if opened is None:
             opened = self._models[stream.model] = open_model(stream.model)
-        card = opened.card
-        channels = opened.channels if stream.channels is None else stream.channels
-        is_sound = card is not None and stream.channels is None and known(card.units) == FULL_SCALE
-        wanted = Wanted(channels, None if card is None else card.rate_hz, is_sound)
         try:
-            return open_source(stream.source, wanted)
+            return open_source(stream.source, Wanted.by(opened, stream.channels))
         except SignalError as error:
             raise SignalError(f"stream.{stream.name}: {as_settings(str(error))}") from error
 

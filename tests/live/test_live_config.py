@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from helpers.paths import ROOT
+from helpers.paths import ECG, ROOT
 
 from tcnstream.errors import SignalError
 from tcnstream.live.config import ConfigError, read_config
@@ -210,6 +210,15 @@ def test_a_state_that_can_hold_no_journal_is_told(tmp_path: Path, fixed: Path, s
         SignalError, match=r"cannot be (made|opened): .*; (name another|check the) folder (as )?`state`"
     ):
         Journal(tmp_path / state)
+
+
+def test_a_recording_whose_unit_does_not_fit_is_told(tmp_path: Path) -> None:
+    stream = f"[stream.a]\nsource = 'file:{ECG}'\nmodel = "
+    (said,) = problems(tmp_path, stream + "'speech'\n")
+    assert said.startswith("live.toml, line 2: stream.a.source = ")
+    assert "stream.a is in mV and the model takes full scale" in said
+    (tmp_path / "live.toml").write_text(stream + "'ecg'\n")
+    assert read_config(tmp_path / "live.toml").streams["a"].source.units == ""
 
 
 def test_two_names_of_one_file_are_one(tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ from typing import Any
 from tcnstream.live.blocks import Piece, Samples
 from tcnstream.live.needs import Needs
 from tcnstream.live.tables.table import Table
+from tcnstream.opened import OpenedModel
 from tcnstream.signal.sources.base import Gap
+from tcnstream.signal.units import FULL_SCALE, known
 
 Channels = Sequence[str] | int
 
@@ -35,6 +37,13 @@ class Wanted:
     rate_hz: float | None
     is_sound: bool = False
 
+    @classmethod
+    def by(cls, opened: OpenedModel, chosen: Channels | None) -> Wanted:
+        """What the model takes, of the ``chosen`` channels if there are any."""
+        card = opened.card
+        is_sound = card is not None and chosen is None and known(card.units) == FULL_SCALE
+        return cls(opened.channels if chosen is None else chosen, None if card is None else card.rate_hz, is_sound)
+
 
 @dataclass(frozen=True)
 class SourceConfig:
@@ -48,6 +57,13 @@ class SourceConfig:
     def needs(self) -> Needs:
         """What it takes of the machine."""
         return Needs()
+
+    def units_for(self, wanted: Wanted) -> str:
+        """The unit of what it will give, as far as that is known before it is opened.
+
+        Raises SignalError for a recording that cannot be read so.
+        """
+        return self.units
 
     @property
     def goes_on(self) -> bool:

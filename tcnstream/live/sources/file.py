@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,14 @@ class FileConfig(SourceConfig):
     raw_format: str | None
     raw_channels: int
     repeat: bool
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is such a file, or a record of that name."""
+        return self.path.is_file() or (self.path.parent / f"{self.path.stem}.hea").is_file()
+
+    def units_for(self, wanted: Wanted) -> str:
+        return FileReplay(replace(self, repeat=False), wanted).units if self.is_there else self.units
 
     @property
     def goes_on(self) -> bool:
@@ -103,9 +111,7 @@ def _configure(uri: str, name: str, options: Table, folder: Path) -> FileConfig:
             pace = math.inf
     raw_format = options.one_of("raw_format", RAW_FORMATS, "") or None
     path = folder / name
-    if not name or not (path.is_file() or (path.parent / f"{path.stem}.hea").is_file()):
-        options.problems.add(options.path, f'= "{uri}" names no file: there is no {path}')
-    return FileConfig(
+    config = FileConfig(
         "file",
         uri,
         rate_option(options),
@@ -116,6 +122,9 @@ def _configure(uri: str, name: str, options: Table, folder: Path) -> FileConfig:
         options.whole("raw_channels", 1, least=1),
         options.flag("repeat", False),
     )
+    if not name or not config.is_there:
+        options.problems.add(options.path, f'= "{uri}" names no file: there is no {path}')
+    return config
 
 
 KIND = SourceKind("file", "file:PATH?speed=max|1|100", _configure, FileReplay, replayable=True, ends=True)
