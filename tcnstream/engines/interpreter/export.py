@@ -332,7 +332,10 @@ def _paddings(plan: Plan) -> dict[int, float | int]:
     for node, sources in zip(plan.nodes, plan.sources, strict=True):
         window = node.window
         if node.kind == TIME_STATE.kind:
-            raise _refusal(node, "keeps a state from frame to frame")
+            raise EngineError(
+                f"the file keeps a state from frame to frame (`{node.label}`), as an export of a stream does: run it"
+                " as it is, or export the model that it was made of"
+            )
         if operation(node.kind).over_time:
             raise _refusal(node, "is a statistic over time")
         if window.edge != "fill" and (window.pad_begin > 0 or (window.pad_end or 0) > 0):
