@@ -91,6 +91,8 @@ class Operation:
     """A reshape in one of its spellings."""
     moves_values: bool = False
     """Gives each frame's values in another order or shape, and nothing else."""
+    keeps_numbers: bool = False
+    """Makes no NaN of numbers, as a root, a logarithm or a quotient may."""
     takes_picked: bool = False
     """Reads frames picked from a window before it is known what they add up to; for others they are settled."""
     skips_padding: bool = False

@@ -55,7 +55,7 @@ def test_check_and_soak_open_a_model_as_run_does(
 
 def test_values_that_are_missing_or_have_no_use_are_told(tmp_path: Path) -> None:
     path = CONVERTED / "m2_static.tflite"
-    with pytest.raises(TcnStreamError, match=r"`demo` \(2,\) has no time .* \(--static demo=\.\.\.\)"):
+    with pytest.raises(TcnStreamError, match=r"`demo` \(2,\) has no time .* pass static={'demo': \.\.\.}"):
         bridge(tmp_path, "check", path, 2, "host")
     with pytest.raises(TcnStreamError, match="static names `nobody`, which is no input without time"):
         bridge(tmp_path, "check", path, 2, "host", *STATIC, "--static", "nobody=1")

@@ -91,8 +91,10 @@ def test_one_that_lacks_a_function(package: Path) -> None:
 
 def test_one_that_was_compiled_for_another_layout(package: Path) -> None:
     (package / NAME).write_bytes(real_core())
-    layout = package / "engines" / "native" / "layout" / "__init__.py"
-    layout.write_text(layout.read_text().replace("\nVERSION = ", "\nVERSION = 9"))
+    layout = package / "engines" / "native" / "layout" / "file.py"
+    text = layout.read_text()
+    layout.write_text(text.replace("\nVERSION = ", "\nVERSION = 9"))
+    assert layout.read_text() != text
     assert f"{package / NAME} was compiled for another layout of the plan file" in reason(package)
 
 

@@ -104,7 +104,11 @@ def _along_last_axis(lw: Lowering, op: Op) -> None:
 
 
 def _function(
-    kind: str, *types: str, of: Callable[[Array], Array] | None = None, shapes: Callable[[Operands], Shapes] = same
+    kind: str,
+    *types: str,
+    of: Callable[[Array], Array] | None = None,
+    shapes: Callable[[Operands], Shapes] = same,
+    keeps_numbers: bool = False,
 ) -> Operation:
     """A function of one value, without options; ``of`` is what it computes of constants without a scale.
 
@@ -129,6 +133,7 @@ def _function(
         fold=plain,
         folds_plain_numbers=True,
         batch=batch_rules.kept,
+        keeps_numbers=keeps_numbers,
     )
 
 
@@ -164,7 +169,7 @@ def _unit_length(lw: Lowering, op: Op) -> None:
 
 _ALL = ("float32", "int8", "int16")
 
-SQUARE = _function("SQUARE", "float32", of=np.square)
+SQUARE = _function("SQUARE", "float32", of=np.square, keeps_numbers=True)
 SQRT = _function("SQRT", "float32", of=np.sqrt)
 SOFTMAX = Operation(
     "SOFTMAX",
@@ -173,13 +178,16 @@ SOFTMAX = Operation(
     lower=_along_last_axis,
     types=_ALL,
     batch=batch_rules.along_last,
+    keeps_numbers=True,
 )
 
-LOGISTIC = _function("LOGISTIC", *_ALL, of=lambda x: np.reciprocal(1 + np.exp(np.negative(x))), shapes=_looked_up)
-TANH = _function("TANH", *_ALL, of=np.tanh, shapes=_looked_up)
-RELU = _function("RELU", *_ALL, of=lambda x: np.maximum(x, 0))
-RELU6 = _function("RELU6", *_ALL, of=lambda x: np.clip(x, 0, 6))
-RELU_N1_TO_1 = _function("RELU_N1_TO_1", "float32", "int8", of=lambda x: np.clip(x, -1, 1))
+LOGISTIC = _function(
+    "LOGISTIC", *_ALL, of=lambda x: np.reciprocal(1 + np.exp(np.negative(x))), shapes=_looked_up, keeps_numbers=True
+)
+TANH = _function("TANH", *_ALL, of=np.tanh, shapes=_looked_up, keeps_numbers=True)
+RELU = _function("RELU", *_ALL, of=lambda x: np.maximum(x, 0), keeps_numbers=True)
+RELU6 = _function("RELU6", *_ALL, of=lambda x: np.clip(x, 0, 6), keeps_numbers=True)
+RELU_N1_TO_1 = _function("RELU_N1_TO_1", "float32", "int8", of=lambda x: np.clip(x, -1, 1), keeps_numbers=True)
 RSQRT = _function("RSQRT", *_ALL, of=lambda x: np.reciprocal(np.sqrt(x)))
 CAST = Operation(
     "CAST",
@@ -221,13 +229,22 @@ OPERATIONS = (
     RELU,
     RELU6,
     RELU_N1_TO_1,
-    _function("RELU_0_TO_1", "float32", "int8", of=lambda x: np.clip(x, 0, 1)),
-    Operation("LEAKY_RELU", Rule(options={"alpha": REAL}), SlopeOptions, lower=_pointwise, types=_ALL),
-    _function("ELU", "float32", "int8"),
-    Operation("GELU", Rule(options={"approximate": FLAG}), GeluOptions, lower=_pointwise, types=("float32", "int8")),
-    _function("HARD_SWISH", "float32", "int8"),
-    _function("ABS", *_ALL, "int32", of=np.abs),
-    _function("NEG", *_ALL, "int32", "int64", of=np.negative),
+    _function("RELU_0_TO_1", "float32", "int8", of=lambda x: np.clip(x, 0, 1), keeps_numbers=True),
+    Operation(
+        "LEAKY_RELU", Rule(options={"alpha": REAL}), SlopeOptions, lower=_pointwise, types=_ALL, keeps_numbers=True
+    ),
+    _function("ELU", "float32", "int8", keeps_numbers=True),
+    Operation(
+        "GELU",
+        Rule(options={"approximate": FLAG}),
+        GeluOptions,
+        lower=_pointwise,
+        types=("float32", "int8"),
+        keeps_numbers=True,
+    ),
+    _function("HARD_SWISH", "float32", "int8", keeps_numbers=True),
+    _function("ABS", *_ALL, "int32", of=np.abs, keeps_numbers=True),
+    _function("NEG", *_ALL, "int32", "int64", of=np.negative, keeps_numbers=True),
     _function("EXP", *_ALL, of=np.exp),
     _function("LOG", *_ALL, of=np.log),
     RSQRT,

@@ -173,6 +173,7 @@ CONV_2D = Operation(
     batch=batch_rules.of_images,
     is_convolution=True,
     slides_kernel=True,
+    keeps_numbers=True,
 )
 
 DEPTHWISE_CONV_2D = Operation(
@@ -192,6 +193,7 @@ DEPTHWISE_CONV_2D = Operation(
     batch=batch_rules.of_images,
     is_convolution=True,
     slides_kernel=True,
+    keeps_numbers=True,
 )
 
 TRANSPOSE_CONV = Operation(
@@ -211,6 +213,7 @@ TRANSPOSE_CONV = Operation(
     types=_TYPES,
     batch=batch_rules.of_images,
     slides_kernel=True,
+    keeps_numbers=True,
 )
 
 OPERATIONS = (CONV_2D, DEPTHWISE_CONV_2D, TRANSPOSE_CONV)

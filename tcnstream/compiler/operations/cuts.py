@@ -245,6 +245,7 @@ PAD = Operation(
     fold=_fold_pad,
     types=_ALL,
     batch=batch_rules.padded,
+    keeps_numbers=True,
 )
 MIRROR_PAD = Operation(
     "MIRROR_PAD",
@@ -264,6 +265,7 @@ STRIDED_SLICE = Operation(
     types=_ALL,
     batch=batch_rules.strided,
     takes_picked=True,
+    keeps_numbers=True,
 )
 
 SLICE = Operation(
@@ -289,6 +291,7 @@ OPERATIONS = (
         fold=_fold_pad,
         types=_ALL,
         batch=batch_rules.padded,
+        keeps_numbers=True,
     ),
     SLICE,
 )

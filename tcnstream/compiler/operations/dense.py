@@ -169,6 +169,7 @@ FULLY_CONNECTED = Operation(
     multiply_adds=_dense_multiply_adds,
     types=_TYPES,
     batch=batch_rules.dense,
+    keeps_numbers=True,
 )
 
 BATCH_MATMUL = Operation(
@@ -179,6 +180,7 @@ BATCH_MATMUL = Operation(
     multiply_adds=_matrix_multiply_adds,
     types=_TYPES,
     batch=batch_rules.product,
+    keeps_numbers=True,
 )
 
 SUMS_INT16 = Operation("SUMS_INT16", options=Sums16Options, multiply_adds=_sums_multiply_adds)

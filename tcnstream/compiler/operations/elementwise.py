@@ -161,24 +161,33 @@ def _two(
     function: Callable[[Array, Array], Array] | None = None,
     options: type[Options] = Options,
     lower: Lower = _join,
+    keeps_numbers: bool = False,
 ) -> Operation:
     """An operation of two operands; ``function`` is what it computes of constants without a scale."""
     fold = None if function is None else _folded(function)
     takes_picked = lower is not _join
     return Operation(
-        kind, rule, options, lower=lower, types=types, fold=fold, folds_plain_numbers=True, takes_picked=takes_picked
+        kind,
+        rule,
+        options,
+        lower=lower,
+        types=types,
+        fold=fold,
+        folds_plain_numbers=True,
+        keeps_numbers=keeps_numbers,
+        takes_picked=takes_picked,
     )
 
 
-ADD = _two("ADD", _SUM, _ALL, np.add, SumOptions, _sum((1, 1)))
-MUL = _two("MUL", _PRODUCT, _ALL, np.multiply, ActivationOptions, _product)
+ADD = _two("ADD", _SUM, _ALL, np.add, SumOptions, _sum((1, 1)), keeps_numbers=True)
+MUL = _two("MUL", _PRODUCT, _ALL, np.multiply, ActivationOptions, _product, keeps_numbers=True)
 DIV = _two("DIV", _PRODUCT, ("float32", "int8", "int32"), _divided, ActivationOptions)
-MAXIMUM = _two("MAXIMUM", _RAW, _ALL, np.maximum)
+MAXIMUM = _two("MAXIMUM", _RAW, _ALL, np.maximum, keeps_numbers=True)
 EQUAL = _two("EQUAL", _EQUALITY, (*_ALL, "bool"), np.equal)
 SELECT_V2 = Operation("SELECT_V2", _SELECTION, lower=_join, types=_ALL, fold=_chosen, folds_plain_numbers=True)
 
-SUB = _two("SUB", _SUM, _ALL, np.subtract, SumOptions, _sum((1, -1)))
-MINIMUM = _two("MINIMUM", _RAW, _ALL, np.minimum)
+SUB = _two("SUB", _SUM, _ALL, np.subtract, SumOptions, _sum((1, -1)), keeps_numbers=True)
+MINIMUM = _two("MINIMUM", _RAW, _ALL, np.minimum, keeps_numbers=True)
 LOGICAL_AND = _two("LOGICAL_AND", _PAIR, ("bool",), np.logical_and)
 LESS = _two("LESS", _COMPARISON, _ALL, np.less)
 
@@ -192,9 +201,9 @@ OPERATIONS = (
     SUB,
     MUL,
     DIV,
-    _two("SQUARED_DIFFERENCE", _PAIR, ("float32", "int8", "int32"), _squared_difference),
+    _two("SQUARED_DIFFERENCE", _PAIR, ("float32", "int8", "int32"), _squared_difference, keeps_numbers=True),
     POW,
-    _two("PRELU", _PAIR, ("float32", "int8")),
+    _two("PRELU", _PAIR, ("float32", "int8"), keeps_numbers=True),
     FLOOR_DIV,
     FLOOR_MOD,
     MAXIMUM,

@@ -163,6 +163,7 @@ TRANSPOSE = Operation(
     types=_ALL,
     batch=batch_rules.permuted,
     moves_values=True,
+    keeps_numbers=True,
 )
 
 TILE = Operation(
@@ -174,6 +175,7 @@ TILE = Operation(
     types=("float32", "int8", "int32"),
     batch=batch_rules.tiled,
     takes_picked=True,
+    keeps_numbers=True,
 )
 
 OPERATIONS = (

@@ -226,6 +226,7 @@ SPLIT = Operation(
     types=_ALL,
     batch=batch_rules.split(0),
     takes_picked=True,
+    keeps_numbers=True,
 )
 
 CONCATENATION = Operation(
@@ -244,6 +245,7 @@ CONCATENATION = Operation(
     types=(*_ALL, "int32"),
     batch=batch_rules.side_by_side,
     takes_picked=True,
+    keeps_numbers=True,
 )
 
 PACK = Operation(

@@ -97,7 +97,14 @@ _ROUNDING = 1e-6
 _TYPES = ("float32", "int8", "int16")
 
 MAX_POOL_2D = Operation(
-    "MAX_POOL_2D", _RULE, PoolOptions, lower=_pool, types=_TYPES, batch=batch_rules.of_images, skips_padding=True
+    "MAX_POOL_2D",
+    _RULE,
+    PoolOptions,
+    lower=_pool,
+    types=_TYPES,
+    batch=batch_rules.of_images,
+    skips_padding=True,
+    keeps_numbers=True,
 )
 AVERAGE_POOL_2D = Operation(
     "AVERAGE_POOL_2D",
@@ -108,6 +115,7 @@ AVERAGE_POOL_2D = Operation(
     batch=batch_rules.of_images,
     weighed=_counting_padding,
     skips_padding=True,
+    keeps_numbers=True,
 )
 
 OPERATIONS = (MAX_POOL_2D, AVERAGE_POOL_2D)

@@ -164,6 +164,7 @@ RESHAPE = Operation(
     batch=batch_rules.reshaped,
     moves_values=True,
     reshapes=True,
+    keeps_numbers=True,
 )
 
 OPERATIONS = (

@@ -127,6 +127,7 @@ OPERATIONS = (
         batch=batch_rules.reduced,
         fold=_folded(np.mean),
         folds_plain_numbers=True,
+        keeps_numbers=True,
     ),
     Operation(
         Statistic.PRODUCT.value,

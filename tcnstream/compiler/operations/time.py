@@ -41,16 +41,16 @@ def _resampling_multiply_adds(plan: Plan, node: Node) -> int:
     return multiply_adds_per_value(plan, node, taps if separable else taps * channels)
 
 
-TIME_PAD = Operation("TIME_PAD")
+TIME_PAD = Operation("TIME_PAD", keeps_numbers=True)
 """Frames of padding (constant or mirrored), or a crop, or a decimation."""
 
-TIME_WINDOW = Operation("TIME_WINDOW")
+TIME_WINDOW = Operation("TIME_WINDOW", keeps_numbers=True)
 """``extent`` frames side by side as one."""
 
-TIME_UNFOLD = Operation("TIME_UNFOLD", cuts_frames=True)
+TIME_UNFOLD = Operation("TIME_UNFOLD", cuts_frames=True, keeps_numbers=True)
 """One frame cut into ``up`` frames."""
 
-TIME_REPEAT = Operation("TIME_REPEAT", cuts_frames=True)
+TIME_REPEAT = Operation("TIME_REPEAT", cuts_frames=True, keeps_numbers=True)
 """Each frame ``up`` times."""
 
 TIME_RESAMPLE = Operation("TIME_RESAMPLE", options=ResampleOptions, multiply_adds=_resampling_multiply_adds)

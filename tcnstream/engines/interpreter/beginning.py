@@ -110,12 +110,12 @@ class Beginning:
 
     def _limited(self, value: int, like: Tensor, padding: float, first_hops: FirstHops, passes_nan: bool) -> int:
         shape = self._graph.tensors[value].shape
-        for kind, limit in (
-            ("MINIMUM", self._most(padding, first_hops)),
-            ("MAXIMUM", self._least(padding, first_hops)),
-        ):
-            value = self._graph.op(kind, (limit, value) if passes_nan else (value, limit), like, shape)
-        return value
+
+        def beside(limit: int, value: int) -> tuple[int, int]:
+            return (limit, value) if passes_nan else (value, limit)
+
+        value = self._graph.op("MINIMUM", beside(self._most(padding, first_hops), value), like, shape)
+        return self._graph.op("MAXIMUM", beside(self._least(padding, first_hops), value), like, shape)
 
     def _chosen(self, value: int, like: Tensor, padding: float, first_hops: FirstHops) -> int:
         """Of plain integers, which are no numbers that a compiler for networks is sure to multiply."""

@@ -39,17 +39,6 @@ Keeps: TypeAlias = Literal["variables", "inputs"]
 _LATER = 1 << 20
 """A step far from the start, in hops: where a step stands does not change the graph."""
 
-# fmt: off
-_KEEP_FINITE = {
-    "ABS", "ADD", "AVERAGE_POOL_2D", "BATCH_MATMUL", "CONCATENATION", "CONV_2D", "DEPTHWISE_CONV_2D", "ELU",
-    "FULLY_CONNECTED", "GELU", "HARD_SWISH", "LEAKY_RELU", "LOGISTIC", "MAXIMUM", "MAX_POOL_2D", "MEAN", "MINIMUM",
-    "MUL", "NEG", "PAD", "PADV2", "PRELU", "RELU", "RELU6", "RELU_0_TO_1", "RELU_N1_TO_1", "RESHAPE", "SOFTMAX",
-    "SPLIT", "SQUARE", "SQUARED_DIFFERENCE", "STRIDED_SLICE", "SUB", "TANH", "TILE", "TIME_PAD", "TIME_REPEAT",
-    "TIME_UNFOLD", "TIME_WINDOW", "TRANSPOSE", "TRANSPOSE_CONV",
-}
-# fmt: on
-"""Operations that make no NaN of numbers; a root, a logarithm or a quotient may."""
-
 _WAYS_OUT = "stream the model on the host instead, where there is no such limit, or end it before this operation"
 
 
@@ -355,7 +344,7 @@ def finite_in_silence(plan: Plan) -> set[int]:
     """Tensors that are numbers where nothing but numbers has come in, whatever the weights."""
     finite = set(plan.inputs)
     for node, sources in zip(plan.nodes, plan.sources, strict=True):
-        if node.kind in _KEEP_FINITE and finite.issuperset(sources):
+        if operation(node.kind).keeps_numbers and finite.issuperset(sources):
             finite.update(node.outputs)
     return finite
 
