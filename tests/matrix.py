@@ -47,7 +47,7 @@ class Environment:
     files: tuple[str, ...] = ()
     """Packages of which the files are wanted and not the modules: in ``files`` of the environment, on no path."""
     tests: tuple[str, ...] = field(default=(), repr=False)
-    """What pytest is told of the tests to run there, which the environment is no other for; none stands for all."""
+    """What pytest is told of the tests to run there or to leave out, which the environment is no other for."""
     complete: bool = field(default=False, repr=False)
     """Everything that its tests need is there, so that a skip is a failure where nothing may be missing."""
 
@@ -109,6 +109,8 @@ OTHERS = (
         extras=("test",),
         more=("tflite-runtime==2.14.0", "numpy<2"),
         uninstall=("ai-edge-litert",),
+        # The daemon and the bridge ask no interpreter, and their arithmetic is the pipeline's and the engines'.
+        tests=("--ignore=tests/bridge", "--ignore=tests/live"),
     ),
     *(
         Environment(
